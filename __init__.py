@@ -1,0 +1,58 @@
+"""ringback: one Python service over ZeroMQ on the event loop you choose, called in the style you choose.
+
+    import ringback
+
+    service = ringback.Service("calc")
+
+    @service.method
+    def add(a: int, b: int) -> int:
+        "Sum of two integers."
+        return a + b
+
+Then `ringback serve calc.py:service --backend twisted`, and anywhere `ringback.connect("tcp://127.0.0.1:5555").call("add", 1, 2)`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+from .context import CurrentCall, current_call
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .clients import connect
+    from .server.server import Server, serve
+    from .server.service import Service
+
+# Only what is used is imported: a client needs no server, and neither needs the other event loops.
+_WHERE = {
+    "Server": ".server.server",
+    "Service": ".server.service",
+    "connect": ".clients",
+    "serve": ".server.server",
+}
+
+__all__ = [
+    "CurrentCall",
+    "Server",
+    "Service",
+    "__version__",
+    "connect",
+    "current_call",
+    "errors",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(where, __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

@@ -1,0 +1,107 @@
+"""asyncio, or uvloop when asked: descriptors through `add_reader`, handlers in worker threads or as tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..errors import UsageError
+from .asyncio_thread import cancel_all, start_task
+from .base import Handle, Loop, Report
+from .workers import Workers
+
+
+class _Watch:
+    __slots__ = ("_fd", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        self._loop = loop
+        self._fd = fd
+
+    def cancel(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._fd)
+
+
+class AsyncioLoop(Loop):
+    """A given asyncio loop, the running one, or a new one for `run`."""
+
+    name = "asyncio"
+
+    def __init__(
+        self, *, workers: int = 32, uvloop: bool = False, running: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        self._loop = running or _running_loop() or _new_loop(uvloop)
+        self._workers = Workers(workers)
+        self.call_soon = self._loop.call_soon  # type: ignore[method-assign] # no frame of ours in between
+        self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[method-assign]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
+        self._loop.add_reader(fd, ready)
+        return _Watch(self._loop, fd)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.call_soon(function, *args)
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
+        return self._loop.call_later(seconds, function, *args)
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def run_in_worker(self, work: Callable[[], object]) -> None:
+        self._workers.submit(work)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+        return start_task(self._loop, coroutine, report)
+
+    def adopt(self, value: object, report: Report) -> Handle | None:
+        if not inspect.isawaitable(value):
+            return None
+
+        async def wait() -> Any:
+            return await value
+
+        return start_task(self._loop, wait(), report)
+
+    def run(self, start: Callable[[], object]) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(start)
+        try:
+            self._loop.run_forever()
+        finally:
+            cancel_all(self._loop)
+            self._loop.close()
+
+    def stop(self) -> None:
+        self._loop.stop()
+
+    def close(self) -> None:
+        self._workers.close()
+
+    def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
+        self._loop.add_signal_handler(number, function)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _new_loop(uvloop: bool) -> asyncio.AbstractEventLoop:
+    if not uvloop:
+        return asyncio.new_event_loop()
+    try:
+        import uvloop as library
+    except ImportError:
+        raise UsageError("--uvloop needs uvloop: install it with pip install 'ringback[uvloop]'") from None
+    return library.new_event_loop()

@@ -1,0 +1,80 @@
+"""What the cores of server and client need from an event loop; a fifth loop implements this and nothing else.
+
+Everything but `call_soon_threadsafe` and the `report` functions handed out is called on the loop's own thread. `report(value,
+error)` ends one piece of work: it is called once, from any thread.
+"""
+
+from __future__ import annotations
+
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Protocol
+
+Report = Callable[[Any, BaseException | None], None]
+
+
+class Handle(Protocol):
+    """Something that may be called off: a timer, a watch, a running handler."""
+
+    def cancel(self) -> object: ...
+
+
+class Loop(ABC):
+    """One event loop, as the cores see it."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
+        """Call `ready` when the descriptor becomes readable (it may do so more often). Cancel before closing the descriptor."""
+
+    @abstractmethod
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Call the function in the loop's next turn, before it waits."""
+
+    @abstractmethod
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle: ...
+
+    @abstractmethod
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None: ...
+
+    @abstractmethod
+    def run_in_worker(self, work: Callable[[], object]) -> Handle | None:
+        """Run `work`, which never raises and reports for itself, where it may block without blocking the loop.
+
+        It always runs, cancelled or not, so that it can report. What cancelling can do, where there is a handle, is to raise
+        GreenletExit in it once it has begun; a thread cannot be stopped.
+        """
+
+    def run_in_thread(self, work: Callable[[], object]) -> Handle | None:
+        """`run_in_worker`, in a native thread whatever the loop."""
+        return self.run_in_worker(work)
+
+    @abstractmethod
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+        """Run an asyncio coroutine on the asyncio loop of this backend. Cancelling raises CancelledError in it."""
+
+    def adopt(self, value: object, report: Report) -> Handle | None:  # noqa: ARG002 - for subclasses
+        """Report what this loop's own kind of future becomes (an awaitable, a Deferred); None if it is not one."""
+        return None
+
+    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+        """Run a coroutine that awaits this loop's own kind of future (`native=True`)."""
+        return self.run_coroutine(coroutine, report)
+
+    @abstractmethod
+    def run(self, start: Callable[[], object]) -> None:
+        """Run the loop in the foreground: call `start`, and return after `stop`."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End `run`. To be called on the loop's thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of worker threads; those that still run a handler end when it returns."""
+
+    def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
+        """Call the function on the loop when the process gets the signal; for `run` in the main thread."""
+        signal.signal(number, lambda *_: self.call_soon_threadsafe(function))

@@ -1,0 +1,131 @@
+"""gevent: descriptors and timers on the hub's libev loop, handlers in greenlets, or in native threads when asked.
+
+The hub runs our callbacks between greenlets, so they must never block. asyncio coroutines run on one native thread.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import gevent
+from gevent import signal_handler
+from gevent.event import Event
+
+from .asyncio_thread import AsyncioThread
+from .base import Handle, Loop, Report
+from .workers import Workers
+
+
+class _Watch:
+    """A libev watcher that ends for good when cancelled."""
+
+    __slots__ = ("_watcher",)
+
+    def __init__(self, watcher: Any) -> None:
+        self._watcher = watcher
+
+    def cancel(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+
+
+class _Work:
+    """A greenlet that runs one piece of work, or its place in the queue."""
+
+    __slots__ = ("begun", "greenlet", "work")
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.work = work
+        self.greenlet: gevent.Greenlet | None = None
+        self.begun = False
+
+    def cancel(self) -> None:
+        if self.greenlet is not None and self.begun:  # one that has not begun must still run, to report
+            self.greenlet.kill(block=False)
+
+
+class GeventLoop(Loop):
+    """The hub of the thread that makes this object. `workers` bounds the greenlets that run handlers."""
+
+    name = "gevent"
+
+    def __init__(self, *, workers: int = 1000) -> None:
+        self._hub = gevent.get_hub()
+        self._loop: Any = self._hub.loop
+        self._limit = workers
+        self._running = 0
+        self._queue: deque[_Work] = deque()
+        self._threads = Workers(min(workers, 32))
+        self._coroutines = AsyncioThread()
+        self._stopped = Event()
+        self.call_soon = self._loop.run_callback  # type: ignore[method-assign]
+        self.call_soon_threadsafe = self._loop.run_callback_threadsafe  # type: ignore[method-assign]
+
+    @property
+    def loop(self) -> Any:
+        return self._hub
+
+    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
+        watcher = self._loop.io(fd, 1)
+        watcher.start(ready)
+        return _Watch(watcher)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.run_callback(function, *args)
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
+        timer = self._loop.timer(max(0.0, seconds))
+        handle = _Watch(timer)
+        timer.start(function, *args, update=True)  # counts from now, not from when the loop last woke
+        return handle
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.run_callback_threadsafe(function, *args)
+
+    def run_in_worker(self, work: Callable[[], object]) -> Handle:
+        task = _Work(work)
+        if self._running < self._limit:
+            self._spawn(task)
+        else:
+            self._queue.append(task)
+        return task
+
+    def run_in_thread(self, work: Callable[[], object]) -> None:
+        self._threads.submit(work)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+        return self._coroutines.run_coroutine(coroutine, report)
+
+    def run(self, start: Callable[[], object]) -> None:
+        start()
+        self._stopped.wait()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def close(self) -> None:
+        self._threads.close()
+        self._coroutines.close()
+
+    def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
+        signal_handler(number, function)
+
+    def _spawn(self, task: _Work) -> None:
+        self._running += 1
+        # A greenlet for each: a kill that arrives late must find its own greenlet dead, not at work for another call.
+        task.greenlet = gevent.spawn(self._run, task)
+
+    def _run(self, task: _Work) -> None:
+        task.begun = True
+        try:
+            task.work()
+        except gevent.GreenletExit:
+            pass  # killed just after the handler: inside it, the work has caught and reported it
+        finally:
+            task.greenlet = None
+            self._running -= 1
+            while self._queue and self._running < self._limit:
+                self._spawn(self._queue.popleft())

@@ -1,0 +1,53 @@
+"""Real threads, locks and queues of the operating system, also in a process that gevent has patched.
+
+After `gevent.monkey.patch_all()` the names in `threading` and `queue` mean greenlets; the originals are kept by gevent.
+"""
+
+from __future__ import annotations
+
+import selectors
+import sys
+from _queue import SimpleQueue
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "selector", "start_thread"]
+
+
+def _original(name: str, module: str = "_thread") -> Any:
+    if "gevent.monkey" in sys.modules:
+        return sys.modules["gevent.monkey"].get_original(module, name)
+    return getattr(import_module(module), name)
+
+
+def allocate_lock() -> Any:
+    """A lock that blocks the whole thread."""
+    return _original("allocate_lock")()
+
+
+def selector() -> selectors.BaseSelector:
+    """The best selector there is, waiting in the thread and not in a hub."""
+    chosen: selectors.BaseSelector = _original("DefaultSelector", "selectors")()
+    return chosen
+
+
+def get_ident() -> int:
+    """The number of the operating system thread this runs in."""
+    ident: int = _original("get_ident")()
+    return ident
+
+
+def start_thread(function: Callable[[], object]) -> Any:
+    """Run the function in a new daemon thread. Returns a lock that is held until the function has returned."""
+    running = allocate_lock()
+    running.acquire()
+
+    def run() -> None:
+        try:
+            function()
+        finally:
+            running.release()
+
+    _original("start_new_thread")(run, ())
+    return running

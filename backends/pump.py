@@ -1,0 +1,102 @@
+"""One ZeroMQ socket on one event loop: the only place that reads a socket's events.
+
+A ZeroMQ descriptor is edge-triggered and signals any event: after every send and receive the events must be looked at
+again, and whatever input remains must get another turn of the loop, or it waits for ever. Every operation on the socket goes through
+its pump, so that nobody can forget. It knows frames, not what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from .base import Loop
+
+POLLIN = int(zmq.POLLIN)
+NOBLOCK = int(zmq.NOBLOCK)
+SNDMORE_NOBLOCK = int(zmq.SNDMORE) | NOBLOCK
+EVENTS = int(zmq.EVENTS)
+
+# Messages taken in one turn of the loop: no peer may keep timers and other peers waiting.
+MESSAGES_PER_TURN = 64
+
+
+class Pump:
+    """Receives with `receive(socket)`, which takes exactly one message and deals with it, and calls `turn_ended`
+    after each turn, in which what was gathered is sent."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        socket: zmq.Socket[bytes],
+        receive: Callable[[zmq.Socket[bytes]], object],
+        turn_ended: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._socket = socket
+        self._get = socket.get
+        self._receive = receive
+        self._turn_ended = turn_ended
+        self._scheduled = False
+        self._closed = False
+        self._watch = loop.watch(int(socket.get(zmq.FD)), self.turn)
+        self.schedule()  # what came before the watch began made its edge already
+
+    def turn(self) -> None:
+        """Take what has come, at most so many messages, then send what was gathered."""
+        if self._closed:
+            return
+        get, receive, socket = self._get, self._receive, self._socket
+        for _ in range(MESSAGES_PER_TURN):
+            if not get(EVENTS) & POLLIN:
+                break
+            receive(socket)
+            if self._closed:
+                return
+        self._turn_ended()
+        self._look_again()
+
+    def drain(self) -> None:
+        """Take everything that has come, now: for what must be known before something else is believed."""
+        while not self._closed and self._get(EVENTS) & POLLIN:
+            self._receive(self._socket)
+
+    def send(self, frames: list[Any]) -> bool:
+        """Send one message; False if its pipe is full. Raises ZMQError for a ROUTER's peer that is gone."""
+        socket = self._socket
+        last = len(frames) - 1
+        try:
+            for frame in frames[:last]:
+                socket.send(frame, SNDMORE_NOBLOCK)
+            # a buffer of 64 KiB and more is handed to libzmq uncopied (pyzmq's copy_threshold); nobody changes it later
+            socket.send(frames[last], NOBLOCK, copy=len(frames[last]) < 65536)
+        except zmq.Again:
+            return False
+        return True
+
+    def schedule(self) -> None:
+        """Another turn soon."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._scheduled_turn)
+
+    def _scheduled_turn(self) -> None:
+        self._scheduled = False
+        self.turn()
+
+    def _look_again(self) -> None:
+        if not self._closed and self._get(EVENTS) & POLLIN:
+            self.schedule()
+
+    def flushed(self) -> None:
+        """To be called after sending outside a turn: sending may have swallowed the edge of an arrival."""
+        self._look_again()
+
+    def close(self, linger: int = 0) -> None:
+        """Close the socket; what it has not sent yet is kept for `linger` milliseconds."""
+        if not self._closed:
+            self._closed = True
+            self._watch.cancel()  # before the close: the descriptor's number is used again at once
+            self._socket.close(linger)

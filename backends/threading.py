@@ -1,0 +1,278 @@
+"""Plain threads: a loop that any thread may drive, one at a time.
+
+A blocking call would pay two thread switches if another thread read the socket for it. So the thread that waits is the one
+that polls: it *drives* the loop until what it waits for is done, then hands the wheel to the next that waits
+(the leader/followers pattern, Schmidt and others, PLoP 2000). A server's thread simply drives for ever. All state of the loop and of
+the core above it is touched only under `lock`, which nobody holds while polling.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .asyncio_thread import AsyncioThread
+from .base import Handle, Loop, Report
+from .workers import Workers
+
+
+class Waiter:
+    """Something a thread waits for. Set `done` through `finish`, holding the loop's lock."""
+
+    __slots__ = ("_asleep", "_wake", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._asleep = False
+        self._wake: threading.Lock | None = None
+
+    def finish(self) -> None:
+        self.done = True
+        self.rouse()
+
+    def rouse(self) -> None:
+        """Let its thread look again: it is done, or the wheel is free."""
+        if self._asleep and self._wake is not None:
+            self._asleep = False
+            self._wake.release()
+
+    def fall_asleep(self) -> threading.Lock:
+        """Prepare to sleep: acquire what this returns after the loop's lock is released."""
+        if self._wake is None:
+            self._wake = threading.Lock()
+            self._wake.acquire()
+        self._asleep = True
+        return self._wake
+
+
+class _Watch:
+    __slots__ = ("_fd", "_loop")
+
+    def __init__(self, loop: ThreadingLoop, fd: int) -> None:
+        self._loop = loop
+        self._fd = fd
+
+    def cancel(self) -> None:
+        if self._loop.watched.pop(self._fd, None) is not None:
+            self._loop.poller.unregister(self._fd)
+
+
+class _Timer:
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.function: Callable[..., object] | None = function
+        self.args = args
+
+    def cancel(self) -> None:
+        self.function = None
+        self.args = ()
+
+
+class ThreadingLoop(Loop):
+    """`with loop:` is a turn of the loop in the calling thread; `wait` drives it until a waiter is done."""
+
+    name = "threading"
+
+    def __init__(self, *, workers: int = 32) -> None:
+        self.lock = threading.RLock()
+        self.poller = select.poll()
+        self.watched: dict[int, Callable[[], object]] = {}
+        self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._count = itertools.count()
+        self._driver: Waiter | None = None  # what the driving thread waits for
+        self._polling = False
+        self._followers: dict[Waiter, None] = {}
+        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
+        self._pipe = os.pipe() if self._waker < 0 else (self._waker, self._waker)
+        os.set_blocking(self._pipe[0], False)
+        os.set_blocking(self._pipe[1], False)
+        self.poller.register(self._pipe[0], select.POLLIN)
+        self._woken = False
+        self._closed = False
+        self._workers = Workers(workers)
+        self._coroutines = AsyncioThread()
+        self._stop = Waiter()
+
+    @property
+    def loop(self) -> ThreadingLoop:
+        return self
+
+    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
+        self.watched[fd] = ready
+        self.poller.register(fd, select.POLLIN)
+        self.interrupt()
+        return _Watch(self, fd)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._soon.append((function, args))
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
+        timer = _Timer(function, args)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), timer))
+        if self._timers[0][2] is timer:
+            self.interrupt()
+        return timer
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
+        self._soon.append((function, args))
+        self.interrupt()
+
+    def run_in_worker(self, work: Callable[[], object]) -> None:
+        self._workers.submit(work)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+        return self._coroutines.run_coroutine(coroutine, report)
+
+    def run(self, start: Callable[[], object]) -> None:
+        with self:
+            start()
+        self.wait(self._stop)
+
+    def stop(self) -> None:
+        self._stop.finish()
+
+    def close(self) -> None:
+        self._workers.close()
+        self._coroutines.close()
+
+    def close_descriptors(self) -> None:
+        """Let go of the waker, when no thread drives or calls any more."""
+        with self.lock:
+            if not self._closed:
+                self._closed = True
+                for fd in set(self._pipe):
+                    os.close(fd)
+
+    def __enter__(self) -> ThreadingLoop:
+        self.lock.acquire()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self.run_soon()
+            if self._driver is None:
+                if self._soon:
+                    self._promote()
+            elif self._soon or self._driver.done:
+                self.interrupt()
+        finally:
+            self.lock.release()
+
+    def wait(self, waiter: Waiter) -> None:
+        """Return when the waiter is done: as its driver, or asleep while another thread drives."""
+        try:
+            self._wait(waiter)
+        finally:
+            with self.lock:
+                if self._driver is None:
+                    self._promote()
+
+    def _wait(self, waiter: Waiter) -> None:
+        while True:
+            with self.lock:
+                self._followers.pop(waiter, None)
+                if waiter.done:
+                    return
+                drive = self._driver is None
+                if drive:
+                    self._driver = waiter
+                else:
+                    wake = waiter.fall_asleep()
+                    self._followers[waiter] = None
+            if drive:
+                self._drive(waiter)
+            else:
+                wake.acquire()
+
+    def _drive(self, waiter: Waiter) -> None:
+        try:
+            while not waiter.done:
+                self._turn(waiter)
+        finally:
+            with self.lock:
+                self._driver = None
+
+    def _turn(self, waiter: Waiter) -> None:
+        """Wait for an event or a timer, then deal with all that is due. For the one thread that drives."""
+        with self.lock:
+            self.run_soon()
+            if waiter.done:
+                return
+            self._polling = (
+                True  # before the look at what has been gathered: who adds to it looks at this after adding
+            )
+            seconds = self._seconds_to_wait()
+        try:
+            events = self.poller.poll(None if seconds is None else seconds * 1000)
+        finally:
+            self._polling = False
+        with self.lock:
+            for fd, _ in events:
+                if fd == self._pipe[0]:
+                    os.read(fd, 4096)
+                    self._woken = (
+                        False  # after the read, or a write between the two would be the last for ever
+                    )
+                else:
+                    ready = self.watched.get(fd)
+                    if ready is not None:
+                        ready()
+            self._run_timers()
+            self.run_soon()
+
+    def run_soon(self) -> None:
+        """Call what `call_soon` has gathered; what that adds waits for the next turn."""
+        soon = self._soon
+        for _ in range(len(soon)):
+            function, args = soon.popleft()
+            function(*args)
+
+    def interrupt(self) -> None:
+        """Wake the driver, if it polls, with one write however many ask for it."""
+        if self._polling and not self._woken and not self._closed:
+            self._woken = True
+            os.write(self._pipe[1], b"\x01\0\0\0\0\0\0\0")
+
+    def look(self) -> None:
+        """A turn without waiting, unless another thread drives: for a loop that may have been idle for long."""
+        with self.lock:
+            if self._driver is not None:
+                return
+            waiter = self._driver = Waiter()
+            self.call_soon(
+                self.call_soon, waiter.finish
+            )  # for the turn after this one, which therefore does not wait
+        self._drive(waiter)
+        with self.lock:
+            self._promote()
+
+    def _promote(self) -> None:
+        for waiter in self._followers:
+            if not waiter.done:
+                waiter.rouse()
+                return
+
+    def _seconds_to_wait(self) -> float | None:
+        if self._soon:
+            return 0.0
+        while self._timers and self._timers[0][2].function is None:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0][0] - time.monotonic())
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.function is not None:
+                timer.function(*timer.args)

@@ -1,0 +1,137 @@
+"""Twisted: descriptors as the reactor's readers, handlers in worker threads, coroutines on Deferreds where asked.
+
+asyncio coroutines run on one native thread that holds an asyncio loop, or on the reactor's own where that is asyncio's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..errors import UsageError
+from .asyncio_thread import AsyncioThread, start_task
+from .base import Handle, Loop, Report
+from .workers import Workers
+
+
+@implementer(IReadDescriptor)
+class _Reader:
+    """What the reactor asks of a descriptor that it reads."""
+
+    def __init__(self, reactor: Any, fd: int, ready: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self.doRead = ready
+        reactor.addReader(self)
+
+    def cancel(self) -> None:
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+        return "ringback"
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """The reactor is going; our own close has removed or will remove this reader."""
+
+
+class _Timer:
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def cancel(self) -> None:
+        if self._call.active():
+            self._call.cancel()
+
+
+class TwistedLoop(Loop):
+    """The installed reactor; `reactor="asyncio"` installs another before the first import of the default one."""
+
+    name = "twisted"
+
+    def __init__(self, *, workers: int = 32, reactor: str | None = None) -> None:
+        self._reactor: Any = _install(reactor)
+        self._workers = Workers(workers)
+        self._coroutines = AsyncioThread()
+        self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]
+
+    @property
+    def loop(self) -> Any:
+        return self._reactor
+
+    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
+        return _Reader(self._reactor, fd, ready)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._reactor.callLater(0, function, *args)
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
+        return _Timer(self._reactor.callLater(seconds, function, *args))
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
+        self._reactor.callFromThread(function, *args)
+
+    def run_in_worker(self, work: Callable[[], object]) -> None:
+        self._workers.submit(work)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+        loop = getattr(self._reactor, "_asyncioEventloop", None)
+        if loop is not None:
+            return start_task(loop, coroutine, report)
+        return self._coroutines.run_coroutine(coroutine, report)
+
+    def adopt(self, value: object, report: Report) -> Handle | None:
+        if not isinstance(value, Deferred):
+            return None
+
+        def failed(failure: Failure) -> None:
+            report(None, failure.value)
+
+        value.addCallbacks(lambda result: report(result, None), failed)
+        return value
+
+    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+        handle = self.adopt(ensureDeferred(coroutine), report)
+        assert handle is not None
+        return handle
+
+    def run(self, start: Callable[[], object]) -> None:
+        self._reactor.callWhenRunning(start)
+        self._reactor.run(installSignalHandlers=False)
+
+    def stop(self) -> None:
+        if self._reactor.running:
+            self._reactor.stop()
+
+    def close(self) -> None:
+        self._workers.close()
+        self._coroutines.close()
+
+
+def _install(name: str | None) -> Any:
+    if name is not None and "twisted.internet.reactor" not in sys.modules:
+        try:
+            module = import_module(f"twisted.internet.{name}reactor")
+        except ImportError:
+            raise UsageError(f"Twisted has no reactor {name!r}: try epoll, asyncio, poll or select") from None
+        if name == "asyncio":
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            module.install(loop)
+        else:
+            module.install()
+    from twisted.internet import reactor
+
+    return reactor

@@ -1,0 +1,102 @@
+"""One measurement in a process of its own: `python benchmarks/drive.py KIND ENDPOINT SECONDS` prints calls per second."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+
+import bare
+
+import ringback
+from ringback.clients.asyncio import connect as connect_asyncio
+
+MESSAGE = b"x" * 32
+IN_FLIGHT = 1000
+
+
+def call_one(endpoint: str, seconds: float) -> float:
+    """The blocking client, one call in flight."""
+    with ringback.connect(endpoint) as client:
+
+        def run(seconds: float) -> float:
+            calls, start = 0, time.perf_counter()
+            while (now := time.perf_counter()) < start + seconds:
+                for _ in range(50):
+                    client.call("echo", MESSAGE)
+                calls += 50
+            return calls / (now - start)
+
+        run(seconds / 4)
+        return run(seconds)
+
+
+def fire(endpoint: str, seconds: float, method: str = "echo") -> float:
+    """The blocking client, 1,000 calls in flight, a callback for each."""
+    with ringback.connect(endpoint, max_in_flight=IN_FLIGHT) as client:
+
+        def run(seconds: float) -> float:
+            done = 0
+            finished = threading.Event()
+            total = sys.maxsize
+
+            def callback(_: object) -> None:
+                nonlocal done
+                done += 1
+                if done == total:
+                    finished.set()
+
+            sent, start = 0, time.perf_counter()
+            while time.perf_counter() < start + seconds:
+                for _ in range(500):
+                    client.fire(method, MESSAGE, callback=callback)
+                sent += 500
+            total = sent
+            if done < sent:
+                finished.wait()
+            return sent / (time.perf_counter() - start)
+
+        run(seconds / 4)
+        return run(seconds)
+
+
+def tasks(endpoint: str, seconds: float) -> float:
+    """The asyncio client, 1,000 tasks that each await one call at a time."""
+
+    async def main() -> float:
+        async with connect_asyncio(endpoint) as client:
+            calls = 0
+            until = 0.0
+
+            async def caller() -> None:
+                nonlocal calls
+                while time.perf_counter() < until:
+                    for _ in range(10):
+                        await client.call("echo", MESSAGE)
+                    calls += 10
+
+            async def run(seconds: float) -> float:
+                nonlocal calls, until
+                calls, start = 0, time.perf_counter()
+                until = start + seconds
+                await asyncio.gather(*[caller() for _ in range(IN_FLIGHT)])
+                return calls / (time.perf_counter() - start)
+
+            await run(seconds / 4)
+            return await run(seconds)
+
+    return asyncio.run(main())
+
+
+KINDS = {
+    "bare-1": lambda endpoint, seconds: bare.drive(endpoint, 1, seconds),
+    "bare-1000": lambda endpoint, seconds: bare.drive(endpoint, IN_FLIGHT, seconds),
+    "call-1": call_one,
+    "fire-1000": fire,
+    "tasks-1000": tasks,
+    "pooled-1000": lambda endpoint, seconds: fire(endpoint, seconds, "pooled"),
+}
+
+if __name__ == "__main__":
+    print(KINDS[sys.argv[1]](sys.argv[2], float(sys.argv[3])))

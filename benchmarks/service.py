@@ -1,0 +1,15 @@
+"""What the benchmarks call: the echo inline on the loop, and the same as an unmarked function in a worker."""
+
+import ringback
+
+service = ringback.Service("bench")
+
+
+@service.method(inline=True)
+def echo(value):
+    return value
+
+
+@service.method
+def pooled(value):
+    return value

@@ -1,0 +1,252 @@
+"""The command line: `ringback serve`, `call`, `describe`, `compare`. One clear line for what goes wrong, and never a traceback.
+
+Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import CallError, UsageError
+
+if TYPE_CHECKING:
+    from .server.service import Service
+
+app = typer.Typer(
+    name="ringback",
+    help="One Python service over ZeroMQ, on the event loop you choose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def serve(
+    target: Annotated[str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="where the service is")],
+    backend: Annotated[
+        str, typer.Option(help="asyncio, gevent, threading or twisted, or one that another package adds")
+    ] = "asyncio",
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENDPOINT", help="may be given several times; tcp port * is any free one"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="the most threads (gevent: greenlets) that run blocking handlers [32; gevent 1000]"
+        ),
+    ] = None,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0, help="seconds that accepted calls get to finish after SIGTERM")
+    ] = 30.0,
+    uvloop: Annotated[bool, typer.Option("--uvloop", help="run asyncio on uvloop")] = False,
+    reactor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Twisted's reactor: epoll, asyncio, poll, select")
+    ] = None,
+) -> None:
+    """Serve a service until SIGTERM or Ctrl-C; then finish what was accepted and exit with 0."""
+    if backend == "gevent":
+        _patch()
+    import logging
+
+    from .server.server import DEFAULT_ENDPOINT
+    from .server.server import serve as run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    service = load_service(target)
+    status = run(
+        service,
+        bind or [DEFAULT_ENDPOINT],
+        backend=backend,
+        workers=workers,
+        drain_timeout=drain_timeout,
+        uvloop=uvloop,
+        reactor=reactor,
+    )
+    raise typer.Exit(status)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def call(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
+    method: Annotated[str, typer.Argument(metavar="METHOD")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ARG|NAME=VALUE]...", help="JSON, or a string where it is not JSON"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="seconds the call may take; for a stream, between items")
+    ] = 30.0,
+    client: Annotated[
+        str, typer.Option(help="the client style: threading, gevent, asyncio or twisted")
+    ] = "threading",
+    fire: Annotated[bool, typer.Option("--fire", help="fire, and print what the callback gets")] = False,
+) -> None:
+    """Call a method and print its result as one line of JSON; a stream is one line an item."""
+    from .clients.scripts import Each, run
+
+    def work(connected: Any) -> Generator[Any, Any, None]:
+        described = {entry["name"]: entry for entry in (yield connected.call("ringback.describe"))["methods"]}
+        entry = described.get(method, {"parameters": [], "stream": False})
+        args, kwargs = parse_arguments(arguments or [], entry["parameters"])
+        if entry["stream"]:
+            yield Each(connected.stream(method, *args, **kwargs), print_json)
+        elif fire:
+            yield connected.fire(method, *args, callback=print_json, errback=lambda _: None, **kwargs)
+        else:
+            print_json((yield connected.call(method, *args, **kwargs)))
+
+    run(client, [endpoint], work, timeout=timeout)
+
+
+@app.command()
+def describe(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
+    timeout: Annotated[float, typer.Option(min=0, help="seconds the call may take")] = 30.0,
+) -> None:
+    """Print what a server serves: methods, signatures, documentation, flags."""
+    from .clients import connect
+
+    with connect(endpoint, timeout=timeout) as connected:
+        print_json(connected.describe(), indent=2)
+
+
+def load_service(target: str) -> Service:
+    """The service that `MODULE_OR_FILE:ATTRIBUTE` names. Raises UsageError that says what is missing where."""
+    from .server.service import Service
+
+    where, _, attribute = target.rpartition(":")
+    if not where or not attribute:
+        raise UsageError(f"bad target {target!r}: it must be MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE")
+    module = _load_file(Path(where)) if where.endswith(".py") or os.sep in where else _load_module(where)
+    found: Any = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise UsageError(f"{where} has no {attribute!r}")
+        found = getattr(found, name)
+    if not isinstance(found, Service):
+        raise UsageError(f"{target} is a {type(found).__name__}, not a ringback.Service")
+    return found
+
+
+def parse_arguments(
+    given: Sequence[str], parameters: Sequence[dict[str, Any]]
+) -> tuple[list[Any], dict[str, Any]]:
+    """JSON where it is JSON, a string where not; `NAME=` only where the method has a parameter of that name."""
+    names = {
+        p["name"] for p in parameters if p["kind"] not in ("positional_only", "var_positional", "var_keyword")
+    }
+    any_name = any(p["kind"] == "var_keyword" for p in parameters)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if equals and (name in names or (any_name and name.isidentifier())):
+            kwargs[name] = parse_value(value)
+        elif kwargs:
+            raise UsageError(f"argument {text!r} comes after a named one")
+        else:
+            args.append(parse_value(text))
+    return args, kwargs
+
+
+def parse_value(text: str) -> Any:
+    """The JSON value, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """Print as JSON; what JSON has not (bytes, dates) as msgspec writes it."""
+    import msgspec
+
+    text = msgspec.json.encode(value)
+    typer.echo(msgspec.json.format(text, indent=indent) if indent else text)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 with one line on standard error, 2 for usage, or 130 for Ctrl-C."""
+    return run_command(app, args)
+
+
+def run_command(command: Callable[..., Any], args: Sequence[str] | None) -> int:
+    """Run a typer app or command, with every error as its one line."""
+    import click
+
+    try:
+        status = command(args=args, standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except UsageError as error:
+        return _fail(str(error))
+    except CallError as error:
+        return _fail(f"{error.code}: {error}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no word at exit
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _fail(text: str) -> int:
+    print(f"ringback: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def _patch() -> None:
+    """gevent's patches, before anything that it patches is imported by the service."""
+    from . import backends
+
+    backends.load("gevent")
+    from gevent import monkey
+
+    monkey.patch_all()
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    sys.path.insert(0, str(path.parent.resolve()))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _load_module(name: str) -> Any:
+    sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except UsageError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError(f"there is no module {name!r}") from None
+        raise UsageError(f"{name} cannot be imported: {error}") from error
+    except Exception as error:
+        raise UsageError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error

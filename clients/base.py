@@ -1,0 +1,384 @@
+"""What the four client styles share: options, names, the making of a call, listeners. It knows no event loop."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from threading import get_ident
+from typing import Any, Self, TypeVar
+
+import zmq
+
+from .. import errors
+from ..context import handling
+from ..endpoints import checked
+from ..interceptors import Interception, Interceptor
+from ..interceptors import checked as checked_interceptor
+from ..protocol.client import LinkState, OutgoingCall
+from ..protocol.messages import CallOptions, MethodFlags, Notify
+from ..protocol.values import UNPACKABLE, pack, pack_any
+from .core import ClientCore
+
+log = logging.getLogger("ringback.client")
+
+Callback = Callable[[Any], object]
+Errback = Callable[[BaseException], object]
+
+_generation = 0
+
+
+def _forked() -> None:
+    global _generation
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+class Event:
+    """What a listener gets for each fired call: `method`, and either `result` or `error`."""
+
+    __slots__ = ("error", "method", "result")
+
+    def __init__(self, method: str, result: Any, error: BaseException | None) -> None:
+        self.method = method
+        self.result = result
+        self.error = error
+
+    def __repr__(self) -> str:
+        outcome = f"error={self.error!r}" if self.error is not None else f"result={self.result!r}"
+        return f"Event(method={self.method!r}, {outcome})"
+
+
+class ClientCall:
+    """A call as the client's interceptors see it. `metadata` may be changed before the yield, and travels with the call."""
+
+    __slots__ = ("args", "kwargs", "metadata", "method", "timeout")
+
+    def __init__(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+        metadata: dict[str, Any],
+    ) -> None:
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.timeout = timeout
+        self.metadata = metadata
+
+
+class Methods:
+    """`client.methods.add(1, 2)` is `client.call("add", 1, 2)`; dots in a method's name are dots here."""
+
+    __slots__ = ("_client", "_name")
+
+    def __init__(self, client: Client, name: str = "") -> None:
+        self._client = client
+        self._name = name
+
+    def __getattr__(self, name: str) -> Methods:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Methods(self._client, f"{self._name}.{name}" if self._name else name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._name:
+            raise TypeError("client.methods is not a method: name one, as in client.methods.add(1, 2)")
+        return self._client.call(self._name, *args, **kwargs)
+
+
+class Options:
+    """How calls are made; `Client.options` documents each."""
+
+    __slots__ = ("idempotency_key", "metadata", "priority", "returns", "timeout", "wait_for_ready", "wire")
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        self.priority = 0
+        self.idempotency_key: str | None = None
+        self.metadata: dict[str, Any] = {}
+        self.returns: Any = Any
+        self.wait_for_ready = True
+        self.wire: CallOptions | None = None
+
+    def merged(self, changes: Mapping[str, Any]) -> Options:
+        new = copy.copy(self)
+        for name, value in changes.items():
+            if name not in _CHECKS:
+                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_CHECKS)}")
+            if not _CHECKS[name](value):
+                raise TypeError(f"bad value for option {name!r}: {value!r}")
+            setattr(new, name, {**self.metadata, **value} if name == "metadata" else value)
+        new.wire = None
+        if new.metadata or new.priority or new.idempotency_key is not None:
+            new.wire = CallOptions(new.metadata, new.priority, new.idempotency_key)
+        return new
+
+
+def _is_timeout(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "timeout": _is_timeout,
+    "priority": lambda value: isinstance(value, int),
+    "idempotency_key": lambda value: value is None or (isinstance(value, str) and 0 < len(value) <= 255),
+    "metadata": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
+    "returns": lambda value: True,  # noqa: ARG005
+    "wait_for_ready": lambda value: isinstance(value, bool),
+}
+
+C = TypeVar("C", bound=OutgoingCall)
+
+
+class Shared:
+    """What a client and the views of it have in common."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        interceptors: Sequence[Interceptor],
+        context: zmq.Context[Any] | None,
+        max_size: int,
+        max_in_flight: int,
+    ) -> None:
+        self.endpoints = endpoints
+        self.interceptors = [checked_interceptor(interceptor) for interceptor in interceptors]
+        self.context = context
+        self.max_size = max_size
+        self.max_in_flight = max_in_flight
+        self.listeners: list[tuple[Callable[[Event], object], str | None]] = []
+        self.generation = _generation
+        self.thread = 0  # the one that the loop belongs to, once there is a loop
+        self.closed = False
+        self.core: ClientCore | None = None
+
+
+class Client(ABC):
+    """A client of one service, at one endpoint or at several that are equal. Making one does no I/O; it connects at first use."""
+
+    def __init__(
+        self,
+        *endpoints: str,
+        timeout: float | None = 30.0,
+        interceptors: Sequence[Interceptor] = (),
+        context: zmq.Context[Any] | None = None,
+        max_size: int = 16 * 1024 * 1024,
+        max_in_flight: int = 10_000,
+        **options: Any,
+    ) -> None:
+        """`timeout`: seconds a call may take, None for no limit. `max_size`: the largest value sent or taken, in bytes.
+        `max_in_flight`: the bound of calls in flight. `context`: a zmq.Context to share, for `inproc://`. Further
+        options are those of `options()`."""
+        if not endpoints:
+            raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
+        if max_in_flight < 1:
+            raise errors.UsageError(f"max_in_flight must be at least 1, not {max_in_flight}")
+        self._shared = Shared(
+            [checked(endpoint) for endpoint in endpoints], interceptors, context, max_size, max_in_flight
+        )
+        self._options = Options(30.0).merged({"timeout": timeout, **options})
+        self._is_view = False
+        self._origin: Client | None = None
+
+    # The interface, but for `fire`, `call` and `stream`, whose types are each style's own
+
+    @abstractmethod
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+
+    @abstractmethod
+    def fire(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        callback: Callback | None = None,
+        errback: Errback | None = None,
+        **kwargs: Any,
+    ) -> Any: ...
+
+    @abstractmethod
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+
+    @abstractmethod
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None: ...
+
+    @abstractmethod
+    def close(self, timeout: float = 30.0, *, now: bool = False) -> Any: ...
+
+    def options(self, **changes: Any) -> Self:
+        """A light view of the same client whose calls have these options, merged into those it has.
+
+        `timeout`: seconds, None for no limit; for a stream, between items. `metadata`: a mapping of strings to values, for the
+        handler and the interceptors. `returns`: the type that results are to have. `wait_for_ready=False`: fail at once, and
+        not at the timeout, when there is no server. `priority`, `idempotency_key`: told to the server.
+        """
+        view = copy.copy(self)
+        view._options = self._options.merged(changes)
+        view._is_view = True
+        view._origin = self  # which must not be taken for forgotten while a view of it is in use
+        return view
+
+    @property
+    def methods(self) -> Methods:
+        """The service's methods as attributes."""
+        return Methods(self)
+
+    def describe(self) -> Any:
+        """The service's name, methods, signatures, docstrings and flags, as `call` would return it."""
+        return self.call("ringback.describe")
+
+    def listen(self, listener: Callable[[Event], object], method: str | None = None) -> Callable[[], None]:
+        """Give the outcome of every fired call (of one method, or of all) to the listener, as an `Event`, where
+        callbacks run. Returns the function that ends this."""
+        entry = (listener, method)
+        self._shared.listeners.append(entry)
+
+        def unsubscribe() -> None:
+            if entry in self._shared.listeners:
+                self._shared.listeners.remove(entry)
+
+        return unsubscribe
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__} client of {', '.join(self._shared.endpoints)}>"
+
+    # For the styles
+
+    def _check_usable(self) -> None:
+        shared = self._shared
+        if shared.generation != _generation:
+            raise RuntimeError("this client was made before a fork: connect again in the child process")
+        if shared.closed:
+            raise RuntimeError("this client is closed")
+
+    def _check_closable(self) -> None:
+        if self._is_view:
+            raise RuntimeError("this is a view that client.options() made: close the client itself")
+
+    def _make_core(self, loop: Any) -> ClientCore:
+        shared = self._shared
+        shared.thread = get_ident()
+        shared.core = ClientCore(
+            loop,
+            shared.endpoints,
+            context=shared.context,
+            max_size=shared.max_size,
+            max_in_flight=shared.max_in_flight,
+        )
+        return shared.core
+
+    def _outgoing(
+        self, kind: type[C], method: str, args: tuple[Any, ...], kwargs: dict[str, Any], credit: int = 0
+    ) -> C:
+        """The call, ready for the core. Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
+        options = self._options
+        timeout, deadline = options.timeout, None
+        if timeout is not None:
+            deadline = time.monotonic() + timeout
+        outer = handling.get()
+        if (
+            outer is not None
+            and outer.deadline is not None
+            and (deadline is None or outer.deadline < deadline)
+        ):
+            deadline = outer.deadline
+            timeout = None  # what the caller of the handler has left, which is no round number to speak of
+        packed, packed_kwargs = self._pack(method, args, kwargs)
+        return kind(
+            method,
+            packed,
+            packed_kwargs,
+            deadline=deadline,
+            timeout=timeout,
+            credit=credit,
+            options=options.wire,
+            returns=options.returns,
+            wait_for_ready=options.wait_for_ready,
+        )
+
+    def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        limit = self._shared.max_size
+        core = self._shared.core
+        if core is not None:
+            for link in core.machine.links:
+                if link.welcome is not None and link.welcome.max_size < limit:
+                    limit = link.welcome.max_size
+        try:
+            packed = pack_any(args, limit)
+            return packed, ({name: pack(value, limit) for name, value in kwargs.items()} if kwargs else None)
+        except errors.ResourceExhausted as error:
+            raise errors.ResourceExhausted(f"the arguments of {method} are too large: {error}") from None
+        except UNPACKABLE as error:
+            raise errors.InvalidArgument(f"the arguments of {method} cannot be sent: {error}") from None
+
+    def _start(
+        self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Through the interceptors to the core."""
+        if not self._shared.interceptors:
+            core.start(call)
+            return
+        options = self._options
+        seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
+        interception = Interception()
+        goes_on, result, error = interception.enter(self._shared.interceptors, seen)
+        if not goes_on:
+            call.ended = True
+            call.finish(result, error)
+            return
+        if seen.metadata != options.metadata:
+            call.options = options.merged({"metadata": seen.metadata}).wire
+        core.start(_Intercepted(call, interception))
+
+    def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
+        packed, packed_kwargs = self._pack(method, args, kwargs)
+        return Notify(method, packed, packed_kwargs, self._options.wire)
+
+    def _flags(self, core: ClientCore, method: str) -> MethodFlags | None:
+        """What a server has told of the method; None before one has answered."""
+        for link in core.machine.links:
+            if link.welcome is not None and link.state is not LinkState.CLOSED:
+                return link.welcome.methods.get(method)
+        return None
+
+    def _tell_listeners(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
+        if self._shared.listeners:
+            event = Event(call.method, result, error)
+            for listener, method in list(self._shared.listeners):
+                if method is None or method == call.method:
+                    run_callback(call.method, listener, event)
+
+
+class _Intercepted(OutgoingCall):
+    """A call whose outcome goes through the interceptors on its way back."""
+
+    __slots__ = ("inner", "interception")
+
+    def __init__(self, inner: OutgoingCall, interception: Interception) -> None:
+        for slot in OutgoingCall.__slots__:
+            setattr(self, slot, getattr(inner, slot))
+        self.inner = inner
+        self.interception = interception
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        self.inner.ended = True
+        self.inner.finish(*self.interception.leave(result, error))
+
+    def item(self, value: Any) -> None:
+        self.inner.item(value)
+
+
+def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
+    """Call a user's callback; what it raises is logged with its call and harms nothing."""
+    try:
+        function(argument)
+    except Exception:
+        log.exception("a callback for %s raised", method)

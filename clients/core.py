@@ -1,0 +1,292 @@
+"""A client on its sockets: one DEALER and its monitor for each endpoint, tied to the protocol's machine on a loop.
+
+Everything here runs on the loop (for the blocking client: under its lock).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from .. import errors
+from ..backends.base import Handle, Loop
+from ..backends.pump import NOBLOCK, Pump
+from ..protocol import codec
+from ..protocol.client import ClientMachine, Link, LinkState, OutgoingCall
+from ..protocol.messages import Notify
+from ..version import __version__
+
+log = logging.getLogger("ringback.client")
+
+_WATCHED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
+)
+
+_context: tuple[int, zmq.Context[Any]] | None = None
+
+
+def shared_context() -> zmq.Context[Any]:
+    """The ZeroMQ context of all clients of this process; a forked child gets its own, as none survives a fork."""
+    global _context
+    if _context is None or _context[0] != os.getpid():
+        _context = (os.getpid(), zmq.Context())
+        _context[1].set(zmq.MAX_SOCKETS, _context[1].get(zmq.SOCKET_LIMIT))
+    return _context[1]
+
+
+class Wire:
+    """The socket of one link."""
+
+    def __init__(self, core: ClientCore, link: Link, context: zmq.Context[Any], max_size: int) -> None:
+        self._core = core
+        self.link = link
+        self._blocked: list[list[Any]] = []
+        self._decoder = codec.from_server()
+        socket = context.socket(zmq.DEALER)
+        socket.set(zmq.IMMEDIATE, 1)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, 64)
+        socket.set(zmq.RCVHWM, 512)
+        socket.set(zmq.MAXMSGSIZE, max_size + codec.BATCH_BYTES)
+        socket.set(zmq.RECONNECT_IVL, 100)
+        socket.set(zmq.RECONNECT_IVL_MAX, 1000)
+        socket.set(zmq.CONNECT_TIMEOUT, 5000)
+        socket.set(zmq.HANDSHAKE_IVL, 5000)
+        socket.set(zmq.HEARTBEAT_IVL, 5000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
+        socket.set(zmq.HEARTBEAT_TTL, 20000)
+        socket.set(zmq.IPV6, "[" in link.endpoint)
+        self._monitor: Pump | None = None
+        if not link.endpoint.startswith("inproc://"):
+            address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"
+            socket.monitor(address, _WATCHED)
+            monitor = context.socket(zmq.PAIR)
+            monitor.set(zmq.RCVHWM, 0)  # a full monitor would block libzmq's I/O thread
+            monitor.connect(address)
+            self._monitor = Pump(core.loop, monitor, self._event, core.flush)
+        try:
+            socket.connect(link.endpoint)
+        except zmq.ZMQError as error:
+            if self._monitor is not None:
+                self._monitor.close()
+            socket.close(0)
+            raise errors.UsageError(f"cannot connect to {link.endpoint}: {error.strerror}") from None
+        self._pump = Pump(core.loop, socket, self._receive, core.flush)
+        if self._monitor is None:
+            core.machine.link_up(link)
+
+    def flush(self) -> None:
+        """Send what the link has gathered."""
+        link = self.link
+        if not self._blocked:
+            outbox, link.outbox = link.outbox, []
+            self._blocked = self._core.encoder.encode(outbox)
+        while self._blocked:
+            if not self._pump.send(self._blocked[0]):
+                break
+            del self._blocked[0]
+        self._pump.flushed()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether there are batches that the socket would not take."""
+        return bool(self._blocked)
+
+    def close(self, linger: int) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
+        self._pump.close(linger)
+
+    def _receive(self, socket: zmq.Socket[bytes]) -> None:
+        frames = [socket.recv(NOBLOCK)]
+        while socket.get(zmq.RCVMORE):
+            frames.append(socket.recv(NOBLOCK))
+        machine = self._core.machine
+        try:
+            messages = self._decoder.decode(frames)
+        except errors.ProtocolError as error:
+            machine.fault(self.link, error.message)
+            return
+        machine.receive(self.link, messages, self._decoder.values, time.monotonic())
+
+    def _event(self, socket: zmq.Socket[bytes]) -> None:
+        event = parse_monitor_message(socket.recv_multipart(NOBLOCK))["event"]
+        machine, link = self._core.machine, self.link
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._blocked = []
+            machine.link_up(link)
+        elif event == zmq.EVENT_DISCONNECTED:
+            self._pump.drain()  # what the server said before it went has arrived: it counts
+            self._blocked = []
+            machine.link_lost(link, f"the connection to {link.endpoint} was lost")
+        elif event == zmq.EVENT_CONNECT_RETRIED:
+            if link.state in (LinkState.CONNECTING, LinkState.DOWN):
+                machine.link_failed(link, f"no server at {link.endpoint}")
+        else:
+            machine.link_failed(link, f"what answers at {link.endpoint} is not a ringback server")
+
+
+class ClientCore:
+    """All links of one client, on one loop."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        endpoints: Sequence[str],
+        *,
+        context: zmq.Context[Any] | None,
+        max_size: int,
+        max_in_flight: int,
+    ) -> None:
+        self.loop = loop
+        self.encoder = codec.Encoder()
+        self.machine = ClientMachine(endpoints, os.urandom(16), max_size, f"ringback {__version__}")
+        self.max_in_flight = max_in_flight
+        self.closed = False
+        self._room: list[Callable[[], object]] = []
+        self._idle: list[Callable[[], object]] = []
+        self._unsettled: list[Callable[[], object]] = []
+        self._timer: Handle | None = None
+        self._timer_due = math.inf
+        self._flushing = False
+        self._retry: Handle | None = None
+        self._wires: list[Wire] = []
+        context = context if context is not None else shared_context()
+        try:
+            for link in self.machine.links:
+                self._wires.append(Wire(self, link, context, max_size))
+        except BaseException:
+            self._close_wires(0)
+            raise
+
+    @property
+    def full(self) -> bool:
+        return self.machine.in_flight >= self.max_in_flight
+
+    def start(self, call: OutgoingCall) -> None:
+        """Send a call, when this turn of the loop ends."""
+        self.machine.start(call, time.monotonic())
+        if call.deadline is not None and call.deadline < self._timer_due:
+            self._set_timer()
+        self._flush_later()
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was to be sent has been handed to the sockets."""
+        return not self.machine.notes and not any(wire.link.outbox or wire.stuck for wire in self._wires)
+
+    def when_settled(self, function: Callable[[], object]) -> None:
+        """Call the function when all is sent."""
+        self._unsettled.append(function)
+
+    def notify(self, note: Notify) -> None:
+        if len(self.machine.notes) >= self.max_in_flight:
+            raise errors.ResourceExhausted(
+                f"{note.method}: {len(self.machine.notes)} one-way calls wait for a server, the bound"
+            )
+        self.machine.notify(note)
+        self._flush_later()
+
+    def cancel(self, call: OutgoingCall, error: errors.CallError) -> bool:
+        """End the call here, and at the server where that can be; False if it has ended."""
+        ended = self.machine.cancel(call, error)
+        self._flush_later()
+        return ended
+
+    def grant(self, call: OutgoingCall, items: int) -> None:
+        self.machine.grant(call, items, time.monotonic())
+        self._flush_later()
+
+    def when_room(self, function: Callable[[], object]) -> None:
+        """Call the function when the bound of calls in flight is far enough away again."""
+        if self.full:
+            self._room.append(function)
+        else:
+            function()
+
+    def when_idle(self, function: Callable[[], object]) -> None:
+        """Call the function when no call is in flight."""
+        if self.machine.in_flight:
+            self._idle.append(function)
+        else:
+            function()
+
+    def close(self, message: str) -> None:
+        """End what is in flight with Cancelled, and close."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.machine.notes:
+            log.warning("%d one-way calls were never sent: no server came", len(self.machine.notes))
+        self.machine.close(errors.Cancelled(message))
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
+        self._close_wires(200)  # milliseconds for the leave-taking; the process does not wait for it
+
+    def flush(self) -> None:
+        """Send what has gathered; see who waits for what has changed."""
+        stuck = False
+        for wire in self._wires:
+            if wire.link.outbox or wire.stuck:
+                wire.flush()
+                stuck = stuck or wire.stuck
+        if stuck and self._retry is None and not self.closed:
+            self._retry = self.loop.call_later(0.02, self._flush_again)
+        if self._room and self.machine.in_flight <= self.max_in_flight * 3 // 4:
+            waiting, self._room = self._room, []
+            for function in waiting:
+                function()
+        if self._idle and not self.machine.in_flight:
+            waiting, self._idle = self._idle, []
+            for function in waiting:
+                function()
+        if self._unsettled and self.settled:
+            waiting, self._unsettled = self._unsettled, []
+            for function in waiting:
+                function()
+
+    def _flush_later(self) -> None:
+        if not self._flushing and not self.closed:
+            self._flushing = True
+            self.loop.call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        if not self.closed:
+            self.flush()
+
+    def _flush_again(self) -> None:
+        self._retry = None
+        self._flush_soon()
+
+    def _tick(self) -> None:
+        self._timer, self._timer_due = None, math.inf
+        self.machine.tick(time.monotonic())
+        self._set_timer()
+        self._flush_later()
+
+    def _set_timer(self) -> None:
+        due = self.machine.next_tick()
+        if due is not None and due < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_due = due
+            self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)
+
+    def _close_wires(self, linger: int) -> None:
+        for wire in self._wires:
+            wire.close(linger)

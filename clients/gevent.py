@@ -1,0 +1,250 @@
+"""The gevent client: `call` waits in its greenlet, `fire` returns an AsyncResult, callbacks run in a greenlet of their own."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import weakref
+from types import TracebackType
+from typing import Any, Self, cast
+
+import gevent
+from gevent.event import AsyncResult, Event
+from gevent.queue import SimpleQueue
+
+from .. import errors
+from ..backends import native
+from ..backends.gevent import GeventLoop
+from ..protocol.client import OutgoingCall
+from .base import Callback, Client, Errback, run_callback
+from .core import ClientCore
+from .streams import WINDOW, SyncItems, StreamCall
+
+log = logging.getLogger("ringback.client")
+
+
+class _Call(OutgoingCall):
+    __slots__ = ("outcome",)
+    outcome: Any
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        if error is None:
+            self.outcome.set(result)
+        else:
+            self.outcome.set_exception(error)
+
+
+class FiredResult(AsyncResult):  # type: ignore[misc] # gevent has no annotations
+    """The outcome of a fired call; cancelling it cancels the call."""
+
+    def __init__(self, client: GeventClient, call: _Fired) -> None:
+        super().__init__()
+        self._client = client
+        self._call = call
+        self._observed = False
+
+    def cancel(self) -> bool:
+        core = self._client._shared.core
+        assert core is not None
+        return core.cancel(self._call, errors.Cancelled(f"{self._call.method} was cancelled by its caller"))
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        self._observed = True
+        return super().get(block, timeout)
+
+    def rawlink(self, callback: Any) -> Any:
+        self._observed = True
+        return super().rawlink(callback)
+
+    def __del__(self) -> None:
+        if not self._observed and self.exception is not None:
+            log.error("%s failed, and nobody looked: %r", self._call.method, self.exception)
+
+
+class _Fired(_Call):
+    __slots__ = ("callback", "client", "errback")
+    client: GeventClient
+    callback: Callback | None
+    errback: Errback | None
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        super().finish(result, error)
+        self.outcome = None  # the two must not keep each other alive
+        client = self.client
+        function: Any = self.callback if error is None else self.errback
+        if function is not None:
+            client._post(self.method, function, result if error is None else error)
+        if client._shared.listeners:
+            client._post(self.method, lambda _: client._tell_listeners(self, result, error), None)
+
+
+class GeventClient(Client):
+    """Calls a service from the greenlets of one hub, that of the thread of its first use.
+
+    At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead.
+    """
+
+    def __init__(self, *endpoints: str, **options: Any) -> None:
+        super().__init__(*endpoints, **options)
+        self._callbacks = _Callbacks()
+        _open.add(self)
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """The result. Raises the classes of `ringback.errors`."""
+        core = self._core()
+        while core.full:
+            self.ready()
+        call = self._outgoing(_Call, method, args, kwargs)
+        call.outcome = AsyncResult()
+        self._start(core, call, args, kwargs)
+        try:
+            return call.outcome.get()
+        except BaseException:
+            core.cancel(
+                call, errors.Cancelled(f"{method} was interrupted")
+            )  # if it has not ended: a kill or a Timeout
+            raise
+
+    def fire(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        callback: Callback | None = None,
+        errback: Errback | None = None,
+        **kwargs: Any,
+    ) -> FiredResult:
+        """Send the call and go on. `callback(result)` or `errback(error)` runs in the callback greenlet, exactly once, in the
+        order of the replies."""
+        core = self._core()
+        failure: errors.CallError | None = None
+        try:
+            call = self._outgoing(_Fired, method, args, kwargs)
+        except errors.CallError as error:
+            failure = error
+            call = _Fired(method, cast(Any, None), None)
+        if failure is None and core.full:
+            if self._callbacks.greenlet is gevent.getcurrent():
+                failure = errors.ResourceExhausted(
+                    f"{method}: {core.max_in_flight} calls are in flight, the bound"
+                )
+            while failure is None and core.full:
+                self.ready()
+        call.client, call.callback, call.errback = self, callback, errback
+        future = call.outcome = FiredResult(self, call)
+        future._observed = errback is not None
+        if failure is not None:
+            call.ended = True
+            call.finish(None, failure)
+        else:
+            self._start(core, call, args, kwargs)
+        return future
+
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Send a call that is never answered."""
+        self._core().notify(self._note(method, args, kwargs))
+
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
+        """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
+        core = self._core()
+        call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
+        stream = Stream(core, call)
+        self._start(core, call, args, kwargs)
+        return stream
+
+    def ready(self) -> None:
+        """Wait until there is room below the bound of calls in flight."""
+        core = self._core()
+        room = Event()
+        core.when_room(room.set)
+        room.wait()
+
+    def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
+        """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
+        self._check_closable()
+        _open.discard(self)
+        core = self._shared.core
+        if not self._shared.closed and core is not None:
+            self._shared.closed = True
+            if not now:
+                idle = Event()
+                core.when_idle(idle.set)
+                idle.wait(timeout)
+            core.close("the client was closed")
+            self._callbacks.close(1.0 if now else timeout)
+        self._shared.closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _core(self) -> ClientCore:
+        self._check_usable()
+        core = self._shared.core
+        if core is None:
+            return self._make_core(GeventLoop())
+        if self._shared.thread != native.get_ident():
+            raise RuntimeError("this client belongs to the hub of another thread: connect again in this one")
+        return core
+
+    def _post(self, method: str, function: Any, argument: Any) -> None:
+        self._callbacks.post(method, function, argument)
+
+
+class _Callbacks:
+    """The greenlet that runs a client's callbacks, one at a time."""
+
+    def __init__(self) -> None:
+        self.greenlet: Any = None
+        self._queue: Any = None
+
+    def post(self, method: str, function: Any, argument: Any) -> None:
+        if self.greenlet is None:
+            self._queue = SimpleQueue()
+            self.greenlet = gevent.spawn(self._run)
+        self._queue.put((method, function, argument))
+
+    def close(self, timeout: float) -> None:
+        """Let it end after the last callback, if that ends in time."""
+        if self.greenlet is not None:
+            self._queue.put(None)
+            if self.greenlet is not gevent.getcurrent():
+                self.greenlet.join(timeout)
+
+    def _run(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            run_callback(*entry)
+
+
+class Stream(SyncItems):
+    """The items of one call, as they come."""
+
+    def __init__(self, core: ClientCore, call: StreamCall) -> None:
+        super().__init__(core, call)
+        self._arrived = Event()
+
+    def wait(self) -> None:
+        self._arrived.clear()
+        self._arrived.wait()
+
+    def wake(self) -> None:
+        self._arrived.set()
+
+
+_open: weakref.WeakSet[GeventClient] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """What is in flight when the interpreter ends is waited for, as `close` does."""
+    for client in list(_open):
+        client.close()
+
+
+def connect(*endpoints: str, **options: Any) -> GeventClient:
+    """A client for greenlets; it binds to the hub of the thread of its first use. The options are those of `Client`."""
+    return GeventClient(*endpoints, **options)

@@ -1,0 +1,197 @@
+"""The Twisted client: `call` and `fire` return Deferreds, callbacks run on the reactor."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from twisted.python.threadable import isInIOThread
+
+from .. import errors
+from ..backends.twisted import TwistedLoop
+from ..protocol.client import OutgoingCall
+from .base import Callback, Client, Errback, run_callback
+from .core import ClientCore
+from .streams import WINDOW, AsyncItems, StreamCall
+
+
+class _Call(OutgoingCall):
+    __slots__ = ("deferred",)
+    deferred: Deferred[Any] | None
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        deferred, self.deferred = self.deferred, None
+        if deferred is not None:
+            if error is None:
+                deferred.callback(result)
+            else:
+                deferred.errback(Failure(error))
+
+
+class _Fired(_Call):
+    __slots__ = ("callback", "client", "errback")
+    client: TwistedClient
+    callback: Callback | None
+    errback: Errback | None
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        deferred = self.deferred
+        if error is None:
+            if self.callback is not None:
+                run_callback(self.method, self.callback, result)
+        elif self.errback is not None:
+            run_callback(self.method, self.errback, error)
+        self.client._tell_listeners(self, result, error)
+        super().finish(result, error)
+        if error is not None and self.errback is not None and deferred is not None:
+            deferred.addErrback(lambda _: None)  # the errback has observed it
+
+
+class TwistedClient(Client):
+    """Calls a service from the reactor's thread.
+
+    At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: the Deferred of `client.ready()` paces it.
+    """
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        """A Deferred of the result; it fails with the classes of `ringback.errors`. Cancelling it cancels the call."""
+        core = self._core()
+        if core.full:
+            return self.ready().addCallback(lambda _: self.call(method, *args, **kwargs))
+        try:
+            call = self._outgoing(_Call, method, args, kwargs)
+        except errors.CallError as error:
+            return _failed(error)
+        return self._send(core, call, args, kwargs)
+
+    def fire(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        callback: Callback | None = None,
+        errback: Errback | None = None,
+        **kwargs: Any,
+    ) -> Deferred[Any]:
+        """Send the call and go on. `callback(result)` or `errback(error)` runs on the reactor, exactly once."""
+        core = self._core()
+        failure: errors.CallError | None = None
+        try:
+            call = self._outgoing(_Fired, method, args, kwargs)
+            if core.full:
+                raise errors.ResourceExhausted(
+                    f"{method}: {core.max_in_flight} calls are in flight, the bound"
+                )
+        except errors.CallError as error:
+            failure = error
+            call = _Fired(method, cast(Any, None), None)
+            call.ended = True
+        call.client, call.callback, call.errback = self, callback, errback
+        if failure is None:
+            return self._send(core, call, args, kwargs)
+        deferred = call.deferred = Deferred()
+        core.loop.call_soon(call.finish, None, failure)
+        return deferred
+
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Send a call that is never answered."""
+        self._core().notify(self._note(method, args, kwargs))
+
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
+        """The items, as an async iterator for coroutines on Deferreds; leaving it early (`aclose`, `async with`)
+        cancels the call."""
+        core = self._core()
+        call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
+        stream = Stream(core, call)
+        self._start(core, call, args, kwargs)
+        return stream
+
+    def ready(self) -> Deferred[None]:
+        """Fires when there is room below the bound of calls in flight."""
+        room: Deferred[None] = Deferred()
+        self._core().when_room(lambda: room.callback(None))
+        return room
+
+    def close(self, timeout: float = 30.0, *, now: bool = False) -> Deferred[None]:
+        """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled. The
+        Deferred fires when all has ended."""
+        self._check_closable()
+        core = self._shared.core
+        if self._shared.closed or core is None:
+            self._shared.closed = True
+            return succeed(None)
+        self._shared.closed = True
+        idle: Deferred[None] = Deferred()
+
+        def end() -> None:
+            if not idle.called:
+                timer.cancel()
+                core.close("the client was closed")
+                idle.callback(None)
+
+        timer = core.loop.call_later(0 if now else timeout, end)
+        if now:
+            end()
+        else:
+            core.when_idle(end)
+        return idle
+
+    async def __aenter__(self) -> Self:
+        self._core()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _send(
+        self, core: ClientCore, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Deferred[Any]:
+        def cancel(_: Deferred[Any]) -> None:
+            call.deferred = None  # it cancels itself, with Twisted's own CancelledError
+            core.cancel(call, errors.Cancelled(f"{call.method} was cancelled by its caller"))
+
+        deferred = call.deferred = Deferred(cancel)
+        self._start(core, call, args, kwargs)
+        return deferred
+
+    def _core(self) -> ClientCore:
+        self._check_usable()
+        core = self._shared.core
+        if core is None:
+            core = self._make_core(TwistedLoop())
+            core.loop.loop.addSystemEventTrigger(  # type: ignore[attr-defined]
+                "before", "shutdown", lambda: None if self._shared.closed else self.close()
+            )
+        elif core.loop.loop.running and not isInIOThread():  # type: ignore[attr-defined]
+            raise RuntimeError("this client belongs to the reactor's thread: use reactor.callFromThread")
+        return core
+
+
+class Stream(AsyncItems):
+    """The items of one call, as they come; for coroutines on Deferreds."""
+
+    _waiter: Deferred[None] | None = None
+
+    async def wait(self) -> None:
+        self._waiter = Deferred()
+        await self._waiter
+
+    def wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+
+def _failed(error: errors.CallError) -> Deferred[Any]:
+    deferred: Deferred[Any] = Deferred()
+    deferred.errback(Failure(error))
+    return deferred
+
+
+def connect(*endpoints: str, **options: Any) -> TwistedClient:
+    """A client on the reactor; it connects at first use. The options are those of `Client`."""
+    return TwistedClient(*endpoints, **options)

@@ -1,0 +1,66 @@
+"""The call that is being handled: what a handler may ask about it, and what calls made inside it inherit.
+
+Set by the server around each handler, read by `ringback.current_call()` and by every client when it makes a call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+
+class CurrentCall:
+    """The call a handler is answering.
+
+    `deadline` is in seconds of `time.monotonic()`, None where the caller set no limit; `metadata` is what the caller gave
+    with `options(metadata=...)`; `peer` names the client's address and instance, or only its instance where there is no address;
+    `app` is what the service's lifespan yielded.
+    """
+
+    __slots__ = ("app", "deadline", "metadata", "method", "peer", "priority")
+
+    def __init__(
+        self,
+        method: str,
+        deadline: float | None,
+        metadata: Mapping[str, Any],
+        peer: str,
+        priority: int,
+        app: Any,
+    ) -> None:
+        self.method = method
+        self.deadline = deadline
+        self.metadata = metadata
+        self.peer = peer
+        self.priority = priority
+        self.app = app
+
+    def remaining(self) -> float | None:
+        """Seconds left until the deadline, never below 0; None where there is no deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def __repr__(self) -> str:
+        return f"<CurrentCall {self.method} from {self.peer}>"
+
+
+class Handling:
+    """What the server puts in the context: `deadline` is read by every nested call, `current` builds the rest when asked."""
+
+    __slots__ = ()
+    deadline: float | None
+
+    def current(self) -> CurrentCall:
+        raise NotImplementedError
+
+
+handling: ContextVar[Handling | None] = ContextVar("ringback.handling", default=None)
+
+
+def current_call() -> CurrentCall:
+    """The call that is being handled here. Raises RuntimeError outside a handler."""
+    now = handling.get()
+    if now is None:
+        raise RuntimeError("ringback.current_call() was called outside a handler")
+    return now.current()

@@ -1,0 +1,19 @@
+"""Endpoints: `tcp://HOST:PORT`, `ipc://PATH`, `inproc://NAME`; checked here for both ends."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import UsageError
+
+_FORM = re.compile(r"(tcp://(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\*|\d{1,5})|(ipc|inproc)://\S+)")
+
+
+def checked(endpoint: str) -> str:
+    """The endpoint, if it is one. Raises UsageError that shows the forms."""
+    match = _FORM.fullmatch(endpoint) if isinstance(endpoint, str) else None
+    if match is None or (match[3] not in (None, "*") and int(match[3]) > 65535):
+        raise UsageError(
+            f"bad endpoint {endpoint!r}: it must look like tcp://127.0.0.1:5555, ipc:///path or inproc://name"
+        )
+    return endpoint

@@ -1,0 +1,410 @@
+"""The client's end of the conversation: every call from `start` to its one ending, over links that come and go.
+
+A link is the way to one server: the core says when it is up, lost, and what arrived on it, and sends what gathers in its
+`outbox`. Nothing here waits or reads a clock: `now` is an argument, in seconds.
+
+    link:  DOWN -> CONNECTING -> GREETING -> OPEN -> DRAINING      (up, welcome, drain)
+           any but CLOSED -> DOWN (lost)        any -> CLOSED (a fault, or closed)
+    call:  waiting for a link -> sent -> ended    (a call the server refused unstarted may wait again)
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import MsgspecError, Raw
+
+from .. import errors
+from .deadlines import Deadlines
+from .messages import (
+    Bye,
+    Call,
+    CallOptions,
+    Cancel,
+    Credit,
+    Drain,
+    Drained,
+    End,
+    Error,
+    Fault,
+    FromClient,
+    FromServer,
+    Hello,
+    Item,
+    Notify,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    Welcome,
+)
+from .values import UNREADABLE, Unpacker
+
+# How often one call may be handed to a link and come back unstarted.
+MAX_ATTEMPTS = 5
+
+
+class LinkState(enum.Enum):
+    DOWN = "down"  # the last attempt to connect failed, or the link was lost
+    CONNECTING = "connecting"  # no attempt has succeeded or failed yet
+    GREETING = "greeting"  # connected; our hello is on its way
+    OPEN = "open"
+    DRAINING = "draining"  # the server is going: no new calls to it
+    CLOSED = "closed"
+
+
+class OutgoingCall:
+    """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams."""
+
+    __slots__ = (
+        "args",
+        "attempts",
+        "credit",
+        "deadline",
+        "ended",
+        "id",
+        "kwargs",
+        "link",
+        "method",
+        "options",
+        "returns",
+        "timeout",
+        "wait_for_ready",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        args: Raw,
+        kwargs: dict[str, Raw] | None,
+        *,
+        deadline: float | None = None,
+        timeout: float | None = None,
+        credit: int = 0,
+        options: CallOptions | None = None,
+        returns: Any = Any,
+        wait_for_ready: bool = True,
+    ) -> None:
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.deadline = deadline
+        self.timeout = timeout
+        self.credit = credit
+        self.options = options
+        self.returns = returns
+        self.wait_for_ready = wait_for_ready
+        self.id = 0
+        self.link: Link | None = None
+        self.attempts = 0
+        self.ended = False
+
+    def finish(self, result: Any, error: errors.CallError | None) -> None:
+        raise NotImplementedError
+
+    def item(self, value: Any) -> None:
+        raise NotImplementedError
+
+
+class Link:
+    """The way to one server."""
+
+    __slots__ = ("endpoint", "outbox", "reason", "state", "welcome")
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.state = LinkState.CONNECTING
+        self.outbox: list[FromClient] = []
+        self.welcome: Welcome | None = None
+        self.reason = f"no server at {endpoint}"
+
+
+class ClientMachine:
+    """All calls of one client.
+
+    `calls` are those sent and not ended, by id; `waiting` those that no link could take yet, in order. Ids count up and are
+    never used twice, so that a late or doubled answer finds nothing to end.
+    """
+
+    def __init__(self, endpoints: Sequence[str], instance: bytes, max_size: int, software: str = "") -> None:
+        self.links = [Link(endpoint) for endpoint in endpoints]
+        self.calls: dict[int, OutgoingCall] = {}
+        self.waiting: dict[OutgoingCall, None] = {}
+        self.notes: list[Notify] = []
+        self.max_size = max_size
+        self._hello = Hello(instance, max_size, software)
+        self._deadlines: Deadlines[OutgoingCall] = Deadlines()
+        self._last_id = 0
+        self._turn = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.calls) + len(self.waiting)
+
+    # What the client asks
+
+    def start(self, call: OutgoingCall, now: float) -> None:
+        """Send the call over an open link, or keep it until there is one."""
+        if call.deadline is not None:
+            self._deadlines.add(call.deadline, call)
+        link = self._choose()
+        if link is not None:
+            self._send(link, call, now)
+        else:
+            self._wait(call)
+
+    def notify(self, note: Notify) -> None:
+        """Send a one-way call over an open link, or keep it until there is one."""
+        link = self._choose()
+        if link is not None:
+            link.outbox.append(note)
+        else:
+            self.notes.append(note)
+
+    def cancel(self, call: OutgoingCall, error: errors.CallError) -> bool:
+        """End the call from this side and tell the server; False if it has ended already."""
+        if call.ended:
+            return False
+        if call.link is not None and call.link.state in (LinkState.OPEN, LinkState.DRAINING):
+            call.link.outbox.append(Cancel(call.id))
+        self._end(call, None, error)
+        return True
+
+    def grant(self, call: OutgoingCall, items: int, now: float) -> None:
+        """Let so many more items of a stream come."""
+        if not call.ended and call.link is not None:
+            if call.timeout is not None:
+                call.deadline = now + call.timeout
+            call.link.outbox.append(Credit(call.id, items))
+
+    def close(self, error: errors.CallError) -> None:
+        """End every call, and take leave of every server."""
+        for call in [*self.calls.values(), *self.waiting]:
+            self.cancel(call, error)
+        self.notes.clear()
+        for link in self.links:
+            if link.state in (LinkState.OPEN, LinkState.DRAINING):
+                link.outbox.append(Bye())
+            link.state = LinkState.CLOSED
+
+    # What happens
+
+    def link_up(self, link: Link) -> None:
+        """The link is connected: say hello, first of all."""
+        if link.state is not LinkState.CLOSED:
+            link.state = LinkState.GREETING
+            link.outbox = [self._hello]
+
+    def link_failed(self, link: Link, reason: str) -> None:
+        """An attempt to connect failed; the next comes by itself."""
+        if link.state is not LinkState.CLOSED:
+            link.state = LinkState.DOWN
+            link.reason = reason
+            self._refuse_impatient()
+
+    def link_lost(self, link: Link, reason: str) -> None:
+        """The connection broke: what was sent over it ends, since nobody can know what became of it; what still lay in the
+        outbox may go elsewhere."""
+        unsent = {message.id for message in link.outbox if type(message) is Call}
+        link.outbox = []
+        if link.state is not LinkState.CLOSED:
+            link.state = LinkState.DOWN
+            link.reason = reason
+        for call in [call for call in self.calls.values() if call.link is link]:
+            if call.id in unsent:
+                self._again(call)
+            else:
+                self._end(call, None, errors.Unavailable(reason))
+        self._refuse_impatient()
+
+    def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
+        """Deal with what a server said."""
+        calls = self.calls
+        for message in messages:
+            kind = type(message)
+            if kind is Reply:
+                call = calls.get(message.id)  # type: ignore[union-attr]
+                if call is None or call.link is not link:
+                    continue  # late, or doubled: the call has had its ending
+                try:
+                    result = values.typed(message.result, call.returns)  # type: ignore[union-attr]
+                except UNREADABLE as error:
+                    self._end(call, None, _unreadable(call, error))
+                    continue
+                del calls[message.id]  # type: ignore[union-attr]
+                call.ended = True
+                call.finish(result, None)
+            else:
+                self._receive_rare(link, message, values, now)
+
+    def fault(self, link: Link, text: str) -> None:
+        """The server sent, or heard, what is not this protocol: nothing more goes over this link."""
+        link.state = LinkState.CLOSED
+        link.reason = f"{link.endpoint}: {text}"
+        error = errors.ProtocolError(link.reason)
+        for call in [call for call in self.calls.values() if call.link is link]:
+            self._end(call, None, error)
+        if all(other.state is LinkState.CLOSED for other in self.links):
+            for call in list(self.waiting):
+                self._end(call, None, error)
+
+    def tick(self, now: float) -> None:
+        """End what is past its deadline."""
+        for call in self._deadlines.expired(now):
+            if call.link is not None:
+                limit = "the next item" if call.credit else "the answer"
+                self.cancel(
+                    call,
+                    errors.DeadlineExceeded(f"{call.method}: {limit} did not come within {_seconds(call)}"),
+                )
+            else:
+                self._end(call, None, self._unavailable(call))
+
+    def next_tick(self) -> float | None:
+        """When `tick` is due."""
+        return self._deadlines.next()
+
+    # Between the two
+
+    def _receive_rare(self, link: Link, message: FromServer, values: Unpacker, now: float) -> None:
+        match message:
+            case Item(id=id_):
+                call = self.calls.get(id_)
+                if call is not None and call.link is link:
+                    self._receive_item(call, message, values, now)
+            case End(id=id_):
+                call = self.calls.get(id_)
+                if call is not None and call.link is link:
+                    self._end(call, None, None)
+            case Error(id=id_):
+                call = self.calls.get(id_)
+                if call is not None and call.link is link:
+                    self._end(call, None, errors.from_wire(message.code, message.kind, message.message))
+            case Refusal(id=id_):
+                call = self.calls.get(id_)
+                if call is not None and call.link is link:
+                    self._refused(call, message, now)
+            case Welcome():
+                if link.state is LinkState.GREETING:
+                    link.welcome = message
+                    link.state = LinkState.OPEN
+                    self._send_waiting(now)
+            case Drain():
+                if link.state is LinkState.OPEN:
+                    link.state = LinkState.DRAINING
+                    link.reason = f"the server at {link.endpoint} is shutting down"
+                    link.outbox.append(Drained())
+            case Bye():
+                link.outbox.append(Bye())
+            case Ping(token=token):
+                link.outbox.append(Pong(token))
+            case Fault(message=text):
+                self.fault(link, text)
+            case _:
+                pass  # a Pong that nobody waits for; credit for a stream that has ended
+
+    def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
+        if call.timeout is not None:
+            call.deadline = now + call.timeout
+        try:
+            call.item(values.typed(message.value, call.returns))
+        except UNREADABLE as error:
+            self.cancel(call, _unreadable(call, error))
+
+    def _refused(self, call: OutgoingCall, message: Refusal, now: float) -> None:
+        if (
+            message.started is False
+            and message.code == errors.Unavailable.code
+            and call.attempts < MAX_ATTEMPTS
+        ):
+            link = self._choose(but=call.link)
+            if link is not None:
+                del self.calls[call.id]
+                self._send(link, call, now)
+                return
+        self._end(call, None, errors.from_wire(message.code, "", message.message, message.started))
+
+    def _send(self, link: Link, call: OutgoingCall, now: float) -> None:
+        call.id = self._last_id = self._last_id + 1
+        call.link = link
+        call.attempts += 1
+        self.calls[call.id] = call
+        deadline = call.deadline
+        # A stream's timeout bounds the gaps between items, which only the receiver can see.
+        timeout = None if deadline is None or call.credit else max(1, int((deadline - now) * 1000 + 0.999))
+        link.outbox.append(
+            Call(call.id, call.method, call.args, call.kwargs, timeout, call.credit, call.options)
+        )
+
+    def _send_waiting(self, now: float) -> None:
+        waiting, self.waiting = self.waiting, {}
+        for call in waiting:
+            link = self._choose()
+            if link is None:
+                self._wait(call)
+            else:
+                self._send(link, call, now)
+        notes, self.notes = self.notes, []
+        for note in notes:
+            self.notify(note)
+
+    def _choose(self, but: Link | None = None) -> Link | None:
+        """The next open link in turn."""
+        links = self.links
+        if len(links) == 1:
+            link = links[0]
+            return link if link.state is LinkState.OPEN and link is not but else None
+        for _ in range(len(links)):
+            self._turn = (self._turn + 1) % len(links)
+            link = links[self._turn]
+            if link.state is LinkState.OPEN and link is not but:
+                return link
+        return None
+
+    def _wait(self, call: OutgoingCall) -> None:
+        call.link = None
+        hopeful = call.wait_for_ready and any(
+            link.state in (LinkState.DOWN, LinkState.CONNECTING, LinkState.GREETING) for link in self.links
+        )
+        if hopeful or any(link.state in (LinkState.CONNECTING, LinkState.GREETING) for link in self.links):
+            self.waiting[call] = None
+        elif all(link.state is LinkState.CLOSED for link in self.links):
+            self._end(call, None, errors.ProtocolError(self.links[0].reason))
+        else:
+            self._end(call, None, self._unavailable(call))
+
+    def _again(self, call: OutgoingCall) -> None:
+        del self.calls[call.id]
+        self._wait(call)
+
+    def _refuse_impatient(self) -> None:
+        for call in [call for call in self.waiting if not call.wait_for_ready]:
+            del self.waiting[call]
+            self._wait(call)
+
+    def _unavailable(self, call: OutgoingCall) -> errors.Unavailable:
+        reasons = "; ".join(
+            dict.fromkeys(link.reason for link in self.links if link.state is not LinkState.OPEN)
+        )
+        waited = f" (waited {_seconds(call)})" if call.wait_for_ready and call.timeout is not None else ""
+        return errors.Unavailable(f"{call.method}: {reasons}{waited}", started=False)
+
+    def _end(self, call: OutgoingCall, result: Any, error: errors.CallError | None) -> None:
+        if call.ended:
+            return
+        call.ended = True
+        self.calls.pop(call.id, None)
+        self.waiting.pop(call, None)
+        call.finish(result, error)
+
+
+def _seconds(call: OutgoingCall) -> str:
+    return f"{call.timeout:g} s" if call.timeout is not None else "the time its caller had left"
+
+
+def _unreadable(call: OutgoingCall, error: Exception) -> errors.CallError:
+    if isinstance(error, MsgspecError) and call.returns is not Any:
+        return errors.InvalidArgument(f"{call.method}: the result does not fit {call.returns}: {error}")
+    return errors.ProtocolError(f"{call.method}: the result cannot be read: {error}")

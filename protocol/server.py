@@ -1,0 +1,222 @@
+"""The server's end of the conversation: what each client may do, and which of its calls are unfinished.
+
+The core hands in what arrived, runs the calls that come out, and sends what gathers in each session's `outbox`.
+
+    session:  GREETING -> OPEN -> CLOSED        (hello; bye, fault or loss)
+    machine:  SERVING -> DRAINING -> LEAVING    (drain: new calls are refused; leave: every answer is out, bye is said)
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from .. import errors
+from .messages import (
+    Bye,
+    Call,
+    Cancel,
+    Credit,
+    Drain,
+    Drained,
+    End,
+    Error,
+    Fault,
+    FromClient,
+    FromServer,
+    Hello,
+    Item,
+    MethodFlags,
+    Notify,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    Welcome,
+)
+
+
+class SessionState(enum.Enum):
+    GREETING = "greeting"  # nothing but a hello is taken
+    OPEN = "open"
+    DRAINED = "drained"  # the client has sent its last call
+    CLOSED = "closed"
+
+
+class Phase(enum.Enum):
+    SERVING = "serving"
+    DRAINING = "draining"
+    LEAVING = "leaving"
+
+
+class IncomingCall:
+    """A call that is being handled. The dispatcher subclasses it."""
+
+    __slots__ = ("ended", "id", "session")
+
+    def __init__(self, session: Session, id: int) -> None:  # noqa: A002
+        self.session = session
+        self.id = id
+        self.ended = False  # answered, or nobody wants the answer
+
+    def cancel(self) -> None:
+        raise NotImplementedError
+
+    def credit(self, items: int) -> None:
+        raise NotImplementedError
+
+
+class Session:
+    """One client, for as long as its connection lasts."""
+
+    __slots__ = ("address", "calls", "instance", "last_id", "max_size", "outbox", "peer", "state")
+
+    def __init__(self, address: bytes, peer: str) -> None:
+        self.address = address  # the routing id, which is the core's to read
+        self.peer = peer
+        self.state = SessionState.GREETING
+        self.instance = b""
+        self.max_size = 0
+        self.last_id = 0
+        self.calls: dict[int, IncomingCall] = {}
+        self.outbox: list[FromServer] = []
+
+    def reply(self, call: IncomingCall, message: Reply | Error | Refusal | End) -> None:
+        """Answer a call, unless it has been answered or given up."""
+        if self.calls.pop(call.id, None) is call:
+            call.ended = True
+            self.outbox.append(message)
+
+
+class ServerMachine:
+    """All sessions of one server."""
+
+    def __init__(
+        self,
+        service: str,
+        instance: bytes,
+        methods: dict[str, MethodFlags],
+        *,
+        max_size: int,
+        max_in_flight: int,
+    ) -> None:
+        self.phase = Phase.SERVING
+        self.max_in_flight = max_in_flight
+        self.in_flight = 0  # counted by the dispatcher, over all sessions
+        self._welcome = Welcome(instance, service, max_size, max_in_flight, methods)
+        self.sessions: set[Session] = set()
+
+    def connected(self, address: bytes, peer: str) -> Session:
+        session = Session(address, peer)
+        self.sessions.add(session)
+        return session
+
+    def receive(self, session: Session, messages: Sequence[FromClient]) -> list[Call | Notify]:
+        """Deal with what a client said; the calls to carry out come back."""
+        accepted: list[Call | Notify] = []
+        for message in messages:
+            if session.state is SessionState.OPEN:
+                if type(message) is not Call:
+                    self._receive_other(session, message, accepted)
+                elif message.id <= session.last_id:
+                    continue  # a repeat: the first is answered or will be, and must not be run or ended twice
+                else:
+                    session.last_id = message.id
+                    refusal = self._refuses(message)
+                    if refusal is None:
+                        accepted.append(message)
+                    else:
+                        session.outbox.append(refusal)
+            else:
+                self._receive_unopened(session, message)
+        return accepted
+
+    def drain(self) -> None:
+        """Tell every client that this server is going."""
+        if self.phase is Phase.SERVING:
+            self.phase = Phase.DRAINING
+            for session in self.sessions:
+                if session.state is SessionState.OPEN:
+                    session.outbox.append(Drain())
+
+    def leave(self) -> None:
+        """Every call is answered: tell the clients so, after the last answer."""
+        if self.phase is not Phase.LEAVING:
+            self.phase = Phase.LEAVING
+            for session in self.sessions:
+                if session.state in (SessionState.OPEN, SessionState.DRAINED):
+                    session.outbox.append(Bye())
+
+    def left(self) -> bool:
+        """Whether every client has said that it has read all its answers."""
+        return all(s.state in (SessionState.GREETING, SessionState.CLOSED) for s in self.sessions)
+
+    def lost(self, session: Session) -> None:
+        """The client is gone: nobody wants its answers."""
+        session.state = SessionState.CLOSED
+        session.outbox.clear()
+        self.sessions.discard(session)
+        calls, session.calls = session.calls, {}
+        for call in calls.values():
+            call.ended = True
+            call.cancel()
+
+    def fault(self, session: Session, text: str) -> None:
+        """The client sent what is not this protocol: say so, and take nothing more from it."""
+        self.lost(session)
+        session.outbox.append(Fault(text))
+
+    def _refuses(self, call: Call) -> Refusal | None:
+        if self.phase is not Phase.SERVING:
+            return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
+        if self.in_flight >= self.max_in_flight:
+            text = f"the server has {self.in_flight} calls in flight, as many as it takes"
+            return Refusal(call.id, errors.ResourceExhausted.code, text, started=False)
+        return None
+
+    def _receive_unopened(self, session: Session, message: FromClient) -> None:
+        match message:
+            case Hello() if session.state is SessionState.GREETING:
+                session.state = SessionState.OPEN
+                session.instance = message.instance
+                session.max_size = message.max_size
+                session.outbox.append(self._welcome)
+                if self.phase is not Phase.SERVING:
+                    session.outbox.append(Drain())
+            case Call(id=id_) if session.state is SessionState.GREETING:
+                text = "the server does not know this client yet: say hello first"
+                session.outbox.append(Refusal(id_, errors.Unavailable.code, text, started=False))
+            case Call() if session.state is SessionState.DRAINED:
+                refusal = self._refuses(message)
+                if refusal is not None:
+                    session.outbox.append(refusal)
+            case Cancel() | Credit() | Ping() | Bye() if session.state is SessionState.DRAINED:
+                self._receive_other(session, message, [])
+            case _:
+                pass  # from a client that is on its way out
+
+    def _receive_other(self, session: Session, message: FromClient, accepted: list[Call | Notify]) -> None:
+        match message:
+            case Notify():
+                accepted.append(message)  # it cannot be refused: the dispatcher logs what it does not run
+            case Cancel(id=id_):
+                call = session.calls.pop(id_, None)
+                if call is not None:
+                    call.ended = True
+                    call.cancel()
+            case Credit(id=id_):
+                call = session.calls.get(id_)
+                if call is not None and message.items > 0:
+                    call.credit(message.items)
+            case Ping(token=token):
+                session.outbox.append(Pong(token))
+            case Drained():
+                session.state = SessionState.DRAINED
+            case Bye():
+                self.lost(session)
+            case Hello():
+                self.fault(session, "a second hello on one connection")
+            case Fault():
+                self.lost(session)
+            case Item() | End() | Pong():
+                pass  # for a call that has ended

@@ -1,0 +1,166 @@
+"""Values between Python and MessagePack: what msgspec does, and the two extensions that ringback adds.
+
+Extension 1 stands for bytes that travel uncopied in a frame of their own; extension 2 is an integer of more than 64 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+from msgspec import Raw
+from msgspec.msgpack import Ext
+
+from ..errors import ResourceExhausted
+
+FRAME = 1
+BIG_INTEGER = 2
+
+# Bytes of this length and more go in a frame of their own: from here on a copy costs more than a frame.
+FRAME_BYTES = 64 * 1024
+
+# What packing and unpacking raise for values that cannot be sent or read (UnicodeError is a ValueError).
+UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+
+_INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
+# Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
+_BUILTIN = (bytes, bytearray, memoryview)
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Frame:
+    """Bytes on their way to a frame of their own; the codec knows the number only when it fills a batch."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+def pack(value: Any, limit: int) -> Raw:
+    """The value as it is now, ready for a message: later changes to it do not travel.
+
+    What cannot change and surely encodes is returned as it is, which saves a step on the hot path; the annotation says Raw because
+    that is what a message holds. Raises ResourceExhausted for a value of more than `limit` bytes, and one of UNPACKABLE, with
+    the reason, for one that cannot be sent.
+    """
+    kind = type(value)
+    if (
+        value is None
+        or kind is bool
+        or kind is float
+        or (kind is bytes and len(value) < FRAME_BYTES)
+        or (kind is str and value.isascii() and len(value) < FRAME_BYTES)
+        or (kind is int and _INT64_MIN <= value <= _UINT64_MAX)
+    ):
+        return cast(Raw, value)
+    return pack_any(value, limit)
+
+
+def pack_any(value: Any, limit: int) -> Raw:
+    """`pack` without the short cut: for tuples of arguments."""
+    if not _is_large(value):
+        try:
+            data = _encode(value)
+        except OverflowError:
+            pass
+        else:
+            if len(data) < FRAME_BYTES:
+                return Raw(data)
+    packed = _extend(value)
+    if size(packed) > limit:
+        raise ResourceExhausted(f"a value of {size(packed):,} bytes is over the limit of {limit:,}")
+    return cast(Raw, packed)
+
+
+def size(packed: Any) -> int:
+    """Bytes that a packed value takes on the wire, about (headers of containers that hold frames are not counted)."""
+    if isinstance(packed, Raw):
+        return memoryview(packed).nbytes
+    if isinstance(packed, Frame):
+        return len(packed.data)
+    if isinstance(packed, (str, bytes)):
+        return len(packed)
+    if isinstance(packed, list):
+        return sum(map(size, packed))
+    if isinstance(packed, dict):
+        return sum(size(key) + size(value) for key, value in packed.items())
+    return 9
+
+
+def _is_large(value: Any) -> bool:
+    if isinstance(value, (bytes, bytearray)):
+        return len(value) >= FRAME_BYTES
+    return isinstance(value, memoryview) and value.nbytes >= FRAME_BYTES
+
+
+def _extend(value: Any) -> Any:
+    """The value with its large bytes as Frames and its large integers as extensions; containers are copied."""
+    if value is None or isinstance(value, (bool, float, str)):
+        return value
+    if _is_large(value):
+        return Frame(bytes(value))
+    if isinstance(value, int):
+        if _INT64_MIN <= value <= _UINT64_MAX:
+            return value
+        return Ext(BIG_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "__struct_fields__"):
+        return [_extend(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _extend(item) for key, item in value.items()}
+    try:
+        return Raw(_encode(value))
+    except OverflowError:
+        return _extend(msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=False))
+
+
+class Unpacker:
+    """Decodes values, given the frames of the batch they came in."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self._decode = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
+        self._typed: dict[Any, Callable[[Raw], Any]] = {}
+
+    def plain(self, raw: Raw) -> Any:
+        """As plain data. Raises msgspec.DecodeError or ProtocolValueError for what is not a value."""
+        return self._decode(raw)
+
+    def typed(self, raw: Raw, kind: Any) -> Any:
+        """As that type. Raises msgspec.ValidationError, which names what was expected and found."""
+        if kind is Any:
+            return self._decode(raw)
+        decode = self._typed.get(kind)
+        if decode is None:
+            decode = self._typed[kind] = typed_decoder(kind)
+        try:
+            return decode(raw)
+        except msgspec.ValidationError:
+            return self.converted(raw, kind)
+
+    def converted(self, raw: Raw, kind: Any) -> Any:
+        """The long way round: extensions mean something only to the plain decoder, so types are looked at after it."""
+        return msgspec.convert(self._decode(raw), kind, builtin_types=_BUILTIN)
+
+    def _extension(self, code: int, data: memoryview) -> Any:
+        if code == FRAME:
+            number = int.from_bytes(data, "big")
+            if len(data) > 2 or number >= len(self.frames):
+                raise msgspec.DecodeError(f"a value refers to frame {number}, and there is none")
+            return self.frames[number]
+        if code == BIG_INTEGER:
+            return int.from_bytes(data, "big", signed=True)
+        return Ext(code, bytes(data))
+
+
+def typed_decoder(kind: Any) -> Callable[[Raw], Any]:
+    """A decoder of values of that type. It raises ValidationError for values that do not fit, and for all with extensions, which
+    are `Unpacker.converted`'s to read. Raises TypeError for a type that cannot be told from its data."""
+    return cast("Callable[[Raw], Any]", msgspec.msgpack.Decoder(kind, ext_hook=_not_here).decode)
+
+
+def _not_here(code: int, data: memoryview) -> Any:
+    raise msgspec.ValidationError("an extension needs its batch")

@@ -1,0 +1,365 @@
+"""A server on its socket: frames in, frames out, who came and who left, and the way it ends.
+
+Ties the protocol's machine and the dispatcher to a ROUTER socket on a loop. Everything here runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from .. import errors
+from ..backends import native
+from ..backends.base import Handle, Loop
+from ..backends.pump import NOBLOCK, Pump
+from ..endpoints import checked
+from ..protocol import codec
+from ..protocol.server import Phase, ServerMachine, Session, SessionState
+from .binding import Bound
+from .dispatcher import Dispatcher
+from .service import Service
+
+log = logging.getLogger("ringback.server")
+
+RCVMORE = int(zmq.RCVMORE)
+
+# The most frames in one message: 512 values of their own are beyond any batch that we build.
+MAX_FRAMES = 1024
+# Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
+FAREWELL = 1.0
+# A client whose pipe has been full this long (seconds) is no longer reading.
+PATIENCE = 30.0
+
+
+class ServerCore:
+    """One service on one ROUTER socket.
+
+    `start` calls back when it answers calls, or with the error that keeps it from that; `drain` when it has ended.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        loop: Loop,
+        bind: Sequence[str],
+        *,
+        context: zmq.Context[Any] | None = None,
+        max_size: int = 16 * 1024 * 1024,
+        max_in_flight: int = 100_000,
+    ) -> None:
+        if max_size < 64 * 1024:
+            raise errors.UsageError(f"max_size must be at least 65536 bytes, not {max_size}")
+        service.prepare()
+        self.service = service
+        self.loop = loop
+        self.bound = Bound()
+        self._bind = [checked(endpoint) for endpoint in bind]
+        self._own_context = context is None
+        self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
+        self._max_size = max_size
+        flags = {name: method.flags for name, method in service.methods.items()}
+        self._machine = ServerMachine(
+            service.name, os.urandom(16), flags, max_size=max_size, max_in_flight=max_in_flight
+        )
+        self._dispatcher = Dispatcher(service, loop, self._machine, self._answered)
+        self._encoder = codec.Encoder()
+        self._decoder = codec.from_client()
+        self._sessions: dict[bytes, Session] = {}
+        self._descriptors: dict[int, Session] = {}
+        self._unsent: set[Session] = set()
+        self._blocked: dict[Session, tuple[float, list[list[Any]]]] = {}
+        self._retry: Handle | None = None
+        self._pump: Pump | None = None
+        self._monitor: Pump | None = None
+        self._lifespan: Any = None
+        self._flushing = False
+        self._ended: Callable[[bool], object] | None = None
+        self._timers: list[Handle] = []
+        self._complaints = 0
+        self._complained = -1.0
+        self.terminated: Any = None
+
+    # Life
+
+    def start(self, done: Callable[[BaseException | None], object]) -> None:
+        """Enter the lifespan, bind, answer."""
+
+        def entered(app: Any, error: BaseException | None) -> None:
+            if error is None:
+                self._dispatcher.app = app
+                try:
+                    self._open()
+                except BaseException as failure:
+                    error = failure
+                    self._close_sockets()
+            done(error)
+
+        factory = self.service.lifespan_factory
+        if factory is None:
+            entered(None, None)
+            return
+        self._lifespan = factory()
+        if hasattr(self._lifespan, "__aenter__"):
+            self.loop.run_coroutine(
+                self._lifespan.__aenter__(),
+                lambda app, error: self.loop.call_soon_threadsafe(entered, app, error),
+            )
+            return
+        try:
+            app = self._lifespan.__enter__()
+        except BaseException as error:
+            entered(None, error)
+        else:
+            entered(app, None)
+
+    def drain(self, timeout: float, ended: Callable[[bool], object]) -> None:
+        """Refuse new calls, finish the accepted ones, deliver their answers, then close.
+
+        Calls `ended(True)`; or `ended(False)` when `timeout` seconds were not enough.
+        """
+        if self._ended is not None:
+            return
+        self._ended = ended
+        self._machine.drain()
+        self._unsent.update(self._machine.sessions)
+        self._timers.append(self.loop.call_later(timeout, self._out_of_time))
+        self.loop.call_soon(self._flush_soon)
+
+    def close(self) -> None:
+        """Close at once: what is unanswered stays so."""
+        for session in list(self._machine.sessions):
+            self._machine.lost(session)
+        self._close_sockets()
+        self._leave_lifespan(lambda: None)
+
+    # Sockets
+
+    def _open(self) -> None:
+        # libzmq numbers its peers from rand(): with its fixed seed a stranger could present the next number and abort the process.
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+        socket = self._context.socket(zmq.ROUTER)
+        try:
+            socket.set(zmq.ROUTER_MANDATORY, 1)
+            socket.set(zmq.RCVHWM, 512)
+            socket.set(zmq.SNDHWM, 64)
+            socket.set(zmq.MAXMSGSIZE, self._max_size + codec.BATCH_BYTES)
+            socket.set(zmq.BACKLOG, 1024)
+            socket.set(zmq.HANDSHAKE_IVL, 5000)
+            socket.set(zmq.HEARTBEAT_IVL, 5000)
+            socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
+            socket.set(zmq.HEARTBEAT_TTL, 20000)
+            socket.set(zmq.IPV6, any("[" in endpoint for endpoint in self._bind))
+            socket.set(zmq.LINGER, 0)
+            address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"
+            socket.monitor(address, zmq.EVENT_DISCONNECTED)
+            monitor = self._context.socket(zmq.PAIR)
+            monitor.set(
+                zmq.RCVHWM, 0
+            )  # a full monitor would block libzmq's I/O thread, and with it every peer
+            monitor.connect(address)
+            for endpoint in self._bind:
+                self.bound.bind(socket, endpoint)
+        except BaseException:
+            socket.close(0)
+            raise
+        self._monitor = Pump(self.loop, monitor, self._left, lambda: None)
+        self._pump = Pump(self.loop, socket, self._receive, self._flush)
+
+    def _close_sockets(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
+        self._dispatcher.close()
+        if self._pump is not None and self._monitor is not None:
+            self._monitor.close()
+            self._pump.close(int(FAREWELL * 1000))
+            self._pump = None
+        self.bound.release()
+        if self._own_context and self.terminated is None:
+            # Termination waits for the lingering answers, at most FAREWELL seconds: not on the loop.
+            self.terminated = native.start_thread(self._context.term)
+
+    # In
+
+    def _receive(self, socket: zmq.Socket[bytes]) -> None:
+        """Take one batch."""
+        address = socket.recv(NOBLOCK)
+        session = self._sessions.get(address)
+        if session is None:
+            session, frames = self._first_contact(socket, address)
+        else:
+            frames = [socket.recv(NOBLOCK)]
+            while socket.get(RCVMORE):
+                frames.append(socket.recv(NOBLOCK))
+        if session.state is SessionState.CLOSED:
+            return
+        try:
+            if len(frames) > MAX_FRAMES:
+                raise errors.ProtocolError(f"a message of {len(frames)} frames")
+            messages = self._decoder.decode(frames)
+        except errors.ProtocolError as error:
+            self._machine.fault(session, error.message)
+            self._complain(session, error.message)
+            accepted = []
+        else:
+            accepted = self._machine.receive(session, messages)
+        if accepted:
+            self._dispatcher.dispatch(session, accepted, self._decoder.values)
+        if session.outbox:
+            self._unsent.add(session)
+
+    def _first_contact(self, socket: zmq.Socket[bytes], address: bytes) -> tuple[Session, list[bytes]]:
+        """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
+        parts = [socket.recv(NOBLOCK, copy=False)]
+        while parts[-1].more:
+            parts.append(socket.recv(NOBLOCK, copy=False))
+        try:
+            descriptor = parts[0].get(zmq.SRCFD)
+            peer = str(parts[0].get("Peer-Address"))
+        except zmq.ZMQError:  # inproc has neither
+            descriptor, peer = -1, "inproc"
+        if self._monitor is not None:
+            self._monitor.drain()  # a descriptor's number is used again: first hear of those who left
+        session = self._sessions[address] = self._machine.connected(address, peer)
+        if descriptor >= 0:
+            self._descriptors[descriptor] = session
+        return session, [part.bytes for part in parts]
+
+    def _left(self, socket: zmq.Socket[bytes]) -> None:
+        event = parse_monitor_message(socket.recv_multipart(NOBLOCK))
+        session = self._descriptors.pop(event["value"], None)
+        if session is not None:
+            self._forget(session)
+            self._check_ending()
+
+    def _forget(self, session: Session) -> None:
+        self._machine.lost(session)
+        self._sessions.pop(session.address, None)
+        self._unsent.discard(session)
+        self._blocked.pop(session, None)
+
+    def _complain(self, session: Session, text: str) -> None:
+        """Log what a peer did wrong, at most once a second."""
+        now = time.monotonic()
+        self._complaints += 1
+        if now - self._complained >= 1.0:
+            log.warning("cut off %s: %s (%d such since the last line)", session.peer, text, self._complaints)
+            self._complaints, self._complained = 0, now
+
+    # Out
+
+    def _answered(self, session: Session) -> None:
+        self._unsent.add(session)
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        self._flush()
+        if self._pump is not None:
+            self._pump.flushed()
+
+    def _flush(self) -> None:
+        """Send what has gathered, a batch for each client."""
+        if self._pump is None:
+            return
+        unsent, self._unsent = self._unsent, set()
+        for session in unsent:
+            if session.outbox and session not in self._blocked:
+                outbox, session.outbox = session.outbox, []
+                self._send(session, [[session.address, *frames] for frames in self._encoder.encode(outbox)])
+        if self._blocked:
+            self._send_blocked()
+        self._check_ending()
+
+    def _send(self, session: Session, batches: list[list[Any]]) -> None:
+        assert self._pump is not None
+        while batches:
+            try:
+                sent = self._pump.send(batches[0])
+            except zmq.ZMQError:  # EHOSTUNREACH: it has left, and the monitor will say so too
+                self._forget(session)
+                return
+            if not sent:
+                self._blocked.setdefault(session, (time.monotonic(), batches))
+                if self._retry is None:
+                    self._retry = self.loop.call_later(0.02, self._retry_blocked)
+                return
+            del batches[0]
+        self._blocked.pop(session, None)
+        if session.outbox:
+            self._answered(session)
+
+    def _send_blocked(self) -> None:
+        now = time.monotonic()
+        for session, (since, batches) in list(self._blocked.items()):
+            if now - since > PATIENCE:
+                self._complain(session, f"it has not read its answers for {PATIENCE:g} s")
+                self._machine.lost(session)
+                del self._blocked[session]
+            else:
+                self._send(session, batches)
+
+    def _retry_blocked(self) -> None:
+        """A ROUTER does not say which peer's pipe has room again: any edge makes us look, and so does this timer."""
+        self._retry = None
+        self._flush_soon()
+        if self._blocked and self._retry is None and self._pump is not None:
+            self._retry = self.loop.call_later(0.02, self._retry_blocked)
+
+    # The end
+
+    def _check_ending(self) -> None:
+        machine = self._machine
+        if self._ended is None or machine.in_flight or self._blocked:
+            return
+        if machine.phase is Phase.DRAINING:
+            machine.leave()
+            self._unsent.update(machine.sessions)
+            self._timers.append(self.loop.call_later(FAREWELL, self._end, True))
+            self.loop.call_soon(self._flush_soon)
+        elif machine.phase is Phase.LEAVING and machine.left():
+            self.loop.call_soon(self._end, True)
+
+    def _out_of_time(self) -> None:
+        log.warning("gave up draining with %d calls unfinished", self._machine.in_flight)
+        self._end(False)
+
+    def _end(self, complete: bool) -> None:
+        ended, self._ended = self._ended, None
+        if ended is None or self._pump is None:
+            return
+        self._close_sockets()
+        self._leave_lifespan(lambda: ended(complete))
+
+    def _leave_lifespan(self, done: Callable[[], object]) -> None:
+        lifespan, self._lifespan = self._lifespan, None
+
+        def left(_: Any, error: BaseException | None) -> None:
+            if error is not None:
+                log.error("the lifespan of %s raised at its end", self.service.name, exc_info=error)
+            done()
+
+        if lifespan is None:
+            done()
+        elif hasattr(lifespan, "__aexit__"):
+            self.loop.run_coroutine(
+                lifespan.__aexit__(None, None, None),
+                lambda value, error: self.loop.call_soon_threadsafe(left, value, error),
+            )
+        else:
+            try:
+                lifespan.__exit__(None, None, None)
+            except BaseException as error:
+                left(None, error)
+            else:
+                left(None, None)

@@ -1,0 +1,229 @@
+"""Runs calls: finds the method, checks the arguments, runs the handler where its kind belongs, and answers.
+
+Knows the loop only by its interface and the wire only by its messages. What worker threads and other loops report is
+gathered and dealt with in one turn of the serving loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec import Raw
+
+from .. import errors
+from ..backends.base import Handle, Loop
+from ..context import handling
+from ..interceptors import Interception
+from ..protocol.deadlines import Deadlines
+from ..protocol.messages import Call, End, Error, Item, Notify, Refusal, Reply
+from ..protocol.server import Phase, ServerMachine, Session
+from ..protocol.values import Unpacker
+from .invocation import Invocation
+from .service import Method, Service
+from .streams import Stream
+
+log = logging.getLogger("ringback.server")
+
+
+class Dispatcher:
+    """All calls of one server, from acceptance to answer."""
+
+    def __init__(
+        self, service: Service, loop: Loop, machine: ServerMachine, answered: Callable[[Session], object]
+    ) -> None:
+        self.loop = loop
+        self.app: Any = None
+        self._machine = machine
+        self._methods = service.methods
+        self._interceptors = service.interceptors
+        self._answered = answered  # told of every session that has something to be sent
+        self._deadlines: Deadlines[Invocation] = Deadlines()
+        self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._reported = False
+        self._timer: Handle | None = None
+        self._timer_due = 0.0
+
+    def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
+        """Begin the calls that a session's machine has accepted."""
+        now = time.monotonic()
+        for message in messages:
+            method = self._methods.get(message.method)
+            if method is None:
+                self._reject(
+                    session, message, errors.MethodNotFound(f"there is no method {message.method!r}")
+                )
+                continue
+            try:
+                args, kwargs = method.bind(values, message.args, message.kwargs)
+            except errors.InvalidArgument as error:
+                self._reject(session, message, error)
+                continue
+            if type(message) is Notify:
+                self._start_note(session, message, method, args, kwargs)
+            else:
+                self._start(session, message, method, args, kwargs, now)
+        handling.set(None)
+
+    def report(self, call: Invocation, result: Any, error: BaseException | None) -> None:
+        """A handler has ended, in whatever thread."""
+        self.post(self.finished, call, result, error)
+
+    def post(self, function: Callable[..., object], *args: Any) -> None:
+        """Call the function on the serving loop, from any thread, with one wake-up for all that gather meanwhile."""
+        self._reports.append((function, args))
+        if not self._reported:
+            self._reported = True
+            self.loop.call_soon_threadsafe(self._collect)
+
+    def finished(self, call: Invocation, result: Any, error: BaseException | None) -> None:
+        """A handler has ended: answer, unless nobody waits any more."""
+        self._machine.in_flight -= 1
+        if call.interception is not None:
+            result, error = self._intercepted(call, result, error)
+        if not call.ended:
+            self.answer(call, call.success(result) if error is None else self._error(call, error))
+        elif call.id == 0 and error is not None:
+            self._error(call, error)  # a one-way call: nobody but the log hears of it
+        if self._machine.phase is not Phase.SERVING:
+            self._answered(
+                call.session
+            )  # also without an answer: it may have been the last that the end waits for
+
+    def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
+        """End the call at this end, with its last message."""
+        call.session.reply(call, message)
+        self._answered(call.session)
+
+    def send_item(self, call: Invocation, item: Raw) -> None:
+        if not call.ended:
+            call.session.outbox.append(Item(call.id, item))
+            self._answered(call.session)
+
+    def tick(self) -> None:
+        """Give up the calls whose time is over: stop what can be stopped, drop what has not begun."""
+        self._timer = None
+        now = time.monotonic()
+        for call in self._deadlines.expired(now):
+            text = f"{call.method.name} did not finish in time"
+            self.answer(call, Error(call.id, errors.DeadlineExceeded.code, "", text))
+            call.cancel()
+        self._set_timer()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start(
+        self,
+        session: Session,
+        message: Call,
+        method: Method,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        now: float,
+    ) -> None:
+        if method.is_stream is not (message.credit > 0):
+            use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
+            self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"))
+            return
+        deadline = None if message.timeout is None else now + message.timeout / 1000
+        if method.timeout is not None:
+            deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
+        kind = Stream if method.is_stream else Invocation
+        call = kind(self, session, message.id, method, args, kwargs, deadline, message.options)
+        session.calls[message.id] = call
+        if deadline is not None and not method.inline:
+            self._deadlines.add(deadline, call)
+            if self._timer is None or deadline < self._timer_due:
+                self._set_timer()
+        if method.is_stream:
+            call.credit(message.credit)
+        self._begin(call)
+
+    def _start_note(
+        self,
+        session: Session,
+        message: Notify,
+        method: Method,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        machine = self._machine
+        if method.is_stream:
+            log.warning("one-way call to %s from %s dropped: it is a stream", method.name, session.peer)
+        elif machine.phase is not Phase.SERVING or machine.in_flight >= machine.max_in_flight:
+            log.warning(
+                "one-way call to %s from %s dropped: the server is full or shutting down",
+                method.name,
+                session.peer,
+            )
+        else:
+            call = Invocation(self, session, 0, method, args, kwargs, None, message.options)
+            call.ended = True  # nobody waits for it
+            self._begin(call)
+
+    def _begin(self, call: Invocation) -> None:
+        self._machine.in_flight += 1
+        if self._interceptors:
+            call.interception = Interception()
+            handling.set(call)
+            goes_on, result, error = call.interception.enter(self._interceptors, call.current())
+            if not goes_on:
+                call.interception = None
+                self.finished(call, *self._packed(call, result, error))
+                return
+        call.start()
+
+    def _intercepted(
+        self, call: Invocation, result: Any, error: BaseException | None
+    ) -> tuple[Any, BaseException | None]:
+        assert call.interception is not None
+        handling.set(call)
+        return self._packed(call, *call.interception.leave(result, error))
+
+    def _packed(
+        self, call: Invocation, result: Any, error: BaseException | None
+    ) -> tuple[Any, BaseException | None]:
+        if error is None:
+            try:
+                return call.pack(result), None
+            except errors.CallError as unsendable:
+                error = unsendable
+        return None, error
+
+    def _collect(self) -> None:
+        """Deal with all that was reported since the last turn."""
+        self._reported = False  # first: what is reported from here on asks for another turn
+        reports = self._reports
+        for _ in range(len(reports)):
+            function, args = reports.popleft()
+            function(*args)
+        handling.set(None)
+
+    def _reject(self, session: Session, message: Call | Notify, error: errors.CallError) -> None:
+        if type(message) is Call:
+            code, _, text = errors.to_wire(error)
+            session.outbox.append(Refusal(message.id, code, text, started=False))
+        else:
+            log.warning("one-way call from %s dropped: %s", session.peer, error)
+
+    def _error(self, call: Invocation, error: BaseException) -> Error:
+        if isinstance(error, CancelledError):
+            error = errors.Cancelled(f"{call.method.name} was cancelled at the server")
+        elif not errors.is_ours(error):
+            log.error("%s raised for %s", call.method.name, call.session.peer, exc_info=error)
+        return Error(call.id, *errors.to_wire(error))
+
+    def _set_timer(self) -> None:
+        due = self._deadlines.next()
+        if due is not None and (self._timer is None or due < self._timer_due):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_due = due
+            self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)

@@ -1,0 +1,158 @@
+"""One call while it is being handled: how each kind of handler is run, and how its outcome is reported."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from asyncio import CancelledError
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from .. import errors
+from ..backends.base import Handle
+from ..context import CurrentCall, Handling, handling
+from ..interceptors import Interception
+from ..protocol.messages import CallOptions, End, Reply
+from ..protocol.server import IncomingCall, Session
+from ..protocol.values import UNPACKABLE, pack
+from .service import Method
+
+if TYPE_CHECKING:
+    from .dispatcher import Dispatcher
+
+# Results of these types are values; only of another type could the loop ask whether it is a future.
+_VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
+_NO_OPTIONS = CallOptions()
+
+
+class Invocation(IncomingCall, Handling):
+    """One call that is being handled: what `current_call()` tells of, and the state of its handler."""
+
+    __slots__ = ("args", "deadline", "dispatcher", "handle", "interception", "kwargs", "method", "options")
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        session: Session,
+        id: int,  # noqa: A002
+        method: Method,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        deadline: float | None,
+        options: CallOptions | None,
+    ) -> None:
+        self.session = session
+        self.id = id
+        self.ended = False
+        self.dispatcher = dispatcher
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.deadline = deadline
+        self.options = options
+        self.handle: Handle | None = None
+        self.interception: Interception | None = None
+
+    def current(self) -> CurrentCall:
+        options = self.options or _NO_OPTIONS
+        return CurrentCall(
+            self.method.name,
+            self.deadline,
+            options.metadata,
+            self.session.peer,
+            options.priority,
+            self.dispatcher.app,
+        )
+
+    def start(self) -> None:
+        """Begin, on the serving loop; the outcome comes to `dispatcher.finished`."""
+        dispatcher, method = self.dispatcher, self.method
+        if method.inline:
+            self._run_inline()
+        elif method.is_coroutine:
+            run = dispatcher.loop.run_native if method.native else dispatcher.loop.run_coroutine
+            self.handle = run(self._await(), self._report)
+        elif method.executor == "thread":
+            self.handle = dispatcher.loop.run_in_thread(self._work)
+        else:
+            self.handle = dispatcher.loop.run_in_worker(self._work)
+
+    def success(self, result: Any) -> Reply | End:
+        """What tells the client that the handler has ended well."""
+        return Reply(self.id, result)
+
+    def cancel(self) -> None:
+        if self.handle is not None:
+            self.handle.cancel()
+
+    def credit(self, items: int) -> None:
+        """Only a stream has use for it."""
+
+    def pack(self, result: Any) -> Raw:
+        """The result for the wire. Raises a CallError that says why it cannot be sent."""
+        try:
+            return pack(result, self.session.max_size)
+        except errors.ResourceExhausted as error:
+            raise errors.ResourceExhausted(
+                f"the result of {self.method.name} is too large: {error}"
+            ) from None
+        except UNPACKABLE as error:
+            reason = f"the result of {self.method.name} cannot be sent: {error}"
+            raise errors.RemoteError(type(error).__name__, reason) from None
+
+    def _work(self) -> None:
+        """In a worker thread or greenlet."""
+        if self.ended:  # cancelled or expired in the queue
+            self.dispatcher.report(self, None, None)
+            return
+        handling.set(self)
+        try:
+            result = self.method.function(*self.args, **self.kwargs)
+            if isinstance(result, concurrent.futures.Future):
+                result.add_done_callback(self._report_future)
+                return
+            outcome = (result if self.interception else self.pack(result)), None
+        except BaseException as error:
+            outcome = None, error
+        finally:
+            handling.set(None)
+        self.dispatcher.report(self, *outcome)
+
+    async def _await(self) -> Any:
+        handling.set(self)
+        result = await self.method.function(*self.args, **self.kwargs)
+        return result if self.interception else self.pack(result)
+
+    def _run_inline(self) -> None:
+        handling.set(self)
+        try:
+            result = self.method.function(*self.args, **self.kwargs)
+            if type(result) not in _VALUES:
+                if isinstance(result, concurrent.futures.Future):
+                    result.add_done_callback(self._report_future)
+                    return
+                self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked)
+                if self.handle is not None:
+                    return
+            outcome = (result if self.interception else self.pack(result)), None
+        except Exception as error:
+            outcome = None, error
+        self.dispatcher.finished(self, *outcome)
+
+    def _report(self, result: Any, error: BaseException | None) -> None:
+        self.dispatcher.report(self, result, error)
+
+    def _report_unpacked(self, result: Any, error: BaseException | None) -> None:
+        if error is None and not self.interception:
+            try:
+                result = self.pack(result)
+            except errors.CallError as unsendable:
+                result, error = None, unsendable
+        self.dispatcher.report(self, result, error)
+
+    def _report_future(self, future: concurrent.futures.Future[Any]) -> None:
+        if future.cancelled():
+            self._report_unpacked(None, CancelledError())
+        else:
+            error = future.exception()
+            self._report_unpacked(None if error else future.result(), error)

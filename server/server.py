@@ -1,0 +1,286 @@
+"""What a user starts: `serve` in the foreground, `Server` inside a running program."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from .. import backends
+from ..backends.base import Loop
+from ..errors import UsageError
+from .core import ServerCore
+from .service import Service
+from .watchdog import Watchdog
+
+log = logging.getLogger("ringback.server")
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+
+
+class Server:
+    """A service on its endpoints, embedded in a running program; several may live in one process.
+
+    `with server:` serves in the background, in a thread (`threading`) or on the running hub (`gevent`); `async with server:` on the
+    running asyncio loop; with `backend="twisted"` it is an IService. Leaving drains, at most `drain_timeout` seconds.
+
+    `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or
+    sent, in bytes. `max_in_flight`: the most calls that are being handled. `context`: a zmq.Context to share, for `inproc://`. Raises
+    UsageError for what cannot be served, at once or when it starts.
+    """
+
+    def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
+        if backend == "twisted" and cls is Server:
+            backends.load("twisted")
+            from .twisted import TwistedServer
+
+            return object.__new__(TwistedServer)
+        return object.__new__(cls)
+
+    def __init__(
+        self,
+        service: Service,
+        bind: str | Sequence[str] = DEFAULT_ENDPOINT,
+        *,
+        backend: str = "asyncio",
+        workers: int | None = None,
+        drain_timeout: float = 30.0,
+        max_size: int = 16 * 1024 * 1024,
+        max_in_flight: int = 100_000,
+        context: zmq.Context[Any] | None = None,
+        uvloop: bool = False,
+        reactor: str | None = None,
+    ) -> None:
+        if not isinstance(service, Service):
+            raise UsageError(f"a ringback.Service is needed, not {service!r}")
+        if workers is not None and workers < 1:
+            raise UsageError(f"workers must be at least 1, not {workers}")
+        self.service = service
+        self.backend = backend
+        self._loop_class = backends.load(backend)
+        self._loop_options: dict[str, Any] = {} if workers is None else {"workers": workers}
+        if uvloop:
+            self._loop_options["uvloop"] = _only("asyncio", backend, "uvloop", uvloop)
+        if reactor is not None:
+            self._loop_options["reactor"] = _only("twisted", backend, "reactor", reactor)
+        self._bind = [bind] if isinstance(bind, str) else list(bind)
+        self._core_options: dict[str, Any] = {
+            "context": context,
+            "max_size": max_size,
+            "max_in_flight": max_in_flight,
+        }
+        self.drain_timeout = drain_timeout
+        self._loop: Loop | None = None
+        self._core: ServerCore | None = None
+        self._watchdog: Watchdog | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def endpoints(self) -> list[str]:
+        """What is bound, with real port numbers; empty before the start."""
+        return [] if self._core is None else list(self._core.bound.endpoints)
+
+    @property
+    def endpoint(self) -> str:
+        """The first of `endpoints`. Raises RuntimeError before the start."""
+        if not self.endpoints:
+            raise RuntimeError("the server has not been started: it has no endpoint yet")
+        return self.endpoints[0]
+
+    # In the background
+
+    def __enter__(self) -> Server:
+        if self.backend not in ("threading", "gevent"):
+            raise UsageError(
+                f"on {self.backend} a server is entered with {_HOW.get(self.backend, 'serve()')}"
+            )
+        if self.backend == "gevent":
+            return self._enter_gevent()
+        outcome: list[BaseException | None] = []
+        started = threading.Event()
+
+        def report(error: BaseException | None) -> None:
+            outcome.append(error)
+            started.set()
+
+        def run() -> None:
+            self._begin(report)
+            loop = self._loop
+            assert loop is not None
+            if outcome and outcome[0] is not None:
+                return
+            loop.run(lambda: None)
+            loop.close()
+
+        self._thread = threading.Thread(target=run, name=f"ringback-{self.service.name}", daemon=True)
+        self._thread.start()
+        started.wait()
+        if outcome[0] is not None:
+            raise outcome[0]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.backend == "gevent":
+            self._exit_gevent()
+            return
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._drain, lambda _: self._stop_loop())
+        if self._thread is not None:
+            self._thread.join()
+
+    async def __aenter__(self) -> Server:
+        if self.backend != "asyncio":
+            raise UsageError(
+                f"on {self.backend} a server is entered with {_HOW.get(self.backend, 'serve()')}"
+            )
+        import asyncio
+
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._begin(lambda error: started.set_exception(error) if error else started.set_result(None))
+        await started
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._drain(ended.set_result)
+        await ended
+        self._close_loop()
+
+    def _enter_gevent(self) -> Server:
+        from gevent.event import AsyncResult
+
+        started: Any = AsyncResult()
+        self._begin(lambda error: started.set_exception(error) if error else started.set(None))
+        started.get()
+        return self
+
+    def _exit_gevent(self) -> None:
+        from gevent.event import AsyncResult
+
+        ended: Any = AsyncResult()
+        self._drain(ended.set)
+        ended.get()
+        self._close_loop()
+
+    # In the foreground
+
+    def run(self, ready: Callable[[Server], object] | None = None, *, signals: bool = True) -> int:
+        """Serve until SIGTERM or SIGINT, then drain. Calls `ready` when calls are answered.
+
+        Returns 0 when every accepted call was answered, 1 when `drain_timeout` was not enough or a second signal came.
+        """
+        status = 1
+        failure: BaseException | None = None
+        loop = self._loop = self._loop_class(**self._loop_options)
+
+        def started(error: BaseException | None) -> None:
+            nonlocal failure
+            if error is not None:
+                failure = error
+                loop.call_soon(loop.stop)
+            elif ready is not None:
+                ready(self)
+
+        def ended(complete: bool) -> None:
+            nonlocal status
+            status = 0 if complete else 1
+            loop.stop()
+
+        def signalled() -> None:
+            if self._core is None or self._draining:
+                loop.stop()
+            else:
+                self._drain(ended)
+
+        def start() -> None:
+            if signals:
+                loop.on_signal(signal.SIGTERM, signalled)
+                loop.on_signal(signal.SIGINT, signalled)
+            self._begin(started)
+
+        loop.run(start)
+        if self._core is not None:
+            self._core.close()
+            if self._core.terminated is not None:
+                self._core.terminated.acquire()
+        self._close_loop()
+        if failure is not None:
+            raise failure
+        return status
+
+    # Both
+
+    _draining = False
+
+    def _begin(self, report: Callable[[BaseException | None], object]) -> None:
+        try:
+            if self._loop is None:
+                self._loop = self._loop_class(**self._loop_options)
+            self._core = ServerCore(self.service, self._loop, self._bind, **self._core_options)
+            self._core.start(report)
+            self._watchdog = Watchdog(self._loop, self.service)
+        except BaseException as error:
+            report(error)
+
+    def _drain(self, ended: Callable[[bool], object]) -> None:
+        assert self._core is not None
+        self._draining = True
+        self._core.drain(self.drain_timeout, ended)
+
+    def _stop_loop(self) -> None:
+        assert self._loop is not None
+        if self._watchdog is not None:
+            self._watchdog.close()
+        self._loop.stop()
+
+    def _close_loop(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.close()
+        if self._loop is not None:
+            self._loop.close()
+
+
+_HOW = {
+    "threading": "`with`",
+    "gevent": "`with`",
+    "asyncio": "`async with`",
+    "twisted": "startService(), as it is an IService",
+}
+
+
+def _only(owner: str, backend: str, option: str, value: Any) -> Any:
+    if backend != owner:
+        raise UsageError(f"{option} is for the {owner} backend, not for {backend}")
+    return value
+
+
+def serve(
+    service: Service,
+    bind: str | Sequence[str] = DEFAULT_ENDPOINT,
+    *,
+    backend: str = "asyncio",
+    **options: Any,
+) -> int:
+    """Serve in the foreground, in the main thread, until SIGTERM or SIGINT; the options are those of `Server`.
+
+    Prints one line per endpoint on standard output when it answers calls. Returns the exit status that tells how it ended: 0
+    when every accepted call was answered.
+    """
+
+    def ready(server: Server) -> None:
+        for endpoint in server.endpoints:
+            print(f"ringback: {service.name} on {endpoint} ({backend})", flush=True)  # noqa: T201 - promised
+
+    main = threading.current_thread() is threading.main_thread()
+    return Server(service, bind, backend=backend, **options).run(ready, signals=main)

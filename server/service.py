@@ -1,0 +1,230 @@
+"""What a user declares: a service, its methods and their options. It knows nothing of sockets, messages in flight or event loops."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from ..errors import UsageError
+from ..interceptors import Interceptor, checked
+from ..protocol.messages import MethodFlags
+from .arguments import Arguments
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_RESERVED = "ringback."
+_CALL_OPTIONS = ("callback", "errback")
+
+
+class Method:
+    """One method: its function, how it runs, and what clients are told of it."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        inline: bool,
+        timeout: float | None,
+        executor: str | None,
+        native: bool,
+        readonly: bool,
+        idempotent: bool,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.inline = inline
+        self.timeout = timeout
+        self.executor = executor
+        self.native = native
+        target = inspect.unwrap(function)
+        if not inspect.isfunction(target) and not inspect.ismethod(target) and callable(target):
+            target = getattr(target, "__call__", target)  # noqa: B004 - an object that is called like a function
+        self.is_async_stream = inspect.isasyncgenfunction(target)
+        self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
+        self.is_coroutine = inspect.iscoroutinefunction(target)
+        self.flags = MethodFlags(stream=self.is_stream, idempotent=idempotent, readonly=readonly)
+        self.code = getattr(target, "__code__", None)
+        self._arguments: Arguments | None = None
+        self.bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _unprepared
+
+    @property
+    def arguments(self) -> Arguments:
+        """Read when the server starts: by then every name in the annotations is defined."""
+        if self._arguments is None:
+            self._arguments = Arguments(self.name, self.function)
+        return self._arguments
+
+    def describe(self) -> dict[str, Any]:
+        """Name, signature, parameters, documentation and flags, as plain data."""
+        signature = self.arguments.signature
+        return {
+            "name": self.name,
+            "signature": f"{self.name}{signature}",
+            "parameters": [
+                {
+                    "name": parameter.name,
+                    "kind": parameter.kind.name.lower(),
+                    "type": _type_name(parameter.annotation),
+                    "required": parameter.default is parameter.empty
+                    and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
+                }
+                for parameter in signature.parameters.values()
+            ],
+            "returns": _type_name(signature.return_annotation),
+            "doc": inspect.getdoc(self.function) or "",
+            "stream": self.is_stream,
+            "inline": self.inline,
+            "idempotent": self.flags.idempotent,
+            "readonly": self.flags.readonly,
+            "timeout": self.timeout,
+        }
+
+
+class Service:
+    """A named set of methods.
+
+    >>> service = Service("calc")
+    >>> @service.method
+    ... def add(a: int, b: int) -> int:
+    ...     return a + b
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"a service needs a name, a non-empty string, not {name!r}")
+        self.name = name
+        self.methods: dict[str, Method] = {}
+        self.interceptors: list[Interceptor] = []
+        self.lifespan_factory: Callable[[], Any] | None = None
+        self._add(_ping, name="ringback.ping", inline=True, readonly=True)
+        self._add(self.describe, name="ringback.describe", inline=True, readonly=True)
+
+    @overload
+    def method(self, function: F, /) -> F: ...
+    @overload
+    def method(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        inline: bool = False,
+        timeout: float | None = None,
+        executor: str | None = None,
+        native: bool = False,
+        readonly: bool = False,
+        idempotent: bool = False,
+    ) -> Callable[[F], F]: ...
+    def method(
+        self, function: F | None = None, /, *, name: str | None = None, **options: Any
+    ) -> F | Callable[[F], F]:
+        """Serve a function: `@service.method` or `@service.method(inline=True, ...)`. The function itself is unchanged.
+
+        `name`: what clients call it, the function's own name where not given. `inline`: run it on the event loop
+        itself; for code that never blocks. `timeout`: seconds after which the server gives the call up, whatever time the caller
+        left. `executor="thread"`: a native thread also on gevent. `native`: a coroutine that awaits this loop's own futures (on Twisted,
+        Deferreds). `readonly` (has no effect) and `idempotent` (safe to repeat) are told to clients. Raises UsageError
+        for what cannot be served.
+        """
+        if function is None:
+            return lambda function: self._checked(function, name=name, **options)
+        return self._checked(function, name=name, **options)
+
+    def lifespan(self, function: F) -> F:
+        """Run a sync or async context manager, or a generator function that is one, around the time of serving: once per process, on
+        the serving loop. What it yields is `ringback.current_call().app`."""
+        factory: Callable[[], Any]
+        if inspect.isasyncgenfunction(function):
+            factory = contextlib.asynccontextmanager(function)
+        elif inspect.isgeneratorfunction(function):
+            factory = contextlib.contextmanager(function)
+        else:
+            factory = function
+        self.lifespan_factory = factory
+        return function
+
+    def use(self, interceptor: Interceptor) -> Interceptor:
+        """Run an interceptor around every call; the first one used is outermost. See `ringback.interceptors`."""
+        self.interceptors.append(checked(interceptor))
+        return interceptor
+
+    def describe(self) -> dict[str, Any]:
+        """Name, methods, signatures, docstrings and flags of this service."""
+        methods = [
+            method.describe() for name, method in self.methods.items() if not name.startswith(_RESERVED)
+        ]
+        return {"name": self.name, "methods": methods}
+
+    def prepare(self) -> None:
+        """Look at every method's annotations now, so that a mistake in one stops the start and not a call."""
+        for method in self.methods.values():
+            method.bind = method.arguments.bind
+
+    def _checked(self, function: F, *, name: str | None = None, **options: Any) -> F:
+        if not callable(function):
+            raise UsageError(f"a method must be callable, not {function!r}")
+        name = name if name is not None else getattr(function, "__name__", "")
+        if not name:
+            raise UsageError(f"{function!r} has no name of its own: give one with method(name=...)")
+        if name.startswith(_RESERVED):
+            raise UsageError(f"method {name!r}: names that begin with {_RESERVED!r} are ringback's own")
+        if name in self.methods:
+            raise UsageError(f"service {self.name!r} has a method {name!r} already")
+        self._add(function, name=name, **options)
+        return function
+
+    def _add(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str,
+        inline: bool = False,
+        timeout: float | None = None,
+        executor: str | None = None,
+        native: bool = False,
+        readonly: bool = False,
+        idempotent: bool = False,
+    ) -> None:
+        for parameter in inspect.signature(function).parameters:
+            if parameter in _CALL_OPTIONS:
+                raise UsageError(
+                    f"method {name!r}: a parameter cannot be called {parameter!r}, which belongs to client.fire"
+                )
+        if executor not in (None, "thread"):
+            raise UsageError(f"method {name!r}: executor must be 'thread' or None, not {executor!r}")
+        if timeout is not None and not timeout > 0:
+            raise UsageError(f"method {name!r}: timeout must be above 0 seconds, not {timeout!r}")
+        method = Method(
+            name,
+            function,
+            inline=inline,
+            timeout=timeout,
+            executor=executor,
+            native=native,
+            readonly=readonly,
+            idempotent=idempotent,
+        )
+        if inline and (method.is_coroutine or method.is_async_stream):
+            raise UsageError(
+                f"method {name!r}: a coroutine runs on an asyncio loop; inline=True is for plain functions"
+            )
+        if native and not method.is_coroutine:
+            raise UsageError(f"method {name!r}: native=True is for coroutines (async def)")
+        self.methods[name] = method
+
+
+def _unprepared(*_: Any) -> Any:
+    raise AssertionError("the service was not prepared")
+
+
+def _ping() -> str:
+    """Answers at once."""
+    return "pong"
+
+
+def _type_name(annotation: Any) -> str | None:
+    if annotation is inspect.Parameter.empty:
+        return None
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)

@@ -1,0 +1,111 @@
+"""Calls that stream: a generator is advanced as far as the client's credit goes, then let rest.
+
+It holds no worker and no task while it rests, so a slow reader costs memory for one generator and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from ..context import handling
+from ..protocol.messages import End
+from .invocation import Invocation
+
+
+class Stream(Invocation):
+    """A call whose handler is a generator or an async generator.
+
+    `allowed` is written only by the serving loop, `sent` only where the generator runs; whether it `runs` is known to the loop
+    alone, which hears of every rest and looks again whether credit came meanwhile.
+    """
+
+    __slots__ = ("allowed", "runs", "sent", "source")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.allowed = 0
+        self.sent = 0
+        self.runs = False
+        self.source: Any = None
+
+    def start(self) -> None:
+        self.runs = True
+        method, loop = self.method, self.dispatcher.loop
+        if method.is_async_stream:
+            self.handle = loop.run_coroutine(self._advance_async(), self._rested_async)
+        elif method.inline:
+            self._advance()
+        elif method.executor == "thread":
+            self.handle = loop.run_in_thread(self._advance)
+        else:
+            self.handle = loop.run_in_worker(self._advance)
+
+    def credit(self, items: int) -> None:
+        self.allowed += items
+        if self.source is not None and not self.runs:
+            self.start()
+
+    def cancel(self) -> None:
+        if self.runs:
+            super().cancel()
+        elif self.source is not None:
+            self.start()  # it finds that it has ended, and closes the generator where generators run
+
+    def _advance(self) -> None:
+        """In a worker, or inline on the loop."""
+        handling.set(self)
+        over, failure = False, None
+        try:
+            if self.source is None and not self.ended:
+                self.source = iter(self.method.function(*self.args, **self.kwargs))
+            source: Iterator[Any] = self.source
+            while not self.ended and self.sent < self.allowed:
+                item = self.pack(next(source))
+                self.sent += 1
+                self.dispatcher.post(self.dispatcher.send_item, self, item)
+            if self.ended and source is not None:
+                over = True
+                source.close()  # type: ignore[attr-defined] # generators have it
+        except StopIteration:
+            over = True
+        except BaseException as error:
+            over, failure = True, error
+        finally:
+            handling.set(None)
+        self.dispatcher.post(self._rested, over or self.ended, failure)
+
+    async def _advance_async(self) -> bool:
+        handling.set(self)
+        if self.source is None:
+            self.source = self.method.function(*self.args, **self.kwargs)
+        source: AsyncIterator[Any] = self.source
+        try:
+            while not self.ended and self.sent < self.allowed:
+                item = self.pack(await anext(source))
+                self.sent += 1
+                self.dispatcher.post(self.dispatcher.send_item, self, item)
+            if not self.ended:
+                return False
+        except StopAsyncIteration:
+            return True
+        except BaseException:
+            await source.aclose()  # type: ignore[attr-defined]
+            raise
+        await source.aclose()  # type: ignore[attr-defined]
+        return True
+
+    def _rested_async(self, over: Any, failure: BaseException | None) -> None:
+        self.dispatcher.post(self._rested, failure is not None or over, failure)
+
+    def _rested(self, over: bool, failure: BaseException | None) -> None:
+        """On the serving loop, after all items that were sent before."""
+        self.runs = False
+        if over:
+            self.source = None
+            self.dispatcher.finished(self, None, failure)
+        elif self.ended or self.sent < self.allowed:
+            self.start()
+
+    def success(self, result: Any) -> End:  # noqa: ARG002 - a stream has items, and no result
+        return End(self.id)

@@ -1,0 +1,34 @@
+"""`ringback.Server(backend="twisted")` as a Twisted service, to be put into an application or started by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service as TwistedService
+from twisted.internet.defer import Deferred
+
+from .server import Server
+
+
+class TwistedServer(Server, TwistedService):
+    """An IService: `startService` begins to serve (its Deferred fires when calls are answered), `stopService` drains."""
+
+    def startService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        TwistedService.startService(self)
+        started: Deferred[None] = Deferred()
+        self._begin(lambda error: started.errback(error) if error else started.callback(None))
+        return started
+
+    def stopService(self) -> Deferred[Any]:  # noqa: N802
+        TwistedService.stopService(self)
+        ended: Deferred[Any] = Deferred()
+        if self._core is None:
+            ended.callback(None)
+            return ended
+
+        def closed(_: bool) -> None:
+            self._close_loop()
+            ended.callback(None)
+
+        self._drain(closed)
+        return ended
