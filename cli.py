@@ -116,10 +116,12 @@ def describe(
     timeout: Annotated[float, typer.Option(min=0, help="seconds the call may take")] = 30.0,
 ) -> None:
     """Print what a server serves: methods, signatures, documentation, flags."""
-    from .clients import connect
+    from .clients.scripts import run
 
-    with connect(endpoint, timeout=timeout) as connected:
-        print_json(connected.describe(), indent=2)
+    def work(connected: Any) -> Generator[Any, Any, None]:
+        print_json((yield connected.describe()), indent=2)
+
+    run("threading", [endpoint], work, timeout=timeout)
 
 
 def load_service(target: str) -> Service:

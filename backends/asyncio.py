@@ -36,8 +36,8 @@ class AsyncioLoop(Loop):
     ) -> None:
         self._loop = running or _running_loop() or _new_loop(uvloop)
         self._workers = Workers(workers)
-        self.call_soon = self._loop.call_soon  # type: ignore[method-assign] # no frame of ours in between
-        self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[method-assign]
+        self.call_soon = self._loop.call_soon  # type: ignore[assignment, method-assign] # no frame of ours in between
+        self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[assignment, method-assign]
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

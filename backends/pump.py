@@ -36,7 +36,7 @@ class Pump:
     ) -> None:
         self._loop = loop
         self._socket = socket
-        self._get = socket.get
+        self._get: Callable[[int], Any] = socket.get
         self._receive = receive
         self._turn_ended = turn_ended
         self._scheduled = False
@@ -50,11 +50,9 @@ class Pump:
             return
         get, receive, socket = self._get, self._receive, self._socket
         for _ in range(MESSAGES_PER_TURN):
-            if not get(EVENTS) & POLLIN:
+            if self._closed or not get(EVENTS) & POLLIN:
                 break
             receive(socket)
-            if self._closed:
-                return
         self._turn_ended()
         self._look_again()
 

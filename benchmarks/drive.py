@@ -8,7 +8,6 @@ import threading
 import time
 
 import bare
-
 import ringback
 from ringback.clients.asyncio import connect as connect_asyncio
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
@@ -69,10 +70,10 @@ class AsyncioClient(Client):
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """The result. Raises the classes of `ringback.errors`."""
         core = self._core()
-        while core.full:
+        while len(core.calls) >= core.max_in_flight:
             await self.ready()
         call = self._outgoing(_Call, method, args, kwargs)
-        future = call.future = self._loop.create_future()
+        future = call.future = asyncio.Future(loop=self._shared.loop)
         self._start(core, call, args, kwargs)
         try:
             return await future
@@ -91,7 +92,7 @@ class AsyncioClient(Client):
     ) -> FiredFuture:
         """Send the call and go on. `callback(result)` or `errback(error)` runs on the loop, exactly once."""
         core = self._core()
-        future = FiredFuture(loop=self._loop)
+        future = FiredFuture(loop=self._shared.loop)
         try:
             call = self._outgoing(_Fired, method, args, kwargs)
             if core.full:
@@ -99,15 +100,14 @@ class AsyncioClient(Client):
                     f"{method}: {core.max_in_flight} calls are in flight, the bound"
                 )
         except errors.CallError as error:
-            call = _Fired(method, _NO_ARGS, None)
-            call.ended = True
+            call = self._unsent(_Fired, method)
             failure: errors.CallError | None = error
         else:
             failure = None
         call.client, call.callback, call.errback, call.future = self, callback, errback, future
         future.call = call
         if failure is not None:
-            self._loop.call_soon(call.finish, None, failure)
+            self._shared.loop.call_soon(call.finish, None, failure)
         else:
             self._start(core, call, args, kwargs)
         return future
@@ -128,8 +128,8 @@ class AsyncioClient(Client):
         """Wait until there is room below the bound of calls in flight."""
         core = self._core()
         if core.full:
-            room = self._loop.create_future()
-            core.when_room(lambda: room.done() or room.set_result(None))
+            room = self._shared.loop.create_future()
+            core.when_room(_settle(room))
             await room
 
     async def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
@@ -137,13 +137,13 @@ class AsyncioClient(Client):
         self._check_closable()
         core = self._shared.core
         if not self._shared.closed and core is not None and not core.closed:
-            self._shared.closed = True
+            self._shared.close()
             if not now:
-                idle = self._loop.create_future()
-                core.when_idle(lambda: idle.done() or idle.set_result(None))
+                idle = self._shared.loop.create_future()
+                core.when_idle(_settle(idle))
                 await asyncio.wait([idle], timeout=timeout)
             core.close("the client was closed")
-        self._shared.closed = True
+        self._shared.close()
 
     async def __aenter__(self) -> Self:
         self._core()
@@ -154,27 +154,26 @@ class AsyncioClient(Client):
     ) -> None:
         await self.close()
 
-    @property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        core = self._shared.core
-        assert core is not None
-        loop: asyncio.AbstractEventLoop = core.loop.loop  # type: ignore[attr-defined]
-        return loop
-
     def _core(self) -> ClientCore:
+        shared = self._shared
+        if shared.owner == get_ident() and shared.core is not None and shared.loop.is_running():
+            return shared.core
+        return self._bind()
+
+    def _bind(self) -> ClientCore:
+        """The first use, or a mistake."""
         self._check_usable()
-        core = self._shared.core
-        if core is None:
-            try:
-                return self._make_core(AsyncioLoop(running=asyncio.get_running_loop()))
-            except RuntimeError:
-                raise RuntimeError(
-                    "the asyncio client needs a running asyncio loop: use it in a coroutine, or use ringback.connect"
-                ) from None
-        # Not get_running_loop(), which asks the kernel for the process id each time (Python 3.11): 4 us, as much as the call.
-        if self._shared.thread != get_ident() or not self._loop.is_running():
+        shared = self._shared
+        if shared.core is not None:
             raise RuntimeError("this client belongs to another asyncio loop: connect again on this one")
-        return core
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "the asyncio client needs a running asyncio loop: use it in a coroutine, or use ringback.connect"
+            ) from None
+        shared.loop = running
+        return self._make_core(AsyncioLoop(running=running))
 
 
 class Stream(AsyncItems):
@@ -191,7 +190,12 @@ class Stream(AsyncItems):
             self._waiter.set_result(None)
 
 
-_NO_ARGS: Any = None
+def _settle(future: asyncio.Future[None]) -> Callable[[], None]:
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    return settle
 
 
 def connect(*endpoints: str, **options: Any) -> AsyncioClient:

@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
@@ -18,9 +19,9 @@ from ..context import handling
 from ..endpoints import checked
 from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
-from ..protocol.client import LinkState, OutgoingCall
-from ..protocol.messages import CallOptions, MethodFlags, Notify
-from ..protocol.values import UNPACKABLE, pack, pack_any
+from ..protocol.client import CallSettings, OutgoingCall
+from ..protocol.messages import Call, CallOptions, Notify
+from ..protocol.values import NOTHING, UNPACKABLE, pack, pack_args
 from .core import ClientCore
 
 log = logging.getLogger("ringback.client")
@@ -31,9 +32,15 @@ Errback = Callable[[BaseException], object]
 _generation = 0
 
 
+_alive: weakref.WeakSet[Shared] = weakref.WeakSet()
+
+
 def _forked() -> None:
+    """In the child none of the parent's sockets may be used."""
     global _generation
     _generation += 1
+    for shared in _alive:
+        shared.owner = 0
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -94,19 +101,17 @@ class Methods:
         return self._client.call(self._name, *args, **kwargs)
 
 
-class Options:
+class Options(CallSettings):
     """How calls are made; `Client.options` documents each."""
 
-    __slots__ = ("idempotency_key", "metadata", "priority", "returns", "timeout", "wait_for_ready", "wire")
+    __slots__ = ("idempotency_key", "metadata", "options", "priority")
 
     def __init__(self, timeout: float | None) -> None:
-        self.timeout = timeout
+        super().__init__(timeout)
         self.priority = 0
         self.idempotency_key: str | None = None
         self.metadata: dict[str, Any] = {}
-        self.returns: Any = Any
-        self.wait_for_ready = True
-        self.wire: CallOptions | None = None
+        self.options: CallOptions | None = None  # what of these travels with each call
 
     def merged(self, changes: Mapping[str, Any]) -> Options:
         new = copy.copy(self)
@@ -116,9 +121,9 @@ class Options:
             if not _CHECKS[name](value):
                 raise TypeError(f"bad value for option {name!r}: {value!r}")
             setattr(new, name, {**self.metadata, **value} if name == "metadata" else value)
-        new.wire = None
+        new.options = None
         if new.metadata or new.priority or new.idempotency_key is not None:
-            new.wire = CallOptions(new.metadata, new.priority, new.idempotency_key)
+            new.options = CallOptions(new.metadata, new.priority, new.idempotency_key)
         return new
 
 
@@ -156,9 +161,16 @@ class Shared:
         self.max_in_flight = max_in_flight
         self.listeners: list[tuple[Callable[[Event], object], str | None]] = []
         self.generation = _generation
+        self.owner = 0  # the thread that may use the core, as long as it may
         self.thread = 0  # the one that the loop belongs to, once there is a loop
+        self.loop: Any = None
         self.closed = False
         self.core: ClientCore | None = None
+        _alive.add(self)
+
+    def close(self) -> None:
+        self.closed = True
+        self.owner = 0
 
 
 class Client(ABC):
@@ -265,7 +277,7 @@ class Client(ABC):
 
     def _make_core(self, loop: Any) -> ClientCore:
         shared = self._shared
-        shared.thread = get_ident()
+        shared.owner = shared.thread = get_ident()
         shared.core = ClientCore(
             loop,
             shared.endpoints,
@@ -280,39 +292,26 @@ class Client(ABC):
     ) -> C:
         """The call, ready for the core. Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
         options = self._options
-        timeout, deadline = options.timeout, None
-        if timeout is not None:
-            deadline = time.monotonic() + timeout
+        timeout = options.timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         outer = handling.get()
-        if (
-            outer is not None
-            and outer.deadline is not None
-            and (deadline is None or outer.deadline < deadline)
-        ):
-            deadline = outer.deadline
-            timeout = None  # what the caller of the handler has left, which is no round number to speak of
+        if outer is not None:
+            left = outer.deadline
+            if left is not None and (deadline is None or left < deadline):
+                deadline = left
         packed, packed_kwargs = self._pack(method, args, kwargs)
-        return kind(
-            method,
-            packed,
-            packed_kwargs,
-            deadline=deadline,
-            timeout=timeout,
-            credit=credit,
-            options=options.wire,
-            returns=options.returns,
-            wait_for_ready=options.wait_for_ready,
-        )
+        return kind(Call(0, method, packed, packed_kwargs, None, credit, options.options), options, deadline)
+
+    def _unsent(self, kind: type[C], method: str) -> C:
+        """A call that fails before it is sent, so that it can tell how."""
+        call = kind(Call(0, method, NOTHING), self._options)
+        call.ended = True
+        return call
 
     def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         limit = self._shared.max_size
-        core = self._shared.core
-        if core is not None:
-            for link in core.machine.links:
-                if link.welcome is not None and link.welcome.max_size < limit:
-                    limit = link.welcome.max_size
         try:
-            packed = pack_any(args, limit)
+            packed = pack_args(args, limit)
             return packed, ({name: pack(value, limit) for name, value in kwargs.items()} if kwargs else None)
         except errors.ResourceExhausted as error:
             raise errors.ResourceExhausted(f"the arguments of {method} are too large: {error}") from None
@@ -324,7 +323,7 @@ class Client(ABC):
     ) -> None:
         """Through the interceptors to the core."""
         if not self._shared.interceptors:
-            core.start(call)
+            core.start(call, time.monotonic())
             return
         options = self._options
         seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
@@ -335,19 +334,12 @@ class Client(ABC):
             call.finish(result, error)
             return
         if seen.metadata != options.metadata:
-            call.options = options.merged({"metadata": seen.metadata}).wire
-        core.start(_Intercepted(call, interception))
+            call.message.options = options.merged({"metadata": seen.metadata}).options
+        core.start(_Intercepted(call, interception), time.monotonic())
 
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
         packed, packed_kwargs = self._pack(method, args, kwargs)
-        return Notify(method, packed, packed_kwargs, self._options.wire)
-
-    def _flags(self, core: ClientCore, method: str) -> MethodFlags | None:
-        """What a server has told of the method; None before one has answered."""
-        for link in core.machine.links:
-            if link.welcome is not None and link.state is not LinkState.CLOSED:
-                return link.welcome.methods.get(method)
-        return None
+        return Notify(method, packed, packed_kwargs, self._options.options)
 
     def _tell_listeners(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         if self._shared.listeners:
@@ -363,8 +355,7 @@ class _Intercepted(OutgoingCall):
     __slots__ = ("inner", "interception")
 
     def __init__(self, inner: OutgoingCall, interception: Interception) -> None:
-        for slot in OutgoingCall.__slots__:
-            setattr(self, slot, getattr(inner, slot))
+        super().__init__(inner.message, inner.settings, inner.deadline)
         self.inner = inner
         self.interception = interception
 

@@ -25,6 +25,9 @@ from ..version import __version__
 
 log = logging.getLogger("ringback.client")
 
+# Calls that are sent before their turn ends: the server begins with the first while the last are still being made.
+SEND_AT = 128
+
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -153,6 +156,7 @@ class ClientCore:
         self.encoder = codec.Encoder()
         self.machine = ClientMachine(endpoints, os.urandom(16), max_size, f"ringback {__version__}")
         self.max_in_flight = max_in_flight
+        self.calls = self.machine.calls
         self.closed = False
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
@@ -172,14 +176,17 @@ class ClientCore:
 
     @property
     def full(self) -> bool:
-        return self.machine.in_flight >= self.max_in_flight
+        return len(self.calls) >= self.max_in_flight
 
-    def start(self, call: OutgoingCall) -> None:
-        """Send a call, when this turn of the loop ends."""
-        self.machine.start(call, time.monotonic())
+    def start(self, call: OutgoingCall, now: float) -> None:
+        """Send a call, when this turn of the loop ends or enough have gathered."""
+        self.machine.start(call, now)
         if call.deadline is not None and call.deadline < self._timer_due:
             self._set_timer()
-        self._flush_later()
+        if not self._flushing:
+            self._flush_later()
+        elif call.link is not None and len(call.link.outbox) >= SEND_AT:
+            self.flush()
 
     @property
     def settled(self) -> bool:

@@ -18,8 +18,7 @@ def calls(
     """So many calls at once; the results come to the callback."""
     for start in range(0, count, AT_ONCE):
         fired = [client.fire(method, *args, callback=show) for _ in range(min(AT_ONCE, count - start))]
-        for future in fired:
-            yield future
+        yield from fired
 
 
 if __name__ == "__main__":

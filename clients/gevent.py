@@ -6,7 +6,7 @@ import atexit
 import logging
 import weakref
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -18,7 +18,7 @@ from ..backends.gevent import GeventLoop
 from ..protocol.client import OutgoingCall
 from .base import Callback, Client, Errback, run_callback
 from .core import ClientCore
-from .streams import WINDOW, SyncItems, StreamCall
+from .streams import WINDOW, StreamCall, SyncItems
 
 log = logging.getLogger("ringback.client")
 
@@ -122,7 +122,7 @@ class GeventClient(Client):
             call = self._outgoing(_Fired, method, args, kwargs)
         except errors.CallError as error:
             failure = error
-            call = _Fired(method, cast(Any, None), None)
+            call = self._unsent(_Fired, method)
         if failure is None and core.full:
             if self._callbacks.greenlet is gevent.getcurrent():
                 failure = errors.ResourceExhausted(
@@ -134,7 +134,6 @@ class GeventClient(Client):
         future = call.outcome = FiredResult(self, call)
         future._observed = errback is not None
         if failure is not None:
-            call.ended = True
             call.finish(None, failure)
         else:
             self._start(core, call, args, kwargs)
@@ -165,14 +164,14 @@ class GeventClient(Client):
         _open.discard(self)
         core = self._shared.core
         if not self._shared.closed and core is not None:
-            self._shared.closed = True
+            self._shared.close()
             if not now:
                 idle = Event()
                 core.when_idle(idle.set)
                 idle.wait(timeout)
             core.close("the client was closed")
             self._callbacks.close(1.0 if now else timeout)
-        self._shared.closed = True
+        self._shared.close()
 
     def __enter__(self) -> Self:
         return self

@@ -114,18 +114,22 @@ async def _run_async(client: Any, work: Work) -> None:
 
 
 def _run_on_reactor(client: Any, work: Work) -> None:
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
     from twisted.internet.defer import ensureDeferred
 
+    reactor: Any = installed
     failures: list[BaseException] = []
 
-    def start() -> None:
-        done = ensureDeferred(_run_async(client, work))
-        done.addErrback(lambda failure: failures.append(failure.value))
-        done.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+    async def main() -> None:
+        try:
+            await _run_async(client, work)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            reactor.stop()
 
-    reactor.callWhenRunning(start)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callWhenRunning(lambda: ensureDeferred(main()))
+    reactor.run()
     if failures:
         raise failures[0]
 

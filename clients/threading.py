@@ -14,21 +14,19 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
+from concurrent.futures._base import FINISHED, PENDING
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from .. import errors
 from ..backends.threading import ThreadingLoop, Waiter
 from ..protocol.client import OutgoingCall
 from .base import Callback, Client, Errback, run_callback
 from .core import ClientCore
-from .streams import WINDOW, SyncItems, StreamCall
+from .streams import WINDOW, StreamCall, SyncItems
 
 log = logging.getLogger("ringback.client")
-
-# Fired calls that gather before the firing thread sends them itself.
-SEND_AT = 64
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
@@ -38,6 +36,7 @@ class _Call(OutgoingCall):
     """A call whose caller waits."""
 
     __slots__ = ("error", "result", "waiter")
+    waiter: Waiter
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         self.result = result
@@ -46,14 +45,45 @@ class _Call(OutgoingCall):
 
 
 class CallFuture(concurrent.futures.Future[Any]):
-    """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run."""
+    """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run.
+
+    Most fired calls are never waited for, and the condition to wait on is a third of what their call costs: it is made by the first
+    who asks for it.
+    """
 
     _observed = False
 
     def __init__(self, client: ThreadingClient, call: _Fired) -> None:
-        super().__init__()
+        # In place of Future.__init__: the same attributes, but for `_condition`.
+        self._state = PENDING
+        self._result = None
+        self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
         self._client = client
         self._call = call
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        made: threading.Condition = self.__dict__.setdefault("_made", threading.Condition())  # atomic
+        return made
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """`set_result` or `set_exception`, by the one thread that does; without the condition where nobody has asked for it."""
+        self._result = result
+        self._exception = error
+        self._state = (
+            FINISHED  # from here on whoever asks for the condition sees that there is nothing to wait for
+        )
+        if "_made" in self.__dict__:
+            with self._condition:
+                for waiter in self._waiters:
+                    if error is None:
+                        waiter.add_result(self)
+                    else:
+                        waiter.add_exception(self)
+                self._condition.notify_all()
+            self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def cancel(self) -> bool:
         return self._client._cancel_fired(self._call) and super().cancel()
@@ -71,8 +101,8 @@ class CallFuture(concurrent.futures.Future[Any]):
         super().add_done_callback(lambda future: self._client._post(self._call.method, fn, future))
 
     def __del__(self) -> None:
-        if not self._observed and self._exception is not None:  # type: ignore[attr-defined]
-            log.error("%s failed, and nobody looked: %r", self._call.method, self._exception)  # type: ignore[attr-defined]
+        if self._exception is not None and not self._observed:
+            log.error("%s failed, and nobody looked: %r", self._call.method, self._exception)
 
 
 class _Fired(OutgoingCall):
@@ -136,7 +166,7 @@ class ThreadingClient(Client):
             call = self._outgoing(_Fired, method, args, kwargs)
         except errors.CallError as error:
             failure = error
-            call = _Fired(method, cast(Any, None), None)
+            call = self._unsent(_Fired, method)
         call.client, call.callback, call.errback = self, callback, errback
         future = call.future = CallFuture(self, call)
         future._observed = errback is not None
@@ -151,15 +181,11 @@ class ThreadingClient(Client):
         with loop.lock:
             own.fired += 1
             if failure is not None:
-                call.ended = True
                 call.finish(None, failure)
                 return future
             self._start(core, call, args, kwargs)
-            # A driver sends all that gathers until it wakes; the first of a burst, and each so many, are sent here.
-            own.unsent += 1
-            if own.unsent >= SEND_AT or not own.driving:
-                own.unsent = 0
-                loop.run_soon()
+            if not own.driving:
+                loop.run_soon()  # the first of a burst; what follows gathers, and is sent when the reader wakes
         own.drive(loop)
         return future
 
@@ -199,9 +225,9 @@ class ThreadingClient(Client):
         _open.discard(self)
         core, loop = self._shared.core, self._own.loop
         if self._shared.closed or core is None or loop is None:
-            self._shared.closed = True
+            self._shared.close()
             return
-        self._shared.closed = True
+        self._shared.close()
         if not now:
             idle = Waiter()
             with loop:
@@ -273,14 +299,12 @@ class ThreadingClient(Client):
         own = self._own
         own.release_one()
         future, call.future = call.future, None  # the two must not keep each other alive
+        if future is not None:
+            future.settle(result, error)
         if error is None:
-            if future is not None:
-                future.set_result(result)
             if call.callback is not None:
                 own.post(call.method, call.callback, result)
         else:
-            if future is not None:
-                future.set_exception(error)
             if call.errback is not None:
                 own.post(call.method, call.errback, error)
         if self._shared.listeners:
@@ -299,7 +323,6 @@ class _Own:
         self.warned = False
         self.calls = 0
         self.fired = 0  # calls that need a driver though nobody waits
-        self.unsent = 0
         self._driver: threading.Thread | None = None
         self._drive = threading.Semaphore(0)
         self._rest = Waiter()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
@@ -27,7 +26,7 @@ class _Call(OutgoingCall):
             if error is None:
                 deferred.callback(result)
             else:
-                deferred.errback(Failure(error))
+                deferred.errback(error)
 
 
 class _Fired(_Call):
@@ -86,8 +85,7 @@ class TwistedClient(Client):
                 )
         except errors.CallError as error:
             failure = error
-            call = _Fired(method, cast(Any, None), None)
-            call.ended = True
+            call = self._unsent(_Fired, method)
         call.client, call.callback, call.errback = self, callback, errback
         if failure is None:
             return self._send(core, call, args, kwargs)
@@ -120,9 +118,9 @@ class TwistedClient(Client):
         self._check_closable()
         core = self._shared.core
         if self._shared.closed or core is None:
-            self._shared.closed = True
+            self._shared.close()
             return succeed(None)
-        self._shared.closed = True
+        self._shared.close()
         idle: Deferred[None] = Deferred()
 
         def end() -> None:
@@ -166,7 +164,7 @@ class TwistedClient(Client):
             core.loop.loop.addSystemEventTrigger(  # type: ignore[attr-defined]
                 "before", "shutdown", lambda: None if self._shared.closed else self.close()
             )
-        elif core.loop.loop.running and not isInIOThread():  # type: ignore[attr-defined]
+        elif core.loop.loop.running and not isInIOThread():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError("this client belongs to the reactor's thread: use reactor.callFromThread")
         return core
 
@@ -188,7 +186,7 @@ class Stream(AsyncItems):
 
 def _failed(error: errors.CallError) -> Deferred[Any]:
     deferred: Deferred[Any] = Deferred()
-    deferred.errback(Failure(error))
+    deferred.errback(error)
     return deferred
 
 

@@ -14,14 +14,12 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import MsgspecError, Raw
+import msgspec
 
 from .. import errors
-from .deadlines import Deadlines
 from .messages import (
     Bye,
     Call,
-    CallOptions,
     Cancel,
     Credit,
     Drain,
@@ -42,6 +40,11 @@ from .messages import (
 )
 from .values import UNREADABLE, Unpacker
 
+# Seconds from one look at the deadlines to the next, at least, and for each call in flight; the latter keeps the cost of looking
+# below a tenth of the time.
+TICK = 0.005
+TICK_PER_CALL = 500e-9
+
 # How often one call may be handed to a link and come back unstarted.
 MAX_ATTEMPTS = 5
 
@@ -55,53 +58,42 @@ class LinkState(enum.Enum):
     CLOSED = "closed"
 
 
-class OutgoingCall:
-    """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams."""
+class CallSettings:
+    """What many calls have in common: `timeout` is in seconds, `returns` the type that results are to have."""
 
-    __slots__ = (
-        "args",
-        "attempts",
-        "credit",
-        "deadline",
-        "ended",
-        "id",
-        "kwargs",
-        "link",
-        "method",
-        "options",
-        "returns",
-        "timeout",
-        "wait_for_ready",
-    )
+    __slots__ = ("returns", "timeout", "wait_for_ready")
 
-    def __init__(
-        self,
-        method: str,
-        args: Raw,
-        kwargs: dict[str, Raw] | None,
-        *,
-        deadline: float | None = None,
-        timeout: float | None = None,
-        credit: int = 0,
-        options: CallOptions | None = None,
-        returns: Any = Any,
-        wait_for_ready: bool = True,
-    ) -> None:
-        self.method = method
-        self.args = args
-        self.kwargs = kwargs
-        self.deadline = deadline
+    def __init__(self, timeout: float | None = None) -> None:
         self.timeout = timeout
-        self.credit = credit
-        self.options = options
-        self.returns = returns
-        self.wait_for_ready = wait_for_ready
-        self.id = 0
-        self.link: Link | None = None
-        self.attempts = 0
-        self.ended = False
+        self.returns: Any = Any
+        self.wait_for_ready = True
 
-    def finish(self, result: Any, error: errors.CallError | None) -> None:
+
+class OutgoingCall:
+    """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams.
+
+    The machine sets the id and the time left in `message` each time it sends it. A stream (its credit is above 0) has `deadline` moved on
+    by every item.
+    """
+
+    __slots__ = ("deadline", "ended", "link", "message", "settings")
+
+    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+        self.message = message
+        self.settings = settings
+        self.deadline = deadline
+        self.ended = False
+        self.link: Link | None = None
+
+    @property
+    def id(self) -> int:
+        return self.message.id
+
+    @property
+    def method(self) -> str:
+        return self.message.method
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
         raise NotImplementedError
 
     def item(self, value: Any) -> None:
@@ -124,34 +116,44 @@ class Link:
 class ClientMachine:
     """All calls of one client.
 
-    `calls` are those sent and not ended, by id; `waiting` those that no link could take yet, in order. Ids count up and are
-    never used twice, so that a late or doubled answer finds nothing to end.
+    `calls` are those that have not ended, by id; `waiting` those of them that no link could take yet, in order. Ids count up and
+    are never used twice, so that a late or doubled answer finds nothing to end.
     """
 
     def __init__(self, endpoints: Sequence[str], instance: bytes, max_size: int, software: str = "") -> None:
         self.links = [Link(endpoint) for endpoint in endpoints]
         self.calls: dict[int, OutgoingCall] = {}
-        self.waiting: dict[OutgoingCall, None] = {}
+        self.waiting: dict[int, OutgoingCall] = {}
         self.notes: list[Notify] = []
         self.max_size = max_size
         self._hello = Hello(instance, max_size, software)
-        self._deadlines: Deadlines[OutgoingCall] = Deadlines()
+        self._next_tick: float | None = None
+        self._attempts: dict[OutgoingCall, int] = {}
         self._last_id = 0
         self._turn = 0
 
     @property
     def in_flight(self) -> int:
-        return len(self.calls) + len(self.waiting)
+        return len(self.calls)
 
     # What the client asks
 
     def start(self, call: OutgoingCall, now: float) -> None:
         """Send the call over an open link, or keep it until there is one."""
-        if call.deadline is not None:
-            self._deadlines.add(call.deadline, call)
+        message, deadline = call.message, call.deadline
+        message.id = id_ = self._last_id = self._last_id + 1
+        self.calls[id_] = call
+        if deadline is not None:
+            if self._next_tick is None or deadline < self._next_tick:
+                self._next_tick = deadline
+            if (
+                not message.credit
+            ):  # a stream's bounds the gaps between items, which only the receiver can see
+                message.timeout = int((deadline - now) * 1000) + 1 if deadline > now else 1
         link = self._choose()
         if link is not None:
-            self._send(link, call, now)
+            call.link = link
+            link.outbox.append(message)
         else:
             self._wait(call)
 
@@ -175,13 +177,12 @@ class ClientMachine:
     def grant(self, call: OutgoingCall, items: int, now: float) -> None:
         """Let so many more items of a stream come."""
         if not call.ended and call.link is not None:
-            if call.timeout is not None:
-                call.deadline = now + call.timeout
+            self._move_deadline(call, now)
             call.link.outbox.append(Credit(call.id, items))
 
     def close(self, error: errors.CallError) -> None:
         """End every call, and take leave of every server."""
-        for call in [*self.calls.values(), *self.waiting]:
+        for call in list(self.calls.values()):
             self.cancel(call, error)
         self.notes.clear()
         for link in self.links:
@@ -214,7 +215,7 @@ class ClientMachine:
             link.reason = reason
         for call in [call for call in self.calls.values() if call.link is link]:
             if call.id in unsent:
-                self._again(call)
+                self._send_again(call, None, 0.0)
             else:
                 self._end(call, None, errors.Unavailable(reason))
         self._refuse_impatient()
@@ -229,7 +230,7 @@ class ClientMachine:
                 if call is None or call.link is not link:
                     continue  # late, or doubled: the call has had its ending
                 try:
-                    result = values.typed(message.result, call.returns)  # type: ignore[union-attr]
+                    result = values.typed(message.result, call.settings.returns)  # type: ignore[union-attr]
                 except UNREADABLE as error:
                     self._end(call, None, _unreadable(call, error))
                     continue
@@ -247,24 +248,31 @@ class ClientMachine:
         for call in [call for call in self.calls.values() if call.link is link]:
             self._end(call, None, error)
         if all(other.state is LinkState.CLOSED for other in self.links):
-            for call in list(self.waiting):
+            for call in list(self.waiting.values()):
                 self._end(call, None, error)
 
     def tick(self, now: float) -> None:
-        """End what is past its deadline."""
-        for call in self._deadlines.expired(now):
-            if call.link is not None:
-                limit = "the next item" if call.credit else "the answer"
-                self.cancel(
-                    call,
-                    errors.DeadlineExceeded(f"{call.method}: {limit} did not come within {_seconds(call)}"),
-                )
-            else:
+        """End what is past its deadline.
+
+        All calls are looked at: the oldest of many live for long, so this is seldom, and each call costs less than its place in
+        a heap would.
+        """
+        due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
+        for call in due:
+            if call.link is None:
                 self._end(call, None, self._unavailable(call))
+            else:
+                limit = "the next item" if call.message.credit else "the answer"
+                text = f"{call.method}: {limit} did not come within {_seconds(call)}"
+                self.cancel(call, errors.DeadlineExceeded(text))
+        deadlines = [call.deadline for call in self.calls.values() if call.deadline is not None]
+        # Where calls expire one after the other, they are looked at together, a few milliseconds late.
+        pause = max(TICK, len(deadlines) * TICK_PER_CALL)
+        self._next_tick = max(min(deadlines), now + pause) if deadlines else None
 
     def next_tick(self) -> float | None:
         """When `tick` is due."""
-        return self._deadlines.next()
+        return self._next_tick
 
     # Between the two
 
@@ -305,47 +313,54 @@ class ClientMachine:
             case _:
                 pass  # a Pong that nobody waits for; credit for a stream that has ended
 
+    def _move_deadline(self, call: OutgoingCall, now: float) -> None:
+        if call.settings.timeout is not None:
+            call.deadline = now + call.settings.timeout
+
     def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
-        if call.timeout is not None:
-            call.deadline = now + call.timeout
+        self._move_deadline(call, now)
         try:
-            call.item(values.typed(message.value, call.returns))
+            call.item(values.typed(message.value, call.settings.returns))
         except UNREADABLE as error:
             self.cancel(call, _unreadable(call, error))
 
     def _refused(self, call: OutgoingCall, message: Refusal, now: float) -> None:
-        if (
-            message.started is False
-            and message.code == errors.Unavailable.code
-            and call.attempts < MAX_ATTEMPTS
-        ):
+        if message.started is False and message.code == errors.Unavailable.code:
+            attempts = self._attempts.get(call, 1)
             link = self._choose(but=call.link)
-            if link is not None:
-                del self.calls[call.id]
-                self._send(link, call, now)
+            if link is not None and attempts < MAX_ATTEMPTS:
+                self._attempts[call] = attempts + 1
+                self._send_again(call, link, now)
                 return
         self._end(call, None, errors.from_wire(message.code, "", message.message, message.started))
 
-    def _send(self, link: Link, call: OutgoingCall, now: float) -> None:
-        call.id = self._last_id = self._last_id + 1
-        call.link = link
-        call.attempts += 1
+    def _send_again(self, call: OutgoingCall, link: Link | None, now: float) -> None:
+        """Under a new id: the old one may have been seen."""
+        del self.calls[call.id]
+        call.message = msgspec.structs.replace(call.message, id=self._last_id + 1)
+        self._last_id += 1
         self.calls[call.id] = call
-        deadline = call.deadline
-        # A stream's timeout bounds the gaps between items, which only the receiver can see.
-        timeout = None if deadline is None or call.credit else max(1, int((deadline - now) * 1000 + 0.999))
-        link.outbox.append(
-            Call(call.id, call.method, call.args, call.kwargs, timeout, call.credit, call.options)
-        )
+        if link is None:
+            self._wait(call)
+        else:
+            self._hand_over(call, link, now)
+
+    def _hand_over(self, call: OutgoingCall, link: Link, now: float) -> None:
+        """Put a call that could not be sent at once into the link's outbox, with the time it has left."""
+        message, deadline = call.message, call.deadline
+        if deadline is not None and not message.credit:
+            message.timeout = int((deadline - now) * 1000) + 1 if deadline > now else 1
+        call.link = link
+        link.outbox.append(message)
 
     def _send_waiting(self, now: float) -> None:
         waiting, self.waiting = self.waiting, {}
-        for call in waiting:
+        for call in waiting.values():
             link = self._choose()
             if link is None:
                 self._wait(call)
             else:
-                self._send(link, call, now)
+                self._hand_over(call, link, now)
         notes, self.notes = self.notes, []
         for note in notes:
             self.notify(note)
@@ -365,30 +380,30 @@ class ClientMachine:
 
     def _wait(self, call: OutgoingCall) -> None:
         call.link = None
-        hopeful = call.wait_for_ready and any(
+        hopeful = call.settings.wait_for_ready and any(
             link.state in (LinkState.DOWN, LinkState.CONNECTING, LinkState.GREETING) for link in self.links
         )
         if hopeful or any(link.state in (LinkState.CONNECTING, LinkState.GREETING) for link in self.links):
-            self.waiting[call] = None
+            self.waiting[call.id] = call
         elif all(link.state is LinkState.CLOSED for link in self.links):
             self._end(call, None, errors.ProtocolError(self.links[0].reason))
         else:
             self._end(call, None, self._unavailable(call))
 
-    def _again(self, call: OutgoingCall) -> None:
-        del self.calls[call.id]
-        self._wait(call)
-
     def _refuse_impatient(self) -> None:
-        for call in [call for call in self.waiting if not call.wait_for_ready]:
-            del self.waiting[call]
+        for call in [call for call in self.waiting.values() if not call.settings.wait_for_ready]:
+            del self.waiting[call.id]
             self._wait(call)
 
     def _unavailable(self, call: OutgoingCall) -> errors.Unavailable:
         reasons = "; ".join(
             dict.fromkeys(link.reason for link in self.links if link.state is not LinkState.OPEN)
         )
-        waited = f" (waited {_seconds(call)})" if call.wait_for_ready and call.timeout is not None else ""
+        waited = (
+            f" (waited {_seconds(call)})"
+            if call.settings.wait_for_ready and call.settings.timeout is not None
+            else ""
+        )
         return errors.Unavailable(f"{call.method}: {reasons}{waited}", started=False)
 
     def _end(self, call: OutgoingCall, result: Any, error: errors.CallError | None) -> None:
@@ -396,15 +411,23 @@ class ClientMachine:
             return
         call.ended = True
         self.calls.pop(call.id, None)
-        self.waiting.pop(call, None)
+        self.waiting.pop(call.id, None)
+        if self._attempts:
+            self._attempts.pop(call, None)
         call.finish(result, error)
 
 
 def _seconds(call: OutgoingCall) -> str:
-    return f"{call.timeout:g} s" if call.timeout is not None else "the time its caller had left"
+    return (
+        f"{call.settings.timeout:g} s"
+        if call.settings.timeout is not None
+        else "the time its caller had left"
+    )
 
 
 def _unreadable(call: OutgoingCall, error: Exception) -> errors.CallError:
-    if isinstance(error, MsgspecError) and call.returns is not Any:
-        return errors.InvalidArgument(f"{call.method}: the result does not fit {call.returns}: {error}")
+    if isinstance(error, msgspec.MsgspecError) and call.settings.returns is not Any:
+        return errors.InvalidArgument(
+            f"{call.method}: the result does not fit {call.settings.returns}: {error}"
+        )
     return errors.ProtocolError(f"{call.method}: the result cannot be read: {error}")

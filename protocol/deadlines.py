@@ -3,59 +3,50 @@
 from __future__ import annotations
 
 import heapq
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class Due(Protocol):
-    """`deadline` may be moved later at no cost; an `ended` thing is forgotten in passing."""
+class Deadlines(Generic[T]):
+    """A heap from which things that are no longer `alive` are removed lazily: most calls end long before their deadline, and
+    looking for each would cost more than the call."""
 
-    deadline: float | None
-    ended: bool
-
-
-D = TypeVar("D", bound=Due)
-
-
-class Deadlines(Generic[D]):
-    """A heap from which ended things are removed lazily: most calls end long before their deadline, and looking for each would
-    cost more than the call."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, D]] = []
+    def __init__(self, alive: Callable[[T], bool]) -> None:
+        self._alive = alive
+        self._heap: list[tuple[float, int, T]] = []
         self._count = 0
         self._sweep_at = 1024
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, deadline: float, thing: D) -> None:
+    def add(self, deadline: float, thing: T) -> None:
         self._count += 1
         heapq.heappush(self._heap, (deadline, self._count, thing))
         if len(self._heap) > self._sweep_at:
             self._sweep()
 
     def next(self) -> float | None:
-        """When to look again: the earliest deadline, or earlier."""
+        """The earliest deadline of what is alive."""
         heap = self._heap
-        while heap and heap[0][2].ended:
+        while heap and not self._alive(heap[0][2]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def expired(self, now: float) -> list[D]:
-        """Take out what is due at `now` and has not ended, earliest first."""
-        due: list[D] = []
+    def expired(self, now: float) -> list[T]:
+        """Take out what is due at `now` and alive, earliest first."""
+        due: list[T] = []
         heap = self._heap
         while heap and heap[0][0] <= now:
             thing = heapq.heappop(heap)[2]
-            if thing.ended or thing.deadline is None:
-                continue
-            if thing.deadline > now:
-                self.add(thing.deadline, thing)
-            else:
+            if self._alive(thing):
                 due.append(thing)
         return due
 
     def _sweep(self) -> None:
-        self._heap = [entry for entry in self._heap if not entry[2].ended]
+        alive = self._alive
+        self._heap = [entry for entry in self._heap if alive(entry[2])]
         heapq.heapify(self._heap)
-        self._sweep_at = max(1024, 2 * len(self._heap))
+        self._sweep_at = max(1024, 3 * len(self._heap))

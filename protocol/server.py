@@ -115,20 +115,18 @@ class ServerMachine:
         """Deal with what a client said; the calls to carry out come back."""
         accepted: list[Call | Notify] = []
         for message in messages:
-            if session.state is SessionState.OPEN:
-                if type(message) is not Call:
-                    self._receive_other(session, message, accepted)
-                elif message.id <= session.last_id:
-                    continue  # a repeat: the first is answered or will be, and must not be run or ended twice
-                else:
-                    session.last_id = message.id
-                    refusal = self._refuses(message)
-                    if refusal is None:
-                        accepted.append(message)
-                    else:
-                        session.outbox.append(refusal)
-            else:
+            if session.state is not SessionState.OPEN:
                 self._receive_unopened(session, message)
+            elif type(message) is not Call:
+                self._receive_other(session, message, accepted)
+            elif message.id <= session.last_id:
+                continue  # a repeat: the first is answered or will be, and must not be run or ended twice
+            else:
+                session.last_id = message.id
+                if self.phase is Phase.SERVING and self.in_flight < self.max_in_flight:
+                    accepted.append(message)
+                else:
+                    session.outbox.append(self._refusal(message))
         return accepted
 
     def drain(self) -> None:
@@ -166,13 +164,11 @@ class ServerMachine:
         self.lost(session)
         session.outbox.append(Fault(text))
 
-    def _refuses(self, call: Call) -> Refusal | None:
+    def _refusal(self, call: Call) -> Refusal:
         if self.phase is not Phase.SERVING:
             return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
-        if self.in_flight >= self.max_in_flight:
-            text = f"the server has {self.in_flight} calls in flight, as many as it takes"
-            return Refusal(call.id, errors.ResourceExhausted.code, text, started=False)
-        return None
+        text = f"the server has {self.in_flight} calls in flight, as many as it takes"
+        return Refusal(call.id, errors.ResourceExhausted.code, text, started=False)
 
     def _receive_unopened(self, session: Session, message: FromClient) -> None:
         match message:
@@ -187,9 +183,7 @@ class ServerMachine:
                 text = "the server does not know this client yet: say hello first"
                 session.outbox.append(Refusal(id_, errors.Unavailable.code, text, started=False))
             case Call() if session.state is SessionState.DRAINED:
-                refusal = self._refuses(message)
-                if refusal is not None:
-                    session.outbox.append(refusal)
+                session.outbox.append(self._refusal(message))
             case Cancel() | Credit() | Ping() | Bye() if session.state is SessionState.DRAINED:
                 self._receive_other(session, message, [])
             case _:

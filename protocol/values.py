@@ -28,6 +28,9 @@ _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 # Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
 _BUILTIN = (bytes, bytearray, memoryview)
 
+# The arguments of a call that has none.
+NOTHING = Raw(b"\x90")
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -74,6 +77,15 @@ def pack_any(value: Any, limit: int) -> Raw:
     if size(packed) > limit:
         raise ResourceExhausted(f"a value of {size(packed):,} bytes is over the limit of {limit:,}")
     return cast(Raw, packed)
+
+
+def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
+    """`pack` for the arguments of a call, which are few and small as a rule."""
+    try:
+        data = _encode(args)
+    except OverflowError:
+        return pack_any(args, limit)
+    return Raw(data) if len(data) < FRAME_BYTES else pack_any(args, limit)
 
 
 def size(packed: Any) -> int:
@@ -162,5 +174,5 @@ def typed_decoder(kind: Any) -> Callable[[Raw], Any]:
     return cast("Callable[[Raw], Any]", msgspec.msgpack.Decoder(kind, ext_hook=_not_here).decode)
 
 
-def _not_here(code: int, data: memoryview) -> Any:
+def _not_here(code: int, data: memoryview) -> Any:  # noqa: ARG001
     raise msgspec.ValidationError("an extension needs its batch")

@@ -43,8 +43,7 @@ class Arguments:
                 ) from None
         self._fast: Callable[[Raw], tuple[Any, ...]] | None = None
         if all(parameter.kind in _POSITIONAL for parameter in parameters):
-            kinds = tuple(self.types.values())
-            self._fast = typed_decoder(tuple[kinds] if kinds else tuple[()])
+            self._fast = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
 
     def bind(
         self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None

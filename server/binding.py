@@ -32,7 +32,7 @@ class Bound:
                 ) from None
             raise UsageError(f"cannot bind {endpoint}: {error.strerror}") from None
         self.endpoints.append(
-            socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode() if "*" in endpoint else endpoint
+            str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0") if "*" in endpoint else endpoint
         )
 
     def release(self) -> None:

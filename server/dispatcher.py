@@ -22,8 +22,8 @@ from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
 from ..protocol.messages import Call, End, Error, Item, Notify, Refusal, Reply
 from ..protocol.server import Phase, ServerMachine, Session
-from ..protocol.values import Unpacker
-from .invocation import Invocation
+from ..protocol.values import Unpacker, pack
+from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .service import Method, Service
 from .streams import Stream
 
@@ -42,7 +42,7 @@ class Dispatcher:
         self._methods = service.methods
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._deadlines: Deadlines[Invocation] = Deadlines()
+        self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reported = False
         self._timer: Handle | None = None
@@ -51,8 +51,9 @@ class Dispatcher:
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
         now = time.monotonic()
+        methods, interceptors, limit = self._methods, self._interceptors, session.max_size
         for message in messages:
-            method = self._methods.get(message.method)
+            method = methods.get(message.method)
             if method is None:
                 self._reject(
                     session, message, errors.MethodNotFound(f"there is no method {message.method!r}")
@@ -63,10 +64,26 @@ class Dispatcher:
             except errors.InvalidArgument as error:
                 self._reject(session, message, error)
                 continue
-            if type(message) is Notify:
-                self._start_note(session, message, method, args, kwargs)
+            if type(message) is Call:
+                if not method.immediate or message.credit or interceptors:
+                    self._start(session, message, method, args, kwargs, now)
+                    continue
+                # The hot path: the handler runs here and now, so its call needs no place among those in flight.
+                handling.set(Inline(session, message, now, self.app))
+                try:
+                    result = method.function(*args, **kwargs)
+                except Exception as error:
+                    self._finish_inline(session, message, method, None, error)
+                    continue
+                if type(result) in VALUES:
+                    try:
+                        session.outbox.append(Reply(message.id, pack(result, limit)))
+                        continue
+                    except UNSENDABLE:
+                        pass  # the long way finds the words for it
+                self._finish_inline(session, message, method, result, None)
             else:
-                self._start(session, message, method, args, kwargs, now)
+                self._start_note(session, message, method, args, kwargs)  # type: ignore[arg-type]
         handling.set(None)
 
     def report(self, call: Invocation, result: Any, error: BaseException | None) -> None:
@@ -85,6 +102,10 @@ class Dispatcher:
         self._machine.in_flight -= 1
         if call.interception is not None:
             result, error = self._intercepted(call, result, error)
+        call.args, call.kwargs = (
+            (),
+            {},
+        )  # they may be large, and the heap of deadlines remembers the call for a while
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
         elif call.id == 0 and error is not None:
@@ -118,6 +139,15 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _finish_inline(
+        self, session: Session, message: Call, method: Method, result: Any, failure: Exception | None
+    ) -> None:
+        """An inline handler raised, or returned what is no plain value, or too large a one."""
+        call = Invocation(self, session, message.id, method, (), {}, None, message.options)
+        session.calls[message.id] = call
+        self._machine.in_flight += 1
+        call.returned(result, failure)
 
     def _start(
         self,
@@ -207,7 +237,7 @@ class Dispatcher:
         handling.set(None)
 
     def _reject(self, session: Session, message: Call | Notify, error: errors.CallError) -> None:
-        if type(message) is Call:
+        if isinstance(message, Call):
             code, _, text = errors.to_wire(error)
             session.outbox.append(Refusal(message.id, code, text, started=False))
         else:

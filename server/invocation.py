@@ -12,7 +12,7 @@ from .. import errors
 from ..backends.base import Handle
 from ..context import CurrentCall, Handling, handling
 from ..interceptors import Interception
-from ..protocol.messages import CallOptions, End, Reply
+from ..protocol.messages import Call, CallOptions, End, Reply
 from ..protocol.server import IncomingCall, Session
 from ..protocol.values import UNPACKABLE, pack
 from .service import Method
@@ -21,8 +21,38 @@ if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
-_VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
+VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
+# What packing a result may raise.
+UNSENDABLE = (errors.ResourceExhausted, *UNPACKABLE)
 _NO_OPTIONS = CallOptions()
+
+
+class Inline(Handling):
+    """What `current_call()` tells in the common case: an inline function whose answer is ready when it returns."""
+
+    __slots__ = ("_app", "_message", "_now", "_session")
+
+    def __init__(self, session: Session, message: Call, now: float, app: Any) -> None:
+        self._session = session
+        self._message = message
+        self._now = now
+        self._app = app
+
+    @property
+    def deadline(self) -> float | None:  # type: ignore[override] # computed only for those who ask
+        timeout = self._message.timeout
+        return None if timeout is None else self._now + timeout / 1000
+
+    def current(self) -> CurrentCall:
+        options = self._message.options or _NO_OPTIONS
+        return CurrentCall(
+            self._message.method,
+            self.deadline,
+            options.metadata,
+            self._session.peer,
+            options.priority,
+            self._app,
+        )
 
 
 class Invocation(IncomingCall, Handling):
@@ -93,12 +123,11 @@ class Invocation(IncomingCall, Handling):
         try:
             return pack(result, self.session.max_size)
         except errors.ResourceExhausted as error:
-            raise errors.ResourceExhausted(
-                f"the result of {self.method.name} is too large: {error}"
-            ) from None
+            text = f"the result of {self.method.name} is too large: {error}"
+            raise errors.ResourceExhausted(text) from None
         except UNPACKABLE as error:
-            reason = f"the result of {self.method.name} cannot be sent: {error}"
-            raise errors.RemoteError(type(error).__name__, reason) from None
+            text = f"the result of {self.method.name} cannot be sent: {error}"
+            raise errors.RemoteError(type(error).__name__, text) from None
 
     def _work(self) -> None:
         """In a worker thread or greenlet."""
@@ -106,6 +135,7 @@ class Invocation(IncomingCall, Handling):
             self.dispatcher.report(self, None, None)
             return
         handling.set(self)
+        outcome: tuple[Any, BaseException | None]
         try:
             result = self.method.function(*self.args, **self.kwargs)
             if isinstance(result, concurrent.futures.Future):
@@ -127,17 +157,26 @@ class Invocation(IncomingCall, Handling):
         handling.set(self)
         try:
             result = self.method.function(*self.args, **self.kwargs)
-            if type(result) not in _VALUES:
-                if isinstance(result, concurrent.futures.Future):
-                    result.add_done_callback(self._report_future)
-                    return
-                self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked)
-                if self.handle is not None:
-                    return
-            outcome = (result if self.interception else self.pack(result)), None
         except Exception as error:
-            outcome = None, error
-        self.dispatcher.finished(self, *outcome)
+            self.returned(None, error)
+        else:
+            self.returned(result, None)
+
+    def returned(self, result: Any, error: BaseException | None) -> None:
+        """An inline function has returned: a value, or a future of one."""
+        if error is None and type(result) not in VALUES:
+            if isinstance(result, concurrent.futures.Future):
+                result.add_done_callback(self._report_future)
+                return
+            self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked)
+            if self.handle is not None:
+                return
+        if error is None and not self.interception:
+            try:
+                result = self.pack(result)
+            except errors.CallError as unsendable:
+                result, error = None, unsendable
+        self.dispatcher.finished(self, result, error)
 
     def _report(self, result: Any, error: BaseException | None) -> None:
         self.dispatcher.report(self, result, error)

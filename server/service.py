@@ -45,6 +45,7 @@ class Method:
         self.is_async_stream = inspect.isasyncgenfunction(target)
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
         self.is_coroutine = inspect.iscoroutinefunction(target)
+        self.immediate = inline and not self.is_stream
         self.flags = MethodFlags(stream=self.is_stream, idempotent=idempotent, readonly=readonly)
         self.code = getattr(target, "__code__", None)
         self._arguments: Arguments | None = None

@@ -14,13 +14,13 @@ class TwistedServer(Server, TwistedService):
     """An IService: `startService` begins to serve (its Deferred fires when calls are answered), `stopService` drains."""
 
     def startService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        TwistedService.startService(self)
+        TwistedService.startService(self)  # type: ignore[no-untyped-call]
         started: Deferred[None] = Deferred()
         self._begin(lambda error: started.errback(error) if error else started.callback(None))
         return started
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802
-        TwistedService.stopService(self)
+        TwistedService.stopService(self)  # type: ignore[no-untyped-call]
         ended: Deferred[Any] = Deferred()
         if self._core is None:
             ended.callback(None)
