@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
+import zmq.backend
 
 from .base import Loop
 
@@ -18,6 +19,9 @@ POLLIN = int(zmq.POLLIN)
 NOBLOCK = int(zmq.NOBLOCK)
 SNDMORE_NOBLOCK = int(zmq.SNDMORE) | NOBLOCK
 EVENTS = int(zmq.EVENTS)
+
+# pyzmq's own send, without the layer for the draft sockets' options above it.
+send: Callable[..., Any] = zmq.backend.Socket.send
 
 # Messages taken in one turn of the loop: no peer may keep timers and other peers waiting.
 MESSAGES_PER_TURN = 64
@@ -40,21 +44,23 @@ class Pump:
         self._receive = receive
         self._turn_ended = turn_ended
         self._scheduled = False
+        self._sent = False  # since the events were looked at
         self._closed = False
         self._watch = loop.watch(int(socket.get(zmq.FD)), self.turn)
         self.schedule()  # what came before the watch began made its edge already
 
     def turn(self) -> None:
         """Take what has come, at most so many messages, then send what was gathered."""
-        if self._closed:
-            return
         get, receive, socket = self._get, self._receive, self._socket
-        for _ in range(MESSAGES_PER_TURN):
-            if self._closed or not get(EVENTS) & POLLIN:
-                break
+        left = MESSAGES_PER_TURN
+        self._sent = False
+        while left and not self._closed and get(EVENTS) & POLLIN:
             receive(socket)
-        self._turn_ended()
-        self._look_again()
+            left -= 1
+        if not self._closed:
+            self._turn_ended()
+            if self._sent or not left:
+                self._look_again()
 
     def drain(self) -> None:
         """Take everything that has come, now: for what must be known before something else is believed."""
@@ -63,13 +69,15 @@ class Pump:
 
     def send(self, frames: list[Any]) -> bool:
         """Send one message; False if its pipe is full. Raises ZMQError for a ROUTER's peer that is gone."""
+        self._sent = True
         socket = self._socket
-        last = len(frames) - 1
+        last = frames[-1]
         try:
-            for frame in frames[:last]:
-                socket.send(frame, SNDMORE_NOBLOCK)
+            for frame in frames:
+                if frame is not last:
+                    send(socket, frame, SNDMORE_NOBLOCK)
             # a buffer of 64 KiB and more is handed to libzmq uncopied (pyzmq's copy_threshold); nobody changes it later
-            socket.send(frames[last], NOBLOCK, copy=len(frames[last]) < 65536)
+            send(socket, last, NOBLOCK, len(last) < 65536)
         except zmq.Again:
             return False
         return True
@@ -85,6 +93,7 @@ class Pump:
         self.turn()
 
     def _look_again(self) -> None:
+        self._sent = False
         if not self._closed and self._get(EVENTS) & POLLIN:
             self.schedule()
 

@@ -169,65 +169,59 @@ class ThreadingLoop(Loop):
 
     def wait(self, waiter: Waiter) -> None:
         """Return when the waiter is done: as its driver, or asleep while another thread drives."""
+        lock = self.lock
         try:
-            self._wait(waiter)
+            while True:
+                with lock:
+                    if self._followers:
+                        self._followers.pop(waiter, None)
+                    if waiter.done:
+                        return
+                    drive = self._driver is None
+                    if drive:
+                        self._driver = waiter
+                    else:
+                        wake = waiter.fall_asleep()
+                        self._followers[waiter] = None
+                if drive:
+                    self._drive(waiter)
+                else:
+                    wake.acquire()
         finally:
-            with self.lock:
-                if self._driver is None:
+            with lock:
+                if self._driver is None and self._followers:
                     self._promote()
 
-    def _wait(self, waiter: Waiter) -> None:
-        while True:
-            with self.lock:
-                self._followers.pop(waiter, None)
-                if waiter.done:
-                    return
-                drive = self._driver is None
-                if drive:
-                    self._driver = waiter
-                else:
-                    wake = waiter.fall_asleep()
-                    self._followers[waiter] = None
-            if drive:
-                self._drive(waiter)
-            else:
-                wake.acquire()
-
     def _drive(self, waiter: Waiter) -> None:
+        """Wait for an event or a timer, then deal with all that is due, until the waiter is done."""
+        lock, poll, watched, waker = self.lock, self.poller.poll, self.watched, self._pipe[0]
         try:
-            while not waiter.done:
-                self._turn(waiter)
+            while True:
+                with lock:
+                    if self._soon:
+                        self.run_soon()
+                    if waiter.done:
+                        return
+                    self._polling = True  # before the look at what has been gathered: who adds to it looks at this after adding
+                    timeout = self._milliseconds_to_wait()
+                try:
+                    events = poll(timeout)
+                finally:
+                    self._polling = False
+                with lock:
+                    for fd, _ in events:
+                        if fd == waker:
+                            os.read(fd, 4096)
+                            self._woken = (
+                                False  # after the read, or a write between the two would be the last for ever
+                            )
+                        elif fd in watched:
+                            watched[fd]()
+                    if self._timers:
+                        self._run_timers()
         finally:
-            with self.lock:
+            with lock:
                 self._driver = None
-
-    def _turn(self, waiter: Waiter) -> None:
-        """Wait for an event or a timer, then deal with all that is due. For the one thread that drives."""
-        with self.lock:
-            self.run_soon()
-            if waiter.done:
-                return
-            self._polling = (
-                True  # before the look at what has been gathered: who adds to it looks at this after adding
-            )
-            seconds = self._seconds_to_wait()
-        try:
-            events = self.poller.poll(None if seconds is None else seconds * 1000)
-        finally:
-            self._polling = False
-        with self.lock:
-            for fd, _ in events:
-                if fd == self._pipe[0]:
-                    os.read(fd, 4096)
-                    self._woken = (
-                        False  # after the read, or a write between the two would be the last for ever
-                    )
-                else:
-                    ready = self.watched.get(fd)
-                    if ready is not None:
-                        ready()
-            self._run_timers()
-            self.run_soon()
 
     def run_soon(self) -> None:
         """Call what `call_soon` has gathered; what that adds waits for the next turn."""
@@ -261,14 +255,14 @@ class ThreadingLoop(Loop):
                 waiter.rouse()
                 return
 
-    def _seconds_to_wait(self) -> float | None:
+    def _milliseconds_to_wait(self) -> float | None:
         if self._soon:
-            return 0.0
+            return 0
         while self._timers and self._timers[0][2].function is None:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
+        return max(0.0, (self._timers[0][0] - time.monotonic()) * 1000)
 
     def _run_timers(self) -> None:
         now = time.monotonic()

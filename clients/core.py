@@ -54,7 +54,7 @@ class Wire:
     def __init__(self, core: ClientCore, link: Link, context: zmq.Context[Any], max_size: int) -> None:
         self._core = core
         self.link = link
-        self._blocked: list[list[Any]] = []
+        self.stuck: list[list[Any]] = []  # batches that the socket would not take
         self._decoder = codec.from_server()
         socket = context.socket(zmq.DEALER)
         socket.set(zmq.IMMEDIATE, 1)
@@ -91,20 +91,13 @@ class Wire:
 
     def flush(self) -> None:
         """Send what the link has gathered."""
-        link = self.link
-        if not self._blocked:
+        link, stuck = self.link, self.stuck
+        if not stuck:
             outbox, link.outbox = link.outbox, []
-            self._blocked = self._core.encoder.encode(outbox)
-        while self._blocked:
-            if not self._pump.send(self._blocked[0]):
-                break
-            del self._blocked[0]
+            stuck = self.stuck = self._core.encoder.encode(outbox)
+        while stuck and self._pump.send(stuck[0]):
+            del stuck[0]
         self._pump.flushed()
-
-    @property
-    def stuck(self) -> bool:
-        """Whether there are batches that the socket would not take."""
-        return bool(self._blocked)
 
     def close(self, linger: int) -> None:
         if self._monitor is not None:
@@ -127,11 +120,11 @@ class Wire:
         event = parse_monitor_message(socket.recv_multipart(NOBLOCK))["event"]
         machine, link = self._core.machine, self.link
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._blocked = []
+            self.stuck = []
             machine.link_up(link)
         elif event == zmq.EVENT_DISCONNECTED:
             self._pump.drain()  # what the server said before it went has arrived: it counts
-            self._blocked = []
+            self.stuck = []
             machine.link_lost(link, f"the connection to {link.endpoint} was lost")
         elif event == zmq.EVENT_CONNECT_RETRIED:
             if link.state in (LinkState.CONNECTING, LinkState.DOWN):
@@ -180,13 +173,17 @@ class ClientCore:
 
     def start(self, call: OutgoingCall, now: float) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
-        self.machine.start(call, now)
-        if call.deadline is not None and call.deadline < self._timer_due:
-            self._set_timer()
+        self.start_now(call, now)
         if not self._flushing:
             self._flush_later()
         elif call.link is not None and len(call.link.outbox) >= SEND_AT:
             self.flush()
+
+    def start_now(self, call: OutgoingCall, now: float) -> None:
+        """`start`, for who flushes at once."""
+        self.machine.start(call, now)
+        if call.deadline is not None and call.deadline < self._timer_due:
+            self._set_timer()
 
     @property
     def settled(self) -> bool:
@@ -246,25 +243,25 @@ class ClientCore:
 
     def flush(self) -> None:
         """Send what has gathered; see who waits for what has changed."""
-        stuck = False
         for wire in self._wires:
             if wire.link.outbox or wire.stuck:
                 wire.flush()
-                stuck = stuck or wire.stuck
-        if stuck and self._retry is None and not self.closed:
-            self._retry = self.loop.call_later(0.02, self._flush_again)
-        if self._room and self.machine.in_flight <= self.max_in_flight * 3 // 4:
-            waiting, self._room = self._room, []
-            for function in waiting:
-                function()
-        if self._idle and not self.machine.in_flight:
-            waiting, self._idle = self._idle, []
-            for function in waiting:
-                function()
+                if wire.stuck and self._retry is None and not self.closed:
+                    self._retry = self.loop.call_later(0.02, self._flush_again)
+        if self._room or self._idle or self._unsettled:
+            self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
+        in_flight = len(self.calls)
+        ready: list[Callable[[], object]] = []
+        if in_flight <= self.max_in_flight * 3 // 4:
+            ready, self._room = self._room, []
+        if not in_flight:
+            ready, self._idle = ready + self._idle, []
         if self._unsettled and self.settled:
-            waiting, self._unsettled = self._unsettled, []
-            for function in waiting:
-                function()
+            ready, self._unsettled = ready + self._unsettled, []
+        for function in ready:
+            function()
 
     def _flush_later(self) -> None:
         if not self._flushing and not self.closed:

@@ -11,6 +11,7 @@ import concurrent.futures
 import logging
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -131,15 +132,20 @@ class ThreadingClient(Client):
         """The result. Raises the classes of `ringback.errors`."""
         core, loop = self._enter()
         call = self._outgoing(_Call, method, args, kwargs)
-        call.waiter = Waiter()
-        with loop:
-            full = core.full
-            if not full:
+        waiter = call.waiter = Waiter()
+        with loop.lock:
+            if full := len(core.calls) >= core.max_in_flight:
+                pass
+            elif self._shared.interceptors:
                 self._start(core, call, args, kwargs)
+                core.flush()
+            else:
+                core.start_now(call, time.monotonic())
+                core.flush()
         try:
             if full:
                 self._wait_for_room(core, loop, call, args, kwargs)
-            loop.wait(call.waiter)
+            loop.wait(waiter)
         except BaseException:
             with loop:
                 core.cancel(call, errors.Cancelled(f"{method} was interrupted"))
