@@ -33,18 +33,23 @@ class _Watch:
 
 
 class _Work:
-    """A greenlet that runs one piece of work, or its place in the queue."""
+    """One piece of work, and the greenlet that is at it."""
 
-    __slots__ = ("begun", "greenlet", "work")
+    __slots__ = ("greenlet", "loop", "work")
 
-    def __init__(self, work: Callable[[], object]) -> None:
+    def __init__(self, loop: Any, work: Callable[[], object]) -> None:
+        self.loop = loop
         self.work = work
-        self.greenlet: gevent.Greenlet | None = None
-        self.begun = False
+        self.greenlet: Any = None
 
     def cancel(self) -> None:
-        if self.greenlet is not None and self.begun:  # one that has not begun must still run, to report
-            self.greenlet.kill(block=False)
+        if self.greenlet is not None:
+            self.loop.run_callback(self._kill)
+
+    def _kill(self) -> None:
+        """In the hub. The greenlet may have gone on to other work meanwhile, which must not be harmed."""
+        if self.greenlet is not None:
+            self.greenlet.throw(gevent.GreenletExit)
 
 
 class GeventLoop(Loop):
@@ -58,6 +63,7 @@ class GeventLoop(Loop):
         self._limit = workers
         self._running = 0
         self._queue: deque[_Work] = deque()
+        self._feeding = False
         self._threads = Workers(min(workers, 32))
         self._coroutines = AsyncioThread()
         self._stopped = Event()
@@ -86,11 +92,9 @@ class GeventLoop(Loop):
         self._loop.run_callback_threadsafe(function, *args)
 
     def run_in_worker(self, work: Callable[[], object]) -> Handle:
-        task = _Work(work)
-        if self._running < self._limit:
-            self._spawn(task)
-        else:
-            self._queue.append(task)
+        task = _Work(self._loop, work)
+        self._queue.append(task)
+        self._feed_later()
         return task
 
     def run_in_thread(self, work: Callable[[], object]) -> None:
@@ -113,19 +117,30 @@ class GeventLoop(Loop):
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
         signal_handler(number, function)
 
-    def _spawn(self, task: _Work) -> None:
-        self._running += 1
-        # A greenlet for each: a kill that arrives late must find its own greenlet dead, not at work for another call.
-        task.greenlet = gevent.spawn(self._run, task)
+    def _feed_later(self) -> None:
+        if not self._feeding:
+            self._feeding = True
+            self._loop.run_callback(self._feed)
 
-    def _run(self, task: _Work) -> None:
-        task.begun = True
-        try:
-            task.work()
-        except gevent.GreenletExit:
-            pass  # killed just after the handler: inside it, the work has caught and reported it
-        finally:
-            task.greenlet = None
-            self._running -= 1
-            while self._queue and self._running < self._limit:
-                self._spawn(self._queue.popleft())
+    def _feed(self) -> None:
+        """In the hub, and so whenever the last worker waits or has ended: another worker for what is in the queue."""
+        self._feeding = False
+        if self._queue and self._running < self._limit:
+            self._running += 1
+            # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
+            gevent.spawn_raw(self._work)
+            self._feed_later()
+
+    def _work(self) -> None:
+        """A worker: a greenlet that takes one piece of work after the other, without a switch where none of them waits."""
+        greenlet = gevent.getcurrent()
+        while self._queue:
+            task = self._queue.popleft()
+            task.greenlet = greenlet
+            try:
+                task.work()
+            except gevent.GreenletExit:
+                pass  # thrown just after the handler: inside it, the work has caught and reported it
+            finally:
+                task.greenlet = None
+        self._running -= 1

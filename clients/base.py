@@ -164,6 +164,9 @@ class Shared:
         self.owner = 0  # the thread that may use the core, as long as it may
         self.thread = 0  # the one that the loop belongs to, once there is a loop
         self.loop: Any = None
+        self.threads: Any = None  # the blocking client's own
+        self.entries = 0
+        self.warned = False
         self.closed = False
         self.core: ClientCore | None = None
         _alive.add(self)

@@ -150,6 +150,7 @@ class ClientCore:
         self.machine = ClientMachine(endpoints, os.urandom(16), max_size, f"ringback {__version__}")
         self.max_in_flight = max_in_flight
         self.calls = self.machine.calls
+        self.turn_ended: Callable[[], object] | None = None  # called after whatever may have ended calls
         self.closed = False
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
@@ -250,6 +251,8 @@ class ClientCore:
                     self._retry = self.loop.call_later(0.02, self._flush_again)
         if self._room or self._idle or self._unsettled:
             self._tell_waiters()
+        if self.turn_ended is not None:
+            self.turn_ended()
 
     def _tell_waiters(self) -> None:
         in_flight = len(self.calls)

@@ -7,30 +7,23 @@ touches the core holds the loop's lock.
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
-import logging
 import sys
 import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable
-from concurrent.futures._base import FINISHED, PENDING
-from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from .. import errors
 from ..backends.threading import ThreadingLoop, Waiter
 from ..protocol.client import OutgoingCall
-from .base import Callback, Client, Errback, run_callback
+from .base import Callback, Client, Errback
 from .core import ClientCore
+from .futures import CallFuture
 from .streams import WINDOW, StreamCall, SyncItems
-
-log = logging.getLogger("ringback.client")
-
-# Seconds after which an idle client looks at its connections.
-IDLE_LOOK = 30.0
+from .threads import ClientThreads
 
 
 class _Call(OutgoingCall):
@@ -45,67 +38,6 @@ class _Call(OutgoingCall):
         self.waiter.finish()
 
 
-class CallFuture(concurrent.futures.Future[Any]):
-    """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run.
-
-    Most fired calls are never waited for, and the condition to wait on is a third of what their call costs: it is made by the first
-    who asks for it.
-    """
-
-    _observed = False
-
-    def __init__(self, client: ThreadingClient, call: _Fired) -> None:
-        # In place of Future.__init__: the same attributes, but for `_condition`.
-        self._state = PENDING
-        self._result = None
-        self._exception = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
-        self._client = client
-        self._call = call
-
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        made: threading.Condition = self.__dict__.setdefault("_made", threading.Condition())  # atomic
-        return made
-
-    def settle(self, result: Any, error: BaseException | None) -> None:
-        """`set_result` or `set_exception`, by the one thread that does; without the condition where nobody has asked for it."""
-        self._result = result
-        self._exception = error
-        self._state = (
-            FINISHED  # from here on whoever asks for the condition sees that there is nothing to wait for
-        )
-        if "_made" in self.__dict__:
-            with self._condition:
-                for waiter in self._waiters:
-                    if error is None:
-                        waiter.add_result(self)
-                    else:
-                        waiter.add_exception(self)
-                self._condition.notify_all()
-            self._invoke_callbacks()  # type: ignore[attr-defined]
-
-    def cancel(self) -> bool:
-        return self._client._cancel_fired(self._call) and super().cancel()
-
-    def result(self, timeout: float | None = None) -> Any:
-        self._observed = True
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._observed = True
-        return super().exception(timeout)
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        self._observed = True
-        super().add_done_callback(lambda future: self._client._post(self._call.method, fn, future))
-
-    def __del__(self) -> None:
-        if self._exception is not None and not self._observed:
-            log.error("%s failed, and nobody looked: %r", self._call.method, self._exception)
-
-
 class _Fired(OutgoingCall):
     __slots__ = ("callback", "client", "errback", "future")
     client: ThreadingClient
@@ -114,7 +46,7 @@ class _Fired(OutgoingCall):
     errback: Errback | None
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        self.client._fired_ended(self, result, error)
+        self.client.fired_ended(self, result, error)
 
 
 class ThreadingClient(Client):
@@ -125,7 +57,6 @@ class ThreadingClient(Client):
 
     def __init__(self, *endpoints: str, **options: Any) -> None:
         super().__init__(*endpoints, **options)
-        self._own = _Own()
         _open.add(self)
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -175,24 +106,25 @@ class ThreadingClient(Client):
             call = self._unsent(_Fired, method)
         call.client, call.callback, call.errback = self, callback, errback
         future = call.future = CallFuture(self, call)
-        future._observed = errback is not None
-        if failure is None and core.full:
-            if self._own.in_callback():
+        if errback is not None:
+            future.observed = True
+        threads = self._threads
+        while failure is None and len(core.calls) >= core.max_in_flight:
+            if threads.in_callback():
                 failure = errors.ResourceExhausted(
                     f"{method}: {core.max_in_flight} calls are in flight, the bound"
                 )
             else:
                 self.ready()
-        own = self._own
         with loop.lock:
-            own.fired += 1
+            threads.fired += 1
             if failure is not None:
                 call.finish(None, failure)
-                return future
-            self._start(core, call, args, kwargs)
-            if not own.driving:
-                loop.run_soon()  # the first of a burst; what follows gathers, and is sent when the reader wakes
-        own.drive(loop)
+            elif self._shared.interceptors:
+                self._start(core, call, args, kwargs)
+            else:
+                core.start(call, time.monotonic())
+            threads.drive()
         return future
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
@@ -201,12 +133,9 @@ class ThreadingClient(Client):
         note = self._note(method, args, kwargs)
         with loop:
             core.notify(note)
-            unsent = not core.settled
-            if unsent:
-                self._own.fired += 1  # somebody must drive until it is sent
-                core.when_settled(self._own.release_one)
-        if unsent:
-            self._own.drive(loop)
+            self._threads.fired += 1  # somebody must drive until it is sent
+            core.when_settled(self._threads.release_one)
+            self._threads.drive()
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
         """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
@@ -229,11 +158,12 @@ class ThreadingClient(Client):
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
         _open.discard(self)
-        core, loop = self._shared.core, self._own.loop
-        if self._shared.closed or core is None or loop is None:
-            self._shared.close()
+        shared = self._shared
+        core, closed = shared.core, shared.closed
+        shared.close()
+        if core is None or closed:
             return
-        self._shared.close()
+        loop = self._threads.loop
         if not now:
             idle = Waiter()
             with loop:
@@ -243,7 +173,7 @@ class ThreadingClient(Client):
             timer.cancel()
         with loop:
             core.close("the client was closed")
-        self._own.close(loop, 1.0 if now else timeout)
+        self._threads.close(1.0 if now else timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -258,22 +188,29 @@ class ThreadingClient(Client):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
 
     def _enter(self) -> tuple[ClientCore, ThreadingLoop]:
-        self._check_usable()
-        own = self._own
-        own.calls += 1
-        if own.calls & 15 == 1 and not own.warned and (problem := _event_loop_here()):
-            own.warned = True
+        shared = self._shared
+        if shared.owner == 0:
+            self._connect()
+        shared.entries += 1
+        if shared.entries & 15 == 1 and not shared.warned and (problem := _event_loop_here()):
+            shared.warned = True
             warnings.warn(problem, RuntimeWarning, stacklevel=3)
-        core = self._shared.core
-        if core is None:
-            with own.making:
-                core = self._shared.core
-                if core is None:
-                    own.loop = ThreadingLoop()
-                    with own.loop:
-                        core = self._make_core(own.loop)
-        assert own.loop is not None
-        return core, own.loop
+        assert shared.core is not None
+        return shared.core, self._threads.loop
+
+    def _connect(self) -> None:
+        with _making:
+            self._check_usable()
+            shared = self._shared
+            if shared.core is None:
+                loop = ThreadingLoop()
+                shared.threads = ClientThreads(loop)
+                with loop:
+                    self._make_core(loop).turn_ended = shared.threads.hand_over
+
+    @property
+    def _threads(self) -> ClientThreads:
+        return cast(ClientThreads, self._shared.threads)
 
     def _wait_for_room(
         self,
@@ -290,127 +227,34 @@ class ThreadingClient(Client):
                     self._start(core, call, args, kwargs)
                     return
 
-    def _cancel_fired(self, call: _Fired) -> bool:
-        core, loop = self._shared.core, self._own.loop
+    def cancel_fired(self, call: _Fired) -> bool:
+        """For the future of a fired call; False if it has ended."""
+        core = self._shared.core
         assert core is not None
-        assert loop is not None
-        with loop:
+        with self._threads.loop:
             if call.ended:
                 return False
             call.future = None  # the future cancels itself
             return core.cancel(call, errors.Cancelled(f"{call.method} was cancelled by its caller"))
 
-    def _fired_ended(self, call: _Fired, result: Any, error: BaseException | None) -> None:
+    def fired_ended(self, call: _Fired, result: Any, error: BaseException | None) -> None:
         """Settle the future, and hand the outcome to whoever is to be called. Under the lock."""
-        own = self._own
-        own.release_one()
+        threads = self._threads
+        threads.release_one()
         future, call.future = call.future, None  # the two must not keep each other alive
         if future is not None:
             future.settle(result, error)
         if error is None:
             if call.callback is not None:
-                own.post(call.method, call.callback, result)
-        else:
-            if call.errback is not None:
-                own.post(call.method, call.errback, error)
+                threads.post(call.method, call.callback, result)
+        elif call.errback is not None:
+            threads.post(call.method, call.errback, error)
         if self._shared.listeners:
-            own.post_outcome(self, call, result, error)
+            threads.post(call.method, lambda _: self._tell_listeners(call, result, error), None)
 
-    def _post(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
-        self._own.post(method, function, argument)
-
-
-class _Own:
-    """The threads of one client, and what they share."""
-
-    def __init__(self) -> None:
-        self.loop: ThreadingLoop | None = None
-        self.making = threading.Lock()
-        self.warned = False
-        self.calls = 0
-        self.fired = 0  # calls that need a driver though nobody waits
-        self._driver: threading.Thread | None = None
-        self._drive = threading.Semaphore(0)
-        self._rest = Waiter()
-        self.driving = False
-        self._callbacks: SimpleQueue[tuple[str, Callable[[Any], object], Any] | None] | None = None
-        self._callback_thread: threading.Thread | None = None
-        self._closed = False
-
-    def drive(self, loop: ThreadingLoop) -> None:
-        """See to it that somebody drives while fired calls are in flight."""
-        with loop.lock:
-            loop.interrupt()
-            if self.driving or self._closed or not self.fired:
-                return
-            self.driving = True
-            self._rest = Waiter()
-            if self._driver is None:
-                self._driver = threading.Thread(
-                    target=self._run, args=(loop,), name="ringback-reader", daemon=True
-                )
-                self._driver.start()
-        self._drive.release()
-
-    def release_one(self) -> None:
-        """One fired call has ended. Under the lock."""
-        self.fired -= 1
-        if not self.fired and self.driving:
-            self._rest.finish()
-
-    def post(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
-        """Have the callback thread call the function."""
-        if self._callbacks is None:
-            self._callbacks = SimpleQueue()
-            self._callback_thread = threading.Thread(
-                target=self._call_back, name="ringback-callbacks", daemon=True
-            )
-            self._callback_thread.start()
-        self._callbacks.put((method, function, argument))
-
-    def post_outcome(
-        self, client: ThreadingClient, call: OutgoingCall, result: Any, error: BaseException | None
-    ) -> None:
-        self.post(call.method, lambda _: client._tell_listeners(call, result, error), None)
-
-    def in_callback(self) -> bool:
-        return self._callback_thread is threading.current_thread()
-
-    def close(self, loop: ThreadingLoop, timeout: float) -> None:
-        """End both threads, after the last callback if that ends in time."""
-        with loop.lock:
-            self._closed = True
-            self._rest.finish()
-        self._drive.release()
-        if self._callbacks is not None:
-            self._callbacks.put(None)
-        for thread in (self._driver, self._callback_thread):
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(timeout)
-        loop.close()
-        loop.close_descriptors()
-
-    def _run(self, loop: ThreadingLoop) -> None:
-        while True:
-            if not self._drive.acquire(timeout=IDLE_LOOK):
-                loop.look()
-                continue
-            if self._closed:
-                return
-            loop.wait(self._rest)
-            with loop.lock:
-                if (
-                    self.fired and not self._closed
-                ):  # fired again after the last one ended, before this thread noticed
-                    self._rest = Waiter()
-                    self._drive.release()
-                else:
-                    self.driving = False
-
-    def _call_back(self) -> None:
-        assert self._callbacks is not None
-        while (entry := self._callbacks.get()) is not None:
-            run_callback(*entry)
+    def post_now(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
+        """For a future's done-callbacks: have the callback thread call the function."""
+        self._threads.post_now(method, function, argument)
 
 
 class Stream(SyncItems):
@@ -432,6 +276,7 @@ class Stream(SyncItems):
         self._waiter.finish()
 
 
+_making = threading.Lock()
 _open: weakref.WeakSet[ThreadingClient] = weakref.WeakSet()
 
 

@@ -1,0 +1,120 @@
+"""The threads of one blocking client: a reader, which drives the loop while fired calls are in flight and nobody waits, and
+one that runs the callbacks. Neither is started before it is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from ..backends.threading import ThreadingLoop, Waiter
+
+log = logging.getLogger("ringback.client")
+
+# Seconds after which an idle client looks at its connections.
+IDLE_LOOK = 30.0
+
+Entry = tuple[str, Callable[[Any], object], Any]
+
+
+class ClientThreads:
+    """What the calling threads and these two share; all but `in_callback` and `post_now` is to be used under the loop's lock."""
+
+    def __init__(self, loop: ThreadingLoop) -> None:
+        self.loop = loop
+        self.fired = 0  # calls that need a driver though nobody waits
+        self.driving = False
+        self._reader: threading.Thread | None = None
+        self._drive = threading.Semaphore(0)
+        self._rest = Waiter()
+        self._posted: list[Entry] = []
+        self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
+        self._caller: threading.Thread | None = None
+        self._closed = False
+
+    def drive(self) -> None:
+        """See to it that somebody drives while fired calls are in flight, and sends what has gathered."""
+        self.hand_over()
+        if self.driving:
+            self.loop.interrupt()
+            return
+        self.loop.run_soon()  # the first of a burst is sent here; what follows gathers until the reader wakes
+        if self.fired and not self._closed:
+            self.driving = True
+            self._rest = Waiter()
+            if self._reader is None:
+                self._reader = threading.Thread(target=self._read, name="ringback-reader", daemon=True)
+                self._reader.start()
+            self._drive.release()
+
+    def release_one(self) -> None:
+        """One fired call has ended."""
+        self.fired -= 1
+        if not self.fired and self.driving:
+            self._rest.finish()
+
+    def post(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
+        """Have the function called after this turn of the loop, in order."""
+        self._posted.append((method, function, argument))
+
+    def post_now(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
+        """Have the function called, from any thread."""
+        self._put([(method, function, argument)])
+
+    def in_callback(self) -> bool:
+        return self._caller is threading.current_thread()
+
+    def close(self, timeout: float) -> None:
+        """End both threads, after the last callback if that ends within so many seconds. Not under the lock."""
+        with self.loop.lock:
+            self._closed = True
+            self._rest.finish()
+        self._drive.release()
+        self._callbacks.put(None)
+        for thread in (self._reader, self._caller):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(timeout)
+        self.loop.close()
+        self.loop.close_descriptors()
+
+    def hand_over(self) -> None:
+        """At the end of a turn: pass on what was posted in it. Not by `call_soon`, which may leave it to a next turn that nobody
+        takes when this one ended the last call."""
+        if self._posted:
+            posted, self._posted = self._posted, []
+            self._put(posted)
+
+    def _put(self, entries: list[Entry]) -> None:
+        if self._caller is None:
+            with self.loop.lock:
+                if self._caller is None:
+                    self._caller = threading.Thread(
+                        target=self._call_back, name="ringback-callbacks", daemon=True
+                    )
+                    self._caller.start()
+        self._callbacks.put(entries)
+
+    def _read(self) -> None:
+        loop = self.loop
+        while True:
+            if not self._drive.acquire(timeout=IDLE_LOOK):
+                loop.look()
+                continue
+            if self._closed:
+                return
+            loop.wait(self._rest)
+            with loop.lock:
+                self.driving = False
+                if self.fired:  # again, after the last one had ended and before this thread noticed
+                    self.drive()
+
+    def _call_back(self) -> None:
+        while (entries := self._callbacks.get()) is not None:
+            for method, function, argument in entries:
+                try:
+                    function(argument)
+                except Exception:
+                    log.exception("a callback for %s raised", method)
