@@ -83,7 +83,7 @@ def call(
     method: Annotated[str, typer.Argument(metavar="METHOD")],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ARG|NAME=VALUE]...", help="JSON, or a string where it is not JSON"),
+        typer.Argument(metavar="ARG|NAME=VALUE", help="JSON, or a string where it is not JSON"),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0, help="seconds the call may take; for a stream, between items")
@@ -186,17 +186,14 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def run_command(command: Callable[..., Any], args: Sequence[str] | None) -> int:
     """Run a typer app or command, with every error as its one line."""
-    import click
-
     try:
         status = command(args=args, standalone_mode=False)
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
     except KeyboardInterrupt:
         return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+    except typer.TyperException as error:
+        return _show_usage(error)
     except UsageError as error:
         return _fail(str(error))
     except CallError as error:
@@ -205,6 +202,12 @@ def run_command(command: Callable[..., Any], args: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no word at exit
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _show_usage(error: Any) -> int:
+    error.show()  # a usage line and the reason
+    status: int = error.exit_code
+    return status
 
 
 def _fail(text: str) -> int:

@@ -143,10 +143,10 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
     @app.command(help=explanation, context_settings={"ignore_unknown_options": True})
     def main(
         endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
-        method: Annotated[str, typer.Argument(metavar="[METHOD]")] = "ringback.ping",
+        method: Annotated[str, typer.Argument(metavar="METHOD")] = "ringback.ping",
         arguments: Annotated[
             list[str] | None,
-            typer.Argument(metavar="[ARG]...", help="JSON, or a string where it is not JSON"),
+            typer.Argument(metavar="ARG", help="JSON, or a string where it is not JSON"),
         ] = None,
         count: Annotated[int, typer.Option(min=1, help="how many calls")] = 1,
         client: Annotated[str, typer.Option(help="the client style: " + ", ".join(STYLES))] = "threading",

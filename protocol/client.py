@@ -404,7 +404,7 @@ class ClientMachine:
             if call.settings.wait_for_ready and call.settings.timeout is not None
             else ""
         )
-        return errors.Unavailable(f"{call.method}: {reasons}{waited}", started=False)
+        return errors.Unavailable(f"{reasons}{waited}", started=False)
 
     def _end(self, call: OutgoingCall, result: Any, error: errors.CallError | None) -> None:
         if call.ended:

@@ -1,0 +1,33 @@
+"""Two tasks, of one and of two seconds, with the blocking client: one after the other, then both at once.
+
+ringback serve examples/calc.py:service
+python examples/two_tasks_threading.py tcp://127.0.0.1:5555
+"""
+
+import sys
+import time
+
+import ringback
+
+
+def synchronous(client):
+    "Call and wait, call and wait: three seconds."
+    print("result", client.call("nap", 1.0))
+    print("result", client.call("nap", 2.0))
+
+
+def asynchronous(client):
+    "Fire both and go on; the callbacks come when the answers do: two seconds."
+    first = client.fire("nap", 1.0, callback=lambda result: print("callback", result))
+    second = client.fire("nap", 2.0, callback=lambda result: print("callback", result))
+    print("both are on their way")
+    first.result()
+    second.result()
+
+
+if __name__ == "__main__":
+    with ringback.connect(sys.argv[1]) as client:
+        for form in synchronous, asynchronous:
+            start = time.monotonic()
+            form(client)
+            print(f"{form.__name__}: {time.monotonic() - start:.1f} s")
