@@ -124,6 +124,38 @@ def describe(
     run("threading", [endpoint], work, timeout=timeout)
 
 
+@app.command()
+def compare(
+    backend: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="all that are installed, where not given")
+    ] = None,
+    client: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="the client styles [threading]")
+    ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="request-reply or fire-and-callback; both, where not given"),
+    ] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="echo, pooled, io, cpu; all, where not given")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="calls in flight")] = 64,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="under 45 seconds, instead of under three minutes")
+    ] = False,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="write every figure as JSON; - is standard output"),
+    ] = None,
+) -> None:
+    """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
+    from .compare.command import compare as run
+
+    raise typer.Exit(
+        run(backend or [], client or [], style or [], workload or [], concurrency, quick, json_file)
+    )
+
+
 def load_service(target: str) -> Service:
     """The service that `MODULE_OR_FILE:ATTRIBUTE` names. Raises UsageError that says what is missing where."""
     from .server.service import Service

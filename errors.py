@@ -163,6 +163,16 @@ def from_wire(code: str, type_name: str, message: str, started: bool | None = No
 
 def to_wire(error: BaseException) -> tuple[str, str, str]:
     """`(code, type, message)` of what a handler raised: a CallError as itself, anything else as a RemoteError."""
+    code, kind, message = _told(error)
+    return code, _unicode(kind), _unicode(message)
+
+
+def _unicode(text: str) -> str:
+    """Text that can be sent: names of files may hold surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _told(error: BaseException) -> tuple[str, str, str]:
     if isinstance(error, RemoteError):
         return error.code, error.type, error.message
     if isinstance(error, CallError):

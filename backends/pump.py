@@ -7,6 +7,7 @@ its pump, so that nobody can forget. It knows frames, not what is in them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,20 @@ EVENTS = int(zmq.EVENTS)
 
 # pyzmq's own send, without the layer for the draft sockets' options above it.
 send: Callable[..., Any] = zmq.backend.Socket.send
+
+
+def monitor(socket: zmq.Socket[bytes], context: zmq.Context[Any], events: int) -> zmq.Socket[bytes]:
+    """A socket on which these events of another arrive. To be closed after that one."""
+    address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"  # pyzmq's own choice of a name may be taken
+    socket.monitor(address, events)
+    pair: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+    pair.set(zmq.LINGER, 0)
+    pair.set(
+        zmq.RCVHWM, 0
+    )  # a full monitor would block libzmq's I/O thread, and with it every socket of the context
+    pair.connect(address)
+    return pair
+
 
 # Messages taken in one turn of the loop: no peer may keep timers and other peers waiting.
 MESSAGES_PER_TURN = 64
@@ -106,4 +121,5 @@ class Pump:
         if not self._closed:
             self._closed = True
             self._watch.cancel()  # before the close: the descriptor's number is used again at once
+            self._socket.disable_monitor()  # before its monitor is closed, or the next event blocks libzmq's I/O thread for ever
             self._socket.close(linger)

@@ -22,6 +22,9 @@ from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
 
+# Milliseconds: what poll takes at most is 24 days; a timer further off is looked at again in between.
+MAX_POLL = 3_600_000.0
+
 
 class Waiter:
     """Something a thread waits for. Set `done` through `finish`, holding the loop's lock."""
@@ -158,14 +161,21 @@ class ThreadingLoop(Loop):
 
     def __exit__(self, *exc: object) -> None:
         try:
-            self.run_soon()
-            if self._driver is None:
-                if self._soon:
-                    self._promote()
-            elif self._soon or self._driver.done:
-                self.interrupt()
+            self.end_turn()
         finally:
             self.lock.release()
+
+    def end_turn(self) -> None:
+        """Call what has gathered, and tell the driver, who may be polling, of what it must see: what is left for the next turn, or
+        that it is done. Under the lock, at the end of whatever touched a socket."""
+        if self._soon:
+            self.run_soon()
+        driver = self._driver
+        if driver is None:
+            if self._soon:
+                self._promote()
+        elif self._soon or driver.done:
+            self.interrupt()
 
     def wait(self, waiter: Waiter) -> None:
         """Return when the waiter is done: as its driver, or asleep while another thread drives."""
@@ -262,7 +272,7 @@ class ThreadingLoop(Loop):
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, (self._timers[0][0] - time.monotonic()) * 1000)
+        return min(MAX_POLL, max(0.0, (self._timers[0][0] - time.monotonic()) * 1000))
 
     def _run_timers(self) -> None:
         now = time.monotonic()

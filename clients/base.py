@@ -9,12 +9,12 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from threading import get_ident
 from typing import Any, Self, TypeVar
 
 import zmq
 
 from .. import errors
+from ..backends.native import get_ident
 from ..context import handling
 from ..endpoints import checked
 from ..interceptors import Interception, Interceptor
@@ -162,7 +162,6 @@ class Shared:
         self.listeners: list[tuple[Callable[[Event], object], str | None]] = []
         self.generation = _generation
         self.owner = 0  # the thread that may use the core, as long as it may
-        self.thread = 0  # the one that the loop belongs to, once there is a loop
         self.loop: Any = None
         self.threads: Any = None  # the blocking client's own
         self.entries = 0
@@ -280,7 +279,6 @@ class Client(ABC):
 
     def _make_core(self, loop: Any) -> ClientCore:
         shared = self._shared
-        shared.owner = shared.thread = get_ident()
         shared.core = ClientCore(
             loop,
             shared.endpoints,
@@ -288,6 +286,7 @@ class Client(ABC):
             max_size=shared.max_size,
             max_in_flight=shared.max_in_flight,
         )
+        shared.owner = get_ident()  # last: whoever sees it set relies on the core
         return shared.core
 
     def _outgoing(

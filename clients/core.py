@@ -17,7 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .. import errors
 from ..backends.base import Handle, Loop
-from ..backends.pump import NOBLOCK, Pump
+from ..backends.pump import NOBLOCK, Pump, monitor
 from ..protocol import codec
 from ..protocol.client import ClientMachine, Link, LinkState, OutgoingCall
 from ..protocol.messages import Notify
@@ -70,21 +70,15 @@ class Wire:
         socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
         socket.set(zmq.HEARTBEAT_TTL, 20000)
         socket.set(zmq.IPV6, "[" in link.endpoint)
-        self._monitor: Pump | None = None
-        if not link.endpoint.startswith("inproc://"):
-            address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"
-            socket.monitor(address, _WATCHED)
-            monitor = context.socket(zmq.PAIR)
-            monitor.set(zmq.RCVHWM, 0)  # a full monitor would block libzmq's I/O thread
-            monitor.connect(address)
-            self._monitor = Pump(core.loop, monitor, self._event, core.flush)
+        events = None if link.endpoint.startswith("inproc://") else monitor(socket, context, _WATCHED)
         try:
             socket.connect(link.endpoint)
         except zmq.ZMQError as error:
-            if self._monitor is not None:
-                self._monitor.close()
             socket.close(0)
+            if events is not None:
+                events.close(0)
             raise errors.UsageError(f"cannot connect to {link.endpoint}: {error.strerror}") from None
+        self._monitor = None if events is None else Pump(core.loop, events, self._event, core.flush)
         self._pump = Pump(core.loop, socket, self._receive, core.flush)
         if self._monitor is None:
             core.machine.link_up(link)
@@ -100,9 +94,9 @@ class Wire:
         self._pump.flushed()
 
     def close(self, linger: int) -> None:
+        self._pump.close(linger)
         if self._monitor is not None:
             self._monitor.close()
-        self._pump.close(linger)
 
     def _receive(self, socket: zmq.Socket[bytes]) -> None:
         frames = [socket.recv(NOBLOCK)]

@@ -18,7 +18,8 @@ def calls(
     """So many calls at once; the results come to the callback."""
     for start in range(0, count, AT_ONCE):
         fired = [client.fire(method, *args, callback=show) for _ in range(min(AT_ONCE, count - start))]
-        yield from fired
+        for future in fired:
+            _ = yield future  # not `yield from`: a list cannot be sent what came of it
 
 
 if __name__ == "__main__":

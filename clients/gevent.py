@@ -13,8 +13,8 @@ from gevent.event import AsyncResult, Event
 from gevent.queue import SimpleQueue
 
 from .. import errors
-from ..backends import native
 from ..backends.gevent import GeventLoop
+from ..backends.native import get_ident
 from ..protocol.client import OutgoingCall
 from .base import Callback, Client, Errback, run_callback
 from .core import ClientCore
@@ -186,7 +186,7 @@ class GeventClient(Client):
         core = self._shared.core
         if core is None:
             return self._make_core(GeventLoop())
-        if self._shared.thread != native.get_ident():
+        if self._shared.owner != get_ident():
             raise RuntimeError("this client belongs to the hub of another thread: connect again in this one")
         return core
 

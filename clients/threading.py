@@ -65,14 +65,14 @@ class ThreadingClient(Client):
         call = self._outgoing(_Call, method, args, kwargs)
         waiter = call.waiter = Waiter()
         with loop.lock:
-            if full := len(core.calls) >= core.max_in_flight:
-                pass
-            elif self._shared.interceptors:
-                self._start(core, call, args, kwargs)
+            full = len(core.calls) >= core.max_in_flight
+            if not full:
+                if self._shared.interceptors:
+                    self._start(core, call, args, kwargs)
+                else:
+                    core.start_now(call, time.monotonic())
                 core.flush()
-            else:
-                core.start_now(call, time.monotonic())
-                core.flush()
+                loop.end_turn()
         try:
             if full:
                 self._wait_for_room(core, loop, call, args, kwargs)

@@ -41,7 +41,7 @@ class ClientThreads:
         if self.driving:
             self.loop.interrupt()
             return
-        self.loop.run_soon()  # the first of a burst is sent here; what follows gathers until the reader wakes
+        self.loop.end_turn()  # the first of a burst is sent here; what follows gathers until the reader wakes
         if self.fired and not self._closed:
             self.driving = True
             self._rest = Waiter()

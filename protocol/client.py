@@ -149,7 +149,7 @@ class ClientMachine:
             if (
                 not message.credit
             ):  # a stream's bounds the gaps between items, which only the receiver can see
-                message.timeout = int((deadline - now) * 1000) + 1 if deadline > now else 1
+                message.timeout = _milliseconds(deadline - now)
         link = self._choose()
         if link is not None:
             call.link = link
@@ -209,15 +209,20 @@ class ClientMachine:
         """The connection broke: what was sent over it ends, since nobody can know what became of it; what still lay in the
         outbox may go elsewhere."""
         unsent = {message.id for message in link.outbox if type(message) is Call}
+        notes = [message for message in link.outbox if type(message) is Notify]
         link.outbox = []
         if link.state is not LinkState.CLOSED:
             link.state = LinkState.DOWN
             link.reason = reason
         for call in [call for call in self.calls.values() if call.link is link]:
+            if call.ended:
+                continue  # the end of another took it along
             if call.id in unsent:
-                self._send_again(call, None, 0.0)
+                self._send_again(call, self._choose(), None)
             else:
                 self._end(call, None, errors.Unavailable(reason))
+        for note in notes:
+            self.notify(note)
         self._refuse_impatient()
 
     def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
@@ -236,6 +241,8 @@ class ClientMachine:
                     continue
                 del calls[message.id]  # type: ignore[union-attr]
                 call.ended = True
+                if self._attempts:
+                    self._attempts.pop(call, None)
                 call.finish(result, None)
             else:
                 self._receive_rare(link, message, values, now)
@@ -247,6 +254,7 @@ class ClientMachine:
         error = errors.ProtocolError(link.reason)
         for call in [call for call in self.calls.values() if call.link is link]:
             self._end(call, None, error)
+        self._refuse_impatient()
         if all(other.state is LinkState.CLOSED for other in self.links):
             for call in list(self.waiting.values()):
                 self._end(call, None, error)
@@ -280,7 +288,7 @@ class ClientMachine:
         match message:
             case Item(id=id_):
                 call = self.calls.get(id_)
-                if call is not None and call.link is link:
+                if call is not None and call.link is link and call.message.credit:
                     self._receive_item(call, message, values, now)
             case End(id=id_):
                 call = self.calls.get(id_)
@@ -334,7 +342,7 @@ class ClientMachine:
                 return
         self._end(call, None, errors.from_wire(message.code, "", message.message, message.started))
 
-    def _send_again(self, call: OutgoingCall, link: Link | None, now: float) -> None:
+    def _send_again(self, call: OutgoingCall, link: Link | None, now: float | None) -> None:
         """Under a new id: the old one may have been seen."""
         del self.calls[call.id]
         call.message = msgspec.structs.replace(call.message, id=self._last_id + 1)
@@ -345,11 +353,11 @@ class ClientMachine:
         else:
             self._hand_over(call, link, now)
 
-    def _hand_over(self, call: OutgoingCall, link: Link, now: float) -> None:
+    def _hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
         """Put a call that could not be sent at once into the link's outbox, with the time it has left."""
         message, deadline = call.message, call.deadline
-        if deadline is not None and not message.credit:
-            message.timeout = int((deadline - now) * 1000) + 1 if deadline > now else 1
+        if deadline is not None and not message.credit and now is not None:
+            message.timeout = _milliseconds(deadline - now)
         call.link = link
         link.outbox.append(message)
 
@@ -392,8 +400,8 @@ class ClientMachine:
 
     def _refuse_impatient(self) -> None:
         for call in [call for call in self.waiting.values() if not call.settings.wait_for_ready]:
-            del self.waiting[call.id]
-            self._wait(call)
+            if self.waiting.pop(call.id, None) is call:
+                self._wait(call)
 
     def _unavailable(self, call: OutgoingCall) -> errors.Unavailable:
         reasons = "; ".join(
@@ -415,6 +423,11 @@ class ClientMachine:
         if self._attempts:
             self._attempts.pop(call, None)
         call.finish(result, error)
+
+
+def _milliseconds(seconds: float) -> int:
+    """The time left as a message says it."""
+    return int(min(max(seconds, 0.0), 1e12) * 1000) + 1
 
 
 def _seconds(call: OutgoingCall) -> str:

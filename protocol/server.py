@@ -118,7 +118,16 @@ class ServerMachine:
             if session.state is not SessionState.OPEN:
                 self._receive_unopened(session, message)
             elif type(message) is not Call:
-                self._receive_other(session, message, accepted)
+                if type(message) is Cancel and message.id not in session.calls:
+                    accepted = [
+                        other for other in accepted if type(other) is not Call or other.id != message.id
+                    ]
+                elif type(message) is Credit and message.id not in session.calls and message.items > 0:
+                    for other in accepted:
+                        if type(other) is Call and other.id == message.id and other.credit:
+                            other.credit += message.items
+                else:
+                    self._receive_other(session, message, accepted)
             elif message.id <= session.last_id:
                 continue  # a repeat: the first is answered or will be, and must not be run or ended twice
             else:
@@ -127,6 +136,8 @@ class ServerMachine:
                     accepted.append(message)
                 else:
                     session.outbox.append(self._refusal(message))
+        if session.state is SessionState.CLOSED:
+            accepted = [message for message in accepted if type(message) is Notify]
         return accepted
 
     def drain(self) -> None:
@@ -179,6 +190,8 @@ class ServerMachine:
                 session.outbox.append(self._welcome)
                 if self.phase is not Phase.SERVING:
                     session.outbox.append(Drain())
+                if self.phase is Phase.LEAVING:
+                    session.outbox.append(Bye())
             case Call(id=id_) if session.state is SessionState.GREETING:
                 text = "the server does not know this client yet: say hello first"
                 session.outbox.append(Refusal(id_, errors.Unavailable.code, text, started=False))

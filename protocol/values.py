@@ -21,8 +21,8 @@ BIG_INTEGER = 2
 FRAME_BYTES = 64 * 1024
 
 # What packing and unpacking raise for values that cannot be sent or read (UnicodeError is a ValueError).
-UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
-UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
+UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 # Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
@@ -111,7 +111,10 @@ def _is_large(value: Any) -> bool:
 
 def _extend(value: Any) -> Any:
     """The value with its large bytes as Frames and its large integers as extensions; containers are copied."""
-    if value is None or isinstance(value, (bool, float, str)):
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, str):
+        value.encode()  # raises for what is no Unicode
         return value
     if _is_large(value):
         return Frame(bytes(value))
@@ -122,6 +125,7 @@ def _extend(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "__struct_fields__"):
         return [_extend(item) for item in value]
     if isinstance(value, dict):
+        _encode(dict.fromkeys(value))  # raises for keys that cannot be sent
         return {key: _extend(item) for key, item in value.items()}
     try:
         return Raw(_encode(value))

@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 from .. import errors
 from ..backends import native
 from ..backends.base import Handle, Loop
-from ..backends.pump import NOBLOCK, Pump
+from ..backends.pump import NOBLOCK, Pump, monitor
 from ..endpoints import checked
 from ..protocol import codec
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
@@ -157,19 +157,13 @@ class ServerCore:
             socket.set(zmq.HEARTBEAT_TTL, 20000)
             socket.set(zmq.IPV6, any("[" in endpoint for endpoint in self._bind))
             socket.set(zmq.LINGER, 0)
-            address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"
-            socket.monitor(address, zmq.EVENT_DISCONNECTED)
-            monitor = self._context.socket(zmq.PAIR)
-            monitor.set(
-                zmq.RCVHWM, 0
-            )  # a full monitor would block libzmq's I/O thread, and with it every peer
-            monitor.connect(address)
             for endpoint in self._bind:
                 self.bound.bind(socket, endpoint)
+            events = monitor(socket, self._context, zmq.EVENT_DISCONNECTED)
         except BaseException:
             socket.close(0)
             raise
-        self._monitor = Pump(self.loop, monitor, self._left, lambda: None)
+        self._monitor = Pump(self.loop, events, self._left, lambda: None)
         self._pump = Pump(self.loop, socket, self._receive, self._flush)
 
     def _close_sockets(self) -> None:
@@ -179,8 +173,8 @@ class ServerCore:
             self._retry.cancel()
         self._dispatcher.close()
         if self._pump is not None and self._monitor is not None:
-            self._monitor.close()
             self._pump.close(int(FAREWELL * 1000))
+            self._monitor.close()
             self._pump = None
         self.bound.release()
         if self._own_context and self.terminated is None:

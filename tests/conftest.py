@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from processes import SOON, ServerProcess, chosen_backends
 from ringback.clients.threading import ThreadingClient, connect
 

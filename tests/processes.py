@@ -46,14 +46,12 @@ class ServerProcess:
         binds = [word for endpoint in bind for word in ("--bind", endpoint)]
         command = [sys.executable, "-m", "ringback.server", f"{path}:{service}", "--backend", backend]
         self.backend = backend
-        self._log = tempfile.TemporaryFile("w+")
         self._home = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen(
-            [*command, *binds, *options],
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=self._home.name,
-        )
+        self._log = Path(self._home.name, "log")
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *binds, *options], stdout=subprocess.PIPE, stderr=log, cwd=self._home.name
+            )
         self.printed: list[str] = []
         self.endpoints: list[str] = []
         self._unread = b""
@@ -74,8 +72,7 @@ class ServerProcess:
     @property
     def log(self) -> str:
         """What it has written to standard error so far."""
-        self._log.seek(0)
-        return self._log.read()
+        return self._log.read_text(errors="replace")
 
     def line(self, within: float = SOON) -> str:
         """The next line of standard output. Raises where there is none in time."""
@@ -115,7 +112,9 @@ class ServerProcess:
         try:
             return self.wait(within)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the {self.backend} server did not end {within} s after SIGTERM: {self.log}") from None
+            raise AssertionError(
+                f"the {self.backend} server did not end {within} s after SIGTERM: {self.log}"
+            ) from None
 
     def kill(self) -> None:
         """End it at once, however it stands, and let go of everything."""
@@ -124,7 +123,6 @@ class ServerProcess:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self._log.close()
         self._home.cleanup()
 
     def __enter__(self) -> ServerProcess:

@@ -19,7 +19,6 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-
 import ringback
 from ringback import errors
 
@@ -403,6 +402,19 @@ async def native(value: int) -> int:
     from twisted.internet import reactor, task
 
     return await task.deferLater(reactor, 0.01, lambda: value + 1)
+
+
+@service.method(native=True)
+async def native_hold(key: str) -> None:
+    "For Twisted: marks that it began, and that it was cancelled."
+    from twisted.internet import defer
+
+    mark(key, "began")
+    try:
+        await defer.Deferred()
+    except defer.CancelledError:
+        mark(key, "cancelled")
+        raise
 
 
 def _really_block(seconds: float) -> None:

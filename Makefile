@@ -1,0 +1,39 @@
+# Two commands for a fresh machine with Python 3.11 or newer: `make compare` and `make test`.
+
+# The first of these that is new enough and can make environments.
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$python; break; fi; done)
+
+ARGS ?=
+TOX_ARGS ?=
+
+.PHONY: help compare test clean
+
+help:
+	@echo 'make compare [ARGS="--quick"]       measure the four backends head to head'
+	@echo 'make test [TOX_ARGS="-e lint"]      run all tests and checks'
+	@echo 'make clean                          remove what the two have made'
+
+compare: .venv/ringback
+	.venv/bin/ringback compare $(ARGS)
+
+test: .venv/tox
+	.venv/bin/tox $(TOX_ARGS)
+
+clean:
+	rm -rf .venv .tox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@test -n '$(PYTHON)' || { echo 'make: Python 3.11 or newer, with its venv module, is needed: there is none in PATH' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# Editable, so that a changed source file is measured and not a copy of an older one.
+.venv/ringback: setup.cfg pyproject.toml | .venv/bin/pip
+	.venv/bin/pip install --quiet --editable '.[all]'
+	@touch $@
+
+.venv/tox: setup.cfg | .venv/bin/pip
+	.venv/bin/pip install --quiet 'tox>=4.15'
+	@touch $@

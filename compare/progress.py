@@ -1,0 +1,64 @@
+"""What runs, how far it is and how long it takes still: one live line on a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+
+class _Left(ProgressColumn):
+    """The time left, from what the cells are known to take at first and from what they took later."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._began = time.monotonic()
+
+    def render(self, task: Task) -> Text:
+        total = task.total or 0.0
+        spent = time.monotonic() - self._began
+        whole = (
+            self._seconds * total
+            if not task.completed
+            else max(self._seconds * total, spent * total / task.completed)
+        )
+        left = max(0, round(whole - spent))
+        return Text(f"{left // 60}:{left % 60:02} left")
+
+
+class LiveProgress:
+    """A watcher of a run; `seconds` is what one cell takes."""
+
+    def __init__(self, console: Console, cells: int, seconds: float) -> None:
+        self._progress = Progress(
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            _Left(seconds),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=cells)
+
+    def begin(self, what: str) -> None:
+        """This is being done now."""
+        self._progress.update(self._task, description=what)
+
+    def done(self, cells: int) -> None:
+        """So many cells more are behind us, measured or given up."""
+        self._progress.advance(self._task, cells)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,167 @@
+"""A client belongs to a loop, a thread or a process: used elsewhere it says so, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+
+import pytest
+from processes import chosen_backends
+
+ANY = chosen_backends()[0]
+
+
+@pytest.fixture
+def endpoint(running_server):
+    return running_server(ANY).endpoint
+
+
+def test_the_blocking_client_is_for_any_number_of_threads(endpoint, connected):
+    client = connected(endpoint)
+    wrong: list[object] = []
+
+    def work(first: int) -> None:
+        for number in range(first, first + 50):
+            if client.call("echo", number) != number:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(100 * i,)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+
+
+def test_the_asyncio_client_on_another_loop_says_so(endpoint):
+    from ringback.clients.asyncio import connect
+
+    client = connect(endpoint)
+
+    async def use() -> None:
+        await client.call("ringback.ping")
+
+    asyncio.run(use())
+    with pytest.raises(RuntimeError, match="another asyncio loop"):
+        asyncio.run(use())
+
+
+def test_the_asyncio_client_outside_a_loop_says_so(endpoint):
+    from ringback.clients.asyncio import connect
+
+    with pytest.raises(RuntimeError, match="needs a running asyncio loop"):
+        connect(endpoint).fire("ringback.ping")
+
+
+def test_the_blocking_client_on_a_running_loop_warns_once_and_names_the_right_module(endpoint, connected):
+    client = connected(endpoint)
+
+    async def use() -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert client.call("ringback.ping") == "pong"
+            assert client.call("ringback.ping") == "pong"
+        return [str(warning.message) for warning in caught]
+
+    [text] = asyncio.run(use())
+    assert "ringback.clients.asyncio" in text
+
+
+def test_the_gevent_client_in_another_thread_says_so(endpoint):
+    from ringback.clients.gevent import connect
+
+    client = connect(endpoint)
+    assert client.call("ringback.ping") == "pong"
+    caught: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            client.call("ringback.ping")
+        except RuntimeError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join(10)
+    client.close(now=True)
+    assert "another thread" in str(caught[0])
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent"])
+def test_a_client_from_before_a_fork_says_so_in_the_child(endpoint, run_program, style):
+    done = run_program(
+        "-c",
+        f"""
+import os, sys
+from ringback.clients.{style} import connect
+client = connect({endpoint!r})
+assert client.call("ringback.ping") == "pong"
+child = os.fork()
+if child == 0:
+    try:
+        client.call("ringback.ping")
+    except RuntimeError as error:
+        print(error, flush=True)
+    with connect({endpoint!r}) as other:
+        print(other.call("ringback.ping"), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print("parent", client.call("ringback.ping"))
+""",
+    )
+    assert done.status == 0, done
+    assert "made before a fork" in done.lines[0]
+    assert done.lines[1:] == ["pong", "parent pong"]
+
+
+def test_connect_gives_the_blocking_client():
+    import ringback
+
+    assert type(ringback.connect("tcp://127.0.0.1:1")).__module__ == "ringback.clients.threading"
+
+
+def test_connect_gives_the_gevent_client_in_a_patched_program(endpoint, run_program):
+    done = run_program(
+        "-c",
+        f"""
+from gevent import monkey; monkey.patch_all()
+import ringback
+with ringback.connect({endpoint!r}) as client:
+    print(type(client).__module__, client.call("ringback.ping"))
+""",
+    )
+    assert done.lines == ["ringback.clients.gevent pong"], done
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent"])
+def test_what_is_in_flight_when_the_interpreter_ends_is_waited_for(endpoint, run_program, style):
+    done = run_program(
+        "-c",
+        f"""
+from ringback.clients.{style} import connect
+connect({endpoint!r}).fire("nap", 0.3, callback=lambda result: print("called back with", result, flush=True))
+""",
+    )
+    assert (done.status, done.lines) == (0, ["called back with 0.3"]), done
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent", "asyncio", "twisted"])
+def test_connecting_without_an_endpoint_is_refused(style):
+    from importlib import import_module
+
+    from ringback.errors import UsageError
+
+    with pytest.raises(UsageError, match="endpoint"):
+        import_module(f"ringback.clients.{style}").connect()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "127.0.0.1:5555", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", "udp://x:1"]
+)
+def test_an_endpoint_that_is_none_is_refused_with_the_forms(endpoint):
+    import ringback
+    from ringback.errors import UsageError
+
+    with pytest.raises(UsageError, match="tcp://127.0.0.1:5555"):
+        ringback.connect(endpoint)

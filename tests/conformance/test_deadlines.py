@@ -1,0 +1,93 @@
+"""A deadline ends the call, at the client and at the server, and goes with the calls made inside it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from promises import eventually, promise
+from ringback import errors
+from styles import Items
+
+# Seconds that an answer may be late on a busy machine.
+NOISE = 0.5
+
+
+@pytest.mark.parametrize("method", ["nap", "work"])
+@promise
+def test_a_deadline_ends_a_call(client, method):
+    with pytest.raises(errors.DeadlineExceeded):
+        yield client.options(timeout=0.1).call(method, 1)
+
+
+@promise
+def test_a_deadline_ends_a_call_in_time(client):
+    yield client.call("ringback.ping")
+    begin = time.monotonic()
+    with pytest.raises(errors.DeadlineExceeded):
+        yield client.options(timeout=0.1).call("nap", 5)
+    assert 0.09 < time.monotonic() - begin < 0.1 + NOISE
+
+
+@promise
+def test_a_deadline_is_a_timeout_error(client):
+    with pytest.raises(TimeoutError):
+        yield client.options(timeout=0.1).call("nap", 1)
+
+
+@promise
+def test_a_deadline_ends_a_fired_call(client):
+    caught = []
+    future = client.options(timeout=0.1).fire("nap", 1, errback=caught.append)
+    with pytest.raises(errors.DeadlineExceeded):
+        yield future
+
+
+@promise
+def test_a_deadline_stops_a_coroutine_at_the_server(client, key):
+    with pytest.raises(errors.DeadlineExceeded):
+        yield client.options(timeout=0.1).call("hold", key)
+    yield from eventually(lambda: client.call("marks", key), ["began", "cancelled"])
+
+
+@promise
+def test_no_timeout_is_unlimited(client):
+    assert (yield client.options(timeout=None).call("remaining")) is None
+
+
+@promise
+def test_a_handler_knows_what_is_left(client):
+    left = yield client.options(timeout=5).call("remaining")
+    assert 4 < left <= 5.01
+
+
+@promise
+def test_a_call_inside_a_handler_inherits_the_deadline(client, pair):
+    left = yield client.options(timeout=10).call("nested_remaining", pair.endpoint)
+    assert 1 < left <= 10.01
+
+
+@promise
+def test_a_call_inside_a_coroutine_inherits_the_deadline(client, pair):
+    left = yield client.options(timeout=10).call("nested_remaining_async", pair.endpoint)
+    assert 1 < left <= 10.01
+
+
+@promise
+def test_for_a_stream_the_timeout_bounds_the_gap_between_items(client):
+    assert (yield Items(client.options(timeout=0.5).stream("dripping", 8, 0.1))) == list(range(8))
+
+
+@promise
+def test_a_gap_over_the_timeout_ends_a_stream(client):
+    seen = []
+    with pytest.raises(errors.DeadlineExceeded):
+        yield Items(client.options(timeout=0.3).stream("dripping", 2, 3), seen=seen)
+    assert seen == []
+
+
+@promise
+def test_the_client_goes_on_after_a_deadline(client):
+    with pytest.raises(errors.DeadlineExceeded):
+        yield client.options(timeout=0.05).call("nap", 0.2)
+    assert (yield client.call("nap", 0.3)) == 0.3

@@ -1,0 +1,182 @@
+"""Fire-and-callback: futures, callbacks, errbacks, listeners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from promises import Pair, promise, until
+from ringback import errors
+from styles import Script
+
+
+@promise
+def test_fire_returns_the_future_of_its_loop_at_once(client, pair: Pair) -> Script:
+    start = time.monotonic()
+    future = client.fire("nap", 0.4)
+    assert time.monotonic() - start < 0.3
+    assert isinstance(future, pair.style.future)
+    assert (yield future) == 0.4
+
+
+@promise
+def test_the_callback_gets_the_result_once_and_the_future_resolves(client) -> Script:
+    got: list[object] = []
+    assert (yield client.fire("add", 1, 2, callback=got.append, errback=got.append)) == 3
+    yield from until(lambda: bool(got))
+    yield client.call("add", 1, 2)
+    assert got == [3]
+
+
+@promise
+def test_the_errback_gets_the_error_once(client) -> Script:
+    got: list[BaseException] = []
+    for method in ("fail", "fail_inline", "fail_async", "no_such_method"):
+        client.fire(method, "it failed", callback=got.append, errback=got.append)
+    client.fire("echo", object(), callback=got.append, errback=got.append)
+    yield from until(lambda: len(got) >= 5)
+    yield client.call("add", 1, 2)
+    assert sorted(type(error).__name__ for error in got) == [
+        "InvalidArgument",
+        "MethodNotFound",
+        "RemoteError",
+        "RemoteError",
+        "RemoteError",
+    ]
+
+
+@promise
+def test_the_future_of_a_failed_call_raises_its_error(client) -> Script:
+    with pytest.raises(errors.RemoteError, match="it failed"):
+        yield client.fire("fail", "it failed")
+
+
+@promise
+def test_a_callback_that_raises_is_logged_with_its_method_and_harms_nothing(
+    client, logged: Callable[[], str]
+) -> Script:
+    def raises(result: object) -> None:
+        raise ZeroDivisionError("in the callback")
+
+    assert (yield client.fire("add", 1, 2, callback=raises)) == 3
+    client.fire("fail", "x", errback=raises)
+    yield from until(lambda: logged().count("ZeroDivisionError: in the callback") == 2)
+    assert "ringback.client" in logged()
+    assert "a callback for add raised" in logged()
+    got: list[object] = []
+    client.fire("add", 2, 2, callback=got.append)
+    yield from until(lambda: got == [4])
+
+
+@promise
+def test_callbacks_run_in_the_order_of_the_replies(client) -> Script:
+    got: list[object] = []
+    client.fire("nap", 0.5, callback=got.append)
+    client.fire("nap", 0.0, callback=got.append)
+    for number in range(100):
+        client.fire("echo", number, callback=got.append)
+    yield from until(lambda: len(got) == 102)
+    assert got[-1] == 0.5
+    assert [value for value in got if isinstance(value, int)] == list(range(100))
+
+
+@promise
+def test_callbacks_run_one_at_a_time(client, pair: Pair) -> Script:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def callback(result: object) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        if pair.style.name == "threading":
+            time.sleep(0.002)
+        inside.pop()
+
+    for number in range(50):
+        client.fire(("add", "add_inline")[number % 2], number, 1, callback=callback)
+    yield from until(lambda: len(most) == 50)
+    assert max(most) == 1
+
+
+@promise
+def test_a_callback_may_call_the_client(client, pair: Pair) -> Script:
+    got: list[object] = []
+
+    def first(result: int) -> None:
+        if pair.style.blocking:
+            got.append(client.call("add", result, 10))
+        client.fire("add", result, 100, callback=got.append)
+
+    client.fire("add", 1, 2, callback=first)
+    expected = [13, 103] if pair.style.blocking else [103]
+    yield from until(lambda: got == expected)
+
+
+@promise
+def test_a_lost_error_is_logged(client, logged: Callable[[], str]) -> Script:
+    import gc
+
+    client.fire("fail", "nobody looks at this")
+    yield client.call("add", 1, 2)
+
+    def seen() -> bool:
+        gc.collect()
+        return "nobody looks at this" in logged()
+
+    yield from until(seen)
+
+
+@promise
+def test_a_listener_hears_every_fired_call_until_it_unsubscribes(client) -> Script:
+    events = []
+    unsubscribe = client.listen(events.append)
+    client.fire("echo", "one", callback=lambda _: None)
+    client.fire("fail_inline", "two", errback=lambda _: None)
+    yield from until(lambda: len(events) == 2)
+    by_method = {event.method: event for event in events}
+    assert by_method["echo"].result == "one"
+    assert by_method["echo"].error is None
+    assert isinstance(by_method["fail_inline"].error, errors.RemoteError)
+    yield client.call("echo", "a call is not an event")
+    unsubscribe()
+    got: list[object] = []
+    client.fire("echo", "three", callback=got.append)
+    yield from until(lambda: got == ["three"])
+    unsubscribe()
+    assert len(events) == 2
+
+
+@promise
+def test_a_listener_of_one_method_hears_that_method_only(client) -> Script:
+    adds, all_ = [], []
+    client.listen(adds.append, "add")
+    client.listen(all_.append)
+    client.fire("echo", "one")
+    client.fire("add", 1, 2)
+    yield from until(lambda: len(all_) == 2)
+    assert [(event.method, event.result) for event in adds] == [("add", 3)]
+
+
+@promise
+def test_a_listener_that_raises_does_not_keep_the_others_from_hearing(
+    client, logged: Callable[[], str]
+) -> Script:
+    events = []
+
+    def raises(event: object) -> None:
+        raise ZeroDivisionError("in the listener")
+
+    client.listen(raises)
+    client.listen(events.append)
+    assert (yield client.fire("add", 1, 2)) == 3
+    yield from until(lambda: len(events) == 1 and "in the listener" in logged())
+
+
+@promise
+def test_misuse_of_fire_is_raised_by_fire(client) -> Script:
+    with pytest.raises(TypeError):
+        client.fire()
+    with pytest.raises(TypeError):
+        client.options(no_such_option=1)
+    assert (yield client.call("add", 1, 2)) == 3

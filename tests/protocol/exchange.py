@@ -1,0 +1,142 @@
+"""What the tests of the protocol share: calls that remember their outcome, and machines brought to where a test begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from ringback.protocol import codec
+from ringback.protocol.client import CallSettings, ClientMachine, Link, OutgoingCall
+from ringback.protocol.messages import Call, Hello, Welcome
+from ringback.protocol.server import IncomingCall, ServerMachine, Session
+from ringback.protocol.values import NOTHING, Unpacker, pack
+
+LIMIT = 16 * 1024 * 1024
+WELCOME = Welcome(b"s" * 16, "service", LIMIT, 100, {})
+HELLO = Hello(b"c" * 16, LIMIT, "test")
+
+
+def raw(value: Any) -> Any:
+    """A value as it arrives."""
+    (frames,) = codec.Encoder().encode([pack(value, LIMIT)])
+    return msgspec.Raw(bytes(frames[0])[5:])
+
+
+class Asked(OutgoingCall):
+    """A call that keeps what it is told."""
+
+    __slots__ = ("at_end", "items", "outcomes")
+
+    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+        super().__init__(message, settings, deadline)
+        self.outcomes: list[tuple[Any, BaseException | None]] = []
+        self.items: list[Any] = []
+        self.at_end: Any = None
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        self.outcomes.append((result, error))
+        if self.at_end is not None:
+            self.at_end()
+
+    def item(self, value: Any) -> None:
+        self.items.append(value)
+
+    @property
+    def error(self) -> BaseException | None:
+        ((_, error),) = self.outcomes
+        return error
+
+    @property
+    def result(self) -> Any:
+        ((result, error),) = self.outcomes
+        assert error is None, error
+        return result
+
+
+def call(
+    method: str = "m",
+    *,
+    timeout: float | None = None,
+    credit: int = 0,
+    now: float = 0.0,
+    wait: bool = True,
+    returns: Any = Any,
+) -> Asked:
+    settings = CallSettings(timeout)
+    settings.wait_for_ready = wait
+    settings.returns = returns
+    deadline = None if timeout is None else now + timeout
+    return Asked(Call(0, method, NOTHING, credit=credit), settings, deadline)
+
+
+class Client:
+    """A ClientMachine, and the hand that holds its links."""
+
+    def __init__(self, links: int = 1, *, open: bool = True) -> None:  # noqa: A002
+        self.machine = ClientMachine([f"tcp://host:{n}" for n in range(links)], b"c" * 16, LIMIT, "test")
+        self.values = Unpacker()
+        if open:
+            for link in self.links:
+                self.open(link)
+
+    @property
+    def links(self) -> list[Link]:
+        return self.machine.links
+
+    @property
+    def link(self) -> Link:
+        return self.machine.links[0]
+
+    def open(self, link: Link | None = None) -> None:
+        """The link comes up and the server welcomes us; what that sends stays in the outbox, without the hello."""
+        link = link or self.link
+        self.machine.link_up(link)
+        link.outbox.clear()
+        self.hear(WELCOME, link=link)
+
+    def hear(self, *messages: Any, link: Link | None = None, now: float = 0.0) -> None:
+        self.machine.receive(link or self.link, messages, self.values, now)
+
+    def start(self, call: Asked, now: float = 0.0) -> Asked:
+        self.machine.start(call, now)
+        return call
+
+    def sent(self, link: Link | None = None) -> list[Any]:
+        """What has been said since the last look."""
+        link = link or self.link
+        outbox, link.outbox = link.outbox, []
+        return list(outbox)
+
+
+class Served(IncomingCall):
+    """A call at the server that keeps what it is told."""
+
+    __slots__ = ("cancelled", "credits")
+
+    def __init__(self, session: Session, id: int) -> None:  # noqa: A002
+        super().__init__(session, id)
+        self.cancelled = 0
+        self.credits: list[int] = []
+        session.calls[id] = self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def credit(self, items: int) -> None:
+        self.credits.append(items)
+
+
+def server(*, max_in_flight: int = 100) -> ServerMachine:
+    return ServerMachine("service", b"s" * 16, {}, max_size=LIMIT, max_in_flight=max_in_flight)
+
+
+def greeted(machine: ServerMachine) -> Session:
+    """A session that has had its welcome."""
+    session = machine.connected(b"address", "peer")
+    machine.receive(session, [HELLO])
+    session.outbox.clear()
+    return session
+
+
+def incoming(id_: int) -> Call:
+    return Call(id_, "m", NOTHING)

@@ -1,0 +1,821 @@
+"""The client's end of the conversation, one rule at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from exchange import WELCOME, Asked, Client, call, raw
+from ringback import errors
+from ringback.protocol import codec
+from ringback.protocol.client import MAX_ATTEMPTS, TICK, LinkState
+from ringback.protocol.messages import (
+    Bye,
+    Call,
+    Cancel,
+    Credit,
+    Drain,
+    Drained,
+    End,
+    Error,
+    Fault,
+    Hello,
+    Item,
+    Notify,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+)
+from ringback.protocol.values import NOTHING
+
+
+def calls(messages: list[Any]) -> list[int]:
+    return [message.id for message in messages if isinstance(message, Call)]
+
+
+def refused(asked: Asked, *, started: bool | None = False, code: str = "UNAVAILABLE") -> Refusal:
+    return Refusal(asked.id, code, "not now", started)
+
+
+# Hello
+
+
+def test_hello_is_the_first_message_on_a_link():
+    client = Client(open=False)
+    client.start(call())
+    client.machine.link_up(client.link)
+    assert [type(message) for message in client.sent()] == [Hello]
+
+
+def test_hello_is_said_again_on_every_connection():
+    client = Client()
+    client.machine.link_lost(client.link, "gone")
+    client.machine.link_up(client.link)
+    assert [type(message) for message in client.sent()] == [Hello]
+
+
+def test_the_welcome_opens_the_link():
+    client = Client(open=False)
+    client.machine.link_up(client.link)
+    client.hear(WELCOME)
+    assert (client.link.state, client.link.welcome) == (LinkState.OPEN, WELCOME)
+
+
+def test_a_welcome_that_nobody_asked_for_changes_nothing():
+    client = Client(open=False)
+    client.hear(WELCOME)
+    assert client.link.state is LinkState.CONNECTING
+
+
+# Where calls go
+
+
+def test_a_call_waits_for_a_link():
+    client = Client(open=False)
+    asked = client.start(call())
+    assert (asked.link, client.sent(), list(client.machine.waiting.values())) == (None, [], [asked])
+
+
+def test_the_welcome_sends_the_waiting_calls_in_order():
+    client = Client(open=False)
+    asked = [client.start(call()) for _ in range(3)]
+    client.open()
+    assert calls(client.sent()) == [one.id for one in asked]
+
+
+def test_a_call_that_waited_is_sent_with_the_time_it_has_left():
+    client = Client(open=False)
+    client.start(call(timeout=10.0), now=0.0)
+    client.machine.link_up(client.link)
+    client.sent()
+    client.hear(WELCOME, now=4.0)
+    (message,) = client.sent()
+    assert 5999 <= message.timeout <= 6001
+
+
+def test_a_call_over_an_open_link_is_sent_at_once():
+    client = Client()
+    asked = client.start(call())
+    assert calls(client.sent()) == [asked.id]
+
+
+def test_a_call_without_a_time_limit_says_none():
+    client = Client()
+    client.start(call())
+    (message,) = client.sent()
+    assert message.timeout is None
+
+
+def test_a_call_says_its_time_in_milliseconds():
+    client = Client()
+    client.start(call(timeout=2.0, now=100.0), now=100.5)
+    (message,) = client.sent()
+    assert 1500 <= message.timeout <= 1501
+
+
+def test_a_call_that_is_late_already_has_a_millisecond():
+    client = Client()
+    client.start(call(timeout=1.0, now=100.0), now=200.0)
+    (message,) = client.sent()
+    assert message.timeout == 1
+
+
+def test_a_stream_tells_the_server_no_time():
+    client = Client()
+    client.start(call(timeout=2.0, credit=4))
+    (message,) = client.sent()
+    assert message.timeout is None
+
+
+@pytest.mark.parametrize("timeout", [1e18, 1e300, float("inf")])
+def test_a_time_limit_that_is_as_good_as_none_can_be_sent(timeout):
+    client = Client()
+    client.start(call(timeout=timeout))
+    assert len(codec.Encoder().encode(client.sent())) == 1
+
+
+def test_calls_take_turns_over_the_open_links():
+    client = Client(links=3)
+    for _ in range(6):
+        client.start(call())
+    assert [len(calls(client.sent(link))) for link in client.links] == [2, 2, 2]
+
+
+def test_a_link_that_is_not_open_gets_no_calls():
+    client = Client(links=2)
+    client.machine.link_lost(client.link, "gone")
+    client.start(call())
+    client.start(call())
+    assert len(calls(client.sent(client.links[1]))) == 2
+
+
+def test_ids_count_up_and_begin_with_1():
+    client = Client()
+    assert [client.start(call()).id for _ in range(3)] == [1, 2, 3]
+
+
+# Answers
+
+
+def test_a_reply_ends_its_call():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Reply(asked.id, raw("result")))
+    assert asked.result == "result"
+
+
+def test_a_call_that_has_ended_is_forgotten():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Reply(asked.id, raw(1)))
+    assert (asked.ended, client.machine.in_flight) == (True, 0)
+
+
+def test_a_second_reply_is_ignored():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Reply(asked.id, raw(1)), Reply(asked.id, raw(2)))
+    assert asked.result == 1
+
+
+def test_replies_come_in_any_order():
+    client = Client()
+    first, second = client.start(call()), client.start(call())
+    client.hear(Reply(second.id, raw("second")), Reply(first.id, raw("first")))
+    assert (first.result, second.result) == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Reply(1, raw(1)), Error(1, "UNKNOWN", "X", ""), Refusal(1, "ABORTED", ""), Item(1, raw(1)), End(1)],
+    ids=lambda answer: type(answer).__name__,
+)
+def test_an_answer_over_another_link_is_ignored(answer):
+    client = Client(links=2)
+    asked = client.start(call(credit=1))
+    (other,) = (link for link in client.links if link is not asked.link)
+    client.hear(answer, link=other)
+    assert (asked.outcomes, asked.items) == ([], [])
+
+
+def test_an_answer_to_no_call_is_ignored():
+    client = Client()
+    client.hear(
+        Reply(5, raw(1)), Error(6, "UNKNOWN", "X", ""), Item(7, raw(1)), End(8), Pong(9), Credit(5, 1)
+    )
+    assert client.sent() == []
+
+
+def test_a_result_has_the_type_that_was_asked_for():
+    client = Client()
+    asked = client.start(call(returns=tuple[int, int]))
+    client.hear(Reply(asked.id, raw([1, 2])))
+    assert asked.result == (1, 2)
+
+
+def test_a_result_of_another_type_than_asked_for_is_an_error_of_that_call():
+    client = Client()
+    asked = client.start(call(returns=int))
+    client.hear(Reply(asked.id, raw("text")))
+    assert isinstance(asked.error, errors.InvalidArgument)
+
+
+def test_a_result_that_cannot_be_read_spoils_only_its_own_call():
+    client = Client()
+    bad, good = client.start(call()), client.start(call())
+    client.hear(Reply(bad.id, msgspec.Raw(b"\xa1\xff")), Reply(good.id, raw(1)))
+    assert (type(bad.error), good.result) == (errors.ProtocolError, 1)
+
+
+@pytest.mark.parametrize("returns", [set, frozenset[Any]], ids=str)
+def test_a_result_that_does_not_fit_a_set_spoils_only_its_own_call(returns):
+    client = Client()
+    bad, good = client.start(call(returns=returns)), client.start(call())
+    client.hear(Reply(bad.id, raw([{}])), Reply(good.id, raw(1)))
+    assert (isinstance(bad.error, errors.CallError), good.result) == (True, 1)
+
+
+def test_an_error_of_the_handler_ends_its_call():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Error(asked.id, "UNKNOWN", "ValueError", "no"))
+    assert (type(asked.error), str(asked.error)) == (errors.RemoteError, "ValueError: no")
+
+
+def test_a_status_becomes_its_class():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Error(asked.id, "PERMISSION_DENIED", "", "not you"))
+    assert isinstance(asked.error, errors.PermissionDenied)
+
+
+# Refusals
+
+
+def test_a_call_refused_unstarted_goes_to_another_open_link():
+    client = Client(links=2)
+    asked = client.start(call())
+    first = asked.link
+    client.sent(first)
+    client.hear(refused(asked), link=first)
+    assert (asked.link is not first, calls(client.sent(asked.link)), asked.outcomes) == (True, [asked.id], [])
+
+
+def test_a_call_that_is_sent_again_has_a_new_id():
+    client = Client(links=2)
+    asked = client.start(call())
+    before = asked.id
+    client.hear(refused(asked), link=asked.link)
+    assert asked.id > before
+
+
+def test_a_call_that_is_sent_again_has_the_time_that_is_left():
+    client = Client(links=2)
+    asked = client.start(call(timeout=10.0))
+    client.hear(refused(asked), link=asked.link, now=4.0)
+    assert 5999 <= asked.message.timeout <= 6001
+
+
+def test_a_call_is_handed_to_links_so_many_times_at_most():
+    client = Client(links=3)
+    asked = client.start(call())
+    for _ in range(MAX_ATTEMPTS - 1):
+        client.hear(refused(asked), link=asked.link)
+        assert asked.outcomes == []
+    client.hear(refused(asked), link=asked.link)
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
+
+
+def test_a_refused_call_with_no_other_link_ends():
+    client = Client()
+    asked = client.start(call())
+    client.hear(refused(asked))
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
+
+
+@pytest.mark.parametrize("started", [True, None])
+def test_a_call_that_may_have_started_is_not_sent_again(started):
+    client = Client(links=2)
+    asked = client.start(call())
+    client.hear(refused(asked, started=started), link=asked.link)
+    assert asked.error.started is started
+
+
+def test_a_call_refused_for_another_cause_is_not_sent_again():
+    client = Client(links=2)
+    asked = client.start(call())
+    client.hear(refused(asked, code="RESOURCE_EXHAUSTED"), link=asked.link)
+    assert isinstance(asked.error, errors.ResourceExhausted)
+
+
+def test_a_late_reply_to_the_old_id_of_a_call_is_ignored():
+    client = Client(links=2)
+    asked = client.start(call())
+    old, first = asked.id, asked.link
+    client.hear(refused(asked), Reply(old, raw("late")), link=first)
+    client.hear(Reply(asked.id, raw("right")), link=asked.link)
+    assert asked.result == "right"
+
+
+def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_answered():
+    client = Client(links=2)
+    asked = client.start(call())
+    client.hear(refused(asked), link=asked.link)
+    client.hear(Reply(asked.id, raw(1)), link=asked.link)
+    assert client.machine._attempts == {}
+
+
+# Links that are lost
+
+
+def test_a_sent_call_whose_link_is_lost_may_have_started():
+    client = Client()
+    asked = client.start(call())
+    client.sent()
+    client.machine.link_lost(client.link, "gone")
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, None)
+
+
+def test_an_unsent_call_whose_link_is_lost_waits_again_under_a_new_id():
+    client = Client()
+    asked = client.start(call())
+    before = asked.id
+    client.machine.link_lost(client.link, "gone")
+    client.open()
+    assert (calls(client.sent()), asked.outcomes) == ([asked.id], [])
+    assert asked.id > before
+
+
+def test_an_unsent_call_whose_link_is_lost_goes_over_another_that_is_open():
+    client = Client(links=2)
+    asked = client.start(call())
+    client.machine.link_lost(asked.link, "gone")
+    assert (asked.link is not None, asked.outcomes) == (True, [])
+
+
+def test_an_unsent_impatient_call_whose_link_is_lost_goes_over_another_that_is_open():
+    client = Client(links=2)
+    asked = client.start(call(wait=False))
+    client.machine.link_lost(asked.link, "gone")
+    assert asked.outcomes == []
+
+
+def test_a_lost_link_takes_no_call_of_another_with_it():
+    client = Client(links=2)
+    first, second = client.start(call()), client.start(call())
+    for link in client.links:
+        client.sent(link)
+    client.machine.link_lost(first.link, "gone")
+    assert (len(first.outcomes), second.outcomes) == (1, [])
+
+
+def test_a_call_that_ends_may_cancel_one_that_is_still_unsent():
+    client = Client()
+    first = client.start(call())
+    client.sent()
+    second = client.start(call())
+    first.at_end = lambda: client.machine.cancel(second, errors.Cancelled("with the first"))
+    client.machine.link_lost(client.link, "gone")
+    assert (type(first.error), type(second.error)) == (errors.Unavailable, errors.Cancelled)
+
+
+def test_an_impatient_call_that_ends_may_cancel_another():
+    client = Client(open=False)
+    first, second = client.start(call(wait=False)), client.start(call(wait=False))
+    first.at_end = lambda: client.machine.cancel(second, errors.Cancelled("with the first"))
+    client.machine.link_failed(client.link, "nobody there")
+    assert (type(first.error), type(second.error)) == (errors.Unavailable, errors.Cancelled)
+
+
+def test_a_call_that_ends_may_start_another():
+    client = Client()
+    first, second = client.start(call()), call()
+    first.at_end = lambda: client.start(second)
+    client.hear(Reply(first.id, raw(1)))
+    assert calls(client.sent()) == [first.id, second.id]
+
+
+# wait_for_ready=False
+
+
+def test_an_impatient_call_fails_at_once_where_no_link_is_up():
+    client = Client(open=False)
+    client.machine.link_failed(client.link, "nobody there")
+    asked = client.start(call(wait=False))
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
+
+
+def test_an_impatient_call_says_why():
+    client = Client(open=False)
+    client.machine.link_failed(client.link, "nobody there")
+    assert "nobody there" in str(client.start(call(wait=False)).error)
+
+
+def test_an_impatient_call_awaits_the_outcome_of_the_first_attempt():
+    client = Client(open=False)
+    asked = client.start(call(wait=False))
+    client.open()
+    assert calls(client.sent()) == [asked.id]
+
+
+def test_an_impatient_call_ends_when_the_last_attempt_has_failed():
+    client = Client(links=2, open=False)
+    asked = client.start(call(wait=False))
+    client.machine.link_failed(client.links[0], "nobody there")
+    assert asked.outcomes == []
+    client.machine.link_failed(client.links[1], "nobody there either")
+    assert isinstance(asked.error, errors.Unavailable)
+
+
+def test_an_impatient_call_ends_when_the_last_hope_is_no_ringback_server():
+    client = Client(links=2, open=False)
+    client.machine.link_failed(client.links[1], "nobody there")
+    asked = client.start(call(wait=False))
+    client.machine.fault(client.links[0], "not ringback")
+    assert len(asked.outcomes) == 1
+
+
+def test_a_patient_call_waits_while_attempts_fail():
+    client = Client(open=False)
+    asked = client.start(call())
+    client.machine.link_failed(client.link, "nobody there")
+    client.machine.link_failed(client.link, "nobody there")
+    assert asked.outcomes == []
+
+
+# Cancelling
+
+
+def test_cancelling_ends_the_call_and_tells_the_server():
+    client = Client()
+    asked = client.start(call())
+    client.sent()
+    assert client.machine.cancel(asked, errors.Cancelled("enough"))
+    assert (type(asked.error), client.sent()) == (errors.Cancelled, [Cancel(asked.id)])
+
+
+def test_a_call_is_cancelled_once():
+    client = Client()
+    asked = client.start(call())
+    client.machine.cancel(asked, errors.Cancelled("enough"))
+    assert not client.machine.cancel(asked, errors.Cancelled("enough"))
+
+
+def test_a_waiting_call_that_is_cancelled_is_never_sent():
+    client = Client(open=False)
+    asked = client.start(call())
+    client.machine.cancel(asked, errors.Cancelled("enough"))
+    client.open()
+    assert client.sent() == []
+
+
+def test_a_reply_to_a_cancelled_call_is_ignored():
+    client = Client()
+    asked = client.start(call())
+    client.machine.cancel(asked, errors.Cancelled("enough"))
+    client.hear(Reply(asked.id, raw(1)))
+    assert isinstance(asked.error, errors.Cancelled)
+
+
+# Deadlines
+
+
+def test_a_call_with_a_link_exceeds_its_deadline():
+    client = Client()
+    asked = client.start(call(timeout=1.0))
+    client.machine.tick(1.0)
+    assert isinstance(asked.error, errors.DeadlineExceeded)
+
+
+def test_a_call_that_exceeds_its_deadline_is_cancelled_at_the_server():
+    client = Client()
+    asked = client.start(call(timeout=1.0))
+    client.sent()
+    client.machine.tick(1.0)
+    assert client.sent() == [Cancel(asked.id)]
+
+
+def test_a_call_whose_time_is_over_without_a_link_was_never_started():
+    client = Client(open=False)
+    asked = client.start(call(timeout=1.0))
+    client.machine.tick(1.0)
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
+
+
+def test_a_call_lives_until_its_deadline():
+    client = Client()
+    asked = client.start(call(timeout=1.0))
+    client.machine.tick(0.999)
+    assert asked.outcomes == []
+
+
+def test_a_call_without_a_deadline_lives_on():
+    client = Client()
+    asked = client.start(call())
+    client.machine.tick(1e9)
+    assert (asked.outcomes, client.machine.next_tick()) == ([], None)
+
+
+def test_the_first_look_at_the_deadlines_is_at_the_earliest():
+    client = Client()
+    for timeout in (3.0, 1.0, 2.0):
+        client.start(call(timeout=timeout))
+    assert client.machine.next_tick() == 1.0
+
+
+def test_no_look_at_the_deadlines_follows_another_at_once():
+    client = Client()
+    for timeout in (1.0, 1.0001, 1.0002):
+        client.start(call(timeout=timeout))
+    client.machine.tick(1.0)
+    assert client.machine.next_tick() == pytest.approx(1.0 + TICK)
+
+
+def test_no_deadline_is_overlooked_by_more_than_a_tick():
+    client = Client()
+    asked = [client.start(call(timeout=1.0 + n / 1000)) for n in range(20)]
+    while (now := client.machine.next_tick()) is not None:
+        before = {one for one in asked if one.outcomes}
+        client.machine.tick(now)
+        late = [now - one.deadline for one in asked if one.outcomes and one not in before]
+        assert all(0 <= lateness <= TICK for lateness in late)
+    assert all(isinstance(one.error, errors.DeadlineExceeded) for one in asked)
+
+
+def test_a_call_with_an_earlier_deadline_brings_the_next_look_forward():
+    client = Client()
+    client.start(call(timeout=10.0))
+    client.start(call(timeout=1.0))
+    assert client.machine.next_tick() == 1.0
+
+
+def test_a_reply_in_time_leaves_nothing_to_expire():
+    client = Client()
+    asked = client.start(call(timeout=1.0))
+    client.hear(Reply(asked.id, raw(1)))
+    client.machine.tick(2.0)
+    assert asked.result == 1
+
+
+# Streams
+
+
+def test_items_come_before_the_end():
+    client = Client()
+    asked = client.start(call(credit=4))
+    client.hear(Item(asked.id, raw("a")), Item(asked.id, raw("b")), End(asked.id))
+    assert (asked.items, asked.result) == (["a", "b"], None)
+
+
+def test_items_have_the_type_that_was_asked_for():
+    client = Client()
+    asked = client.start(call(credit=4, returns=tuple[int, int]))
+    client.hear(Item(asked.id, raw([1, 2])))
+    assert asked.items == [(1, 2)]
+
+
+def test_an_item_that_does_not_fit_ends_the_stream_at_both_ends():
+    client = Client()
+    asked = client.start(call(credit=4, returns=int))
+    client.sent()
+    client.hear(Item(asked.id, raw("text")), Item(asked.id, raw(1)))
+    assert (type(asked.error), asked.items, client.sent()) == (errors.InvalidArgument, [], [Cancel(asked.id)])
+
+
+def test_an_item_for_a_call_that_is_no_stream_harms_no_other_call():
+    class Plain(Asked):
+        __slots__ = ()
+
+        def item(self, value: Any) -> None:
+            super(Asked, self).item(value)
+
+    client = Client()
+    model = call()
+    plain = client.start(Plain(model.message, model.settings))
+    other = client.start(call())
+    client.hear(Item(plain.id, raw(1)), Reply(other.id, raw("fine")))
+    assert other.result == "fine"
+
+
+def test_an_item_moves_the_deadline_of_its_stream():
+    client = Client()
+    asked = client.start(call(timeout=1.0, credit=4))
+    client.hear(Item(asked.id, raw(1)), now=0.9)
+    client.machine.tick(1.5)
+    assert asked.outcomes == []
+
+
+def test_a_stream_that_brings_nothing_exceeds_its_deadline():
+    client = Client()
+    asked = client.start(call(timeout=1.0, credit=4))
+    client.hear(Item(asked.id, raw(1)), now=0.9)
+    client.machine.tick(1.95)
+    assert isinstance(asked.error, errors.DeadlineExceeded)
+
+
+def test_credit_is_told_to_the_server():
+    client = Client()
+    asked = client.start(call(credit=4))
+    client.sent()
+    client.machine.grant(asked, 3, 0.0)
+    assert client.sent() == [Credit(asked.id, 3)]
+
+
+def test_credit_moves_the_deadline_too():
+    client = Client()
+    asked = client.start(call(timeout=1.0, credit=1))
+    client.machine.grant(asked, 1, 0.9)
+    client.machine.tick(1.5)
+    assert asked.outcomes == []
+
+
+def test_a_stream_that_has_ended_gets_no_credit():
+    client = Client()
+    asked = client.start(call(credit=4))
+    client.hear(End(asked.id))
+    client.sent()
+    client.machine.grant(asked, 3, 0.0)
+    assert client.sent() == []
+
+
+# One-way calls
+
+
+def test_a_one_way_call_waits_for_a_link():
+    client = Client(open=False)
+    note = Notify("n", NOTHING)
+    client.machine.notify(note)
+    client.open()
+    assert client.sent() == [note]
+
+
+def test_a_one_way_call_is_sent_at_once_over_an_open_link():
+    client = Client()
+    note = Notify("n", NOTHING)
+    client.machine.notify(note)
+    assert client.sent() == [note]
+
+
+def test_an_unsent_one_way_call_whose_link_is_lost_waits_for_the_next():
+    client = Client()
+    note = Notify("n", NOTHING)
+    client.machine.notify(note)
+    client.machine.link_lost(client.link, "gone")
+    client.open()
+    assert client.sent() == [note]
+
+
+# Draining and leaving
+
+
+def test_a_drain_is_answered():
+    client = Client()
+    client.hear(Drain())
+    assert (client.link.state, client.sent()) == (LinkState.DRAINING, [Drained()])
+
+
+def test_the_last_call_to_a_draining_server_comes_before_drained():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Drain())
+    assert [type(message) for message in client.sent()] == [Call, Drained]
+    assert asked.outcomes == []
+
+
+def test_a_draining_server_gets_no_new_call():
+    client = Client(links=2)
+    client.hear(Drain(), link=client.link)
+    client.sent()
+    for _ in range(3):
+        client.start(call())
+    assert calls(client.sent()) == []
+
+
+def test_a_draining_server_still_answers():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Drain(), Reply(asked.id, raw(1)))
+    assert asked.result == 1
+
+
+def test_a_call_to_a_draining_server_can_be_cancelled():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Drain())
+    client.sent()
+    client.machine.cancel(asked, errors.Cancelled("enough"))
+    assert client.sent() == [Cancel(asked.id)]
+
+
+def test_an_impatient_call_to_a_draining_server_alone_fails():
+    client = Client()
+    client.hear(Drain())
+    asked = client.start(call(wait=False))
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
+
+
+def test_a_draining_link_that_is_lost_and_comes_back_is_open_again():
+    client = Client()
+    client.hear(Drain())
+    client.machine.link_lost(client.link, "gone")
+    client.open()
+    asked = client.start(call())
+    assert calls(client.sent()) == [asked.id]
+
+
+def test_a_bye_is_said_back_after_the_answers_before_it_were_read():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Drain(), Reply(asked.id, raw(1)), Bye())
+    assert (asked.result, client.sent()[-1]) == (1, Bye())
+
+
+def test_a_ping_is_answered_with_its_token():
+    client = Client()
+    client.hear(Ping(42))
+    assert client.sent() == [Pong(42)]
+
+
+# Faults
+
+
+def test_a_fault_ends_the_calls_of_its_link():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Fault("I do not understand"))
+    assert (type(asked.error), client.link.state) == (errors.ProtocolError, LinkState.CLOSED)
+
+
+def test_a_fault_leaves_the_calls_of_other_links_alone():
+    client = Client(links=2)
+    first, second = client.start(call()), client.start(call())
+    client.machine.fault(first.link, "nonsense")
+    assert (len(first.outcomes), second.outcomes) == (1, [])
+
+
+def test_a_call_that_ends_with_a_fault_may_cancel_another():
+    client = Client()
+    first, second = client.start(call()), client.start(call())
+    first.at_end = lambda: client.machine.cancel(second, errors.Cancelled("with the first"))
+    client.machine.fault(client.link, "nonsense")
+    assert (type(first.error), type(second.error)) == (errors.ProtocolError, errors.Cancelled)
+
+
+def test_calls_that_wait_end_when_every_link_is_at_fault():
+    client = Client(links=2, open=False)
+    asked = client.start(call())
+    for link in client.links:
+        client.machine.fault(link, "nonsense")
+    assert isinstance(asked.error, errors.ProtocolError)
+
+
+def test_a_link_at_fault_stays_closed():
+    client = Client()
+    client.machine.fault(client.link, "nonsense")
+    client.machine.link_lost(client.link, "gone")
+    client.machine.link_up(client.link)
+    assert client.link.state is LinkState.CLOSED
+
+
+def test_a_call_with_every_link_at_fault_fails_and_says_why():
+    client = Client()
+    client.machine.fault(client.link, "version 9 was spoken")
+    asked = client.start(call())
+    assert (type(asked.error), "version 9" in str(asked.error)) == (errors.ProtocolError, True)
+
+
+# Closing
+
+
+def test_closing_ends_every_call():
+    client = Client(links=2)
+    client.machine.link_lost(client.links[1], "gone")
+    sent = client.start(call())
+    client.machine.close(errors.Cancelled("closed"))
+    assert (type(sent.error), client.machine.in_flight) == (errors.Cancelled, 0)
+
+
+def test_closing_ends_the_calls_that_wait():
+    client = Client(open=False)
+    asked = client.start(call())
+    client.machine.close(errors.Cancelled("closed"))
+    assert (type(asked.error), client.machine.waiting) == (errors.Cancelled, {})
+
+
+def test_closing_takes_leave_last_of_all():
+    client = Client()
+    asked = client.start(call())
+    client.sent()
+    client.machine.close(errors.Cancelled("closed"))
+    assert client.sent() == [Cancel(asked.id), Bye()]
+
+
+def test_a_closed_client_does_not_come_back():
+    client = Client()
+    client.machine.close(errors.Cancelled("closed"))
+    client.sent()
+    client.machine.link_lost(client.link, "gone")
+    client.machine.link_up(client.link)
+    assert client.sent() == []

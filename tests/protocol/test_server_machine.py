@@ -1,0 +1,422 @@
+"""The server's end of the conversation, one rule at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from exchange import HELLO, LIMIT, Served, greeted, incoming, server
+from ringback.protocol.messages import (
+    Bye,
+    Call,
+    Cancel,
+    Credit,
+    Drain,
+    Drained,
+    End,
+    Fault,
+    Item,
+    Notify,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    Welcome,
+)
+from ringback.protocol.server import SessionState
+from ringback.protocol.values import NOTHING
+
+
+def refusals(messages: list[Any]) -> list[tuple[int, str, bool | None]]:
+    return [(m.id, m.code, m.started) for m in messages if isinstance(m, Refusal)]
+
+
+# Hello
+
+
+def test_a_hello_is_welcomed():
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    machine.receive(session, [HELLO])
+    assert (session.state, session.outbox) == (
+        SessionState.OPEN,
+        [Welcome(b"s" * 16, "service", LIMIT, 100, {})],
+    )
+
+
+def test_a_hello_says_who_the_client_is_and_what_it_takes():
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    machine.receive(session, [HELLO])
+    assert (session.instance, session.max_size) == (HELLO.instance, HELLO.max_size)
+
+
+def test_a_call_before_the_hello_is_refused_unstarted():
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    assert machine.receive(session, [incoming(1)]) == []
+    assert refusals(session.outbox) == [(1, "UNAVAILABLE", False)]
+
+
+def test_a_call_after_the_hello_in_the_same_batch_is_accepted():
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    assert machine.receive(session, [HELLO, incoming(1)]) == [incoming(1)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Notify("n", NOTHING), Cancel(1), Credit(1, 1), Ping(1), Drained(), Bye(), Item(1, NOTHING)],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_else_comes_before_the_hello_is_ignored(message):
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    assert machine.receive(session, [message]) == []
+    assert (session.outbox, session.state) == ([], SessionState.GREETING)
+
+
+def test_a_second_hello_is_a_fault():
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [HELLO])
+    assert ([type(m) for m in session.outbox], session.state) == ([Fault], SessionState.CLOSED)
+
+
+# Calls
+
+
+def test_calls_are_accepted_in_order():
+    machine = server()
+    assert machine.receive(greeted(machine), [incoming(n) for n in (1, 2, 5)]) == [
+        incoming(n) for n in (1, 2, 5)
+    ]
+
+
+@pytest.mark.parametrize("id_", [3, 2, 1, 0, -1])
+def test_a_call_whose_id_is_not_above_the_last_is_ignored(id_):
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [incoming(3)])
+    assert (machine.receive(session, [incoming(id_)]), session.outbox) == ([], [])
+
+
+def test_a_repeat_in_the_same_batch_is_ignored():
+    machine = server()
+    assert machine.receive(greeted(machine), [incoming(1), incoming(1)]) == [incoming(1)]
+
+
+def test_the_ids_of_one_client_are_no_matter_to_another():
+    machine = server()
+    first, second = greeted(machine), greeted(machine)
+    machine.receive(first, [incoming(9)])
+    assert machine.receive(second, [incoming(1)]) == [incoming(1)]
+
+
+def test_a_refused_call_is_not_accepted_when_it_is_repeated():
+    machine = server(max_in_flight=1)
+    session = greeted(machine)
+    machine.in_flight = 1
+    machine.receive(session, [incoming(1)])
+    machine.in_flight = 0
+    assert machine.receive(session, [incoming(1)]) == []
+
+
+def test_a_server_with_as_many_calls_as_it_takes_refuses_more():
+    machine = server(max_in_flight=2)
+    session = greeted(machine)
+    machine.in_flight = 2
+    assert machine.receive(session, [incoming(1)]) == []
+    assert refusals(session.outbox) == [(1, "RESOURCE_EXHAUSTED", False)]
+
+
+def test_a_one_way_call_is_accepted():
+    machine = server()
+    note = Notify("n", NOTHING)
+    assert machine.receive(greeted(machine), [note]) == [note]
+
+
+# Answers
+
+
+def test_an_answer_goes_out_once():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    session.reply(served, Reply(1, NOTHING))
+    session.reply(served, Reply(1, NOTHING))
+    assert session.outbox == [Reply(1, NOTHING)]
+
+
+def test_an_answered_call_has_ended():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    session.reply(served, Reply(1, NOTHING))
+    assert (served.ended, session.calls) == (True, {})
+
+
+def test_a_call_that_was_given_up_is_not_answered():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.receive(session, [Cancel(1)])
+    session.reply(served, Reply(1, NOTHING))
+    assert session.outbox == []
+
+
+# Cancel, credit, ping
+
+
+def test_a_cancel_stops_its_call_once():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.receive(session, [Cancel(1), Cancel(1)])
+    assert (served.cancelled, served.ended, session.calls) == (1, True, {})
+
+
+def test_a_cancel_leaves_other_calls_alone():
+    machine = server()
+    session = greeted(machine)
+    other = Served(session, 2)
+    machine.receive(session, [Cancel(1)])
+    assert (other.cancelled, session.calls) == (0, {2: other})
+
+
+def test_a_client_cannot_cancel_the_call_of_another():
+    machine = server()
+    first, second = greeted(machine), greeted(machine)
+    served = Served(first, 1)
+    machine.receive(second, [Cancel(1)])
+    assert served.cancelled == 0
+
+
+def test_a_call_that_is_cancelled_in_its_own_batch_is_not_carried_out():
+    machine = server()
+    assert machine.receive(greeted(machine), [incoming(1), Cancel(1), incoming(2)]) == [incoming(2)]
+
+
+def test_credit_in_the_batch_of_its_call_is_not_lost():
+    machine = server()
+    (accepted,) = machine.receive(greeted(machine), [Call(1, "m", NOTHING, credit=1), Credit(1, 4)])
+    assert accepted.credit == 5
+
+
+def test_credit_reaches_its_call():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.receive(session, [Credit(1, 3), Credit(1, 2)])
+    assert served.credits == [3, 2]
+
+
+@pytest.mark.parametrize("items", [0, -5])
+def test_credit_for_nothing_is_ignored(items):
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.receive(session, [Credit(1, items)])
+    assert served.credits == []
+
+
+def test_a_ping_is_answered_with_its_token():
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [Ping(7)])
+    assert session.outbox == [Pong(7)]
+
+
+@pytest.mark.parametrize("message", [Item(1, NOTHING), End(1), Pong(1)], ids=lambda m: type(m).__name__)
+def test_what_nobody_waits_for_is_ignored(message):
+    machine = server()
+    session = greeted(machine)
+    assert machine.receive(session, [message]) == []
+    assert (session.outbox, session.state) == ([], SessionState.OPEN)
+
+
+# Clients that go
+
+
+def test_the_calls_of_a_lost_client_are_cancelled():
+    machine = server()
+    session = greeted(machine)
+    served = [Served(session, 1), Served(session, 2)]
+    machine.lost(session)
+    assert [(one.cancelled, one.ended) for one in served] == [(1, True), (1, True)]
+
+
+def test_a_lost_client_is_forgotten():
+    machine = server()
+    session = greeted(machine)
+    machine.lost(session)
+    assert (session.state, machine.sessions) == (SessionState.CLOSED, set())
+
+
+def test_a_client_that_says_bye_is_gone():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.receive(session, [Bye()])
+    assert (session.state, served.cancelled) == (SessionState.CLOSED, 1)
+
+
+def test_nothing_is_taken_from_a_client_after_its_bye():
+    machine = server()
+    session = greeted(machine)
+    assert machine.receive(session, [Bye(), incoming(1), Ping(1)]) == []
+    assert session.outbox == []
+
+
+def test_a_fault_is_the_last_thing_that_a_client_hears():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.receive(session, [Ping(1)])
+    machine.fault(session, "nonsense")
+    session.reply(served, Reply(1, NOTHING))
+    assert session.outbox == [Fault("nonsense")]
+
+
+def test_a_client_that_hears_a_fault_in_us_is_gone():
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [Fault("I do not understand")])
+    assert session.state is SessionState.CLOSED
+
+
+def test_a_call_of_a_client_that_takes_leave_in_the_same_batch_is_not_carried_out():
+    machine = server()
+    assert machine.receive(greeted(machine), [incoming(1), Bye()]) == []
+
+
+def test_a_one_way_call_of_a_client_that_takes_leave_in_the_same_batch_is_carried_out():
+    machine = server()
+    note = Notify("n", NOTHING)
+    assert machine.receive(greeted(machine), [note, Bye()]) == [note]
+
+
+# The end of the server
+
+
+def test_a_server_that_drains_tells_every_client():
+    machine = server()
+    sessions = [greeted(machine), greeted(machine)]
+    machine.drain()
+    machine.drain()
+    assert [session.outbox for session in sessions] == [[Drain()], [Drain()]]
+
+
+def test_a_server_that_drains_tells_nothing_to_those_who_have_not_said_hello():
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    machine.drain()
+    assert session.outbox == []
+
+
+def test_a_client_that_comes_while_the_server_drains_is_told():
+    machine = server()
+    machine.drain()
+    session = machine.connected(b"a", "peer")
+    machine.receive(session, [HELLO])
+    assert [type(message) for message in session.outbox] == [Welcome, Drain]
+
+
+def test_a_server_that_drains_refuses_new_calls_unstarted():
+    machine = server()
+    session = greeted(machine)
+    machine.drain()
+    machine.receive(session, [incoming(1)])
+    assert refusals(session.outbox) == [(1, "UNAVAILABLE", False)]
+
+
+def test_a_server_that_drains_answers_what_it_has_accepted():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.drain()
+    machine.receive(session, [Drained()])
+    session.reply(served, Reply(1, NOTHING))
+    assert session.outbox == [Drain(), Reply(1, NOTHING)]
+
+
+def test_a_client_that_has_drained_may_still_cancel():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.drain()
+    machine.receive(session, [Drained(), Cancel(1)])
+    assert served.cancelled == 1
+
+
+def test_a_client_that_has_drained_may_still_grant_credit():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.drain()
+    machine.receive(session, [Drained(), Credit(1, 2)])
+    assert served.credits == [2]
+
+
+def test_a_call_after_drained_is_refused_unstarted():
+    machine = server()
+    session = greeted(machine)
+    machine.drain()
+    machine.receive(session, [Drained(), incoming(1)])
+    assert refusals(session.outbox) == [(1, "UNAVAILABLE", False)]
+
+
+def test_bye_follows_the_last_answer():
+    machine = server()
+    session = greeted(machine)
+    served = Served(session, 1)
+    machine.drain()
+    session.reply(served, Reply(1, NOTHING))
+    machine.leave()
+    assert session.outbox == [Drain(), Reply(1, NOTHING), Bye()]
+
+
+def test_bye_is_said_once():
+    machine = server()
+    session = greeted(machine)
+    machine.drain()
+    machine.leave()
+    machine.leave()
+    assert session.outbox == [Drain(), Bye()]
+
+
+def test_a_server_has_left_when_every_client_has_said_bye_back():
+    machine = server()
+    sessions = [greeted(machine), greeted(machine)]
+    machine.drain()
+    machine.leave()
+    machine.receive(sessions[0], [Drained(), Bye()])
+    assert not machine.left()
+    machine.receive(sessions[1], [Bye()])
+    assert machine.left()
+
+
+def test_a_server_has_left_when_its_last_client_is_lost():
+    machine = server()
+    session = greeted(machine)
+    machine.drain()
+    machine.leave()
+    machine.lost(session)
+    assert machine.left()
+
+
+def test_a_server_does_not_wait_for_those_who_have_not_said_hello():
+    machine = server()
+    machine.connected(b"a", "peer")
+    machine.drain()
+    machine.leave()
+    assert machine.left()
+
+
+def test_a_client_that_says_hello_to_a_server_that_leaves_is_bidden_farewell():
+    machine = server()
+    machine.drain()
+    machine.leave()
+    session = machine.connected(b"a", "peer")
+    machine.receive(session, [HELLO])
+    assert [type(message) for message in session.outbox] == [Welcome, Drain, Bye]

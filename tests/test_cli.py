@@ -1,0 +1,705 @@
+"""The command line as a user meets it: real processes, their output, their exit status. Nothing here imports ringback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+# A command that takes longer has hung; it is far above what a loaded machine needs.
+DEADLINE = 30.0
+
+BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+STYLES = ("threading", "gevent", "asyncio", "twisted")
+SCRIPTS = ("request_reply", "fire_and_callback")
+
+ANY_PORT = "tcp://127.0.0.1:*"
+
+SERVICE = """
+import pathlib
+import time
+
+import ringback
+
+service = ringback.Service("calc")
+not_a_service = 42
+
+
+@service.method
+def add(a: int, b: int) -> int:
+    "Sum of two integers."
+    return a + b
+
+
+@service.method(inline=True)
+def echo(value):
+    return value
+
+
+@service.method
+def count(n: int):
+    yield from range(n)
+
+
+@service.method
+def broken(n: int):
+    yield from range(n)
+    raise ValueError("no more items")
+
+
+@service.method
+def fail(text: str):
+    raise KeyError(text)
+
+
+@service.method
+def unserialisable():
+    return object()
+
+
+@service.method
+def big(size: int) -> bytes:
+    return bytes(size)
+
+
+@service.method
+def started(path: str, seconds: float) -> str:
+    "Leave a mark, so that the caller knows the call has begun; then block."
+    pathlib.Path(path).touch()
+    time.sleep(seconds)
+    return "done"
+"""
+
+
+class Outcome:
+    """What a finished command left."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+
+    def __repr__(self) -> str:
+        return f"exit status {self.status}\n-- stdout\n{self.out}\n-- stderr\n{self.err}"
+
+
+def environment() -> dict[str, str]:
+    """Nothing of pytest's and a terminal wide enough that help texts are not cut."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
+    return {**env, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def run_module(module: str, *args: str, cwd: Path) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *args],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+class Started:
+    """A command that runs until it is told to stop."""
+
+    def __init__(self, module: str, args: Sequence[str], cwd: Path) -> None:
+        self._log = open(cwd / "stderr", "w+", encoding="utf-8")  # noqa: SIM115 - closed with the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, *args],
+            cwd=cwd,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+
+    def lines(self, count: int) -> list[str]:
+        """The first so many lines of standard output; fails when they do not come, or the process ends first."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + DEADLINE
+        text = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while text.count(b"\n") < count:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    pytest.fail(f"only {text!r} within {DEADLINE} s; stderr: {self.err}")
+                read = os.read(self.process.stdout.fileno(), 65536)
+                if not read:
+                    pytest.fail(f"it ended with {self.process.wait(DEADLINE)}; {text!r}; stderr: {self.err}")
+                text += read
+        return text.decode().splitlines()
+
+    @property
+    def err(self) -> str:
+        self._log.flush()
+        self._log.seek(0)
+        return self._log.read()
+
+    def finish(self, *signals: int) -> Outcome:
+        """Send the signals, wait for the end, tell what it left."""
+        for number in signals:
+            self.process.send_signal(number)
+        try:
+            out, _ = self.process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running {DEADLINE} s after {signals}; stderr: {self.err}")
+        return Outcome(self.process.returncode, out.decode(), self.err)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+
+
+@contextlib.contextmanager
+def starting(module: str, *args: str, cwd: Path) -> Iterator[Started]:
+    started = Started(module, args, cwd)
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+def wait_for(path: Path, started: Started) -> None:
+    """Until the handler has left its mark."""
+    deadline = time.monotonic() + DEADLINE
+    while not path.exists():
+        if started.process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"the handler was not called; stderr: {started.err}")
+        time.sleep(0.01)
+
+
+def free_endpoint() -> str:
+    """An endpoint where nothing listens, at least for now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def assert_one_line(outcome: Outcome, *words: str) -> None:
+    """Failed as promised: status 1, nothing on standard output, and one line that holds the words."""
+    assert outcome.status == 1, outcome
+    assert outcome.out == "", outcome
+    assert "Traceback" not in outcome.err, outcome
+    assert re.fullmatch(r"ringback: [^\n]+\n", outcome.err), outcome
+    for word in words:
+        assert word in outcome.err, outcome
+
+
+def assert_usage(outcome: Outcome) -> None:
+    assert outcome.status == 2, outcome
+    assert "Traceback" not in outcome.err, outcome
+    # Where an option lacks its value, there is no usage but the error alone.
+    assert "Usage:" in outcome.out + outcome.err or outcome.err.startswith("Error: "), outcome
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a service and some modules that are none."""
+    path = tmp_path_factory.mktemp("home")
+    (path / "calc.py").write_text(SERVICE, encoding="utf-8")
+    (path / "raises.py").write_text("raise RuntimeError('not today')\n", encoding="utf-8")
+    (path / "needs_more.py").write_text("import a_library_nobody_has\n", encoding="utf-8")
+    (path / "unparsable.py").write_text("def (\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[str]:
+    """The endpoint of a server that lives as long as this module's tests."""
+    with starting("ringback", "serve", "calc:service", "--bind", ANY_PORT, cwd=home) as started:
+        yield started.lines(1)[0].split()[3]
+
+
+# The ready line
+
+
+def is_ready(line: str, loop: str) -> bool:
+    return re.fullmatch(rf"ringback: calc on tcp://127\.0\.0\.1:[1-9]\d* \({loop}\)", line) is not None
+
+
+@pytest.mark.parametrize("loop", BACKENDS)
+def test_serve_prints_its_ready_line_and_drains_on_sigint_with_0(
+    loop: str, home: Path, tmp_path: Path
+) -> None:
+    with starting(
+        "ringback", "serve", f"{home}/calc.py:service", "--backend", loop, "--bind", ANY_PORT, cwd=tmp_path
+    ) as started:
+        (line,) = started.lines(1)
+        assert is_ready(line, loop)
+        endpoint = line.split()[3]
+        answer = run_module("ringback", "call", endpoint, "add", "1", "2", cwd=tmp_path)
+        assert (answer.status, answer.out) == (0, "3\n"), answer
+        ended = started.finish(signal.SIGINT)
+    assert ended.status == 0, ended
+    assert ended.out == "", ended
+    assert "Traceback" not in ended.err, ended
+
+
+@pytest.mark.parametrize("loop", BACKENDS)
+def test_serve_finishes_accepted_calls_before_it_ends(loop: str, home: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    (tmp_path / "caller").mkdir()
+    with starting(
+        "ringback", "serve", f"{home}/calc.py:service", "--backend", loop, "--bind", ANY_PORT, cwd=tmp_path
+    ) as started:
+        endpoint = started.lines(1)[0].split()[3]
+        call = ("call", endpoint, "started", str(mark), "0.5")
+        with starting("ringback", *call, cwd=tmp_path / "caller") as caller:
+            wait_for(mark, caller)
+            ended = started.finish(signal.SIGINT)
+            answer = caller.finish()
+    assert (answer.status, answer.out) == (0, '"done"\n'), answer
+    assert ended.status == 0, ended
+
+
+def test_serve_drains_on_sigterm_with_0(home: Path, tmp_path: Path) -> None:
+    with starting(
+        "ringback", "serve", f"{home}/calc.py:service", "--bind", ANY_PORT, cwd=tmp_path
+    ) as started:
+        started.lines(1)
+        ended = started.finish(signal.SIGTERM)
+    assert ended.status == 0, ended
+
+
+def test_serve_prints_a_ready_line_for_each_bind(home: Path, tmp_path: Path) -> None:
+    binds = ("--bind", ANY_PORT, "--bind", ANY_PORT, "--bind", f"ipc://{tmp_path}/s")
+    with starting("ringback", "serve", f"{home}/calc.py:service", *binds, cwd=tmp_path) as started:
+        lines = started.lines(3)
+        assert is_ready(lines[0], "asyncio")
+        assert is_ready(lines[1], "asyncio")
+        assert lines[0] != lines[1]
+        assert lines[2] == f"ringback: calc on ipc://{tmp_path}/s (asyncio)"
+        for line in lines:
+            answer = run_module("ringback", "call", line.split()[3], "add", "1", "2", cwd=tmp_path)
+            assert answer.out == "3\n", answer
+
+
+def test_serve_prints_the_endpoint_it_was_given(home: Path, tmp_path: Path) -> None:
+    endpoint = free_endpoint()
+    with starting(
+        "ringback", "serve", f"{home}/calc.py:service", "--bind", endpoint, cwd=tmp_path
+    ) as started:
+        assert started.lines(1) == [f"ringback: calc on {endpoint} (asyncio)"]
+
+
+def test_python_m_ringback_server_is_ringback_serve(home: Path, tmp_path: Path) -> None:
+    with starting("ringback.server", f"{home}/calc.py:service", "--bind", ANY_PORT, cwd=tmp_path) as started:
+        assert is_ready(started.lines(1)[0], "asyncio")
+        ended = started.finish(signal.SIGTERM)
+    assert ended.status == 0, ended
+
+
+@pytest.mark.parametrize(
+    ("loop", "options"),
+    [("asyncio", ["--uvloop"]), ("twisted", ["--reactor", "asyncio"]), ("twisted", ["--reactor", "select"])],
+    ids=["uvloop", "asyncio reactor", "select reactor"],
+)
+def test_serve_runs_on_the_loop_that_an_option_chooses(
+    loop: str, options: list[str], home: Path, tmp_path: Path
+) -> None:
+    args = ("serve", f"{home}/calc.py:service", "--backend", loop, *options, "--bind", ANY_PORT)
+    with starting("ringback", *args, cwd=tmp_path) as started:
+        (line,) = started.lines(1)
+        assert is_ready(line, loop)
+        answer = run_module("ringback", "call", line.split()[3], "add", "1", "2", cwd=tmp_path)
+        assert answer.out == "3\n", answer
+        ended = started.finish(signal.SIGINT)
+    assert ended.status == 0, ended
+
+
+# serve: what cannot be served is one line
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("nosuch:thing", ["nosuch", "no module"]),
+        ("nosuch.py:thing", ["nosuch.py", "no file"]),
+        ("calc", ["'calc'", "MODULE:ATTRIBUTE"]),
+        ("calc:", ["'calc:'", "MODULE:ATTRIBUTE"]),
+        (":service", ["':service'", "MODULE:ATTRIBUTE"]),
+        ("calc:nosuch", ["calc", "'nosuch'"]),
+        ("calc.py:nosuch", ["calc.py", "'nosuch'"]),
+        ("calc:not_a_service", ["calc:not_a_service", "int", "ringback.Service"]),
+        ("raises:service", ["raises", "RuntimeError", "not today"]),
+        ("raises.py:service", ["raises.py", "RuntimeError", "not today"]),
+        ("needs_more:service", ["needs_more", "a_library_nobody_has"]),
+        ("needs_more.py:service", ["needs_more.py", "a_library_nobody_has"]),
+        ("unparsable:service", ["unparsable", "SyntaxError"]),
+    ],
+)
+def test_serve_says_in_one_line_what_is_wrong_with_a_target(
+    target: str, words: list[str], home: Path
+) -> None:
+    assert_one_line(run_module("ringback", "serve", target, "--bind", ANY_PORT, cwd=home), *words)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["foo", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", "http://127.0.0.1:80", ""]
+)
+def test_serve_says_in_one_line_what_is_wrong_with_an_endpoint(endpoint: str, home: Path) -> None:
+    outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
+    assert_one_line(outcome, repr(endpoint), "tcp://127.0.0.1:5555")
+
+
+@pytest.mark.parametrize("loop", BACKENDS)
+def test_serve_says_in_one_line_that_a_port_is_in_use(loop: str, home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        outcome = run_module(
+            "ringback", "serve", "calc:service", "--backend", loop, "--bind", endpoint, cwd=home
+        )
+    assert_one_line(outcome, endpoint, "in use", "--bind")
+
+
+def test_serve_says_in_one_line_that_an_ipc_path_is_in_use(home: Path, tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/s"
+    with starting(
+        "ringback", "serve", f"{home}/calc.py:service", "--bind", endpoint, cwd=tmp_path
+    ) as started:
+        started.lines(1)
+        assert_one_line(
+            run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home), endpoint, "in use"
+        )
+        answer = run_module("ringback", "call", endpoint, "add", "1", "2", cwd=home)
+        assert answer.out == "3\n", answer
+
+
+def test_serve_says_in_one_line_that_an_ipc_directory_is_missing(home: Path, tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/nosuch/s"
+    outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
+    assert_one_line(outcome, endpoint, "No such file or directory")
+
+
+def test_serve_names_the_backends_to_choose_from(home: Path) -> None:
+    outcome = run_module("ringback", "serve", "calc:service", "--backend", "trio", cwd=home)
+    assert_one_line(outcome, "'trio'", *BACKENDS)
+
+
+@pytest.mark.parametrize("loop", ["gevent", "threading", "twisted"])
+def test_uvloop_with_another_backend_is_refused_in_one_line(loop: str, home: Path) -> None:
+    outcome = run_module(
+        "ringback", "serve", "calc:service", "--uvloop", "--backend", loop, "--bind", ANY_PORT, cwd=home
+    )
+    assert_one_line(outcome, "uvloop", "asyncio", loop)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "gevent", "threading"])
+def test_a_reactor_with_another_backend_is_refused_in_one_line(loop: str, home: Path) -> None:
+    args = ("serve", "calc:service", "--reactor", "select", "--backend", loop, "--bind", ANY_PORT)
+    assert_one_line(run_module("ringback", *args, cwd=home), "reactor", "twisted", loop)
+
+
+def test_an_unknown_reactor_is_refused_in_one_line(home: Path) -> None:
+    args = ("serve", "calc:service", "--reactor", "nosuch", "--backend", "twisted", "--bind", ANY_PORT)
+    assert_one_line(run_module("ringback", *args, cwd=home), "'nosuch'", "epoll")
+
+
+# call: arguments and results
+
+
+@pytest.mark.parametrize(
+    ("args", "printed"),
+    [
+        (["add", "1", "-1"], "0"),
+        (["add", "-1", "-1"], "-2"),
+        (["add", "a=1", "b=2"], "3"),
+        (["add", "1", "b=-2"], "-1"),
+        (["echo", "hello"], '"hello"'),
+        (["echo", "hello world"], '"hello world"'),
+        (["echo", "12"], "12"),
+        (["echo", "-1.5"], "-1.5"),
+        (["echo", "-x"], '"-x"'),
+        (["echo", '"12"'], '"12"'),
+        (["echo", "null"], "null"),
+        (["echo", "[1, 2.5, true]"], "[1,2.5,true]"),
+        (["echo", '{"a": [1, null]}'], '{"a":[1,null]}'),
+        (["echo", "value=7"], "7"),
+        (["echo", "other=7"], '"other=7"'),
+        (["echo", "--", "--fire"], '"--fire"'),
+        (["echo", "\u00e9\u4e2d"], '"\u00e9\u4e2d"'),
+        (["ringback.ping"], '"pong"'),
+    ],
+    ids=" ".join,
+)
+def test_call_prints_the_result_as_one_line_of_json(
+    args: list[str], printed: str, server: str, home: Path
+) -> None:
+    outcome = run_module("ringback", "call", server, *args, cwd=home)
+    assert (outcome.status, outcome.out, outcome.err) == (0, printed + "\n", ""), outcome
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_stream_prints_one_line_an_item(style: str, server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "count", "3", "--client", style, cwd=home)
+    assert (outcome.status, outcome.out, outcome.err) == (0, "0\n1\n2\n", ""), outcome
+
+
+def test_a_stream_that_breaks_prints_its_items_and_then_its_error(server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "broken", "2", cwd=home)
+    assert (outcome.status, outcome.out) == (1, "0\n1\n"), outcome
+    assert re.fullmatch(r"ringback: [^\n]*no more items[^\n]*\n", outcome.err), outcome
+
+
+@pytest.mark.parametrize("fire", [[], ["--fire"]], ids=["call", "fire"])
+@pytest.mark.parametrize("style", STYLES)
+def test_every_client_style_calls_and_fires(style: str, fire: list[str], server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "add", "1", "2", "--client", style, *fire, cwd=home)
+    assert (outcome.status, outcome.out, outcome.err) == (0, "3\n", ""), outcome
+
+
+def test_describe_prints_the_methods_as_json(server: str, home: Path) -> None:
+    outcome = run_module("ringback", "describe", server, cwd=home)
+    assert (outcome.status, outcome.err) == (0, ""), outcome
+    described = json.loads(outcome.out)
+    assert described["name"] == "calc"
+    methods = {entry["name"]: entry for entry in described["methods"]}
+    assert methods["add"]["signature"] == "add(a: int, b: int) -> int"
+    assert methods["add"]["doc"] == "Sum of two integers."
+    assert methods["count"]["stream"] is True
+    assert not [name for name in methods if name.startswith("_")]
+
+
+# call: what goes wrong is one line
+
+
+@pytest.mark.parametrize("fire", [[], ["--fire"]], ids=["call", "fire"])
+@pytest.mark.parametrize("style", STYLES)
+def test_every_client_style_reports_an_error_in_one_line(
+    style: str, fire: list[str], server: str, home: Path
+) -> None:
+    outcome = run_module("ringback", "call", server, "fail", "oh", "--client", style, *fire, cwd=home)
+    assert_one_line(outcome, "KeyError", "oh")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nosuch"], ["UNIMPLEMENTED", "'nosuch'"]),
+        (["nosuch", "--fire"], ["UNIMPLEMENTED", "'nosuch'"]),
+        (["ringback.nosuch"], ["UNIMPLEMENTED", "'ringback.nosuch'"]),
+        (["add", "1"], ["INVALID_ARGUMENT", "add", "'b'"]),
+        (["add", "1", "2", "3"], ["INVALID_ARGUMENT", "add"]),
+        (["add", "1", "x"], ["INVALID_ARGUMENT", "add", "'b'", "int", "str"]),
+        (["add", "1", "a=2"], ["INVALID_ARGUMENT", "add", "'a'"]),
+        (["add", "a=1", "2"], ["'2'", "after a named one"]),
+        (["count", "x"], ["INVALID_ARGUMENT", "count", "'n'"]),
+        (["unserialisable"], ["unserialisable", "object"]),
+        (["big", str(17 * 1024 * 1024)], ["RESOURCE_EXHAUSTED", "big"]),
+        (["started", "/dev/null", "5", "--timeout", "0.3"], ["DEADLINE_EXCEEDED", "started"]),
+    ],
+    ids=" ".join,
+)
+def test_call_says_in_one_line_what_went_wrong(
+    args: list[str], words: list[str], server: str, home: Path
+) -> None:
+    assert_one_line(run_module("ringback", "call", server, *args, cwd=home), *words)
+
+
+def test_a_server_answers_after_a_result_it_could_not_send(server: str, home: Path) -> None:
+    assert_one_line(run_module("ringback", "call", server, "unserialisable", cwd=home))
+    assert_one_line(run_module("ringback", "call", server, "big", str(17 * 1024 * 1024), cwd=home))
+    assert run_module("ringback", "call", server, "add", "1", "2", cwd=home).out == "3\n"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_call_gives_up_in_time_where_no_server_is(style: str, home: Path) -> None:
+    endpoint = free_endpoint()
+    start = time.monotonic()
+    outcome = run_module("ringback", "call", endpoint, "add", "--timeout", "0.5", "--client", style, cwd=home)
+    seconds = time.monotonic() - start
+    assert_one_line(outcome, "UNAVAILABLE", endpoint)
+    assert 0.5 <= seconds < 10
+
+
+def test_describe_gives_up_in_time_where_no_server_is(home: Path) -> None:
+    endpoint = free_endpoint()
+    assert_one_line(
+        run_module("ringback", "describe", endpoint, "--timeout", "0.5", cwd=home), "UNAVAILABLE", endpoint
+    )
+
+
+@pytest.mark.parametrize("command", [["call", "foo", "add"], ["describe", "foo"]], ids=" ".join)
+def test_a_bad_endpoint_is_one_line_that_shows_a_good_one(command: list[str], home: Path) -> None:
+    assert_one_line(run_module("ringback", *command, cwd=home), "'foo'", "tcp://127.0.0.1:5555")
+
+
+def test_call_names_the_client_styles_to_choose_from(server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "add", "1", "2", "--client", "trio", cwd=home)
+    assert_one_line(outcome, "'trio'", *STYLES)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_ctrl_c_ends_a_call_at_once_with_130_and_no_traceback(
+    style: str, server: str, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    args = ("call", server, "started", str(mark), "15", "--client", style)
+    with starting("ringback", *args, cwd=tmp_path) as started:
+        wait_for(mark, started)
+        start = time.monotonic()
+        ended = started.finish(signal.SIGINT)
+        seconds = time.monotonic() - start
+    assert ended.status == 130, ended
+    assert ended.out == "", ended
+    assert "Traceback" not in ended.err, ended
+    assert "Unhandled" not in ended.err, ended
+    assert seconds < 10  # that is, before the call's own end
+
+
+def test_a_reader_that_goes_away_ends_a_stream_without_a_traceback(
+    server: str, home: Path, tmp_path: Path
+) -> None:
+    with starting("ringback", "call", server, "count", "1000000", cwd=tmp_path) as started:
+        assert started.lines(1)[0] == "0"
+        assert started.process.stdout is not None
+        started.process.stdout.close()
+        assert started.process.wait(DEADLINE) == 1
+        assert "Traceback" not in started.err
+
+
+# Usage and help
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--nosuch"],
+        ["nosuch"],
+        ["serve"],
+        ["serve", "calc:service", "--nosuch"],
+        ["serve", "calc:service", "--workers", "none"],
+        ["serve", "calc:service", "--workers", "0"],
+        ["serve", "calc:service", "extra"],
+        ["call"],
+        ["call", "tcp://127.0.0.1:1"],
+        ["call", "tcp://127.0.0.1:1", "add", "--timeout", "soon"],
+        ["call", "tcp://127.0.0.1:1", "add", "--timeout"],
+        ["describe"],
+        ["describe", "tcp://127.0.0.1:1", "--nosuch"],
+    ],
+    ids=lambda args: " ".join(args) or "nothing",
+)
+def test_wrong_usage_is_told_and_ends_with_2(args: list[str], home: Path) -> None:
+    assert_usage(run_module("ringback", *args, cwd=home))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ([], ["serve", "call", "describe", "compare"]),
+        (
+            ["serve"],
+            ["--backend", "--bind", "--processes", "--workers", "--uvloop", "--reactor", "--drain-timeout"],
+        ),
+        (["call"], ["ENDPOINT", "METHOD", "--timeout", "--client", "--fire"]),
+        (["describe"], ["ENDPOINT"]),
+        (
+            ["compare"],
+            [
+                "--backend",
+                "--client",
+                "--style",
+                "--workload",
+                "--concurrency",
+                "--quick",
+                "--json",
+                "--html",
+            ],
+        ),
+    ],
+    ids=["ringback", "serve", "call", "describe", "compare"],
+)
+def test_help_tells_every_option_and_ends_with_0(command: list[str], words: list[str], home: Path) -> None:
+    outcome = run_module("ringback", *command, "--help", cwd=home)
+    assert (outcome.status, outcome.err) == (0, ""), outcome
+    assert "Usage:" in outcome.out
+    missing = [word for word in words if word not in outcome.out]
+    assert not missing, outcome
+
+
+# The client scripts
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("style", STYLES)
+class TestClientScripts:
+    """Each of the two scripts, in each of the four styles."""
+
+    def test_it_pings_once_by_default(self, script: str, style: str, server: str, home: Path) -> None:
+        outcome = run_module(f"ringback.clients.{script}", server, "--client", style, cwd=home)
+        assert (outcome.status, outcome.out) == (0, '"pong"\n'), outcome
+        assert re.fullmatch(r"1 calls? of ringback\.ping in [^\n]+ calls/s\n", outcome.err), outcome
+
+    def test_it_calls_a_method_as_often_as_asked(
+        self, script: str, style: str, server: str, home: Path
+    ) -> None:
+        args = (server, "add", "1", "-3", "--count", "5", "--client", style)
+        outcome = run_module(f"ringback.clients.{script}", *args, cwd=home)
+        assert (outcome.status, outcome.out) == (0, "-2\n" * 5), outcome
+        assert outcome.err.startswith("5 calls of add in "), outcome
+
+    def test_it_counts_more_results_than_it_prints(
+        self, script: str, style: str, server: str, home: Path
+    ) -> None:
+        args = (server, "--count", "2500", "--client", style)
+        outcome = run_module(f"ringback.clients.{script}", *args, cwd=home)
+        assert (outcome.status, outcome.out) == (0, ""), outcome
+        assert outcome.err.startswith("2500 calls of ringback.ping in "), outcome
+
+    def test_it_reports_an_error_in_one_line(self, script: str, style: str, server: str, home: Path) -> None:
+        args = (server, "nosuch", "--count", "3", "--client", style)
+        assert_one_line(
+            run_module(f"ringback.clients.{script}", *args, cwd=home), "UNIMPLEMENTED", "'nosuch'"
+        )
+
+    def test_it_gives_up_in_time_where_no_server_is(self, script: str, style: str, home: Path) -> None:
+        args = (free_endpoint(), "--timeout", "0.5", "--client", style)
+        assert_one_line(run_module(f"ringback.clients.{script}", *args, cwd=home), "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("args", [[], ["tcp://127.0.0.1:1", "--count", "0"]], ids=["no endpoint", "no calls"])
+def test_wrong_usage_of_a_client_script_ends_with_2(script: str, args: list[str], home: Path) -> None:
+    assert_usage(run_module(f"ringback.clients.{script}", *args, cwd=home))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_of_a_client_script_ends_with_0(script: str, home: Path) -> None:
+    outcome = run_module(f"ringback.clients.{script}", "--help", cwd=home)
+    assert (outcome.status, outcome.err) == (0, ""), outcome
+    for word in ("ENDPOINT", "METHOD", "--count", "--client"):
+        assert word in outcome.out, outcome
+
+
+@pytest.mark.parametrize("loop", BACKENDS)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_client_script_drives_any_backend(script: str, loop: str, home: Path, tmp_path: Path) -> None:
+    args = ("serve", f"{home}/calc.py:service", "--backend", loop, "--bind", ANY_PORT)
+    with starting("ringback", *args, cwd=tmp_path) as started:
+        endpoint = started.lines(1)[0].split()[3]
+        outcome = run_module(
+            f"ringback.clients.{script}", endpoint, "add", "1", "2", "--count", "3", cwd=home
+        )
+    assert (outcome.status, outcome.out) == (0, "3\n" * 3), outcome
