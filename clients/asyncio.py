@@ -70,9 +70,9 @@ class AsyncioClient(Client):
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """The result. Raises the classes of `ringback.errors`."""
         core = self._core()
-        while len(core.calls) >= core.max_in_flight:
-            await self.ready()
         call = self._outgoing(_Call, method, args, kwargs)
+        while len(core.calls) >= core.max_in_flight:
+            await self._wait_for_room(core, self._time_for_room(method, call.deadline))
         future = call.future = asyncio.Future(loop=self._shared.loop)
         self._start(core, call, args, kwargs)
         try:
@@ -126,11 +126,12 @@ class AsyncioClient(Client):
 
     async def ready(self) -> None:
         """Wait until there is room below the bound of calls in flight."""
-        core = self._core()
-        if core.full:
-            room = self._shared.loop.create_future()
-            core.when_room(_settle(room))
-            await room
+        await self._wait_for_room(self._core(), None)
+
+    async def _wait_for_room(self, core: ClientCore, seconds: float | None) -> None:
+        room = self._shared.loop.create_future()
+        core.when_room(_settle(room), seconds)
+        await room
 
     async def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
+import msgspec
 import zmq
 
 from .. import errors
@@ -124,6 +125,10 @@ class Options(CallSettings):
         new.options = None
         if new.metadata or new.priority or new.idempotency_key is not None:
             new.options = CallOptions(new.metadata, new.priority, new.idempotency_key)
+            try:
+                msgspec.msgpack.encode(new.options)
+            except UNPACKABLE as error:
+                raise TypeError(f"the metadata cannot be sent: {error}") from None
         return new
 
 
@@ -294,15 +299,32 @@ class Client(ABC):
     ) -> C:
         """The call, ready for the core. Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
         options = self._options
-        timeout = options.timeout
+        deadline = self._deadline()
+        packed, packed_kwargs = self._pack(method, args, kwargs)
+        return kind(Call(0, method, packed, packed_kwargs, None, credit, options.options), options, deadline)
+
+    def _deadline(self) -> float | None:
+        """When a call made now has to end: by its own timeout, or with the call that is being handled."""
+        timeout = self._options.timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         outer = handling.get()
         if outer is not None:
             left = outer.deadline
             if left is not None and (deadline is None or left < deadline):
                 deadline = left
-        packed, packed_kwargs = self._pack(method, args, kwargs)
-        return kind(Call(0, method, packed, packed_kwargs, None, credit, options.options), options, deadline)
+        return deadline
+
+    def _time_for_room(self, method: str, deadline: float | None) -> float | None:
+        """Seconds that a call may wait at the bound. Raises DeadlineExceeded when there are none left."""
+        if deadline is None:
+            return None
+        left = deadline - time.monotonic()
+        if left <= 0:
+            bound = self._shared.max_in_flight
+            raise errors.DeadlineExceeded(
+                f"{method}: {bound} calls were in flight, the bound, for as long as it had"
+            )
+        return left
 
     def _unsent(self, kind: type[C], method: str) -> C:
         """A call that fails before it is sent, so that it can tell how."""
@@ -313,6 +335,8 @@ class Client(ABC):
     def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         limit = self._shared.max_size
         try:
+            if not method.isascii():
+                method.encode()  # a lone surrogate would spoil the whole batch
             packed = pack_args(args, limit)
             return packed, ({name: pack(value, limit) for name, value in kwargs.items()} if kwargs else None)
         except errors.ResourceExhausted as error:
@@ -335,9 +359,10 @@ class Client(ABC):
             call.ended = True
             call.finish(result, error)
             return
+        call.passes = interception.leave
         if seen.metadata != options.metadata:
             call.message.options = options.merged({"metadata": seen.metadata}).options
-        core.start(_Intercepted(call, interception), time.monotonic())
+        core.start(call, time.monotonic())
 
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
         packed, packed_kwargs = self._pack(method, args, kwargs)
@@ -349,24 +374,6 @@ class Client(ABC):
             for listener, method in list(self._shared.listeners):
                 if method is None or method == call.method:
                     run_callback(call.method, listener, event)
-
-
-class _Intercepted(OutgoingCall):
-    """A call whose outcome goes through the interceptors on its way back."""
-
-    __slots__ = ("inner", "interception")
-
-    def __init__(self, inner: OutgoingCall, interception: Interception) -> None:
-        super().__init__(inner.message, inner.settings, inner.deadline)
-        self.inner = inner
-        self.interception = interception
-
-    def finish(self, result: Any, error: BaseException | None) -> None:
-        self.inner.ended = True
-        self.inner.finish(*self.interception.leave(result, error))
-
-    def item(self, value: Any) -> None:
-        self.inner.item(value)
 
 
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:

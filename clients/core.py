@@ -207,16 +207,29 @@ class ClientCore:
         self.machine.grant(call, items, time.monotonic())
         self._flush_later()
 
-    def when_room(self, function: Callable[[], object]) -> None:
-        """Call the function when the bound of calls in flight is far enough away again."""
-        if self.full:
+    def when_room(self, function: Callable[[], object], seconds: float | None = None) -> None:
+        """Call the function when the bound of calls in flight is far enough away again, or after so many seconds."""
+        if not self.full:
+            function()
+        elif seconds is None:
             self._room.append(function)
         else:
-            function()
+
+            def room() -> None:
+                timer.cancel()
+                function()
+
+            def late() -> None:
+                if room in self._room:
+                    self._room.remove(room)
+                    function()
+
+            self._room.append(room)
+            timer = self.loop.call_later(max(0.0, seconds), late)
 
     def when_idle(self, function: Callable[[], object]) -> None:
-        """Call the function when no call is in flight."""
-        if self.machine.in_flight:
+        """Call the function when no call is in flight and nothing waits to be sent."""
+        if self.machine.in_flight or not self.settled:
             self._idle.append(function)
         else:
             function()
@@ -253,7 +266,7 @@ class ClientCore:
         ready: list[Callable[[], object]] = []
         if in_flight <= self.max_in_flight * 3 // 4:
             ready, self._room = self._room, []
-        if not in_flight:
+        if not in_flight and self.settled:
             ready, self._idle = ready + self._idle, []
         if self._unsettled and self.settled:
             ready, self._unsettled = ready + self._unsettled, []

@@ -92,9 +92,9 @@ class GeventClient(Client):
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """The result. Raises the classes of `ringback.errors`."""
         core = self._core()
-        while core.full:
-            self.ready()
         call = self._outgoing(_Call, method, args, kwargs)
+        while core.full:
+            self._wait_for_room(core, self._time_for_room(method, call.deadline))
         call.outcome = AsyncResult()
         self._start(core, call, args, kwargs)
         try:
@@ -153,9 +153,11 @@ class GeventClient(Client):
 
     def ready(self) -> None:
         """Wait until there is room below the bound of calls in flight."""
-        core = self._core()
+        self._wait_for_room(self._core(), None)
+
+    def _wait_for_room(self, core: ClientCore, seconds: float | None) -> None:
         room = Event()
-        core.when_room(room.set)
+        core.when_room(room.set, seconds)
         room.wait()
 
     def close(self, timeout: float = 30.0, *, now: bool = False) -> None:

@@ -6,6 +6,7 @@ what came of it; what failed is raised at its yield. The command line and the tw
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -126,10 +127,20 @@ def _run_on_reactor(client: Any, work: Work) -> None:
         except BaseException as error:
             failures.append(error)
         finally:
+            stop()
+
+    def stop() -> None:
+        if reactor.running:
             reactor.stop()
 
+    def interrupt() -> None:
+        failures.insert(0, KeyboardInterrupt())
+        client.close(now=True)
+        stop()
+
+    signal.signal(signal.SIGINT, lambda *_: reactor.callFromThread(interrupt))
     reactor.callWhenRunning(lambda: ensureDeferred(main()))
-    reactor.run()
+    reactor.run(installSignalHandlers=False)
     if failures:
         raise failures[0]
 

@@ -64,27 +64,39 @@ class ThreadingClient(Client):
         core, loop = self._enter()
         call = self._outgoing(_Call, method, args, kwargs)
         waiter = call.waiter = Waiter()
-        with loop.lock:
-            full = len(core.calls) >= core.max_in_flight
-            if not full:
-                if self._shared.interceptors:
-                    self._start(core, call, args, kwargs)
-                else:
-                    core.start_now(call, time.monotonic())
-                core.flush()
-                loop.end_turn()
         try:
-            if full:
-                self._wait_for_room(core, loop, call, args, kwargs)
+            while not self._started(core, loop, call, args, kwargs):
+                self._wait_for_room(core, loop, self._time_for_room(method, call.deadline))
             loop.wait(waiter)
         except BaseException:
             with loop:
-                core.cancel(call, errors.Cancelled(f"{method} was interrupted"))
+                if call.link is not None or not call.ended:
+                    core.cancel(call, errors.Cancelled(f"{method} was interrupted"))
             raise
         if call.error is not None:
             error, call.error = call.error, None
             raise error
         return call.result
+
+    def _started(
+        self,
+        core: ClientCore,
+        loop: ThreadingLoop,
+        call: _Call,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> bool:
+        """Send the call, if the bound of calls in flight lets it."""
+        with loop.lock:
+            if len(core.calls) >= core.max_in_flight:
+                return False
+            if self._shared.interceptors:
+                self._start(core, call, args, kwargs)
+            else:
+                core.start_now(call, time.monotonic())
+            core.flush()
+            loop.end_turn()
+        return True
 
     def fire(
         self,
@@ -149,9 +161,12 @@ class ThreadingClient(Client):
     def ready(self) -> None:
         """Wait until there is room below the bound of calls in flight."""
         core, loop = self._enter()
+        self._wait_for_room(core, loop, None)
+
+    def _wait_for_room(self, core: ClientCore, loop: ThreadingLoop, seconds: float | None) -> None:
         room = Waiter()
         with loop:
-            core.when_room(room.finish)
+            core.when_room(room.finish, seconds)
         loop.wait(room)
 
     def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
@@ -211,21 +226,6 @@ class ThreadingClient(Client):
     @property
     def _threads(self) -> ClientThreads:
         return cast(ClientThreads, self._shared.threads)
-
-    def _wait_for_room(
-        self,
-        core: ClientCore,
-        loop: ThreadingLoop,
-        call: _Call,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        while True:
-            self.ready()
-            with loop:
-                if not core.full:
-                    self._start(core, call, args, kwargs)
-                    return
 
     def cancel_fired(self, call: _Fired) -> bool:
         """For the future of a fired call; False if it has ended."""

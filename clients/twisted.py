@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
@@ -57,13 +57,20 @@ class TwistedClient(Client):
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[Any]:
         """A Deferred of the result; it fails with the classes of `ringback.errors`. Cancelling it cancels the call."""
         core = self._core()
-        if core.full:
-            return self.ready().addCallback(lambda _: self.call(method, *args, **kwargs))
         try:
             call = self._outgoing(_Call, method, args, kwargs)
         except errors.CallError as error:
             return _failed(error)
+        if core.full:
+            return ensureDeferred(self._call_at_bound(core, call, args, kwargs))
         return self._send(core, call, args, kwargs)
+
+    async def _call_at_bound(
+        self, core: ClientCore, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        while core.full:
+            await self._room(core, self._time_for_room(call.method, call.deadline))
+        return await self._send(core, call, args, kwargs)
 
     def fire(
         self,
@@ -108,8 +115,11 @@ class TwistedClient(Client):
 
     def ready(self) -> Deferred[None]:
         """Fires when there is room below the bound of calls in flight."""
+        return self._room(self._core(), None)
+
+    def _room(self, core: ClientCore, seconds: float | None) -> Deferred[None]:
         room: Deferred[None] = Deferred()
-        self._core().when_room(lambda: room.callback(None))
+        core.when_room(lambda: room.callback(None), seconds)
         return room
 
     def close(self, timeout: float = 30.0, *, now: bool = False) -> Deferred[None]:

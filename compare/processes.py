@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,24 +43,32 @@ class Child:
                 raise ChildFailed(f"no answer within {within:.0f} s{self._last_words()}")
             data = os.read(out.fileno(), 65536)
             if not data:
-                status = self._ended()
-                raise ChildFailed(f"ended with status {status}{self._last_words()}")
+                self._wait()
+                raise ChildFailed(self.end())
             self._unread += data
         line, _, self._unread = self._unread.partition(b"\n")
         return line.decode(errors="replace")
+
+    def end(self) -> str | None:
+        """How it ended, with its last line of log; None while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        how = f"with status {status}" if status >= 0 else f"by signal {-status} ({signal.strsignal(-status)})"
+        return f"ended {how}{self._last_words()}"
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what is still there after a while."""
         if self._process.poll() is None:
             self._process.terminate()
-        self._ended()
+        self._wait()
 
-    def _ended(self) -> int:
+    def _wait(self) -> None:
         try:
-            return self._process.wait(STOP_SECONDS)
+            self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return self._process.wait()
+            self._process.wait()
 
     def _last_words(self) -> str:
         self._log.seek(0)

@@ -42,7 +42,8 @@ class LiveProgress:
             TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.file.isatty(),  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this
+            refresh_per_second=4,  # each takes some CPU from what is measured
         )
         self._task = self._progress.add_task("", total=cells)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 from importlib.util import find_spec
+from itertools import product
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -20,7 +21,10 @@ from .processes import START_SECONDS, Child, ChildFailed
 from .results import Report, Result
 from .workloads import steps_of_cpu
 
-_READY = re.compile(r"ringback: compare on (\S+) \(\w+\)")
+_READY = re.compile(r"ringback: compare on (\S+) \(\S+\)")
+
+# Seconds that the first cell of a generator warms up longer: it connects, and all of the client's and the server's code is new to it.
+_FIRST_WARMUP = 0.35
 
 # Backends and client styles that need a library which ringback itself does not.
 _LIBRARIES = ("gevent", "twisted")
@@ -40,15 +44,15 @@ class Request(NamedTuple):
     @property
     def seconds(self) -> tuple[float, float]:
         """Warm-up and window of a cell."""
-        return (0.15, 0.6) if self.quick else (0.5, 2.5)
+        return (0.15, 0.6) if self.quick else (0.5, 3.0)
 
     @property
     def cells(self) -> list[Cell]:
         """What is measured with one client on one backend."""
+        warmup, window = self.seconds
         return [
-            Cell(workload, style, self.concurrency, *self.seconds)
-            for workload in self.workloads
-            for style in self.styles
+            Cell(workload, style, self.concurrency, warmup if number else warmup + _FIRST_WARMUP, window)
+            for number, (workload, style) in enumerate(product(self.workloads, self.styles))
         ]
 
 
@@ -116,7 +120,7 @@ def _run_backend(request: Request, report: Report, watcher: Watcher, backend: st
             report.failures.append(f"{backend} failed to start: {error}")
             watcher.done(len(request.clients) * len(request.cells))
             return
-        for client_style in request.clients:
+        for number, client_style in enumerate(request.clients, 1):
             plan = Plan(
                 backend=backend,
                 workers=workers,
@@ -127,7 +131,12 @@ def _run_backend(request: Request, report: Report, watcher: Watcher, backend: st
                 # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
                 timeout=10.0 + request.concurrency * 0.01,
             )
-            _run_generator(plan, report, watcher)
+            _run_generator(plan, server, report, watcher)
+            end = server.end()
+            if end is not None:
+                report.failures.append(f"the server on {backend} {end}")
+                watcher.done((len(request.clients) - number) * len(plan.cells))
+                return
 
 
 def _endpoint(server: Child) -> str:
@@ -138,7 +147,8 @@ def _endpoint(server: Child) -> str:
     return ready[1]
 
 
-def _run_generator(plan: Plan, report: Report, watcher: Watcher) -> None:
+def _run_generator(plan: Plan, server: Child, report: Report, watcher: Watcher) -> None:
+    """Measure the plan's cells, or those that come before an end of the generator or the server."""
     left = len(plan.cells)
     with Child(f"{__package__}.generate", given=msgspec.json.encode(plan)) as generator:
         for cell in plan.cells:
@@ -154,3 +164,6 @@ def _run_generator(plan: Plan, report: Report, watcher: Watcher) -> None:
             report.results.append(msgspec.json.decode(line, type=Result))
             watcher.done(1)
             left -= 1
+            if server.end() is not None:  # the other cells would each wait for it as long as a call may take
+                watcher.done(left)
+                return

@@ -11,6 +11,9 @@ from .workloads import WORKLOADS
 
 BEST = "*"
 
+# The load for each CPU from which a run is called disturbed. A run that has just ended counts too, hence "may".
+BUSY = 0.75
+
 
 class Line(NamedTuple):
     """A line of text; `style` is for a terminal and says nothing that the text does not."""
@@ -42,9 +45,11 @@ def _place(result: Result) -> tuple[int, str, int, str]:
 
 def _group(title: str, results: list[Result]) -> Iterator[Line]:
     yield Line(f"  {title:<36}{'calls/s':>9}  {'p50 ms':>8}{'p99 ms':>9}{'errors':>8}{'wrong':>7}", "dim")
-    best = max(results, key=lambda result: result.throughput) if len(results) > 1 else None
+    # What is partly wrong, or failed, wins nothing: doing less is fast.
+    clean = [result for result in results if result.calls and not result.errors and not result.wrong]
+    best = max(clean, key=lambda result: result.throughput) if clean and len(results) > 1 else None
     for result in results:
-        mark = BEST if result is best and result.calls else " "
+        mark = BEST if result is best else " "
         yield Line(
             f"    {result.backend:<34}{result.throughput:>9,.0f} {mark}"
             f"{_milliseconds(result.latency.p50):>8}{_milliseconds(result.latency.p99):>9}"
@@ -71,6 +76,8 @@ def _remarks(report: Report, workers: int) -> Iterator[str]:
             f"with {workers} outstanding), {here.window:g} s a cell; a call that waits delays its caller's next one."
         )
         yield _handlers(here, workers)
+        if here.load_before is not None and here.load_before[0] > BUSY * here.cpus:
+            yield "The load was that high before the run began: other programs may have moved its figures far. Repeat it when they rest."
     if report.skipped:
         names = ", ".join(report.skipped)
         yield f"Not measured, for want of the library: {names}. All of them: pip install 'ringback[all]'."

@@ -11,7 +11,7 @@ A link is the way to one server: the core says when it is up, lost, and what arr
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -76,7 +76,7 @@ class OutgoingCall:
     by every item.
     """
 
-    __slots__ = ("deadline", "ended", "link", "message", "settings")
+    __slots__ = ("deadline", "ended", "link", "message", "passes", "settings")
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         self.message = message
@@ -84,6 +84,15 @@ class OutgoingCall:
         self.deadline = deadline
         self.ended = False
         self.link: Link | None = None
+        # What the outcome passes through on its way to `finish`: the client's interceptors.
+        self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
+
+    def conclude(self, result: Any, error: BaseException | None) -> None:
+        """The one ending."""
+        self.ended = True
+        if self.passes is not None:
+            result, error = self.passes(result, error)
+        self.finish(result, error)
 
     @property
     def id(self) -> int:
@@ -243,7 +252,7 @@ class ClientMachine:
                 call.ended = True
                 if self._attempts:
                     self._attempts.pop(call, None)
-                call.finish(result, None)
+                call.conclude(result, None)
             else:
                 self._receive_rare(link, message, values, now)
 
@@ -422,7 +431,7 @@ class ClientMachine:
         self.waiting.pop(call.id, None)
         if self._attempts:
             self._attempts.pop(call, None)
-        call.finish(result, error)
+        call.conclude(result, error)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -108,8 +108,6 @@ class Dispatcher:
         )  # they may be large, and the heap of deadlines remembers the call for a while
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
-        elif call.id == 0 and error is not None:
-            self._error(call, error)  # a one-way call: nobody but the log hears of it
         if self._machine.phase is not Phase.SERVING:
             self._answered(
                 call.session
@@ -195,7 +193,6 @@ class Dispatcher:
             )
         else:
             call = Invocation(self, session, 0, method, args, kwargs, None, message.options)
-            call.ended = True  # nobody waits for it
             self._begin(call)
 
     def _begin(self, call: Invocation) -> None:
