@@ -15,9 +15,16 @@ AT_ONCE = 1000
 def calls(
     client: Any, method: str, args: list[Any], count: int, show: Callable[[Any], None]
 ) -> Generator[Any, Any, None]:
-    """So many calls at once; the results come to the callback."""
+    """So many calls at once; the results come to the callback, and the first error ends the script."""
+
+    def seen(error: BaseException) -> None:
+        """The future raises it too."""
+
     for start in range(0, count, AT_ONCE):
-        fired = [client.fire(method, *args, callback=show) for _ in range(min(AT_ONCE, count - start))]
+        fired = [
+            client.fire(method, *args, callback=show, errback=seen)
+            for _ in range(min(AT_ONCE, count - start))
+        ]
         for future in fired:
             _ = yield future  # not `yield from`: a list cannot be sent what came of it
 

@@ -129,8 +129,12 @@ def _run_on_reactor(client: Any, work: Work) -> None:
         finally:
             stop()
 
+    stopped = False
+
     def stop() -> None:
-        if reactor.running:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
             reactor.stop()
 
     def interrupt() -> None:

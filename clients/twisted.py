@@ -45,7 +45,10 @@ class _Fired(_Call):
         self.client._tell_listeners(self, result, error)
         super().finish(result, error)
         if error is not None and self.errback is not None and deferred is not None:
-            deferred.addErrback(lambda _: None)  # the errback has observed it
+            # The errback has observed it: who awaits the Deferred gets it too, and if nobody does, Twisted need not log it.
+            info = deferred._debugInfo
+            if info is not None:
+                info.failResult = None
 
 
 class TwistedClient(Client):

@@ -611,7 +611,7 @@ def test_wrong_usage_is_told_and_ends_with_2(args: list[str], home: Path) -> Non
         ([], ["serve", "call", "describe", "compare"]),
         (
             ["serve"],
-            ["--backend", "--bind", "--processes", "--workers", "--uvloop", "--reactor", "--drain-timeout"],
+            ["--backend", "--bind", "--workers", "--uvloop", "--reactor", "--drain-timeout"],
         ),
         (["call"], ["ENDPOINT", "METHOD", "--timeout", "--client", "--fire"]),
         (["describe"], ["ENDPOINT"]),
@@ -625,7 +625,6 @@ def test_wrong_usage_is_told_and_ends_with_2(args: list[str], home: Path) -> Non
                 "--concurrency",
                 "--quick",
                 "--json",
-                "--html",
             ],
         ),
     ],
