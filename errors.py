@@ -163,12 +163,21 @@ def from_wire(code: str, type_name: str, message: str, started: bool | None = No
 
 def to_wire(error: BaseException) -> tuple[str, str, str]:
     """`(code, type, message)` of what a handler raised: a CallError as itself, anything else as a RemoteError."""
-    code, kind, message = _told(error)
-    return code, _unicode(kind), _unicode(message)
+    try:
+        code, kind, message = _told(error)
+    except Exception:  # an exception of the user's may have no words for itself
+        code, kind, message = RemoteError.code, type(error).__name__, ""
+    return code, _sendable(kind), _sendable(message)
 
 
-def _unicode(text: str) -> str:
-    """Text that can be sent: names of files may hold surrogates."""
+# Characters of an error's text that are sent: an answer, not a document.
+_LONGEST = 8192
+
+
+def _sendable(text: str) -> str:
+    """Text that can be sent: names of files may hold surrogates, and nobody bounds the text of an exception."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}... ({len(text):,} characters)"
     return text.encode("utf-8", "backslashreplace").decode()
 
 

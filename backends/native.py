@@ -21,6 +21,10 @@ def _original(name: str, module: str = "_thread") -> Any:
     return getattr(import_module(module), name)
 
 
+# The number of the operating system thread that asks; found once, for the hot path.
+get_ident: Callable[[], int] = _original("get_ident")
+
+
 def allocate_lock() -> Any:
     """A lock that blocks the whole thread."""
     return _original("allocate_lock")()
@@ -30,12 +34,6 @@ def selector() -> selectors.BaseSelector:
     """The best selector there is, waiting in the thread and not in a hub."""
     chosen: selectors.BaseSelector = _original("DefaultSelector", "selectors")()
     return chosen
-
-
-def get_ident() -> int:
-    """The number of the operating system thread this runs in."""
-    ident: int = _original("get_ident")()
-    return ident
 
 
 def start_thread(function: Callable[[], object]) -> Any:

@@ -88,9 +88,8 @@ class Pump:
         socket = self._socket
         last = frames[-1]
         try:
-            for frame in frames:
-                if frame is not last:
-                    send(socket, frame, SNDMORE_NOBLOCK)
+            for frame in frames[:-1]:
+                send(socket, frame, SNDMORE_NOBLOCK)
             # a buffer of 64 KiB and more is handed to libzmq uncopied (pyzmq's copy_threshold); nobody changes it later
             send(socket, last, NOBLOCK, len(last) < 65536)
         except zmq.Again:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
 from .. import errors
 from ..backends.asyncio import AsyncioLoop
+from ..backends.native import get_ident
 from ..protocol.client import OutgoingCall
 from .base import Callback, Client, Errback, run_callback
 from .core import ClientCore

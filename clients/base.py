@@ -333,16 +333,23 @@ class Client(ABC):
         return call
 
     def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        if not isinstance(method, str):
+            raise TypeError(f"a method is named by a string, not by {method!r}")
         limit = self._shared.max_size
         try:
             if not method.isascii():
                 method.encode()  # a lone surrogate would spoil the whole batch
+            for name in kwargs:
+                if not name.isascii():
+                    name.encode()
             packed = pack_args(args, limit)
             return packed, ({name: pack(value, limit) for name, value in kwargs.items()} if kwargs else None)
         except errors.ResourceExhausted as error:
             raise errors.ResourceExhausted(f"the arguments of {method} are too large: {error}") from None
         except UNPACKABLE as error:
-            raise errors.InvalidArgument(f"the arguments of {method} cannot be sent: {error}") from None
+            raise errors.InvalidArgument(
+                f"the arguments of {_printable(method)} cannot be sent: {error}"
+            ) from None
 
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -382,3 +389,7 @@ def run_callback(method: str, function: Callable[[Any], object], argument: Any) 
         function(argument)
     except Exception:
         log.exception("a callback for %s raised", method)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -11,23 +11,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 
-class _Left(ProgressColumn):
-    """The time left, from what the cells are known to take at first and from what they took later."""
+class TimeLeft(ProgressColumn):
+    """The time left, from what a cell is known to take at first and from what the cells took later."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self._seconds = seconds
-        self._began = time.monotonic()
+        self._pace = seconds
+        self._counted = 0.0
+        self._began = self._latest = time.monotonic()
 
     def render(self, task: Task) -> Text:
-        total = task.total or 0.0
-        spent = time.monotonic() - self._began
-        whole = (
-            self._seconds * total
-            if not task.completed
-            else max(self._seconds * total, spent * total / task.completed)
-        )
-        left = max(0, round(whole - spent))
+        now = time.monotonic()
+        if (
+            task.completed > self._counted
+        ):  # only then: within a cell a pace so far would make the time left grow
+            self._counted, self._latest = task.completed, now
+            self._pace = max(self._pace, (now - self._began) / task.completed)
+        left = max(0, round(self._pace * ((task.total or 0.0) - self._counted) - (now - self._latest)))
         return Text(f"{left // 60}:{left % 60:02} left")
 
 
@@ -38,7 +38,7 @@ class LiveProgress:
         self._progress = Progress(
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            _Left(seconds),
+            TimeLeft(seconds),
             TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,

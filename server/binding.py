@@ -38,7 +38,11 @@ class Bound:
     def release(self) -> None:
         """Let go of the ipc paths. To be called after the socket is closed."""
         for fd, path in self._locks:
-            os.unlink(path)
+            for left in (path.removesuffix(".lock"), path):  # libzmq does not always remove its own
+                try:
+                    os.unlink(left)
+                except FileNotFoundError:
+                    pass
             os.close(fd)
         self._locks.clear()
 

@@ -80,6 +80,7 @@ class ServerCore:
         self._monitor: Pump | None = None
         self._lifespan: Any = None
         self._flushing = False
+        self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
         self._complaints = 0
@@ -167,19 +168,30 @@ class ServerCore:
         self._pump = Pump(self.loop, socket, self._receive, self._flush)
 
     def _close_sockets(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         for timer in self._timers:
             timer.cancel()
         if self._retry is not None:
             self._retry.cancel()
         self._dispatcher.close()
+        opened = self._pump is not None
         if self._pump is not None and self._monitor is not None:
             self._pump.close(int(FAREWELL * 1000))
             self._monitor.close()
             self._pump = None
-        self.bound.release()
-        if self._own_context and self.terminated is None:
+        if not self._own_context:
+            self.bound.release()
+        elif not opened:
+            self._terminate()  # nothing lingers
+        else:
             # Termination waits for the lingering answers, at most FAREWELL seconds: not on the loop.
-            self.terminated = native.start_thread(self._context.term)
+            self.terminated = native.start_thread(self._terminate)
+
+    def _terminate(self) -> None:
+        self._context.term()
+        self.bound.release()  # only now: a path that libzmq has still to remove must not be another server's yet
 
     # In
 

@@ -72,7 +72,7 @@ class Dispatcher:
                 handling.set(Inline(session, message, now, self.app))
                 try:
                     result = method.function(*args, **kwargs)
-                except Exception as error:
+                except BaseException as error:
                     self._finish_inline(session, message, method, None, error)
                     continue
                 if type(result) in VALUES:
@@ -139,7 +139,7 @@ class Dispatcher:
             self._timer = None
 
     def _finish_inline(
-        self, session: Session, message: Call, method: Method, result: Any, failure: Exception | None
+        self, session: Session, message: Call, method: Method, result: Any, failure: BaseException | None
     ) -> None:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
         call = Invocation(self, session, message.id, method, (), {}, None, message.options)

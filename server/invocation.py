@@ -150,14 +150,17 @@ class Invocation(IncomingCall, Handling):
 
     async def _await(self) -> Any:
         handling.set(self)
-        result = await self.method.function(*self.args, **self.kwargs)
+        try:
+            result = await self.method.function(*self.args, **self.kwargs)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise leaving(error) from None
         return result if self.interception else self.pack(result)
 
     def _run_inline(self) -> None:
         handling.set(self)
         try:
             result = self.method.function(*self.args, **self.kwargs)
-        except Exception as error:
+        except BaseException as error:
             self.returned(None, error)
         else:
             self.returned(result, None)
@@ -195,3 +198,8 @@ class Invocation(IncomingCall, Handling):
         else:
             error = future.exception()
             self._report_unpacked(None if error else future.result(), error)
+
+
+def leaving(error: BaseException) -> errors.RemoteError:
+    """What becomes of a coroutine that would end the program: asyncio would stop the loop, and the server with it."""
+    return errors.RemoteError(type(error).__name__, str(error))

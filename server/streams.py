@@ -10,7 +10,7 @@ from typing import Any
 
 from ..context import handling
 from ..protocol.messages import End
-from .invocation import Invocation
+from .invocation import Invocation, leaving
 
 
 class Stream(Invocation):
@@ -89,6 +89,8 @@ class Stream(Invocation):
                 return False
         except StopAsyncIteration:
             return True
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise leaving(error) from None
         except BaseException:
             await source.aclose()  # type: ignore[attr-defined]
             raise

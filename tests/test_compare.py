@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -17,12 +18,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from ringback import errors
+from rich.progress import Progress as RichProgress
+from ringback import Server, Service, errors
 from ringback.cli import main
-from ringback.compare import statistics
+from ringback.compare import command, statistics
 from ringback.compare.caller import Batch, Caller, Firing, Window, call
 from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Plan
 from ringback.compare.processes import Child, ChildFailed
+from ringback.compare.progress import TimeLeft
 from ringback.compare.results import Environment, Latency, Report, Result
 from ringback.compare.run import Request, require, run
 from ringback.compare.table import lines
@@ -89,6 +92,7 @@ def test_a_run_measures_every_cell_without_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("client", ["gevent", "asyncio", "twisted"])
 def test_every_client_style_makes_both_styles_of_calls(client: str, tmp_path: Path) -> None:
+    pytest.importorskip(client)
     args = f"--client {client} --backend asyncio --workload cpu --concurrency 4 --quick --json -".split()
     done = compare(*args, cwd=tmp_path)
     assert done.returncode == 0, done
@@ -203,6 +207,156 @@ def test_a_child_that_says_nothing_is_not_waited_for() -> None:
         assert child.line(DEADLINE).startswith("ringback: compare on ")
         with pytest.raises(ChildFailed, match="no answer"):
             child.line(0.01)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_generator_counts_the_lies_of_a_real_server(style: str) -> None:
+    service = Service("compare")
+    told = itertools.count()
+
+    @service.method(inline=True)
+    def echo(value: bytes) -> bytes:
+        return bytes(len(value)) if next(told) % 3 == 0 else value
+
+    with Server(service, "tcp://127.0.0.1:*", backend="threading") as server:
+        cell = Cell("echo", style, 4, 0.0, 0.3)
+        plan = Plan("threading", 4, "threading", server.endpoint, [cell], 1, 10.0)
+        with Child("ringback.compare.generate", given=msgspec.json.encode(plan)) as generator:
+            measured = msgspec.json.decode(generator.line(DEADLINE), type=Result)
+    assert measured.calls > 0
+    assert measured.errors == 0
+    assert measured.wrong == pytest.approx((measured.calls + measured.wrong) / 3, abs=4)
+
+
+def test_a_server_that_dies_under_load_is_told_and_its_other_cells_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = empty_report()
+
+    class Killer(Silent):
+        def done(self, cells: int) -> None:
+            super().done(cells)
+            if self.cells == 1:
+                os.kill(servers[0].pid, signal.SIGKILL)
+                servers[
+                    0
+                ].wait()  # so that its end is seen after the first cell or, at the latest, the second
+
+    servers: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def started(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        process = popen(*args, **kwargs)
+        servers.append(process)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    watcher = Killer()
+    clients = ["threading", "asyncio"]
+    run(Request(["threading"], clients, list(STYLES), ["echo", "io"], 2, True, 1), report, watcher)
+    [failure] = report.failures
+    assert "the server on threading ended by signal 9" in failure
+    assert len(report.results) == 1
+    assert watcher.cells == 8
+    assert not report.complete
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"),
+    [
+        ({"wrong": 3}, "3 wrong replies from asyncio in echo request-reply (threading client)"),
+        (
+            {"calls": 0, "errors_by_code": {"UNAVAILABLE": 4}},
+            "no call answered by asyncio in echo request-reply",
+        ),
+    ],
+)
+def test_what_makes_figures_worthless_is_one_line_and_exit_status_1(
+    measured: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(_request: Request, report: Report, _watcher: Any) -> None:
+        report.results.append(result("asyncio", 1000.0, **measured))
+
+    monkeypatch.setattr(command, "run", measure)
+    assert main(["compare"]) == 1
+    out, err = capsys.readouterr()
+    assert "asyncio" in out
+    assert err.startswith("ringback: ")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_errors_alone_are_shown_but_are_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(_request: Request, report: Report, _watcher: Any) -> None:
+        report.results.append(result("asyncio", 1000.0, errors=5, errors_by_code={"UNAVAILABLE": 5}))
+
+    monkeypatch.setattr(command, "run", measure)
+    assert main(["compare"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_without_options_a_backend_whose_library_is_missing_is_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Request] = []
+
+    def measure(request: Request, report: Report, _watcher: Any) -> None:
+        asked.append(request)
+        report.results.append(result("asyncio", 1000.0))
+
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    monkeypatch.setattr(command, "run", measure)
+    assert main(["compare"]) == 0
+    assert "gevent" not in asked[0].backends
+    assert {"asyncio", "threading"} <= set(asked[0].backends)
+    assert "for want of the library: gevent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("color", ["NO_COLOR", "FORCE_COLOR"])
+def test_color_is_as_the_environment_asks_and_progress_is_for_terminals_only(
+    color: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(_request: Request, report: Report, watcher: Any) -> None:
+        watcher.begin("asyncio")
+        report.results.append(result("asyncio", 1000.0))
+        watcher.done(1)
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv(color, "1")
+    monkeypatch.setattr(command, "run", measure)
+    assert main(["compare"]) == 0
+    out, err = capsys.readouterr()
+    assert ("\x1b" in out) is (color == "FORCE_COLOR")
+    assert err == ""
+
+
+def test_the_time_left_never_grows_while_a_cell_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    column = TimeLeft(1.0)
+    progress = RichProgress(column, disable=True)
+    progress.add_task("", total=4)
+    [task] = progress.tasks
+    seen = []
+    for seconds, completed in [(0, 0), (0.9, 0), (2.0, 1), (2.5, 1), (3.9, 1), (4.0, 2), (9.0, 2)]:
+        now = 100.0 + seconds
+        progress.update(task.id, completed=completed)
+        seen.append(column.render(task).plain)
+    assert seen == [f"0:0{left} left" for left in (4, 3, 6, 6, 4, 4, 0)]
+
+
+def test_only_the_first_cell_of_a_generator_warms_up_for_longer() -> None:
+    request = Request(["asyncio"], ["threading"], list(STYLES), ["echo", "io"], 2, True, 1)
+    first, *others = (cell.warmup for cell in request.cells)
+    assert first > others[0]
+    assert set(others) == {request.seconds[0]}
 
 
 # What is right
@@ -375,21 +529,29 @@ def result(backend: str, throughput: float, **changes: Any) -> Result:
     return Result(backend=backend, throughput=throughput, **{**fields, **changes})
 
 
-def test_the_table_marks_the_best_of_each_group() -> None:
+def test_the_table_marks_the_best_of_each_group_that_made_no_mistake() -> None:
     report = empty_report()
     report.results = [
         result("twisted", 1000.0),
         result("asyncio", 2000.0, wrong=3),
         result("gevent", 500.0, workload="io", errors=7),
-        result("asyncio", 400.0, workload="io", latency=Latency()),
+        result("asyncio", 0.0, workload="io", latency=Latency()),
     ]
     rows = [line.text.split() for line in lines(report, 64) if line.text.startswith("    ")]
     assert rows == [
-        ["asyncio", "2,000", "*", "1.00", "3.00", "0", "3"],
-        ["twisted", "1,000", "1.00", "3.00", "0", "0"],
-        ["asyncio", "400", "-", "-", "0", "0"],
-        ["gevent", "500", "*", "1.00", "3.00", "7", "0"],
+        ["asyncio", "2,000", "1.00", "3.00", "0", "3"],
+        ["twisted", "1,000", "*", "1.00", "3.00", "0", "0"],
+        ["asyncio", "0", "-", "-", "0", "0"],
+        ["gevent", "500", "1.00", "3.00", "7", "0"],
     ]
+
+
+@pytest.mark.parametrize(("load", "told"), [([0.2, 3.0, 3.0], False), ([1.9, 0.0, 0.0], True), (None, False)])
+def test_a_machine_that_was_busy_before_is_told(load: list[float] | None, told: bool) -> None:
+    report = empty_report()
+    report.environment.load_before = load
+    report.results = [result("asyncio", 1000.0)]
+    assert any("before the run began" in line.text for line in lines(report, 64)) is told
 
 
 def test_the_table_names_what_was_not_measured() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from promises import Pair, eventually, promise
+from promises import eventually, promise
 from ringback import errors
-from styles import Pause, Script, Together
+from styles import Script, Together
 
 
 @promise
@@ -39,95 +39,6 @@ def test_methods_are_attributes_too(client) -> Script:
 
 
 @promise
-def test_a_wrong_argument_is_refused_with_method_argument_and_types_and_the_handler_is_not_called(
-    client, key: str
-) -> Script:
-    for method in ("marked", "marked_inline"):
-        with pytest.raises(errors.InvalidArgument) as caught:
-            yield client.call(method, key, "seven")
-        for word in (method, "number", "int", "str"):
-            assert word in str(caught.value)
-        assert caught.value.code == "INVALID_ARGUMENT"
-    assert (yield client.call("marks", key)) == []
-
-
-@promise
-def test_missing_surplus_and_unknown_arguments_are_refused(client, key: str) -> Script:
-    for args, kwargs, word in (
-        ((key,), {}, "number"),
-        ((key, 1, 2), {}, "too many"),
-        ((key, 1), {"colour": "red"}, "colour"),
-        ((key, 1), {"number": 2}, "number"),
-    ):
-        with pytest.raises(errors.InvalidArgument, match=word) as caught:
-            yield client.call("marked", *args, **kwargs)
-        assert "marked" in str(caught.value)
-    assert (yield client.call("marks", key)) == []
-
-
-@promise
-def test_an_unknown_method_is_not_found(client) -> Script:
-    with pytest.raises(errors.MethodNotFound, match="no_such_method") as caught:
-        yield client.call("no_such_method", 1)
-    assert caught.value.code == "UNIMPLEMENTED"
-
-
-@promise
-def test_an_exception_of_the_handler_arrives_with_its_type_and_message(client) -> Script:
-    for method in ("fail", "fail_inline", "fail_async"):
-        with pytest.raises(errors.RemoteError) as caught:
-            yield client.call(method, "nothing here")
-        error = caught.value
-        assert (error.type, error.message, error.code) == ("LookupError", "nothing here", "UNKNOWN")
-        assert "Traceback" not in str(error)
-
-
-@promise
-def test_every_class_of_error_arrives_as_itself(client) -> Script:
-    classes = [cls for cls in map(vars(errors).get, errors.__all__) if issubclass(cls, errors.CallError)]
-    assert len(classes) >= 13
-    for cls in classes:
-        with pytest.raises(errors.CallError) as caught:
-            yield client.call("raise_error", cls.__name__, "the reason")
-        assert type(caught.value) is cls
-        assert caught.value.code == cls.code
-        assert caught.value.message == "the reason"
-
-
-@promise
-def test_an_error_with_a_code_of_its_own_keeps_it(client) -> Script:
-    with pytest.raises(errors.CallError, match="no such row") as caught:
-        yield client.call("raise_code", "NOT_FOUND", "no such row")
-    assert type(caught.value) is errors.CallError
-    assert caught.value.code == "NOT_FOUND"
-
-
-@promise
-def test_a_result_that_cannot_be_sent_is_an_error_of_the_handler(client) -> Script:
-    for method in ("unserialisable", "unserialisable_inline"):
-        with pytest.raises(errors.RemoteError, match=f"{method} cannot be sent"):
-            yield client.call(method)
-    assert (yield client.call("add", 1, 2)) == 3
-
-
-@promise
-def test_a_result_over_the_limit_is_refused(client, pair: Pair) -> Script:
-    small = pair.connect(max_size=200_000)
-    assert len((yield small.call("blob", 150_000))) == 150_000
-    with pytest.raises(errors.ResourceExhausted, match="blob"):
-        yield small.call("blob", 300_000)
-    assert (yield small.call("add", 1, 2)) == 3
-
-
-@promise
-def test_arguments_over_the_limit_are_refused(client, pair: Pair) -> Script:
-    small = pair.connect(max_size=200_000)
-    with pytest.raises(errors.ResourceExhausted, match="echo"):
-        yield small.call("echo", bytes(300_000))
-    assert (yield small.call("add", 1, 2)) == 3
-
-
-@promise
 def test_an_argument_that_cannot_be_sent_is_refused(client) -> Script:
     for bad in (object(), {"deep": [lambda: 1]}, "\ud800"):
         with pytest.raises(errors.InvalidArgument, match=r"echo.* cannot be sent"):
@@ -155,11 +66,11 @@ def test_callers_at_the_same_time_each_get_their_own_reply(client) -> Script:
 
 @promise
 def test_a_slow_call_does_not_hold_up_a_fast_one(client) -> Script:
-    slow = client.fire("nap", 1.0)
+    slow = client.fire("nap", 0.6)
     start = time.monotonic()
     assert (yield client.call("add", 1, 2)) == 3
-    assert time.monotonic() - start < 0.9
-    assert (yield slow) == 1.0
+    assert time.monotonic() - start < 0.55
+    assert (yield slow) == 0.6
 
 
 @promise
@@ -195,10 +106,3 @@ def test_describe_tells_name_methods_signatures_docstrings_and_flags(client) -> 
 @promise
 def test_ping_answers(client) -> Script:
     assert (yield client.call("ringback.ping")) == "pong"
-
-
-@promise
-def test_a_handler_outlives_a_pause_of_its_client(client) -> Script:
-    future = client.fire("nap", 0.05)
-    yield Pause(0.1)
-    assert (yield future) == 0.05

@@ -46,7 +46,7 @@ def test_a_deadline_ends_a_fired_call(client):
 @promise
 def test_a_deadline_stops_a_coroutine_at_the_server(client, key):
     with pytest.raises(errors.DeadlineExceeded):
-        yield client.options(timeout=0.1).call("hold", key)
+        yield client.options(timeout=0.5).call("hold", key)
     yield from eventually(lambda: client.call("marks", key), ["began", "cancelled"])
 
 
@@ -75,7 +75,7 @@ def test_a_call_inside_a_coroutine_inherits_the_deadline(client, pair):
 
 @promise
 def test_for_a_stream_the_timeout_bounds_the_gap_between_items(client):
-    assert (yield Items(client.options(timeout=0.5).stream("dripping", 8, 0.1))) == list(range(8))
+    assert (yield Items(client.options(timeout=0.5).stream("dripping", 6, 0.1))) == list(range(6))
 
 
 @promise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from promises import Pair, eventually, promise, until
 from ringback import errors
@@ -89,13 +87,6 @@ def test_a_slow_reader_does_not_get_ahead_of_itself(client) -> Script:
 
 
 @promise
-def test_call_on_a_stream_is_a_failed_precondition(client) -> Script:
-    for method in ("count", "count_async", "count_inline"):
-        with pytest.raises(errors.FailedPrecondition, match=f"{method}.*stream"):
-            yield client.call(method, 3)
-
-
-@promise
 def test_stream_on_a_plain_method_is_a_failed_precondition(client) -> Script:
     for method in ("echo.worker", "echo", "echo_async"):
         with pytest.raises(errors.FailedPrecondition, match=f"{method}.*stream"):
@@ -106,16 +97,6 @@ def test_stream_on_a_plain_method_is_a_failed_precondition(client) -> Script:
 def test_a_wrong_argument_of_a_stream_is_refused(client) -> Script:
     with pytest.raises(errors.InvalidArgument, match=r"count.*'n'"):
         yield Items(client.stream("count", "three"))
-
-
-@promise
-def test_the_timeout_of_a_stream_bounds_the_gap_between_items(client) -> Script:
-    patient = client.options(timeout=0.5)
-    assert (yield Items(patient.stream("dripping", 6, 0.15))) == list(range(6))
-    start = time.monotonic()
-    with pytest.raises(errors.DeadlineExceeded):
-        yield Items(patient.stream("dripping", 1, 20.0))
-    assert time.monotonic() - start < 1.0
 
 
 @promise

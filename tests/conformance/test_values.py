@@ -117,13 +117,6 @@ def test_what_lies_deep_inside_a_wrong_argument_is_named(client) -> Script:
 
 
 @promise
-def test_a_result_that_does_not_fit_the_asked_type_is_an_error(client) -> Script:
-    with pytest.raises(errors.CallError, match="int"):
-        yield client.options(returns=int).call("echo", "seven")
-    assert (yield client.call("add", 1, 2)) == 3
-
-
-@promise
 def test_later_changes_to_an_argument_do_not_travel(client) -> Script:
     value = [1, 2]
     future = client.fire("echo_async", value)
