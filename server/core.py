@@ -345,7 +345,14 @@ class ServerCore:
         if ended is None or self._pump is None:
             return
         self._close_sockets()
-        self._leave_lifespan(lambda: ended(complete))
+        self._leave_lifespan(lambda: self._when_terminated(lambda: ended(complete)))
+
+    def _when_terminated(self, done: Callable[[], object]) -> None:
+        """Only then are the endpoints free for another server."""
+        if self.terminated is not None and self.terminated.locked():
+            self.loop.call_later(0.005, self._when_terminated, done)
+        else:
+            done()
 
     def _leave_lifespan(self, done: Callable[[], object]) -> None:
         lifespan, self._lifespan = self._lifespan, None
