@@ -8,6 +8,7 @@ its pump, so that nobody can forget. It knows frames, not what is in them.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -69,12 +70,16 @@ class Pump:
         get, receive, socket = self._get, self._receive, self._socket
         left = MESSAGES_PER_TURN
         self._sent = False
-        while left and not self._closed and get(EVENTS) & POLLIN:
-            receive(socket)
-            left -= 1
-        if not self._closed:
-            self._turn_ended()
-            if self._sent or not left:
+        ended = False
+        try:
+            while left and not self._closed and get(EVENTS) & POLLIN:
+                receive(socket)
+                left -= 1
+            if not self._closed:
+                self._turn_ended()
+            ended = True
+        finally:
+            if self._sent or not left or not ended:  # whatever was raised must not cost the edge
                 self._look_again()
 
     def drain(self) -> None:
@@ -91,7 +96,8 @@ class Pump:
             for frame in frames[:-1]:
                 send(socket, frame, SNDMORE_NOBLOCK)
             # a buffer of 64 KiB and more is handed to libzmq uncopied (pyzmq's copy_threshold); nobody changes it later
-            send(socket, last, NOBLOCK, len(last) < 65536)
+            # (not under gevent: pyzmq then starts a thread to wait for libzmq, and waits in the hub, where nobody may)
+            send(socket, last, NOBLOCK, len(last) < 65536 or "gevent" in sys.modules)
         except zmq.Again:
             return False
         return True
