@@ -104,8 +104,15 @@ class GeventLoop(Loop):
         return self._coroutines.run_coroutine(coroutine, report)
 
     def run(self, start: Callable[[], object]) -> None:
-        start()
-        self._stopped.wait()
+        # While only another thread works for us, the hub would find nothing to wait for, and end the program.
+        alive = self._loop.timer(3600, 3600)
+        alive.start(lambda: None)
+        try:
+            start()
+            self._stopped.wait()
+        finally:
+            alive.stop()
+            alive.close()
 
     def stop(self) -> None:
         self._stopped.set()
