@@ -22,7 +22,7 @@ from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..protocol.client import CallSettings, OutgoingCall
 from ..protocol.messages import Call, CallOptions, Notify
-from ..protocol.values import NOTHING, UNPACKABLE, pack, pack_args
+from ..protocol.values import NOTHING, UNPACKABLE, pack, pack_args, size
 from .core import ClientCore
 
 log = logging.getLogger("ringback.client")
@@ -198,6 +198,8 @@ class Client(ABC):
         options are those of `options()`."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
+        if max_size < 64 * 1024:
+            raise errors.UsageError(f"max_size must be at least 65536 bytes, not {max_size}")
         if max_in_flight < 1:
             raise errors.UsageError(f"max_in_flight must be at least 1, not {max_in_flight}")
         self._shared = Shared(
@@ -343,7 +345,13 @@ class Client(ABC):
                 if not name.isascii():
                     name.encode()
             packed = pack_args(args, limit)
-            return packed, ({name: pack(value, limit) for name, value in kwargs.items()} if kwargs else None)
+            if not kwargs:
+                return packed, None
+            packed_kwargs = {name: pack(value, limit) for name, value in kwargs.items()}
+            taken = size(packed) + sum(map(size, packed_kwargs.values()))
+            if taken > limit:
+                raise errors.ResourceExhausted(f"{taken:,} bytes are over the limit of {limit:,}")
+            return packed, packed_kwargs
         except errors.ResourceExhausted as error:
             raise errors.ResourceExhausted(f"the arguments of {method} are too large: {error}") from None
         except UNPACKABLE as error:

@@ -11,6 +11,7 @@ A link is the way to one server: the core says when it is up, lost, and what arr
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +39,9 @@ from .messages import (
     Reply,
     Welcome,
 )
-from .values import UNREADABLE, Unpacker
+from .values import UNREADABLE, Unpacker, size
+
+log = logging.getLogger("ringback.client")
 
 # Seconds from one look at the deadlines to the next, at least, and for each call in flight; the latter keeps the cost of looking
 # below a tenth of the time.
@@ -112,13 +115,16 @@ class OutgoingCall:
 class Link:
     """The way to one server."""
 
-    __slots__ = ("endpoint", "outbox", "reason", "state", "welcome")
+    __slots__ = ("endpoint", "limit", "outbox", "reason", "state", "welcome")
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.state = LinkState.CONNECTING
         self.outbox: list[FromClient] = []
         self.welcome: Welcome | None = None
+        self.limit: int | None = (
+            None  # bytes that a call may take, where the server takes less than this client
+        )
         self.reason = f"no server at {endpoint}"
 
 
@@ -160,19 +166,24 @@ class ClientMachine:
             ):  # a stream's bounds the gaps between items, which only the receiver can see
                 message.timeout = _milliseconds(deadline - now)
         link = self._choose()
-        if link is not None:
+        if link is None:
+            self._wait(call)
+        elif link.limit is not None:
+            self._hand_over(call, link, now)
+        else:
             call.link = link
             link.outbox.append(message)
-        else:
-            self._wait(call)
 
     def notify(self, note: Notify) -> None:
-        """Send a one-way call over an open link, or keep it until there is one."""
+        """Send a one-way call over an open link, or keep it until there is one. Raises ResourceExhausted where it is more
+        than the server takes."""
         link = self._choose()
-        if link is not None:
-            link.outbox.append(note)
-        else:
+        if link is None:
             self.notes.append(note)
+        elif link.limit is not None and _size(note) > link.limit:
+            raise _too_large(note, _size(note), link)
+        else:
+            link.outbox.append(note)
 
     def cancel(self, call: OutgoingCall, error: errors.CallError) -> bool:
         """End the call from this side and tell the server; False if it has ended already."""
@@ -217,21 +228,10 @@ class ClientMachine:
     def link_lost(self, link: Link, reason: str) -> None:
         """The connection broke: what was sent over it ends, since nobody can know what became of it; what still lay in the
         outbox may go elsewhere."""
-        unsent = {message.id for message in link.outbox if type(message) is Call}
-        notes = [message for message in link.outbox if type(message) is Notify]
-        link.outbox = []
         if link.state is not LinkState.CLOSED:
             link.state = LinkState.DOWN
             link.reason = reason
-        for call in [call for call in self.calls.values() if call.link is link]:
-            if call.ended:
-                continue  # the end of another took it along
-            if call.id in unsent:
-                self._send_again(call, self._choose(), None)
-            else:
-                self._end(call, None, errors.Unavailable(reason))
-        for note in notes:
-            self.notify(note)
+        self._end_all(link, errors.Unavailable(reason))
         self._refuse_impatient()
 
     def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
@@ -257,16 +257,9 @@ class ClientMachine:
                 self._receive_rare(link, message, values, now)
 
     def fault(self, link: Link, text: str) -> None:
-        """The server sent, or heard, what is not this protocol: nothing more goes over this link."""
-        link.state = LinkState.CLOSED
-        link.reason = f"{link.endpoint}: {text}"
-        error = errors.ProtocolError(link.reason)
-        for call in [call for call in self.calls.values() if call.link is link]:
-            self._end(call, None, error)
-        self._refuse_impatient()
-        if all(other.state is LinkState.CLOSED for other in self.links):
-            for call in list(self.waiting.values()):
-                self._end(call, None, error)
+        """The server sent what is not this protocol: tell it so, and use this link no more."""
+        self._give_up(link, text)
+        link.outbox = [Fault(text)]
 
     def tick(self, now: float) -> None:
         """End what is past its deadline.
@@ -277,7 +270,7 @@ class ClientMachine:
         due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
         for call in due:
             if call.link is None:
-                self._end(call, None, self._unavailable(call))
+                self._end(call, None, self._unavailable(f" (waited {_seconds(call)})"))
             else:
                 limit = "the next item" if call.message.credit else "the answer"
                 text = f"{call.method}: {limit} did not come within {_seconds(call)}"
@@ -314,6 +307,7 @@ class ClientMachine:
             case Welcome():
                 if link.state is LinkState.GREETING:
                     link.welcome = message
+                    link.limit = message.max_size if message.max_size < self.max_size else None
                     link.state = LinkState.OPEN
                     self._send_waiting(now)
             case Drain():
@@ -326,9 +320,32 @@ class ClientMachine:
             case Ping(token=token):
                 link.outbox.append(Pong(token))
             case Fault(message=text):
-                self.fault(link, text)
+                self._give_up(link, text)
             case _:
                 pass  # a Pong that nobody waits for; credit for a stream that has ended
+
+    def _give_up(self, link: Link, text: str) -> None:
+        link.state = LinkState.CLOSED
+        link.reason = f"{link.endpoint}: {text}"
+        error = errors.ProtocolError(link.reason)
+        self._end_all(link, error)
+        self._refuse_impatient()
+        if all(other.state is LinkState.CLOSED for other in self.links):
+            for call in list(self.waiting.values()):
+                self._end(call, None, error)
+
+    def _end_all(self, link: Link, error: errors.CallError) -> None:
+        """End the calls that were sent over the link; those that still lie in its outbox may go elsewhere."""
+        outbox, link.outbox = link.outbox, []
+        unsent = {message.id for message in outbox if type(message) is Call}
+        for call in [call for call in self.calls.values() if call.link is link]:
+            if call.ended:
+                continue  # the end of another took it along
+            if call.id in unsent:
+                self._send_again(call, self._choose(), None)
+            else:
+                self._end(call, None, error)
+        self._notify_again(outbox)
 
     def _move_deadline(self, call: OutgoingCall, now: float) -> None:
         if call.settings.timeout is not None:
@@ -367,6 +384,11 @@ class ClientMachine:
         message, deadline = call.message, call.deadline
         if deadline is not None and not message.credit and now is not None:
             message.timeout = _milliseconds(deadline - now)
+        if link.limit is not None:
+            taken = _size(message)
+            if taken > link.limit:
+                self._end(call, None, _too_large(message, taken, link))
+                return
         call.link = link
         link.outbox.append(message)
 
@@ -379,8 +401,15 @@ class ClientMachine:
             else:
                 self._hand_over(call, link, now)
         notes, self.notes = self.notes, []
+        self._notify_again(notes)
+
+    def _notify_again(self, notes: Sequence[FromClient]) -> None:
         for note in notes:
-            self.notify(note)
+            if type(note) is Notify:
+                try:
+                    self.notify(note)
+                except errors.ResourceExhausted as error:
+                    log.warning("a one-way call was not sent: %s", error)
 
     def _choose(self, but: Link | None = None) -> Link | None:
         """The next open link in turn."""
@@ -405,23 +434,16 @@ class ClientMachine:
         elif all(link.state is LinkState.CLOSED for link in self.links):
             self._end(call, None, errors.ProtocolError(self.links[0].reason))
         else:
-            self._end(call, None, self._unavailable(call))
+            self._end(call, None, self._unavailable())
 
     def _refuse_impatient(self) -> None:
         for call in [call for call in self.waiting.values() if not call.settings.wait_for_ready]:
             if self.waiting.pop(call.id, None) is call:
                 self._wait(call)
 
-    def _unavailable(self, call: OutgoingCall) -> errors.Unavailable:
-        reasons = "; ".join(
-            dict.fromkeys(link.reason for link in self.links if link.state is not LinkState.OPEN)
-        )
-        waited = (
-            f" (waited {_seconds(call)})"
-            if call.settings.wait_for_ready and call.settings.timeout is not None
-            else ""
-        )
-        return errors.Unavailable(f"{reasons}{waited}", started=False)
+    def _unavailable(self, waited: str = "") -> errors.Unavailable:
+        reasons = dict.fromkeys(link.reason for link in self.links if link.state is not LinkState.OPEN)
+        return errors.Unavailable("; ".join(reasons) + waited, started=False)
 
     def _end(self, call: OutgoingCall, result: Any, error: errors.CallError | None) -> None:
         if call.ended:
@@ -432,6 +454,16 @@ class ClientMachine:
         if self._attempts:
             self._attempts.pop(call, None)
         call.conclude(result, error)
+
+
+def _size(message: Call | Notify) -> int:
+    """Bytes that the arguments take."""
+    return size(message.args) + (sum(map(size, message.kwargs.values())) if message.kwargs else 0)
+
+
+def _too_large(message: Call | Notify, taken: int, link: Link) -> errors.ResourceExhausted:
+    text = f"the arguments of {message.method} take {taken:,} bytes; the server at {link.endpoint} takes {link.limit:,}"
+    return errors.ResourceExhausted(text)
 
 
 def _milliseconds(seconds: float) -> int:

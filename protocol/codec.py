@@ -20,6 +20,9 @@ PREAMBLE = MAGIC + bytes([VERSION])
 # A batch grows to about this; more goes into further batches, so that none keeps a socket busy for long.
 BATCH_BYTES = 512 * 1024
 
+# The most ZeroMQ frames of one batch, the first among them.
+MAX_FRAMES = 1024
+
 M = TypeVar("M")
 
 
@@ -43,6 +46,8 @@ class Encoder:
     def _attach(self, value: Any) -> Any:
         if type(value) is not Frame:
             raise TypeError(f"a {type(value).__name__} in a message was not packed")
+        if len(self._frames) == MAX_FRAMES - 1:
+            return value.data
         self._frames.append(value.data)
         return Ext(FRAME, (len(self._frames) - 1).to_bytes(2, "big"))
 

@@ -2,8 +2,8 @@
 
 The core hands in what arrived, runs the calls that come out, and sends what gathers in each session's `outbox`.
 
-    session:  GREETING -> OPEN -> CLOSED        (hello; bye, fault or loss)
-    machine:  SERVING -> DRAINING -> LEAVING    (drain: new calls are refused; leave: every answer is out, bye is said)
+    session:  GREETING -> OPEN -> DRAINED -> CLOSED    (hello; drained; bye, fault or loss, which may come at any time)
+    machine:  SERVING -> DRAINING -> LEAVING           (drain: new calls are refused; leave: every answer is out, bye is said)
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from .messages import (
     FromClient,
     FromServer,
     Hello,
-    Item,
     MethodFlags,
     Notify,
     Ping,
@@ -102,7 +101,7 @@ class ServerMachine:
     ) -> None:
         self.phase = Phase.SERVING
         self.max_in_flight = max_in_flight
-        self.in_flight = 0  # counted by the dispatcher, over all sessions
+        self.in_flight = 0  # over all sessions; the dispatcher counts down
         self._welcome = Welcome(instance, service, max_size, max_in_flight, methods)
         self.sessions: set[Session] = set()
 
@@ -114,31 +113,38 @@ class ServerMachine:
     def receive(self, session: Session, messages: Sequence[FromClient]) -> list[Call | Notify]:
         """Deal with what a client said; the calls to carry out come back."""
         accepted: list[Call | Notify] = []
+        early: list[Cancel | Credit] = []
         for message in messages:
-            if session.state is not SessionState.OPEN:
-                self._receive_unopened(session, message)
-            elif type(message) is not Call:
-                if type(message) is Cancel and message.id not in session.calls:
-                    accepted = [
-                        other for other in accepted if type(other) is not Call or other.id != message.id
-                    ]
-                elif type(message) is Credit and message.id not in session.calls and message.items > 0:
-                    for other in accepted:
-                        if type(other) is Call and other.id == message.id and other.credit:
-                            other.credit += message.items
+            kind = type(message)
+            if kind is not Call:
+                if (kind is Cancel or kind is Credit) and message.id not in session.calls:  # type: ignore[union-attr]
+                    if message.id <= session.last_id:  # type: ignore[union-attr]
+                        early.append(message)  # type: ignore[arg-type]
                 else:
                     self._receive_other(session, message, accepted)
-            elif message.id <= session.last_id:
-                continue  # a repeat: the first is answered or will be, and must not be run or ended twice
-            else:
-                session.last_id = message.id
-                if self.phase is Phase.SERVING and self.in_flight < self.max_in_flight:
-                    accepted.append(message)
+            elif session.state is not SessionState.OPEN:
+                self._receive_untimely(session, message)  # type: ignore[arg-type]
+            elif message.id > session.last_id:  # type: ignore[union-attr]
+                # (a repeat is passed over: the first is answered or will be, and must not be run or ended twice)
+                session.last_id = message.id  # type: ignore[union-attr]
+                if self.phase is Phase.SERVING:
+                    accepted.append(message)  # type: ignore[arg-type]
                 else:
-                    session.outbox.append(self._refusal(message))
+                    session.outbox.append(self._shutting_down(message))  # type: ignore[arg-type]
+        if early:
+            accepted = _amended(accepted, early)
         if session.state is SessionState.CLOSED:
             accepted = [message for message in accepted if type(message) is Notify]
         return accepted
+
+    def admit(self, session: Session, id: int) -> bool:  # noqa: A002
+        """Count one more call in flight; where there are as many as the server takes, refuse it."""
+        if self.in_flight >= self.max_in_flight:
+            text = f"the server has {self.in_flight} calls in flight, as many as it takes"
+            session.outbox.append(Refusal(id, errors.ResourceExhausted.code, text, started=False))
+            return False
+        self.in_flight += 1
+        return True
 
     def drain(self) -> None:
         """Tell every client that this server is going."""
@@ -175,36 +181,25 @@ class ServerMachine:
         self.lost(session)
         session.outbox.append(Fault(text))
 
-    def _refusal(self, call: Call) -> Refusal:
-        if self.phase is not Phase.SERVING:
-            return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
-        text = f"the server has {self.in_flight} calls in flight, as many as it takes"
-        return Refusal(call.id, errors.ResourceExhausted.code, text, started=False)
+    def _shutting_down(self, call: Call) -> Refusal:
+        return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
 
-    def _receive_unopened(self, session: Session, message: FromClient) -> None:
-        match message:
-            case Hello() if session.state is SessionState.GREETING:
-                session.state = SessionState.OPEN
-                session.instance = message.instance
-                session.max_size = message.max_size
-                session.outbox.append(self._welcome)
-                if self.phase is not Phase.SERVING:
-                    session.outbox.append(Drain())
-                if self.phase is Phase.LEAVING:
-                    session.outbox.append(Bye())
-            case Call(id=id_) if session.state is SessionState.GREETING:
-                text = "the server does not know this client yet: say hello first"
-                session.outbox.append(Refusal(id_, errors.Unavailable.code, text, started=False))
-            case Call() if session.state is SessionState.DRAINED:
-                session.outbox.append(self._refusal(message))
-            case Cancel() | Credit() | Ping() | Bye() if session.state is SessionState.DRAINED:
-                self._receive_other(session, message, [])
-            case _:
-                pass  # from a client that is on its way out
+    def _receive_untimely(self, session: Session, call: Call) -> None:
+        """A call before the hello, after the last, or from a client that is on its way out."""
+        if session.state is SessionState.GREETING:
+            text = "the server does not know this client yet: say hello first"
+            session.outbox.append(Refusal(call.id, errors.Unavailable.code, text, started=False))
+        elif session.state is SessionState.DRAINED and call.id > session.last_id:
+            session.last_id = call.id
+            session.outbox.append(self._shutting_down(call))
 
     def _receive_other(self, session: Session, message: FromClient, accepted: list[Call | Notify]) -> None:
         match message:
-            case Notify():
+            case Hello() if session.state is SessionState.GREETING:
+                self._greet(session, message)
+            case _ if session.state in (SessionState.GREETING, SessionState.CLOSED):
+                pass
+            case Notify() if session.state is SessionState.OPEN:
                 accepted.append(message)  # it cannot be refused: the dispatcher logs what it does not run
             case Cancel(id=id_):
                 call = session.calls.pop(id_, None)
@@ -219,11 +214,33 @@ class ServerMachine:
                 session.outbox.append(Pong(token))
             case Drained():
                 session.state = SessionState.DRAINED
-            case Bye():
-                self.lost(session)
             case Hello():
                 self.fault(session, "a second hello on one connection")
-            case Fault():
+            case Bye() | Fault():
                 self.lost(session)
-            case Item() | End() | Pong():
-                pass  # for a call that has ended
+            case _:
+                pass  # items for a call that has ended, a pong that nobody waits for
+
+    def _greet(self, session: Session, hello: Hello) -> None:
+        session.state = SessionState.OPEN
+        session.instance = hello.instance
+        session.max_size = hello.max_size
+        session.outbox.append(self._welcome)
+        if self.phase is not Phase.SERVING:
+            session.outbox.append(Drain())
+        if self.phase is Phase.LEAVING:
+            session.outbox.append(Bye())
+
+
+def _amended(accepted: list[Call | Notify], early: Sequence[Cancel | Credit]) -> list[Call | Notify]:
+    """The calls of a batch after what the same batch says of them further on."""
+    calls = {message.id: message for message in accepted if type(message) is Call}
+    for message in early:
+        call = calls.get(message.id)
+        if call is None:
+            continue  # it has ended
+        if type(message) is Cancel:
+            del calls[message.id]
+        elif call.credit and message.items > 0:  # type: ignore[union-attr]
+            call.credit += message.items  # type: ignore[union-attr]
+    return [message for message in accepted if type(message) is not Call or message.id in calls]

@@ -73,10 +73,7 @@ def pack_any(value: Any, limit: int) -> Raw:
         else:
             if len(data) < FRAME_BYTES:
                 return Raw(data)
-    packed = _extend(value)
-    if size(packed) > limit:
-        raise ResourceExhausted(f"a value of {size(packed):,} bytes is over the limit of {limit:,}")
-    return cast(Raw, packed)
+    return _measured(_extend(value), limit)
 
 
 def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
@@ -89,18 +86,38 @@ def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
 
 
 def size(packed: Any) -> int:
-    """Bytes that a packed value takes on the wire, about (headers of containers that hold frames are not counted)."""
+    """Bytes that a packed value takes on the wire, with those in frames of their own."""
     if isinstance(packed, Raw):
         return memoryview(packed).nbytes
     if isinstance(packed, Frame):
         return len(packed.data)
-    if isinstance(packed, (str, bytes)):
-        return len(packed)
-    if isinstance(packed, list):
-        return sum(map(size, packed))
-    if isinstance(packed, dict):
-        return sum(size(key) + size(value) for key, value in packed.items())
-    return 9
+    beside: list[int] = []
+    return len(_measurer(beside)(packed)) + sum(beside)
+
+
+def _measured(extended: Any, limit: int) -> Raw:
+    """The value, if it is within the limit; encoded already, where no part of it needs a frame."""
+    beside: list[int] = []
+    if isinstance(extended, Frame):
+        total = len(extended.data)
+    else:
+        data = _measurer(beside)(extended)
+        total = len(data) + sum(beside)
+        if not beside:
+            extended = Raw(data)
+    if total > limit:
+        raise ResourceExhausted(f"a value of {total:,} bytes is over the limit of {limit:,}")
+    return cast(Raw, extended)
+
+
+def _measurer(beside: list[int]) -> Callable[[Any], bytes]:
+    """An encoder that notes the lengths of what would go in frames of their own."""
+
+    def note(frame: Any) -> Ext:
+        beside.append(len(frame.data))
+        return Ext(FRAME, b"\0\0")
+
+    return msgspec.msgpack.Encoder(enc_hook=note).encode
 
 
 def _is_large(value: Any) -> bool:

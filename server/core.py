@@ -30,8 +30,6 @@ log = logging.getLogger("ringback.server")
 
 RCVMORE = int(zmq.RCVMORE)
 
-# The most frames in one message: 512 values of their own are beyond any batch that we build.
-MAX_FRAMES = 1024
 # Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
 FAREWELL = 1.0
 # A client whose pipe has been full this long (seconds) is no longer reading.
@@ -208,7 +206,7 @@ class ServerCore:
         if session.state is SessionState.CLOSED:
             return
         try:
-            if len(frames) > MAX_FRAMES:
+            if len(frames) > codec.MAX_FRAMES:
                 raise errors.ProtocolError(f"a message of {len(frames)} frames")
             messages = self._decoder.decode(frames)
         except errors.ProtocolError as error:

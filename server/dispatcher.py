@@ -144,7 +144,7 @@ class Dispatcher:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
         call = Invocation(self, session, message.id, method, (), {}, None, message.options)
         session.calls[message.id] = call
-        self._machine.in_flight += 1
+        self._machine.in_flight += 1  # it has run: too late to refuse it
         call.returned(result, failure)
 
     def _start(
@@ -159,6 +159,8 @@ class Dispatcher:
         if method.is_stream is not (message.credit > 0):
             use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
             self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"))
+            return
+        if not self._machine.admit(session, message.id):
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
         if method.timeout is not None:
@@ -192,11 +194,10 @@ class Dispatcher:
                 session.peer,
             )
         else:
-            call = Invocation(self, session, 0, method, args, kwargs, None, message.options)
-            self._begin(call)
+            machine.in_flight += 1
+            self._begin(Invocation(self, session, 0, method, args, kwargs, None, message.options))
 
     def _begin(self, call: Invocation) -> None:
-        self._machine.in_flight += 1
         if self._interceptors:
             call.interception = Interception()
             handling.set(call)

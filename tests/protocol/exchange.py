@@ -5,9 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from hypothesis import strategies as st
 from ringback.protocol import codec
 from ringback.protocol.client import CallSettings, ClientMachine, Link, OutgoingCall
-from ringback.protocol.messages import Call, Hello, Welcome
+from ringback.protocol.messages import (
+    Bye,
+    Call,
+    Cancel,
+    Credit,
+    Drain,
+    Drained,
+    End,
+    Error,
+    Fault,
+    Hello,
+    Item,
+    Notify,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    Welcome,
+)
 from ringback.protocol.server import IncomingCall, ServerMachine, Session
 from ringback.protocol.values import NOTHING, Unpacker, pack
 
@@ -140,3 +159,36 @@ def greeted(machine: ServerMachine) -> Session:
 
 def incoming(id_: int) -> Call:
     return Call(id_, "m", NOTHING)
+
+
+# What a peer may say that knows the messages but not the rules.
+
+_ids = st.integers(-1, 6) | st.sampled_from([-(1 << 63), (1 << 64) - 1])
+_codes = st.sampled_from(["UNAVAILABLE", "UNKNOWN", "ABORTED", "", "no such code"])
+_either = (
+    st.builds(Credit, _ids, _ids)
+    | st.builds(Item, _ids, st.builds(raw, st.sampled_from([1, "text"])))
+    | st.builds(End, _ids)
+    | st.builds(Ping, _ids)
+    | st.builds(Pong, _ids)
+    | st.builds(Bye)
+    | st.builds(Fault, st.just("nonsense"))
+)
+heard_from_client = st.lists(
+    st.builds(Hello, st.binary(max_size=20), _ids)
+    | st.builds(Call, _ids, st.just("m"), st.just(NOTHING), credit=_ids, timeout=st.none() | _ids)
+    | st.builds(Notify, st.just("m"), st.just(NOTHING))
+    | st.builds(Cancel, _ids)
+    | st.builds(Drained)
+    | _either,
+    max_size=12,
+)
+heard_from_server = st.lists(
+    st.builds(Welcome, st.binary(max_size=20), st.just("s"), _ids, _ids, st.just({}))
+    | st.builds(Reply, _ids, st.builds(raw, st.sampled_from([None, 1, "text"])))
+    | st.builds(Error, _ids, _codes, st.sampled_from(["", "ValueError"]), st.just("text"))
+    | st.builds(Refusal, _ids, _codes, st.just("text"), st.none() | st.booleans())
+    | st.builds(Drain)
+    | _either,
+    max_size=20,
+)

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from exchange import WELCOME, Asked, Client, call, raw
+from exchange import LIMIT, WELCOME, Asked, Client, call, heard_from_server, raw
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ringback import errors
 from ringback.protocol import codec
 from ringback.protocol.client import MAX_ATTEMPTS, TICK, LinkState
@@ -27,8 +29,9 @@ from ringback.protocol.messages import (
     Pong,
     Refusal,
     Reply,
+    Welcome,
 )
-from ringback.protocol.values import NOTHING
+from ringback.protocol.values import NOTHING, pack
 
 
 def calls(messages: list[Any]) -> list[int]:
@@ -156,6 +159,18 @@ def test_ids_count_up_and_begin_with_1():
     assert [client.start(call()).id for _ in range(3)] == [1, 2, 3]
 
 
+def test_a_call_larger_than_the_server_takes_ends_unsent():
+    """The server's `max_size` is for the client to keep: ZeroMQ would cut the link, and all its calls with it."""
+    client = Client(open=False)
+    client.machine.link_up(client.link)
+    client.sent()
+    client.hear(Welcome(b"s" * 16, "service", 65536, 100, {}))
+    asked = call()
+    asked.message.args = pack(["x" * 1_000_000], LIMIT)
+    client.start(asked)
+    assert ([type(error) for _, error in asked.outcomes], client.sent()) == ([errors.ResourceExhausted], [])
+
+
 # Answers
 
 
@@ -251,6 +266,42 @@ def test_a_status_becomes_its_class():
     assert isinstance(asked.error, errors.PermissionDenied)
 
 
+def test_an_outcome_passes_through_the_interceptors_on_its_way():
+    client = Client()
+    asked = client.start(call())
+    asked.passes = lambda result, error: (f"{result}, seen", error)
+    client.hear(Reply(asked.id, raw("result")))
+    assert asked.result == "result, seen"
+
+
+def test_an_interceptor_may_make_a_result_of_an_error():
+    client = Client()
+    asked = client.start(call())
+    asked.passes = lambda result, error: (str(error), None)
+    client.hear(Error(asked.id, "UNKNOWN", "ValueError", "no"))
+    assert asked.result == "ValueError: no"
+
+
+def test_an_outcome_passes_through_the_interceptors_once():
+    client = Client()
+    asked = client.start(call(timeout=1.0))
+    seen: list[Any] = []
+    asked.passes = lambda result, error: seen.append(result) or (result, error)
+    client.hear(Reply(asked.id, raw(1)), Reply(asked.id, raw(2)))
+    client.machine.tick(2.0)
+    client.machine.link_lost(client.link, "gone")
+    client.machine.close(errors.Cancelled("closed"))
+    assert seen == [1]
+
+
+def test_a_call_has_ended_when_its_outcome_is_looked_at():
+    client = Client()
+    asked = client.start(call())
+    asked.passes = lambda result, error: (client.machine.cancel(asked, errors.Cancelled("again")), error)
+    client.hear(Reply(asked.id, raw(1)))
+    assert asked.result is False
+
+
 # Refusals
 
 
@@ -325,6 +376,24 @@ def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_answered():
     client.hear(refused(asked), link=asked.link)
     client.hear(Reply(asked.id, raw(1)), link=asked.link)
     assert client.machine._attempts == {}
+
+
+@pytest.mark.parametrize("ending", ["error", "cancel", "deadline", "loss"])
+def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_failed(ending):
+    client = Client(links=2)
+    asked = client.start(call(timeout=1.0))
+    client.hear(refused(asked), link=asked.link)
+    client.sent(asked.link)
+    match ending:
+        case "error":
+            client.hear(Error(asked.id, "UNKNOWN", "ValueError", "no"), link=asked.link)
+        case "cancel":
+            client.machine.cancel(asked, errors.Cancelled("enough"))
+        case "deadline":
+            client.machine.tick(1.0)
+        case "loss":
+            client.machine.link_lost(asked.link, "gone")
+    assert (len(asked.outcomes), client.machine._attempts) == (1, {})
 
 
 # Links that are lost
@@ -716,6 +785,13 @@ def test_an_impatient_call_to_a_draining_server_alone_fails():
     assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
 
 
+def test_no_error_says_that_a_call_waited_which_did_not():
+    client = Client()
+    client.hear(Drain())
+    asked = client.start(call(timeout=10.0))
+    assert [error for _, error in asked.outcomes if "waited" in str(error)] == []
+
+
 def test_a_draining_link_that_is_lost_and_comes_back_is_open_again():
     client = Client()
     client.hear(Drain())
@@ -748,11 +824,35 @@ def test_a_fault_ends_the_calls_of_its_link():
     assert (type(asked.error), client.link.state) == (errors.ProtocolError, LinkState.CLOSED)
 
 
+def test_a_client_that_cannot_read_what_a_server_says_tells_it():
+    """Else the server goes on working for calls that have ended, and keeps their streams."""
+    client = Client()
+    client.start(call())
+    client.sent()
+    client.machine.fault(client.link, "this is not a batch of ringback messages")
+    assert [type(message) for message in client.sent()] in ([Fault], [Bye], [Cancel], [Cancel, Bye])
+
+
+def test_a_call_that_a_fault_has_ended_is_not_sent_afterwards():
+    client = Client()
+    client.start(call())
+    client.machine.fault(client.link, "nonsense")
+    assert calls(client.sent()) == []
+
+
 def test_a_fault_leaves_the_calls_of_other_links_alone():
     client = Client(links=2)
     first, second = client.start(call()), client.start(call())
+    client.sent(first.link)
     client.machine.fault(first.link, "nonsense")
     assert (len(first.outcomes), second.outcomes) == (1, [])
+
+
+def test_a_call_that_was_not_sent_over_a_link_at_fault_goes_elsewhere():
+    client = Client(links=2)
+    asked = client.start(call())
+    client.machine.fault(asked.link, "nonsense")
+    assert (asked.outcomes, asked.link.state) == ([], LinkState.OPEN)
 
 
 def test_a_call_that_ends_with_a_fault_may_cancel_another():
@@ -819,3 +919,28 @@ def test_a_closed_client_does_not_come_back():
     client.machine.link_lost(client.link, "gone")
     client.machine.link_up(client.link)
     assert client.sent() == []
+
+
+# Whatever a server says
+
+
+@settings(deadline=None, max_examples=150)
+@given(heard_from_server, st.sampled_from([0, 2]))
+def test_no_order_of_messages_raises_or_ends_a_call_twice(messages, credit):
+    client = Client(open=False)
+    client.machine.link_up(client.link)
+    asked = [client.start(call(credit=credit, timeout=10.0)) for _ in range(4)]
+    client.hear(*messages)
+    client.machine.close(errors.Cancelled("closed"))
+    assert [len(one.outcomes) for one in asked] == [1, 1, 1, 1]
+
+
+@settings(deadline=None, max_examples=150)
+@given(heard_from_server)
+def test_whatever_was_heard_what_is_said_can_be_encoded(messages):
+    client = Client()
+    client.start(call())
+    client.hear(*messages)
+    assert (
+        codec.from_client().decode([bytes(f) for f in codec.Encoder().encode(client.sent())[0]]) is not None
+    )

@@ -157,7 +157,7 @@ def test_a_batch_cut_short_is_an_error_of_the_protocol(length):
 
 
 @pytest.mark.parametrize(
-    "nested", [b"\x91" * 5000 + b"\x90", b"\x81\xa1a" * 5000 + b"\xc0"], ids=["arrays", "maps"]
+    "nested", [b"\x91" * 100_000 + b"\x90", b"\x81\xa1a" * 100_000 + b"\xc0"], ids=["arrays", "maps"]
 )
 def test_nesting_without_end_is_an_error_of_the_protocol(nested):
     with pytest.raises(ProtocolError):

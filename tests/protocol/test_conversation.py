@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -20,8 +21,8 @@ from hypothesis.stateful import (
 )
 from ringback import errors
 from ringback.protocol import codec
-from ringback.protocol.client import CallSettings, ClientMachine, LinkState
-from ringback.protocol.messages import Call, End, Error, Hello, Item, Refusal, Reply
+from ringback.protocol.client import TICK, CallSettings, ClientMachine, LinkState
+from ringback.protocol.messages import Call, End, Error, Hello, Item, Notify, Refusal, Reply
 from ringback.protocol.server import IncomingCall, Phase, ServerMachine, Session, SessionState
 from ringback.protocol.values import pack
 
@@ -33,26 +34,29 @@ picks = st.integers(0, 1000)
 
 
 class Running(IncomingCall):
-    """A call that a server carries out."""
+    """A call that a server carries out. Its handler runs on when it is cancelled, as threads do."""
 
-    __slots__ = ("allowed", "place", "token")
+    __slots__ = ("allowed", "cancelled", "place", "token")
 
     def __init__(self, session: Session, message: Call, token: int, place: Place) -> None:
         super().__init__(session, message.id)
         self.token = token
         self.place = place
         self.allowed = message.credit
+        self.cancelled = 0
         place.running.append(self)
 
     def cancel(self) -> None:
-        self.over()
+        self.cancelled += 1
 
     def credit(self, items: int) -> None:
         self.allowed += items
 
     def answer(self, message: Any) -> None:
         self.over()
+        ended, said = self.ended, len(self.session.outbox)
         self.session.reply(self, message)
+        assert len(self.session.outbox) == (said if ended else said + 1)
 
     def over(self) -> None:
         if self in self.place.running:
@@ -74,7 +78,7 @@ class Place:
         self.begin()
 
     def begin(self) -> None:
-        self.server = ServerMachine("s", bytes([self.index] * 16), {}, max_size=LIMIT, max_in_flight=3)
+        self.server = ServerMachine("s", bytes([self.index] * 16), {}, max_size=LIMIT, max_in_flight=4)
 
 
 def encoded(messages: list[Any]) -> list[list[bytes]]:
@@ -87,6 +91,7 @@ class Conversation(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.ticked = -1.0
         self.client = ClientMachine([f"tcp://host:{n}" for n in range(SERVERS)], b"c" * 16, LIMIT)
         self.places = [Place(n) for n in range(SERVERS)]
         self.asked: list[Asked] = []
@@ -95,6 +100,9 @@ class Conversation(RuleBasedStateMachine):
         self.begun: set[int] = set()
         self.hearing: int | None = None  # whose words the client is reading
         self.said: list[list[bytes]] = []  # batches of answers, of all servers and times
+        self.unsaid: set[str] = set()  # one-way calls that no link has taken yet
+        self.noted = 0
+        self.given_up: set[int] = set()  # links over which the client says nothing any more, not even bye
 
     # The caller
 
@@ -117,16 +125,21 @@ class Conversation(RuleBasedStateMachine):
         if isinstance(error, errors.DeadlineExceeded):
             assert asked.deadline is not None
             assert self.now >= asked.deadline
+        if isinstance(error, errors.Unavailable) and error.started is None:
+            assert self.token_of_id.get(asked.id) == self.tokens[asked], (
+                "a call that was never sent cannot have begun"
+            )
         if error is None and not asked.message.credit:
             assert result == [self.tokens[asked], self.hearing]
 
     @rule(
         timeout=st.none() | st.sampled_from([0.001, 1.0, 5.0]),
-        credit=st.sampled_from([0, 0, 2]),
+        credits=st.lists(st.sampled_from([0, 0, 2]), min_size=1, max_size=3),
         wait=st.booleans(),
     )
-    def call(self, timeout: float | None, credit: int, wait: bool) -> None:
-        self.make_call(timeout, credit, wait)
+    def call(self, timeout: float | None, credits: list[int], wait: bool) -> None:  # noqa: A002
+        for credit in credits:
+            self.make_call(timeout, credit, wait)
 
     @precondition(lambda self: self.client.calls)
     @rule(pick=picks, wait=st.booleans())
@@ -156,38 +169,63 @@ class Conversation(RuleBasedStateMachine):
         streams = [call for call in self.client.calls.values() if call.message.credit]
         self.client.grant(streams[pick % len(streams)], 2, self.now)
 
+    @rule()
+    def notify(self) -> None:
+        self.noted += 1
+        self.unsaid.add(f"note {self.noted}")
+        self.client.notify(Notify(f"note {self.noted}", pack([], LIMIT)))
+
     @rule(seconds=st.sampled_from([0.001, 0.5, 2.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         due = self.client.next_tick()
         if due is not None and due <= self.now:
             self.client.tick(self.now)
+            self.ticked = self.now
 
     # The links
 
-    @rule(index=indexes)
     def connect(self, index: int) -> None:
         place = self.places[index]
         if place.session is None and place.server.phase is not Phase.LEAVING:
             place.session = place.server.connected(b"a", "peer")
             self.client.link_up(self.client.links[index])
 
-    @rule(index=indexes)
-    def connect_in_full(self, index: int) -> None:
-        """Most conversations should get past the hello."""
-        self.connect(index)
-        for _ in range(2):
-            self.send_up(index)
-            self.deliver_up(index)
-            self.send_down(index)
-            self.deliver_down(index)
+    @initialize(up=st.sets(indexes))
+    def begin_in_the_middle(self, up: set[int]) -> None:
+        for index in sorted(up):
+            self.talk(index)
 
     @rule(index=indexes)
+    def talk(self, index: int) -> None:
+        """All that is said arrives, at both ends: most conversations should get past the hello."""
+        self.connect(index)
+        place = self.places[index]
+        for _ in range(2):
+            self.send_up(index)
+            while place.session is not None and place.up:
+                self.deliver_up(index)
+            self.send_down(index)
+            while place.session is not None and place.down:
+                self.deliver_down(index)
+
+    @rule(
+        index=indexes, what=st.sampled_from(["connect", "send_up", "deliver_up", "send_down", "deliver_down"])
+    )
+    def one_step_of_it(self, index: int, what: str) -> None:
+        getattr(self, what)(index)
+
+    @rule(
+        index=indexes,
+        what=st.sampled_from(["drop", "drain", "leave", "begin_again", "fail_to_connect", "misunderstand"]),
+    )
+    def trouble(self, index: int, what: str) -> None:
+        getattr(self, what)(index)
+
     def fail_to_connect(self, index: int) -> None:
         if self.places[index].session is None:
             self.client.link_failed(self.client.links[index], "nobody there")
 
-    @rule(index=indexes)
     def drop(self, index: int) -> None:
         place = self.places[index]
         if place.session is not None:
@@ -196,7 +234,6 @@ class Conversation(RuleBasedStateMachine):
             place.up, place.down = [], []
             self.client.link_lost(self.client.links[index], "gone")
 
-    @rule(index=indexes)
     def send_up(self, index: int) -> None:
         place, link = self.places[index], self.client.links[index]
         if place.session is not None:
@@ -204,10 +241,12 @@ class Conversation(RuleBasedStateMachine):
             for message in outbox:
                 if isinstance(message, Call):
                     (token,) = place.reader.values.plain(message.args)
-                    assert self.token_of_id.setdefault(message.id, token) == token
+                    assert message.id not in self.token_of_id, "an id was used twice"
+                    self.token_of_id[message.id] = token
+                elif isinstance(message, Notify):
+                    self.unsaid.remove(message.method)
             place.up += encoded(outbox)
 
-    @rule(index=indexes)
     def send_down(self, index: int) -> None:
         place = self.places[index]
         if place.session is not None:
@@ -215,7 +254,6 @@ class Conversation(RuleBasedStateMachine):
             place.down += encoded(outbox)
             self.said += encoded([message for message in outbox if isinstance(message, ANSWERS)])
 
-    @rule(index=indexes)
     def deliver_up(self, index: int) -> None:
         place = self.places[index]
         if place.session is None or not place.up:
@@ -224,11 +262,14 @@ class Conversation(RuleBasedStateMachine):
         if place.session.state is SessionState.CLOSED:
             return
         for message in place.server.receive(place.session, messages):
-            assert isinstance(message, Call)
+            if isinstance(message, Notify):
+                continue
+            assert place.server.phase is Phase.SERVING, "a server that drains took a call"
             (token,) = place.reader.values.plain(message.args)
+            if not place.server.admit(place.session, message.id):
+                continue
             assert token not in self.begun, "a call was carried out twice"
             self.begun.add(token)
-            place.server.in_flight += 1
             place.session.calls[message.id] = Running(place.session, message, token, place)
 
     @rule(index=indexes, twice=st.booleans())
@@ -242,7 +283,6 @@ class Conversation(RuleBasedStateMachine):
                 place.up.insert(0, batch)
                 self.deliver_up(index)
 
-    @rule(index=indexes)
     def deliver_down(self, index: int) -> None:
         place = self.places[index]
         if place.session is not None and place.down:
@@ -254,20 +294,14 @@ class Conversation(RuleBasedStateMachine):
         self.client.receive(self.client.links[index], reader.decode(batch), reader.values, self.now)
         self.hearing = None
 
-    @rule(index=indexes, pick=picks, later=st.integers(0, 3))
-    def repeat_up(self, index: int, pick: int, later: int) -> None:
+    @rule(index=indexes, pick=picks, later=st.integers(0, 3), upwards=st.booleans())
+    def repeat(self, index: int, pick: int, later: int, upwards: bool) -> None:
         place = self.places[index]
-        batches = [batch for batch in place.up if not self.has_hello(batch)]
+        way = place.up if upwards else place.down
+        batches = [batch for batch in way if not upwards or not self.has_hello(batch)]
         if batches:
             batch = batches[pick % len(batches)]
-            place.up.insert(place.up.index(batch) + 1 + later, batch)
-
-    @rule(index=indexes, pick=picks, later=st.integers(0, 3))
-    def repeat_down(self, index: int, pick: int, later: int) -> None:
-        down = self.places[index].down
-        if down:
-            position = pick % len(down)
-            down.insert(position + 1 + later, down[position])
+            way.insert(way.index(batch) + 1 + later, batch)
 
     @precondition(lambda self: self.said)
     @rule(index=indexes, pick=picks)
@@ -318,24 +352,40 @@ class Conversation(RuleBasedStateMachine):
         one = self.pick_running(pick)
         one.answer(Error(one.id, "UNKNOWN", "ValueError", str(one.token)))
 
+    @precondition(lambda self: any(place.running for place in self.places))
+    @rule(pick=picks)
+    def answer_at_once(self, pick: int) -> None:
+        index = self.pick_running(pick).place.index
+        self.answer(pick)
+        self.send_down(index)
+        self.deliver_down(index)
+
     @precondition(lambda self: any(one.allowed for place in self.places for one in place.running))
     @rule(pick=picks)
     def send_item(self, pick: int) -> None:
         streams = [one for place in self.places for one in place.running if one.allowed]
         one = streams[pick % len(streams)]
-        one.session.outbox.append(Item(one.id, pack(one.token, LIMIT)))
+        if not one.ended:
+            one.session.outbox.append(Item(one.id, pack(one.token, LIMIT)))
 
-    @rule(index=indexes)
     def drain(self, index: int) -> None:
         self.places[index].server.drain()
 
-    @rule(index=indexes)
     def leave(self, index: int) -> None:
         server = self.places[index].server
         if server.phase is Phase.DRAINING and not server.in_flight:
             server.leave()
 
-    @rule(index=indexes)
+    def misunderstand(self, index: int) -> None:
+        """One end cannot read what the other says. A client uses that link no more, so it happens to one link at most."""
+        session = self.places[index].session
+        if session is not None and all(link.state is not LinkState.CLOSED for link in self.client.links):
+            if len(self.asked) % 2:
+                self.places[index].server.fault(session, "nonsense")
+            else:
+                self.client.fault(self.client.links[index], "nonsense")
+                self.given_up.add(index)
+
     def begin_again(self, index: int) -> None:
         """The server's process ends, and its successor begins."""
         self.drop(index)
@@ -362,6 +412,18 @@ class Conversation(RuleBasedStateMachine):
         assert sorted(self.client.waiting) == sorted(asked.id for asked in waiting)
 
     @invariant()
+    def a_call_that_has_a_link_can_be_answered_over_it(self) -> None:
+        states = {asked.link.state for asked in self.client.calls.values() if asked.link is not None}
+        assert states <= {LinkState.OPEN, LinkState.DRAINING}
+
+    @invariant()
+    def a_one_way_call_that_was_not_sent_is_kept_in_one_place(self) -> None:
+        kept = [note.method for note in self.client.notes]
+        for link in self.client.links:
+            kept += [message.method for message in link.outbox if isinstance(message, Notify)]
+        assert sorted(kept) == sorted(self.unsaid)
+
+    @invariant()
     def no_call_waits_while_a_link_is_open(self) -> None:
         if any(link.state is LinkState.OPEN for link in self.client.links):
             assert not self.client.waiting
@@ -370,7 +432,16 @@ class Conversation(RuleBasedStateMachine):
     def no_call_waits_for_a_deadline_that_nobody_looks_at(self) -> None:
         deadlines = [asked.deadline for asked in self.client.calls.values() if asked.deadline is not None]
         if deadlines:
-            assert self.client.next_tick() is not None
+            due = self.client.next_tick()
+            assert due is not None
+            assert due <= max(min(deadlines), self.ticked + 2 * TICK)
+
+    @invariant()
+    def a_handler_whose_answer_nobody_wants_was_cancelled_once(self) -> None:
+        for place in self.places:
+            for one in place.running:
+                wanted = one.session.calls.get(one.id) is one
+                assert (one.ended, one.cancelled) == ((False, 0) if wanted else (True, 1))
 
     @invariant()
     def items_belong_to_their_call(self) -> None:
@@ -400,7 +471,7 @@ class Conversation(RuleBasedStateMachine):
             self.send_down(index)
             while place.session is not None and place.down:
                 self.deliver_down(index)
-            if place.session is not None:
+            if place.session is not None and index not in self.given_up:
                 assert place.session.calls == {}, "a server works for a client that is gone"
         self.what_is_said_not_to_have_started_has_not()
         assert all(len(asked.outcomes) == 1 for asked in self.asked)
@@ -411,6 +482,6 @@ def test_whatever_the_links_do_every_call_ends_once_with_its_own_outcome():
     run_state_machine_as_test(
         Conversation,
         settings=settings(
-            deadline=None, max_examples=500, stateful_step_count=50, report_multiple_bugs=False
+            deadline=None, max_examples=600, stateful_step_count=50, report_multiple_bugs=False
         ),
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from exchange import HELLO, LIMIT, Served, greeted, incoming, server
+from exchange import HELLO, LIMIT, Served, greeted, heard_from_client, incoming, server
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ringback.protocol import codec
 from ringback.protocol.messages import (
     Bye,
     Call,
@@ -113,21 +116,11 @@ def test_the_ids_of_one_client_are_no_matter_to_another():
     assert machine.receive(second, [incoming(1)]) == [incoming(1)]
 
 
-def test_a_refused_call_is_not_accepted_when_it_is_repeated():
-    machine = server(max_in_flight=1)
-    session = greeted(machine)
-    machine.in_flight = 1
-    machine.receive(session, [incoming(1)])
-    machine.in_flight = 0
-    assert machine.receive(session, [incoming(1)]) == []
-
-
-def test_a_server_with_as_many_calls_as_it_takes_refuses_more():
+def test_a_server_admits_as_many_calls_as_it_takes_and_refuses_more():
     machine = server(max_in_flight=2)
     session = greeted(machine)
-    machine.in_flight = 2
-    assert machine.receive(session, [incoming(1)]) == []
-    assert refusals(session.outbox) == [(1, "RESOURCE_EXHAUSTED", False)]
+    assert [machine.admit(session, id_) for id_ in (1, 2, 3)] == [True, True, False]
+    assert refusals(session.outbox) == [(3, "RESOURCE_EXHAUSTED", False)]
 
 
 def test_a_one_way_call_is_accepted():
@@ -195,6 +188,12 @@ def test_a_client_cannot_cancel_the_call_of_another():
 def test_a_call_that_is_cancelled_in_its_own_batch_is_not_carried_out():
     machine = server()
     assert machine.receive(greeted(machine), [incoming(1), Cancel(1), incoming(2)]) == [incoming(2)]
+
+
+def test_a_cancel_in_the_batch_of_its_call_takes_no_other_with_it():
+    machine = server()
+    batch = [incoming(1), Notify("n", NOTHING), incoming(2), Cancel(1), Cancel(9)]
+    assert machine.receive(greeted(machine), batch) == [Notify("n", NOTHING), incoming(2)]
 
 
 def test_credit_in_the_batch_of_its_call_is_not_lost():
@@ -420,3 +419,40 @@ def test_a_client_that_says_hello_to_a_server_that_leaves_is_bidden_farewell():
     session = machine.connected(b"a", "peer")
     machine.receive(session, [HELLO])
     assert [type(message) for message in session.outbox] == [Welcome, Drain, Bye]
+
+
+# Whatever a client says
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(heard_from_client, max_size=4), st.booleans())
+def test_no_order_of_messages_raises_or_lets_a_call_in_twice(batches, drains):
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    accepted = [message for batch in batches for message in machine.receive(session, batch)]
+    if drains:
+        machine.drain()
+        machine.leave()
+    ids = [message.id for message in accepted if isinstance(message, Call)]
+    assert ids == sorted(set(ids))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(heard_from_client, max_size=4))
+def test_no_call_is_both_accepted_and_refused(batches):
+    machine = server()
+    session = greeted(machine)
+    accepted = [message for batch in batches for message in machine.receive(session, batch)]
+    refused = {id_ for id_, _, _ in refusals(session.outbox)}
+    assert not refused & {message.id for message in accepted if isinstance(message, Call)}
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(heard_from_client, max_size=4))
+def test_whatever_was_heard_what_is_said_can_be_encoded(batches):
+    machine = server()
+    session = machine.connected(b"a", "peer")
+    for batch in batches:
+        machine.receive(session, batch)
+    (frames,) = codec.Encoder().encode(session.outbox)
+    assert len(codec.from_server().decode([bytes(frame) for frame in frames])) == len(session.outbox)

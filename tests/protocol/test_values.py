@@ -250,6 +250,44 @@ def test_a_value_over_the_limit_is_refused(make):
         pack(make(200_001), 200_000)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("\u00e9" * 150_000, id="text-of-two-bytes-a-character"),
+        pytest.param(["\u00e9" * 150_000], id="such-text-in-a-list"),
+        pytest.param(["a"] * 150_000, id="many-short-texts"),
+        pytest.param([""] * 250_000, id="many-empty-texts"),
+        pytest.param([[]] * 250_000, id="many-empty-lists"),
+        pytest.param([1 << 70, *[{}] * 250_000], id="many-empty-maps-and-a-big-integer"),
+    ],
+)
+def test_a_value_is_measured_in_the_bytes_that_it_takes(value):
+    with pytest.raises(ResourceExhausted):
+        pack(value, 200_000)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param([0] * 150_000, id="small-numbers"),
+        pytest.param([None] * 150_000, id="nothing"),
+        pytest.param({str(n): True for n in range(20_000)}, id="a-map-of-bools"),
+    ],
+)
+def test_a_value_of_many_small_parts_below_the_limit_is_sent(value):
+    _, arrived, reader = sent(pack(value, 200_000))
+    assert reader.plain(arrived) == value
+
+
+def test_a_value_takes_no_more_frames_than_a_message_may_have():
+    try:
+        packed = pack([b"x" * FRAME_BYTES] * 1200, 1 << 30)
+    except ResourceExhausted:
+        return
+    ((first, *others),) = codec.Encoder().encode([Reply(1, packed)])
+    assert (len(first) > 0, len(others) < 1024) == (True, True)
+
+
 def test_a_value_at_the_limit_is_sent():
     assert travelled(bytes(LIMIT)) == bytes(LIMIT)
 

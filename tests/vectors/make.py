@@ -229,6 +229,41 @@ INVALID: list[tuple[str, str, list[str], str]] = [
         "connection",
     ),
     ("a value nested too deep", "client", [PREAMBLE + "91940301a161 + 91 * 100000 + 90"], "connection"),
+    ("a nil for the credit", "client", [PREAMBLE + "91980301a16190c0c0c0c0"], "connection"),
+    ("a nil for an id", "client", [PREAMBLE + "919205c0"], "connection"),
+    ("options that are an array", "client", [PREAMBLE + "91980301a16190c0c00090"], "connection"),
+    (
+        "a priority that is a string",
+        "client",
+        [PREAMBLE + "91980301a16190c0c00081a87072696f72697479a137"],
+        "connection",
+    ),
+    ("more messages than there are bytes", "client", [PREAMBLE + "ddffffffff"], "connection"),
+    (
+        "an array longer than its batch, in a value",
+        "client",
+        [PREAMBLE + "91940301a161ddffffffff"],
+        "connection",
+    ),
+    (
+        "a map longer than its batch, in a value",
+        "client",
+        [PREAMBLE + "91940301a161dfffffffff"],
+        "connection",
+    ),
+    ("a text longer than its batch", "client", [PREAMBLE + "91940301dbffffffff61"], "connection"),
+    (
+        "bytes longer than their batch, in a value",
+        "client",
+        [PREAMBLE + "91940301a16191c6ffffffff61"],
+        "connection",
+    ),
+    (
+        "an extension longer than its batch",
+        "client",
+        [PREAMBLE + "91940301a16191c9ffffffff0100"],
+        "connection",
+    ),
     ("a string that is no UTF-8, in a value", "client", [bad_call("91a1ff")], "call"),
     ("a frame that is not there", "client", [bad_call("91d5010000")], "call"),
     ("the frame after the last", "client", [bad_call("91d5010001"), "ff"], "call"),
@@ -286,6 +321,20 @@ LENIENT: list[tuple[str, str, list[str], list[Any], list[dict[str, Any]]]] = [
         [{"result": b"hi"}],
     ),
     (
+        "a frame's number of no bytes",
+        "server",
+        [PREAMBLE + "91930901c70001", "6869"],
+        [m.Reply(1, packed(None))],
+        [{"result": b"hi"}],
+    ),
+    (
+        "an empty frame",
+        "server",
+        [PREAMBLE + "91930901d5010000", ""],
+        [m.Reply(1, packed(None))],
+        [{"result": b""}],
+    ),
+    (
         "one frame referred to twice, and one not at all",
         "server",
         [PREAMBLE + "9193090192d5010001d5010001", "00", "6869"],
@@ -298,6 +347,33 @@ LENIENT: list[tuple[str, str, list[str], list[Any], list[dict[str, Any]]]] = [
         [PREAMBLE + "91930901d402ff"],
         [m.Reply(1, packed(None))],
         [{"result": -1}],
+    ),
+    (
+        "a large integer of no bytes",
+        "server",
+        [PREAMBLE + "91930901c70002"],
+        [m.Reply(1, packed(None))],
+        [{"result": 0}],
+    ),
+    (
+        "one moment in each of the three forms of a timestamp",
+        "server",
+        [
+            PREAMBLE
+            + "9193090193"
+            + "d6ff65937d25"
+            + "d7ff0000000065937d25"
+            + "c70cff000000000000000065937d25"
+        ],
+        [m.Reply(1, packed(None))],
+        [{"result": [datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)] * 3}],
+    ),
+    (
+        "a map with the same key twice",
+        "server",
+        [PREAMBLE + "9193090182a16101a16102"],
+        [m.Reply(1, packed(None))],
+        [{"result": {"a": 2}}],
     ),
 ]
 
