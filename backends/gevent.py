@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -103,16 +104,21 @@ class GeventLoop(Loop):
     def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
         return self._coroutines.run_coroutine(coroutine, report)
 
-    def run(self, start: Callable[[], object]) -> None:
-        # While only another thread works for us, the hub would find nothing to wait for, and end the program.
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """While only another thread works for us, the hub would find nothing to wait for, and end the program."""
         alive = self._loop.timer(3600, 3600)
         alive.start(lambda: None)
         try:
-            start()
-            self._stopped.wait()
+            yield
         finally:
             alive.stop()
             alive.close()
+
+    def run(self, start: Callable[[], object]) -> None:
+        with self.kept_alive():
+            start()
+            self._stopped.wait()
 
     def stop(self) -> None:
         self._stopped.set()

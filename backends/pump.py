@@ -61,6 +61,7 @@ class Pump:
         self._turn_ended = turn_ended
         self._scheduled = False
         self._sent = False  # since the events were looked at
+        self.dry = False  # whether the last turn has taken all that there was
         self._closed = False
         self._watch = loop.watch(int(socket.get(zmq.FD)), self.turn)
         self.schedule()  # what came before the watch began made its edge already
@@ -75,6 +76,7 @@ class Pump:
             while left and not self._closed and get(EVENTS) & POLLIN:
                 receive(socket)
                 left -= 1
+            self.dry = left > 0
             if not self._closed:
                 self._turn_ended()
             ended = True
@@ -104,6 +106,7 @@ class Pump:
 
     def schedule(self) -> None:
         """Another turn soon."""
+        self.dry = False
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._scheduled_turn)

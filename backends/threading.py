@@ -144,11 +144,9 @@ class ThreadingLoop(Loop):
         self._stop.finish()
 
     def close(self) -> None:
+        """When no thread drives any more."""
         self._workers.close()
         self._coroutines.close()
-
-    def close_descriptors(self) -> None:
-        """Let go of the waker, when no thread drives or calls any more."""
         with self.lock:
             if not self._closed:
                 self._closed = True

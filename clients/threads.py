@@ -78,7 +78,6 @@ class ClientThreads:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(timeout)
         self.loop.close()
-        self.loop.close_descriptors()
 
     def hand_over(self) -> None:
         """At the end of a turn: pass on what was posted in it. Not by `call_soon`, which may leave it to a next turn that nobody

@@ -2,7 +2,8 @@
 
 The core hands in what arrived, runs the calls that come out, and sends what gathers in each session's `outbox`.
 
-    session:  GREETING -> OPEN -> DRAINED -> CLOSED    (hello; drained; bye, fault or loss, which may come at any time)
+    session:  GREETING -> OPEN -> DRAINED -> CLOSED    (hello; drained; bye, a fault or a loss, which may come at any time)
+                          OPEN -> LEFT                 (a loss: what was said before it is still arriving)
     machine:  SERVING -> DRAINING -> LEAVING           (drain: new calls are refused; leave: every answer is out, bye is said)
 """
 
@@ -39,6 +40,7 @@ class SessionState(enum.Enum):
     GREETING = "greeting"  # nothing but a hello is taken
     OPEN = "open"
     DRAINED = "drained"  # the client has sent its last call
+    LEFT = "left"  # the connection is lost, but one-way calls may still lie in the socket
     CLOSED = "closed"
 
 
@@ -133,7 +135,7 @@ class ServerMachine:
                     session.outbox.append(self._shutting_down(message))  # type: ignore[arg-type]
         if early:
             accepted = _amended(accepted, early)
-        if session.state is SessionState.CLOSED:
+        if session.state in (SessionState.CLOSED, SessionState.LEFT):
             accepted = [message for message in accepted if type(message) is Notify]
         return accepted
 
@@ -168,18 +170,22 @@ class ServerMachine:
 
     def lost(self, session: Session) -> None:
         """The client is gone: nobody wants its answers."""
-        session.state = SessionState.CLOSED
+        open_ = session.state in (SessionState.OPEN, SessionState.LEFT)
+        self._end(session, SessionState.LEFT if open_ else SessionState.CLOSED)
+
+    def fault(self, session: Session, text: str) -> None:
+        """The client sent what is not this protocol: say so, and take nothing more from it."""
+        self._end(session, SessionState.CLOSED)
+        session.outbox.append(Fault(text))
+
+    def _end(self, session: Session, state: SessionState) -> None:
+        session.state = state
         session.outbox.clear()
         self.sessions.discard(session)
         calls, session.calls = session.calls, {}
         for call in calls.values():
             call.ended = True
             call.cancel()
-
-    def fault(self, session: Session, text: str) -> None:
-        """The client sent what is not this protocol: say so, and take nothing more from it."""
-        self.lost(session)
-        session.outbox.append(Fault(text))
 
     def _shutting_down(self, call: Call) -> Refusal:
         return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
@@ -197,10 +203,10 @@ class ServerMachine:
         match message:
             case Hello() if session.state is SessionState.GREETING:
                 self._greet(session, message)
-            case _ if session.state in (SessionState.GREETING, SessionState.CLOSED):
-                pass
-            case Notify() if session.state is SessionState.OPEN:
+            case Notify() if session.state in (SessionState.OPEN, SessionState.LEFT):
                 accepted.append(message)  # it cannot be refused: the dispatcher logs what it does not run
+            case _ if session.state not in (SessionState.OPEN, SessionState.DRAINED):
+                pass
             case Cancel(id=id_):
                 call = session.calls.pop(id_, None)
                 if call is not None:
@@ -217,7 +223,7 @@ class ServerMachine:
             case Hello():
                 self.fault(session, "a second hello on one connection")
             case Bye() | Fault():
-                self.lost(session)
+                self._end(session, SessionState.CLOSED)
             case _:
                 pass  # items for a call that has ended, a pong that nobody waits for
 

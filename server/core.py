@@ -71,6 +71,7 @@ class ServerCore:
         self._decoder = codec.from_client()
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
+        self._left: list[Session] = []  # disconnected, though the socket may still hold what they said
         self._unsent: set[Session] = set()
         self._blocked: dict[Session, tuple[float, list[list[Any]]]] = {}
         self._retry: Handle | None = None
@@ -96,8 +97,13 @@ class ServerCore:
                 try:
                     self._open()
                 except BaseException as failure:
-                    error = failure
                     self._close_sockets()
+                    problem = failure
+                    self._leave_lifespan(lambda: done(problem))
+                    return
+            else:
+                self._lifespan = None  # what was not entered cannot be left
+                self._close_sockets()
             done(error)
 
         factory = self.service.lifespan_factory
@@ -162,7 +168,7 @@ class ServerCore:
         except BaseException:
             socket.close(0)
             raise
-        self._monitor = Pump(self.loop, events, self._left, lambda: None)
+        self._monitor = Pump(self.loop, events, self._disconnected, lambda: None)
         self._pump = Pump(self.loop, socket, self._receive, self._flush)
 
     def _close_sockets(self) -> None:
@@ -237,7 +243,7 @@ class ServerCore:
             self._descriptors[descriptor] = session
         return session, [part.bytes for part in parts]
 
-    def _left(self, socket: zmq.Socket[bytes]) -> None:
+    def _disconnected(self, socket: zmq.Socket[bytes]) -> None:
         event = parse_monitor_message(socket.recv_multipart(NOBLOCK))
         session = self._descriptors.pop(event["value"], None)
         if session is not None:
@@ -246,9 +252,11 @@ class ServerCore:
 
     def _forget(self, session: Session) -> None:
         self._machine.lost(session)
-        self._sessions.pop(session.address, None)
         self._unsent.discard(session)
         self._blocked.pop(session, None)
+        self._left.append(session)
+        if self._pump is not None:
+            self._pump.schedule()
 
     def _complain(self, session: Session, text: str) -> None:
         """Log what a peer did wrong, at most once a second."""
@@ -276,6 +284,10 @@ class ServerCore:
         """Send what has gathered, a batch for each client."""
         if self._pump is None:
             return
+        if self._left and self._pump.dry:
+            for session in self._left:
+                self._sessions.pop(session.address, None)
+            self._left.clear()
         unsent, self._unsent = self._unsent, set()
         for session in unsent:
             if session.outbox and session not in self._blocked:

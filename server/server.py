@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -27,7 +28,8 @@ class Server:
     """A service on its endpoints, embedded in a running program; several may live in one process.
 
     `with server:` serves in the background, in a thread (`threading`) or on the running hub (`gevent`); `async with server:` on the
-    running asyncio loop; with `backend="twisted"` it is an IService. Leaving drains, at most `drain_timeout` seconds.
+    running asyncio loop; with `backend="twisted"` it is an IService. Leaving drains, at most `drain_timeout` seconds; then it may be
+    started anew.
 
     `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or
     sent, in bytes. `max_in_flight`: the most calls that are being handled. `context`: a zmq.Context to share, for `inproc://`. Raises
@@ -78,6 +80,7 @@ class Server:
         self._loop: Loop | None = None
         self._core: ServerCore | None = None
         self._watchdog: Watchdog | None = None
+        self._draining = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -101,39 +104,38 @@ class Server:
             )
         if self.backend == "gevent":
             return self._enter_gevent()
-        outcome: list[BaseException | None] = []
-        started = threading.Event()
+        loop = self._new_loop()
+        started: SimpleQueue[BaseException | None] = SimpleQueue()
 
-        def report(error: BaseException | None) -> None:
-            outcome.append(error)
-            started.set()
+        def begun(error: BaseException | None) -> None:
+            if error is not None:
+                loop.stop()
+            started.put(error)
 
         def run() -> None:
-            self._begin(report)
-            loop = self._loop
-            assert loop is not None
-            if outcome and outcome[0] is not None:
-                return
-            loop.run(lambda: None)
-            loop.close()
+            loop.run(lambda: self._begin(loop, begun))
+            self._close(loop)
 
-        self._thread = threading.Thread(target=run, name=f"ringback-{self.service.name}", daemon=True)
-        self._thread.start()
-        started.wait()
-        if outcome[0] is not None:
-            raise outcome[0]
+        thread = threading.Thread(target=run, name=f"ringback-{self.service.name}", daemon=True)
+        thread.start()
+        error = started.get()
+        if error is not None:
+            thread.join()
+            raise error
+        self._thread = thread
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        loop = self._loop
+        assert loop is not None
         if self.backend == "gevent":
-            self._exit_gevent()
+            self._exit_gevent(loop)
             return
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._drain, lambda _: self._stop_loop())
-        if self._thread is not None:
-            self._thread.join()
+        loop.call_soon_threadsafe(self._drain, lambda _: loop.stop())
+        assert self._thread is not None
+        self._thread.join()
 
     async def __aenter__(self) -> Server:
         if self.backend != "asyncio":
@@ -142,9 +144,14 @@ class Server:
             )
         import asyncio
 
+        loop = self._new_loop()
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begin(lambda error: started.set_exception(error) if error else started.set_result(None))
-        await started
+        self._begin(loop, lambda error: started.set_exception(error) if error else started.set_result(None))
+        try:
+            await started
+        except BaseException:
+            self._close(loop)
+            raise
         return self
 
     async def __aexit__(
@@ -152,26 +159,35 @@ class Server:
     ) -> None:
         import asyncio
 
+        loop = self._loop
+        assert loop is not None
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._drain(ended.set_result)
         await ended
-        self._close_loop()
+        self._close(loop)
 
     def _enter_gevent(self) -> Server:
         from gevent.event import AsyncResult
 
+        loop = self._new_loop()
         started: Any = AsyncResult()
-        self._begin(lambda error: started.set_exception(error) if error else started.set(None))
-        started.get()
+        self._begin(loop, lambda error: started.set_exception(error) if error else started.set(None))
+        try:
+            with loop.kept_alive():  # type: ignore[attr-defined]
+                started.get()
+        except BaseException:
+            self._close(loop)
+            raise
         return self
 
-    def _exit_gevent(self) -> None:
+    def _exit_gevent(self, loop: Loop) -> None:
         from gevent.event import AsyncResult
 
         ended: Any = AsyncResult()
         self._drain(ended.set)
-        ended.get()
-        self._close_loop()
+        with loop.kept_alive():  # type: ignore[attr-defined]
+            ended.get()
+        self._close(loop)
 
     # In the foreground
 
@@ -182,7 +198,7 @@ class Server:
         """
         status = 1
         failure: BaseException | None = None
-        loop = self._loop = self._loop_class(**self._loop_options)
+        loop = self._new_loop()
 
         def started(error: BaseException | None) -> None:
             nonlocal failure
@@ -198,7 +214,10 @@ class Server:
             loop.stop()
 
         def signalled() -> None:
-            if self._core is None or self._draining:
+            if self._core is None:
+                loop.stop()
+            elif self._draining:
+                self._core.close()
                 loop.stop()
             else:
                 self._drain(ended)
@@ -207,29 +226,38 @@ class Server:
             if signals:
                 loop.on_signal(signal.SIGTERM, signalled)
                 loop.on_signal(signal.SIGINT, signalled)
-            self._begin(started)
+            self._begin(loop, started)
 
         loop.run(start)
         if self._core is not None:
             self._core.close()
             if self._core.terminated is not None:
                 self._core.terminated.acquire()
-        self._close_loop()
+        self._close(loop)
         if failure is not None:
             raise failure
         return status
 
     # Both
 
-    _draining = False
+    def _new_loop(self) -> Loop:
+        if self._loop is not None:
+            raise RuntimeError("this server is running already: make another one for another start")
+        self._loop = self._loop_class(**self._loop_options)
+        return self._loop
 
-    def _begin(self, report: Callable[[BaseException | None], object]) -> None:
+    def _begin(self, loop: Loop, report: Callable[[BaseException | None], object]) -> None:
+        """Start on a running loop; where that fails, nothing stays behind but the loop."""
+
+        def started(error: BaseException | None) -> None:
+            if error is None:
+                self._watchdog = Watchdog(loop, self.service)
+            report(error)
+
+        self._draining = False
         try:
-            if self._loop is None:
-                self._loop = self._loop_class(**self._loop_options)
-            self._core = ServerCore(self.service, self._loop, self._bind, **self._core_options)
-            self._core.start(report)
-            self._watchdog = Watchdog(self._loop, self.service)
+            self._core = ServerCore(self.service, loop, self._bind, **self._core_options)
+            self._core.start(started)
         except BaseException as error:
             report(error)
 
@@ -238,17 +266,13 @@ class Server:
         self._draining = True
         self._core.drain(self.drain_timeout, ended)
 
-    def _stop_loop(self) -> None:
-        assert self._loop is not None
+    def _close(self, loop: Loop) -> None:
+        """After the end: it may be started anew."""
         if self._watchdog is not None:
             self._watchdog.close()
-        self._loop.stop()
-
-    def _close_loop(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.close()
-        if self._loop is not None:
-            self._loop.close()
+            self._watchdog = None
+        loop.close()
+        self._loop = None
 
 
 _HOW = {

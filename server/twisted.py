@@ -15,19 +15,29 @@ class TwistedServer(Server, TwistedService):
 
     def startService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         TwistedService.startService(self)  # type: ignore[no-untyped-call]
+        loop = self._new_loop()
         started: Deferred[None] = Deferred()
-        self._begin(lambda error: started.errback(error) if error else started.callback(None))
+
+        def begun(error: BaseException | None) -> None:
+            if error is None:
+                started.callback(None)
+            else:
+                self._close(loop)
+                started.errback(error)
+
+        self._begin(loop, begun)
         return started
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802
         TwistedService.stopService(self)  # type: ignore[no-untyped-call]
         ended: Deferred[Any] = Deferred()
-        if self._core is None:
+        loop = self._loop
+        if loop is None:
             ended.callback(None)
             return ended
 
         def closed(_: bool) -> None:
-            self._close_loop()
+            self._close(loop)
             ended.callback(None)
 
         self._drain(closed)

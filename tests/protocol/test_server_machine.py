@@ -249,7 +249,24 @@ def test_a_lost_client_is_forgotten():
     machine = server()
     session = greeted(machine)
     machine.lost(session)
-    assert (session.state, machine.sessions) == (SessionState.CLOSED, set())
+    assert (session.state, machine.sessions) == (SessionState.LEFT, set())
+
+
+def test_of_what_a_lost_client_had_said_only_the_one_way_calls_count():
+    machine = server()
+    session = greeted(machine)
+    machine.lost(session)
+    note = Notify("n", NOTHING)
+    assert machine.receive(session, [note, incoming(1), Ping(1), Drained()]) == [note]
+    assert session.outbox == []
+
+
+def test_a_client_at_fault_is_not_listened_to_when_it_is_lost():
+    machine = server()
+    session = greeted(machine)
+    machine.fault(session, "nonsense")
+    machine.lost(session)
+    assert machine.receive(session, [Notify("n", NOTHING)]) == []
 
 
 def test_a_client_that_says_bye_is_gone():
