@@ -72,7 +72,7 @@ class AsyncioClient(Client):
         core = self._core()
         call = self._outgoing(_Call, method, args, kwargs)
         while len(core.calls) >= core.max_in_flight:
-            await self._wait_for_room(core, self._time_for_room(method, call.deadline))
+            await self._wait_for_room(core, self._time_for_room(call))
         future = call.future = asyncio.Future(loop=self._shared.loop)
         self._start(core, call, args, kwargs)
         try:

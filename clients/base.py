@@ -20,7 +20,7 @@ from ..context import handling
 from ..endpoints import checked
 from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
-from ..protocol.client import CallSettings, OutgoingCall
+from ..protocol.client import CallSettings, OutgoingCall, milliseconds
 from ..protocol.messages import Call, CallOptions, Notify
 from ..protocol.values import NOTHING, UNPACKABLE, pack, pack_args, size
 from .core import ClientCore
@@ -105,10 +105,11 @@ class Methods:
 class Options(CallSettings):
     """How calls are made; `Client.options` documents each."""
 
-    __slots__ = ("idempotency_key", "metadata", "options", "priority")
+    __slots__ = ("idempotency_key", "metadata", "milliseconds", "options", "priority")
 
     def __init__(self, timeout: float | None) -> None:
         super().__init__(timeout)
+        self.milliseconds: int | None = None  # the timeout as a message says it
         self.priority = 0
         self.idempotency_key: str | None = None
         self.metadata: dict[str, Any] = {}
@@ -122,6 +123,7 @@ class Options(CallSettings):
             if not _CHECKS[name](value):
                 raise TypeError(f"bad value for option {name!r}: {value!r}")
             setattr(new, name, {**self.metadata, **value} if name == "metadata" else value)
+        new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
         new.options = None
         if new.metadata or new.priority or new.idempotency_key is not None:
             new.options = CallOptions(new.metadata, new.priority, new.idempotency_key)
@@ -301,30 +303,33 @@ class Client(ABC):
     ) -> C:
         """The call, ready for the core. Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
         options = self._options
-        deadline = self._deadline()
         packed, packed_kwargs = self._pack(method, args, kwargs)
-        return kind(Call(0, method, packed, packed_kwargs, None, credit, options.options), options, deadline)
-
-    def _deadline(self) -> float | None:
-        """When a call made now has to end: by its own timeout, or with the call that is being handled."""
-        timeout = self._options.timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
+        # A call has to end by its own timeout, or with the call that is being handled.
+        timeout, time_left = options.timeout, None
+        if timeout is None:
+            deadline = None
+        else:
+            deadline = time.monotonic() + timeout
+            if not credit:
+                time_left = options.milliseconds
         outer = handling.get()
         if outer is not None:
-            left = outer.deadline
-            if left is not None and (deadline is None or left < deadline):
-                deadline = left
-        return deadline
+            end = outer.deadline
+            if end is not None and (deadline is None or end < deadline):
+                deadline, time_left = end, None
+        message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
+        return kind(message, options, deadline)
 
-    def _time_for_room(self, method: str, deadline: float | None) -> float | None:
+    def _time_for_room(self, call: OutgoingCall) -> float | None:
         """Seconds that a call may wait at the bound. Raises DeadlineExceeded when there are none left."""
-        if deadline is None:
+        if call.deadline is None:
             return None
-        left = deadline - time.monotonic()
+        call.message.timeout = None  # to be reckoned anew when it is sent
+        left = call.deadline - time.monotonic()
         if left <= 0:
             bound = self._shared.max_in_flight
             raise errors.DeadlineExceeded(
-                f"{method}: {bound} calls were in flight, the bound, for as long as it had"
+                f"{call.method}: {bound} calls were in flight, the bound, for as long as it had"
             )
         return left
 
@@ -339,14 +344,13 @@ class Client(ABC):
             raise TypeError(f"a method is named by a string, not by {method!r}")
         limit = self._shared.max_size
         try:
-            if not method.isascii():
-                method.encode()  # a lone surrogate would spoil the whole batch
-            for name in kwargs:
-                if not name.isascii():
-                    name.encode()
             packed = pack_args(args, limit)
             if not kwargs:
+                if not method.isascii():
+                    method.encode()  # a lone surrogate would spoil the whole batch
                 return packed, None
+            for name in (method, *kwargs):
+                name.encode()
             packed_kwargs = {name: pack(value, limit) for name, value in kwargs.items()}
             taken = size(packed) + sum(map(size, packed_kwargs.values()))
             if taken > limit:

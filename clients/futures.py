@@ -1,4 +1,6 @@
-"""The future of a call fired by the blocking client: a `concurrent.futures.Future` that costs little where nobody waits for it."""
+"""The call fired by the blocking client, which is its own future: a `concurrent.futures.Future` that costs little where
+nobody waits for it.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +9,73 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures._base import FINISHED, PENDING
-from typing import Any, Protocol
+from typing import Any
+
+from .. import errors
+from ..protocol.client import OutgoingCall
+from .base import Callback, Client, Errback
 
 log = logging.getLogger("ringback.client")
 
 
-class Owner(Protocol):
-    """What the future asks of its client."""
-
-    def cancel_fired(self, call: Any) -> bool: ...
-
-    def post_now(self, method: str, function: Callable[[Any], object], argument: Any) -> None: ...
-
-
-class CallFuture(concurrent.futures.Future[Any]):
+class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
     """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run.
 
-    The condition to wait on is a third of what a fired call costs, and most are never waited for: it is made by the first
-    who asks for it.
+    What `Future.__init__` makes for each future, a condition to wait on above all, is a third of what a fired call costs, and
+    most are never waited for: here it is made by the first who asks for it.
     """
 
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _lament: _Lament | None = None
     observed = False
-
-    def __init__(self, owner: Owner, call: Any) -> None:
-        # In place of Future.__init__: the same attributes, but for `_condition`.
-        self._state = PENDING
-        self._result = None
-        self._exception = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
-        self._owner = owner
-        self._call = call
+    callback: Callback | None
+    errback: Errback | None
+    client: Client
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         made: threading.Condition = self.__dict__.setdefault("_made", threading.Condition())  # atomic
         return made
 
-    def settle(self, result: Any, error: BaseException | None) -> None:
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        waiters: list[Any] = self.__dict__.setdefault("_waiting", [])
+        return waiters
+
+    @property
+    def _done_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = self.__dict__.setdefault("_to_call", [])
+        return callbacks
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
+        shared = self.client._shared
+        threads = shared.threads
+        threads.fired -= 1
+        if not threads.fired:
+            threads.rest()
+        if self._state is PENDING:
+            self._settle(result, error)
+        if error is None:
+            if self.callback is not None:
+                threads.posted.append((self, self.callback, result))
+        elif self.errback is not None:
+            threads.posted.append((self, self.errback, error))
+        if shared.listeners:
+            threads.posted.append((self, lambda _: self.client._tell_listeners(self, result, error), None))
+
+    def _settle(self, result: Any, error: BaseException | None) -> None:
         """`set_result` or `set_exception`, by the one thread that does; without the condition where nobody has asked for it."""
         self._result = result
-        self._exception = error
-        self._state = (
-            FINISHED  # from here on whoever asks for the condition sees that there is nothing to wait for
-        )
+        if error is not None:
+            self._exception = error
+            self._lament = _Lament(self.method, error)
+            if self.observed:
+                self._lament.silence()
+        # From here on whoever asks for the condition sees that there is nothing to wait for.
+        self._state = FINISHED
         if "_made" in self.__dict__:
             with self._condition:
                 for waiter in self._waiters:
@@ -62,20 +87,43 @@ class CallFuture(concurrent.futures.Future[Any]):
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def cancel(self) -> bool:
-        return self._owner.cancel_fired(self._call) and super().cancel()
+        shared = self.client._shared
+        with shared.threads.loop:
+            if shared.core is None or self.ended or not super().cancel():
+                return False
+            return shared.core.cancel(self, errors.Cancelled(f"{self.method} was cancelled by its caller"))
 
     def result(self, timeout: float | None = None) -> Any:
-        self.observed = True
+        self.observe()
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self.observed = True
+        self.observe()
         return super().exception(timeout)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        self.observe()
+        super().add_done_callback(lambda future: self.client._shared.threads.post_now(self, fn, future))
+
+    def observe(self) -> None:
+        """Somebody looks at the outcome, so that an error is not lost."""
         self.observed = True
-        super().add_done_callback(lambda future: self._owner.post_now(self._call.method, fn, future))
+        if self._lament is not None:
+            self._lament.silence()
+
+
+class _Lament:
+    """Goes with an error, and says so if it goes unseen. (A `__del__` of the future's own would cost every call.)"""
+
+    __slots__ = ("_error", "_method")
+
+    def __init__(self, method: str, error: BaseException) -> None:
+        self._method = method
+        self._error: BaseException | None = error
+
+    def silence(self) -> None:
+        self._error = None
 
     def __del__(self) -> None:
-        if self._exception is not None and not self.observed:
-            log.error("%s failed, and nobody looked: %r", self._call.method, self._exception)
+        if self._error is not None:
+            log.error("%s failed, and nobody looked: %r", self._method, self._error)

@@ -94,7 +94,7 @@ class GeventClient(Client):
         core = self._core()
         call = self._outgoing(_Call, method, args, kwargs)
         while core.full:
-            self._wait_for_room(core, self._time_for_room(method, call.deadline))
+            self._wait_for_room(core, self._time_for_room(call))
         call.outcome = AsyncResult()
         self._start(core, call, args, kwargs)
         try:

@@ -12,7 +12,6 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -21,7 +20,7 @@ from ..backends.threading import ThreadingLoop, Waiter
 from ..protocol.client import OutgoingCall
 from .base import Callback, Client, Errback
 from .core import ClientCore
-from .futures import CallFuture
+from .futures import FiredCall
 from .streams import WINDOW, StreamCall, SyncItems
 from .threads import ClientThreads
 
@@ -36,17 +35,6 @@ class _Call(OutgoingCall):
         self.result = result
         self.error = error
         self.waiter.finish()
-
-
-class _Fired(OutgoingCall):
-    __slots__ = ("callback", "client", "errback", "future")
-    client: ThreadingClient
-    future: CallFuture | None
-    callback: Callback | None
-    errback: Errback | None
-
-    def finish(self, result: Any, error: BaseException | None) -> None:
-        self.client.fired_ended(self, result, error)
 
 
 class ThreadingClient(Client):
@@ -66,7 +54,7 @@ class ThreadingClient(Client):
         waiter = call.waiter = Waiter()
         try:
             while not self._started(core, loop, call, args, kwargs):
-                self._wait_for_room(core, loop, self._time_for_room(method, call.deadline))
+                self._wait_for_room(core, loop, self._time_for_room(call))
             loop.wait(waiter)
         except BaseException:
             with loop:
@@ -106,38 +94,41 @@ class ThreadingClient(Client):
         callback: Callback | None = None,
         errback: Errback | None = None,
         **kwargs: Any,
-    ) -> CallFuture:
+    ) -> FiredCall:
         """Send the call and go on. `callback(result)` or `errback(error)` runs on the client's callback thread, exactly
         once, in the order of the replies."""
         core, loop = self._enter()
+        shared, threads = self._shared, self._threads
         failure: errors.CallError | None = None
         try:
-            call = self._outgoing(_Fired, method, args, kwargs)
+            call = self._outgoing(FiredCall, method, args, kwargs)
         except errors.CallError as error:
             failure = error
-            call = self._unsent(_Fired, method)
+            call = self._unsent(FiredCall, method)
         call.client, call.callback, call.errback = self, callback, errback
-        future = call.future = CallFuture(self, call)
         if errback is not None:
-            future.observed = True
-        threads = self._threads
+            call.observed = True
         while failure is None and len(core.calls) >= core.max_in_flight:
             if threads.in_callback():
                 failure = errors.ResourceExhausted(
                     f"{method}: {core.max_in_flight} calls are in flight, the bound"
                 )
             else:
+                call.message.timeout = None  # to be reckoned anew when it is sent
                 self.ready()
         with loop.lock:
             threads.fired += 1
             if failure is not None:
                 call.finish(None, failure)
-            elif self._shared.interceptors:
+            elif shared.interceptors:
                 self._start(core, call, args, kwargs)
             else:
                 core.start(call, time.monotonic())
-            threads.drive()
-        return future
+            if threads.posted or not threads.driving:
+                threads.drive()
+            else:
+                loop.interrupt()
+        return call
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""
@@ -226,35 +217,6 @@ class ThreadingClient(Client):
     @property
     def _threads(self) -> ClientThreads:
         return cast(ClientThreads, self._shared.threads)
-
-    def cancel_fired(self, call: _Fired) -> bool:
-        """For the future of a fired call; False if it has ended."""
-        core = self._shared.core
-        assert core is not None
-        with self._threads.loop:
-            if call.ended:
-                return False
-            call.future = None  # the future cancels itself
-            return core.cancel(call, errors.Cancelled(f"{call.method} was cancelled by its caller"))
-
-    def fired_ended(self, call: _Fired, result: Any, error: BaseException | None) -> None:
-        """Settle the future, and hand the outcome to whoever is to be called. Under the lock."""
-        threads = self._threads
-        threads.release_one()
-        future, call.future = call.future, None  # the two must not keep each other alive
-        if future is not None:
-            future.settle(result, error)
-        if error is None:
-            if call.callback is not None:
-                threads.post(call.method, call.callback, result)
-        elif call.errback is not None:
-            threads.post(call.method, call.errback, error)
-        if self._shared.listeners:
-            threads.post(call.method, lambda _: self._tell_listeners(call, result, error), None)
-
-    def post_now(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
-        """For a future's done-callbacks: have the callback thread call the function."""
-        self._threads.post_now(method, function, argument)
 
 
 class Stream(SyncItems):

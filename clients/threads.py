@@ -1,5 +1,5 @@
 """The threads of one blocking client: a reader, which drives the loop while fired calls are in flight and nobody waits, and
-one that runs the callbacks. Neither is started before it is needed.
+one that runs the callbacks. Both are started with the first fired call: once the interpreter ends, none can be.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..backends.threading import ThreadingLoop, Waiter
+from ..protocol.client import OutgoingCall
 
 log = logging.getLogger("ringback.client")
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
 
-Entry = tuple[str, Callable[[Any], object], Any]
+Entry = tuple[OutgoingCall, Callable[[Any], object], Any]
 
 
 class ClientThreads:
@@ -30,13 +31,16 @@ class ClientThreads:
         self._reader: threading.Thread | None = None
         self._drive = threading.Semaphore(0)
         self._rest = Waiter()
-        self._posted: list[Entry] = []
+        self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
         self._caller: threading.Thread | None = None
         self._closed = False
 
     def drive(self) -> None:
         """See to it that somebody drives while fired calls are in flight, and sends what has gathered."""
+        if self._reader is None:
+            self._reader = self._start(self._read, "ringback-reader")
+            self._caller = self._start(self._call_back, "ringback-callbacks")
         self.hand_over()
         if self.driving:
             self.loop.interrupt()
@@ -45,24 +49,22 @@ class ClientThreads:
         if self.fired and not self._closed:
             self.driving = True
             self._rest = Waiter()
-            if self._reader is None:
-                self._reader = threading.Thread(target=self._read, name="ringback-reader", daemon=True)
-                self._reader.start()
             self._drive.release()
 
     def release_one(self) -> None:
-        """One fired call has ended."""
+        """One of what was fired has ended."""
         self.fired -= 1
-        if not self.fired and self.driving:
+        if not self.fired:
+            self.rest()
+
+    def rest(self) -> None:
+        """All that was fired has ended."""
+        if self.driving:
             self._rest.finish()
 
-    def post(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
-        """Have the function called after this turn of the loop, in order."""
-        self._posted.append((method, function, argument))
-
-    def post_now(self, method: str, function: Callable[[Any], object], argument: Any) -> None:
+    def post_now(self, call: OutgoingCall, function: Callable[[Any], object], argument: Any) -> None:
         """Have the function called, from any thread."""
-        self._put([(method, function, argument)])
+        self._callbacks.put([(call, function, argument)])
 
     def in_callback(self) -> bool:
         return self._caller is threading.current_thread()
@@ -82,19 +84,14 @@ class ClientThreads:
     def hand_over(self) -> None:
         """At the end of a turn: pass on what was posted in it. Not by `call_soon`, which may leave it to a next turn that nobody
         takes when this one ended the last call."""
-        if self._posted:
-            posted, self._posted = self._posted, []
-            self._put(posted)
+        if self.posted:
+            posted, self.posted = self.posted, []
+            self._callbacks.put(posted)
 
-    def _put(self, entries: list[Entry]) -> None:
-        if self._caller is None:
-            with self.loop.lock:
-                if self._caller is None:
-                    self._caller = threading.Thread(
-                        target=self._call_back, name="ringback-callbacks", daemon=True
-                    )
-                    self._caller.start()
-        self._callbacks.put(entries)
+    def _start(self, function: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=function, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _read(self) -> None:
         loop = self.loop
@@ -112,8 +109,9 @@ class ClientThreads:
 
     def _call_back(self) -> None:
         while (entries := self._callbacks.get()) is not None:
-            for method, function, argument in entries:
+            for call, function, argument in entries:
                 try:
                     function(argument)
                 except Exception:
-                    log.exception("a callback for %s raised", method)
+                    log.exception("a callback for %s raised", call.method)
+            del entries, call, function, argument  # the next wait may be long

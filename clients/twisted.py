@@ -72,7 +72,7 @@ class TwistedClient(Client):
         self, core: ClientCore, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         while core.full:
-            await self._room(core, self._time_for_room(call.method, call.deadline))
+            await self._room(core, self._time_for_room(call))
         return await self._send(core, call, args, kwargs)
 
     def fire(

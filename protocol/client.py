@@ -75,7 +75,7 @@ class CallSettings:
 class OutgoingCall:
     """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams.
 
-    The machine sets the id and the time left in `message` each time it sends it. A stream (its credit is above 0) has `deadline` moved on
+    The machine sets the id in `message` each time it sends it, and the time left. A stream (its credit is above 0) has `deadline` moved on
     by every item.
     """
 
@@ -137,6 +137,7 @@ class ClientMachine:
 
     def __init__(self, endpoints: Sequence[str], instance: bytes, max_size: int, software: str = "") -> None:
         self.links = [Link(endpoint) for endpoint in endpoints]
+        self._only = self.links[0] if len(self.links) == 1 else None
         self.calls: dict[int, OutgoingCall] = {}
         self.waiting: dict[int, OutgoingCall] = {}
         self.notes: list[Notify] = []
@@ -154,21 +155,21 @@ class ClientMachine:
     # What the client asks
 
     def start(self, call: OutgoingCall, now: float) -> None:
-        """Send the call over an open link, or keep it until there is one."""
+        """Send the call over an open link, or keep it until there is one. Who has made it this moment may have set its
+        `message.timeout`, which saves a step."""
         message, deadline = call.message, call.deadline
         message.id = id_ = self._last_id = self._last_id + 1
         self.calls[id_] = call
-        if deadline is not None:
-            if self._next_tick is None or deadline < self._next_tick:
-                self._next_tick = deadline
-            if (
-                not message.credit
-            ):  # a stream's bounds the gaps between items, which only the receiver can see
-                message.timeout = _milliseconds(deadline - now)
-        link = self._choose()
+        if deadline is not None and (self._next_tick is None or deadline < self._next_tick):
+            self._next_tick = deadline
+        link = self._only
+        if link is None:
+            link = self._choose()
+        elif link.state is not LinkState.OPEN:
+            link = None
         if link is None:
             self._wait(call)
-        elif link.limit is not None:
+        elif message.timeout is None or link.limit is not None:
             self._hand_over(call, link, now)
         else:
             call.link = link
@@ -252,7 +253,10 @@ class ClientMachine:
                 call.ended = True
                 if self._attempts:
                     self._attempts.pop(call, None)
-                call.conclude(result, None)
+                if call.passes is None:
+                    call.finish(result, None)
+                else:
+                    call.conclude(result, None)
             else:
                 self._receive_rare(link, message, values, now)
 
@@ -382,8 +386,9 @@ class ClientMachine:
     def _hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
         """Put a call that could not be sent at once into the link's outbox, with the time it has left."""
         message, deadline = call.message, call.deadline
+        # (that of a stream bounds the gaps between items, which only the receiver can see)
         if deadline is not None and not message.credit and now is not None:
-            message.timeout = _milliseconds(deadline - now)
+            message.timeout = milliseconds(deadline - now)
         if link.limit is not None:
             taken = _size(message)
             if taken > link.limit:
@@ -466,7 +471,7 @@ def _too_large(message: Call | Notify, taken: int, link: Link) -> errors.Resourc
     return errors.ResourceExhausted(text)
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
     """The time left as a message says it."""
     return int(min(max(seconds, 0.0), 1e12) * 1000) + 1
 
