@@ -44,19 +44,20 @@ MESSAGES_PER_TURN = 64
 
 
 class Pump:
-    """Receives with `receive(socket)`, which takes exactly one message and deals with it, and calls `turn_ended`
-    after each turn, in which what was gathered is sent."""
+    """Hands the first frame of each message to `receive`, which takes the others from the socket and deals with it, and calls
+    `turn_ended` after each turn, in which what was gathered is sent."""
 
     def __init__(
         self,
         loop: Loop,
         socket: zmq.Socket[bytes],
-        receive: Callable[[zmq.Socket[bytes]], object],
+        receive: Callable[[bytes], object],
         turn_ended: Callable[[], object],
     ) -> None:
         self._loop = loop
         self._socket = socket
         self._get: Callable[[int], Any] = socket.get
+        self._recv: Callable[[int], bytes] = socket.recv
         self._receive = receive
         self._turn_ended = turn_ended
         self._scheduled = False
@@ -68,14 +69,23 @@ class Pump:
 
     def turn(self) -> None:
         """Take what has come, at most so many messages, then send what was gathered."""
-        get, receive, socket = self._get, self._receive, self._socket
+        if self._closed:
+            return
+        get, recv, receive = self._get, self._recv, self._receive
         left = MESSAGES_PER_TURN
         self._sent = False
         ended = False
         try:
-            while left and not self._closed and get(EVENTS) & POLLIN:
-                receive(socket)
+            try:
+                first = recv(NOBLOCK)  # mostly there is something: this takes one look less
+            except zmq.Again:
+                pass
+            else:
+                receive(first)
                 left -= 1
+                while left and not self._closed and get(EVENTS) & POLLIN:
+                    receive(recv(NOBLOCK))
+                    left -= 1
             self.dry = left > 0
             if not self._closed:
                 self._turn_ended()
@@ -87,7 +97,7 @@ class Pump:
     def drain(self) -> None:
         """Take everything that has come, now: for what must be known before something else is believed."""
         while not self._closed and self._get(EVENTS) & POLLIN:
-            self._receive(self._socket)
+            self._receive(self._recv(NOBLOCK))
 
     def send(self, frames: list[Any]) -> bool:
         """Send one message; False if its pipe is full. Raises ZMQError for a ROUTER's peer that is gone."""

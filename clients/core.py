@@ -28,6 +28,8 @@ log = logging.getLogger("ringback.client")
 # Calls that are sent before their turn ends: the server begins with the first while the last are still being made.
 SEND_AT = 128
 
+RCVMORE = int(zmq.RCVMORE)
+
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -78,6 +80,8 @@ class Wire:
             if events is not None:
                 events.close(0)
             raise errors.UsageError(f"cannot connect to {link.endpoint}: {error.strerror}") from None
+        self._socket = socket
+        self._events: Any = events
         self._monitor = None if events is None else Pump(core.loop, events, self._event, core.flush)
         self._pump = Pump(core.loop, socket, self._receive, core.flush)
         if self._monitor is None:
@@ -98,9 +102,10 @@ class Wire:
         if self._monitor is not None:
             self._monitor.close()
 
-    def _receive(self, socket: zmq.Socket[bytes]) -> None:
-        frames = [socket.recv(NOBLOCK)]
-        while socket.get(zmq.RCVMORE):
+    def _receive(self, first: bytes) -> None:
+        frames = [first]
+        socket = self._socket
+        while socket.get(RCVMORE):
             frames.append(socket.recv(NOBLOCK))
         machine = self._core.machine
         try:
@@ -110,8 +115,8 @@ class Wire:
             return
         machine.receive(self.link, messages, self._decoder.values, time.monotonic())
 
-    def _event(self, socket: zmq.Socket[bytes]) -> None:
-        event = parse_monitor_message(socket.recv_multipart(NOBLOCK))["event"]
+    def _event(self, first: bytes) -> None:
+        event = parse_monitor_message([first, self._events.recv(NOBLOCK)])["event"]
         machine, link = self._core.machine, self.link
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.stuck = []

@@ -77,6 +77,8 @@ class ServerCore:
         self._retry: Handle | None = None
         self._pump: Pump | None = None
         self._monitor: Pump | None = None
+        self._socket: Any = None
+        self._events: Any = None
         self._lifespan: Any = None
         self._flushing = False
         self._closed = False
@@ -168,6 +170,7 @@ class ServerCore:
         except BaseException:
             socket.close(0)
             raise
+        self._socket, self._events = socket, events
         self._monitor = Pump(self.loop, events, self._disconnected, lambda: None)
         self._pump = Pump(self.loop, socket, self._receive, self._flush)
 
@@ -199,13 +202,13 @@ class ServerCore:
 
     # In
 
-    def _receive(self, socket: zmq.Socket[bytes]) -> None:
+    def _receive(self, address: bytes) -> None:
         """Take one batch."""
-        address = socket.recv(NOBLOCK)
         session = self._sessions.get(address)
         if session is None:
-            session, frames = self._first_contact(socket, address)
+            session, frames = self._first_contact(address)
         else:
+            socket = self._socket
             frames = [socket.recv(NOBLOCK)]
             while socket.get(RCVMORE):
                 frames.append(socket.recv(NOBLOCK))
@@ -226,11 +229,11 @@ class ServerCore:
         if session.outbox:
             self._unsent.add(session)
 
-    def _first_contact(self, socket: zmq.Socket[bytes], address: bytes) -> tuple[Session, list[bytes]]:
+    def _first_contact(self, address: bytes) -> tuple[Session, list[bytes]]:
         """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
-        parts = [socket.recv(NOBLOCK, copy=False)]
+        parts = [self._socket.recv(NOBLOCK, copy=False)]
         while parts[-1].more:
-            parts.append(socket.recv(NOBLOCK, copy=False))
+            parts.append(self._socket.recv(NOBLOCK, copy=False))
         try:
             descriptor = parts[0].get(zmq.SRCFD)
             peer = str(parts[0].get("Peer-Address"))
@@ -243,8 +246,8 @@ class ServerCore:
             self._descriptors[descriptor] = session
         return session, [part.bytes for part in parts]
 
-    def _disconnected(self, socket: zmq.Socket[bytes]) -> None:
-        event = parse_monitor_message(socket.recv_multipart(NOBLOCK))
+    def _disconnected(self, first: bytes) -> None:
+        event = parse_monitor_message([first, self._events.recv(NOBLOCK)])
         session = self._descriptors.pop(event["value"], None)
         if session is not None:
             self._forget(session)

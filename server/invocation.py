@@ -6,7 +6,7 @@ import concurrent.futures
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from .. import errors
 from ..backends.base import Handle
@@ -27,31 +27,29 @@ UNSENDABLE = (errors.ResourceExhausted, *UNPACKABLE)
 _NO_OPTIONS = CallOptions()
 
 
-class Inline(Handling):
-    """What `current_call()` tells in the common case: an inline function whose answer is ready when it returns."""
+class Inline(Struct, Handling):
+    """What `current_call()` tells in the common case: an inline function whose answer is ready when it returns. (A Struct, as one
+    is made for every call.)"""
 
-    __slots__ = ("_app", "_message", "_now", "_session")
-
-    def __init__(self, session: Session, message: Call, now: float, app: Any) -> None:
-        self._session = session
-        self._message = message
-        self._now = now
-        self._app = app
+    session: Session
+    message: Call
+    now: float
+    app: Any
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override] # computed only for those who ask
-        timeout = self._message.timeout
-        return None if timeout is None else self._now + timeout / 1000
+        timeout = self.message.timeout
+        return None if timeout is None else self.now + timeout / 1000
 
     def current(self) -> CurrentCall:
-        options = self._message.options or _NO_OPTIONS
+        options = self.message.options or _NO_OPTIONS
         return CurrentCall(
-            self._message.method,
+            self.message.method,
             self.deadline,
             options.metadata,
-            self._session.peer,
+            self.session.peer,
             options.priority,
-            self._app,
+            self.app,
         )
 
 
