@@ -100,6 +100,7 @@ class ThreadingLoop(Loop):
         os.set_blocking(self._pipe[1], False)
         self.poller.register(self._pipe[0], select.POLLIN)
         self._woken = False
+        self._waking = threading.Lock()  # nobody may write to a descriptor whose number is another's by now
         self._closed = False
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
@@ -147,7 +148,7 @@ class ThreadingLoop(Loop):
         """When no thread drives any more."""
         self._workers.close()
         self._coroutines.close()
-        with self.lock:
+        with self._waking:
             if not self._closed:
                 self._closed = True
                 for fd in set(self._pipe):
@@ -240,9 +241,11 @@ class ThreadingLoop(Loop):
 
     def interrupt(self) -> None:
         """Wake the driver, if it polls, with one write however many ask for it."""
-        if self._polling and not self._woken and not self._closed:
-            self._woken = True
-            os.write(self._pipe[1], b"\x01\0\0\0\0\0\0\0")
+        if self._polling and not self._woken:
+            with self._waking:
+                if not self._closed:
+                    self._woken = True
+                    os.write(self._pipe[1], b"\x01\0\0\0\0\0\0\0")
 
     def look(self) -> None:
         """A turn without waiting, unless another thread drives: for a loop that may have been idle for long."""
