@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .endpoints import DEFAULT_ENDPOINT, checked
 from .errors import CallError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ENDPOINT", help="may be given several times; tcp port * is any free one"),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="serve from so many processes, which are watched and restarted, and on SIGHUP replaced one by one",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -54,20 +62,40 @@ def serve(
     reactor: Annotated[
         str | None, typer.Option(metavar="NAME", help="Twisted's reactor: epoll, asyncio, poll, select")
     ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
+    log_format: Annotated[str, typer.Option(help="text, or json: one object a line")] = "text",
+    supervised: Annotated[int | None, typer.Option(hidden=True)] = None,
+    inherited: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve a service until SIGTERM or Ctrl-C; then finish what was accepted and exit with 0."""
-    if backend == "gevent":
+    if backend == "gevent" and processes is None:
         _patch()
-    import logging
+    from .server import logs
 
-    from .server.server import DEFAULT_ENDPOINT
+    one_of(logs.LEVELS, log_level, "--log-level")
+    one_of(logs.FORMATS, log_format, "--log-format")
+    logs.configure(log_level, log_format)
+    endpoints = [checked(endpoint) for endpoint in bind or [DEFAULT_ENDPOINT]]
+    if processes is not None:
+        from .server.supervisor import Supervisor
+
+        command = [sys.executable, "-m", "ringback.server", target, "--backend", backend]
+        command += ["--drain-timeout", str(drain_timeout)]
+        command += ["--log-level", log_level, "--log-format", log_format]
+        command += [] if workers is None else ["--workers", str(workers)]
+        command += ["--uvloop"] if uvloop else []
+        command += [] if reactor is None else ["--reactor", reactor]
+        raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
+
+    from .server.listening import Inherited
     from .server.server import serve as run
+    from .server.supervisor import Channel
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     service = load_service(target)
     status = run(
         service,
-        bind or [DEFAULT_ENDPOINT],
+        [Inherited.read(word) for word in inherited or []] or endpoints,
+        channel=None if supervised is None else Channel(supervised),
         backend=backend,
         workers=workers,
         drain_timeout=drain_timeout,
@@ -245,6 +273,12 @@ def _show_usage(error: Any) -> int:
 def _fail(text: str) -> int:
     print(f"ringback: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
     return 1
+
+
+def one_of(words: Sequence[str], word: str, option: str) -> None:
+    """Raises UsageError for another word."""
+    if word not in words:
+        raise UsageError(f"{option} must be one of {', '.join(words)}, not {word!r}")
 
 
 def _patch() -> None:

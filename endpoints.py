@@ -6,6 +6,8 @@ import re
 
 from .errors import UsageError
 
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+
 _FORM = re.compile(r"(tcp://(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\*|\d{1,5})|(ipc|inproc)://\S+)")
 
 

@@ -105,6 +105,7 @@ class ThreadingLoop(Loop):
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self._stop = Waiter()
+        self.driven = time.monotonic()  # when a thread last did
 
     @property
     def loop(self) -> ThreadingLoop:
@@ -231,6 +232,7 @@ class ThreadingLoop(Loop):
         finally:
             with lock:
                 self._driver = None
+                self.driven = time.monotonic()
 
     def run_soon(self) -> None:
         """Call what `call_soon` has gathered; what that adds waits for the next turn."""

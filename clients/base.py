@@ -145,6 +145,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "metadata": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
     "returns": lambda value: True,  # noqa: ARG005
     "wait_for_ready": lambda value: isinstance(value, bool),
+    "attempts": lambda value: type(value) is int and value >= 1,
 }
 
 C = TypeVar("C", bound=OutgoingCall)
@@ -167,6 +168,7 @@ class Shared:
         self.max_size = max_size
         self.max_in_flight = max_in_flight
         self.listeners: list[tuple[Callable[[Event], object], str | None]] = []
+        self.state_listeners: list[Callable[[str], object]] = []
         self.generation = _generation
         self.owner = 0  # the thread that may use the core, as long as it may
         self.loop: Any = None
@@ -241,7 +243,9 @@ class Client(ABC):
 
         `timeout`: seconds, None for no limit; for a stream, between items. `metadata`: a mapping of strings to values, for the
         handler and the interceptors. `returns`: the type that results are to have. `wait_for_ready=False`: fail at once, and
-        not at the timeout, when there is no server. `priority`, `idempotency_key`: told to the server.
+        not at the timeout, when there is no server. `attempts`: how often a call is sent at most, 5 if not told otherwise; again
+        only where it surely has not begun, or where its method is idempotent or readonly. `priority`, `idempotency_key`: told to the
+        server.
         """
         view = copy.copy(self)
         view._options = self._options.merged(changes)
@@ -270,6 +274,26 @@ class Client(ABC):
 
         return unsubscribe
 
+    @property
+    def state(self) -> str:
+        """Of the best connection: "idle" before the first use, "connecting", "ready", "draining" (the server is going, and another
+        connection is tried), "down" (and tried again), "closed". A blocking client looks when it is used, and every 30 s."""
+        shared = self._shared
+        if shared.closed:
+            return "closed"
+        return "idle" if shared.core is None else shared.core.machine.state
+
+    def on_state(self, listener: Callable[[str], object]) -> Callable[[], None]:
+        """Give every new `state` to the listener, where callbacks run. Returns the function that ends this."""
+        listeners = self._shared.state_listeners
+        listeners.append(listener)
+
+        def unsubscribe() -> None:
+            if listener in listeners:
+                listeners.remove(listener)
+
+        return unsubscribe
+
     def __repr__(self) -> str:
         return f"<{type(self).__module__} client of {', '.join(self._shared.endpoints)}>"
 
@@ -295,6 +319,7 @@ class Client(ABC):
             max_size=shared.max_size,
             max_in_flight=shared.max_in_flight,
         )
+        shared.core.state_changed = self._tell_state
         shared.owner = get_ident()  # last: whoever sees it set relies on the core
         return shared.core
 
@@ -386,6 +411,14 @@ class Client(ABC):
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
         packed, packed_kwargs = self._pack(method, args, kwargs)
         return Notify(method, packed, packed_kwargs, self._options.options)
+
+    def _tell_state(self, state: str) -> None:
+        for listener in list(self._shared.state_listeners):
+            self._post_state(listener, state)
+
+    def _post_state(self, listener: Callable[[str], object], state: str) -> None:
+        """Call a listener where callbacks run; on the loop, if a style says nothing else."""
+        self._shared.loop.call_soon(run_callback, "on_state", listener, state)
 
     def _tell_listeners(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         if self._shared.listeners:

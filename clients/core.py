@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,13 +21,19 @@ from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, Pump, monitor
 from ..protocol import codec
 from ..protocol.client import ClientMachine, Link, LinkState, OutgoingCall
-from ..protocol.messages import Notify
+from ..protocol.messages import Bye, FromClient, Notify
 from ..version import __version__
 
 log = logging.getLogger("ringback.client")
 
 # Calls that are sent before their turn ends: the server begins with the first while the last are still being made.
 SEND_AT = 128
+
+# Milliseconds for the leave-taking; the process does not wait for it.
+LEAVE = 200
+
+# Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest.
+PAUSE, PAUSE_AT_MOST = 0.05, 1.0
 
 RCVMORE = int(zmq.RCVMORE)
 
@@ -57,6 +64,8 @@ class Wire:
         self._core = core
         self.link = link
         self.stuck: list[list[Any]] = []  # batches that the socket would not take
+        self._whole: list[FromClient] = []  # what is in them, as long as none of them is sent
+        self.seen = link.state  # when the core was last told
         self._decoder = codec.from_server()
         socket = context.socket(zmq.DEALER)
         socket.set(zmq.IMMEDIATE, 1)
@@ -86,6 +95,7 @@ class Wire:
         self._pump = Pump(core.loop, socket, self._receive, core.flush)
         if self._monitor is None:
             core.machine.link_up(link)
+            self.seen = link.state
 
     def flush(self) -> None:
         """Send what the link has gathered."""
@@ -93,8 +103,10 @@ class Wire:
         if not stuck:
             outbox, link.outbox = link.outbox, []
             stuck = self.stuck = self._core.encoder.encode(outbox)
+            self._whole = outbox
         while stuck and self._pump.send(stuck[0]):
             del stuck[0]
+            self._whole = []
         self._pump.flushed()
 
     def close(self, linger: int) -> None:
@@ -112,8 +124,10 @@ class Wire:
             messages = self._decoder.decode(frames)
         except errors.ProtocolError as error:
             machine.fault(self.link, error.message)
-            return
-        machine.receive(self.link, messages, self._decoder.values, time.monotonic())
+        else:
+            machine.receive(self.link, messages, self._decoder.values, time.monotonic())
+        if self.link.state is not self.seen:
+            self._core.link_changed(self)
 
     def _event(self, first: bytes) -> None:
         event = parse_monitor_message([first, self._events.recv(NOBLOCK)])["event"]
@@ -124,12 +138,16 @@ class Wire:
         elif event == zmq.EVENT_DISCONNECTED:
             self._pump.drain()  # what the server said before it went has arrived: it counts
             self.stuck = []
-            machine.link_lost(link, f"the connection to {link.endpoint} was lost")
+            link.outbox[:0] = self._whole  # which was never sent
+            self._whole = []
+            machine.link_lost(link, f"the connection to {link.endpoint} was lost", time.monotonic())
         elif event == zmq.EVENT_CONNECT_RETRIED:
             if link.state in (LinkState.CONNECTING, LinkState.DOWN):
                 machine.link_failed(link, f"no server at {link.endpoint}")
         else:
             machine.link_failed(link, f"what answers at {link.endpoint} is not a ringback server")
+        if link.state is not self.seen:
+            self._core.link_changed(self)
 
 
 class ClientCore:
@@ -150,6 +168,11 @@ class ClientCore:
         self.max_in_flight = max_in_flight
         self.calls = self.machine.calls
         self.turn_ended: Callable[[], object] | None = None  # called after whatever may have ended calls
+        self.state_changed: Callable[[str], object] | None = None
+        self._state = self.machine.state
+        self._pauses: dict[
+            str, float
+        ] = {}  # seconds before the next try, at endpoints whose servers are going
         self.closed = False
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
@@ -159,10 +182,10 @@ class ClientCore:
         self._flushing = False
         self._retry: Handle | None = None
         self._wires: list[Wire] = []
-        context = context if context is not None else shared_context()
+        self._context = context if context is not None else shared_context()
         try:
             for link in self.machine.links:
-                self._wires.append(Wire(self, link, context, max_size))
+                self._wires.append(Wire(self, link, self._context, max_size))
         except BaseException:
             self._close_wires(0)
             raise
@@ -252,7 +275,7 @@ class ClientCore:
             self._timer.cancel()
         if self._retry is not None:
             self._retry.cancel()
-        self._close_wires(200)  # milliseconds for the leave-taking; the process does not wait for it
+        self._close_wires(LEAVE)
 
     def flush(self) -> None:
         """Send what has gathered; see who waits for what has changed."""
@@ -265,6 +288,34 @@ class ClientCore:
             self._tell_waiters()
         if self.turn_ended is not None:
             self.turn_ended()
+
+    def link_changed(self, wire: Wire) -> None:
+        """A link has another state."""
+        link, wire.seen = wire.link, wire.link.state
+        if link.state is LinkState.DRAINING:
+            pause = self._pauses.get(link.endpoint, 0.0)
+            self._pauses[link.endpoint] = min(max(2 * pause, PAUSE), PAUSE_AT_MOST)
+            self.loop.call_later(random.uniform(pause / 2, pause), self._connect_anew, wire)  # noqa: S311 - no secret
+        elif link not in self.machine.links:
+            self._wires.remove(wire)  # it was kept for the sake of its last answers
+            wire.close(0)
+        self._set_timer()  # for what is to be sent again
+        if self.machine.state != self._state:
+            self._state = self.machine.state
+            if self.state_changed is not None:
+                self.state_changed(self._state)
+
+    def _connect_anew(self, wire: Wire) -> None:
+        """The server is going: connect again, to its successor or to another process of it."""
+        link = wire.link
+        if self.closed or link.state is not LinkState.DRAINING:
+            return
+        self._wires.append(Wire(self, self.machine.replace(link), self._context, self.machine.max_size))
+        if not any(call.link is link for call in self.calls.values()):
+            link.outbox.append(Bye())
+            wire.flush()
+            self._wires.remove(wire)
+            wire.close(LEAVE)
 
     def _tell_waiters(self) -> None:
         in_flight = len(self.calls)

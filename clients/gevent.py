@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -191,6 +192,9 @@ class GeventClient(Client):
         if self._shared.owner != get_ident():
             raise RuntimeError("this client belongs to the hub of another thread: connect again in this one")
         return core
+
+    def _post_state(self, listener: Callable[[str], object], state: str) -> None:
+        self._post("on_state", listener, state)
 
     def _post(self, method: str, function: Any, argument: Any) -> None:
         self._callbacks.post(method, function, argument)

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -23,6 +24,9 @@ from .core import ClientCore
 from .futures import FiredCall
 from .streams import WINDOW, StreamCall, SyncItems
 from .threads import ClientThreads
+
+# Seconds after which a client first looks at its connections when it is used again: the server may have left meanwhile.
+IDLE = 0.1
 
 
 class _Call(OutgoingCall):
@@ -202,7 +206,14 @@ class ThreadingClient(Client):
             shared.warned = True
             warnings.warn(problem, RuntimeWarning, stacklevel=3)
         assert shared.core is not None
-        return shared.core, self._threads.loop
+        loop: ThreadingLoop = shared.threads.loop
+        if time.monotonic() - loop.driven > IDLE:
+            loop.look()
+        return shared.core, loop
+
+    def _post_state(self, listener: Callable[[str], object], state: str) -> None:
+        self._threads.start()
+        self._threads.post_now("on_state", listener, state)
 
     def _connect(self) -> None:
         with _making:

@@ -18,7 +18,7 @@ log = logging.getLogger("ringback.client")
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
 
-Entry = tuple[OutgoingCall, Callable[[Any], object], Any]
+Entry = tuple[OutgoingCall | str, Callable[[Any], object], Any]
 
 
 class ClientThreads:
@@ -36,11 +36,16 @@ class ClientThreads:
         self._caller: threading.Thread | None = None
         self._closed = False
 
+    def start(self) -> None:
+        """Start both, if they do not run yet."""
+        if self._reader is None:
+            self._reader = self._started(self._read, "ringback-reader")
+            self._caller = self._started(self._call_back, "ringback-callbacks")
+
     def drive(self) -> None:
         """See to it that somebody drives while fired calls are in flight, and sends what has gathered."""
         if self._reader is None:
-            self._reader = self._start(self._read, "ringback-reader")
-            self._caller = self._start(self._call_back, "ringback-callbacks")
+            self.start()
         self.hand_over()
         if self.driving:
             self.loop.interrupt()
@@ -62,7 +67,7 @@ class ClientThreads:
         if self.driving:
             self._rest.finish()
 
-    def post_now(self, call: OutgoingCall, function: Callable[[Any], object], argument: Any) -> None:
+    def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
         """Have the function called, from any thread."""
         self._callbacks.put([(call, function, argument)])
 
@@ -88,7 +93,7 @@ class ClientThreads:
             posted, self.posted = self.posted, []
             self._callbacks.put(posted)
 
-    def _start(self, function: Callable[[], None], name: str) -> threading.Thread:
+    def _started(self, function: Callable[[], None], name: str) -> threading.Thread:
         thread = threading.Thread(target=function, name=name, daemon=True)
         thread.start()
         return thread
@@ -113,5 +118,6 @@ class ClientThreads:
                 try:
                     function(argument)
                 except Exception:
-                    log.exception("a callback for %s raised", call.method)
+                    method = call if isinstance(call, str) else call.method
+                    log.exception("a callback for %s raised", method)
             del entries, call, function, argument  # the next wait may be long

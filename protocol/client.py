@@ -5,13 +5,15 @@ A link is the way to one server: the core says when it is up, lost, and what arr
 
     link:  DOWN -> CONNECTING -> GREETING -> OPEN -> DRAINING      (up, welcome, drain)
            any but CLOSED -> DOWN (lost)        any -> CLOSED (a fault, or closed)
-    call:  waiting for a link -> sent -> ended    (a call the server refused unstarted may wait again)
+    call:  waiting for a link -> sent -> ended    (one that the server refused unstarted, or that may run twice, may wait again)
 """
 
 from __future__ import annotations
 
 import enum
+import heapq
 import logging
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,8 +50,11 @@ log = logging.getLogger("ringback.client")
 TICK = 0.005
 TICK_PER_CALL = 500e-9
 
-# How often one call may be handed to a link and come back unstarted.
-MAX_ATTEMPTS = 5
+# Seconds before a call that failed on its way is sent again: up to the first, doubled with each failure, at most the last; by chance
+# ("full jitter", Brooker, "Exponential Backoff And Jitter", AWS 2015), so that many clients do not come back together.
+BACKOFF, BACKOFF_AT_MOST = 0.05, 1.0
+# What may be sent twice though it may have run: so many calls, and of all calls this part, saved up to so many.
+BUDGET, BUDGET_PER_CALL, BUDGET_AT_MOST = 10.0, 0.2, 100.0
 
 
 class LinkState(enum.Enum):
@@ -61,13 +66,25 @@ class LinkState(enum.Enum):
     CLOSED = "closed"
 
 
-class CallSettings:
-    """What many calls have in common: `timeout` is in seconds, `returns` the type that results are to have."""
+# From the best to the worst.
+_NAMES = (
+    (LinkState.OPEN, "ready"),
+    (LinkState.CONNECTING, "connecting"),
+    (LinkState.GREETING, "connecting"),
+    (LinkState.DRAINING, "draining"),
+    (LinkState.DOWN, "down"),
+)
 
-    __slots__ = ("returns", "timeout", "wait_for_ready")
+
+class CallSettings:
+    """What many calls have in common: `timeout` is in seconds, `returns` the type that results are to have, `attempts` how often
+    a call is sent at most."""
+
+    __slots__ = ("attempts", "returns", "timeout", "wait_for_ready")
 
     def __init__(self, timeout: float | None = None) -> None:
         self.timeout = timeout
+        self.attempts = 5
         self.returns: Any = Any
         self.wait_for_ready = True
 
@@ -144,9 +161,20 @@ class ClientMachine:
         self.max_size = max_size
         self._hello = Hello(instance, max_size, software)
         self._next_tick: float | None = None
-        self._attempts: dict[OutgoingCall, int] = {}
+        self._attempts: dict[OutgoingCall, int] = {}  # of those that were sent more than once
+        self._delayed: list[tuple[float, int, OutgoingCall]] = []  # a heap of calls to be sent again, by time
+        self._budget, self._budgeted = BUDGET, 0
         self._last_id = 0
         self._turn = 0
+
+    @property
+    def state(self) -> str:
+        """What the best link is: "ready", "connecting", "draining" (its server is going), "down", or "closed"."""
+        states = {link.state for link in self.links}
+        for state, name in _NAMES:
+            if state in states:
+                return name
+        return "closed"
 
     @property
     def in_flight(self) -> int:
@@ -226,13 +254,21 @@ class ClientMachine:
             link.reason = reason
             self._refuse_impatient()
 
-    def link_lost(self, link: Link, reason: str) -> None:
-        """The connection broke: what was sent over it ends, since nobody can know what became of it; what still lay in the
-        outbox may go elsewhere."""
+    def replace(self, link: Link) -> Link:
+        """A new link to the endpoint of one that is draining, which keeps the calls that were sent over it."""
+        new = Link(link.endpoint)
+        self.links[self.links.index(link)] = new
+        if self._only is link:
+            self._only = new
+        return new
+
+    def link_lost(self, link: Link, reason: str, now: float) -> None:
+        """The connection broke, and nobody can know what became of the calls that were sent over it: they end, but for those that
+        may be sent again. What still lay in the outbox may go elsewhere."""
         if link.state is not LinkState.CLOSED:
             link.state = LinkState.DOWN
             link.reason = reason
-        self._end_all(link, errors.Unavailable(reason))
+        self._end_all(link, errors.Unavailable(reason), now)
         self._refuse_impatient()
 
     def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
@@ -271,6 +307,10 @@ class ClientMachine:
         All calls are looked at: the oldest of many live for long, so this is seldom, and each call costs less than its place in
         a heap would.
         """
+        while self._delayed and self._delayed[0][0] <= now:
+            call = heapq.heappop(self._delayed)[2]
+            if not call.ended:
+                self._send_again(call, self._choose(), now)
         due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
         for call in due:
             if call.link is None:
@@ -286,6 +326,8 @@ class ClientMachine:
 
     def next_tick(self) -> float | None:
         """When `tick` is due."""
+        if self._delayed and (self._next_tick is None or self._delayed[0][0] < self._next_tick):
+            return self._delayed[0][0]
         return self._next_tick
 
     # Between the two
@@ -318,8 +360,10 @@ class ClientMachine:
                 if link.state is LinkState.OPEN:
                     link.state = LinkState.DRAINING
                     link.reason = f"the server at {link.endpoint} is shutting down"
+                    self._take_back(link)
                     link.outbox.append(Drained())
             case Bye():
+                self._left_behind(link, now)
                 link.outbox.append(Bye())
             case Ping(token=token):
                 link.outbox.append(Pong(token))
@@ -332,14 +376,15 @@ class ClientMachine:
         link.state = LinkState.CLOSED
         link.reason = f"{link.endpoint}: {text}"
         error = errors.ProtocolError(link.reason)
-        self._end_all(link, error)
+        self._end_all(link, error, None)
         self._refuse_impatient()
         if all(other.state is LinkState.CLOSED for other in self.links):
             for call in list(self.waiting.values()):
                 self._end(call, None, error)
 
-    def _end_all(self, link: Link, error: errors.CallError) -> None:
-        """End the calls that were sent over the link; those that still lie in its outbox may go elsewhere."""
+    def _end_all(self, link: Link, error: errors.CallError, now: float | None) -> None:
+        """End the calls that were sent over the link, or send them again if there is a time for it; those that still lie in its
+        outbox may go elsewhere."""
         outbox, link.outbox = link.outbox, []
         unsent = {message.id for message in outbox if type(message) is Call}
         for call in [call for call in self.calls.values() if call.link is link]:
@@ -347,7 +392,7 @@ class ClientMachine:
                 continue  # the end of another took it along
             if call.id in unsent:
                 self._send_again(call, self._choose(), None)
-            else:
+            elif now is None or not self._may_run_twice(call, link) or not self._retry(call, now):
                 self._end(call, None, error)
         self._notify_again(outbox)
 
@@ -362,15 +407,57 @@ class ClientMachine:
         except UNREADABLE as error:
             self.cancel(call, _unreadable(call, error))
 
+    def _take_back(self, link: Link) -> None:
+        """What has not been sent over a link need not be refused by a server that is going."""
+        outbox, link.outbox = link.outbox, []
+        for message in outbox:
+            if type(message) is Call:
+                call = self.calls.get(message.id)
+                if call is not None:
+                    self._send_again(call, self._choose(), None)
+            elif type(message) is not Notify:
+                link.outbox.append(message)
+        self._notify_again(outbox)
+
     def _refused(self, call: OutgoingCall, message: Refusal, now: float) -> None:
         if message.started is False and message.code == errors.Unavailable.code:
             attempts = self._attempts.get(call, 1)
-            link = self._choose(but=call.link)
-            if link is not None and attempts < MAX_ATTEMPTS:
+            if attempts < call.settings.attempts:
+                # To another server at once; to the same one, where it has come back.
                 self._attempts[call] = attempts + 1
-                self._send_again(call, link, now)
+                self._send_again(call, self._choose(but=call.link) or self._choose(), now)
                 return
         self._end(call, None, errors.from_wire(message.code, "", message.message, message.started))
+
+    def _left_behind(self, link: Link, now: float) -> None:
+        """The server has answered all that it had accepted: what is left it has refused, or will never read."""
+        for call in [call for call in self.calls.values() if call.link is link]:
+            if not call.ended:
+                text = f"the server at {link.endpoint} is shutting down"
+                self._refused(call, Refusal(call.id, errors.Unavailable.code, text, started=False), now)
+
+    def _may_run_twice(self, call: OutgoingCall, link: Link) -> bool:
+        """Whether the method says so, and not too many calls have been sent twice of late."""
+        flags = None if link.welcome is None else link.welcome.methods.get(call.method)
+        if flags is None or call.message.credit or not (flags.idempotent or flags.readonly):
+            return False
+        saved = (self._last_id - self._budgeted) * BUDGET_PER_CALL
+        self._budget, self._budgeted = min(self._budget + saved, BUDGET_AT_MOST), self._last_id
+        if self._budget < 1.0:
+            return False
+        self._budget -= 1.0
+        return True
+
+    def _retry(self, call: OutgoingCall, now: float) -> bool:
+        """Send the call again after a while, if it has the time and an attempt left."""
+        attempts = self._attempts.get(call, 1)
+        pause = random.uniform(0.0, min(BACKOFF * 2 ** (attempts - 1), BACKOFF_AT_MOST))  # noqa: S311 - no secret
+        if attempts >= call.settings.attempts or (call.deadline is not None and now + pause >= call.deadline):
+            return False
+        self._attempts[call] = attempts + 1
+        call.link = None
+        heapq.heappush(self._delayed, (now + pause, call.id, call))
+        return True
 
     def _send_again(self, call: OutgoingCall, link: Link | None, now: float | None) -> None:
         """Under a new id: the old one may have been seen."""
@@ -432,7 +519,7 @@ class ClientMachine:
     def _wait(self, call: OutgoingCall) -> None:
         call.link = None
         hopeful = call.settings.wait_for_ready and any(
-            link.state in (LinkState.DOWN, LinkState.CONNECTING, LinkState.GREETING) for link in self.links
+            link.state is not LinkState.CLOSED for link in self.links
         )
         if hopeful or any(link.state in (LinkState.CONNECTING, LinkState.GREETING) for link in self.links):
             self.waiting[call.id] = call
@@ -472,8 +559,8 @@ def _too_large(message: Call | Notify, taken: int, link: Link) -> errors.Resourc
 
 
 def milliseconds(seconds: float) -> int:
-    """The time left as a message says it."""
-    return int(min(max(seconds, 0.0), 1e12) * 1000) + 1
+    """The time left as a message says it, rounded up."""
+    return int(min(max(seconds, 0.001), 1e12) * 1000 + 0.999)
 
 
 def _seconds(call: OutgoingCall) -> str:

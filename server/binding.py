@@ -1,64 +1,40 @@
-"""What a server is bound to, and for ipc the lock that keeps a second server away."""
+"""What a server's socket is bound to."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from typing import Any
 
 import zmq
 
 from ..errors import UsageError
+from .listening import Inherited, Locks, refused
 
 
 class Bound:
-    """The endpoints a socket is bound to, and the locks of those that are ipc paths."""
+    """The endpoints a socket is bound to."""
 
     def __init__(self) -> None:
         self.endpoints: list[str] = []
-        self._locks: list[tuple[int, str]] = []
+        self._locks = Locks()
 
-    def bind(self, socket: zmq.Socket[Any], endpoint: str) -> None:
+    def bind(self, socket: zmq.Socket[Any], place: str | Inherited) -> None:
         """Bind, and remember the real endpoint. Raises UsageError when it is in use or cannot be had."""
-        if endpoint.startswith("ipc://"):
-            self._lock(endpoint)
+        endpoint = place if isinstance(place, str) else place.endpoint
         try:
-            socket.bind(endpoint)
+            if isinstance(place, str):
+                self._locks.take(endpoint)
+                socket.bind(endpoint)
+            else:
+                socket.set(zmq.USE_FD, os.dup(place.descriptor))  # libzmq closes it
+                socket.bind(endpoint)
+                socket.set(zmq.USE_FD, -1)
         except zmq.ZMQError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise UsageError(
-                    f"{endpoint} is in use: stop what listens there, or --bind another endpoint"
-                ) from None
-            raise UsageError(f"cannot bind {endpoint}: {error.strerror}") from None
-        self.endpoints.append(
-            str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0") if "*" in endpoint else endpoint
-        )
+            raise UsageError(refused(endpoint, error.errno, error.strerror)) from None
+        if "*" in endpoint:
+            endpoint = str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
+        self.endpoints.append(endpoint)
 
     def release(self) -> None:
         """Let go of the ipc paths. To be called after the socket is closed."""
-        for fd, path in self._locks:
-            for left in (path.removesuffix(".lock"), path):  # libzmq does not always remove its own
-                try:
-                    os.unlink(left)
-                except FileNotFoundError:
-                    pass
-            os.close(fd)
-        self._locks.clear()
-
-    def _lock(self, endpoint: str) -> None:
-        """libzmq would take the path over from a server that uses it, so a lock beside it says who has it. The kernel
-        frees it when its process dies, however that happens."""
-        path = endpoint.removeprefix("ipc://") + ".lock"
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise UsageError(f"cannot bind {endpoint}: {error.strerror}") from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise UsageError(
-                f"{endpoint} is in use: stop the server that has it, or --bind another endpoint"
-            ) from None
-        self._locks.append((fd, path))
+        self._locks.release()

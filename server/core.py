@@ -24,6 +24,8 @@ from ..protocol import codec
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from .binding import Bound
 from .dispatcher import Dispatcher
+from .listening import Inherited
+from .logs import Bounded
 from .service import Service
 
 log = logging.getLogger("ringback.server")
@@ -46,7 +48,7 @@ class ServerCore:
         self,
         service: Service,
         loop: Loop,
-        bind: Sequence[str],
+        bind: Sequence[str | Inherited],
         *,
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
@@ -58,7 +60,7 @@ class ServerCore:
         self.service = service
         self.loop = loop
         self.bound = Bound()
-        self._bind = [checked(endpoint) for endpoint in bind]
+        self._bind = [checked(place) if isinstance(place, str) else place for place in bind]
         self._own_context = context is None
         self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
         self._max_size = max_size
@@ -84,8 +86,7 @@ class ServerCore:
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
-        self._complaints = 0
-        self._complained = -1.0
+        self._complaint = Bounded(log)
         self.terminated: Any = None
 
     # Life
@@ -162,10 +163,10 @@ class ServerCore:
             socket.set(zmq.HEARTBEAT_IVL, 5000)
             socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
             socket.set(zmq.HEARTBEAT_TTL, 20000)
-            socket.set(zmq.IPV6, any("[" in endpoint for endpoint in self._bind))
+            socket.set(zmq.IPV6, any("[" in str(place) for place in self._bind))
             socket.set(zmq.LINGER, 0)
-            for endpoint in self._bind:
-                self.bound.bind(socket, endpoint)
+            for place in self._bind:
+                self.bound.bind(socket, place)
             events = monitor(socket, self._context, zmq.EVENT_DISCONNECTED)
         except BaseException:
             socket.close(0)
@@ -262,12 +263,9 @@ class ServerCore:
             self._pump.schedule()
 
     def _complain(self, session: Session, text: str) -> None:
-        """Log what a peer did wrong, at most once a second."""
-        now = time.monotonic()
-        self._complaints += 1
-        if now - self._complained >= 1.0:
-            log.warning("cut off %s: %s (%d such since the last line)", session.peer, text, self._complaints)
-            self._complaints, self._complained = 0, now
+        """Log what a peer did wrong."""
+        more = {"peer": session.peer, "code": errors.ProtocolError.code}
+        self._complaint(logging.WARNING, "cut off %s: %s", session.peer, text, fields=more)
 
     # Out
 

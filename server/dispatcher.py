@@ -24,6 +24,7 @@ from ..protocol.messages import Call, End, Error, Item, Notify, Refusal, Reply
 from ..protocol.server import Phase, ServerMachine, Session
 from ..protocol.values import Unpacker, pack
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
+from .logs import Bounded
 from .service import Method, Service
 from .streams import Stream
 
@@ -47,6 +48,8 @@ class Dispatcher:
         self._reported = False
         self._timer: Handle | None = None
         self._timer_due = 0.0
+        self._dropped = Bounded(log)
+        self._raised = Bounded(log)
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
@@ -186,13 +189,9 @@ class Dispatcher:
     ) -> None:
         machine = self._machine
         if method.is_stream:
-            log.warning("one-way call to %s from %s dropped: it is a stream", method.name, session.peer)
+            self._drop(session, message, "it is a stream")
         elif machine.phase is not Phase.SERVING or machine.in_flight >= machine.max_in_flight:
-            log.warning(
-                "one-way call to %s from %s dropped: the server is full or shutting down",
-                method.name,
-                session.peer,
-            )
+            self._drop(session, message, "the server is full or shutting down")
         else:
             machine.in_flight += 1
             self._begin(Invocation(self, session, 0, method, args, kwargs, None, message.options))
@@ -239,13 +238,21 @@ class Dispatcher:
             code, _, text = errors.to_wire(error)
             session.outbox.append(Refusal(message.id, code, text, started=False))
         else:
-            log.warning("one-way call from %s dropped: %s", session.peer, error)
+            self._drop(session, message, error)
+
+    def _drop(self, session: Session, note: Notify, why: object) -> None:
+        """Nobody else would ever know of it."""
+        text = "one-way call to %r from %s dropped: %s"
+        more = {"method": note.method, "peer": session.peer}
+        self._dropped(logging.WARNING, text, note.method, session.peer, why, fields=more)
 
     def _error(self, call: Invocation, error: BaseException) -> Error:
         if isinstance(error, CancelledError):
             error = errors.Cancelled(f"{call.method.name} was cancelled at the server")
         elif not errors.is_ours(error):
-            log.error("%s raised for %s", call.method.name, call.session.peer, exc_info=error)
+            method, peer = call.method.name, call.session.peer
+            more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
+            self._raised(logging.ERROR, "%s raised for %s", method, peer, fields=more, error=error)
         return Error(call.id, *errors.to_wire(error))
 
     def _set_timer(self) -> None:

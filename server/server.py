@@ -14,14 +14,15 @@ import zmq
 
 from .. import backends
 from ..backends.base import Loop
+from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from .core import ServerCore
+from .listening import Inherited
 from .service import Service
+from .supervisor import Channel
 from .watchdog import Watchdog
 
 log = logging.getLogger("ringback.server")
-
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
 
 class Server:
@@ -47,7 +48,7 @@ class Server:
     def __init__(
         self,
         service: Service,
-        bind: str | Sequence[str] = DEFAULT_ENDPOINT,
+        bind: str | Sequence[str | Inherited] = DEFAULT_ENDPOINT,
         *,
         backend: str = "asyncio",
         workers: int | None = None,
@@ -70,7 +71,7 @@ class Server:
             self._loop_options["uvloop"] = _only("asyncio", backend, "uvloop", uvloop)
         if reactor is not None:
             self._loop_options["reactor"] = _only("twisted", backend, "reactor", reactor)
-        self._bind = [bind] if isinstance(bind, str) else list(bind)
+        self._bind: list[str | Inherited] = [bind] if isinstance(bind, str) else list(bind)
         self._core_options: dict[str, Any] = {
             "context": context,
             "max_size": max_size,
@@ -191,8 +192,15 @@ class Server:
 
     # In the foreground
 
-    def run(self, ready: Callable[[Server], object] | None = None, *, signals: bool = True) -> int:
-        """Serve until SIGTERM or SIGINT, then drain. Calls `ready` when calls are answered.
+    def run(
+        self,
+        ready: Callable[[Server], object] | None = None,
+        *,
+        signals: bool = True,
+        channel: Channel | None = None,
+    ) -> int:
+        """Serve until SIGTERM or SIGINT, or the end of the supervisor at the other end of the channel; then drain. Calls `ready` when
+        calls are answered.
 
         Returns 0 when every accepted call was answered, 1 when `drain_timeout` was not enough or a second signal came.
         """
@@ -226,6 +234,8 @@ class Server:
             if signals:
                 loop.on_signal(signal.SIGTERM, signalled)
                 loop.on_signal(signal.SIGINT, signalled)
+            if channel is not None:
+                channel.watch(loop, signalled)
             self._begin(loop, started)
 
         loop.run(start)
@@ -291,20 +301,25 @@ def _only(owner: str, backend: str, option: str, value: Any) -> Any:
 
 def serve(
     service: Service,
-    bind: str | Sequence[str] = DEFAULT_ENDPOINT,
+    bind: str | Sequence[str | Inherited] = DEFAULT_ENDPOINT,
     *,
     backend: str = "asyncio",
+    channel: Channel | None = None,
     **options: Any,
 ) -> int:
     """Serve in the foreground, in the main thread, until SIGTERM or SIGINT; the options are those of `Server`.
 
-    Prints one line per endpoint on standard output when it answers calls. Returns the exit status that tells how it ended: 0
-    when every accepted call was answered.
+    Prints one line per endpoint on standard output when it answers calls (with a `channel`, tells its supervisor). Returns the
+    exit status that tells how it ended: 0 when every accepted call was answered.
     """
 
     def ready(server: Server) -> None:
-        for endpoint in server.endpoints:
-            print(f"ringback: {service.name} on {endpoint} ({backend})", flush=True)  # noqa: T201 - promised
+        lines = [f"ringback: {service.name} on {endpoint} ({backend})" for endpoint in server.endpoints]
+        if channel is not None:
+            channel.ready(lines)
+        else:
+            print("\n".join(lines), flush=True)  # noqa: T201 - promised
 
     main = threading.current_thread() is threading.main_thread()
-    return Server(service, bind, backend=backend, **options).run(ready, signals=main)
+    server = Server(service, bind, backend=backend, **options)
+    return server.run(ready, signals=main, channel=channel)

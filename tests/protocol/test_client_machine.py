@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback import errors
 from ringback.protocol import codec
-from ringback.protocol.client import MAX_ATTEMPTS, TICK, LinkState
+from ringback.protocol.client import TICK, LinkState
 from ringback.protocol.messages import (
     Bye,
     Call,
@@ -24,6 +24,7 @@ from ringback.protocol.messages import (
     Fault,
     Hello,
     Item,
+    MethodFlags,
     Notify,
     Ping,
     Pong,
@@ -54,7 +55,7 @@ def test_hello_is_the_first_message_on_a_link():
 
 def test_hello_is_said_again_on_every_connection():
     client = Client()
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.machine.link_up(client.link)
     assert [type(message) for message in client.sent()] == [Hello]
 
@@ -148,7 +149,7 @@ def test_calls_take_turns_over_the_open_links():
 
 def test_a_link_that_is_not_open_gets_no_calls():
     client = Client(links=2)
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.start(call())
     client.start(call())
     assert len(calls(client.sent(client.links[1]))) == 2
@@ -289,7 +290,7 @@ def test_an_outcome_passes_through_the_interceptors_once():
     asked.passes = lambda result, error: seen.append(result) or (result, error)
     client.hear(Reply(asked.id, raw(1)), Reply(asked.id, raw(2)))
     client.machine.tick(2.0)
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.machine.close(errors.Cancelled("closed"))
     assert seen == [1]
 
@@ -332,18 +333,115 @@ def test_a_call_that_is_sent_again_has_the_time_that_is_left():
 def test_a_call_is_handed_to_links_so_many_times_at_most():
     client = Client(links=3)
     asked = client.start(call())
-    for _ in range(MAX_ATTEMPTS - 1):
+    for _ in range(4):
         client.hear(refused(asked), link=asked.link)
         assert asked.outcomes == []
     client.hear(refused(asked), link=asked.link)
     assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
 
 
-def test_a_refused_call_with_no_other_link_ends():
+def test_a_refused_call_waits_for_a_server_that_takes_it():
     client = Client()
     asked = client.start(call())
-    client.hear(refused(asked))
+    client.sent()
+    client.hear(Drain(), refused(asked))
+    assert (asked.outcomes, asked.link, list(client.machine.waiting.values())) == ([], None, [asked])
+
+
+def test_a_refused_call_that_does_not_wait_ends():
+    client = Client()
+    asked = client.start(call(wait=False))
+    client.sent()
+    client.hear(Drain(), refused(asked))
     assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
+
+
+def test_a_refused_call_that_may_be_sent_once_ends():
+    client = Client(links=2)
+    asked = client.start(call())
+    asked.settings.attempts = 1
+    client.hear(refused(asked), link=asked.link)
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, False)
+
+
+# Calls that may run twice
+
+
+def twice(flags: MethodFlags, links: int = 1) -> Client:
+    client = Client(links=links)
+    for link in client.machine.links:
+        link.welcome = Welcome(b"s" * 16, "service", LIMIT, 100, {"m": flags})
+    return client
+
+
+@pytest.mark.parametrize("flags", [MethodFlags(idempotent=True), MethodFlags(readonly=True)])
+def test_a_call_that_may_run_twice_is_sent_again_when_its_link_is_lost(flags):
+    client = twice(flags, links=2)
+    asked = client.start(call())
+    client.sent(asked.link)
+    lost = asked.link
+    client.machine.link_lost(lost, "gone", 1.0)
+    assert (asked.outcomes, asked.link) == ([], None)
+    due = client.machine.next_tick()
+    assert 1.0 <= due <= 1.05
+    client.machine.tick(due)
+    assert asked.link is not lost
+    assert calls(client.sent(asked.link)) == [asked.id]
+
+
+def test_a_call_that_may_run_once_only_ends_when_its_link_is_lost():
+    client = twice(MethodFlags(), links=2)
+    asked = client.start(call())
+    client.sent(asked.link)
+    client.machine.link_lost(asked.link, "gone", 1.0)
+    assert (type(asked.error), asked.error.started) == (errors.Unavailable, None)
+
+
+def test_a_call_is_not_sent_again_past_its_deadline():
+    client = twice(MethodFlags(idempotent=True), links=2)
+    asked = client.start(call(timeout=1.0))
+    client.sent(asked.link)
+    client.machine.link_lost(asked.link, "gone", 1.0)
+    assert type(asked.error) is errors.Unavailable
+
+
+def test_a_call_is_sent_as_often_as_it_may_be():
+    client = twice(MethodFlags(idempotent=True), links=2)
+    asked = client.start(call())
+    asked.settings.attempts = 3
+    sent = 0
+    now = 0.0
+    while not asked.outcomes:
+        link = asked.link
+        client.sent(link)
+        sent += 1
+        client.machine.link_lost(link, "gone", now)
+        client.machine.link_up(link)
+        client.hear(link.welcome, link=link)
+        now = client.machine.next_tick() or now
+        client.machine.tick(now)
+    assert sent == 3
+    assert client.machine._attempts == {}
+
+
+def test_only_a_part_of_all_calls_is_sent_again():
+    client = twice(MethodFlags(idempotent=True))
+    asked = [client.start(call()) for _ in range(1000)]
+    client.sent()
+    client.machine.link_lost(client.link, "gone", 0.0)
+    again = [one for one in asked if not one.outcomes]
+    assert len(again) == 100
+
+
+def test_what_waits_to_be_sent_again_can_be_cancelled():
+    client = twice(MethodFlags(idempotent=True), links=2)
+    asked = client.start(call())
+    client.sent(asked.link)
+    client.machine.link_lost(asked.link, "gone", 0.0)
+    client.machine.cancel(asked, errors.Cancelled("enough"))
+    client.machine.tick(10.0)
+    assert len(asked.outcomes) == 1
+    assert [calls(client.sent(link)) for link in client.machine.links] == [[], []]
 
 
 @pytest.mark.parametrize("started", [True, None])
@@ -392,7 +490,7 @@ def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_failed(ending):
         case "deadline":
             client.machine.tick(1.0)
         case "loss":
-            client.machine.link_lost(asked.link, "gone")
+            client.machine.link_lost(asked.link, "gone", 0.0)
     assert (len(asked.outcomes), client.machine._attempts) == (1, {})
 
 
@@ -403,7 +501,7 @@ def test_a_sent_call_whose_link_is_lost_may_have_started():
     client = Client()
     asked = client.start(call())
     client.sent()
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     assert (type(asked.error), asked.error.started) == (errors.Unavailable, None)
 
 
@@ -411,7 +509,7 @@ def test_an_unsent_call_whose_link_is_lost_waits_again_under_a_new_id():
     client = Client()
     asked = client.start(call())
     before = asked.id
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.open()
     assert (calls(client.sent()), asked.outcomes) == ([asked.id], [])
     assert asked.id > before
@@ -420,14 +518,14 @@ def test_an_unsent_call_whose_link_is_lost_waits_again_under_a_new_id():
 def test_an_unsent_call_whose_link_is_lost_goes_over_another_that_is_open():
     client = Client(links=2)
     asked = client.start(call())
-    client.machine.link_lost(asked.link, "gone")
+    client.machine.link_lost(asked.link, "gone", 0.0)
     assert (asked.link is not None, asked.outcomes) == (True, [])
 
 
 def test_an_unsent_impatient_call_whose_link_is_lost_goes_over_another_that_is_open():
     client = Client(links=2)
     asked = client.start(call(wait=False))
-    client.machine.link_lost(asked.link, "gone")
+    client.machine.link_lost(asked.link, "gone", 0.0)
     assert asked.outcomes == []
 
 
@@ -436,7 +534,7 @@ def test_a_lost_link_takes_no_call_of_another_with_it():
     first, second = client.start(call()), client.start(call())
     for link in client.links:
         client.sent(link)
-    client.machine.link_lost(first.link, "gone")
+    client.machine.link_lost(first.link, "gone", 0.0)
     assert (len(first.outcomes), second.outcomes) == (1, [])
 
 
@@ -446,7 +544,7 @@ def test_a_call_that_ends_may_cancel_one_that_is_still_unsent():
     client.sent()
     second = client.start(call())
     first.at_end = lambda: client.machine.cancel(second, errors.Cancelled("with the first"))
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     assert (type(first.error), type(second.error)) == (errors.Unavailable, errors.Cancelled)
 
 
@@ -731,7 +829,7 @@ def test_an_unsent_one_way_call_whose_link_is_lost_waits_for_the_next():
     client = Client()
     note = Notify("n", NOTHING)
     client.machine.notify(note)
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.open()
     assert client.sent() == [note]
 
@@ -745,12 +843,32 @@ def test_a_drain_is_answered():
     assert (client.link.state, client.sent()) == (LinkState.DRAINING, [Drained()])
 
 
-def test_the_last_call_to_a_draining_server_comes_before_drained():
+def test_what_was_not_sent_to_a_server_that_drains_goes_elsewhere():
+    client = Client(links=2)
+    asked = [client.start(call()) for _ in range(2)]
+    note = Notify("n", NOTHING)
+    client.machine.notify(note)
+    drained, other = client.machine.links
+    client.hear(Drain(), link=drained)
+    assert client.sent(drained) == [Drained()]
+    assert [type(message) for message in client.sent(other)].count(Call) == 2
+    assert [one.outcomes for one in asked] == [[], []]
+
+
+def test_a_link_to_a_draining_server_may_be_replaced():
     client = Client()
+    old = client.link
     asked = client.start(call())
+    client.sent()
     client.hear(Drain())
-    assert [type(message) for message in client.sent()] == [Call, Drained]
-    assert asked.outcomes == []
+    new = client.machine.replace(old)
+    late = client.start(call())
+    assert late.link is None
+    client.machine.link_up(new)
+    client.hear(WELCOME, link=new)
+    assert late.link is new
+    client.hear(Reply(asked.id, raw(1)), link=old)
+    assert (asked.result, client.machine.state) == (1, "ready")
 
 
 def test_a_draining_server_gets_no_new_call():
@@ -765,6 +883,7 @@ def test_a_draining_server_gets_no_new_call():
 def test_a_draining_server_still_answers():
     client = Client()
     asked = client.start(call())
+    client.sent()
     client.hear(Drain(), Reply(asked.id, raw(1)))
     assert asked.result == 1
 
@@ -772,6 +891,7 @@ def test_a_draining_server_still_answers():
 def test_a_call_to_a_draining_server_can_be_cancelled():
     client = Client()
     asked = client.start(call())
+    client.sent()
     client.hear(Drain())
     client.sent()
     client.machine.cancel(asked, errors.Cancelled("enough"))
@@ -795,7 +915,7 @@ def test_no_error_says_that_a_call_waited_which_did_not():
 def test_a_draining_link_that_is_lost_and_comes_back_is_open_again():
     client = Client()
     client.hear(Drain())
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.open()
     asked = client.start(call())
     assert calls(client.sent()) == [asked.id]
@@ -804,6 +924,7 @@ def test_a_draining_link_that_is_lost_and_comes_back_is_open_again():
 def test_a_bye_is_said_back_after_the_answers_before_it_were_read():
     client = Client()
     asked = client.start(call())
+    client.sent()
     client.hear(Drain(), Reply(asked.id, raw(1)), Bye())
     assert (asked.result, client.sent()[-1]) == (1, Bye())
 
@@ -874,7 +995,7 @@ def test_calls_that_wait_end_when_every_link_is_at_fault():
 def test_a_link_at_fault_stays_closed():
     client = Client()
     client.machine.fault(client.link, "nonsense")
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.machine.link_up(client.link)
     assert client.link.state is LinkState.CLOSED
 
@@ -891,7 +1012,7 @@ def test_a_call_with_every_link_at_fault_fails_and_says_why():
 
 def test_closing_ends_every_call():
     client = Client(links=2)
-    client.machine.link_lost(client.links[1], "gone")
+    client.machine.link_lost(client.links[1], "gone", 0.0)
     sent = client.start(call())
     client.machine.close(errors.Cancelled("closed"))
     assert (type(sent.error), client.machine.in_flight) == (errors.Cancelled, 0)
@@ -916,7 +1037,7 @@ def test_a_closed_client_does_not_come_back():
     client = Client()
     client.machine.close(errors.Cancelled("closed"))
     client.sent()
-    client.machine.link_lost(client.link, "gone")
+    client.machine.link_lost(client.link, "gone", 0.0)
     client.machine.link_up(client.link)
     assert client.sent() == []
 

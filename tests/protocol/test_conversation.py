@@ -232,7 +232,7 @@ class Conversation(RuleBasedStateMachine):
             place.server.lost(place.session)
             place.session = None
             place.up, place.down = [], []
-            self.client.link_lost(self.client.links[index], "gone")
+            self.client.link_lost(self.client.links[index], "gone", self.now)
 
     def send_up(self, index: int) -> None:
         place, link = self.places[index], self.client.links[index]

@@ -1,0 +1,80 @@
+"""What the server says of itself: set up for a process that serves, as text or as JSON, and bounded where peers can cause it.
+
+Every line is the standard library's; its fields `call`, `method`, `peer` and `code` are attributes of the record.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+FIELDS = ("call", "method", "peer", "code")
+FORMATS = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+
+# Lines of one kind that are written in a second; those beyond are counted.
+LINES = 10
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` (ISO 8601, UTC), `level`, `logger`, `process`, `message`, the fields that the record has, and
+    `exception` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        line |= {field: getattr(record, field) for field in FIELDS if hasattr(record, field)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "backslashreplace")
+
+
+def configure(level: str, form: str) -> None:
+    """Write all that is logged to standard error."""
+    handler = logging.StreamHandler()
+    if form == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+class Bounded:
+    """A logger of one kind of line that a peer can cause: so many lines a second, and then how many more there were."""
+
+    def __init__(self, logger: logging.Logger, lines: int = LINES) -> None:
+        self._logger = logger
+        self._lines = lines
+        self._since = float("-inf")
+        self._written = 0
+        self._left_out = 0
+
+    def __call__(
+        self,
+        level: int,
+        text: str,
+        *args: object,
+        fields: Mapping[str, object],
+        error: BaseException | None = None,
+    ) -> None:
+        """Write a line, or count it."""
+        now = time.monotonic()
+        if now - self._since >= 1.0:
+            if self._left_out:
+                self._logger.log(level, "%d more lines like the last were left out", self._left_out)
+            self._since, self._written, self._left_out = now, 0, 0
+        if self._written < self._lines:
+            self._written += 1
+            self._logger.log(level, text, *args, exc_info=error, extra=dict(fields))
+        else:
+            self._left_out += 1

@@ -1,0 +1,190 @@
+"""`--processes N`: one port, N processes, and one that watches over them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from processes import SOON, ServerProcess
+from ringback import errors
+
+SERVICE = """
+import asyncio, os, time
+import ringback
+
+service = ringback.Service("many")
+
+
+@service.method(readonly=True)
+def whoami() -> list[int]:
+    return [os.getpid(), VERSION]
+
+
+@service.method
+async def nap(seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return os.getpid()
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, start_server, backend: str) -> Callable[..., ServerProcess]:
+    path = tmp_path / "many.py"
+    write(path, 1)
+
+    def start(*options: str, **more: object) -> ServerProcess:
+        return start_server(backend, "service", "--processes", "2", *options, path=path, **more)
+
+    return start
+
+
+def write(path: Path, version: int) -> None:
+    path.write_text(f"VERSION = {version}\n{SERVICE}")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def eventually(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SOON
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def seen(server: ServerProcess, connected, clients: int = 40) -> set[tuple[int, int]]:
+    """Who answers, asked over many connections."""
+    many = [connected(server.endpoint, timeout=SOON) for _ in range(clients)]
+    answers = {tuple(client.call("whoami")) for client in many}
+    for client in many:
+        client.close(now=True)
+    return answers
+
+
+def test_all_processes_serve_one_port_and_end_together(start, connected):
+    server = start()
+    pids = {pid for pid, _ in seen(server, connected)}
+    assert len(pids) == 2
+    assert server.process.pid not in pids
+    assert server.stop() == 0
+    eventually(lambda: not any(map(alive, pids)))
+
+
+def test_what_all_have_accepted_is_answered_at_sigterm(start, connected):
+    server = start()
+    clients = [connected(server.endpoint) for _ in range(10)]
+    for client in clients:
+        client.call("whoami")
+    futures = [client.fire("nap", 0.3) for client in clients for _ in range(20)]
+    for client in clients:
+        client.call("whoami")  # what it fired before has been read
+    server.send_signal(signal.SIGTERM)
+    assert len([future.result(SOON) for future in futures]) == 200
+    assert server.wait(SOON) == 0
+
+
+def test_a_process_that_dies_is_replaced(start, connected):
+    server = start()
+    first = {pid for pid, _ in seen(server, connected)}
+    victim = min(first)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: len({pid for pid, _ in seen(server, connected, 20)} - {victim}) == 2)
+    assert f"process {victim} was killed by SIGKILL" in server.log
+    assert server.stop() == 0
+
+
+def test_sighup_replaces_the_processes_without_a_failed_call(start, connected, tmp_path):
+    server = start()
+    clients = [connected(server.endpoint, timeout=SOON) for _ in range(8)]
+    naps = [client.fire("nap", 0.5) for client in clients]
+    before = {client.call("whoami")[0] for client in clients}
+    write(tmp_path / "many.py", 2)
+    server.send_signal(signal.SIGHUP)
+    answers: set[tuple[int, int]] = set()
+    deadline = time.monotonic() + 2 * SOON
+    while {version for _, version in answers} != {2}:
+        assert time.monotonic() < deadline
+        answers = {tuple(client.call("whoami")) for client in clients}
+    assert not before & {pid for pid, _ in answers}
+    assert {nap.result(SOON) for nap in naps} <= before
+    eventually(lambda: not any(map(alive, before)))
+    assert server.stop() == 0
+
+
+def test_a_successor_that_does_not_start_leaves_the_old_ones_serving(start, connected, tmp_path):
+    server = start()
+    before = {pid for pid, _ in seen(server, connected)}
+    (tmp_path / "many.py").write_text("import nosuch")
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: "it never served" in server.log)
+    assert {pid for pid, _ in seen(server, connected)} == before
+    assert server.stop() == 0
+
+
+def test_processes_whose_supervisor_is_killed_end(start, connected):
+    server = start()
+    pids = {pid for pid, _ in seen(server, connected)}
+    server.send_signal(signal.SIGKILL)
+    eventually(lambda: not any(map(alive, pids)))
+
+
+def test_processes_share_an_ipc_path(start, connected, tmp_path):
+    endpoint = f"ipc://{tmp_path}/many"
+    server = start(bind=(endpoint,))
+    assert connected(endpoint).call("whoami")[1] == 1
+    assert server.stop() == 0
+    assert not Path(f"{tmp_path}/many").exists()
+
+
+def run(run_program, *words: str) -> tuple[int, str]:
+    ran = run_program("-m", "ringback.server", *words)
+    return ran.status, ran.err
+
+
+def test_a_service_that_cannot_be_loaded_is_one_line(run_program, tmp_path):
+    (tmp_path / "broken.py").write_text("service = 1")
+    words = (f"{tmp_path}/broken.py:service", "--processes", "3", "--bind", "tcp://127.0.0.1:*")
+    status, said = run(run_program, *words)
+    assert (status, said.count("ringback: ")) == (1, 1), said
+
+
+def test_a_port_in_use_is_refused(start, run_program, tmp_path):
+    server = start()
+    words = (f"{tmp_path}/many.py:service", "--processes", "2", "--bind", server.endpoint)
+    assert run(run_program, *words) == (
+        1,
+        f"ringback: {server.endpoint} is in use: stop what listens there, or --bind another endpoint\n",
+    )
+
+
+def test_inproc_is_for_one_process(run_program):
+    status, said = run(run_program, "nosuch:thing", "--processes", "2", "--bind", "inproc://here")
+    assert (status, said) == (
+        1,
+        "ringback: inproc://here: many processes can share a tcp or an ipc endpoint only\n",
+    )
+
+
+def test_a_client_is_told_of_its_state(start, connected):
+    server = start()
+    client = connected(server.endpoint)
+    states: list[str] = []
+    client.on_state(states.append)
+    assert client.state == "idle"
+    client.call("whoami")
+    eventually(lambda: states[-1:] == ["ready"])
+    server.stop()
+    with pytest.raises(errors.Unavailable):
+        client.options(timeout=1.0).call("whoami")
+    eventually(lambda: states[-1:] == ["down"])
+    assert client.state == "down"
+    client.close()
+    assert client.state == "closed"
