@@ -49,7 +49,7 @@ class Dispatcher:
         self._timer: Handle | None = None
         self._timer_due = 0.0
         self._dropped = Bounded(log)
-        self._raised = Bounded(log)
+        self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
