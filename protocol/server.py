@@ -173,6 +173,10 @@ class ServerMachine:
         open_ = session.state in (SessionState.OPEN, SessionState.LEFT)
         self._end(session, SessionState.LEFT if open_ else SessionState.CLOSED)
 
+    def cut(self, session: Session) -> None:
+        """Take nothing more from a client that does harm."""
+        self._end(session, SessionState.CLOSED)
+
     def fault(self, session: Session, text: str) -> None:
         """The client sent what is not this protocol: say so, and take nothing more from it."""
         self._end(session, SessionState.CLOSED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import time
+import socket as socketlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +26,7 @@ from .binding import Bound
 from .dispatcher import Dispatcher
 from .listening import Inherited
 from .logs import Bounded
+from .outgoing import Outgoing
 from .service import Service
 
 log = logging.getLogger("ringback.server")
@@ -34,8 +35,6 @@ RCVMORE = int(zmq.RCVMORE)
 
 # Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
 FAREWELL = 1.0
-# A client whose pipe has been full this long (seconds) is no longer reading.
-PATIENCE = 30.0
 
 
 class ServerCore:
@@ -68,21 +67,19 @@ class ServerCore:
         self._machine = ServerMachine(
             service.name, os.urandom(16), flags, max_size=max_size, max_in_flight=max_in_flight
         )
-        self._dispatcher = Dispatcher(service, loop, self._machine, self._answered)
-        self._encoder = codec.Encoder()
+        self._out = Outgoing(
+            loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
+        )
+        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon)
         self._decoder = codec.from_client()
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
         self._left: list[Session] = []  # disconnected, though the socket may still hold what they said
-        self._unsent: set[Session] = set()
-        self._blocked: dict[Session, tuple[float, list[list[Any]]]] = {}
-        self._retry: Handle | None = None
         self._pump: Pump | None = None
         self._monitor: Pump | None = None
         self._socket: Any = None
         self._events: Any = None
         self._lifespan: Any = None
-        self._flushing = False
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
@@ -136,9 +133,8 @@ class ServerCore:
             return
         self._ended = ended
         self._machine.drain()
-        self._unsent.update(self._machine.sessions)
         self._timers.append(self.loop.call_later(timeout, self._out_of_time))
-        self.loop.call_soon(self._flush_soon)
+        self._tell_all()
 
     def close(self) -> None:
         """Close at once: what is unanswered stays so."""
@@ -181,8 +177,7 @@ class ServerCore:
         self._closed = True
         for timer in self._timers:
             timer.cancel()
-        if self._retry is not None:
-            self._retry.cancel()
+        self._out.close()
         self._dispatcher.close()
         opened = self._pump is not None
         if self._pump is not None and self._monitor is not None:
@@ -224,11 +219,13 @@ class ServerCore:
             self._complain(session, error.message)
             accepted = []
         else:
+            if self._out.held:
+                messages = self._out.admitted(session, messages)
             accepted = self._machine.receive(session, messages)
         if accepted:
             self._dispatcher.dispatch(session, accepted, self._decoder.values)
         if session.outbox:
-            self._unsent.add(session)
+            self._out.add(session)
 
     def _first_contact(self, address: bytes) -> tuple[Session, list[bytes]]:
         """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
@@ -256,8 +253,7 @@ class ServerCore:
 
     def _forget(self, session: Session) -> None:
         self._machine.lost(session)
-        self._unsent.discard(session)
-        self._blocked.pop(session, None)
+        self._out.forget(session)
         self._left.append(session)
         if self._pump is not None:
             self._pump.schedule()
@@ -267,83 +263,51 @@ class ServerCore:
         more = {"peer": session.peer, "code": errors.ProtocolError.code}
         self._complaint(logging.WARNING, "cut off %s: %s", session.peer, text, fields=more)
 
+    def _cut_off(self, session: Session, why: str) -> None:
+        """End the connection from this side, for which libzmq has no call."""
+        self._complain(session, why)
+        self._machine.cut(session)
+        self._out.forget(session)
+        if self._monitor is not None:
+            self._monitor.drain()  # the descriptor may be another's by now
+        for descriptor, other in list(self._descriptors.items()):
+            if other is session:
+                shut_down(descriptor, session.peer)
+
     # Out
 
-    def _answered(self, session: Session) -> None:
-        self._unsent.add(session)
-        if not self._flushing:
-            self._flushing = True
-            self.loop.call_soon(self._flush_soon)
-
-    def _flush_soon(self) -> None:
-        self._flushing = False
+    def _flush_outside(self) -> None:
+        """`_flush`, when it is not the end of the socket's own turn."""
         self._flush()
         if self._pump is not None:
             self._pump.flushed()
 
     def _flush(self) -> None:
-        """Send what has gathered, a batch for each client."""
+        """At the end of a turn: send what has gathered."""
         if self._pump is None:
             return
         if self._left and self._pump.dry:
             for session in self._left:
                 self._sessions.pop(session.address, None)
             self._left.clear()
-        unsent, self._unsent = self._unsent, set()
-        for session in unsent:
-            if session.outbox and session not in self._blocked:
-                outbox, session.outbox = session.outbox, []
-                self._send(session, [[session.address, *frames] for frames in self._encoder.encode(outbox)])
-        if self._blocked:
-            self._send_blocked()
+        self._out.send(self._pump)
         self._check_ending()
 
-    def _send(self, session: Session, batches: list[list[Any]]) -> None:
-        assert self._pump is not None
-        while batches:
-            try:
-                sent = self._pump.send(batches[0])
-            except zmq.ZMQError:  # EHOSTUNREACH: it has left, and the monitor will say so too
-                self._forget(session)
-                return
-            if not sent:
-                self._blocked.setdefault(session, (time.monotonic(), batches))
-                if self._retry is None:
-                    self._retry = self.loop.call_later(0.02, self._retry_blocked)
-                return
-            del batches[0]
-        self._blocked.pop(session, None)
-        if session.outbox:
-            self._answered(session)
-
-    def _send_blocked(self) -> None:
-        now = time.monotonic()
-        for session, (since, batches) in list(self._blocked.items()):
-            if now - since > PATIENCE:
-                self._complain(session, f"it has not read its answers for {PATIENCE:g} s")
-                self._machine.lost(session)
-                del self._blocked[session]
-            else:
-                self._send(session, batches)
-
-    def _retry_blocked(self) -> None:
-        """A ROUTER does not say which peer's pipe has room again: any edge makes us look, and so does this timer."""
-        self._retry = None
-        self._flush_soon()
-        if self._blocked and self._retry is None and self._pump is not None:
-            self._retry = self.loop.call_later(0.02, self._retry_blocked)
+    def _tell_all(self) -> None:
+        for session in self._machine.sessions:
+            self._out.add_soon(session)
+        self.loop.call_soon(self._flush_outside)  # also where there is nobody to tell
 
     # The end
 
     def _check_ending(self) -> None:
         machine = self._machine
-        if self._ended is None or machine.in_flight or self._blocked:
+        if self._ended is None or machine.in_flight or self._out.held:
             return
         if machine.phase is Phase.DRAINING:
             machine.leave()
-            self._unsent.update(machine.sessions)
             self._timers.append(self.loop.call_later(FAREWELL, self._end, True))
-            self.loop.call_soon(self._flush_soon)
+            self._tell_all()
         elif machine.phase is Phase.LEAVING and machine.left():
             self.loop.call_soon(self._end, True)
 
@@ -387,3 +351,13 @@ class ServerCore:
                 left(None, error)
             else:
                 left(None, None)
+
+
+def shut_down(descriptor: int, peer: str) -> None:
+    """End the connection that libzmq holds by this descriptor, if it is (still) that peer's."""
+    try:
+        with socketlib.socket(fileno=os.dup(descriptor)) as connection:
+            if connection.family == socketlib.AF_UNIX or connection.getpeername()[0] == peer:
+                connection.shutdown(socketlib.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended by itself

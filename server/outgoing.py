@@ -1,0 +1,160 @@
+"""Answers on their way out: sent in batches, and held, within bounds, for a client that does not read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import zmq
+
+from .. import errors
+from ..backends.base import Handle, Loop
+from ..backends.pump import Pump
+from ..protocol import codec
+from ..protocol.messages import Call, FromClient, Refusal
+from ..protocol.server import Session
+
+# A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
+PATIENCE = 30.0
+# Seconds from one try to send what is held to the next: a ROUTER does not say which peer's pipe has room again.
+RETRY = 0.02
+# Of the largest value that is sent, so many times may be held for one client: beyond the first its calls are refused, beyond
+# the second it is cut off.
+REFUSE_AT, CUT_AT = 1, 2
+
+
+class Held:
+    """The batches of one client whose pipe is full."""
+
+    __slots__ = ("batches", "bytes", "since")
+
+    def __init__(self, batches: list[list[Any]]) -> None:
+        self.since = time.monotonic()  # when it was last seen to read
+        self.batches: list[list[Any]] = []
+        self.bytes = 0
+        self.add(batches)
+
+    def add(self, batches: list[list[Any]]) -> None:
+        self.batches += batches
+        self.bytes += sum(len(frame) for batch in batches for frame in batch)
+
+    def sent(self) -> None:
+        self.since = time.monotonic()
+        self.bytes -= sum(map(len, self.batches.pop(0)))
+
+
+class Outgoing:
+    """All answers of one server. `unreachable(session)` is told of a client that has left, `cut(session, why)` has to cut one off,
+    `flush` is called when there is something to be sent."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        max_size: int,
+        *,
+        unreachable: Callable[[Session], object],
+        cut: Callable[[Session, str], object],
+        flush: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._refuse_at, self._cut_at = REFUSE_AT * max_size, CUT_AT * max_size
+        self._unreachable = unreachable
+        self._cut = cut
+        self._flush = flush
+        self._encoder = codec.Encoder()
+        self._unsent: set[Session] = set()
+        self._flushing = False
+        self._retry: Handle | None = None
+        self.held: dict[Session, Held] = {}
+
+    def add(self, session: Session) -> None:
+        """It has something in its outbox, that is sent when this turn of the loop ends."""
+        self._unsent.add(session)
+
+    def add_soon(self, session: Session) -> None:
+        """The same, from outside a turn of the socket's."""
+        self._unsent.add(session)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush_soon)
+
+    def forget(self, session: Session) -> None:
+        self._unsent.discard(session)
+        self.held.pop(session, None)
+
+    def close(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def send(self, pump: Pump) -> None:
+        """Send what has gathered, a batch for each client."""
+        unsent, self._unsent = self._unsent, set()
+        for session in unsent:
+            if session.outbox:
+                outbox, session.outbox = session.outbox, []
+                batches = [[session.address, *frames] for frames in self._encoder.encode(outbox)]
+                held = self.held.get(session)
+                if held is None:
+                    self._send(pump, session, batches)
+                else:
+                    held.add(batches)
+        if self.held:
+            self._send_held(pump)
+
+    def admitted(self, session: Session, messages: Iterable[FromClient]) -> list[FromClient]:
+        """What a client says, without its calls if it leaves too many answers unread: those are refused."""
+        held = self.held.get(session)
+        if held is None or held.bytes <= self._refuse_at:
+            return list(messages)
+        code = errors.ResourceExhausted.code
+        text = f"{held.bytes:,} bytes of answers wait to be read by this client"
+        others: list[FromClient] = []
+        for message in messages:
+            if type(message) is Call:
+                session.outbox.append(Refusal(message.id, code, text, started=False))
+            else:
+                others.append(message)
+        return others
+
+    def _send(self, pump: Pump, session: Session, batches: list[list[Any]]) -> None:
+        for number, batch in enumerate(batches):
+            try:
+                sent = pump.send(batch)
+            except zmq.ZMQError:  # EHOSTUNREACH: it has left, and the monitor will say so too
+                self._unreachable(session)
+                return
+            if not sent:
+                self.held[session] = Held(batches[number:])
+                self._retry_later()
+                return
+
+    def _send_held(self, pump: Pump) -> None:
+        now = time.monotonic()
+        for session, held in list(self.held.items()):
+            try:
+                while held.batches and pump.send(held.batches[0]):
+                    held.sent()
+            except zmq.ZMQError:
+                self._unreachable(session)
+                continue
+            if not held.batches:
+                del self.held[session]
+            elif held.bytes > self._cut_at:
+                self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
+            elif now - held.since > PATIENCE:
+                self._cut(session, f"it has not read its answers for {PATIENCE:g} s")
+        if self.held:
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        if self._retry is None:
+            self._retry = self._loop.call_later(RETRY, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        self._flush()

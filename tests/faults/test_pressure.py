@@ -1,0 +1,192 @@
+"""Floods, clients that do not read, cancels and deadlines by the thousand: memory stays bounded, nothing is lost, others are served."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import zmq
+from processes import SOON
+from ringback import errors
+from ringback.protocol import codec
+from ringback.protocol.messages import Call, Hello
+from ringback.protocol.values import pack_args
+
+MIB = 1024 * 1024
+# What a process may hold on to after it was under pressure, in bytes.
+GROWTH = 64 * MIB
+
+
+def resident(pid: int) -> int:
+    """Bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def eventually(what) -> None:
+    deadline = time.monotonic() + SOON
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_client_that_never_reads_is_cut_off_and_harms_nobody(start_server, connected, backend):
+    server = start_server(backend)
+    other = connected(server.endpoint)
+    assert other.call("add", 1, 2) == 3
+    before = resident(server.process.pid)
+    args = pack_args(("x" * 4096,), MIB)
+    highest = before
+    with zmq.Context() as context, context.socket(zmq.DEALER) as greedy:
+        greedy.set(zmq.LINGER, 0)
+        greedy.set(zmq.RCVHWM, 1)
+        greedy.set(zmq.SNDHWM, 10)
+        greedy.set(zmq.SNDTIMEO, 2000)
+        greedy.set(zmq.RECONNECT_IVL, -1)
+        greedy.connect(server.endpoint)
+        encoder = codec.Encoder()
+        greedy.send_multipart(encoder.encode([Hello(b"g" * 16, 1 << 30)])[0])
+        number = 0
+        deadline = time.monotonic() + 2 * SOON
+        while "unread" not in server.log and time.monotonic() < deadline:
+            calls = [Call(number + n, "echo", args) for n in range(1, 101)]
+            number += 100
+            try:
+                greedy.send_multipart(encoder.encode(calls)[0])
+            except zmq.Again:
+                pass  # nobody reads from it any more
+            if number % 1000 == 0:
+                assert other.call("add", 1, 2) == 3
+                highest = max(highest, resident(server.process.pid))
+        assert server.logged("cut off")
+    eventually(lambda: resident(server.process.pid) < before + GROWTH)
+    assert highest < before + 5 * GROWTH
+    assert other.call("add", 1, 2) == 3
+    assert server.stop() == 0
+
+
+def test_a_flood_of_fired_calls_loses_no_callback_and_keeps_memory_bounded(start_server, connected, backend):
+    server = start_server(backend)
+    client = connected(server.endpoint)
+    client.call("echo", 0)
+    before = resident(os.getpid()), resident(server.process.pid)
+    seen: Counter[str] = Counter()
+    for _ in range(200_000):
+        client.fire("echo", "x", callback=lambda _: seen.update(["called"]))
+    client.close(timeout=4 * SOON)
+    assert seen == {"called": 200_000}
+    growth = resident(os.getpid()) - before[0], resident(server.process.pid) - before[1]
+    assert max(growth) < GROWTH
+
+
+def test_cancels_at_any_moment_free_what_they_held_and_harm_no_other_call(start_server, connected, backend):
+    server = start_server(backend)
+    client = connected(server.endpoint)
+    kept = []
+    for number in range(10_000):
+        future = client.fire("nap", random.choice([0.0, 0.001, 60.0]))
+        if number % 10 == 0:
+            kept.append((number, client.fire("echo", number)))
+        if random.random() < 0.5:
+            time.sleep(0)
+        future.cancel()
+    assert [future.result(SOON) for _, future in kept] == [number for number, _ in kept]
+    client.close(timeout=SOON)
+    begun = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begun < SOON, "it waited for calls that were cancelled"
+
+
+def test_deadlines_are_kept_under_load_and_each_call_ends_once(start_server, connected, backend):
+    server = start_server(backend, "service", "--workers", "4")
+    client = connected(server.endpoint)
+    client.call("add", 1, 2)
+    ended: list[tuple[int, float, str]] = []
+    futures = []
+    for number in range(2000):
+        timeout = random.uniform(0.005, 0.5)
+        due = time.monotonic() + timeout
+        call = client.options(timeout=timeout)
+        futures.append(
+            call.fire(
+                "work",
+                0.01,
+                callback=lambda _, number=number, due=due: ended.append(
+                    (number, time.monotonic() - due, "right")
+                ),
+                errback=lambda error, number=number, due=due: ended.append(
+                    (number, time.monotonic() - due, type(error).__name__)
+                ),
+            )
+        )
+    for future in futures:
+        future.exception(SOON)
+    client.close()
+    assert sorted(number for number, _, _ in ended) == list(range(2000))
+    assert {outcome for _, _, outcome in ended} <= {"right", "DeadlineExceeded"}
+    late = sorted(late for _, late, _ in ended)
+    assert late[len(late) // 2] < 0.05, "half of the calls ended late"
+    assert server.stop() == 0
+
+
+CLIENT = """
+import sys, time
+import ringback
+client = ringback.connect(sys.argv[1])
+stream = client.stream("endless", sys.argv[2])
+next(stream)
+client.fire("hold", sys.argv[2])
+client.call("ringback.ping")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_client_that_vanished_has_its_calls_cancelled(start_server, connected, backend):
+    server = start_server(backend)
+    client = connected(server.endpoint)
+    key = "vanished"
+    gone = subprocess.Popen([sys.executable, "-c", CLIENT, server.endpoint, key], stdout=subprocess.PIPE)
+    assert gone.stdout is not None
+    assert gone.stdout.readline() == b"ready\n"
+    gone.send_signal(signal.SIGKILL)
+    gone.wait()
+    gone.stdout.close()
+    eventually(lambda: sorted(client.call("marks", key)) == ["began", "cancelled", "closed"])
+
+
+def test_a_handler_that_blocks_delays_no_other_call(start_server, connected, backend):
+    """zerorpc's case, at a tenth of its length; on gevent with the native pool."""
+    server = start_server(backend)
+    client, other = connected(server.endpoint), connected(server.endpoint)
+    blocked = [client.fire("block_in_thread", 3.0) for _ in range(4)]
+    took = []
+    while not all(future.done() for future in blocked):
+        begun = time.monotonic()
+        assert other.call("add", 1, 2) == 3
+        took.append(time.monotonic() - begun)
+    assert len(took) > 1000
+    assert sorted(took)[len(took) * 9 // 10] < 0.05
+    assert threading.active_count() < 20
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_silent_server_ends_calls_at_their_deadline(start_server, connected, first):
+    server = start_server("asyncio")
+    client = connected(server.endpoint)
+    if not first:
+        client.call("add", 1, 2)
+    server.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises((errors.DeadlineExceeded, errors.Unavailable)):
+            client.options(timeout=0.5).call("add", 1, 2)
+    finally:
+        server.send_signal(signal.SIGCONT)
+    assert client.call("add", 1, 2) == 3
