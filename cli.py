@@ -75,6 +75,7 @@ def serve(
     one_of(logs.LEVELS, log_level, "--log-level")
     one_of(logs.FORMATS, log_format, "--log-format")
     logs.configure(log_level, log_format)
+    _raise_descriptor_limit()
     endpoints = [checked(endpoint) for endpoint in bind or [DEFAULT_ENDPOINT]]
     if processes is not None:
         from .server.supervisor import Supervisor
@@ -279,6 +280,18 @@ def one_of(words: Sequence[str], word: str, option: str) -> None:
     """Raises UsageError for another word."""
     if word not in words:
         raise UsageError(f"{option} must be one of {', '.join(words)}, not {word!r}")
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection is a descriptor, and the soft limit is often 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            pass  # macOS says there is no limit, and allows less
 
 
 def _patch() -> None:

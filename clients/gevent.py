@@ -47,6 +47,7 @@ class FiredResult(AsyncResult):  # type: ignore[misc] # gevent has no annotation
     def cancel(self) -> bool:
         core = self._client._shared.core
         assert core is not None
+        self._observed = True  # whoever cancels it knows how it ends
         return core.cancel(self._call, errors.Cancelled(f"{self._call.method} was cancelled by its caller"))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:

@@ -78,11 +78,18 @@ def pack_any(value: Any, limit: int) -> Raw:
 
 def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
     """`pack` for the arguments of a call, which are few and small as a rule."""
-    try:
-        data = _encode(args)
-    except OverflowError:
-        return pack_any(args, limit)
-    return Raw(data) if len(data) < FRAME_BYTES else pack_any(args, limit)
+    for value in args:
+        if type(value) is bytes and len(value) >= FRAME_BYTES:
+            break  # not worth the try
+    else:
+        try:
+            data = _encode(args)
+        except OverflowError:
+            pass
+        else:
+            if len(data) < FRAME_BYTES:
+                return Raw(data)
+    return _measured(_extend(args), limit)
 
 
 def size(packed: Any) -> int:

@@ -163,3 +163,19 @@ def test_an_endpoint_that_is_none_is_refused_with_the_forms(endpoint):
 
     with pytest.raises(UsageError, match=r"tcp://127\.0\.0\.1:5555"):
         ringback.connect(endpoint)
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent"])
+def test_a_cancelled_call_is_not_reported_as_lost(endpoint, run_program, style):
+    done = run_program(
+        "-c",
+        f"""
+import gc
+from ringback.clients.{style} import connect
+with connect({endpoint!r}) as client:
+    client.fire("nap", 5.0).cancel()
+    client.call("ringback.ping")
+    gc.collect()
+""",
+    )
+    assert (done.status, done.err) == (0, "")

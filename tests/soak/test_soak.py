@@ -1,0 +1,75 @@
+"""All four backends under all four client styles for minutes: nothing is wrong, and nothing grows.
+
+`RINGBACK_SOAK` says for how many minutes: 3 where it is not set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import BACKENDS, ServerProcess
+
+MINUTES = float(os.environ.get("RINGBACK_SOAK", "3"))
+CHURN = Path(__file__).with_name("churn.py")
+STYLES = ("threading", "gevent", "asyncio", "twisted")
+
+# What may come and go: worker threads and connections of the moment, and what the allocator keeps.
+FEW = 40
+GROWTH = 24 * 1024 * 1024
+
+
+def held(pid: int) -> dict[str, int]:
+    process = Path(f"/proc/{pid}")
+    return {
+        "threads": len(list((process / "task").iterdir())),
+        "descriptors": len(list((process / "fd").iterdir())),
+        "bytes": int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+    }
+
+
+def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """What grew by more than may come and go."""
+    bounds = {"threads": FEW, "descriptors": FEW, "bytes": GROWTH}
+    return {name: after[name] - before[name] for name in bounds if after[name] - before[name] > bounds[name]}
+
+
+@pytest.mark.timeout(MINUTES * 60 + 120)
+def test_hours_in_minutes(capsys):
+    seconds = MINUTES * 60
+    servers = {backend: ServerProcess(backend, "service", "--log-level", "error") for backend in BACKENDS}
+    try:
+        callers = {
+            (style, backend): subprocess.Popen(
+                [sys.executable, str(CHURN), style, str(seconds), server.endpoint],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for backend, server in servers.items()
+            for style in STYLES
+        }
+        time.sleep(seconds / 3)
+        warm = {backend: held(server.process.pid) for backend, server in servers.items()}
+        told = {pair: json.loads(caller.communicate()[0]) for pair, caller in callers.items()}
+        ends = {backend: held(server.process.pid) for backend, server in servers.items()}
+        statuses = [server.stop() for server in servers.values()]
+    finally:
+        for server in servers.values():
+            server.kill()
+    with capsys.disabled():
+        print()
+        for backend in BACKENDS:
+            print(f"{backend:10} warm {warm[backend]}  end {ends[backend]}")
+        rounds = sum(one["rounds"] for one in told.values())
+        print(f"{rounds} rounds of 16 callers, {rounds * 250:,} calls")
+    assert {pair: one["wrong"] for pair, one in told.items() if one["wrong"]} == {}
+    assert {backend: grown(warm[backend], ends[backend]) for backend in BACKENDS} == {
+        key: {} for key in BACKENDS
+    }
+    assert {pair: grown(one["warm"], one["end"]) for pair, one in told.items()} == {key: {} for key in told}
+    assert statuses == [0] * len(BACKENDS)
