@@ -39,6 +39,12 @@ def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {name: after[name] - before[name] for name in bounds if after[name] - before[name] > bounds[name]}
 
 
+def result(pair: tuple[str, str], caller: subprocess.Popen[str]) -> dict:
+    out, err = caller.communicate()
+    assert (caller.returncode, err) == (0, ""), f"{pair}: {err[-3000:]}"
+    return json.loads(out)
+
+
 @pytest.mark.timeout(MINUTES * 60 + 120)
 def test_hours_in_minutes(capsys):
     seconds = MINUTES * 60
@@ -48,14 +54,16 @@ def test_hours_in_minutes(capsys):
             (style, backend): subprocess.Popen(
                 [sys.executable, str(CHURN), style, str(seconds), server.endpoint],
                 stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
             )
             for backend, server in servers.items()
             for style in STYLES
         }
         time.sleep(seconds / 3)
         warm = {backend: held(server.process.pid) for backend, server in servers.items()}
-        told = {pair: json.loads(caller.communicate()[0]) for pair, caller in callers.items()}
+        told = {pair: result(pair, caller) for pair, caller in callers.items()}
         ends = {backend: held(server.process.pid) for backend, server in servers.items()}
         statuses = [server.stop() for server in servers.values()]
     finally:
