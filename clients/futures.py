@@ -12,42 +12,60 @@ from concurrent.futures._base import FINISHED, PENDING
 from typing import Any
 
 from .. import errors
-from ..protocol.client import OutgoingCall
+from ..protocol.client import CallSettings, OutgoingCall
+from ..protocol.messages import Call
 from .base import Callback, Client, Errback
 
 log = logging.getLogger("ringback.client")
+
+_making = threading.Lock()
 
 
 class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
     """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run.
 
     What `Future.__init__` makes for each future, a condition to wait on above all, is a third of what a fired call costs, and
-    most are never waited for: here it is made by the first who asks for it.
+    most are never waited for: here it is made by the first who asks for it. Every attribute has a slot, and the dictionary that a
+    Future has stays empty: CPython 3.11 crashes when such dictionaries get their keys in many orders.
     """
 
-    _state = PENDING
-    _result: Any = None
-    _exception: BaseException | None = None
-    _lament: _Lament | None = None
-    observed = False
+    __slots__ = (
+        "_done_callbacks",
+        "_exception",
+        "_lament",
+        "_made",
+        "_result",
+        "_state",
+        "_waiters",
+        "callback",
+        "client",
+        "errback",
+        "observed",
+    )
+    _lament: _Lament | None
+    _made: threading.Condition | None
+    client: Client
     callback: Callback | None
     errback: Errback | None
-    client: Client
+
+    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+        OutgoingCall.__init__(self, message, settings, deadline)
+        self._state = PENDING
+        self._made = None
+        self._lament = None
+        self.observed = False
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
-        made: threading.Condition = self.__dict__.setdefault("_made", threading.Condition())  # atomic
+        made = self._made
+        if made is None:
+            with _making:
+                made = self._made
+                if made is None:
+                    self._waiters: list[Any] = []
+                    self._done_callbacks: list[Any] = []
+                    made = self._made = threading.Condition()
         return made
-
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        waiters: list[Any] = self.__dict__.setdefault("_waiting", [])
-        return waiters
-
-    @property
-    def _done_callbacks(self) -> list[Any]:
-        callbacks: list[Any] = self.__dict__.setdefault("_to_call", [])
-        return callbacks
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
@@ -69,15 +87,15 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
     def _settle(self, result: Any, error: BaseException | None) -> None:
         """`set_result` or `set_exception`, by the one thread that does; without the condition where nobody has asked for it."""
         self._result = result
+        self._exception = error
         if error is not None:
-            self._exception = error
             self._lament = _Lament(self.method, error)
             if self.observed:
                 self._lament.silence()
         # From here on whoever asks for the condition sees that there is nothing to wait for.
         self._state = FINISHED
-        if "_made" in self.__dict__:
-            with self._condition:
+        if self._made is not None:
+            with self._made:
                 for waiter in self._waiters:
                     if error is None:
                         waiter.add_result(self)
