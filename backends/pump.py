@@ -21,6 +21,7 @@ POLLIN = int(zmq.POLLIN)
 NOBLOCK = int(zmq.NOBLOCK)
 SNDMORE_NOBLOCK = int(zmq.SNDMORE) | NOBLOCK
 EVENTS = int(zmq.EVENTS)
+RCVMORE = int(zmq.RCVMORE)
 
 # pyzmq's own send, without the layer for the draft sockets' options above it.
 send: Callable[..., Any] = zmq.backend.Socket.send

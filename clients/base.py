@@ -22,7 +22,7 @@ from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..protocol.client import CallSettings, OutgoingCall, milliseconds
 from ..protocol.messages import Call, CallOptions, Notify
-from ..protocol.values import NOTHING, UNPACKABLE, pack, pack_args, size
+from ..protocol.values import NOTHING, UNPACKABLE, checked_max_size, pack, pack_args, size_of_arguments
 from .core import ClientCore
 
 log = logging.getLogger("ringback.client")
@@ -149,6 +149,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 
 C = TypeVar("C", bound=OutgoingCall)
+T = TypeVar("T")
 
 
 class Shared:
@@ -202,12 +203,14 @@ class Client(ABC):
         options are those of `options()`."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
-        if max_size < 64 * 1024:
-            raise errors.UsageError(f"max_size must be at least 65536 bytes, not {max_size}")
         if max_in_flight < 1:
             raise errors.UsageError(f"max_in_flight must be at least 1, not {max_in_flight}")
         self._shared = Shared(
-            [checked(endpoint) for endpoint in endpoints], interceptors, context, max_size, max_in_flight
+            [checked(endpoint) for endpoint in endpoints],
+            interceptors,
+            context,
+            checked_max_size(max_size),
+            max_in_flight,
         )
         self._options = Options(30.0).merged({"timeout": timeout, **options})
         self._is_view = False
@@ -265,14 +268,7 @@ class Client(ABC):
     def listen(self, listener: Callable[[Event], object], method: str | None = None) -> Callable[[], None]:
         """Give the outcome of every fired call (of one method, or of all) to the listener, as an `Event`, where
         callbacks run. Returns the function that ends this."""
-        entry = (listener, method)
-        self._shared.listeners.append(entry)
-
-        def unsubscribe() -> None:
-            if entry in self._shared.listeners:
-                self._shared.listeners.remove(entry)
-
-        return unsubscribe
+        return _subscribed(self._shared.listeners, (listener, method))
 
     @property
     def state(self) -> str:
@@ -285,14 +281,7 @@ class Client(ABC):
 
     def on_state(self, listener: Callable[[str], object]) -> Callable[[], None]:
         """Give every new `state` to the listener, where callbacks run. Returns the function that ends this."""
-        listeners = self._shared.state_listeners
-        listeners.append(listener)
-
-        def unsubscribe() -> None:
-            if listener in listeners:
-                listeners.remove(listener)
-
-        return unsubscribe
+        return _subscribed(self._shared.state_listeners, listener)
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__} client of {', '.join(self._shared.endpoints)}>"
@@ -377,7 +366,7 @@ class Client(ABC):
             for name in (method, *kwargs):
                 name.encode()
             packed_kwargs = {name: pack(value, limit) for name, value in kwargs.items()}
-            taken = size(packed) + sum(map(size, packed_kwargs.values()))
+            taken = size_of_arguments(packed, packed_kwargs)
             if taken > limit:
                 raise errors.ResourceExhausted(f"{taken:,} bytes are over the limit of {limit:,}")
             return packed, packed_kwargs
@@ -426,6 +415,17 @@ class Client(ABC):
             for listener, method in list(self._shared.listeners):
                 if method is None or method == call.method:
                     run_callback(call.method, listener, event)
+
+
+def _subscribed(entries: list[T], entry: T) -> Callable[[], None]:
+    """Add an entry. Returns the function that takes it out again."""
+    entries.append(entry)
+
+    def unsubscribe() -> None:
+        if entry in entries:
+            entries.remove(entry)
+
+    return unsubscribe
 
 
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:

@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .. import errors
 from ..backends.base import Handle, Loop
-from ..backends.pump import NOBLOCK, Pump, monitor
+from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
 from ..protocol import codec
 from ..protocol.client import ClientMachine, Link, LinkState, OutgoingCall
 from ..protocol.messages import Bye, FromClient, Notify
@@ -34,8 +34,6 @@ LEAVE = 200
 
 # Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest.
 PAUSE, PAUSE_AT_MOST = 0.05, 1.0
-
-RCVMORE = int(zmq.RCVMORE)
 
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -300,10 +298,11 @@ class ClientCore:
             self._wires.remove(wire)  # it was kept for the sake of its last answers
             wire.close(0)
         self._set_timer()  # for what is to be sent again
-        if self.machine.state != self._state:
-            self._state = self.machine.state
+        state = self.machine.state
+        if state != self._state:
+            self._state = state
             if self.state_changed is not None:
-                self.state_changed(self._state)
+                self.state_changed(state)
 
     def _connect_anew(self, wire: Wire) -> None:
         """The server is going: connect again, to its successor or to another process of it."""

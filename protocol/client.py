@@ -41,7 +41,7 @@ from .messages import (
     Reply,
     Welcome,
 )
-from .values import UNREADABLE, Unpacker, size
+from .values import UNREADABLE, Unpacker, size_of_arguments
 
 log = logging.getLogger("ringback.client")
 
@@ -209,8 +209,8 @@ class ClientMachine:
         link = self._choose()
         if link is None:
             self.notes.append(note)
-        elif link.limit is not None and _size(note) > link.limit:
-            raise _too_large(note, _size(note), link)
+        elif link.limit is not None and (taken := size_of_arguments(note.args, note.kwargs)) > link.limit:
+            raise _too_large(note, taken, link)
         else:
             link.outbox.append(note)
 
@@ -477,7 +477,7 @@ class ClientMachine:
         if deadline is not None and not message.credit and now is not None:
             message.timeout = milliseconds(deadline - now)
         if link.limit is not None:
-            taken = _size(message)
+            taken = size_of_arguments(message.args, message.kwargs)
             if taken > link.limit:
                 self._end(call, None, _too_large(message, taken, link))
                 return
@@ -546,11 +546,6 @@ class ClientMachine:
         if self._attempts:
             self._attempts.pop(call, None)
         call.conclude(result, error)
-
-
-def _size(message: Call | Notify) -> int:
-    """Bytes that the arguments take."""
-    return size(message.args) + (sum(map(size, message.kwargs.values())) if message.kwargs else 0)
 
 
 def _too_large(message: Call | Notify, taken: int, link: Link) -> errors.ResourceExhausted:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Ext
 
-from ..errors import ResourceExhausted
+from ..errors import ResourceExhausted, UsageError
 
 FRAME = 1
 BIG_INTEGER = 2
@@ -64,32 +64,28 @@ def pack(value: Any, limit: int) -> Raw:
 
 
 def pack_any(value: Any, limit: int) -> Raw:
-    """`pack` without the short cut: for tuples of arguments."""
-    if not _is_large(value):
-        try:
-            data = _encode(value)
-        except OverflowError:
-            pass
-        else:
-            if len(data) < FRAME_BYTES:
-                return Raw(data)
-    return _measured(_extend(value), limit)
+    """`pack` without the short cut."""
+    return _measured(_extend(value), limit) if _is_large(value) else _packed(value, limit)
 
 
 def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
     """`pack` for the arguments of a call, which are few and small as a rule."""
     for value in args:
         if type(value) is bytes and len(value) >= FRAME_BYTES:
-            break  # not worth the try
+            return _measured(_extend(args), limit)
+    return _packed(args, limit)
+
+
+def _packed(value: Any, limit: int) -> Raw:
+    """What is likely small is encoded at once; what turns out not to be is looked at part by part."""
+    try:
+        data = _encode(value)
+    except OverflowError:
+        pass
     else:
-        try:
-            data = _encode(args)
-        except OverflowError:
-            pass
-        else:
-            if len(data) < FRAME_BYTES:
-                return Raw(data)
-    return _measured(_extend(args), limit)
+        if len(data) < FRAME_BYTES:
+            return Raw(data)
+    return _measured(_extend(value), limit)
 
 
 def size(packed: Any) -> int:
@@ -100,6 +96,18 @@ def size(packed: Any) -> int:
         return len(packed.data)
     beside: list[int] = []
     return len(_measurer(beside)(packed)) + sum(beside)
+
+
+def size_of_arguments(args: Any, kwargs: dict[str, Any] | None) -> int:
+    """Bytes that the packed arguments of one call take together."""
+    return size(args) + (sum(map(size, kwargs.values())) if kwargs else 0)
+
+
+def checked_max_size(max_size: int) -> int:
+    """The largest value that an end takes, in bytes. Raises UsageError for less than must be taken."""
+    if max_size < FRAME_BYTES:
+        raise UsageError(f"max_size must be at least {FRAME_BYTES} bytes, not {max_size}")
+    return max_size
 
 
 def _measured(extended: Any, limit: int) -> Raw:

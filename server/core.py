@@ -18,10 +18,11 @@ from zmq.utils.monitor import parse_monitor_message
 from .. import errors
 from ..backends import native
 from ..backends.base import Handle, Loop
-from ..backends.pump import NOBLOCK, Pump, monitor
+from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
 from ..endpoints import checked
 from ..protocol import codec
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
+from ..protocol.values import checked_max_size
 from .binding import Bound
 from .dispatcher import Dispatcher
 from .listening import Inherited
@@ -30,8 +31,6 @@ from .outgoing import Outgoing
 from .service import Service
 
 log = logging.getLogger("ringback.server")
-
-RCVMORE = int(zmq.RCVMORE)
 
 # Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
 FAREWELL = 1.0
@@ -53,8 +52,6 @@ class ServerCore:
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 100_000,
     ) -> None:
-        if max_size < 64 * 1024:
-            raise errors.UsageError(f"max_size must be at least 65536 bytes, not {max_size}")
         service.prepare()
         self.service = service
         self.loop = loop
@@ -62,7 +59,7 @@ class ServerCore:
         self._bind = [checked(place) if isinstance(place, str) else place for place in bind]
         self._own_context = context is None
         self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
-        self._max_size = max_size
+        self._max_size = checked_max_size(max_size)
         flags = {name: method.flags for name, method in service.methods.items()}
         self._machine = ServerMachine(
             service.name, os.urandom(16), flags, max_size=max_size, max_in_flight=max_in_flight

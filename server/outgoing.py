@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -74,7 +74,7 @@ class Outgoing:
 
     def add_soon(self, session: Session) -> None:
         """The same, from outside a turn of the socket's."""
-        self._unsent.add(session)
+        self.add(session)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush_soon)
@@ -102,11 +102,11 @@ class Outgoing:
         if self.held:
             self._send_held(pump)
 
-    def admitted(self, session: Session, messages: Iterable[FromClient]) -> list[FromClient]:
+    def admitted(self, session: Session, messages: list[FromClient]) -> list[FromClient]:
         """What a client says, without its calls if it leaves too many answers unread: those are refused."""
         held = self.held.get(session)
         if held is None or held.bytes <= self._refuse_at:
-            return list(messages)
+            return messages
         code = errors.ResourceExhausted.code
         text = f"{held.bytes:,} bytes of answers wait to be read by this client"
         others: list[FromClient] = []

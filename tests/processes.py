@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,14 @@ BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 SOON = 15.0
 
 _READY = re.compile(r"ringback: (\S+) on (\S+) \((\w+)\)")
+
+
+def eventually(what: Callable[[], object]) -> None:
+    """Wait until it is so. Raises where it is not in time."""
+    deadline = time.monotonic() + SOON
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def chosen_backends() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import zmq
-from processes import SOON
+from processes import SOON, eventually
 from ringback import errors
 from ringback.protocol import codec
 from ringback.protocol.messages import Call, Hello
@@ -28,13 +28,6 @@ GROWTH = 64 * MIB
 def resident(pid: int) -> int:
     """Bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def eventually(what) -> None:
-    deadline = time.monotonic() + SOON
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_client_that_never_reads_is_cut_off_and_harms_nobody(start_server, connected, backend):

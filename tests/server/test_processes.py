@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import SOON, ServerProcess
+from processes import SOON, ServerProcess, eventually
 from ringback import errors
 
 SERVICE = """
@@ -51,13 +51,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def eventually(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SOON
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def seen(server: ServerProcess, connected, clients: int = 40) -> set[tuple[int, int]]:
