@@ -20,7 +20,10 @@ pytestmark = pytest.mark.timeout(300)  # a wheel is built and installed, with it
 ROOT = Path(__file__).resolve().parent.parent
 
 NOT_INSTALLED = ("tests", "docs", "examples", "benchmarks")
-NOT_COPIED = (".*", "build", "dist", "*.egg-info", "__pycache__")
+# tox builds an sdist for each environment, and setuptools puts its files together in ringback-VERSION/, here in the checkout:
+# with environments in parallel, such a directory may appear and be gone at any time.
+PASSING = "ringback-*"
+NOT_COPIED = (".*", "build", "dist", "*.egg-info", "__pycache__", PASSING)
 
 SERVICE = """
 import ringback
@@ -43,16 +46,14 @@ WIRE_PATH = sorted(
 
 def packages() -> list[str]:
     """The packages of the source tree, as they are to be imported."""
-    found = [
-        path.parent.relative_to(ROOT)
-        for path in ROOT.rglob("__init__.py")
-        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
-    ]
-    return sorted(
-        ".".join(("ringback", *path.parts))
-        for path in found
-        if not path.parts or path.parts[0] not in (*NOT_INSTALLED, "build", "dist")
+    subpackages = (
+        path.name
+        for path in ROOT.iterdir()
+        if path.name not in NOT_INSTALLED
+        and not any(path.match(pattern) for pattern in NOT_COPIED)
+        and (path / "__init__.py").exists()
     )
+    return ["ringback", *sorted(f"ringback.{name}" for name in subpackages)]
 
 
 def environment() -> dict[str, str]:
