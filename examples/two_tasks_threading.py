@@ -4,6 +4,7 @@ ringback serve examples/calc.py:service
 python examples/two_tasks_threading.py tcp://127.0.0.1:5555
 """
 
+import queue
 import sys
 import time
 
@@ -18,11 +19,12 @@ def synchronous(client):
 
 def asynchronous(client):
     "Fire both and go on; the callbacks come when the answers do: two seconds."
-    first = client.fire("nap", 1.0, callback=lambda result: print("callback", result))
-    second = client.fire("nap", 2.0, callback=lambda result: print("callback", result))
+    answers = queue.SimpleQueue()  # the callbacks run on the client's own thread
+    client.fire("nap", 1.0, callback=answers.put)
+    client.fire("nap", 2.0, callback=answers.put)
     print("both are on their way")
-    first.result()
-    second.result()
+    print("callback", answers.get())
+    print("callback", answers.get())
 
 
 if __name__ == "__main__":
