@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Protocol
 
+from .gates import AsyncGate, AsyncioGate, Gate, ThreadGate
+
 Report = Callable[[Any, BaseException | None], None]
 
 
@@ -51,6 +53,10 @@ class Loop(ABC):
         """`run_in_worker`, in a native thread whatever the loop."""
         return self.run_in_worker(work)
 
+    def worker_gate(self) -> Gate:
+        """Where the work that `run_in_worker` runs can wait."""
+        return ThreadGate()
+
     @abstractmethod
     def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
         """Run an asyncio coroutine on the asyncio loop of this backend. Cancelling raises CancelledError in it."""
@@ -62,6 +68,10 @@ class Loop(ABC):
     def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
         """Run a coroutine that awaits this loop's own kind of future (`native=True`)."""
         return self.run_coroutine(coroutine, report)
+
+    def native_gate(self) -> AsyncGate:
+        """Where the coroutine that `run_native` runs can wait."""
+        return AsyncioGate()
 
     @abstractmethod
     def run(self, start: Callable[[], object]) -> None:

@@ -33,6 +33,20 @@ class _Watch:
         self._watcher.close()
 
 
+class GreenletGate:
+    """For one greenlet. Opened from the hub's thread."""
+
+    def __init__(self) -> None:
+        self._opened = Event()
+
+    def wait(self) -> None:
+        self._opened.wait()
+        self._opened.clear()
+
+    def open(self) -> None:
+        self._opened.set()
+
+
 class _Work:
     """One piece of work, and the greenlet that is at it."""
 
@@ -97,6 +111,9 @@ class GeventLoop(Loop):
         self._queue.append(task)
         self._feed_later()
         return task
+
+    def worker_gate(self) -> GreenletGate:
+        return GreenletGate()
 
     def run_in_thread(self, work: Callable[[], object]) -> None:
         self._threads.submit(work)

@@ -79,6 +79,21 @@ class _Timer:
         self.args = ()
 
 
+class DrivingGate:
+    """For one thread, which drives the loop while it waits. Opened under the loop's lock."""
+
+    def __init__(self, loop: ThreadingLoop) -> None:
+        self._loop = loop
+        self._waiter = Waiter()
+
+    def wait(self) -> None:
+        self._loop.wait(self._waiter)
+        self._waiter = Waiter()
+
+    def open(self) -> None:
+        self._waiter.finish()
+
+
 class ThreadingLoop(Loop):
     """`with loop:` is a turn of the loop in the calling thread; `wait` drives it until a waiter is done."""
 

@@ -56,6 +56,26 @@ class _Timer:
             self._call.cancel()
 
 
+class DeferredGate:
+    """For one coroutine on Deferreds. Opened on the reactor's thread."""
+
+    def __init__(self) -> None:
+        self._open = False
+        self._waiter: Deferred[None] | None = None
+
+    async def wait(self) -> None:
+        if not self._open:
+            self._waiter = Deferred()
+            await self._waiter
+        self._open = False
+
+    def open(self) -> None:
+        self._open = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+
 class TwistedLoop(Loop):
     """The installed reactor; `reactor="asyncio"` installs another before the first import of the default one."""
 
@@ -106,6 +126,9 @@ class TwistedLoop(Loop):
         handle = self.adopt(ensureDeferred(coroutine), report)
         assert handle is not None
         return handle
+
+    def native_gate(self) -> DeferredGate:
+        return DeferredGate()
 
     def run(self, start: Callable[[], object]) -> None:
         self._reactor.callWhenRunning(start)

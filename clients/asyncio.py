@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
 from .. import errors
 from ..backends.asyncio import AsyncioLoop
+from ..backends.gates import AsyncioGate
 from ..backends.native import get_ident
-from ..protocol.client import OutgoingCall
+from ..protocol.calls import OutgoingCall
+from ..protocol.streams import WINDOW
 from .base import Callback, Client, Errback, run_callback
 from .core import ClientCore
-from .streams import WINDOW, AsyncItems, StreamCall
+from .streams import AsyncStream, StreamCall
+from .uploads import AsyncUpload
 
 
 class _Call(OutgoingCall):
@@ -116,11 +120,11 @@ class AsyncioClient(Client):
         """Send a call that is never answered."""
         self._core().notify(self._note(method, args, kwargs))
 
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
         """The items, as an async iterator; leaving it early (`aclose`, `async with`) cancels the call."""
         core = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
-        stream = Stream(core, call)
+        stream = AsyncStream(core, call, AsyncioGate())
         self._start(core, call, args, kwargs)
         return stream
 
@@ -155,6 +159,10 @@ class AsyncioClient(Client):
     ) -> None:
         await self.close()
 
+    def _upload(self, call: OutgoingCall, iterator: Any) -> AsyncUpload:
+        assert self._shared.core is not None
+        return AsyncUpload(self._shared.core, call, iterator, AsyncioGate(), _spawn)
+
     def _core(self) -> ClientCore:
         shared = self._shared
         if shared.owner == get_ident() and shared.core is not None and shared.loop.is_running():
@@ -177,18 +185,8 @@ class AsyncioClient(Client):
         return self._make_core(AsyncioLoop(running=running))
 
 
-class Stream(AsyncItems):
-    """The items of one call, as they come."""
-
-    _waiter: asyncio.Future[None] | None = None
-
-    async def wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
-    def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+def _spawn(context: Context, work: Callable[[], Any]) -> object:
+    return asyncio.get_running_loop().create_task(work(), context=context)
 
 
 def _settle(future: asyncio.Future[None]) -> Callable[[], None]:

@@ -8,10 +8,9 @@ import os
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
-import msgspec
 import zmq
 
 from .. import errors
@@ -20,10 +19,20 @@ from ..context import handling
 from ..endpoints import checked
 from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
-from ..protocol.client import CallSettings, OutgoingCall, milliseconds
-from ..protocol.messages import Call, CallOptions, Notify
-from ..protocol.values import NOTHING, UNPACKABLE, checked_max_size, pack, pack_args, size_of_arguments
+from ..protocol.calls import OutgoingCall, Upload
+from ..protocol.messages import Call, Notify
+from ..protocol.values import (
+    NOTHING,
+    STREAM,
+    UNPACKABLE,
+    checked_max_size,
+    pack,
+    pack_args,
+    size_of_arguments,
+)
 from .core import ClientCore
+from .options import Options
+from .uploads import is_stream
 
 log = logging.getLogger("ringback.client")
 
@@ -101,52 +110,6 @@ class Methods:
             raise TypeError("client.methods is not a method: name one, as in client.methods.add(1, 2)")
         return self._client.call(self._name, *args, **kwargs)
 
-
-class Options(CallSettings):
-    """How calls are made; `Client.options` documents each."""
-
-    __slots__ = ("idempotency_key", "metadata", "milliseconds", "options", "priority")
-
-    def __init__(self, timeout: float | None) -> None:
-        super().__init__(timeout)
-        self.milliseconds: int | None = None  # the timeout as a message says it
-        self.priority = 0
-        self.idempotency_key: str | None = None
-        self.metadata: dict[str, Any] = {}
-        self.options: CallOptions | None = None  # what of these travels with each call
-
-    def merged(self, changes: Mapping[str, Any]) -> Options:
-        new = copy.copy(self)
-        for name, value in changes.items():
-            if name not in _CHECKS:
-                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_CHECKS)}")
-            if not _CHECKS[name](value):
-                raise TypeError(f"bad value for option {name!r}: {value!r}")
-            setattr(new, name, {**self.metadata, **value} if name == "metadata" else value)
-        new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
-        new.options = None
-        if new.metadata or new.priority or new.idempotency_key is not None:
-            new.options = CallOptions(new.metadata, new.priority, new.idempotency_key)
-            try:
-                msgspec.msgpack.encode(new.options)
-            except UNPACKABLE as error:
-                raise TypeError(f"the metadata cannot be sent: {error}") from None
-        return new
-
-
-def _is_timeout(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
-
-
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "timeout": _is_timeout,
-    "priority": lambda value: isinstance(value, int),
-    "idempotency_key": lambda value: value is None or (isinstance(value, str) and 0 < len(value) <= 255),
-    "metadata": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
-    "returns": lambda value: True,  # noqa: ARG005
-    "wait_for_ready": lambda value: isinstance(value, bool),
-    "attempts": lambda value: type(value) is int and value >= 1,
-}
 
 C = TypeVar("C", bound=OutgoingCall)
 T = TypeVar("T")
@@ -317,22 +280,33 @@ class Client(ABC):
     ) -> C:
         """The call, ready for the core. Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
         options = self._options
-        packed, packed_kwargs = self._pack(method, args, kwargs)
+        iterator = None
+        try:
+            packed, packed_kwargs = self._pack(method, args, kwargs)
+        except errors.InvalidArgument:
+            iterator, args, kwargs = _without_stream(method, args, kwargs)
+            if iterator is None:
+                raise
+            packed, packed_kwargs = self._pack(method, args, kwargs)
         # A call has to end by its own timeout, or with the call that is being handled.
         timeout, time_left = options.timeout, None
         if timeout is None:
             deadline = None
         else:
             deadline = time.monotonic() + timeout
-            if not credit:
+            if not credit and iterator is None:
                 time_left = options.milliseconds
         outer = handling.get()
-        if outer is not None:
-            end = outer.deadline
-            if end is not None and (deadline is None or end < deadline):
-                deadline, time_left = end, None
+        latest = None if outer is None else outer.deadline
+        if latest is not None and (deadline is None or latest < deadline):
+            deadline, time_left = latest, None
         message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
-        return kind(message, options, deadline)
+        call = kind(message, options, deadline)
+        if latest is not None:
+            call.latest = latest
+        if iterator is not None:
+            call.upload = self._upload(call, iterator)
+        return call
 
     def _time_for_room(self, call: OutgoingCall) -> float | None:
         """Seconds that a call may wait at the bound. Raises DeadlineExceeded when there are none left."""
@@ -401,6 +375,10 @@ class Client(ABC):
         packed, packed_kwargs = self._pack(method, args, kwargs)
         return Notify(method, packed, packed_kwargs, self._options.options)
 
+    @abstractmethod
+    def _upload(self, call: OutgoingCall, iterator: Any) -> Upload:
+        """What will send the items of an argument that streams."""
+
     def _tell_state(self, state: str) -> None:
         for listener in list(self._shared.state_listeners):
             self._post_state(listener, state)
@@ -434,6 +412,18 @@ def run_callback(method: str, function: Callable[[Any], object], argument: Any) 
         function(argument)
     except Exception:
         log.exception("a callback for %s raised", method)
+
+
+def _without_stream(
+    method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The argument that streams, or None, and the arguments with a marker in its place."""
+    streams = [value for value in (*args, *kwargs.values()) if is_stream(value)]
+    if len(streams) > 1:
+        raise errors.InvalidArgument(f"{method}: only one argument may be an iterator")
+    marked = tuple(STREAM if is_stream(value) else value for value in args)
+    named = {name: STREAM if is_stream(value) else value for name, value in kwargs.items()}
+    return (streams[0] if streams else None), marked, named
 
 
 def _printable(text: str) -> str:

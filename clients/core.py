@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
+from msgspec import Raw
 from zmq.utils.monitor import parse_monitor_message
 
 from .. import errors
 from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
 from ..protocol import codec
-from ..protocol.client import ClientMachine, Link, LinkState, OutgoingCall
+from ..protocol.calls import Link, LinkState, OutgoingCall
+from ..protocol.client import ClientMachine
 from ..protocol.messages import Bye, FromClient, Notify
 from ..version import __version__
 
@@ -32,8 +34,9 @@ SEND_AT = 128
 # Milliseconds for the leave-taking; the process does not wait for it.
 LEAVE = 200
 
-# Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest.
-PAUSE, PAUSE_AT_MOST = 0.05, 1.0
+# Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest. A connection
+# that has lasted for longer than these begins anew.
+PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -64,6 +67,7 @@ class Wire:
         self.stuck: list[list[Any]] = []  # batches that the socket would not take
         self._whole: list[FromClient] = []  # what is in them, as long as none of them is sent
         self.seen = link.state  # when the core was last told
+        self.opened = 0.0
         self._decoder = codec.from_server()
         socket = context.socket(zmq.DEALER)
         socket.set(zmq.IMMEDIATE, 1)
@@ -203,6 +207,8 @@ class ClientCore:
     def start_now(self, call: OutgoingCall, now: float) -> None:
         """`start`, for who flushes at once."""
         self.machine.start(call, now)
+        if call.upload is not None:
+            call.upload.begin()
         if call.deadline is not None and call.deadline < self._timer_due:
             self._set_timer()
 
@@ -223,7 +229,7 @@ class ClientCore:
         self.machine.notify(note)
         self._flush_later()
 
-    def cancel(self, call: OutgoingCall, error: errors.CallError) -> bool:
+    def cancel(self, call: OutgoingCall, error: Exception) -> bool:
         """End the call here, and at the server where that can be; False if it has ended."""
         ended = self.machine.cancel(call, error)
         self._flush_later()
@@ -231,6 +237,15 @@ class ClientCore:
 
     def grant(self, call: OutgoingCall, items: int) -> None:
         self.machine.grant(call, items, time.monotonic())
+        self._flush_later()
+
+    def send_item(self, call: OutgoingCall, value: Raw) -> None:
+        """Send an item of the argument that streams; raises as `ClientMachine.send_item` does."""
+        self.machine.send_item(call, value, time.monotonic())
+        self._flush_later()
+
+    def end_items(self, call: OutgoingCall) -> None:
+        self.machine.end_items(call, time.monotonic())
         self._flush_later()
 
     def when_room(self, function: Callable[[], object], seconds: float | None = None) -> None:
@@ -290,8 +305,11 @@ class ClientCore:
     def link_changed(self, wire: Wire) -> None:
         """A link has another state."""
         link, wire.seen = wire.link, wire.link.state
-        if link.state is LinkState.DRAINING:
-            pause = self._pauses.get(link.endpoint, 0.0)
+        if link.state is LinkState.OPEN:
+            wire.opened = time.monotonic()
+        elif link.state is LinkState.DRAINING:
+            lasted = time.monotonic() - wire.opened >= LASTING
+            pause = 0.0 if lasted else self._pauses.get(link.endpoint, 0.0)
             self._pauses[link.endpoint] = min(max(2 * pause, PAUSE), PAUSE_AT_MOST)
             self.loop.call_later(random.uniform(pause / 2, pause), self._connect_anew, wire)  # noqa: S311 - no secret
         elif link not in self.machine.links:

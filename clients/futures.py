@@ -12,7 +12,7 @@ from concurrent.futures._base import FINISHED, PENDING
 from typing import Any
 
 from .. import errors
-from ..protocol.client import CallSettings, OutgoingCall
+from ..protocol.calls import CallSettings, OutgoingCall
 from ..protocol.messages import Call
 from .base import Callback, Client, Errback
 

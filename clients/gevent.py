@@ -6,6 +6,7 @@ import atexit
 import logging
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,12 +15,14 @@ from gevent.event import AsyncResult, Event
 from gevent.queue import SimpleQueue
 
 from .. import errors
-from ..backends.gevent import GeventLoop
+from ..backends.gevent import GeventLoop, GreenletGate
 from ..backends.native import get_ident
-from ..protocol.client import OutgoingCall
+from ..protocol.calls import OutgoingCall
+from ..protocol.streams import WINDOW
 from .base import Callback, Client, Errback, run_callback
 from .core import ClientCore
-from .streams import WINDOW, StreamCall, SyncItems
+from .streams import Stream, StreamCall
+from .uploads import SyncUpload
 
 log = logging.getLogger("ringback.client")
 
@@ -149,7 +152,7 @@ class GeventClient(Client):
         """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
         core = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
-        stream = Stream(core, call)
+        stream = Stream(core, call, GreenletGate())
         self._start(core, call, args, kwargs)
         return stream
 
@@ -194,6 +197,10 @@ class GeventClient(Client):
             raise RuntimeError("this client belongs to the hub of another thread: connect again in this one")
         return core
 
+    def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
+        assert self._shared.core is not None
+        return SyncUpload(self._shared.core, call, iterator, GreenletGate(), _spawn)
+
     def _post_state(self, listener: Callable[[str], object], state: str) -> None:
         self._post("on_state", listener, state)
 
@@ -226,19 +233,8 @@ class _Callbacks:
             run_callback(*entry)
 
 
-class Stream(SyncItems):
-    """The items of one call, as they come."""
-
-    def __init__(self, core: ClientCore, call: StreamCall) -> None:
-        super().__init__(core, call)
-        self._arrived = Event()
-
-    def wait(self) -> None:
-        self._arrived.clear()
-        self._arrived.wait()
-
-    def wake(self) -> None:
-        self._arrived.set()
+def _spawn(context: Context, work: Callable[[], object]) -> object:
+    return context.run(gevent.spawn, work)
 
 
 _open: weakref.WeakSet[GeventClient] = weakref.WeakSet()

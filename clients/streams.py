@@ -1,18 +1,16 @@
-"""The receiving end of a stream: items as they come, and credit for more as they are taken. How to wait is each style's own."""
+"""What a client reads of a stream: to be iterated over, and to be left early, which cancels the call."""
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
 from .. import errors
-from ..protocol.client import OutgoingCall
+from ..backends.gates import AsyncGate, Gate
+from ..protocol.calls import OutgoingCall
+from ..protocol.streams import AsyncItems, Items, SyncItems
 from .core import ClientCore
-
-# Items that may be on their way or unread; half of them taken, and so many more are asked for.
-WINDOW = 64
 
 
 class StreamCall(OutgoingCall):
@@ -22,71 +20,50 @@ class StreamCall(OutgoingCall):
     stream: Items
 
     def item(self, value: Any) -> None:
-        self.stream.items.append(value)
-        self.stream.wake()
+        self.stream.arrived(value)
 
     def finish(self, result: Any, error: BaseException | None) -> None:  # noqa: ARG002 - a stream has no result
-        self.stream.over = True
-        self.stream.error = error
-        self.stream.wake()
+        self.stream.ended(error)
 
 
-class Items:
-    """What has come and was not taken; `guard` is held around what touches the core."""
+class _Reading(Items):
+    """Items of a call; `guard` is held around what touches the core."""
 
-    guard: AbstractContextManager[Any] = nullcontext()
-
-    def __init__(self, core: ClientCore, call: StreamCall) -> None:
-        self.items: deque[Any] = deque()
-        self.over = False
-        self.error: BaseException | None = None
+    def __init__(
+        self,
+        core: ClientCore,
+        call: StreamCall,
+        gate: Gate | AsyncGate,
+        guard: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        super().__init__()
         self._core = core
         self._call = call
-        self._taken = 0
+        self._gate: Any = gate
+        self._guard = guard if guard is not None else nullcontext()
         call.stream = self
 
     def wake(self) -> None:
-        """Something has come."""
-        raise NotImplementedError
+        self._gate.open()
 
-    def _take(self) -> Any:
-        item = self.items.popleft()
-        self._taken += 1
-        if self._taken >= WINDOW // 2 and not self.over:
-            with self.guard:
-                self._core.grant(self._call, self._taken)
-            self._taken = 0
-        return item
-
-    def _ending(self, end: type[Exception]) -> BaseException:
-        error, self.error = self.error, None
-        return error if error is not None else end()
+    def grant(self, items: int) -> None:
+        with self._guard:
+            self._core.grant(self._call, items)
 
     def _give_up(self) -> None:
         self.items.clear()
-        with self.guard:
+        with self._guard:
             if not self.over:
                 text = f"{self._call.method} was closed by its reader"
                 self._core.cancel(self._call, errors.Cancelled(text))
         self.error = None
 
 
-class SyncItems(Items):
-    """For `for`; to be left early by `close` or `with`, which cancels the call."""
+class Stream(_Reading, SyncItems):
+    """The items of one call, as they come. One thread or greenlet at a time may take them."""
 
     def wait(self) -> None:
-        """Return when something may have come."""
-        raise NotImplementedError
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        while not self.items:
-            if self.over:
-                raise self._ending(StopIteration)
-            self.wait()
-        return self._take()
+        self._gate.wait()
 
     def close(self) -> None:
         """Give up the rest: the server's generator is closed."""
@@ -101,22 +78,11 @@ class SyncItems(Items):
         self.close()
 
 
-class AsyncItems(Items):
-    """For `async for`; to be left early by `aclose` or `async with`, which cancels the call."""
+class AsyncStream(_Reading, AsyncItems):
+    """The items of one call, as they come, for coroutines on the client's loop."""
 
     async def wait(self) -> None:
-        """Return when something may have come."""
-        raise NotImplementedError
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        while not self.items:
-            if self.over:
-                raise self._ending(StopAsyncIteration)
-            await self.wait()
-        return self._take()
+        await self._gate.wait()
 
     async def aclose(self) -> None:
         """Give up the rest: the server's generator is closed."""

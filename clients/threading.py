@@ -13,17 +13,20 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Self, cast
 
 from .. import errors
-from ..backends.threading import ThreadingLoop, Waiter
-from ..protocol.client import OutgoingCall
+from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
+from ..protocol.calls import OutgoingCall
+from ..protocol.streams import WINDOW
 from .base import Callback, Client, Errback
 from .core import ClientCore
 from .futures import FiredCall
-from .streams import WINDOW, StreamCall, SyncItems
+from .streams import Stream, StreamCall
 from .threads import ClientThreads
+from .uploads import SyncUpload
 
 # Seconds after which a client first looks at its connections when it is used again: the server may have left meanwhile.
 IDLE = 0.1
@@ -148,7 +151,7 @@ class ThreadingClient(Client):
         """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
         core, loop = self._enter()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
-        stream = Stream(core, loop, call)
+        stream = Stream(core, call, DrivingGate(loop), loop)
         with loop:
             self._start(core, call, args, kwargs)
         return stream
@@ -211,6 +214,11 @@ class ThreadingClient(Client):
             loop.look()
         return shared.core, loop
 
+    def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
+        loop, core = self._threads.loop, self._shared.core
+        assert core is not None
+        return SyncUpload(core, call, iterator, DrivingGate(loop), _spawn, loop)
+
     def _post_state(self, listener: Callable[[str], object], state: str) -> None:
         self._threads.start()
         self._threads.post_now("on_state", listener, state)
@@ -230,23 +238,10 @@ class ThreadingClient(Client):
         return cast(ClientThreads, self._shared.threads)
 
 
-class Stream(SyncItems):
-    """The items of one call, as they come. One thread at a time may take them."""
-
-    def __init__(self, core: ClientCore, loop: ThreadingLoop, call: StreamCall) -> None:
-        super().__init__(core, call)
-        self.guard = self._loop = loop
-        self._waiter = Waiter()
-
-    def wait(self) -> None:
-        with self._loop:
-            waiter = self._waiter = Waiter()
-            if self.items or self.over:
-                return
-        self._loop.wait(waiter)
-
-    def wake(self) -> None:
-        self._waiter.finish()
+def _spawn(context: Context, work: Callable[[], object]) -> object:
+    thread = threading.Thread(target=context.run, args=(work,), name="ringback-upload", daemon=True)
+    thread.start()
+    return thread
 
 
 _making = threading.Lock()

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..backends.threading import ThreadingLoop, Waiter
-from ..protocol.client import OutgoingCall
+from ..protocol.calls import OutgoingCall
 
 log = logging.getLogger("ringback.client")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,11 +11,13 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
-from ..backends.twisted import TwistedLoop
-from ..protocol.client import OutgoingCall
+from ..backends.twisted import DeferredGate, TwistedLoop
+from ..protocol.calls import OutgoingCall
+from ..protocol.streams import WINDOW
 from .base import Callback, Client, Errback, run_callback
 from .core import ClientCore
-from .streams import WINDOW, AsyncItems, StreamCall
+from .streams import AsyncStream, StreamCall
+from .uploads import AsyncUpload
 
 
 class _Call(OutgoingCall):
@@ -107,12 +111,12 @@ class TwistedClient(Client):
         """Send a call that is never answered."""
         self._core().notify(self._note(method, args, kwargs))
 
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
         """The items, as an async iterator for coroutines on Deferreds; leaving it early (`aclose`, `async with`)
         cancels the call."""
         core = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
-        stream = Stream(core, call)
+        stream = AsyncStream(core, call, DeferredGate())
         self._start(core, call, args, kwargs)
         return stream
 
@@ -169,6 +173,10 @@ class TwistedClient(Client):
         self._start(core, call, args, kwargs)
         return deferred
 
+    def _upload(self, call: OutgoingCall, iterator: Any) -> AsyncUpload:
+        assert self._shared.core is not None
+        return AsyncUpload(self._shared.core, call, iterator, DeferredGate(), _spawn)
+
     def _core(self) -> ClientCore:
         self._check_usable()
         core = self._shared.core
@@ -182,19 +190,8 @@ class TwistedClient(Client):
         return core
 
 
-class Stream(AsyncItems):
-    """The items of one call, as they come; for coroutines on Deferreds."""
-
-    _waiter: Deferred[None] | None = None
-
-    async def wait(self) -> None:
-        self._waiter = Deferred()
-        await self._waiter
-
-    def wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.callback(None)
+def _spawn(context: Context, work: Callable[[], Any]) -> object:
+    return context.run(lambda: ensureDeferred(work()))
 
 
 def _failed(error: errors.CallError) -> Deferred[Any]:

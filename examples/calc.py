@@ -39,3 +39,9 @@ def work(seconds: float) -> float:
 def count(n: int) -> Iterator[int]:
     "The numbers below n, as a stream."
     yield from range(n)
+
+
+@service.method
+def total(numbers: Iterator[float]) -> float:
+    "The sum of numbers that come as a stream."
+    return sum(numbers)

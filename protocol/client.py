@@ -10,16 +10,15 @@ A link is the way to one server: the core says when it is up, lost, and what arr
 
 from __future__ import annotations
 
-import enum
-import heapq
 import logging
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from .. import errors
+from .calls import Link, LinkState, OutgoingCall, milliseconds
 from .messages import (
     Bye,
     Call,
@@ -41,7 +40,8 @@ from .messages import (
     Reply,
     Welcome,
 )
-from .values import UNREADABLE, Unpacker, size_of_arguments
+from .retries import Retries
+from .values import UNREADABLE, Unpacker, size, size_of_arguments
 
 log = logging.getLogger("ringback.client")
 
@@ -49,22 +49,6 @@ log = logging.getLogger("ringback.client")
 # below a tenth of the time.
 TICK = 0.005
 TICK_PER_CALL = 500e-9
-
-# Seconds before a call that failed on its way is sent again: up to the first, doubled with each failure, at most the last; by chance
-# ("full jitter", Brooker, "Exponential Backoff And Jitter", AWS 2015), so that many clients do not come back together.
-BACKOFF, BACKOFF_AT_MOST = 0.05, 1.0
-# What may be sent twice though it may have run: so many calls, and of all calls this part, saved up to so many.
-BUDGET, BUDGET_PER_CALL, BUDGET_AT_MOST = 10.0, 0.2, 100.0
-
-
-class LinkState(enum.Enum):
-    DOWN = "down"  # the last attempt to connect failed, or the link was lost
-    CONNECTING = "connecting"  # no attempt has succeeded or failed yet
-    GREETING = "greeting"  # connected; our hello is on its way
-    OPEN = "open"
-    DRAINING = "draining"  # the server is going: no new calls to it
-    CLOSED = "closed"
-
 
 # From the best to the worst.
 _NAMES = (
@@ -74,75 +58,6 @@ _NAMES = (
     (LinkState.DRAINING, "draining"),
     (LinkState.DOWN, "down"),
 )
-
-
-class CallSettings:
-    """What many calls have in common: `timeout` is in seconds, `returns` the type that results are to have, `attempts` how often
-    a call is sent at most."""
-
-    __slots__ = ("attempts", "returns", "timeout", "wait_for_ready")
-
-    def __init__(self, timeout: float | None = None) -> None:
-        self.timeout = timeout
-        self.attempts = 5
-        self.returns: Any = Any
-        self.wait_for_ready = True
-
-
-class OutgoingCall:
-    """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams.
-
-    The machine sets the id in `message` each time it sends it, and the time left. A stream (its credit is above 0) has `deadline` moved on
-    by every item.
-    """
-
-    __slots__ = ("deadline", "ended", "link", "message", "passes", "settings")
-
-    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
-        self.message = message
-        self.settings = settings
-        self.deadline = deadline
-        self.ended = False
-        self.link: Link | None = None
-        # What the outcome passes through on its way to `finish`: the client's interceptors.
-        self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
-
-    def conclude(self, result: Any, error: BaseException | None) -> None:
-        """The one ending."""
-        self.ended = True
-        if self.passes is not None:
-            result, error = self.passes(result, error)
-        self.finish(result, error)
-
-    @property
-    def id(self) -> int:
-        return self.message.id
-
-    @property
-    def method(self) -> str:
-        return self.message.method
-
-    def finish(self, result: Any, error: BaseException | None) -> None:
-        raise NotImplementedError
-
-    def item(self, value: Any) -> None:
-        raise NotImplementedError
-
-
-class Link:
-    """The way to one server."""
-
-    __slots__ = ("endpoint", "limit", "outbox", "reason", "state", "welcome")
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.state = LinkState.CONNECTING
-        self.outbox: list[FromClient] = []
-        self.welcome: Welcome | None = None
-        self.limit: int | None = (
-            None  # bytes that a call may take, where the server takes less than this client
-        )
-        self.reason = f"no server at {endpoint}"
 
 
 class ClientMachine:
@@ -161,9 +76,7 @@ class ClientMachine:
         self.max_size = max_size
         self._hello = Hello(instance, max_size, software)
         self._next_tick: float | None = None
-        self._attempts: dict[OutgoingCall, int] = {}  # of those that were sent more than once
-        self._delayed: list[tuple[float, int, OutgoingCall]] = []  # a heap of calls to be sent again, by time
-        self._budget, self._budgeted = BUDGET, 0
+        self._retries = Retries()
         self._last_id = 0
         self._turn = 0
 
@@ -210,11 +123,11 @@ class ClientMachine:
         if link is None:
             self.notes.append(note)
         elif link.limit is not None and (taken := size_of_arguments(note.args, note.kwargs)) > link.limit:
-            raise _too_large(note, taken, link)
+            raise _too_large(f"the arguments of {note.method} take", taken, link)
         else:
             link.outbox.append(note)
 
-    def cancel(self, call: OutgoingCall, error: errors.CallError) -> bool:
+    def cancel(self, call: OutgoingCall, error: Exception) -> bool:
         """End the call from this side and tell the server; False if it has ended already."""
         if call.ended:
             return False
@@ -228,6 +141,21 @@ class ClientMachine:
         if not call.ended and call.link is not None:
             self._move_deadline(call, now)
             call.link.outbox.append(Credit(call.id, items))
+
+    def send_item(self, call: OutgoingCall, value: Raw, now: float) -> None:
+        """Send the next item of the argument that streams. Raises ResourceExhausted where it is more than the server takes."""
+        link = call.link
+        if not call.ended and link is not None:
+            if link.limit is not None and (taken := size(value)) > link.limit:
+                raise _too_large(f"an item for {call.method} takes", taken, link)
+            self._move_deadline(call, now)
+            link.outbox.append(Item(call.id, value))
+
+    def end_items(self, call: OutgoingCall, now: float) -> None:
+        """That was the last item of the argument that streams."""
+        if not call.ended and call.link is not None:
+            self._move_deadline(call, now)
+            call.link.outbox.append(End(call.id))
 
     def close(self, error: errors.CallError) -> None:
         """End every call, and take leave of every server."""
@@ -273,7 +201,7 @@ class ClientMachine:
 
     def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
         """Deal with what a server said."""
-        calls = self.calls
+        calls, attempts = self.calls, self._retries.attempts
         for message in messages:
             kind = type(message)
             if kind is Reply:
@@ -287,8 +215,10 @@ class ClientMachine:
                     continue
                 del calls[message.id]  # type: ignore[union-attr]
                 call.ended = True
-                if self._attempts:
-                    self._attempts.pop(call, None)
+                if attempts:
+                    attempts.pop(call, None)
+                if call.upload is not None:
+                    call.upload.stop()
                 if call.passes is None:
                     call.finish(result, None)
                 else:
@@ -307,16 +237,14 @@ class ClientMachine:
         All calls are looked at: the oldest of many live for long, so this is seldom, and each call costs less than its place in
         a heap would.
         """
-        while self._delayed and self._delayed[0][0] <= now:
-            call = heapq.heappop(self._delayed)[2]
-            if not call.ended:
-                self._send_again(call, self._choose(), now)
+        for call in self._retries.due(now):
+            self._send_again(call, self._choose(), now)
         due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
         for call in due:
             if call.link is None:
                 self._end(call, None, self._unavailable(f" (waited {_seconds(call)})"))
             else:
-                limit = "the next item" if call.message.credit else "the answer"
+                limit = "the next item" if call.streams else "the answer"
                 text = f"{call.method}: {limit} did not come within {_seconds(call)}"
                 self.cancel(call, errors.DeadlineExceeded(text))
         deadlines = [call.deadline for call in self.calls.values() if call.deadline is not None]
@@ -326,9 +254,10 @@ class ClientMachine:
 
     def next_tick(self) -> float | None:
         """When `tick` is due."""
-        if self._delayed and (self._next_tick is None or self._delayed[0][0] < self._next_tick):
-            return self._delayed[0][0]
-        return self._next_tick
+        again = self._retries.next()
+        if again is None or self._next_tick is None:
+            return self._next_tick if again is None else again
+        return min(again, self._next_tick)
 
     # Between the two
 
@@ -342,6 +271,11 @@ class ClientMachine:
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
                     self._end(call, None, None)
+            case Credit(id=id_):
+                call = self.calls.get(id_)
+                if call is not None and call.link is link and call.upload is not None and message.items > 0:
+                    self._move_deadline(call, now)
+                    call.upload.credit(message.items)
             case Error(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
@@ -370,7 +304,7 @@ class ClientMachine:
             case Fault(message=text):
                 self._give_up(link, text)
             case _:
-                pass  # a Pong that nobody waits for; credit for a stream that has ended
+                pass  # a Pong that nobody waits for
 
     def _give_up(self, link: Link, text: str) -> None:
         link.state = LinkState.CLOSED
@@ -399,6 +333,8 @@ class ClientMachine:
     def _move_deadline(self, call: OutgoingCall, now: float) -> None:
         if call.settings.timeout is not None:
             call.deadline = now + call.settings.timeout
+            if call.latest is not None:
+                call.deadline = min(call.deadline, call.latest)
 
     def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
         self._move_deadline(call, now)
@@ -420,14 +356,14 @@ class ClientMachine:
         self._notify_again(outbox)
 
     def _refused(self, call: OutgoingCall, message: Refusal, now: float) -> None:
-        if message.started is False and message.code == errors.Unavailable.code:
-            attempts = self._attempts.get(call, 1)
-            if attempts < call.settings.attempts:
-                # To another server at once; to the same one, where it has come back.
-                self._attempts[call] = attempts + 1
-                self._send_again(call, self._choose(but=call.link) or self._choose(), now)
-                return
-        self._end(call, None, errors.from_wire(message.code, "", message.message, message.started))
+        unstarted = message.started is False and message.code == errors.Unavailable.code
+        if call.upload is not None and call.upload.allowed:
+            unstarted = False  # some of its items may be gone
+        if unstarted and self._retries.allow(call):
+            # To another server at once; to the same one, where it has come back.
+            self._send_again(call, self._choose(but=call.link) or self._choose(), now)
+        else:
+            self._end(call, None, errors.from_wire(message.code, "", message.message, message.started))
 
     def _left_behind(self, link: Link, now: float) -> None:
         """The server has answered all that it had accepted: what is left it has refused, or will never read."""
@@ -439,24 +375,15 @@ class ClientMachine:
     def _may_run_twice(self, call: OutgoingCall, link: Link) -> bool:
         """Whether the method says so, and not too many calls have been sent twice of late."""
         flags = None if link.welcome is None else link.welcome.methods.get(call.method)
-        if flags is None or call.message.credit or not (flags.idempotent or flags.readonly):
+        if flags is None or call.streams or not (flags.idempotent or flags.readonly):
             return False
-        saved = (self._last_id - self._budgeted) * BUDGET_PER_CALL
-        self._budget, self._budgeted = min(self._budget + saved, BUDGET_AT_MOST), self._last_id
-        if self._budget < 1.0:
-            return False
-        self._budget -= 1.0
-        return True
+        return self._retries.spend(self._last_id)
 
     def _retry(self, call: OutgoingCall, now: float) -> bool:
         """Send the call again after a while, if it has the time and an attempt left."""
-        attempts = self._attempts.get(call, 1)
-        pause = random.uniform(0.0, min(BACKOFF * 2 ** (attempts - 1), BACKOFF_AT_MOST))  # noqa: S311 - no secret
-        if attempts >= call.settings.attempts or (call.deadline is not None and now + pause >= call.deadline):
+        if not self._retries.delay(call, now):
             return False
-        self._attempts[call] = attempts + 1
         call.link = None
-        heapq.heappush(self._delayed, (now + pause, call.id, call))
         return True
 
     def _send_again(self, call: OutgoingCall, link: Link | None, now: float | None) -> None:
@@ -473,13 +400,13 @@ class ClientMachine:
     def _hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
         """Put a call that could not be sent at once into the link's outbox, with the time it has left."""
         message, deadline = call.message, call.deadline
-        # (that of a stream bounds the gaps between items, which only the receiver can see)
-        if deadline is not None and not message.credit and now is not None:
+        # (that of a stream bounds the gaps between items, which only the client can see)
+        if deadline is not None and not call.streams and now is not None:
             message.timeout = milliseconds(deadline - now)
         if link.limit is not None:
             taken = size_of_arguments(message.args, message.kwargs)
             if taken > link.limit:
-                self._end(call, None, _too_large(message, taken, link))
+                self._end(call, None, _too_large(f"the arguments of {call.method} take", taken, link))
                 return
         call.link = link
         link.outbox.append(message)
@@ -537,25 +464,23 @@ class ClientMachine:
         reasons = dict.fromkeys(link.reason for link in self.links if link.state is not LinkState.OPEN)
         return errors.Unavailable("; ".join(reasons) + waited, started=False)
 
-    def _end(self, call: OutgoingCall, result: Any, error: errors.CallError | None) -> None:
+    def _end(self, call: OutgoingCall, result: Any, error: Exception | None) -> None:
         if call.ended:
             return
         call.ended = True
         self.calls.pop(call.id, None)
         self.waiting.pop(call.id, None)
-        if self._attempts:
-            self._attempts.pop(call, None)
+        if self._retries.attempts:
+            self._retries.attempts.pop(call, None)
+        if call.upload is not None:
+            call.upload.stop()
         call.conclude(result, error)
 
 
-def _too_large(message: Call | Notify, taken: int, link: Link) -> errors.ResourceExhausted:
-    text = f"the arguments of {message.method} take {taken:,} bytes; the server at {link.endpoint} takes {link.limit:,}"
-    return errors.ResourceExhausted(text)
-
-
-def milliseconds(seconds: float) -> int:
-    """The time left as a message says it, rounded up."""
-    return int(min(max(seconds, 0.001), 1e12) * 1000 + 0.999)
+def _too_large(what: str, taken: int, link: Link) -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        f"{what} {taken:,} bytes; the server at {link.endpoint} takes {link.limit:,}"
+    )
 
 
 def _seconds(call: OutgoingCall) -> str:

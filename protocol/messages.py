@@ -82,7 +82,7 @@ class Credit(Struct, array_like=True, tag=6, gc=False):
 
 
 class Item(Struct, array_like=True, tag=7, gc=False):
-    """The sender of a stream: the next item."""
+    """The sender of a stream, be it an answer or an argument: the next item."""
 
     id: int
     value: Raw

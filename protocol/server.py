@@ -12,6 +12,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 
+from msgspec import Raw
+
 from .. import errors
 from .messages import (
     Bye,
@@ -26,6 +28,7 @@ from .messages import (
     FromClient,
     FromServer,
     Hello,
+    Item,
     MethodFlags,
     Notify,
     Ping,
@@ -64,6 +67,14 @@ class IncomingCall:
         raise NotImplementedError
 
     def credit(self, items: int) -> None:
+        raise NotImplementedError
+
+    def item(self, value: Raw) -> None:
+        """The next item of the argument that streams. Raises ProtocolError where none was asked for."""
+        raise NotImplementedError
+
+    def end_input(self) -> None:
+        """The argument that streams has no more items."""
         raise NotImplementedError
 
 
@@ -220,6 +231,17 @@ class ServerMachine:
                 call = session.calls.get(id_)
                 if call is not None and message.items > 0:
                     call.credit(message.items)
+            case Item(id=id_):
+                call = session.calls.get(id_)
+                if call is not None:
+                    try:
+                        call.item(message.value)
+                    except errors.ProtocolError as error:
+                        self.fault(session, error.message)
+            case End(id=id_):
+                call = session.calls.get(id_)
+                if call is not None:
+                    call.end_input()
             case Ping(token=token):
                 session.outbox.append(Pong(token))
             case Drained():
@@ -229,7 +251,7 @@ class ServerMachine:
             case Bye() | Fault():
                 self._end(session, SessionState.CLOSED)
             case _:
-                pass  # items for a call that has ended, a pong that nobody waits for
+                pass  # a pong that nobody waits for
 
     def _greet(self, session: Session, hello: Hello) -> None:
         session.state = SessionState.OPEN

@@ -1,6 +1,7 @@
-"""Values between Python and MessagePack: what msgspec does, and the two extensions that ringback adds.
+"""Values between Python and MessagePack: what msgspec does, and the three extensions that ringback adds.
 
-Extension 1 stands for bytes that travel uncopied in a frame of their own; extension 2 is an integer of more than 64 bits.
+Extension 1 stands for bytes that travel uncopied in a frame of their own; extension 2 is an integer of more than 64 bits;
+extension 3 says that an argument is a stream, whose items follow.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from ..errors import ResourceExhausted, UsageError
 
 FRAME = 1
 BIG_INTEGER = 2
+# The argument itself, as it is packed.
+STREAM = Ext(3, b"")
 
 # Bytes of this length and more go in a frame of their own: from here on a copy costs more than a frame.
 FRAME_BYTES = 64 * 1024
@@ -31,7 +34,17 @@ _BUILTIN = (bytes, bytearray, memoryview)
 # The arguments of a call that has none.
 NOTHING = Raw(b"\x90")
 
+# The first bytes of extensions that say their length.
+_EXT = (0xC7, 0xC8, 0xC9)
+
+_decode = msgspec.msgpack.Decoder().decode
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def is_stream(raw: Raw) -> bool:
+    """Whether a packed argument says that it is a stream."""
+    data = memoryview(raw)
+    return data[0] in _EXT and len(data) < 8 and _decode(data) == STREAM
 
 
 class Frame:

@@ -8,24 +8,39 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from ..errors import InvalidArgument, UsageError
-from ..protocol.values import UNREADABLE, Unpacker, typed_decoder
+from ..protocol.values import UNREADABLE, Unpacker, is_stream, typed_decoder
+from .inputs import AsyncInput, Input, SyncInput
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# The annotations of an argument that may stream, in a plain function and in a coroutine.
+_SYNC = (Iterator, Generator, Iterable)
+_ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
 _decode_list = msgspec.msgpack.Decoder(list[Raw]).decode
 
 
 class Arguments:
-    """What a function takes. Raises UsageError for annotations that cannot be checked."""
+    """What a function takes. `input` is what it gets for an argument that streams, None where it cannot wait for items. Raises
+    UsageError for annotations that cannot be checked."""
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], input: type[Input] | None = None) -> None:  # noqa: A002
         self.name = name
+        self._input = input
         self.signature = inspect.signature(function)
         try:
             hints = typing.get_type_hints(function, include_extras=True)
@@ -34,7 +49,12 @@ class Arguments:
         self.returns: Any = hints.get("return", Any)
         parameters = self.signature.parameters.values()
         self.types = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
+        self.streams: dict[str, Any] = {}  # the types of the items, of the arguments that stream
         for parameter, kind in self.types.items():
+            items = self._item_type(parameter, kind)
+            if items is not None:
+                self.streams[parameter] = items[0]
+                kind = self.types[parameter] = list.__class_getitem__(items[0])
             try:
                 typed_decoder(kind)
             except TypeError as error:
@@ -42,7 +62,7 @@ class Arguments:
                     f"method {name!r}: values cannot be checked as {parameter}: {error}"
                 ) from None
         self._fast: Callable[[Raw], tuple[Any, ...]] | None = None
-        if all(parameter.kind in _POSITIONAL for parameter in parameters):
+        if not self.streams and all(parameter.kind in _POSITIONAL for parameter in parameters):
             self._fast = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
 
     def bind(
@@ -77,13 +97,51 @@ class Arguments:
                 bound.arguments[name] = self._value(values, name, value)
         return bound.args, bound.kwargs
 
+    def _item_type(self, name: str, kind: Any) -> tuple[Any] | None:
+        """The type of the items, if an argument is annotated as a stream."""
+        origin = typing.get_origin(kind) or kind
+        wanted, other = (_ASYNC, _SYNC[:2]) if self._input is AsyncInput else (_SYNC, _ASYNC)
+        if origin not in _SYNC + _ASYNC or (origin is Iterable and self._input is not SyncInput):
+            return None
+        if self._input is None:
+            raise UsageError(
+                f"method {self.name!r} runs on the event loop, where it cannot wait for {name!r}"
+            )
+        if origin in other:
+            raise UsageError(
+                f"method {self.name!r}: {name!r} must be {wanted[0].__name__}, not {origin.__name__}: "
+                "a coroutine takes its items asynchronously, a plain function does not"
+            )
+        return ((typing.get_args(kind) or (Any,))[0],)
+
+    def _stream(self, values: Unpacker, name: str) -> Input:
+        if self._input is None:
+            raise InvalidArgument(
+                f"{self.name}: argument {name!r}: a stream cannot be waited for on the event loop"
+            )
+        if name not in self.streams and self.types[name] is not Any:
+            raise InvalidArgument(
+                f"{self.name}: argument {name!r}: Expected {self.types[name]}, got a stream"
+            )
+        return self._input(values, self.streams.get(name, Any), name)
+
     def _value(self, values: Unpacker, name: str, raw: Raw) -> Any:
+        if is_stream(raw):
+            return self._stream(values, name)
         try:
-            return values.typed(raw, self.types[name])
+            value = values.typed(raw, self.types[name])
+            if name not in self.streams:
+                return value
+            return _each(value) if self._input is AsyncInput else iter(value)
         except msgspec.ValidationError as error:
             raise InvalidArgument(f"{self.name}: argument {name!r}: {error}") from None
         except UNREADABLE as error:
             raise InvalidArgument(f"{self.name}: argument {name!r} cannot be read: {error}") from None
+
+
+async def _each(items: Sequence[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
 
 
 _NOTHING: dict[str, Any] = {}

@@ -20,9 +20,10 @@ from ..backends.base import Handle, Loop
 from ..context import handling
 from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
-from ..protocol.messages import Call, End, Error, Item, Notify, Refusal, Reply
+from ..protocol.messages import Call, Credit, End, Error, Item, Notify, Refusal, Reply
 from ..protocol.server import Phase, ServerMachine, Session
 from ..protocol.values import Unpacker, pack
+from .inputs import Input
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .logs import Bounded
 from .service import Method, Service
@@ -105,10 +106,10 @@ class Dispatcher:
         self._machine.in_flight -= 1
         if call.interception is not None:
             result, error = self._intercepted(call, result, error)
-        call.args, call.kwargs = (
-            (),
-            {},
-        )  # they may be large, and the heap of deadlines remembers the call for a while
+        # They may be large, and the heap of deadlines remembers the call for a while.
+        call.args, call.kwargs = (), {}
+        if call.input is not None:
+            call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
         if self._machine.phase is not Phase.SERVING:
@@ -124,6 +125,11 @@ class Dispatcher:
     def send_item(self, call: Invocation, item: Raw) -> None:
         if not call.ended:
             call.session.outbox.append(Item(call.id, item))
+            self._answered(call.session)
+
+    def send_credit(self, call: Invocation, items: int) -> None:
+        if not call.ended:
+            call.session.outbox.append(Credit(call.id, items))
             self._answered(call.session)
 
     def tick(self) -> None:
@@ -163,6 +169,11 @@ class Dispatcher:
             use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
             self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"))
             return
+        inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Input)]
+        if len(inputs) > 1:
+            error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
+            self._reject(session, message, error)
+            return
         if not self._machine.admit(session, message.id):
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
@@ -177,6 +188,9 @@ class Dispatcher:
                 self._set_timer()
         if method.is_stream:
             call.credit(message.credit)
+        if inputs:
+            (call.input,) = inputs
+            call.input.bind(call)
         self._begin(call)
 
     def _start_note(
@@ -190,6 +204,8 @@ class Dispatcher:
         machine = self._machine
         if method.is_stream:
             self._drop(session, message, "it is a stream")
+        elif any(isinstance(value, Input) for value in (*args, *kwargs.values())):
+            self._drop(session, message, "nothing follows it that could be a stream")
         elif machine.phase is not Phase.SERVING or machine.in_flight >= machine.max_in_flight:
             self._drop(session, message, "the server is full or shutting down")
         else:

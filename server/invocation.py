@@ -12,9 +12,10 @@ from .. import errors
 from ..backends.base import Handle
 from ..context import CurrentCall, Handling, handling
 from ..interceptors import Interception
-from ..protocol.messages import Call, CallOptions, End, Reply
+from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session
 from ..protocol.values import UNPACKABLE, pack
+from .inputs import Input, SyncInput
 from .service import Method
 
 if TYPE_CHECKING:
@@ -56,7 +57,17 @@ class Inline(Struct, Handling):
 class Invocation(IncomingCall, Handling):
     """One call that is being handled: what `current_call()` tells of, and the state of its handler."""
 
-    __slots__ = ("args", "deadline", "dispatcher", "handle", "interception", "kwargs", "method", "options")
+    __slots__ = (
+        "args",
+        "deadline",
+        "dispatcher",
+        "handle",
+        "input",
+        "interception",
+        "kwargs",
+        "method",
+        "options",
+    )
 
     def __init__(
         self,
@@ -80,6 +91,7 @@ class Invocation(IncomingCall, Handling):
         self.options = options
         self.handle: Handle | None = None
         self.interception: Interception | None = None
+        self.input: Input | None = None
 
     def current(self) -> CurrentCall:
         options = self.options or _NO_OPTIONS
@@ -112,9 +124,24 @@ class Invocation(IncomingCall, Handling):
     def cancel(self) -> None:
         if self.handle is not None:
             self.handle.cancel()
+        if isinstance(self.input, SyncInput):  # a thread cannot be stopped; a coroutine is, where it waits
+            self.input.ended(errors.Cancelled(f"{self.method.name} was cancelled"))
 
     def credit(self, items: int) -> None:
         """Only a stream has use for it."""
+
+    def item(self, value: Raw) -> None:
+        if self.input is None:
+            raise errors.ProtocolError(f"an item for {self.method.name}, which takes none")
+        try:
+            self.input.receive(value)
+        except errors.InvalidArgument as error:
+            self.dispatcher.answer(self, Error(self.id, *errors.to_wire(error)))
+            self.cancel()
+
+    def end_input(self) -> None:
+        if self.input is not None:
+            self.input.ended(None)
 
     def pack(self, result: Any) -> Raw:
         """The result for the wire. Raises a CallError that says why it cannot be sent."""

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..interceptors import Interceptor, checked
 from ..protocol.messages import MethodFlags
 from .arguments import Arguments
+from .inputs import AsyncInput, Input, SyncInput
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,12 +56,13 @@ class Method:
     def arguments(self) -> Arguments:
         """Read when the server starts: by then every name in the annotations is defined."""
         if self._arguments is None:
-            self._arguments = Arguments(self.name, self.function)
+            waits: type[Input] = AsyncInput if self.is_coroutine or self.is_async_stream else SyncInput
+            self._arguments = Arguments(self.name, self.function, None if self.inline else waits)
         return self._arguments
 
     def describe(self) -> dict[str, Any]:
         """Name, signature, parameters, documentation and flags, as plain data."""
-        signature = self.arguments.signature
+        signature, streams = self.arguments.signature, self.arguments.streams
         return {
             "name": self.name,
             "signature": f"{self.name}{signature}",
@@ -71,6 +73,7 @@ class Method:
                     "type": _type_name(parameter.annotation),
                     "required": parameter.default is parameter.empty
                     and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
+                    "stream": parameter.name in streams,
                 }
                 for parameter in signature.parameters.values()
             ],

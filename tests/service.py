@@ -285,6 +285,86 @@ def unserialisable_item() -> Iterator[Any]:
     yield object()
 
 
+# Arguments that stream
+
+
+@service.method
+def sum_of(numbers: Iterator[int]) -> int:
+    return sum(numbers)
+
+
+@service.method
+async def sum_of_async(numbers: AsyncIterator[int], times: int = 1) -> int:
+    total = 0
+    async for number in numbers:
+        total += number * times
+    return total
+
+
+@service.method(executor="thread")
+def sum_in_thread(numbers: Iterator[int]) -> int:
+    return sum(numbers)
+
+
+@service.method
+def joined(words, between=" "):
+    return between.join(words)
+
+
+@service.method
+def squares(numbers: Iterator[int]) -> Iterator[int]:
+    for number in numbers:
+        yield number * number
+
+
+@service.method
+async def squares_async(numbers: AsyncIterator[int]) -> AsyncIterator[int]:
+    async for number in numbers:
+        yield number * number
+
+
+@service.method
+def first_of(numbers: Iterator[int], n: int) -> list[int]:
+    "Takes so many, and leaves the rest."
+    return [next(numbers) for _ in range(n)]
+
+
+@service.method
+async def first_of_async(numbers: AsyncIterator[int], n: int) -> list[int]:
+    return [await anext(numbers) for _ in range(n)]
+
+
+@service.method
+def swallow(key: str, numbers: Iterator[int]) -> None:
+    "Marks that it began, and how its items ended: on gevent a handler that is cancelled ends with GreenletExit."
+    mark(key, "began")
+    try:
+        for _ in numbers:
+            pass
+    except BaseException as error:
+        mark(key, "cancelled" if type(error).__name__ in ("Cancelled", "GreenletExit") else repr(error))
+        raise
+    mark(key, "ended")
+
+
+@service.method
+async def swallow_async(key: str, numbers: AsyncIterator[int]) -> None:
+    mark(key, "began")
+    try:
+        async for _ in numbers:
+            pass
+    except asyncio.CancelledError:
+        mark(key, "cancelled")
+        raise
+    mark(key, "ended")
+
+
+@service.method(native=True)
+async def sum_native(numbers: AsyncIterator[int]) -> int:
+    "For Twisted: a coroutine on Deferreds."
+    return await sum_of_async(numbers)
+
+
 # The call itself
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
+from ringback import errors
 from ringback.protocol import codec
-from ringback.protocol.client import CallSettings, ClientMachine, Link, OutgoingCall
+from ringback.protocol.calls import CallSettings, Link, OutgoingCall, Upload
+from ringback.protocol.client import ClientMachine
 from ringback.protocol.messages import (
     Bye,
     Call,
@@ -130,12 +132,14 @@ class Client:
 class Served(IncomingCall):
     """A call at the server that keeps what it is told."""
 
-    __slots__ = ("cancelled", "credits")
+    __slots__ = ("cancelled", "credits", "inputs", "takes")
 
     def __init__(self, session: Session, id: int) -> None:  # noqa: A002
         super().__init__(session, id)
         self.cancelled = 0
         self.credits: list[int] = []
+        self.inputs: list[Any] = []
+        self.takes = 0  # items it has given credit for
         session.calls[id] = self
 
     def cancel(self) -> None:
@@ -143,6 +147,35 @@ class Served(IncomingCall):
 
     def credit(self, items: int) -> None:
         self.credits.append(items)
+
+    def item(self, value: Any) -> None:
+        if not self.takes:
+            raise errors.ProtocolError("no credit")
+        self.takes -= 1
+        self.inputs.append(value)
+
+    def end_input(self) -> None:
+        self.inputs.append(None)
+
+
+class Sending(Upload):
+    """An argument that streams and keeps what it is told."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Any] = []
+
+    def begin(self) -> None:
+        self.told.append("begin")
+
+    def credit(self, items: int) -> None:
+        self.allowed += items
+        self.told.append(items)
+
+    def stop(self) -> None:
+        self.told.append("stop")
 
 
 def server(*, max_in_flight: int = 100) -> ServerMachine:

@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from exchange import LIMIT, WELCOME, Asked, Client, call, heard_from_server, raw
+from exchange import LIMIT, WELCOME, Asked, Client, Sending, call, heard_from_server, raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback import errors
 from ringback.protocol import codec
-from ringback.protocol.client import TICK, LinkState
+from ringback.protocol.calls import LinkState
+from ringback.protocol.client import TICK
 from ringback.protocol.messages import (
     Bye,
     Call,
@@ -421,7 +422,7 @@ def test_a_call_is_sent_as_often_as_it_may_be():
         now = client.machine.next_tick() or now
         client.machine.tick(now)
     assert sent == 3
-    assert client.machine._attempts == {}
+    assert client.machine._retries.attempts == {}
 
 
 def test_only_a_part_of_all_calls_is_sent_again():
@@ -473,7 +474,7 @@ def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_answered():
     asked = client.start(call())
     client.hear(refused(asked), link=asked.link)
     client.hear(Reply(asked.id, raw(1)), link=asked.link)
-    assert client.machine._attempts == {}
+    assert client.machine._retries.attempts == {}
 
 
 @pytest.mark.parametrize("ending", ["error", "cancel", "deadline", "loss"])
@@ -491,7 +492,7 @@ def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_failed(ending):
             client.machine.tick(1.0)
         case "loss":
             client.machine.link_lost(asked.link, "gone", 0.0)
-    assert (len(asked.outcomes), client.machine._attempts) == (1, {})
+    assert (len(asked.outcomes), client.machine._retries.attempts) == (1, {})
 
 
 # Links that are lost
@@ -804,6 +805,111 @@ def test_a_stream_that_has_ended_gets_no_credit():
     client.hear(End(asked.id))
     client.sent()
     client.machine.grant(asked, 3, 0.0)
+    assert client.sent() == []
+
+
+# Arguments that stream
+
+
+def uploading(client: Client, timeout: float | None = None) -> tuple[Asked, Sending]:
+    asked = call(timeout=timeout)
+    asked.upload = sending = Sending()
+    client.start(asked)
+    return asked, sending
+
+
+def test_credit_reaches_the_argument_and_items_the_server():
+    client = Client()
+    asked, sending = uploading(client)
+    client.sent()
+    client.hear(Credit(asked.id, 2), Credit(asked.id, 0), Credit(asked.id, 3))
+    client.machine.send_item(asked, raw("a"), 0.0)
+    client.machine.end_items(asked, 0.0)
+    assert sending.told == [2, 3]
+    assert client.sent() == [Item(asked.id, raw("a")), End(asked.id)]
+
+
+def test_nothing_is_sent_for_a_call_that_has_ended():
+    client = Client()
+    asked, sending = uploading(client)
+    client.hear(Credit(asked.id, 2), Reply(asked.id, raw("enough")))
+    client.sent()
+    client.machine.send_item(asked, raw("a"), 0.0)
+    client.machine.end_items(asked, 0.0)
+    assert (sending.told, client.sent()) == ([2, "stop"], [])
+
+
+@pytest.mark.parametrize("end", ["cancel", "deadline", "loss", "error", "close"])
+def test_an_argument_is_told_once_that_its_call_has_ended(end):
+    client = Client()
+    asked, sending = uploading(client, timeout=1.0)
+    client.sent()
+    match end:
+        case "cancel":
+            client.machine.cancel(asked, errors.Cancelled("no more"))
+        case "deadline":
+            client.machine.tick(1.1)
+        case "loss":
+            client.machine.link_lost(client.link, "lost", 0.0)
+        case "error":
+            client.hear(Error(asked.id, "UNKNOWN", "E", "text"))
+        case "close":
+            client.machine.close(errors.Cancelled("closed"))
+    assert (sending.told, len(asked.outcomes)) == (["stop"], 1)
+
+
+def test_a_call_with_a_streaming_argument_tells_the_server_no_time():
+    client = Client()
+    uploading(client, timeout=2.0)
+    (message,) = client.sent()
+    assert message.timeout is None
+
+
+@pytest.mark.parametrize("event", ["credit", "item", "end"])
+def test_each_event_of_a_streaming_argument_moves_the_deadline(event):
+    client = Client()
+    asked, _ = uploading(client, timeout=1.0)
+    match event:
+        case "credit":
+            client.hear(Credit(asked.id, 1), now=0.9)
+        case "item":
+            client.machine.send_item(asked, raw(1), 0.9)
+        case "end":
+            client.machine.end_items(asked, 0.9)
+    client.machine.tick(1.5)
+    assert asked.outcomes == []
+    client.machine.tick(1.95)
+    assert isinstance(asked.error, errors.DeadlineExceeded)
+
+
+def test_no_event_moves_a_deadline_beyond_the_latest():
+    client = Client()
+    asked = call(timeout=1.0, credit=4)
+    asked.latest = 1.2
+    client.start(asked)
+    client.hear(Item(asked.id, raw(1)), now=0.9)
+    client.machine.tick(1.25)
+    assert isinstance(asked.error, errors.DeadlineExceeded)
+
+
+def test_a_refused_call_is_sent_again_only_while_it_has_had_no_credit():
+    for credit in (0, 1):
+        client = Client(links=2)
+        asked, _ = uploading(client)
+        if credit:
+            client.hear(Credit(asked.id, credit), link=asked.link)
+        client.hear(Refusal(asked.id, "UNAVAILABLE", "going", started=False), link=asked.link)
+        assert len(asked.outcomes) == credit
+
+
+def test_an_item_larger_than_the_server_takes_is_not_sent():
+    client = Client(open=False)
+    client.machine.link_up(client.link)
+    client.hear(msgspec.structs.replace(WELCOME, max_size=100))
+    asked, _ = uploading(client)
+    client.sent()
+    with pytest.raises(errors.ResourceExhausted, match="an item for m takes 103 bytes"):
+        client.machine.send_item(asked, raw("x" * 101), 0.0)
     assert client.sent() == []
 
 

@@ -21,7 +21,8 @@ from hypothesis.stateful import (
 )
 from ringback import errors
 from ringback.protocol import codec
-from ringback.protocol.client import TICK, CallSettings, ClientMachine, LinkState
+from ringback.protocol.calls import CallSettings, LinkState
+from ringback.protocol.client import TICK, ClientMachine
 from ringback.protocol.messages import Call, End, Error, Hello, Item, Notify, Refusal, Reply
 from ringback.protocol.server import IncomingCall, Phase, ServerMachine, Session, SessionState
 from ringback.protocol.values import pack
@@ -457,7 +458,7 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def the_machine_remembers_nothing_of_ended_calls(self) -> None:
-        assert all(not asked.ended for asked in self.client._attempts)
+        assert all(not asked.ended for asked in self.client._retries.attempts)
 
     def teardown(self) -> None:
         self.closing = True

@@ -365,6 +365,36 @@ def test_a_client_that_has_drained_may_still_cancel():
     assert served.cancelled == 1
 
 
+def test_items_and_their_end_reach_the_call():
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [incoming(1)])
+    served = Served(session, 1)
+    served.takes = 2
+    machine.receive(session, [Item(1, NOTHING), Item(1, NOTHING), End(1)])
+    assert served.inputs == [NOTHING, NOTHING, None]
+
+
+def test_an_item_beyond_the_credit_is_a_fault():
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [incoming(1)])
+    served = Served(session, 1)
+    served.takes = 1
+    machine.receive(session, [Item(1, NOTHING), Item(1, NOTHING), Item(1, NOTHING)])
+    assert (session.state, session.outbox) == (SessionState.CLOSED, [Fault("no credit")])
+    assert (served.inputs, served.cancelled) == ([NOTHING], 1)
+
+
+def test_items_for_a_call_that_has_ended_are_ignored():
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [incoming(1)])
+    Served(session, 1)
+    machine.receive(session, [Cancel(1), Item(1, NOTHING), End(1)])
+    assert (session.state, session.outbox) == (SessionState.OPEN, [])
+
+
 def test_a_client_that_has_drained_may_still_grant_credit():
     machine = server()
     session = greeted(machine)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from ringback.errors import ProtocolError
 from ringback.protocol import codec, messages
-from ringback.protocol.values import UNREADABLE, pack
+from ringback.protocol.values import STREAM, UNREADABLE, pack
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 
@@ -46,6 +46,8 @@ def meant(value: Any) -> Any:
             return int(text)
         case {"$float": text}:
             return float(text)
+        case {"$stream": True}:
+            return STREAM
         case {"$time": text}:
             return datetime.fromisoformat(text)
         case dict():

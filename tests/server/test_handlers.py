@@ -86,6 +86,12 @@ def test_a_native_coroutine_awaits_deferreds_on_the_reactor(backend: str, client
     assert client.call("native", 1) == 2
 
 
+def test_a_native_coroutine_gets_the_items_of_an_argument(backend: str, client) -> None:
+    if backend != "twisted":
+        pytest.skip("for Twisted")
+    assert client.call("sum_native", iter(range(1000))) == sum(range(1000))
+
+
 def test_a_native_coroutine_that_is_cancelled_ends_at_the_server(backend: str, client) -> None:
     if backend != "twisted":
         pytest.skip("for Twisted")

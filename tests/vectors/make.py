@@ -6,7 +6,8 @@
 `invalid.json`: what must be refused, and what it spoils: the "connection" (this is no batch), or one "call" (a value is no value).
 
 In hex, "ab * 40" is 40 times the byte ab, and " + " joins parts. In a meaning, {"$bytes": hex} is bytes, {"$int": decimal} an
-integer beyond 53 bits, {"$time": text} a timestamp, {"$float": text} what JSON has no number for; a string is always text.
+integer beyond 53 bits, {"$time": text} a timestamp, {"$float": text} what JSON has no number for, {"$stream": true} an
+argument that streams; a string is always text.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from ringback.protocol import codec
 from ringback.protocol import messages as m
-from ringback.protocol.values import pack
+from ringback.protocol.values import STREAM, pack
 
 HERE = Path(__file__).parent
 LIMIT = 1 << 24
@@ -60,6 +61,12 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
         [{}],
     ),
     ("a call", "client", [call(1, "add", 1, 2)], [{"args": [1, 2]}]),
+    (
+        "a call with an argument that streams",
+        "client",
+        [call(1, "total", STREAM)],
+        [{"args": [{"$stream": True}]}],
+    ),
     ("a call without arguments", "client", [call(1, "ringback.ping")], [{"args": []}]),
     (
         "a call with every field",
@@ -92,6 +99,7 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
     ),
     ("cancel", "client", [m.Cancel(7)], [{}]),
     ("credit", "client", [m.Credit(7, 32)], [{}]),
+    ("an item of an argument", "client", [m.Item(7, packed(1))], [{"value": 1}]),
     ("an item", "server", [m.Item(7, packed({"n": 1}))], [{"value": {"n": 1}}]),
     ("end", "server", [m.End(7)], [{}]),
     ("a reply", "server", [m.Reply(1, packed(3))], [{"result": 3}]),

@@ -1,0 +1,60 @@
+"""How calls are made: the timeout and all else that `client.options` takes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ..protocol.calls import CallSettings, milliseconds
+from ..protocol.messages import CallOptions
+from ..protocol.values import UNPACKABLE
+
+
+class Options(CallSettings):
+    """How calls are made; `Client.options` documents each."""
+
+    __slots__ = ("idempotency_key", "metadata", "milliseconds", "options", "priority")
+
+    def __init__(self, timeout: float | None) -> None:
+        super().__init__(timeout)
+        self.milliseconds: int | None = None  # the timeout as a message says it
+        self.priority = 0
+        self.idempotency_key: str | None = None
+        self.metadata: dict[str, Any] = {}
+        self.options: CallOptions | None = None  # what of these travels with each call
+
+    def merged(self, changes: Mapping[str, Any]) -> Options:
+        new = copy.copy(self)
+        for name, value in changes.items():
+            if name not in _CHECKS:
+                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_CHECKS)}")
+            if not _CHECKS[name](value):
+                raise TypeError(f"bad value for option {name!r}: {value!r}")
+            setattr(new, name, {**self.metadata, **value} if name == "metadata" else value)
+        new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
+        new.options = None
+        if new.metadata or new.priority or new.idempotency_key is not None:
+            new.options = CallOptions(new.metadata, new.priority, new.idempotency_key)
+            try:
+                msgspec.msgpack.encode(new.options)
+            except UNPACKABLE as error:
+                raise TypeError(f"the metadata cannot be sent: {error}") from None
+        return new
+
+
+def _is_timeout(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "timeout": _is_timeout,
+    "priority": lambda value: isinstance(value, int),
+    "idempotency_key": lambda value: value is None or (isinstance(value, str) and 0 < len(value) <= 255),
+    "metadata": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
+    "returns": lambda value: True,  # noqa: ARG005
+    "wait_for_ready": lambda value: isinstance(value, bool),
+    "attempts": lambda value: type(value) is int and value >= 1,
+}

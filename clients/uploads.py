@@ -1,0 +1,138 @@
+"""An argument that streams: its iterator is advanced beside the caller, as far as the server's credit goes.
+
+Beside: in a thread, a greenlet, a task or a coroutine of its own, so that the call ends on time whatever the iterator does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context, copy_context
+from typing import Any
+
+from .. import errors
+from ..backends.gates import AsyncGate, Gate
+from ..protocol import calls
+from ..protocol.values import UNPACKABLE, pack
+from .core import ClientCore
+
+# Runs what it is given in a thread, greenlet or task, and in that context.
+Spawn = Callable[[Context, Callable[[], Any]], object]
+
+
+def is_stream(value: Any) -> bool:
+    """Whether an argument streams: an iterator does, sync or async; what can merely be iterated over does not."""
+    return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
+
+
+class _Upload(calls.Upload):
+    """`guard` is held around what touches the core; `limit` is the largest item, in bytes."""
+
+    def __init__(
+        self,
+        core: ClientCore,
+        call: calls.OutgoingCall,
+        iterator: Any,
+        gate: Gate | AsyncGate,
+        spawn: Spawn,
+        guard: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._core = core
+        self._call = call
+        self._iterator = iterator
+        self._gate: Any = gate
+        self._spawn = spawn
+        self._context = copy_context()
+        self._guard = guard if guard is not None else nullcontext()
+        self._stopped = False
+        self._running: object = None  # a task must be kept from the garbage collector
+
+    def begin(self) -> None:
+        if not self._stopped:
+            self._running = self._spawn(self._context, self._run)
+
+    def credit(self, items: int) -> None:
+        self.allowed += items
+        self._gate.open()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._gate.open()
+
+    def _run(self) -> Any:
+        raise NotImplementedError
+
+    def _send(self, item: Any) -> None:
+        try:
+            value = pack(item, self._core.machine.max_size)
+        except errors.ResourceExhausted as error:
+            raise errors.ResourceExhausted(f"an item for {self._call.method} is too large: {error}") from None
+        except UNPACKABLE as error:
+            text = f"an item for {self._call.method} cannot be sent: {error}"
+            raise errors.InvalidArgument(text) from None
+        self.sent += 1
+        with self._guard:
+            self._core.send_item(self._call, value)
+
+    def _end(self) -> None:
+        with self._guard:
+            self._core.end_items(self._call)
+
+    def _fail(self, error: BaseException) -> None:
+        """What the iterator raises is how the call ends."""
+        if not isinstance(error, Exception):
+            error = errors.Cancelled(f"the iterator for {self._call.method} ended with {error!r}")
+        with self._guard:
+            self._core.cancel(self._call, error)
+
+
+class SyncUpload(_Upload):
+    """In a thread or a greenlet."""
+
+    def _run(self) -> None:
+        iterator: Iterator[Any] = self._iterator
+        try:
+            while not self._stopped:
+                if self.sent < self.allowed:
+                    self._send(next(iterator))
+                else:
+                    self._gate.wait()
+        except StopIteration:
+            self._end()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            if inspect.isgenerator(iterator):
+                iterator.close()
+
+
+class AsyncUpload(_Upload):
+    """In a coroutine of the client's loop; a sync iterator is advanced on the loop, and must not block."""
+
+    async def _run(self) -> None:
+        given = self._iterator
+        iterator: AsyncIterator[Any] = given if hasattr(given, "__anext__") else _stepwise(given)
+        try:
+            while not self._stopped:
+                if self.sent < self.allowed:
+                    self._send(await anext(iterator))
+                else:
+                    await self._gate.wait()
+        except StopAsyncIteration:
+            self._end()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            if inspect.isasyncgen(iterator):
+                await iterator.aclose()
+
+
+async def _stepwise(iterator: Iterator[Any]) -> AsyncIterator[Any]:
+    try:
+        for item in iterator:
+            yield item
+    finally:
+        if inspect.isgenerator(iterator):
+            iterator.close()
