@@ -40,6 +40,19 @@ def monitor(socket: zmq.Socket[bytes], context: zmq.Context[Any], events: int) -
     return pair
 
 
+# Bytes from which on a frame is handed to libzmq uncopied, where that can be: nobody changes it later.
+UNCOPIED = 65536
+
+
+def _send_large(socket: zmq.Socket[bytes], frame: Any, flags: int) -> None:
+    source: Any = frame.obj if type(frame) is memoryview else None
+    if isinstance(source, zmq.Frame) and len(source) == len(frame):
+        send(socket, source, flags, False)  # it has arrived as it leaves
+    else:
+        # (Copied under gevent: pyzmq would start a thread to wait for libzmq, and wait in the hub, where nobody may.)
+        send(socket, frame, flags, "gevent" in sys.modules)
+
+
 # Messages taken in one turn of the loop: no peer may keep timers and other peers waiting.
 MESSAGES_PER_TURN = 64
 
@@ -104,13 +117,17 @@ class Pump:
         """Send one message; False if its pipe is full. Raises ZMQError for a ROUTER's peer that is gone."""
         self._sent = True
         socket = self._socket
-        last = frames[-1]
         try:
             for frame in frames[:-1]:
-                send(socket, frame, SNDMORE_NOBLOCK)
-            # a buffer of 64 KiB and more is handed to libzmq uncopied (pyzmq's copy_threshold); nobody changes it later
-            # (not under gevent: pyzmq then starts a thread to wait for libzmq, and waits in the hub, where nobody may)
-            send(socket, last, NOBLOCK, len(last) < 65536 or "gevent" in sys.modules)
+                if len(frame) < UNCOPIED:
+                    send(socket, frame, SNDMORE_NOBLOCK)
+                else:
+                    _send_large(socket, frame, SNDMORE_NOBLOCK)
+            last = frames[-1]
+            if len(last) < UNCOPIED:
+                send(socket, last, NOBLOCK)
+            else:
+                _send_large(socket, last, NOBLOCK)
         except zmq.Again:
             return False
         return True

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ringback
@@ -71,19 +72,25 @@ def main() -> None:
             endpoint = server.stdout.readline().split()[-2]
             try:
                 with ringback.connect(endpoint, max_size=1 << 30) as client:
-                    pairs = [
-                        (rate(echo_bare, payload), rate(lambda data: client.call("echo", data), payload))
+                    views = client.options(returns=memoryview)
+                    rates = [
+                        (
+                            rate(echo_bare, payload),
+                            rate(partial(client.call, "echo"), payload),
+                            rate(partial(views.call, "mirror"), payload),
+                        )
                         for _ in range(options.rounds)
                     ]
             finally:
                 server.terminate()
                 server.wait()
-            ratios = sorted(ours / theirs for theirs, ours in pairs)
-            print(
-                f"{backend:10} {statistics.median(ours for _, ours in pairs):>8,.0f} echoes/s,"
-                f" bare {statistics.median(theirs for theirs, _ in pairs):>8,.0f}:"
-                f" {statistics.median(ratios):.2f}x ({ratios[0]:.2f} .. {ratios[-1]:.2f})"
-            )
+            for name, column in (("bytes", 1), ("memoryview", 2)):
+                ratios = sorted(row[column] / row[0] for row in rates)
+                print(
+                    f"{backend:10} {name:10} {statistics.median(row[column] for row in rates):>8,.0f} echoes/s,"
+                    f" bare {statistics.median(row[0] for row in rates):>8,.0f}:"
+                    f" {statistics.median(ratios):.2f}x ({ratios[0]:.2f} .. {ratios[-1]:.2f})"
+                )
     finally:
         bare.kill()
 

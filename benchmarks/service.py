@@ -10,6 +10,11 @@ def echo(value):
     return value
 
 
+@service.method(inline=True)
+def mirror(value: memoryview) -> memoryview:
+    return value
+
+
 @service.method
 def pooled(value):
     return value

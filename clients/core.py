@@ -117,10 +117,10 @@ class Wire:
             self._monitor.close()
 
     def _receive(self, first: bytes) -> None:
-        frames = [first]
+        frames: list[Any] = [first]
         socket = self._socket
         while socket.get(RCVMORE):
-            frames.append(socket.recv(NOBLOCK))
+            frames.append(socket.recv(NOBLOCK, False))  # uncopied
         machine = self._core.machine
         try:
             messages = self._decoder.decode(frames)

@@ -4,6 +4,7 @@ MessagePack array of messages; the frames after it are bytes that the messages r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
 from .messages import FromClient, FromServer
-from .values import FRAME, UNREADABLE, Frame, Unpacker
+from .values import FRAME, UNREADABLE, Buffer, Frame, Unpacker
 
 VERSION = 1
 MAGIC = b"RBK"
@@ -30,10 +31,10 @@ class Encoder:
     """Messages to frames; one for each end."""
 
     def __init__(self) -> None:
-        self._frames: list[bytes] = []
+        self._frames: list[bytes | memoryview] = []
         self._encode_into = msgspec.msgpack.Encoder(enc_hook=self._attach).encode_into
 
-    def encode(self, messages: list[Any]) -> list[list[bytes | bytearray]]:
+    def encode(self, messages: list[Any]) -> list[list[bytes | bytearray | memoryview]]:
         """The messages, in order, as batches: each the frames of one ZeroMQ message."""
         frames = self._frames = []
         first = bytearray(PREAMBLE)
@@ -59,9 +60,10 @@ class Decoder(Generic[M]):
         self.values = Unpacker()
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
-    def decode(self, frames: list[bytes]) -> list[M]:
-        """The messages of one batch. Raises ProtocolError, saying what is wrong with it."""
-        first = frames[0]
+    def decode(self, frames: Sequence[Buffer]) -> list[M]:
+        """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError,
+        saying what is wrong with it."""
+        first: bytes = frames[0]
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
         self.values.frames = frames[1:]

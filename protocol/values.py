@@ -6,7 +6,7 @@ extension 3 says that an argument is a stream, whose items follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -14,6 +14,9 @@ from msgspec import Raw
 from msgspec.msgpack import Ext
 
 from ..errors import ResourceExhausted, UsageError
+
+# What holds the bytes of a frame: bytes, or what the transport received them in.
+Buffer = Any
 
 FRAME = 1
 BIG_INTEGER = 2
@@ -30,6 +33,7 @@ UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, Recurs
 _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 # Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
 _BUILTIN = (bytes, bytearray, memoryview)
+_BUFFERS = frozenset(_BUILTIN)
 
 # The arguments of a call that has none.
 NOTHING = Raw(b"\x90")
@@ -38,7 +42,22 @@ NOTHING = Raw(b"\x90")
 _EXT = (0xC7, 0xC8, 0xC9)
 
 _decode = msgspec.msgpack.Decoder().decode
-_encode = msgspec.msgpack.Encoder().encode
+
+
+def _buffer(value: Any) -> bytes | memoryview:
+    """What msgspec does not know may be a buffer, such as an array of NumPy's."""
+    try:
+        view = memoryview(value)
+    except TypeError:
+        view = None
+    if view is None or not view.ndim:  # NumPy's scalars are buffers too
+        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    if view.nbytes >= FRAME_BYTES:
+        raise OverflowError("it is for a frame of its own")
+    return view if view.c_contiguous else view.tobytes()
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_buffer).encode
 
 
 def is_stream(raw: Raw) -> bool:
@@ -52,7 +71,7 @@ class Frame:
 
     __slots__ = ("data",)
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self.data = data
 
 
@@ -84,7 +103,7 @@ def pack_any(value: Any, limit: int) -> Raw:
 def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
     """`pack` for the arguments of a call, which are few and small as a rule."""
     for value in args:
-        if type(value) is bytes and len(value) >= FRAME_BYTES:
+        if type(value) in _BUFFERS and _is_large(value):
             return _measured(_extend(args), limit)
     return _packed(args, limit)
 
@@ -154,6 +173,19 @@ def _is_large(value: Any) -> bool:
     return isinstance(value, memoryview) and value.nbytes >= FRAME_BYTES
 
 
+def _frozen(value: Any) -> bytes | memoryview:
+    """Bytes as they are now: uncopied where they cannot change, or where a read-only view says that they will not."""
+    if type(value) is bytes:
+        return value
+    view = memoryview(value)
+    if view.readonly and view.c_contiguous:
+        try:
+            return view.cast("B")
+        except ValueError:  # of records, say
+            pass
+    return view.tobytes()
+
+
 def _extend(value: Any) -> Any:
     """The value with its large bytes as Frames and its large integers as extensions; containers are copied."""
     if value is None or isinstance(value, (bool, float)):
@@ -162,7 +194,7 @@ def _extend(value: Any) -> Any:
         value.encode()  # raises for what is no Unicode
         return value
     if _is_large(value):
-        return Frame(bytes(value))
+        return Frame(_frozen(value))
     if isinstance(value, int):
         if _INT64_MIN <= value <= _UINT64_MAX:
             return value
@@ -175,6 +207,10 @@ def _extend(value: Any) -> Any:
     try:
         return Raw(_encode(value))
     except OverflowError:
+        pass
+    try:
+        return Frame(_frozen(value))
+    except TypeError:
         return _extend(msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=False))
 
 
@@ -182,8 +218,9 @@ class Unpacker:
     """Decodes values, given the frames of the batch they came in."""
 
     def __init__(self) -> None:
-        self.frames: list[bytes] = []
+        self.frames: Sequence[Buffer] = ()
         self._decode = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
+        self._decode_uncopied = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
 
     def plain(self, raw: Raw) -> Any:
@@ -204,17 +241,27 @@ class Unpacker:
 
     def converted(self, raw: Raw, kind: Any) -> Any:
         """The long way round: extensions mean something only to the plain decoder, so types are looked at after it."""
-        return msgspec.convert(self._decode(raw), kind, builtin_types=_BUILTIN)
+        value = self._decode_uncopied(raw) if kind is memoryview else self._decode(raw)
+        return msgspec.convert(value, kind, builtin_types=_BUILTIN)
 
     def _extension(self, code: int, data: memoryview) -> Any:
         if code == FRAME:
-            number = int.from_bytes(data, "big")
-            if len(data) > 2 or number >= len(self.frames):
-                raise msgspec.DecodeError(f"a value refers to frame {number}, and there is none")
-            return self.frames[number]
+            return bytes(self._frame(data))
         if code == BIG_INTEGER:
             return int.from_bytes(data, "big", signed=True)
         return Ext(code, bytes(data))
+
+    def _uncopied(self, code: int, data: memoryview) -> Any:
+        """A frame as a view of the memory that it arrived in, which stays as long as the view."""
+        if code == FRAME:
+            return memoryview(self._frame(data)).toreadonly()
+        return self._extension(code, data)
+
+    def _frame(self, data: memoryview) -> Buffer:
+        number = int.from_bytes(data, "big")
+        if len(data) > 2 or number >= len(self.frames):
+            raise msgspec.DecodeError(f"a value refers to frame {number}, and there is none")
+        return self.frames[number]
 
 
 def typed_decoder(kind: Any) -> Callable[[Raw], Any]:

@@ -197,6 +197,7 @@ class ServerCore:
 
     def _receive(self, address: bytes) -> None:
         """Take one batch."""
+        frames: list[Any]
         session = self._sessions.get(address)
         if session is None:
             session, frames = self._first_contact(address)
@@ -204,7 +205,7 @@ class ServerCore:
             socket = self._socket
             frames = [socket.recv(NOBLOCK)]
             while socket.get(RCVMORE):
-                frames.append(socket.recv(NOBLOCK))
+                frames.append(socket.recv(NOBLOCK, False))  # uncopied
         if session.state is SessionState.CLOSED:
             return
         try:
@@ -224,7 +225,7 @@ class ServerCore:
         if session.outbox:
             self._out.add(session)
 
-    def _first_contact(self, address: bytes) -> tuple[Session, list[bytes]]:
+    def _first_contact(self, address: bytes) -> tuple[Session, list[Any]]:
         """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
         parts = [self._socket.recv(NOBLOCK, copy=False)]
         while parts[-1].more:
@@ -239,7 +240,7 @@ class ServerCore:
         session = self._sessions[address] = self._machine.connected(address, peer)
         if descriptor >= 0:
             self._descriptors[descriptor] = session
-        return session, [part.bytes for part in parts]
+        return session, [parts[0].bytes, *parts[1:]]
 
     def _disconnected(self, first: bytes) -> None:
         event = parse_monitor_message([first, self._events.recv(NOBLOCK)])

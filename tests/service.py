@@ -71,6 +71,12 @@ def echo(value):
     return value
 
 
+@service.method(inline=True)
+def mirror(value: memoryview) -> memoryview:
+    assert isinstance(value, memoryview)
+    return value
+
+
 @service.method(name="echo.worker")
 def echo_worker(value):
     return value

@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import numpy
 import pytest
 from promises import promise
 from ringback import errors
@@ -122,3 +123,23 @@ def test_later_changes_to_an_argument_do_not_travel(client) -> Script:
     future = client.fire("echo_async", value)
     value.append(3)
     assert (yield future) == [1, 2]
+
+
+@promise
+def test_arrays_of_numpy_arrive_as_their_bytes(client) -> Script:
+    for length in (100, 50_000):
+        numbers = numpy.arange(length, dtype="float64")
+        arrived = yield client.call("echo", numbers)
+        assert (type(arrived), arrived) == (bytes, numbers.tobytes())
+        assert (yield client.call("echo.worker", {"inside": numbers})) == {"inside": numbers.tobytes()}
+
+
+@promise
+def test_large_bytes_may_go_and_come_uncopied(client) -> Script:
+    uncopied = client.options(returns=memoryview)
+    for size in (10, 1_000_000):
+        data = bytes(range(10)) * (size // 10)
+        arrived = yield uncopied.call("mirror", data)
+        assert (type(arrived), arrived) == (memoryview, data)
+        again = yield uncopied.call("mirror", arrived)
+        assert again == data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import copy
 import dataclasses
 import datetime as dt
@@ -11,6 +12,7 @@ import uuid
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,6 +107,66 @@ def test_large_bytes_travel_uncopied():
     data = bytes(FRAME_BYTES)
     (batch,) = codec.Encoder().encode([Reply(1, pack(data, LIMIT))])
     assert batch[1] is data
+
+
+def buffers(size: int) -> dict[str, Any]:
+    numbers = numpy.arange(size // 4, dtype="int32")
+    return {
+        "array": array.array("i", numbers.tolist()),
+        "NumPy": numbers,
+        "NumPy in two dimensions": numbers.reshape(4, -1),
+        "NumPy, read-only": _read_only(numbers),
+        "NumPy with gaps": numpy.repeat(numbers, 2)[::2],
+        "NumPy records": numbers.view([("low", "int16"), ("high", "int16")]),
+        "a view of integers": memoryview(numbers),
+    }
+
+
+def _read_only(numbers: Any) -> Any:
+    numbers = numbers.copy()
+    numbers.flags.writeable = False
+    return numbers
+
+
+@pytest.mark.parametrize("size", [400, 4 * FRAME_BYTES])
+@pytest.mark.parametrize("kind", buffers(0))
+def test_whatever_is_a_buffer_arrives_as_its_bytes(kind, size):
+    value = buffers(size)[kind]
+    wanted = numpy.arange(size // 4, dtype="int32").tobytes()
+    for packed in (pack(value, LIMIT), pack_any(value, LIMIT)):
+        frames, arrived, reader = sent(packed)
+        assert len(frames) == (2 if size >= FRAME_BYTES else 1)
+        assert reader.plain(arrived) == wanted
+    assert travelled({"inside": [value]}) == {"inside": [wanted]}
+
+
+def test_a_scalar_of_numpy_is_no_buffer():
+    with pytest.raises(TypeError, match="int64 is unsupported"):
+        pack(numpy.int64(1), LIMIT)
+
+
+@pytest.mark.parametrize("kind", [bytearray, lambda data: numpy.frombuffer(bytearray(data), "uint8")])
+def test_later_changes_to_a_large_buffer_do_not_travel(kind):
+    value = kind(bytes(FRAME_BYTES))
+    packed = pack(value, LIMIT)
+    value[0] = 1
+    _, arrived, reader = sent(packed)
+    assert reader.plain(arrived) == bytes(FRAME_BYTES)
+
+
+def test_a_read_only_view_travels_uncopied():
+    data = numpy.zeros(FRAME_BYTES)
+    (batch,) = codec.Encoder().encode([Reply(1, pack(memoryview(data).toreadonly(), LIMIT))])
+    assert numpy.shares_memory(numpy.frombuffer(batch[1]), data)
+
+
+def test_a_large_value_asked_for_as_a_memoryview_is_the_memory_it_arrived_in():
+    data = bytearray(FRAME_BYTES)
+    reader = Unpacker()
+    reader.frames = [data]
+    view = reader.typed(msgspec.Raw(bytes.fromhex("d5010000")), memoryview)
+    assert (view.obj is data, view.readonly) == (True, True)
+    assert reader.plain(msgspec.Raw(bytes.fromhex("d5010000"))) == data
 
 
 def test_each_large_value_in_a_container_has_its_own_frame():
