@@ -81,7 +81,7 @@ class IncomingCall:
 class Session:
     """One client, for as long as its connection lasts."""
 
-    __slots__ = ("address", "calls", "instance", "last_id", "max_size", "outbox", "peer", "state")
+    __slots__ = ("address", "calls", "heard", "instance", "last_id", "max_size", "outbox", "peer", "state")
 
     def __init__(self, address: bytes, peer: str) -> None:
         self.address = address  # the routing id, which is the core's to read
@@ -90,6 +90,7 @@ class Session:
         self.instance = b""
         self.max_size = 0
         self.last_id = 0
+        self.heard = 0  # batches, counted by the core
         self.calls: dict[int, IncomingCall] = {}
         self.outbox: list[FromServer] = []
 

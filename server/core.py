@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import socket as socketlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,11 +28,15 @@ from .listening import Inherited
 from .logs import Bounded
 from .outgoing import Outgoing
 from .service import Service
+from .unfinished import INTERVAL, Unfinished, give_back_memory, shut_down
 
 log = logging.getLogger("ringback.server")
 
 # Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
 FAREWELL = 1.0
+
+# Seconds from cutting off who filled the memory to giving it back: libzmq has let go of it by then.
+TIDY_AFTER = 0.5
 
 
 class ServerCore:
@@ -81,6 +84,9 @@ class ServerCore:
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
         self._complaint = Bounded(log)
+        self._unfinished = Unfinished(2 * (max_size + codec.BATCH_BYTES))
+        self._look: Handle | None = None
+        self._search_due = False
         self.terminated: Any = None
 
     # Life
@@ -160,13 +166,14 @@ class ServerCore:
             socket.set(zmq.LINGER, 0)
             for place in self._bind:
                 self.bound.bind(socket, place)
-            events = monitor(socket, self._context, zmq.EVENT_DISCONNECTED)
+            events = monitor(socket, self._context, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         except BaseException:
             socket.close(0)
             raise
         self._socket, self._events = socket, events
-        self._monitor = Pump(self.loop, events, self._disconnected, lambda: None)
+        self._monitor = Pump(self.loop, events, self._event, lambda: None)
         self._pump = Pump(self.loop, socket, self._receive, self._flush)
+        self._look_at_memory()
 
     def _close_sockets(self) -> None:
         if self._closed:
@@ -174,6 +181,8 @@ class ServerCore:
         self._closed = True
         for timer in self._timers:
             timer.cancel()
+        if self._look is not None:
+            self._look.cancel()
         self._out.close()
         self._dispatcher.close()
         opened = self._pump is not None
@@ -206,6 +215,7 @@ class ServerCore:
             frames = [socket.recv(NOBLOCK)]
             while socket.get(RCVMORE):
                 frames.append(socket.recv(NOBLOCK, False))  # uncopied
+        session.heard += 1
         if session.state is SessionState.CLOSED:
             return
         try:
@@ -242,9 +252,14 @@ class ServerCore:
             self._descriptors[descriptor] = session
         return session, [parts[0].bytes, *parts[1:]]
 
-    def _disconnected(self, first: bytes) -> None:
+    def _event(self, first: bytes) -> None:
         event = parse_monitor_message([first, self._events.recv(NOBLOCK)])
-        session = self._descriptors.pop(event["value"], None)
+        descriptor = event["value"]
+        if event["event"] == zmq.EVENT_ACCEPTED:
+            self._unfinished.accepted(descriptor)
+            return
+        self._unfinished.closed(descriptor)
+        session = self._descriptors.pop(descriptor, None)
         if session is not None:
             self._forget(session)
             self._check_ending()
@@ -272,6 +287,27 @@ class ServerCore:
             if other is session:
                 shut_down(descriptor, session.peer)
 
+    def _look_at_memory(self) -> None:
+        if self._pump is not None and self._unfinished.grown():
+            self._search_due = True
+            self._pump.schedule()
+        self._look = self.loop.call_later(INTERVAL, self._look_at_memory)
+
+    def _search_for_offenders(self) -> None:
+        """All that is whole has been read: who fills the memory with what is not?"""
+        self._search_due = False
+        if self._monitor is not None:
+            self._monitor.drain()
+        why = "a message without an end"
+        for descriptor, peer in self._unfinished.search(self._descriptors):
+            session = self._descriptors.get(descriptor)
+            if session is not None:
+                self._cut_off(session, why)
+            else:
+                self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
+                shut_down(descriptor, peer)
+            self.loop.call_later(TIDY_AFTER, give_back_memory)
+
     # Out
 
     def _flush_outside(self) -> None:
@@ -288,6 +324,8 @@ class ServerCore:
             for session in self._left:
                 self._sessions.pop(session.address, None)
             self._left.clear()
+        if self._search_due and self._pump.dry:
+            self._search_for_offenders()
         self._out.send(self._pump)
         self._check_ending()
 
@@ -349,13 +387,3 @@ class ServerCore:
                 left(None, error)
             else:
                 left(None, None)
-
-
-def shut_down(descriptor: int, peer: str) -> None:
-    """End the connection that libzmq holds by this descriptor, if it is (still) that peer's."""
-    try:
-        with socketlib.socket(fileno=os.dup(descriptor)) as connection:
-            if connection.family == socketlib.AF_UNIX or connection.getpeername()[0] == peer:
-                connection.shutdown(socketlib.SHUT_RDWR)
-    except OSError:
-        pass  # it has ended by itself

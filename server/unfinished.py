@@ -1,0 +1,125 @@
+"""Who fills the memory where nobody sees it: libzmq keeps the frames of a message until its last one has come, however many they are.
+
+No option of libzmq bounds that. So the process's own memory is looked at, and where it has grown, what each connection has
+received (by the kernel's count) beside whether it has said anything whole.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket as socketlib
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..protocol.server import Session
+
+# Seconds from one look at the memory to the next, and the growth that is looked into, in bytes.
+INTERVAL = 0.25
+GROWTH = 8 * 1024 * 1024
+
+# Heartbeats are no part of a message, and not this many bytes a second.
+HEARTBEATS = 20.0
+
+# In Linux's struct tcp_info: where the bytes received stand, as 64 bits.
+_TCP_INFO = getattr(socketlib, "TCP_INFO", None)
+_RECEIVED = slice(128, 136)
+_STATM = Path("/proc/self/statm")
+
+
+class _Connection:
+    """One that libzmq has accepted: `base` is what it had received when it was last known to have said something whole."""
+
+    __slots__ = ("base", "heard", "peer", "since")
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.base = 0
+        self.heard = 0
+        self.since = time.monotonic()
+
+
+class Unfinished:
+    """Messages without an end. `bound` is what a connection may have received of one, in bytes."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._connections: dict[int, _Connection] = {}
+        self._resident = _resident()
+
+    def accepted(self, descriptor: int) -> None:
+        try:
+            with socketlib.socket(fileno=os.dup(descriptor)) as connection:
+                self._connections[descriptor] = _Connection(_peer(connection))
+        except OSError:
+            pass  # it has gone already
+
+    def closed(self, descriptor: int) -> None:
+        self._connections.pop(descriptor, None)
+
+    def grown(self) -> bool:
+        """Whether the memory has grown so much since the last search that another is due."""
+        return _resident() - self._resident > GROWTH
+
+    def search(self, sessions: Mapping[int, Session]) -> Iterator[tuple[int, str]]:
+        """The descriptor and peer of each connection that has received too much of one message. To be called when all that libzmq
+        has whole has been read; `sessions` are those that have said something, by descriptor."""
+        self._resident = _resident()
+        now = time.monotonic()
+        for descriptor, connection in list(self._connections.items()):
+            received = _received(descriptor, connection.peer)
+            if received is None:
+                continue
+            session = sessions.get(descriptor)
+            heard = 0 if session is None else session.heard
+            if heard != connection.heard:
+                connection.heard, connection.base, connection.since = heard, received, now
+            elif received - connection.base - HEARTBEATS * (now - connection.since) > self._bound:
+                yield descriptor, connection.peer
+
+
+def shut_down(descriptor: int, peer: str) -> None:
+    """End the connection that libzmq holds by this descriptor, if it is (still) that peer's: libzmq has no call for it."""
+    try:
+        with socketlib.socket(fileno=os.dup(descriptor)) as connection:
+            if connection.family == socketlib.AF_UNIX or _peer(connection) == peer:
+                # Reset, not finished: what the peer has still to send would wait in its own memory.
+                connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.shutdown(socketlib.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended by itself
+
+
+def give_back_memory() -> None:
+    """Let the system have what libzmq has freed: in small pieces it would stay with the process."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
+
+
+def _peer(connection: socketlib.socket) -> str:
+    if connection.family == socketlib.AF_UNIX:
+        return ""
+    return str(connection.getpeername()[0])
+
+
+def _received(descriptor: int, peer: str) -> int | None:
+    """Bytes, where the kernel counts them: on TCP."""
+    try:
+        with socketlib.socket(fileno=os.dup(descriptor)) as connection:
+            if _TCP_INFO is None or _peer(connection) != peer:
+                return None
+            counts = connection.getsockopt(socketlib.IPPROTO_TCP, _TCP_INFO, _RECEIVED.stop)
+    except OSError:
+        return None
+    return int.from_bytes(counts[_RECEIVED], "little") if len(counts) >= _RECEIVED.stop else None
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
