@@ -35,6 +35,7 @@ class AsyncioLoop(Loop):
         self, *, workers: int = 32, uvloop: bool = False, running: asyncio.AbstractEventLoop | None = None
     ) -> None:
         self._loop = running or _running_loop() or _new_loop(uvloop)
+        self.workers = self.threads = workers
         self._workers = Workers(workers)
         self.call_soon = self._loop.call_soon  # type: ignore[assignment, method-assign] # no frame of ours in between
         self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[assignment, method-assign]

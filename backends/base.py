@@ -26,6 +26,9 @@ class Loop(ABC):
     """One event loop, as the cores see it."""
 
     name: ClassVar[str]
+    cooperative: ClassVar[bool] = False  # whether `run_in_worker` is on the loop's own thread
+    workers: int  # how much `run_in_worker` runs at once
+    threads: int  # the same of `run_in_thread`
 
     @abstractmethod
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:

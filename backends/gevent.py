@@ -6,6 +6,7 @@ The hub runs our callbacks between greenlets, so they must never block. asyncio 
 from __future__ import annotations
 
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from gevent.event import Event
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
+
+# Seconds after which a worker lets the hub do something else between two pieces of work.
+SLICE = 0.0005
 
 
 class _Watch:
@@ -71,15 +75,19 @@ class GeventLoop(Loop):
     """The hub of the thread that makes this object. `workers` bounds the greenlets that run handlers."""
 
     name = "gevent"
+    cooperative = True
 
     def __init__(self, *, workers: int = 1000) -> None:
         self._hub = gevent.get_hub()
         self._loop: Any = self._hub.loop
-        self._limit = workers
+        self.workers = workers
+        self.threads = min(workers, 32)
         self._running = 0
         self._queue: deque[_Work] = deque()
         self._feeding = False
-        self._threads = Workers(min(workers, 32))
+        self._sliced = False  # whether a worker has ended before its work had
+        self._next_slice = self._loop.timer(0)
+        self._threads = Workers(self.threads)
         self._coroutines = AsyncioThread()
         self._stopped = Event()
         self.call_soon = self._loop.run_callback  # type: ignore[method-assign]
@@ -141,6 +149,7 @@ class GeventLoop(Loop):
         self._stopped.set()
 
     def close(self) -> None:
+        self._next_slice.close()
         self._threads.close()
         self._coroutines.close()
 
@@ -155,7 +164,12 @@ class GeventLoop(Loop):
     def _feed(self) -> None:
         """In the hub, and so whenever the last worker waits or has ended: another worker for what is in the queue."""
         self._feeding = False
-        if self._queue and self._running < self._limit:
+        if self._sliced:
+            # The hub runs many callbacks before it looks at its descriptors again; a timer comes after that.
+            self._sliced = False
+            self._feeding = True
+            self._next_slice.start(self._feed)
+        elif self._queue and self._running < self.workers:
             self._running += 1
             # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
             gevent.spawn_raw(self._work)
@@ -164,7 +178,8 @@ class GeventLoop(Loop):
     def _work(self) -> None:
         """A worker: a greenlet that takes one piece of work after the other, without a switch where none of them waits."""
         greenlet = gevent.getcurrent()
-        while self._queue:
+        end = time.monotonic() + SLICE
+        while self._queue and time.monotonic() < end:
             task = self._queue.popleft()
             task.greenlet = greenlet
             try:
@@ -174,3 +189,6 @@ class GeventLoop(Loop):
             finally:
                 task.greenlet = None
         self._running -= 1
+        if self._queue:
+            self._sliced = True
+            self._feed_later()

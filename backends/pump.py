@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -53,8 +54,9 @@ def _send_large(socket: zmq.Socket[bytes], frame: Any, flags: int) -> None:
         send(socket, frame, flags, "gevent" in sys.modules)
 
 
-# Messages taken in one turn of the loop: no peer may keep timers and other peers waiting.
+# Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
 MESSAGES_PER_TURN = 64
+TURN = 0.001
 
 
 class Pump:
@@ -97,9 +99,11 @@ class Pump:
             else:
                 receive(first)
                 left -= 1
+                begun = 0.0
                 while left and not self._closed and get(EVENTS) & POLLIN:
+                    begun = begun or time.monotonic()
                     receive(recv(NOBLOCK))
-                    left -= 1
+                    left = left - 1 if time.monotonic() - begun < TURN else 0
             self.dry = left > 0
             if not self._closed:
                 self._turn_ended()

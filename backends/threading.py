@@ -117,6 +117,7 @@ class ThreadingLoop(Loop):
         self._woken = False
         self._waking = threading.Lock()  # nobody may write to a descriptor whose number is another's by now
         self._closed = False
+        self.workers = self.threads = workers
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self._stop = Waiter()

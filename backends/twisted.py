@@ -83,6 +83,7 @@ class TwistedLoop(Loop):
 
     def __init__(self, *, workers: int = 32, reactor: str | None = None) -> None:
         self._reactor: Any = _install(reactor)
+        self.workers = self.threads = workers
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]

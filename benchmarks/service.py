@@ -18,3 +18,11 @@ def mirror(value: memoryview) -> memoryview:
 @service.method
 def pooled(value):
     return value
+
+
+@service.method
+def burn(steps: int) -> int:
+    total = 0
+    for step in range(steps):
+        total += step
+    return total

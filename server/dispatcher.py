@@ -28,6 +28,7 @@ from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .logs import Bounded
 from .service import Method, Service
 from .streams import Stream
+from .turns import Turns
 
 log = logging.getLogger("ringback.server")
 
@@ -44,6 +45,8 @@ class Dispatcher:
         self._methods = service.methods
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
+        self._worker_turns = Turns(loop.workers, self._dropped_in_turn, cooperative=loop.cooperative)
+        self._thread_turns = Turns(loop.threads, self._dropped_in_turn)
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reported = False
@@ -108,6 +111,8 @@ class Dispatcher:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
+        if call.turns is not None:
+            call.give_back()
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
         if not call.ended:
@@ -221,7 +226,15 @@ class Dispatcher:
                 call.interception = None
                 self.finished(call, *self._packed(call, result, error))
                 return
-        call.start()
+        if not call.method.takes_turns:
+            call.start()
+        elif call.method.executor == "thread":
+            self._thread_turns.add(call)
+        else:
+            self._worker_turns.add(call)
+
+    def _dropped_in_turn(self, call: Invocation) -> None:
+        self.finished(call, None, None)
 
     def _intercepted(
         self, call: Invocation, result: Any, error: BaseException | None

@@ -20,6 +20,7 @@ from .service import Method
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
+    from .turns import Turns
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
@@ -67,6 +68,7 @@ class Invocation(IncomingCall, Handling):
         "kwargs",
         "method",
         "options",
+        "turns",
     )
 
     def __init__(
@@ -92,6 +94,7 @@ class Invocation(IncomingCall, Handling):
         self.handle: Handle | None = None
         self.interception: Interception | None = None
         self.input: Input | None = None
+        self.turns: Turns | None = None  # where it has a place that is to be given back
 
     def current(self) -> CurrentCall:
         options = self.options or _NO_OPTIONS
@@ -116,6 +119,12 @@ class Invocation(IncomingCall, Handling):
             self.handle = dispatcher.loop.run_in_thread(self._work)
         else:
             self.handle = dispatcher.loop.run_in_worker(self._work)
+
+    def give_back(self) -> None:
+        """It is no longer at a worker."""
+        turns, self.turns = self.turns, None
+        if turns is not None:
+            turns.done()
 
     def success(self, result: Any) -> Reply | End:
         """What tells the client that the handler has ended well."""
@@ -156,6 +165,8 @@ class Invocation(IncomingCall, Handling):
 
     def _work(self) -> None:
         """In a worker thread or greenlet."""
+        if self.turns is not None and self.turns.cooperative:
+            self.turns.begun()
         if self.ended:  # cancelled or expired in the queue
             self.dispatcher.report(self, None, None)
             return
@@ -164,6 +175,7 @@ class Invocation(IncomingCall, Handling):
         try:
             result = self.method.function(*self.args, **self.kwargs)
             if isinstance(result, concurrent.futures.Future):
+                self.dispatcher.post(self.give_back)
                 result.add_done_callback(self._report_future)
                 return
             outcome = (result if self.interception else self.pack(result)), None

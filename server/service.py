@@ -47,6 +47,8 @@ class Method:
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
         self.is_coroutine = inspect.iscoroutinefunction(target)
         self.immediate = inline and not self.is_stream
+        # (a stream is at a worker only as far as its reader lets it)
+        self.takes_turns = not (inline or self.is_stream or self.is_coroutine)
         self.flags = MethodFlags(stream=self.is_stream, idempotent=idempotent, readonly=readonly)
         self.code = getattr(target, "__code__", None)
         self._arguments: Arguments | None = None

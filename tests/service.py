@@ -211,6 +211,18 @@ def work(seconds: float) -> float:
     return seconds
 
 
+_here: list[None] = []
+
+
+@service.method
+def meet(number: int) -> str:
+    "Waits until so many of its calls run at once."
+    _here.append(None)
+    while len(_here) < number:
+        time.sleep(0.01)
+    return "met"
+
+
 @service.method
 async def hold(key: str, seconds: float = 30.0) -> str:
     "Marks that it began, and how it ended."

@@ -1,0 +1,99 @@
+"""One client with 10,000 calls in flight beside fifty with one each: what a call of the fifty takes, beside an idle server's.
+
+python benchmarks/fairness.py [--backend NAME]... [--method echo|pooled] [--greedy N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ringback
+
+HERE = Path(__file__).parent
+BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+FIFTY = 50
+SECONDS = 4.0
+
+# `fire` waits at the bound of calls in flight, and so keeps as many there.
+GREEDY = """
+import sys, time
+import ringback
+endpoint, method, count, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+with ringback.connect(endpoint, max_in_flight=count, timeout=None) as client:
+    done = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        client.fire(method, "x")
+        done += 1
+        if done == count:
+            print("begun", flush=True)
+print(done)
+"""
+
+
+def polite(endpoint: str, method: str, seconds: float) -> float:
+    """The median of the seconds that a call of one of fifty clients takes; each makes one, waits a little, makes another."""
+    took: list[float] = []
+
+    def work() -> None:
+        with ringback.connect(endpoint) as client:
+            client.call(method, "x")
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                begun = time.perf_counter()
+                client.call(method, "x")
+                took.append(time.perf_counter() - begun)
+                time.sleep(0.1)
+
+    threads = [threading.Thread(target=work) for _ in range(FIFTY)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statistics.median(took)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser.add_argument("--method", action="append", choices=("echo", "pooled"))
+    parser.add_argument("--greedy", type=int, default=10_000)
+    options = parser.parse_args()
+    for backend in options.backend or BACKENDS:
+        for method in options.method or ("echo", "pooled"):
+            command = [sys.executable, "-m", "ringback.server", f"{HERE / 'service.py'}:service"]
+            server = subprocess.Popen(
+                [*command, "--backend", backend, "--bind", "tcp://127.0.0.1:*"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            endpoint = server.stdout.readline().split()[-2]
+            try:
+                idle = polite(endpoint, method, SECONDS)
+                words = [endpoint, method, str(options.greedy), str(SECONDS + 2)]
+                greedy = subprocess.Popen(
+                    [sys.executable, "-c", GREEDY, *words], stdout=subprocess.PIPE, text=True
+                )
+                greedy.stdout.readline()
+                busy = polite(endpoint, method, SECONDS)
+                done = int(greedy.communicate()[0])
+            finally:
+                server.terminate()
+                server.wait()
+            print(
+                f"{backend:10} {method:7} idle {idle * 1000:6.2f} ms, beside the greedy one {busy * 1000:6.2f} ms:"
+                f" {busy / idle:.1f}x ({done:,} calls of the greedy one)",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Two processes against one on work that burns the processor, on each backend: calls a second, in turns, in one run.
+
+python benchmarks/processes.py [--backend NAME]... [--rounds N] [--milliseconds MS]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ringback
+
+HERE = Path(__file__).parent
+BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+# The kernel deals connections to processes by chance: of so many, each gets some.
+CALLERS = 16
+SECONDS = 3.0
+
+
+def steps_of(seconds: float) -> int:
+    """How often the loop of `burn` turns in so many seconds on this machine."""
+    from service import burn
+
+    steps, begun = 100_000, time.process_time()
+    burn(steps)
+    return int(steps * seconds / (time.process_time() - begun))
+
+
+def rate(endpoint: str, steps: int) -> float:
+    """Calls per second of CALLERS clients with one call in flight each."""
+    counts = [0] * CALLERS
+    begin = threading.Barrier(CALLERS + 1)
+
+    def work(number: int) -> None:
+        with ringback.connect(endpoint) as client:
+            client.call("burn", 1)
+            begin.wait()
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end:
+                client.call("burn", steps)
+                counts[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    begin.wait()
+    begun = time.monotonic()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.monotonic() - begun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--milliseconds", type=float, default=10.0)
+    options = parser.parse_args()
+    steps = steps_of(options.milliseconds / 1000)
+    for backend in options.backend or BACKENDS:
+        servers = {}
+        try:
+            for processes in (1, 2):
+                command = [sys.executable, "-m", "ringback.server", f"{HERE / 'service.py'}:service"]
+                servers[processes] = subprocess.Popen(
+                    [
+                        *command,
+                        *("--backend", backend, "--bind", "tcp://127.0.0.1:*", "--log-level", "error"),
+                        *("--processes", str(processes)),
+                    ],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            endpoints = {number: server.stdout.readline().split()[-2] for number, server in servers.items()}
+            rates = [
+                {number: rate(endpoint, steps) for number, endpoint in endpoints.items()}
+                for _ in range(options.rounds)
+            ]
+        finally:
+            for server in servers.values():
+                server.terminate()
+                server.wait()
+        ratios = sorted(one[2] / one[1] for one in rates)
+        print(
+            f"{backend:10} one process {statistics.median(one[1] for one in rates):6.1f} calls/s,"
+            f" two {statistics.median(one[2] for one in rates):6.1f}:"
+            f" {statistics.median(ratios):.2f}x ({ratios[0]:.2f} .. {ratios[-1]:.2f})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Calls that wait for a worker take turns by client."""
+
+from __future__ import annotations
+
+import pytest
+import ringback
+from processes import SOON
+
+
+@pytest.mark.parametrize("method", ["work", "block_in_thread"])
+def test_one_client_with_many_calls_does_not_hold_up_another(start_server, backend, method):
+    server = start_server(backend, "service", "--workers", "1")
+    with ringback.connect(server.endpoint) as greedy, ringback.connect(server.endpoint) as polite:
+        assert polite.call("add", 1, 2) == 3
+        done: list[int] = []
+        for number in range(200):
+            greedy.fire(method, 0.01, callback=lambda _, number=number: done.append(number))
+        greedy.call("ringback.ping")  # all have arrived
+        polite.call(method, 0.01)
+        assert len(done) < 50
+        assert polite.call("add", 1, 2) == 3
+        greedy.close(timeout=SOON)
+        assert done == list(range(200))
+
+
+def test_calls_that_are_cancelled_before_their_turn_cost_no_worker(start_server, backend):
+    server = start_server(backend, "service", "--workers", "1")
+    with ringback.connect(server.endpoint) as client:
+        key = "never begun"
+        first = client.fire("work", 0.5)
+        waiting = [client.fire("marked", key, number) for number in range(200)]
+        client.call("ringback.ping")
+        for future in waiting[1:]:
+            future.cancel()
+        assert first.result(SOON) == 0.5
+        assert waiting[0].result(SOON) == 0
+        assert client.call("add", 1, 2) == 3
+        assert client.call("marks", key) == ["called with 0"]
+    assert server.stop() == 0
+
+
+def test_as_many_blocking_calls_run_at_once_as_there_are_workers(start_server, backend):
+    server = start_server(backend, "service", "--workers", "64")
+    with ringback.connect(server.endpoint) as client:
+        client.call("add", 1, 2)
+        futures = [client.fire("meet", 64) for _ in range(64)]
+        assert [future.result(SOON) for future in futures] == ["met"] * 64
