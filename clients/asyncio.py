@@ -75,7 +75,7 @@ class AsyncioClient(Client):
         """The result. Raises the classes of `ringback.errors`."""
         core = self._core()
         call = self._outgoing(_Call, method, args, kwargs)
-        while len(core.calls) >= core.max_in_flight:
+        while core.full:
             await self._wait_for_room(core, self._time_for_room(call))
         future = call.future = asyncio.Future(loop=self._shared.loop)
         self._start(core, call, args, kwargs)
@@ -100,9 +100,7 @@ class AsyncioClient(Client):
         try:
             call = self._outgoing(_Fired, method, args, kwargs)
             if core.full:
-                raise errors.ResourceExhausted(
-                    f"{method}: {core.max_in_flight} calls are in flight, the bound"
-                )
+                raise errors.ResourceExhausted(f"{method}: {core.bound}")
         except errors.CallError as error:
             call = self._unsent(_Fired, method)
             failure: errors.CallError | None = error

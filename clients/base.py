@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 import zmq
+from msgspec import Raw
 
 from .. import errors
 from ..backends.native import get_ident
@@ -35,6 +36,9 @@ from .options import Options
 from .uploads import is_stream
 
 log = logging.getLogger("ringback.client")
+
+# Bytes of arguments from which on they count for the bound.
+WEIGHTY = 4096
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
@@ -125,12 +129,14 @@ class Shared:
         context: zmq.Context[Any] | None,
         max_size: int,
         max_in_flight: int,
+        max_bytes_in_flight: int,
     ) -> None:
         self.endpoints = endpoints
         self.interceptors = [checked_interceptor(interceptor) for interceptor in interceptors]
         self.context = context
         self.max_size = max_size
         self.max_in_flight = max_in_flight
+        self.max_bytes_in_flight = max_bytes_in_flight
         self.listeners: list[tuple[Callable[[Event], object], str | None]] = []
         self.state_listeners: list[Callable[[str], object]] = []
         self.generation = _generation
@@ -159,21 +165,26 @@ class Client(ABC):
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 10_000,
+        max_bytes_in_flight: int = 64 * 1024 * 1024,
         **options: Any,
     ) -> None:
         """`timeout`: seconds a call may take, None for no limit. `max_size`: the largest value sent or taken, in bytes.
-        `max_in_flight`: the bound of calls in flight. `context`: a zmq.Context to share, for `inproc://`. Further
+        `max_in_flight`: the bound of calls in flight; `max_bytes_in_flight`: from so many bytes of arguments on, counted where a
+        call has 4 KiB or more, no further call is in flight. `context`: a zmq.Context to share, for `inproc://`. Further
         options are those of `options()`."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
         if max_in_flight < 1:
             raise errors.UsageError(f"max_in_flight must be at least 1, not {max_in_flight}")
+        if max_bytes_in_flight < 1:
+            raise errors.UsageError(f"max_bytes_in_flight must be at least 1, not {max_bytes_in_flight}")
         self._shared = Shared(
             [checked(endpoint) for endpoint in endpoints],
             interceptors,
             context,
             checked_max_size(max_size),
             max_in_flight,
+            max_bytes_in_flight,
         )
         self._options = Options(30.0).merged({"timeout": timeout, **options})
         self._is_view = False
@@ -270,6 +281,7 @@ class Client(ABC):
             context=shared.context,
             max_size=shared.max_size,
             max_in_flight=shared.max_in_flight,
+            max_bytes_in_flight=shared.max_bytes_in_flight,
         )
         shared.core.state_changed = self._tell_state
         shared.owner = get_ident()  # last: whoever sees it set relies on the core
@@ -302,6 +314,8 @@ class Client(ABC):
             deadline, time_left = latest, None
         message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
         call = kind(message, options, deadline)
+        if packed_kwargs is not None or type(packed) is not Raw or len(packed) >= WEIGHTY:
+            call.weight = size_of_arguments(packed, packed_kwargs)
         if latest is not None:
             call.latest = latest
         if iterator is not None:
@@ -315,10 +329,8 @@ class Client(ABC):
         call.message.timeout = None  # to be reckoned anew when it is sent
         left = call.deadline - time.monotonic()
         if left <= 0:
-            bound = self._shared.max_in_flight
-            raise errors.DeadlineExceeded(
-                f"{call.method}: {bound} calls were in flight, the bound, for as long as it had"
-            )
+            assert self._shared.core is not None
+            raise errors.DeadlineExceeded(f"{call.method}: {self._shared.core.bound}, for as long as it had")
         return left
 
     def _unsent(self, kind: type[C], method: str) -> C:

@@ -163,11 +163,13 @@ class ClientCore:
         context: zmq.Context[Any] | None,
         max_size: int,
         max_in_flight: int,
+        max_bytes_in_flight: int,
     ) -> None:
         self.loop = loop
         self.encoder = codec.Encoder()
         self.machine = ClientMachine(endpoints, os.urandom(16), max_size, f"ringback {__version__}")
         self.max_in_flight = max_in_flight
+        self.max_bytes_in_flight = max_bytes_in_flight
         self.calls = self.machine.calls
         self.turn_ended: Callable[[], object] | None = None  # called after whatever may have ended calls
         self.state_changed: Callable[[str], object] | None = None
@@ -194,7 +196,14 @@ class ClientCore:
 
     @property
     def full(self) -> bool:
-        return len(self.calls) >= self.max_in_flight
+        return len(self.calls) >= self.max_in_flight or self.machine.bytes >= self.max_bytes_in_flight
+
+    @property
+    def bound(self) -> str:
+        """Which bound has been met, in words."""
+        if len(self.calls) >= self.max_in_flight:
+            return f"{self.max_in_flight} calls are in flight, the bound"
+        return f"calls with {self.machine.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
 
     def start(self, call: OutgoingCall, now: float) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
@@ -337,7 +346,10 @@ class ClientCore:
     def _tell_waiters(self) -> None:
         in_flight = len(self.calls)
         ready: list[Callable[[], object]] = []
-        if in_flight <= self.max_in_flight * 3 // 4:
+        if (
+            in_flight <= self.max_in_flight * 3 // 4
+            and self.machine.bytes <= self.max_bytes_in_flight * 3 // 4
+        ):
             ready, self._room = self._room, []
         if not in_flight and self.settled:
             ready, self._idle = ready + self._idle, []

@@ -130,9 +130,7 @@ class GeventClient(Client):
             call = self._unsent(_Fired, method)
         if failure is None and core.full:
             if self._callbacks.greenlet is gevent.getcurrent():
-                failure = errors.ResourceExhausted(
-                    f"{method}: {core.max_in_flight} calls are in flight, the bound"
-                )
+                failure = errors.ResourceExhausted(f"{method}: {core.bound}")
             while failure is None and core.full:
                 self.ready()
         call.client, call.callback, call.errback = self, callback, errback

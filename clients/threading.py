@@ -83,7 +83,7 @@ class ThreadingClient(Client):
     ) -> bool:
         """Send the call, if the bound of calls in flight lets it."""
         with loop.lock:
-            if len(core.calls) >= core.max_in_flight:
+            if core.full:
                 return False
             if self._shared.interceptors:
                 self._start(core, call, args, kwargs)
@@ -115,11 +115,9 @@ class ThreadingClient(Client):
         call.client, call.callback, call.errback = self, callback, errback
         if errback is not None:
             call.observed = True
-        while failure is None and len(core.calls) >= core.max_in_flight:
+        while failure is None and core.full:
             if threads.in_callback():
-                failure = errors.ResourceExhausted(
-                    f"{method}: {core.max_in_flight} calls are in flight, the bound"
-                )
+                failure = errors.ResourceExhausted(f"{method}: {core.bound}")
             else:
                 call.message.timeout = None  # to be reckoned anew when it is sent
                 self.ready()

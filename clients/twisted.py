@@ -94,9 +94,7 @@ class TwistedClient(Client):
         try:
             call = self._outgoing(_Fired, method, args, kwargs)
             if core.full:
-                raise errors.ResourceExhausted(
-                    f"{method}: {core.max_in_flight} calls are in flight, the bound"
-                )
+                raise errors.ResourceExhausted(f"{method}: {core.bound}")
         except errors.CallError as error:
             failure = error
             call = self._unsent(_Fired, method)

@@ -36,10 +36,10 @@ class OutgoingCall:
     """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams.
 
     The machine sets the id in `message` each time it sends it, and the time left. A stream has `deadline` moved on by every item,
-    but not beyond `latest`.
+    but not beyond `latest`. `weight` is what its arguments take, in bytes, where that is much.
     """
 
-    __slots__ = ("deadline", "ended", "latest", "link", "message", "passes", "settings", "upload")
+    __slots__ = ("deadline", "ended", "latest", "link", "message", "passes", "settings", "upload", "weight")
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         self.message = message
@@ -49,6 +49,7 @@ class OutgoingCall:
         self.latest: float | None = None
         self.link: Link | None = None
         self.upload: Upload | None = None
+        self.weight = 0
         # What the outcome passes through on its way to `finish`: the client's interceptors.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
 

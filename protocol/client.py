@@ -73,6 +73,7 @@ class ClientMachine:
         self.calls: dict[int, OutgoingCall] = {}
         self.waiting: dict[int, OutgoingCall] = {}
         self.notes: list[Notify] = []
+        self.bytes = 0  # the weight of all calls
         self.max_size = max_size
         self._hello = Hello(instance, max_size, software)
         self._next_tick: float | None = None
@@ -101,6 +102,8 @@ class ClientMachine:
         message, deadline = call.message, call.deadline
         message.id = id_ = self._last_id = self._last_id + 1
         self.calls[id_] = call
+        if call.weight:
+            self.bytes += call.weight
         if deadline is not None and (self._next_tick is None or deadline < self._next_tick):
             self._next_tick = deadline
         link = self._only
@@ -217,6 +220,8 @@ class ClientMachine:
                 call.ended = True
                 if attempts:
                     attempts.pop(call, None)
+                if call.weight:
+                    self.bytes -= call.weight
                 if call.upload is not None:
                     call.upload.stop()
                 if call.passes is None:
@@ -468,7 +473,8 @@ class ClientMachine:
         if call.ended:
             return
         call.ended = True
-        self.calls.pop(call.id, None)
+        if self.calls.pop(call.id, None) is not None:
+            self.bytes -= call.weight
         self.waiting.pop(call.id, None)
         if self._retries.attempts:
             self._retries.attempts.pop(call, None)

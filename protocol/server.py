@@ -112,10 +112,14 @@ class ServerMachine:
         *,
         max_size: int,
         max_in_flight: int,
+        max_bytes_in_flight: int = 1 << 62,
     ) -> None:
         self.phase = Phase.SERVING
         self.max_in_flight = max_in_flight
-        self.in_flight = 0  # over all sessions; the dispatcher counts down
+        self.max_bytes_in_flight = max_bytes_in_flight
+        # Over all sessions; the dispatcher counts down.
+        self.in_flight = 0
+        self.bytes_in_flight = 0
         self._welcome = Welcome(instance, service, max_size, max_in_flight, methods)
         self.sessions: set[Session] = set()
 
@@ -151,13 +155,23 @@ class ServerMachine:
             accepted = [message for message in accepted if type(message) is Notify]
         return accepted
 
-    def admit(self, session: Session, id: int) -> bool:  # noqa: A002
-        """Count one more call in flight; where there are as many as the server takes, refuse it."""
+    @property
+    def full(self) -> str:
+        """Which bound of what is in flight has been met, in words; "" where none has."""
         if self.in_flight >= self.max_in_flight:
-            text = f"the server has {self.in_flight} calls in flight, as many as it takes"
+            return f"the server has {self.in_flight} calls in flight, as many as it takes"
+        if self.bytes_in_flight >= self.max_bytes_in_flight:
+            return f"the server has calls with {self.bytes_in_flight:,} bytes in flight, as many as it takes"
+        return ""
+
+    def admit(self, session: Session, id: int, weight: int = 0) -> bool:  # noqa: A002
+        """Count one more call in flight, with so many bytes of arguments; where there are as many as the server takes, refuse it."""
+        text = self.full
+        if text:
             session.outbox.append(Refusal(id, errors.ResourceExhausted.code, text, started=False))
             return False
         self.in_flight += 1
+        self.bytes_in_flight += weight
         return True
 
     def drain(self) -> None:

@@ -219,6 +219,7 @@ class Unpacker:
 
     def __init__(self) -> None:
         self.frames: Sequence[Buffer] = ()
+        self.taken = 0  # bytes of frames that values were made of; whoever asks sets it back
         self._decode = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
         self._decode_uncopied = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
@@ -261,7 +262,9 @@ class Unpacker:
         number = int.from_bytes(data, "big")
         if len(data) > 2 or number >= len(self.frames):
             raise msgspec.DecodeError(f"a value refers to frame {number}, and there is none")
-        return self.frames[number]
+        frame = self.frames[number]
+        self.taken += len(frame)
+        return frame
 
 
 def typed_decoder(kind: Any) -> Callable[[Raw], Any]:

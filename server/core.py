@@ -54,6 +54,7 @@ class ServerCore:
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 100_000,
+        max_bytes_in_flight: int = 256 * 1024 * 1024,
     ) -> None:
         service.prepare()
         self.service = service
@@ -65,7 +66,12 @@ class ServerCore:
         self._max_size = checked_max_size(max_size)
         flags = {name: method.flags for name, method in service.methods.items()}
         self._machine = ServerMachine(
-            service.name, os.urandom(16), flags, max_size=max_size, max_in_flight=max_in_flight
+            service.name,
+            os.urandom(16),
+            flags,
+            max_size=max_size,
+            max_in_flight=max_in_flight,
+            max_bytes_in_flight=max_bytes_in_flight,
         )
         self._out = Outgoing(
             loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside

@@ -59,6 +59,7 @@ class Dispatcher:
         """Begin the calls that a session's machine has accepted."""
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
+        values.taken = 0
         for message in messages:
             method = methods.get(message.method)
             if method is None:
@@ -73,7 +74,8 @@ class Dispatcher:
                 continue
             if type(message) is Call:
                 if not method.immediate or message.credit or interceptors:
-                    self._start(session, message, method, args, kwargs, now)
+                    weight, values.taken = len(message.args) + values.taken, 0
+                    self._start(session, message, method, args, kwargs, now, weight)
                     continue
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
                 handling.set(Inline(session, message, now, self.app))
@@ -90,7 +92,8 @@ class Dispatcher:
                         pass  # the long way finds the words for it
                 self._finish_inline(session, message, method, result, None)
             else:
-                self._start_note(session, message, method, args, kwargs)  # type: ignore[arg-type]
+                weight, values.taken = len(message.args) + values.taken, 0
+                self._start_note(session, message, method, args, kwargs, weight)  # type: ignore[arg-type]
         handling.set(None)
 
     def report(self, call: Invocation, result: Any, error: BaseException | None) -> None:
@@ -107,6 +110,7 @@ class Dispatcher:
     def finished(self, call: Invocation, result: Any, error: BaseException | None) -> None:
         """A handler has ended: answer, unless nobody waits any more."""
         self._machine.in_flight -= 1
+        self._machine.bytes_in_flight -= call.weight
         if call.interception is not None:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
@@ -169,6 +173,7 @@ class Dispatcher:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         now: float,
+        weight: int,
     ) -> None:
         if method.is_stream is not (message.credit > 0):
             use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
@@ -179,7 +184,7 @@ class Dispatcher:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
             self._reject(session, message, error)
             return
-        if not self._machine.admit(session, message.id):
+        if not self._machine.admit(session, message.id, weight):
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
         if method.timeout is not None:
@@ -187,6 +192,7 @@ class Dispatcher:
         kind = Stream if method.is_stream else Invocation
         call = kind(self, session, message.id, method, args, kwargs, deadline, message.options)
         session.calls[message.id] = call
+        call.weight = weight
         if deadline is not None and not method.inline:
             self._deadlines.add(deadline, call)
             if self._timer is None or deadline < self._timer_due:
@@ -205,17 +211,21 @@ class Dispatcher:
         method: Method,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        weight: int,
     ) -> None:
         machine = self._machine
         if method.is_stream:
             self._drop(session, message, "it is a stream")
         elif any(isinstance(value, Input) for value in (*args, *kwargs.values())):
             self._drop(session, message, "nothing follows it that could be a stream")
-        elif machine.phase is not Phase.SERVING or machine.in_flight >= machine.max_in_flight:
-            self._drop(session, message, "the server is full or shutting down")
+        elif machine.phase is not Phase.SERVING or machine.full:
+            self._drop(session, message, machine.full or "the server is shutting down")
         else:
             machine.in_flight += 1
-            self._begin(Invocation(self, session, 0, method, args, kwargs, None, message.options))
+            machine.bytes_in_flight += weight
+            call = Invocation(self, session, 0, method, args, kwargs, None, message.options)
+            call.weight = weight
+            self._begin(call)
 
     def _begin(self, call: Invocation) -> None:
         if self._interceptors:

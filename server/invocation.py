@@ -69,6 +69,7 @@ class Invocation(IncomingCall, Handling):
         "method",
         "options",
         "turns",
+        "weight",
     )
 
     def __init__(
@@ -94,6 +95,7 @@ class Invocation(IncomingCall, Handling):
         self.handle: Handle | None = None
         self.interception: Interception | None = None
         self.input: Input | None = None
+        self.weight = 0  # bytes of arguments that are counted for it
         self.turns: Turns | None = None  # where it has a place that is to be given back
 
     def current(self) -> CurrentCall:

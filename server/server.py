@@ -33,7 +33,8 @@ class Server:
     started anew.
 
     `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or
-    sent, in bytes. `max_in_flight`: the most calls that are being handled. `context`: a zmq.Context to share, for `inproc://`. Raises
+    sent, in bytes. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
+    arguments at most. `context`: a zmq.Context to share, for `inproc://`. Raises
     UsageError for what cannot be served, at once or when it starts.
     """
 
@@ -55,6 +56,7 @@ class Server:
         drain_timeout: float = 30.0,
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 100_000,
+        max_bytes_in_flight: int = 256 * 1024 * 1024,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -76,6 +78,7 @@ class Server:
             "context": context,
             "max_size": max_size,
             "max_in_flight": max_in_flight,
+            "max_bytes_in_flight": max_bytes_in_flight,
         }
         self.drain_timeout = drain_timeout
         self._loop: Loop | None = None

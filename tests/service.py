@@ -211,6 +211,12 @@ def work(seconds: float) -> float:
     return seconds
 
 
+@service.method
+async def measured(seconds: float, value: Any) -> int:
+    await asyncio.sleep(seconds)
+    return len(value)
+
+
 _here: list[None] = []
 
 

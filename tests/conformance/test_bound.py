@@ -101,3 +101,33 @@ def test_a_call_that_waits_at_the_bound_has_its_deadline_all_the_same(client, pa
     assert time.monotonic() - begin < 1.5
     yield few.close(now=True)
     del held
+
+
+@promise_for("threading", "gevent")
+def test_at_the_bound_of_bytes_fire_waits(client, pair):
+    small = pair.connect(max_bytes_in_flight=1_000_000)
+    yield small.call("ringback.ping")
+    begin = time.monotonic()
+    for _ in range(11):
+        small.fire("measured", 0.3, bytes(100_000))
+    assert time.monotonic() - begin > 0.25
+
+
+@promise_for("asyncio", "twisted")
+def test_at_the_bound_of_bytes_fire_fails(client, pair):
+    small = pair.connect(max_bytes_in_flight=1_000_000)
+    waiting = [small.fire("measured", 0.2, "x" * 100_000) for _ in range(10)]
+    with pytest.raises(errors.ResourceExhausted, match=r"calls with 1,0\d\d,\d\d\d bytes are in flight"):
+        yield small.fire("add", 1, 2)
+    yield small.ready()
+    assert (yield small.call("add", 1, 2)) == 3
+    for future in waiting:
+        assert (yield future) == 100_000
+
+
+@promise
+def test_a_call_larger_than_the_bound_of_bytes_goes_alone(client, pair):
+    small = pair.connect(max_bytes_in_flight=1000)
+    for _ in range(3):
+        assert (yield small.call("measured", 0.0, bytes(100_000))) == 100_000
+    assert small._shared.core.machine.bytes == 0

@@ -1,5 +1,6 @@
-"""`python caller.py STYLE WINDOW FILE ENDPOINT...`: makes calls, each with an argument of its own, until the file is there; then
-prints, as JSON, how many there were, how they ended, and how many did not end exactly once.
+"""`python caller.py STYLE WINDOW LEAST FILE ENDPOINT...`: makes calls, each with an argument of its own, until there are at least so many
+and the file is there. Prints a line when it is under way, and at the end, as JSON, how many there were, how they ended, and how many
+did not end exactly once.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ from typing import Any
 import ringback
 from ringback.clients.scripts import run
 
+# Calls after which it is under way.
+BEGUN = 200
 
-def main(style: str, window: int, end: Path, endpoints: list[str]) -> None:
+
+def main(style: str, window: int, least: int, end: Path, endpoints: list[str]) -> None:
     ended: list[int] = []
     outcomes: Counter[str] = Counter()
 
     def work(client: Any) -> Generator[Any, Any, None]:
         waiting: deque[Any] = deque()
-        for number in itertools.takewhile(lambda n: n % 100 or not end.exists(), itertools.count()):
+        for number in itertools.takewhile(
+            lambda n: n < least or n % 100 or not end.exists(), itertools.count()
+        ):
+            if number == BEGUN:
+                print("begun", flush=True)
             ended.append(0)
 
             def callback(result: Any, number: int = number) -> None:
@@ -52,4 +60,4 @@ def ended_somehow(future: Any) -> Generator[Any, Any, None]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:])

@@ -1,6 +1,8 @@
-"""Calls that wait for a worker take turns by client."""
+"""Calls that wait for a worker take turns by client, and are bounded."""
 
 from __future__ import annotations
+
+import threading
 
 import pytest
 import ringback
@@ -45,3 +47,29 @@ def test_as_many_blocking_calls_run_at_once_as_there_are_workers(start_server, b
         client.call("add", 1, 2)
         futures = [client.fire("meet", 64) for _ in range(64)]
         assert [future.result(SOON) for future in futures] == ["met"] * 64
+
+
+@pytest.mark.parametrize("size", [10_000, 100_000], ids=["in the batch", "in frames"])
+def test_calls_with_more_bytes_than_the_server_takes_are_refused(size):
+    service = ringback.Service("few")
+    go_on = threading.Event()
+
+    @service.method
+    def wait(value: list[bytes]) -> int:
+        go_on.wait(SOON)
+        return len(value[0])
+
+    options = {"backend": "threading", "workers": 1, "max_bytes_in_flight": 5 * size}
+    with (
+        ringback.Server(service, bind="tcp://127.0.0.1:*", **options) as server,
+        ringback.connect(server.endpoint) as client,
+    ):
+        for _ in range(2):
+            go_on.clear()
+            futures = [client.fire("wait", [bytes(size)]) for _ in range(20)]
+            client.call("ringback.ping")
+            go_on.set()
+            errors = [future.exception(SOON) for future in futures]
+            assert errors[:5] == [None] * 5
+            assert {type(error) for error in errors[6:]} == {ringback.errors.ResourceExhausted}
+            assert "bytes in flight" in str(errors[-1])

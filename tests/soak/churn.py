@@ -48,6 +48,10 @@ def round_of(client: Any, style: str, endpoint: str, number: int) -> Generator[A
     items: list[int] = []
     yield Each(client.stream("count", 150), items.append)
     wrong += items != list(range(150))
+    wrong += (yield client.call("sum_of", iter(range(150)))) != sum(range(150))
+    squares: list[int] = []
+    yield Each(client.stream("squares_async", iter(range(150))), squares.append)
+    wrong += squares != [n * n for n in range(150)]
     for method, argument in (("fail", "soak"), ("nosuch", 1)):
         try:
             yield client.call(method, argument)

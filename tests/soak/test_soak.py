@@ -74,7 +74,7 @@ def test_hours_in_minutes(capsys):
         for backend in BACKENDS:
             print(f"{backend:10} warm {warm[backend]}  end {ends[backend]}")
         rounds = sum(one["rounds"] for one in told.values())
-        print(f"{rounds} rounds of 16 callers, {rounds * 250:,} calls")
+        print(f"{rounds} rounds of 16 callers, {rounds * 252:,} calls")
     assert {pair: one["wrong"] for pair, one in told.items() if one["wrong"]} == {}
     assert {backend: grown(warm[backend], ends[backend]) for backend in BACKENDS} == {
         key: {} for key in BACKENDS
