@@ -235,3 +235,21 @@ def test_a_silent_server_ends_calls_at_their_deadline(start_server, connected, f
     finally:
         server.send_signal(signal.SIGCONT)
     assert client.call("add", 1, 2) == 3
+
+
+@pytest.mark.skipif(not FULL, reason="takes as long as ZeroMQ's heartbeats do: for RINGBACK_FULL=1")
+def test_a_server_that_goes_silent_is_noticed_by_its_heartbeats(start_server, connected, backend, capsys):
+    server = start_server(backend)
+    client = connected(server.endpoint).options(timeout=None)
+    client.call("add", 1, 2)
+    held = client.fire("nap", 300.0)
+    begun = time.monotonic()
+    server.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(errors.Unavailable):
+            held.result(30)
+    finally:
+        server.send_signal(signal.SIGCONT)
+    with capsys.disabled():
+        print(f"\n{backend}: silence noticed after {time.monotonic() - begun:.1f} s")
+    assert client.call("add", 1, 2) == 3
