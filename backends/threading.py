@@ -162,10 +162,10 @@ class ThreadingLoop(Loop):
         self._stop.finish()
 
     def close(self) -> None:
-        """When no thread drives any more."""
+        """When nothing is waited for any more; a thread may still be on its way out of the poll."""
         self._workers.close()
         self._coroutines.close()
-        with self._waking:
+        with self.lock, self._waking:
             if not self._closed:
                 self._closed = True
                 for fd in set(self._pipe):
@@ -201,7 +201,7 @@ class ThreadingLoop(Loop):
                 with lock:
                     if self._followers:
                         self._followers.pop(waiter, None)
-                    if waiter.done:
+                    if waiter.done or self._closed:
                         return
                     drive = self._driver is None
                     if drive:
@@ -235,6 +235,8 @@ class ThreadingLoop(Loop):
                 finally:
                     self._polling = False
                 with lock:
+                    if self._closed:
+                        return  # the descriptors are another's by now
                     for fd, _ in events:
                         if fd == waker:
                             os.read(fd, 4096)

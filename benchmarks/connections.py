@@ -5,12 +5,9 @@ python benchmarks/connections.py [--backend NAME]... [--connections N]
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,9 +15,7 @@ import ringback
 import zmq
 from ringback.protocol import codec
 from ringback.protocol.messages import Hello
-
-HERE = Path(__file__).parent
-BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+from running import BACKENDS, bare_echo, options_of, server
 
 
 def resident(pid: int) -> int:
@@ -69,45 +64,35 @@ def cost(
     return (resident(pid) - before) / count, context, sockets
 
 
+def close(context: zmq.Context, sockets: list[zmq.Socket]) -> None:
+    for one in sockets:
+        one.close()
+    context.term()
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser = options_of(__doc__)
     parser.add_argument("--connections", type=int, default=4000)
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     count = options.connections
     hello = [bytes(frame) for frame in codec.Encoder().encode([Hello(b"c" * 16, 1 << 24)])[0]]
-    programs = {"bare": [str(HERE / "bare.py"), "tcp://127.0.0.1:5597"]}
+    yardstick = "tcp://127.0.0.1:5597"
+    with bare_echo(yardstick) as process:
+        bare, context, sockets = cost(process.pid, yardstick, count, [b"x"])
+        close(context, sockets)
+    print(f"{'bare':10} {bare / 1024:6.1f} KiB a connection")
     for backend in options.backend or BACKENDS:
-        serve = ["-m", "ringback.server", f"{HERE / 'service.py'}:service", "--backend", backend]
-        programs[backend] = [*serve, "--bind", "tcp://127.0.0.1:*"]
-    bare = 0.0
-    for name, words in programs.items():
-        server = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        endpoint = words[1] if name == "bare" else line.split()[-2]
-        try:
-            idle = 0.0 if name == "bare" else latency(endpoint)
-            each, context, sockets = cost(server.pid, endpoint, count, [b"x"] if name == "bare" else hello)
-            if name == "bare":
-                bare = each
-                print(f"{name:10} {each / 1024:6.1f} KiB a connection")
-            else:
-                busy = latency(endpoint)
-                print(
-                    f"{name:10} {each / 1024:6.1f} KiB a connection, {each / bare:.2f}x;"
-                    f" a call {idle * 1e6:.0f} us alone, {busy * 1e6:.0f} us beside {count}"
-                )
-            for one in sockets:
-                one.close()
-            context.term()
-        finally:
-            server.kill()
-            server.wait()
+        with server(backend) as (process, endpoint):
+            idle = latency(endpoint)
+            each, context, sockets = cost(process.pid, endpoint, count, hello)
+            busy = latency(endpoint)
+            close(context, sockets)
+        print(
+            f"{backend:10} {each / 1024:6.1f} KiB a connection, {each / bare:.2f}x;"
+            f" a call {idle * 1e6:.0f} us alone, {busy * 1e6:.0f} us beside {count}"
+        )
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ median of the rates and of the ratios to that bare echo. Nothing else should run
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import subprocess
 import sys
-from pathlib import Path
+from contextlib import ExitStack
 
-HERE = Path(__file__).parent
-BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+from running import BACKENDS, HERE, bare_echo, options_of, server
+
 FIGURES = {  # name: (yardstick, what it is, the ratio asked for)
     "call-1": ("bare-1", "blocking client, one call in flight", "0.8"),
     "fire-1000": ("bare-1000", "blocking client's fire with callbacks, 1,000 in flight", "2"),
@@ -23,41 +22,27 @@ FIGURES = {  # name: (yardstick, what it is, the ratio asked for)
 }
 
 
-def start(*command: str) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    return process, process.stdout.readline()
-
-
 def measure(kind: str, endpoint: str, seconds: float) -> float:
     command = [sys.executable, str(HERE / "drive.py"), kind, endpoint, str(seconds)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser = options_of(__doc__)
     parser.add_argument("--figure", action="append", choices=FIGURES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement takes")
     options = parser.parse_args()
     backends = options.backend or BACKENDS
     yardstick = "tcp://127.0.0.1:5599"
-    processes = [start(str(HERE / "bare.py"), yardstick)[0]]
     endpoints = {}
     rates: dict[tuple[str, str], list[float]] = {}
     ratios: dict[tuple[str, str], list[float]] = {}
     bare: dict[str, list[float]] = {}
-    try:
+    with ExitStack() as running:
+        running.enter_context(bare_echo(yardstick))
         for backend in backends:
-            target = f"{HERE / 'service.py'}:service"
-            process, line = start(
-                "-m", "ringback.server", target, "--backend", backend, "--bind", "tcp://127.0.0.1:*"
-            )
-            processes.append(process)
-            endpoints[backend] = line.split()[-2]
+            endpoints[backend] = running.enter_context(server(backend))[1]
         cells = [(figure, backend) for figure in options.figure or FIGURES for backend in backends]
         for number in range(options.rounds):
             random.shuffle(cells)
@@ -68,9 +53,6 @@ def main() -> None:
                 rates.setdefault((figure, backend), []).append(rate)
                 ratios.setdefault((figure, backend), []).append(rate / reference)
             print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
-    finally:
-        for process in processes:
-            process.terminate()
     for kind, values in sorted(bare.items()):
         print(f"{kind}: {statistics.median(values):,.0f} calls/s")
     for figure in options.figure or FIGURES:

@@ -5,18 +5,13 @@ python benchmarks/fairness.py [--backend NAME]... [--method echo|pooled] [--gree
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import ringback
+from running import BACKENDS, options_of, program, server
 
-HERE = Path(__file__).parent
-BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 FIFTY = 50
 SECONDS = 4.0
 
@@ -60,34 +55,18 @@ def polite(endpoint: str, method: str, seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser = options_of(__doc__)
     parser.add_argument("--method", action="append", choices=("echo", "pooled"))
     parser.add_argument("--greedy", type=int, default=10_000)
     options = parser.parse_args()
     for backend in options.backend or BACKENDS:
         for method in options.method or ("echo", "pooled"):
-            command = [sys.executable, "-m", "ringback.server", f"{HERE / 'service.py'}:service"]
-            server = subprocess.Popen(
-                [*command, "--backend", backend, "--bind", "tcp://127.0.0.1:*"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            endpoint = server.stdout.readline().split()[-2]
-            try:
+            with server(backend) as (_, endpoint):
                 idle = polite(endpoint, method, SECONDS)
                 words = [endpoint, method, str(options.greedy), str(SECONDS + 2)]
-                greedy = subprocess.Popen(
-                    [sys.executable, "-c", GREEDY, *words], stdout=subprocess.PIPE, text=True
-                )
-                greedy.stdout.readline()
-                busy = polite(endpoint, method, SECONDS)
-                done = int(greedy.communicate()[0])
-            finally:
-                server.terminate()
-                server.wait()
+                with program("-c", GREEDY, *words) as (greedy, _):
+                    busy = polite(endpoint, method, SECONDS)
+                    done = int(greedy.communicate()[0])
             print(
                 f"{backend:10} {method:7} idle {idle * 1000:6.2f} ms, beside the greedy one {busy * 1000:6.2f} ms:"
                 f" {busy / idle:.1f}x ({done:,} calls of the greedy one)",

@@ -5,19 +5,15 @@ python benchmarks/large.py [--backend NAME] [--mebibytes N] [--rounds N]
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import ringback
 import zmq
+from running import BACKENDS, options_of, program, server
 
-HERE = Path(__file__).parent
 BARE = """
 import sys, zmq
 socket = zmq.Context().socket(zmq.ROUTER)
@@ -26,7 +22,6 @@ print("ready", flush=True)
 while True:
     socket.send_multipart(socket.recv_multipart(copy=False), copy=False)
 """
-BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 
 
 def rate(echo: Callable[[bytes], object], payload: bytes, seconds: float = 1.0) -> float:
@@ -41,49 +36,31 @@ def rate(echo: Callable[[bytes], object], payload: bytes, seconds: float = 1.0) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser = options_of(__doc__)
     parser.add_argument("--mebibytes", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     payload = b"x" * (options.mebibytes * 1024 * 1024)
     yardstick = "tcp://127.0.0.1:5598"
-    bare = subprocess.Popen([sys.executable, "-c", BARE, yardstick], stdout=subprocess.PIPE, text=True)
-    assert bare.stdout is not None
-    bare.stdout.readline()
-    socket = zmq.Context().socket(zmq.DEALER)
-    socket.connect(yardstick)
+    with program("-c", BARE, yardstick):
+        socket = zmq.Context().socket(zmq.DEALER)
+        socket.connect(yardstick)
 
-    def echo_bare(data: bytes) -> None:
-        socket.send(data, copy=False)
-        socket.recv(copy=False)
+        def echo_bare(data: bytes) -> None:
+            socket.send(data, copy=False)
+            socket.recv(copy=False)
 
-    try:
         for backend in options.backend or BACKENDS:
-            command = [sys.executable, "-m", "ringback.server", f"{HERE / 'service.py'}:service"]
-            server = subprocess.Popen(
-                [*command, "--backend", backend, "--bind", "tcp://127.0.0.1:*"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert server.stdout is not None
-            endpoint = server.stdout.readline().split()[-2]
-            try:
-                with ringback.connect(endpoint, max_size=1 << 30) as client:
-                    views = client.options(returns=memoryview)
-                    rates = [
-                        (
-                            rate(echo_bare, payload),
-                            rate(partial(client.call, "echo"), payload),
-                            rate(partial(views.call, "mirror"), payload),
-                        )
-                        for _ in range(options.rounds)
-                    ]
-            finally:
-                server.terminate()
-                server.wait()
+            with server(backend) as (_, endpoint), ringback.connect(endpoint, max_size=1 << 30) as client:
+                views = client.options(returns=memoryview)
+                rates = [
+                    (
+                        rate(echo_bare, payload),
+                        rate(partial(client.call, "echo"), payload),
+                        rate(partial(views.call, "mirror"), payload),
+                    )
+                    for _ in range(options.rounds)
+                ]
             for name, column in (("bytes", 1), ("memoryview", 2)):
                 ratios = sorted(row[column] / row[0] for row in rates)
                 print(
@@ -91,8 +68,6 @@ def main() -> None:
                     f" bare {statistics.median(row[0] for row in rates):>8,.0f}:"
                     f" {statistics.median(ratios):.2f}x ({ratios[0]:.2f} .. {ratios[-1]:.2f})"
                 )
-    finally:
-        bare.kill()
 
 
 if __name__ == "__main__":

@@ -5,18 +5,13 @@ python benchmarks/processes.py [--backend NAME]... [--rounds N] [--milliseconds 
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import ringback
+from running import BACKENDS, options_of, server
 
-HERE = Path(__file__).parent
-BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 # The kernel deals connections to processes by chance: of so many, each gets some.
 CALLERS = 16
 SECONDS = 3.0
@@ -56,41 +51,21 @@ def rate(endpoint: str, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser = options_of(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--milliseconds", type=float, default=10.0)
     options = parser.parse_args()
     steps = steps_of(options.milliseconds / 1000)
     for backend in options.backend or BACKENDS:
-        servers = {}
-        try:
-            for processes in (1, 2):
-                command = [sys.executable, "-m", "ringback.server", f"{HERE / 'service.py'}:service"]
-                servers[processes] = subprocess.Popen(
-                    [
-                        *command,
-                        *("--backend", backend, "--bind", "tcp://127.0.0.1:*", "--log-level", "error"),
-                        *("--processes", str(processes)),
-                    ],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            endpoints = {number: server.stdout.readline().split()[-2] for number, server in servers.items()}
-            rates = [
-                {number: rate(endpoint, steps) for number, endpoint in endpoints.items()}
-                for _ in range(options.rounds)
-            ]
-        finally:
-            for server in servers.values():
-                server.terminate()
-                server.wait()
-        ratios = sorted(one[2] / one[1] for one in rates)
+        with (
+            server(backend, "--processes", "1") as (_, one),
+            server(backend, "--processes", "2") as (_, two),
+        ):
+            rates = [(rate(one, steps), rate(two, steps)) for _ in range(options.rounds)]
+        ratios = sorted(two / one for one, two in rates)
         print(
-            f"{backend:10} one process {statistics.median(one[1] for one in rates):6.1f} calls/s,"
-            f" two {statistics.median(one[2] for one in rates):6.1f}:"
+            f"{backend:10} one process {statistics.median(one for one, _ in rates):6.1f} calls/s,"
+            f" two {statistics.median(two for _, two in rates):6.1f}:"
             f" {statistics.median(ratios):.2f}x ({ratios[0]:.2f} .. {ratios[-1]:.2f})",
             flush=True,
         )

@@ -183,8 +183,8 @@ class AsyncioClient(Client):
         return self._make_core(AsyncioLoop(running=running))
 
 
-def _spawn(context: Context, work: Callable[[], Any]) -> object:
-    return asyncio.get_running_loop().create_task(work(), context=context)
+def _spawn(context: Context, work: Callable[[], Any]) -> Callable[[], object]:
+    return asyncio.get_running_loop().create_task(work(), context=context).cancel
 
 
 def _settle(future: asyncio.Future[None]) -> Callable[[], None]:

@@ -217,7 +217,11 @@ class ClientCore:
         """`start`, for who flushes at once."""
         self.machine.start(call, now)
         if call.upload is not None:
-            call.upload.begin()
+            try:
+                call.upload.begin()
+            except BaseException:  # there may be no thread for it
+                self.machine.cancel(call, errors.Cancelled(f"{call.method}: its items could not be sent"))
+                raise
         if call.deadline is not None and call.deadline < self._timer_due:
             self._set_timer()
 

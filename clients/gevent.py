@@ -7,6 +7,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -231,8 +232,8 @@ class _Callbacks:
             run_callback(*entry)
 
 
-def _spawn(context: Context, work: Callable[[], object]) -> object:
-    return context.run(gevent.spawn, work)
+def _spawn(context: Context, work: Callable[[], object]) -> Callable[[], object]:
+    return partial(context.run(gevent.spawn, work).kill, block=False)
 
 
 _open: weakref.WeakSet[GeventClient] = weakref.WeakSet()

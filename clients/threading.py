@@ -236,10 +236,8 @@ class ThreadingClient(Client):
         return cast(ClientThreads, self._shared.threads)
 
 
-def _spawn(context: Context, work: Callable[[], object]) -> object:
-    thread = threading.Thread(target=context.run, args=(work,), name="ringback-upload", daemon=True)
-    thread.start()
-    return thread
+def _spawn(context: Context, work: Callable[[], object]) -> None:
+    threading.Thread(target=context.run, args=(work,), name="ringback-upload", daemon=True).start()
 
 
 _making = threading.Lock()

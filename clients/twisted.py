@@ -188,8 +188,8 @@ class TwistedClient(Client):
         return core
 
 
-def _spawn(context: Context, work: Callable[[], Any]) -> object:
-    return context.run(lambda: ensureDeferred(work()))
+def _spawn(context: Context, work: Callable[[], Any]) -> Callable[[], object]:
+    return context.run(lambda: ensureDeferred(work())).cancel
 
 
 def _failed(error: errors.CallError) -> Deferred[Any]:

@@ -17,8 +17,8 @@ from ..protocol import calls
 from ..protocol.values import UNPACKABLE, pack
 from .core import ClientCore
 
-# Runs what it is given in a thread, greenlet or task, and in that context.
-Spawn = Callable[[Context, Callable[[], Any]], object]
+# Runs what it is given in a thread, greenlet or task, and in that context. Returns what stops it, where anything can.
+Spawn = Callable[[Context, Callable[[], Any]], Callable[[], object] | None]
 
 
 def is_stream(value: Any) -> bool:
@@ -47,19 +47,22 @@ class _Upload(calls.Upload):
         self._context = copy_context()
         self._guard = guard if guard is not None else nullcontext()
         self._stopped = False
-        self._running: object = None  # a task must be kept from the garbage collector
+        self._interrupt: Callable[[], object] | None = None
 
     def begin(self) -> None:
         if not self._stopped:
-            self._running = self._spawn(self._context, self._run)
+            self._interrupt = self._spawn(self._context, self._run)
 
     def credit(self, items: int) -> None:
         self.allowed += items
         self._gate.open()
 
     def stop(self) -> None:
-        self._stopped = True
-        self._gate.open()
+        if not self._stopped:
+            self._stopped = True
+            self._gate.open()
+            if self._interrupt is not None:
+                self._interrupt()
 
     def _run(self) -> Any:
         raise NotImplementedError
@@ -82,6 +85,7 @@ class _Upload(calls.Upload):
 
     def _fail(self, error: BaseException) -> None:
         """What the iterator raises is how the call ends."""
+        self._stopped = True
         if not isinstance(error, Exception):
             error = errors.Cancelled(f"the iterator for {self._call.method} ended with {error!r}")
         with self._guard:

@@ -62,11 +62,13 @@ class SyncItems(Items):
         return self
 
     def __next__(self) -> Any:
-        while not self.items:
-            if self.over:
+        while True:
+            over = self.over  # looked at first: the last item and the end may come between two looks
+            if self.items:
+                return self._take()
+            if over:
                 raise self._ending(StopIteration)
             self.wait()
-        return self._take()
 
 
 class AsyncItems(Items):
@@ -80,8 +82,10 @@ class AsyncItems(Items):
         return self
 
     async def __anext__(self) -> Any:
-        while not self.items:
-            if self.over:
+        while True:
+            over = self.over  # as above
+            if self.items:
+                return self._take()
+            if over:
                 raise self._ending(StopAsyncIteration)
             await self.wait()
-        return self._take()

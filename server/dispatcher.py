@@ -74,7 +74,7 @@ class Dispatcher:
                 continue
             if type(message) is Call:
                 if not method.immediate or message.credit or interceptors:
-                    weight, values.taken = len(message.args) + values.taken, 0
+                    weight = _weight(message, values)
                     self._start(session, message, method, args, kwargs, now, weight)
                     continue
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
@@ -92,7 +92,7 @@ class Dispatcher:
                         pass  # the long way finds the words for it
                 self._finish_inline(session, message, method, result, None)
             else:
-                weight, values.taken = len(message.args) + values.taken, 0
+                weight = _weight(message, values)
                 self._start_note(session, message, method, args, kwargs, weight)  # type: ignore[arg-type]
         handling.set(None)
 
@@ -119,6 +119,7 @@ class Dispatcher:
             call.give_back()
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
+            call.input = None
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
         if self._machine.phase is not Phase.SERVING:
@@ -301,3 +302,11 @@ class Dispatcher:
                 self._timer.cancel()
             self._timer_due = due
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)
+
+
+def _weight(message: Call | Notify, values: Unpacker) -> int:
+    """What the arguments of a call take, in bytes: it has just been bound. (What calls before it in the batch took beside their
+    messages and did not ask for is counted for this one, which does no harm.)"""
+    taken, values.taken = values.taken, 0
+    named = sum(map(len, message.kwargs.values())) if message.kwargs else 0
+    return len(message.args) + named + taken

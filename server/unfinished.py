@@ -61,7 +61,9 @@ class Unfinished:
 
     def grown(self) -> bool:
         """Whether the memory has grown so much since the last search that another is due."""
-        return _resident() - self._resident > GROWTH
+        resident = _resident()
+        self._resident = min(self._resident, resident)
+        return resident - self._resident > GROWTH
 
     def search(self, sessions: Mapping[int, Session]) -> Iterator[tuple[int, str]]:
         """The descriptor and peer of each connection that has received too much of one message. To be called when all that libzmq

@@ -105,6 +105,15 @@ def test_a_slow_reader_holds_back_both_iterators(client) -> Script:
     assert len(sent) < 5 + 64 + 64 + 64
 
 
+@promise_for("gevent", "asyncio", "twisted")
+def test_an_iterator_that_waits_is_stopped_when_its_call_has_ended(client, pair: Pair) -> Script:
+    closed: list[int] = []
+
+    with pytest.raises(errors.DeadlineExceeded):
+        yield client.options(timeout=0.2).call("sum_of", WAITING[pair.style.name](closed))
+    yield from until(lambda: closed)
+
+
 @promise
 def test_cancelling_reaches_the_handler(client, key: str) -> Script:
     def endless():
@@ -196,3 +205,34 @@ SLOWLY = {
     "asyncio": slowly_on_asyncio,
     "twisted": slowly_on_reactor,
 }
+
+
+def waits_in_greenlet(closed: list[int]):
+    from gevent.event import Event
+
+    try:
+        yield 1
+        Event().wait()
+    finally:
+        closed.append(1)
+
+
+async def waits_on_asyncio(closed: list[int]):
+    try:
+        yield 1
+        await asyncio.Event().wait()
+    finally:
+        closed.append(1)
+
+
+async def waits_on_reactor(closed: list[int]):
+    from twisted.internet.defer import Deferred
+
+    try:
+        yield 1
+        await Deferred()
+    finally:
+        closed.append(1)
+
+
+WAITING = {"gevent": waits_in_greenlet, "asyncio": waits_on_asyncio, "twisted": waits_on_reactor}

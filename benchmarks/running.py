@@ -1,0 +1,47 @@
+"""What the benchmarks share: their options, and the servers that they start and stop."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+
+
+def options_of(doc: str | None) -> argparse.ArgumentParser:
+    """With `--backend`, which may be given several times; `chosen` reads it."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    return parser
+
+
+@contextmanager
+def program(*command: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A Python program while it runs, and the first line that it prints."""
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def server(backend: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of the benchmarks' service, and its endpoint."""
+    words = ("--backend", backend, "--bind", "tcp://127.0.0.1:*", "--log-level", "error", *options)
+    with program("-m", "ringback.server", f"{HERE / 'service.py'}:service", *words) as (process, line):
+        yield process, line.split()[-2]
+
+
+@contextmanager
+def bare_echo(endpoint: str) -> Iterator[subprocess.Popen[str]]:
+    """The yardstick: a ROUTER that sends back what it gets."""
+    with program(str(HERE / "bare.py"), endpoint) as (process, _):
+        yield process
