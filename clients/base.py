@@ -316,8 +316,7 @@ class Client(ABC):
         call = kind(message, options, deadline)
         if packed_kwargs is not None or type(packed) is not Raw or len(packed) >= WEIGHTY:
             call.weight = size_of_arguments(packed, packed_kwargs)
-        if latest is not None:
-            call.latest = latest
+        call.latest = latest
         if iterator is not None:
             call.upload = self._upload(call, iterator)
         return call

@@ -39,12 +39,9 @@ class _Reading(Items):
         super().__init__()
         self._core = core
         self._call = call
-        self._gate: Any = gate
+        self.gate = gate
         self._guard = guard if guard is not None else nullcontext()
         call.stream = self
-
-    def wake(self) -> None:
-        self._gate.open()
 
     def grant(self, items: int) -> None:
         with self._guard:
@@ -62,9 +59,6 @@ class _Reading(Items):
 class Stream(_Reading, SyncItems):
     """The items of one call, as they come. One thread or greenlet at a time may take them."""
 
-    def wait(self) -> None:
-        self._gate.wait()
-
     def close(self) -> None:
         """Give up the rest: the server's generator is closed."""
         self._give_up()
@@ -80,9 +74,6 @@ class Stream(_Reading, SyncItems):
 
 class AsyncStream(_Reading, AsyncItems):
     """The items of one call, as they come, for coroutines on the client's loop."""
-
-    async def wait(self) -> None:
-        await self._gate.wait()
 
     async def aclose(self) -> None:
         """Give up the rest: the server's generator is closed."""

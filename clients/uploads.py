@@ -27,7 +27,7 @@ def is_stream(value: Any) -> bool:
 
 
 class _Upload(calls.Upload):
-    """`guard` is held around what touches the core; `limit` is the largest item, in bytes."""
+    """`guard` is held around what touches the core."""
 
     def __init__(
         self,

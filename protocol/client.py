@@ -216,18 +216,12 @@ class ClientMachine:
                 except UNREADABLE as error:
                     self._end(call, None, _unreadable(call, error))
                     continue
-                del calls[message.id]  # type: ignore[union-attr]
-                call.ended = True
-                if attempts:
-                    attempts.pop(call, None)
-                if call.weight:
-                    self.bytes -= call.weight
-                if call.upload is not None:
-                    call.upload.stop()
-                if call.passes is None:
+                if attempts or call.weight or call.upload is not None or call.passes is not None:
+                    self._end(call, result, None)
+                else:  # in short, on the hot path: nothing but the call itself has to know
+                    del calls[message.id]  # type: ignore[union-attr]
+                    call.ended = True
                     call.finish(result, None)
-                else:
-                    call.conclude(result, None)
             else:
                 self._receive_rare(link, message, values, now)
 

@@ -11,7 +11,10 @@ WINDOW = 64
 
 
 class Items:
-    """What has come and was not taken. `arrived` and `ended` are called where the protocol runs; who takes the items may be elsewhere."""
+    """What has come and was not taken. `arrived` and `ended` are called where the protocol runs; who takes the items may be elsewhere,
+    and waits at the `gate`, which has `wait` and `open`."""
+
+    gate: Any
 
     def __init__(self) -> None:
         self.items: deque[Any] = deque()
@@ -21,18 +24,14 @@ class Items:
 
     def arrived(self, item: Any) -> None:
         self.items.append(item)
-        self.wake()
+        self.gate.open()
 
     def ended(self, error: BaseException | None) -> None:
         """There are no more; only the first of several ends counts."""
         if not self.over:
             self.error = error
             self.over = True
-            self.wake()
-
-    def wake(self) -> None:
-        """Let who waits look again."""
-        raise NotImplementedError
+            self.gate.open()
 
     def grant(self, items: int) -> None:
         """Let the other end send so many more."""
@@ -54,10 +53,6 @@ class Items:
 class SyncItems(Items):
     """For `for`."""
 
-    def wait(self) -> None:
-        """Return when something may have come."""
-        raise NotImplementedError
-
     def __iter__(self) -> Self:
         return self
 
@@ -68,15 +63,11 @@ class SyncItems(Items):
                 return self._take()
             if over:
                 raise self._ending(StopIteration)
-            self.wait()
+            self.gate.wait()
 
 
 class AsyncItems(Items):
-    """For `async for`."""
-
-    async def wait(self) -> None:
-        """Return when something may have come."""
-        raise NotImplementedError
+    """For `async for`; what the gate's `wait` returns is awaited."""
 
     def __aiter__(self) -> Self:
         return self
@@ -88,4 +79,4 @@ class AsyncItems(Items):
                 return self._take()
             if over:
                 raise self._ending(StopAsyncIteration)
-            await self.wait()
+            await self.gate.wait()

@@ -45,8 +45,8 @@ class Dispatcher:
         self._methods = service.methods
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._worker_turns = Turns(loop.workers, self._dropped_in_turn, cooperative=loop.cooperative)
-        self._thread_turns = Turns(loop.threads, self._dropped_in_turn)
+        self._worker_turns = Turns(loop.workers, cooperative=loop.cooperative)
+        self._thread_turns = Turns(loop.threads)
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reported = False
@@ -115,8 +115,7 @@ class Dispatcher:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
-        if call.turns is not None:
-            call.give_back()
+        call.give_back()
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
             call.input = None
@@ -180,7 +179,7 @@ class Dispatcher:
             use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
             self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"))
             return
-        inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Input)]
+        inputs = _inputs(args, kwargs)
         if len(inputs) > 1:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
             self._reject(session, message, error)
@@ -217,7 +216,7 @@ class Dispatcher:
         machine = self._machine
         if method.is_stream:
             self._drop(session, message, "it is a stream")
-        elif any(isinstance(value, Input) for value in (*args, *kwargs.values())):
+        elif _inputs(args, kwargs):
             self._drop(session, message, "nothing follows it that could be a stream")
         elif machine.phase is not Phase.SERVING or machine.full:
             self._drop(session, message, machine.full or "the server is shutting down")
@@ -243,9 +242,6 @@ class Dispatcher:
             self._thread_turns.add(call)
         else:
             self._worker_turns.add(call)
-
-    def _dropped_in_turn(self, call: Invocation) -> None:
-        self.finished(call, None, None)
 
     def _intercepted(
         self, call: Invocation, result: Any, error: BaseException | None
@@ -302,6 +298,10 @@ class Dispatcher:
                 self._timer.cancel()
             self._timer_due = due
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)
+
+
+def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Input]:
+    return [value for value in (*args, *kwargs.values()) if isinstance(value, Input)]
 
 
 def _weight(message: Call | Notify, values: Unpacker) -> int:

@@ -22,7 +22,6 @@ class Input(Items):
     """The items for one argument: `kind` is their type, `name` the argument's. It is bound to its call before the call begins."""
 
     _call: Invocation
-    _gate: Any
 
     def __init__(self, values: Unpacker, kind: Any, name: str) -> None:
         super().__init__()
@@ -35,10 +34,10 @@ class Input(Items):
     def bind(self, call: Invocation) -> None:
         """On the serving loop, as all but the taking of items."""
         self._call = call
-        self._gate = self.gate(call)
+        self.gate = self.gate_of(call)
         self._allow(WINDOW)
 
-    def gate(self, call: Invocation) -> Gate | AsyncGate:
+    def gate_of(self, call: Invocation) -> Gate | AsyncGate:
         """Where the handler of that call can wait."""
         raise NotImplementedError
 
@@ -59,9 +58,6 @@ class Input(Items):
         self._allowed = 0
         super().ended(error)
 
-    def wake(self) -> None:
-        self._gate.open()
-
     def grant(self, items: int) -> None:
         self._call.dispatcher.post(self._allow, items)
 
@@ -74,18 +70,12 @@ class Input(Items):
 class SyncInput(Input, SyncItems):
     """For a handler in a worker."""
 
-    def gate(self, call: Invocation) -> Gate:
+    def gate_of(self, call: Invocation) -> Gate:
         return ThreadGate() if call.method.executor == "thread" else call.dispatcher.loop.worker_gate()
-
-    def wait(self) -> None:
-        self._gate.wait()
 
 
 class AsyncInput(Input, AsyncItems):
     """For a coroutine or an async generator."""
 
-    def gate(self, call: Invocation) -> AsyncGate:
+    def gate_of(self, call: Invocation) -> AsyncGate:
         return call.dispatcher.loop.native_gate() if call.method.native else AsyncioGate()
-
-    async def wait(self) -> None:
-        await self._gate.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from ..protocol.server import Session
 from .invocation import Invocation
@@ -14,15 +13,12 @@ AHEAD = 32
 
 class Turns:
     """The calls for one pool of so many workers; where they are `cooperative`, greenlets of the loop's own thread, `begun` tells
-    when one takes a call. `dropped(call)` is told of a call that ended while it waited."""
+    when one takes a call. A call that ended while it waited costs no worker."""
 
-    def __init__(
-        self, workers: int, dropped: Callable[[Invocation], object], *, cooperative: bool = False
-    ) -> None:
+    def __init__(self, workers: int, *, cooperative: bool = False) -> None:
         self.cooperative = cooperative
         # Calls handed over and not done, less those that are at a worker: of threads all are, before any call has to wait.
         self._ahead = 0 if cooperative else -workers
-        self._dropped = dropped
         self._waiting: dict[Session, deque[Invocation]] = {}  # in the order of their turns
 
     def add(self, call: Invocation) -> None:
@@ -55,7 +51,7 @@ class Turns:
             if waiting:
                 self._waiting[session] = waiting  # behind the others
             if call.ended:
-                self._dropped(call)
+                call.dispatcher.finished(call, None, None)
             else:
                 self._hand_over(call)
 
