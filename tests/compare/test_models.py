@@ -1,0 +1,426 @@
+"""The models against textbooks, limiting cases, and simulations: by `ciw`, and tick by tick for `fifo`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from math import inf, nan
+
+import ciw
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ringback.compare.models import (
+    Scalability,
+    closed_bounds,
+    erlang_c,
+    error,
+    fifo,
+    fit_scalability,
+    judge,
+    mg1,
+    mg1_ps,
+    mmc,
+)
+
+EXPONENTIAL = ciw.dists.Exponential(1.0)
+CONSTANT = ciw.dists.Deterministic(1.0)
+# Mean 1 as the other two, E[S^2] = 2/3 * 2 / 2^2 + 1/3 * 2 / 0.5^2 = 3: squared coefficient of variation 2.
+SPREAD = ciw.dists.HyperExponential([2.0, 0.5], [2 / 3, 1 / 3])
+
+CALLERS = np.array([1, 2, 4, 8, 16, 32, 64, 128])
+
+
+def simulated(
+    rate: float, service: ciw.dists.Distribution, workers: int = 1, shared: bool = False, calls: int = 60_000
+) -> np.ndarray:
+    """A row for each call, in the order of arrival: when it arrived, its service time, its response time."""
+    network = ciw.create_network(
+        arrival_distributions=[ciw.dists.Exponential(rate)],
+        service_distributions=[service],
+        number_of_servers=[inf if shared else workers],
+        ps_thresholds=[workers],
+    )
+    ciw.seed(1)
+    simulation = ciw.Simulation(network, node_class=ciw.PSNode if shared else ciw.Node)
+    simulation.simulate_until_max_time(calls / rate)
+    records = sorted(simulation.get_all_records(), key=lambda record: record.arrival_date)
+    return np.array([(r.arrival_date, r.service_time, r.exit_date - r.arrival_date) for r in records])
+
+
+def within_noise(responses: np.ndarray, percent: float):
+    """The mean of simulated responses give or take three standard errors (by batch means), of `percent` of it
+    at most: a tolerance that the noise of the simulation justifies, and that is not so wide that a wrong
+    formula would pass."""
+    batches = np.array([batch.mean() for batch in np.array_split(responses, 30)])
+    noise = 3 * batches.std(ddof=1) / len(batches) ** 0.5
+    assert noise < responses.mean() * percent / 100
+    return pytest.approx(responses.mean(), abs=noise)
+
+
+# Bounds of a closed loop
+
+
+def test_one_caller_is_bound_by_its_own_cycle_and_many_by_the_workers():
+    assert closed_bounds(1, demand=0.5, think=1.5) == 0.5
+    assert closed_bounds(4, demand=0.5, think=1.5) == 2  # where both bounds meet: (D + Z) / D callers
+    assert closed_bounds(100, demand=0.5, think=1.5) == 2
+    assert closed_bounds(100, demand=0.5, think=1.5, workers=3) == 6
+    assert closed_bounds(1, demand=0.5) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_simulated_closed_loop_nears_its_bound_when_nearly_empty_or_full_and_stays_below_between(workers):
+    def measured(callers: int, seconds: float = 3_000) -> float:
+        thinking, served = 10.0, 1.0
+        network = ciw.create_network(
+            arrival_distributions=[ciw.dists.Sequential([0.001, 1e9]), None],
+            batching_distributions=[ciw.dists.Sequential([callers, 1]), CONSTANT],
+            service_distributions=[ciw.dists.Exponential(1 / thinking), ciw.dists.Deterministic(served)],
+            number_of_servers=[inf, workers],
+            routing=[[0.0, 1.0], [1.0, 0.0]],
+        )
+        ciw.seed(1)
+        simulation = ciw.Simulation(network)
+        simulation.simulate_until_max_time(seconds)
+        warm = seconds / 10
+        done = sum(r.node == 2 and r.exit_date > warm for r in simulation.get_all_records())
+        return done / (seconds - warm)
+
+    def bound(callers: int) -> float:
+        return closed_bounds(callers, demand=1.0, think=10.0, workers=workers)
+
+    # One caller makes some 4 000 calls, whose cycles of 11 s vary by 10 s: a standard error of 1.4 %.
+    assert measured(1, seconds=50_000) == pytest.approx(bound(1), rel=0.04)
+    assert measured(25 * workers) == pytest.approx(bound(25 * workers), rel=0.005)
+    assert measured(11 * workers) < 0.97 * bound(11 * workers)
+
+
+def test_a_call_that_takes_no_time_has_no_bound():
+    with pytest.raises(ValueError, match="demand"):
+        closed_bounds(1, demand=0.0)
+
+
+# One worker
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.9, 0.99])
+def test_exponential_service_makes_an_mg1_the_mm1(rate):
+    assert mg1(rate, mean=1.0, square=2.0) == pytest.approx(1 / (1 - rate))
+
+
+def test_constant_service_halves_the_wait_of_an_mm1():
+    assert mg1(0.8, mean=1.0, square=1.0) - 1 == pytest.approx((mg1(0.8, mean=1.0, square=2.0) - 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("rate", "service", "square"), [(0.5, EXPONENTIAL, 2), (0.6, CONSTANT, 1), (0.3, SPREAD, 3)]
+)
+def test_a_simulated_queue_of_one_worker_is_as_slow_as_pollaczek_and_khinchine_say(rate, service, square):
+    responses = simulated(rate, service)[:, 2]
+    assert mg1(rate, 1.0, square) == within_noise(responses, percent=4)
+
+
+def test_moments_that_no_service_time_can_have_are_refused():
+    with pytest.raises(ValueError, match="variance"):
+        mg1(1.0, mean=0.5, square=0.1)
+
+
+def test_the_moments_of_constant_samples_are_not_refused_for_rounding():
+    samples = np.full(3, 0.1)
+    assert mg1(5.0, samples.mean(), (samples**2).mean()) == pytest.approx(0.15)
+
+
+def test_an_idle_shared_worker_takes_the_service_time_and_a_half_busy_one_twice_that():
+    assert mg1_ps(0.0, mean=0.2) == 0.2
+    assert mg1_ps(2.5, mean=0.2) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("service", [CONSTANT, SPREAD])
+def test_a_simulated_shared_worker_is_as_slow_whatever_the_spread_of_service_times(service):
+    responses = simulated(0.4, service, shared=True, calls=40_000)[:, 2]
+    assert mg1_ps(0.4, mean=1.0) == within_noise(responses, percent=6)
+
+
+# Many workers
+
+
+@pytest.mark.parametrize(
+    ("load", "workers", "chance"), [(8, 10, 0.4092), (1, 2, 1 / 3), (2, 3, 4 / 9), (0.7, 1, 0.7), (0, 5, 0)]
+)
+def test_erlang_c_is_as_tabulated(load, workers, chance):
+    assert erlang_c(load / 0.25, 0.25, workers) == pytest.approx(chance, abs=5e-5)
+
+
+@pytest.mark.parametrize("workers", [100, 1_000, 10_000])
+def test_erlang_c_of_many_workers_is_the_chance_that_halfin_and_whitt_found(workers):
+    # With spare workers of b times the root of the load, the chance tends to 1 / (1 + b F(b) / f(b)), F and f
+    # the normal distribution's; at b = 1 that is 0.2234, and the difference shrinks as the root of their
+    # number grows.
+    load = workers - workers**0.5
+    assert erlang_c(load, 1.0, workers) == pytest.approx(0.2234, abs=0.2 / workers**0.5)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.95])
+def test_a_queue_with_one_worker_is_an_mm1(rate):
+    assert mmc(rate, 1.0, 1) == pytest.approx(1 / (1 - rate))
+
+
+@pytest.mark.parametrize("variation", [0.0, 0.5, 1.0, 3.0])
+def test_with_one_worker_allen_and_cunneen_say_what_pollaczek_and_khinchine_say(variation):
+    assert mmc(1.4, 0.5, 1, variation) == pytest.approx(mg1(1.4, 0.5, (1 + variation) * 0.25))
+
+
+def test_two_workers_wait_as_the_closed_form_says():
+    assert mmc(1.2, 1.0, 2) == pytest.approx(1 / (1 - 0.6**2))
+
+
+@pytest.mark.parametrize(
+    ("service", "variation", "bias"),
+    # Exact for exponential service; else within 2 % of a million calls through `fifo`, at this load.
+    [(EXPONENTIAL, 1.0, 0.0), (CONSTANT, 0.0, 0.02), (SPREAD, 2.0, 0.02)],
+)
+def test_simulated_workers_are_as_slow_as_allen_and_cunneen_say(service, variation, bias):
+    responses = simulated(1.8, service, workers=3)[:, 2]
+    noise = within_noise(responses, percent=5).abs
+    assert mmc(1.8, 1.0, 3, variation) == pytest.approx(responses.mean(), abs=noise + bias * responses.mean())
+
+
+@pytest.mark.parametrize(
+    "overloaded",
+    [
+        lambda: mg1(2.0, 0.5, 0.5),
+        lambda: mg1_ps(3.0, 0.5),
+        lambda: erlang_c(4.0, 0.5, 2),
+        lambda: mmc(5.0, 0.5, 2),
+    ],
+)
+def test_no_response_time_is_predicted_for_an_overloaded_server(overloaded):
+    with pytest.raises(ValueError, match=r"utilisation 1\.\d\d"):
+        overloaded()
+
+
+@pytest.mark.parametrize(
+    ("rate", "mean", "workers"), [(-1.0, 0.1, 1), (1.0, 0.0, 1), (1.0, nan, 1), (1.0, 0.1, 0)]
+)
+def test_what_is_no_queue_is_refused(rate, mean, workers):
+    with pytest.raises(ValueError, match="no queue"):
+        mmc(rate, mean, workers)
+
+
+# First come, first served
+
+
+def stepped(arrivals: Sequence[int], services: Sequence[int], workers: int) -> list[int]:
+    """Response times by stepping through time: the queue, how many ticks each call in service has left."""
+    now, coming, queue, left, ended = 0, list(enumerate(arrivals)), [], {}, {}
+    while len(ended) < len(arrivals):
+        while coming and coming[0][1] == now:
+            queue.append(coming.pop(0)[0])
+        while True:
+            for call in [call for call, ticks in left.items() if ticks == 0]:
+                del left[call]
+                ended[call] = now
+            if not queue or len(left) == workers:
+                break
+            call = queue.pop(0)
+            left[call] = services[call]
+        left = {call: ticks - 1 for call, ticks in left.items()}
+        now += 1
+    return [ended[call] - arrived for call, arrived in enumerate(arrivals)]
+
+
+@given(
+    calls=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), min_size=1, max_size=25),
+    workers=st.integers(1, 4),
+)
+def test_every_call_responds_when_a_simulation_tick_by_tick_says(calls, workers):
+    gaps, services = zip(*calls, strict=True)
+    arrivals = np.cumsum(gaps).tolist()
+    assert fifo(arrivals, services, workers).tolist() == stepped(arrivals, services, workers)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_call_responds_when_ciw_says(workers):
+    # Without the last, which may have left before those that came earlier had, and so have no record.
+    arrivals, services, responses = simulated(0.9 * workers, EXPONENTIAL, workers, calls=5_000)[:-100].T
+    assert fifo(arrivals, services, workers) == pytest.approx(responses, abs=1e-8)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_clock_that_is_far_from_zero_costs_no_precision_that_matters(workers):
+    rng = np.random.default_rng(1)
+    arrivals, services = np.cumsum(rng.exponential(1e-4, 20_000)), rng.exponential(5e-5, 20_000)
+    assert fifo(1e6 + arrivals, services, workers) == pytest.approx(
+        fifo(arrivals, services, workers), abs=1e-8
+    )
+
+
+def test_no_calls_have_no_response_times():
+    assert fifo([], []).size == fifo([], [], workers=2).size == 0
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "services", "workers"),
+    [([0, 1], [1], 1), ([[0]], [[1]], 1), ([1, 0], [1, 1], 2), ([0, 1], [1, -1], 1), ([0], [1], 0)],
+)
+def test_calls_that_cannot_be_queued_are_refused(arrivals, services, workers):
+    with pytest.raises(ValueError, match="arrival"):
+        fifo(arrivals, services, workers)
+
+
+# The Universal Scalability Law
+
+LAWS = [
+    Scalability(1000.0, 0.05, 0.001),
+    Scalability(20.0, 0.0, 0.0),
+    Scalability(5e5, 0.3, 0.0),
+    Scalability(1e4, 0.0, 1e-4),
+    Scalability(100.0, 1.0, 0.0),
+    Scalability(100.0, 0.9, 0.5),
+]
+
+
+def throughputs(law: Scalability) -> np.ndarray:
+    return np.array([law.throughput(n) for n in CALLERS])
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_law_is_recovered_from_its_own_points(law):
+    fit = fit_scalability(CALLERS, throughputs(law))
+    assert (fit.law.gamma, fit.law.alpha, fit.law.beta) == pytest.approx(
+        (law.gamma, law.alpha, law.beta), rel=1e-6, abs=1e-9
+    )
+    assert (fit.law.peak, fit.law.most) == pytest.approx((law.peak, law.most), rel=1e-6)
+    assert max(fit.error, fit.held_out_error) < 1e-6
+    assert fit.valid
+
+
+def test_one_caller_gets_gamma_and_contention_alone_bounds_throughput_as_amdahl_says():
+    assert Scalability(1000.0, 0.05, 0.001).throughput(1) == 1000
+    law = Scalability(1000.0, 0.05, 0.0)
+    assert (law.peak, law.most) == (inf, pytest.approx(20_000))
+    assert law.throughput(1e9) == pytest.approx(law.most)
+    assert Scalability(1000.0, 0.0, 0.0).most == inf
+
+
+def test_fewer_and_more_callers_than_the_peak_get_less():
+    law = Scalability(1000.0, 0.1, 0.001)
+    assert law.peak == pytest.approx(30)
+    assert law.most == law.throughput(30) > max(law.throughput(29), law.throughput(31))
+
+
+def test_where_every_caller_more_costs_throughput_the_peak_is_one_caller():
+    law = Scalability(1000.0, 0.9, 0.5)
+    assert (law.peak, law.most) == (1, 1000)
+
+
+@pytest.mark.parametrize("exponent", [1.2, 0.2, -0.5])
+def test_points_that_follow_no_law_are_fitted_within_the_bounds(exponent):
+    fit = fit_scalability(CALLERS, 1000.0 * CALLERS**exponent)
+    assert fit.law.gamma > 0
+    assert 0 <= fit.law.alpha <= 1
+    assert fit.law.beta >= 0
+    assert fit.held_out_error > fit.error > 0.01
+
+
+def test_a_fit_has_the_least_squares_of_relative_errors():
+    rng = np.random.default_rng(1)
+    speeds = throughputs(LAWS[0]) * rng.normal(1, 0.05, len(CALLERS))
+    law = fit_scalability(CALLERS, speeds, fit_upto=inf).law
+
+    def squares(gamma: float, alpha: float, beta: float) -> float:
+        return float(((throughputs(Scalability(gamma, alpha, beta)) / speeds - 1) ** 2).sum())
+
+    least = squares(law.gamma, law.alpha, law.beta)
+    for change in (0.999, 1.001):
+        assert least < squares(law.gamma * change, law.alpha, law.beta)
+        assert least < squares(law.gamma, law.alpha * change, law.beta)
+        assert least < squares(law.gamma, law.alpha, law.beta * change)
+
+
+def test_points_held_out_are_predicted_and_not_fitted():
+    speeds = throughputs(LAWS[0])
+    speeds[CALLERS > 32] /= 2
+    fit = fit_scalability(CALLERS, speeds)
+    assert fit.law.throughput(128) == pytest.approx(LAWS[0].throughput(128))
+    assert fit.error < 1e-6
+    assert fit.held_out_error == pytest.approx(1.0)
+    assert fit_scalability(CALLERS, speeds, fit_upto=128).held_out_error is None
+
+
+@pytest.mark.parametrize(("gain", "valid"), [(1.04, True), (1.06, False)])
+@pytest.mark.parametrize("first", [2, 128])
+def test_the_law_does_not_hold_where_throughput_per_caller_grows_beyond_noise(first, gain, valid):
+    speeds = 1000.0 * CALLERS * np.where(first <= CALLERS, gain, 1.0)
+    assert fit_scalability(CALLERS, speeds).valid is valid
+
+
+def test_growth_in_small_steps_is_growth():
+    assert not fit_scalability(CALLERS, 1000.0 * CALLERS * 1.02 ** np.arange(len(CALLERS))).valid
+
+
+def test_repeated_measurements_are_all_fitted():
+    speeds = throughputs(LAWS[1])
+    fit = fit_scalability(np.tile(CALLERS, 3), np.concatenate([speeds * 0.9, speeds, speeds * 1.1]))
+    assert fit.error == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("outlier", [0.8, 1.2])
+def test_one_measurement_of_three_that_is_far_off_is_no_growth(outlier):
+    speeds = np.tile(throughputs(LAWS[1]), 3)
+    speeds[3] *= outlier
+    assert fit_scalability(np.tile(CALLERS, 3), speeds).valid
+
+
+def test_points_that_grow_faster_than_callers_get_the_best_straight_line():
+    speeds = 1000.0 * CALLERS**1.2
+    ratios = CALLERS / speeds
+    law = fit_scalability(CALLERS, speeds, fit_upto=inf).law
+    assert law == Scalability(pytest.approx(ratios.sum() / (ratios**2).sum()), 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("callers", "speeds", "why"),
+    [
+        ([1, 2, 4, 64], [1, 2, 3, 4], "4 numbers of callers up to 32, not 3"),
+        ([1, 1, 2, 4], [1, 1, 2, 3], "not 3"),
+        ([1, 2, 4, 8], [1, 2, 3], "each throughput"),
+        ([0, 1, 2, 4], [1, 2, 3, 4], "1 caller or more"),
+        ([1, 2, 4, 8], [0, 1, 2, 3], "above 0"),
+        ([1, 2, 4, 8], [nan, 1, 2, 3], "above 0"),
+        ([1, 2, 4, 8], [1, 2, 3, inf], "above 0"),
+    ],
+)
+def test_points_that_determine_no_law_are_refused(callers, speeds, why):
+    with pytest.raises(ValueError, match=why):
+        fit_scalability(callers, speeds)
+
+
+def test_scipy_is_imported_only_to_fit():
+    code = "import sys, ringback.compare.models; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Errors
+
+
+def test_an_error_is_relative_to_what_was_measured_and_positive_where_too_much_was_predicted():
+    assert error(150.0, 100.0) == pytest.approx(0.5)
+    assert error(50.0, 100.0) == pytest.approx(-0.5)
+    with pytest.raises(ValueError, match="measured"):
+        error(1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("relative", "word"),
+    [
+        *((good, "good") for good in (-0.25, 0.0, 0.25)),
+        *((fair, "fair") for fair in (-0.5, -0.26, 0.26, 1.0)),
+        *((wrong, "wrong") for wrong in (-0.51, 1.01, inf, nan)),
+    ],
+)
+def test_a_prediction_is_good_within_a_quarter_and_wrong_beyond_a_factor_two(relative, word):
+    assert judge(relative) == word
