@@ -1,0 +1,59 @@
+"""zerorpc: its server with a pool of greenlets, and one client that all greenlets share.
+
+Without heartbeats, of which each call would have its own at either end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import zerorpc
+
+from ..workloads import cpu
+from . import IO_SECONDS, Callback, Errback, ready, settle
+
+LIBRARY = "zerorpc"
+LOOP = "gevent"
+METHODS = ("echo", "io", "cpu")
+DIFFERENCE = "a buffered channel with two greenlets for each call at either end; heartbeats off"
+
+
+def _echo(value: bytes) -> bytes:
+    return value
+
+
+def _io(value: bytes) -> bytes:
+    gevent.sleep(IO_SECONDS)
+    return value
+
+
+def serve(workers: int) -> None:
+    """Serve until the process is ended."""
+    server = zerorpc.Server({"echo": _echo, "io": _io, "cpu": cpu}, pool_size=workers, heartbeat=None)
+    [bound] = server.bind("tcp://127.0.0.1:*")
+    ready(bound.addr.removeprefix("tcp://"))
+    server.run()
+
+
+class Client:
+    """One client for all greenlets: it tells replies apart by their channels."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._client = zerorpc.Client(f"tcp://{endpoint}", heartbeat=None)
+
+    def call(self, method: str, *args: Any) -> Any:
+        return self._client(method, *args)
+
+    def fire(self, method: str, *args: Any, callback: Callback, errback: Errback) -> None:
+        result = self._client(method, *args, **{"async": True})
+        # A greenlet, as the result's own callbacks run in the hub and must not wait, which to make a call does.
+        gevent.spawn(settle, result.get, callback, errback)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - one connection does for all
+    """A client for greenlets."""
+    return Client(endpoint)

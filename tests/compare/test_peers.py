@@ -1,0 +1,191 @@
+"""The other libraries: each one's real server, called by its own client in its own way of waiting, every reply checked.
+
+With a name and an address it is the program that calls under gevent, which has to patch before anything is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    from gevent import monkey
+
+    monkey.patch_all()
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ringback.compare import peers, workloads
+from ringback.compare.processes import Child
+from ringback.errors import UsageError
+
+LIBRARIES = {
+    "pyzmq": "zmq",
+    "zerorpc": "zerorpc",
+    "rpyc": "rpyc",
+    "pyro5": "Pyro5",
+    "grpc": "grpc",
+    "grpc-aio": "grpc",
+    "aiozmq": "aiozmq",
+}
+CALLERS = 8
+CALLS = 20
+STEPS = 100
+SOON = 15.0
+
+every_peer = pytest.mark.parametrize("name", LIBRARIES)
+
+
+def exchanges(method: str, caller: int) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The arguments and the right answers of one caller's calls."""
+    workload = workloads.WORKLOADS[method]
+    for number in range(caller * CALLS, (caller + 1) * CALLS):
+        arguments = workload.arguments(number, STEPS)
+        yield arguments, workload.answer(*arguments)
+
+
+def fire_all(client: Any, method: str, over: Callable[[], object]) -> list[tuple[Any, Any]]:
+    """Each caller fires its next call from the callback of the last. What comes, beside what should, is in the list by `over`."""
+    replies: list[tuple[Any, Any]] = []
+
+    def fire(calls: Iterator[tuple[tuple[Any, ...], Any]]) -> None:
+        for arguments, answer in calls:
+            come = partial(replied, calls, answer)
+            client.fire(method, *arguments, callback=come, errback=come)
+            return
+
+    def replied(calls: Iterator[tuple[tuple[Any, ...], Any]], answer: Any, reply: Any) -> None:
+        replies.append((reply, answer))
+        if len(replies) == CALLERS * CALLS:
+            over()
+        fire(calls)
+
+    for caller in range(CALLERS):
+        fire(exchanges(method, caller))
+    return replies
+
+
+def check(replies: list[tuple[Any, Any]]) -> None:
+    assert [reply for reply, _ in replies] == [answer for _, answer in replies]
+    assert len(replies) == CALLERS * CALLS
+
+
+def call_from_threads(peer: ModuleType, address: str) -> None:
+    """Which are greenlets under gevent."""
+    client = peer.connect(address, CALLERS)
+    for method in peer.METHODS:
+        together = threading.Barrier(CALLERS)
+
+        def caller(number: int, method: str = method, together: threading.Barrier = together) -> list[Any]:
+            together.wait(SOON)
+            return [(client.call(method, *args), answer) for args, answer in exchanges(method, number)]
+
+        with ThreadPoolExecutor(CALLERS) as pool:
+            check([reply for replies in pool.map(caller, range(CALLERS)) for reply in replies])
+        if hasattr(client, "fire"):
+            over = threading.Event()
+            replies = fire_all(client, method, over.set)
+            assert over.wait(SOON)
+            check(replies)
+    client.close()
+
+
+async def call_from_tasks(peer: ModuleType, address: str) -> None:
+    client = await peer.connect(address, CALLERS)
+    for method in peer.METHODS:
+
+        async def caller(number: int, method: str = method) -> list[Any]:
+            return [(await client.call(method, *args), answer) for args, answer in exchanges(method, number)]
+
+        async with asyncio.timeout(SOON):
+            answered = await asyncio.gather(*map(caller, range(CALLERS)))
+        check([reply for replies in answered for reply in replies])
+        if hasattr(client, "fire"):
+            over = asyncio.Event()
+            replies = fire_all(client, method, over.set)
+            async with asyncio.timeout(SOON):
+                await over.wait()
+            check(replies)
+    await client.close()
+
+
+@every_peer
+def test_every_call_of_every_caller_gets_its_own_reply(name: str, run_program: Callable[..., Any]) -> None:
+    pytest.importorskip(LIBRARIES[name])
+    with Child("ringback.compare.peers", name, str(CALLERS)) as server:
+        ready, address = server.line(SOON).split()
+        assert ready == "ready"
+        assert address.startswith("127.0.0.1:")
+        if name == "zerorpc":
+            ran = run_program(__file__, name, address)
+            assert ran.status == 0, ran
+            assert ran.err == ""
+        else:
+            peer = peers.load(name)
+            assert peer.LOOP in ("threading", "asyncio")
+            if peer.LOOP == "threading":
+                call_from_threads(peer, address)
+            else:
+                asyncio.run(call_from_tasks(peer, address))
+        assert server.end() is None
+        server.stop()
+        assert server.end() == "ended by signal 15 (Terminated)"
+
+
+@every_peer
+def test_a_peer_says_what_it_is(name: str, run_program: Callable[..., Any]) -> None:
+    pytest.importorskip(LIBRARIES[name])
+    show = f"from ringback.compare.peers import load; p = load({name!r}); print(p.LIBRARY, p.LOOP, *p.METHODS); print(p.DIFFERENCE)"
+    ran = run_program("-c", show)
+    assert ran.status == 0, ran
+    said, difference = ran.lines
+    library, loop, *methods = said.split()
+    assert library == LIBRARIES[name]
+    assert loop in ("threading", "gevent", "asyncio")
+    assert methods == (["echo"] if name == "pyzmq" else ["echo", "io", "cpu"])
+    assert difference
+
+
+def test_the_peers_are_named_in_the_order_of_the_report() -> None:
+    assert peers.NAMES == ("pyzmq", "zerorpc", "rpyc", "pyro5", "grpc", "grpc-aio", "aiozmq")
+
+
+def test_the_peers_wait_as_long_as_our_own_service_does() -> None:
+    assert peers.IO_SECONDS == workloads.IO_SECONDS
+
+
+def test_a_library_that_is_not_installed_is_told_in_one_line_that_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "ringback.compare.peers.rpyc", raising=False)
+    monkeypatch.setitem(sys.modules, "rpyc", None)
+    with pytest.raises(UsageError) as caught:
+        peers.load("rpyc")
+    assert str(caught.value) == "the peer rpyc needs rpyc: install it with pip install 'ringback[peers]'"
+    assert "rpyc" not in peers.installed()
+
+
+def test_a_peer_that_does_not_exist_is_told_with_those_that_do() -> None:
+    with pytest.raises(
+        UsageError, match=r"no peer 'corba': choose one of pyzmq, zerorpc, rpyc, pyro5, grpc, "
+    ):
+        peers.load("corba")
+
+
+def test_to_look_for_what_is_installed_imports_none_of_it(run_program: Callable[..., Any]) -> None:
+    look = "import sys; from ringback.compare import peers; print(*peers.installed()); print(*sys.modules)"
+    ran = run_program("-c", look)
+    assert ran.status == 0, ran
+    found, imported = (set(line.split()) for line in ran.lines)
+    assert found <= set(LIBRARIES)
+    assert not set(LIBRARIES.values()) & imported
+
+
+if __name__ == "__main__":
+    call_from_threads(peers.load(sys.argv[1]), sys.argv[2])
