@@ -5,19 +5,18 @@ Imports what a command needs inside that command: `--help` starts no event loop,
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .endpoints import DEFAULT_ENDPOINT, checked
 from .errors import CallError, UsageError
+from .targets import find
 
 if TYPE_CHECKING:
     from .server.service import Service
@@ -166,38 +165,158 @@ def compare(
         typer.Option(metavar="NAME", help="request-reply or fire-and-callback; both, where not given"),
     ] = None,
     workload: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="echo, pooled, io, cpu; all, where not given")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="lone, echo, echo-rate, payload-64k, cpu, io; also payload-1k, payload-1m, pooled, io-async, mixed, burst, idle, stream",
+        ),
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option(metavar="FILE:ATTRIBUTE", help="your own service, called by a --scenario")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(metavar="FILE[:NAME]", help="a function of a number that yields calls")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="calls in flight")] = 64,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="workers of each server [as many as calls in flight]")
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CALLS/S|search",
+            help="calls come at this rate whatever the server does; search: at the highest that keeps the --slo",
+        ),
+    ] = None,
+    slo: Annotated[
+        str | None, typer.Option(metavar="OBJECTIVE", help="what --rate search keeps, such as p99=20ms")
+    ] = None,
+    arrivals: Annotated[
+        str, typer.Option(metavar="KIND", help="how calls come at a rate: poisson (at random) or even")
+    ] = "poisson",
     quick: Annotated[
         bool, typer.Option("--quick", help="under 45 seconds, instead of under three minutes")
     ] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="half an hour: all workloads, 15 rounds, every round a sweep")
+    ] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="so many, instead of as many up to 8 as the time holds")
+    ] = None,
+    time: Annotated[float | None, typer.Option(min=1, help="seconds that the run may take")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of the order and the arrivals, to repeat a run")
+    ] = None,
+    pin: Annotated[
+        bool, typer.Option(help="give server and client processors of their own, where there are two")
+    ] = True,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="another library beside it: pyzmq, zerorpc, rpyc, pyro5, grpc, grpc-aio, aiozmq, or all that are installed",
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="exit status 3 if met, 4 if that cannot be told: 'p99>20ms'"),
+    ] = None,
     json_file: Annotated[
         str | None,
         typer.Option("--json", metavar="FILE", help="write every figure as JSON; - is standard output"),
     ] = None,
+    csv_file: Annotated[
+        str | None,
+        typer.Option("--csv", metavar="FILE", help="write a line for each cell; - is standard output"),
+    ] = None,
+    html_file: Annotated[
+        str | None,
+        typer.Option("--html", metavar="FILE", help="write a page with plots, which needs no network"),
+    ] = None,
+    self_check: Annotated[
+        bool, typer.Option("--self-check", help="measure whether what this command says can be trusted here")
+    ] = False,
 ) -> None:
     """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
+    _require_extra()
+    from .compare.options import Options
+    from .compare.outputs import Outputs
+
+    outputs = Outputs(json_file, csv_file, html_file)
+    if self_check:
+        from .compare.checks import self_check as check_itself
+
+        raise typer.Exit(check_itself(outputs))
     from .compare.command import compare as run
 
-    raise typer.Exit(
-        run(backend or [], client or [], style or [], workload or [], concurrency, quick, json_file)
+    options = Options(
+        backends=backend or [],
+        clients=client or [],
+        styles=style or [],
+        workloads=workload or [],
+        concurrency=concurrency,
+        workers=workers,
+        quick=quick,
+        thorough=thorough,
+        rounds=rounds,
+        time=time,
+        rate=rate,
+        slo=slo,
+        arrivals=arrivals,
+        pin=pin,
+        seed=seed,
+        peers=peer or [],
+        service=service,
+        scenario=scenario,
     )
+    raise typer.Exit(run(options, outputs, fail_if or [], sys.argv[2:]))
+
+
+@app.command()
+def report(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="what compare --json wrote")],
+    newer: Annotated[
+        str | None, typer.Argument(metavar="[NEWER]", help="a later run, to be compared with the first")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="exit status 3 if met, 4 if that cannot be told: 'p99>20ms', of two runs 'throughput<95%'",
+        ),
+    ] = None,
+    csv_file: Annotated[
+        str | None,
+        typer.Option("--csv", metavar="FILE", help="write a line for each cell; - is standard output"),
+    ] = None,
+    html_file: Annotated[
+        str | None,
+        typer.Option("--html", metavar="FILE", help="write a page with plots, which needs no network"),
+    ] = None,
+) -> None:
+    """Show a comparison again, or what changed from one to a later one."""
+    _require_extra()
+    from .compare.command import report as run
+    from .compare.outputs import Outputs
+
+    older, shown = (None, file) if newer is None else (file, newer)
+    raise typer.Exit(run(older, shown, Outputs(None, csv_file, html_file), fail_if or []))
+
+
+def _require_extra() -> None:
+    """Raises UsageError that names the extra, where a library of it is missing."""
+    for library in ("numpy", "scipy", "hdrh", "psutil", "plotly", "jinja2"):
+        if importlib.util.find_spec(library) is None:
+            raise UsageError(
+                f"ringback compare needs {library}: install it with pip install 'ringback[compare]'"
+            )
 
 
 def load_service(target: str) -> Service:
     """The service that `MODULE_OR_FILE:ATTRIBUTE` names. Raises UsageError that says what is missing where."""
     from .server.service import Service
 
-    where, _, attribute = target.rpartition(":")
-    if not where or not attribute:
-        raise UsageError(f"bad target {target!r}: it must be MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE")
-    module = _load_file(Path(where)) if where.endswith(".py") or os.sep in where else _load_module(where)
-    found: Any = module
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise UsageError(f"{where} has no {attribute!r}")
-        found = getattr(found, name)
+    found = find(target)
     if not isinstance(found, Service):
         raise UsageError(f"{target} is a {type(found).__name__}, not a ringback.Service")
     return found
@@ -302,35 +421,3 @@ def _patch() -> None:
     from gevent import monkey
 
     monkey.patch_all()
-
-
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    sys.path.insert(0, str(path.parent.resolve()))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _load_module(name: str) -> Any:
-    sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except UsageError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise UsageError(f"there is no module {name!r}") from None
-        raise UsageError(f"{name} cannot be imported: {error}") from error
-    except Exception as error:
-        raise UsageError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error

@@ -1,122 +1,163 @@
-"""`ringback compare`: checks what was asked for, has it run, shows the table, writes the JSON, and says in one line what failed."""
+"""`ringback compare` and `ringback report`: have it measured or read, show the table, write the files, and say in one line what failed."""
 
 from __future__ import annotations
 
 import os
-import secrets
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TextIO
 
 import typer
 from rich.console import Console
 
-from .. import backends as installed
-from ..clients.scripts import STYLES as CLIENTS
 from ..errors import UsageError
-from .plan import STYLES
+from .analysis import analyse
+from .conditions import Condition, check
+from .difference import Difference, differences
+from .environment import environment
+from .options import BACKENDS, Options, missing
+from .outputs import Outputs, read
+from .predictions import predict
 from .progress import LiveProgress
-from .results import Report
-from .run import Request, missing, require, run, start
-from .table import lines
-from .workloads import WORKLOADS
+from .request import Request
+from .results import Design, Report
+from .rounds import Experiment
+from .table import Line, changed, lines, place
+from .verdict import verdict
+from .workloads import steps_of_cpu
 
-BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+# Exit statuses beside 0, 1 (it failed) and 2 (usage).
+BROKEN = 3
+UNDECIDED = 4
 
 
-def compare(
-    backends: Sequence[str],
-    clients: Sequence[str],
-    styles: Sequence[str],
-    workloads: Sequence[str],
-    concurrency: int,
-    quick: bool,
-    json: str | None,
-) -> int:
-    """The exit status: 0, or 1 where a reply was wrong or something could not be measured. Empty lists stand for the defaults."""
-    request = Request(
-        backends=_chosen("--backend", backends, installed.names(), [n for n in BACKENDS if not missing(n)]),
-        clients=_chosen("--client", clients, CLIENTS, ["threading"]),
-        styles=_chosen("--style", styles, STYLES, STYLES),
-        workloads=_chosen("--workload", workloads, list(WORKLOADS), list(WORKLOADS)),
-        concurrency=concurrency,
-        quick=quick,
-        seed=secrets.randbelow(2**32),
-    )
-    for backend in request.backends:
-        require("backend", backend)
-    for client in request.clients:
-        require("client", client)
-    _check_writable(json)
-    report = start(request)
-    report.skipped = [] if backends else [name for name in BACKENDS if missing(name)]
-    cells = request.cells
+def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]) -> int:
+    """The exit status: 1 where a reply was wrong or something could not be measured, 3 where a condition is met, 4 where that cannot be
+    told. `words` are the command's own, to repeat it by."""
+    conditions = _conditions(fail_if)
+    request = options.request()
+    outputs.check()
+    report = _start(request, words)
+    report.skipped = [] if options.backends else [name for name in BACKENDS if missing(name)]
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        with LiveProgress(
-            _console(sys.stderr),
-            len(request.backends) * len(request.clients) * len(cells),
-            sum(request.seconds),
-        ) as progress:
-            run(request, report, progress)
+        with LiveProgress(_console(sys.stderr)) as progress:
+            experiment = Experiment(request, report, progress)
+            try:
+                experiment.run()
+                report.complete = not report.failures
+            finally:
+                _finish(report, experiment)
     finally:
         signal.signal(signal.SIGTERM, before)
-        _show(report, request, json)
-    problems = [*report.failures, *_bad(report)]
-    if problems:
-        typer.echo(f"ringback: {'; '.join(problems)}", err=True)
-    return 1 if problems else 0
+        _show(lines(report), outputs)
+        outputs.write(report)
+    return _status(report, conditions)
 
 
-def _chosen(option: str, given: Sequence[str], known: Sequence[str], default: Sequence[str]) -> list[str]:
-    """What was given, each once, or the default."""
-    for name in given:
-        if name not in known:
-            raise typer.BadParameter(f"there is no {name!r}: choose of {', '.join(known)}", param_hint=option)
-    return list(dict.fromkeys(given or default))
+def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[str]) -> int:
+    """Show a run again, beside an older one if there is one. The exit status is that of `compare`."""
+    conditions = _conditions(fail_if)
+    shown = read(newer)
+    changes = [] if older is None else differences(read(older), shown)
+    if older is not None and not changes:
+        raise UsageError(
+            f"{older} and {newer} have no cell in common that both measured in two rounds or more"
+        )
+    outputs.check()
+    _show([*lines(shown), *changed(changes)], outputs)
+    outputs.write(shown, changes)
+    return _status(shown, conditions, changes)
 
 
-def _check_writable(json: str | None) -> None:
-    """Before minutes are spent on it. Raises UsageError."""
-    if json is None or json == "-":
-        return
-    path = Path(json)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"--json: {json} cannot be written")
+def _conditions(texts: Sequence[str]) -> list[Condition]:
+    try:
+        return [Condition.parse(text) for text in texts]
+    except ValueError as error:
+        raise UsageError(f"--fail-if: {error}") from None
+
+
+def _start(request: Request, words: Sequence[str]) -> Report:
+    """A report without results, before anything runs that could disturb what it says of the machine."""
+    if "--seed" not in words:
+        words = [*words, "--seed", str(request.seed)]
+    return Report(
+        environment=environment(
+            seed=request.seed,
+            quick=request.quick,
+            warmup=request.warmup,
+            window=request.window,
+            cpu_steps=steps_of_cpu(),
+        ),
+        design=Design(
+            command=shlex.join(["ringback", "compare", *words]),
+            seconds=request.seconds,
+            concurrency=request.concurrency,
+            workers=request.serving,
+            loop="closed" if request.rate is None and request.objective is None else "open",
+            arrivals=request.arrivals,
+            pinned=str(request.placement),
+            explanations={name: request.workload(name).explanation for name in request.workloads},
+        ),
+    )
+
+
+def _finish(report: Report, experiment: Experiment) -> None:
+    """Make the most of what is there, which may be less than all."""
+    cells = sorted((cell.result() for cell in experiment.cells.values() if cell.rounds), key=place)
+    report.results = [cell for cell in cells if not cell.peer]
+    report.peers = [cell for cell in cells if cell.peer]
+    report.ceilings = experiment.ceilings()
+    report.design.rounds = experiment.rounds
+    analyse(report, experiment.twins)
+    predict(report)
+    report.verdict = verdict(report)
+    report.finished = datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _terminated(_number: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _show(report: Report, request: Request, json: str | None) -> None:
-    """The table where the JSON is not."""
-    console = _console(sys.stderr if json == "-" else sys.stdout)
-    for line in lines(report, request.concurrency):
+def _show(shown: Iterable[Line], outputs: Outputs) -> None:
+    """The table where no file goes."""
+    console = _console(sys.stderr if outputs.on_stdout else sys.stdout)
+    for line in shown:
         console.print(line.text, style=line.style, soft_wrap=True, markup=False, highlight=False, emoji=False)
-    if json == "-":
-        sys.stdout.write(report.json().decode())
-        sys.stdout.flush()
-    elif json is not None:
-        try:
-            Path(json).write_bytes(report.json())
-        except OSError as error:
-            raise UsageError(f"--json: {json} cannot be written: {error.strerror}") from None
 
 
 def _console(file: TextIO) -> Console:
     return Console(file=file, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
+def _status(report: Report, conditions: Sequence[Condition], changes: Sequence[Difference] = ()) -> int:
+    problems = [*report.failures, *_bad(report)]
+    status = 1 if problems else 0
+    if conditions and not problems:
+        try:
+            outcome = check(conditions, report, changes)
+        except ValueError as error:
+            raise UsageError(f"--fail-if: {error}") from None
+        if outcome.broken:
+            status, problems = BROKEN, [f"condition met: {each}" for each in outcome.broken]
+        elif outcome.undecided or not report.verdict.trusted:
+            reasons = [f"cannot be told: {each}" for each in outcome.undecided]
+            status, problems = UNDECIDED, reasons or ["the run cannot be trusted, so no condition is decided"]
+    if problems:
+        typer.echo(f"ringback: {'; '.join(problems)}", err=True)
+    return status
+
+
 def _bad(report: Report) -> list[str]:
     """What makes a measurement worthless: answers to other arguments, or none at all."""
     bad = []
-    for result in report.results:
+    for result in (*report.results, *report.peers):
         what = f"{result.backend} in {result.workload} {result.style} ({result.client} client)"
         if result.wrong:
-            bad.append(f"{result.wrong} wrong replies from {what}")
+            bad.append(f"{result.wrong} wrong replies from {what}{f': {result.why}' if result.why else ''}")
         if not result.calls:
             codes = ", ".join(f"{number} {code}" for code, number in result.errors_by_code.items())
             bad.append(f"no call answered by {what}: {codes or 'all were too slow'}")

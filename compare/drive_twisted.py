@@ -1,29 +1,28 @@
-"""The Twisted client under load: N coroutines that each await their call's Deferred, or one with N calls outstanding."""
+"""A Twisted client under load: N coroutines that each await their call's Deferred, or one with N calls outstanding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from twisted.internet import defer
 from twisted.internet import reactor as installed
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.task import deferLater
 
-from ..clients.twisted import TwistedClient, connect
-from .caller import Batch, Firing, call_async
-from .plan import REQUEST_REPLY, Plan
-from .results import Result
+from .callers import Batch
+from .work import Work, drive_async, fire_async
 
 reactor: Any = installed
 
 
-def drive(plan: Plan, report: Callable[[Result], None]) -> None:
-    """Measure the cells in order. Raises RuntimeError where calls are lost."""
+def drive(work: Work) -> None:
+    """Do it. Raises RuntimeError where calls are lost."""
     failures: list[BaseException] = []
 
     async def main() -> None:
         try:
-            await _drive(plan, report)
+            await drive_async(work, _together, _fire, _sleep)
         except BaseException as error:
             failures.append(error)
         finally:
@@ -35,48 +34,22 @@ def drive(plan: Plan, report: Callable[[Result], None]) -> None:
         raise failures[0]
 
 
-async def _drive(plan: Plan, report: Callable[[Result], None]) -> None:
-    client = connect(plan.endpoint, timeout=plan.timeout, max_in_flight=plan.max_in_flight)
+def _sleep(seconds: float) -> Any:
+    return deferLater(reactor, seconds)
+
+
+async def _together(batch: Batch, callers: list[Any]) -> None:
+    waiting = [ensureDeferred(caller) for caller in callers]
     try:
-        for cell in plan.cells:
-            batch = Batch(plan, cell)
-            await (_request_reply if cell.style == REQUEST_REPLY else _fire_and_callback)(client, batch)
-            report(batch.result())
-    finally:
-        await client.close(now=True)
+        await gatherResults(waiting, consumeErrors=True).addTimeout(batch.patience, reactor)
+    except defer.TimeoutError:
+        batch.check(sum(not caller.called for caller in waiting) or len(waiting))
 
 
-async def _request_reply(client: TwistedClient, batch: Batch) -> None:
-    callers = [ensureDeferred(call_async(client, caller)) for caller in batch.callers]
-    batch.check(await _wait(callers, batch.patience))
-
-
-async def _fire_and_callback(client: TwistedClient, batch: Batch) -> None:
-    ended: list[Deferred[None]] = [Deferred() for _ in batch.callers]
-    for caller, deferred in zip(batch.callers, ended, strict=True):
-        Firing(client, caller, partial(deferred.callback, None)).fire()
-    batch.check(await _wait(ended, batch.patience))
-
-
-async def _wait(deferreds: Sequence[Deferred[None]], patience: float) -> int:
-    """How many of them have fired when all have, or when the time is up."""
-    fired = 0
-    all_fired: Deferred[None] = Deferred()
-
-    def one(_: object) -> None:
-        nonlocal fired
-        fired += 1
-        if fired == len(deferreds):
-            end()
-
-    def end() -> None:
-        if not all_fired.called:
-            all_fired.callback(None)
-
-    for deferred in deferreds:
-        deferred.addBoth(one)
-    timer = reactor.callLater(patience, end)
-    await all_fired
-    if timer.active():
-        timer.cancel()
-    return fired
+async def _fire(client: Any, batch: Batch) -> None:
+    over: Deferred[None] = Deferred()
+    firing = await fire_async(client, batch, partial(over.callback, None), _sleep)
+    try:
+        await over.addTimeout(batch.patience, reactor)
+    except defer.TimeoutError:
+        batch.check(firing.left)

@@ -1,4 +1,4 @@
-"""The load generator, in a process of its own: `python -m ringback.compare.generate`, a plan on standard input, a result a line.
+"""The load generator, in a process of its own: `python -m ringback.compare.generate`, a line of JSON for each measurement either way.
 
 One generator has one client style, since gevent's patches and Twisted's reactor are for a whole process.
 """
@@ -6,27 +6,78 @@ One generator has one client style, since gevent's patches and Twisted's reactor
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
+from typing import Any
 
 import msgspec
 
-from .plan import Plan
-from .results import Result
+from .callers import Batch
+from .idle import connections
+from .peers import load as load_peer
+from .plan import Cell, Idle, Plan
+from .scenario import load
+from .work import Work
+from .workloads import WORKLOADS
+
+_READY = b'"ready"'
 
 
 def main() -> None:
-    """Measure the plan's cells in order, each printed when it is done."""
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    """Measure one cell after another, until there is no more input."""
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan)
     if plan.client == "gevent":
         from gevent import monkey
 
         monkey.patch_all()
-    import_module(f".drive_{plan.client}", __package__).drive(plan, _report)
+    if plan.peer:
+        peer = load_peer(plan.peer)
+        connect, close = partial(peer.connect, plan.endpoint, plan.max_callers), _close_peer
+    else:
+        module = import_module(f"..clients.{plan.client}", __package__)
+        connect = partial(
+            module.connect, plan.endpoint, timeout=plan.timeout, max_in_flight=plan.max_in_flight
+        )
+        close = _close
+    style = "blocking" if plan.client in ("threading", "gevent") else plan.client
+    import_module(f".drive_{style}", __package__).drive(Work(connect, close, _batches(plan), _report))
 
 
-def _report(result: Result) -> None:
-    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
-    sys.stdout.flush()
+def _close(client: Any) -> Any:
+    return client.close(now=True)
+
+
+def _close_peer(client: Any) -> Any:
+    return client.close()
+
+
+def _batches(plan: Plan) -> Iterator[tuple[Batch, bool]]:
+    scenario = load(plan.scenario) if plan.scenario else None
+    decode = msgspec.json.Decoder(Cell | Idle).decode
+    with ExitStack() as idle:
+        _say(_READY)
+        while line := sys.stdin.buffer.readline():
+            asked = decode(line)
+            if isinstance(asked, Idle):
+                idle.close()
+                idle.enter_context(connections(plan.endpoint, asked.connections))
+                _say(_READY)
+            elif scenario is not None:
+                yield Batch(plan, asked, scenario), False
+            else:
+                workload = WORKLOADS[asked.workload]
+                yield Batch(plan, asked, workload.script), workload.stream
+
+
+def _report(batch: Batch) -> None:
+    _say(msgspec.json.encode(batch.sample()))
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

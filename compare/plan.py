@@ -1,4 +1,7 @@
-"""What the parent asks of a load generator, as JSON on its standard input; the answers are `results.Result`, one a line."""
+"""What the parent asks of a load generator, a JSON line each on its standard input: a `Plan`, then `Cell`s and `Idle`s.
+
+The answer to a cell is a `sample.Sample`, to all else a line `ready`.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,44 @@ FIRE_AND_CALLBACK = "fire-and-callback"
 STYLES = (REQUEST_REPLY, FIRE_AND_CALLBACK)
 
 
-class Cell(msgspec.Struct, frozen=True):
-    """One measurement: a warm-up, then a window, in seconds."""
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How one generator makes all its calls. `peer` is the library that stands in place of ringback; `scenario` a FILE:ATTRIBUTE."""
 
-    workload: str
-    style: str
-    concurrency: int
-    warmup: float
-    window: float
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """The cells that one generator measures, in order, on one server."""
-
-    backend: str
-    workers: int
     client: str
     endpoint: str
-    cells: list[Cell]
     cpu_steps: int
     timeout: float
-
-    def patience(self, cell: Cell) -> float:
-        """Seconds after which a cell cannot end any more: every call in it has had its reply or its timeout."""
-        return cell.warmup + cell.window + self.timeout + 5.0
+    max_callers: int
+    peer: str = ""
+    scenario: str = ""
 
     @property
     def max_in_flight(self) -> int:
         """The client's bound, which must not be what is measured."""
-        return 2 * max(10_000, *(cell.concurrency for cell in self.cells))
+        return 2 * max(10_000, self.max_callers)
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One measurement. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share.
+
+    A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or where `burst`
+    is, as many at once every `every` seconds; `seed` gives every backend the same ones. One call in `stride` is timed.
+    """
+
+    workload: str
+    style: str
+    concurrency: int
+    opens: float
+    closes: float
+    rate: float | None = None
+    arrivals: str = "poisson"
+    burst: int = 0
+    every: float = 0.5
+    seed: int = 0
+    stride: int = 1
+
+
+class Idle(msgspec.Struct, frozen=True, tag=True):
+    """From now on, so many connections that do nothing."""
+
+    connections: int

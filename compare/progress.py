@@ -1,65 +1,90 @@
-"""What runs, how far it is and how long it takes still: one live line on a terminal, nothing elsewhere."""
+"""What runs, how long it takes still, and the table as it fills: a live view on a terminal, nothing elsewhere.
+
+It is drawn between windows only, so that it takes no processor time from what is measured.
+"""
 
 from __future__ import annotations
 
 import time
+from statistics import median
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
-
-class TimeLeft(ProgressColumn):
-    """The time left, from what a cell is known to take at first and from what the cells took later."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._pace = seconds
-        self._counted = 0.0
-        self._began = self._latest = time.monotonic()
-
-    def render(self, task: Task) -> Text:
-        now = time.monotonic()
-        if (
-            task.completed > self._counted
-        ):  # only then: within a cell a pace so far would make the time left grow
-            self._counted, self._latest = task.completed, now
-            self._pace = max(self._pace, (now - self._began) / task.completed)
-        left = max(0, round(self._pace * ((task.total or 0.0) - self._counted) - (now - self._latest)))
-        return Text(f"{left // 60}:{left % 60:02} left")
+from .measured import Measured
 
 
 class LiveProgress:
-    """A watcher of a run; `seconds` is what one cell takes."""
+    """A watcher of a run."""
 
-    def __init__(self, console: Console, cells: int, seconds: float) -> None:
-        self._progress = Progress(
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeLeft(seconds),
-            TextColumn("{task.description}", markup=False),
-            console=console,
-            transient=True,
-            disable=not console.file.isatty(),  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this
-            refresh_per_second=4,  # each takes some CPU from what is measured
-        )
-        self._task = self._progress.add_task("", total=cells)
+    def __init__(self, console: Console) -> None:
+        # Not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this.
+        self._shown = console.file.isatty()
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+        self._rounds = self._number = 0
+        self._what = ""
+        self._seconds = 0.0
+        self._since = time.monotonic()
+        self._values: dict[tuple[str, str], dict[str, Measured]] = {}
 
-    def begin(self, what: str) -> None:
-        """This is being done now."""
-        self._progress.update(self._task, description=what)
+    def planned(self, rounds: int, seconds: float) -> None:
+        """So many rounds there will be, and all that is left takes so many seconds."""
+        self._rounds, self._seconds, self._since = rounds, seconds, time.monotonic()
 
-    def done(self, cells: int) -> None:
-        """So many cells more are behind us, measured or given up."""
-        self._progress.advance(self._task, cells)
+    def begin(self, number: int, what: str) -> None:
+        """This is being done now, in that round."""
+        self._number, self._what = number, what
+        self._draw()
+
+    def measured(self, cell: Measured | None = None) -> None:
+        """There is one window more, of that cell if it is to be shown."""
+        if cell is not None:
+            row = cell.load.workload, cell.load.style
+            self._values.setdefault(row, {})[_column(cell)] = cell
+        self._draw()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end, as far as is known."""
+        return max(0.0, self._seconds - (time.monotonic() - self._since))
+
+    def _draw(self) -> None:
+        if self._shown:
+            self._live.update(self._view(), refresh=True)
+
+    def _view(self) -> RenderableType:
+        left = round(self.left)
+        where = f"round {self._number}/{self._rounds}" if self._number else "rehearsal"
+        line = Text(f"{where}, {self._what} | {left // 60}:{left % 60:02} left", no_wrap=True)
+        if not self._values:
+            return line
+        columns = sorted({column for row in self._values.values() for column in row})
+        table = Table("calls/s, median so far", box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, justify="right", no_wrap=True)
+        for (workload, style), cells in self._values.items():
+            table.add_row(f"{workload}, {style}", *(_value(cells.get(column)) for column in columns))
+        return Group(line, table)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._shown:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._shown:
+            self._live.stop()
+
+
+def _column(cell: Measured) -> str:
+    return cell.backend if cell.peer or cell.client == "threading" else f"{cell.backend} < {cell.client}"
+
+
+def _value(cell: Measured | None) -> str:
+    return f"{median(each.throughput for each in cell.rounds):,.0f}" if cell and cell.rounds else ""

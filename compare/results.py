@@ -1,27 +1,144 @@
-"""The outcome as data: these classes are the JSON, schema 1. Fields may be added; one that is there keeps its meaning."""
+"""The outcome as data: these classes are the JSON, schema 1. Fields may be added; one that is there keeps its meaning.
+
+Times are in seconds, memory in bytes, shares in 0..1. A `None` is what could not be measured here, or makes no sense for the cell.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
 SCHEMA = 1
 
+Loop = Literal["closed", "open"]
+Limit = Literal["server", "client", "both", "waiting", "machine"]
+Outcome = Literal["better", "equal", "worse", "unclear"]
+Interval = tuple[float, float]
+
 
 class Latency(msgspec.Struct, frozen=True):
-    """Seconds from a call's start to its reply, at these ranks; None where no call was answered in the window."""
+    """Where the times lie at these ranks; None where there are too few samples to tell."""
 
     p50: float | None = None
     p90: float | None = None
     p99: float | None = None
     p999: float | None = None
     max: float | None = None
+    mean: float | None = None
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One cell: a backend, a client style, a call style, a workload.
+class Rate(msgspec.Struct, frozen=True):
+    """Of an open loop, in calls a second; `skipped` arrivals were due but never sent, as all callers were busy until the end.
 
-    `calls` were answered rightly within the window of `seconds`, and `throughput` is how many of them a second. `errors` and `wrong`
-    (answers that belong to other arguments) count from the first call of the warm-up to the last one that was waited for.
+    `overloaded` is where calls came faster than they were answered: then response times only tell how long the window was.
+    """
+
+    offered: float
+    achieved: float
+    skipped: int
+    overloaded: bool = False
+
+
+class Cpu(msgspec.Struct, frozen=True):
+    """Of both ends: CPU seconds a call, and the part of the window in which that end had no processor to spare."""
+
+    server_per_call: float | None = None
+    client_per_call: float | None = None
+    server_busy: float | None = None
+    client_busy: float | None = None
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Of the server, for each call: seconds ready to run without a processor, and context switches that it asked for or suffered."""
+
+    runqueue_per_call: float | None = None
+    voluntary_per_call: float | None = None
+    involuntary_per_call: float | None = None
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Resident bytes at the end of the window; `per_connection` only where idle clients are the workload."""
+
+    server: int | None = None
+    client: int | None = None
+    per_connection: float | None = None
+
+
+class Little(msgspec.Struct, frozen=True):
+    """Little's law, its sides measured apart. `whole` is (calls x mean response) / (in flight x time) from empty to empty; `window`, of
+    a closed loop, is throughput x (response + think time) / callers, off by at most `allowed`."""
+
+    whole: float | None
+    window: float | None
+    allowed: float
+    ok: bool
+
+
+class Consistency(msgspec.Struct, frozen=True):
+    """Of workloads that write: effects that are lost, there twice, or were read when they no longer held."""
+
+    lost_updates: int = 0
+    duplicated_effects: int = 0
+    stale_reads: int = 0
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """One window, in server and client processes of its own: the unit of the statistics. `at` is seconds since the run began.
+
+    `contaminated`, where not empty, says what else ran on the machine; such a window is measured again once, and is then `repeated`.
+    """
+
+    round: int
+    at: float
+    throughput: float
+    calls: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    mean: float | None
+    service_mean: float | None = None
+    rate: Rate | None = None
+    cpu: Cpu
+    waiting: Waiting
+    memory: Memory
+    little: Little
+    limit: Limit
+    ceiling_share: float | None = None
+    steal: float | None = None
+    others: float | None = None
+    contaminated: str = ""
+    repeated: bool = False
+    steady: bool = True
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """A part of a window: `t` seconds after its beginning, calls a second, response times."""
+
+    round: int
+    t: float
+    rate: float
+    p50: float | None
+    p99: float | None
+
+
+class Intervals(msgspec.Struct, frozen=True):
+    """95 % intervals over rounds, of the geometric mean; None with fewer than two rounds."""
+
+    throughput: Interval | None = None
+    p50: Interval | None = None
+    p99: Interval | None = None
+    server_cpu: Interval | None = None
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """One cell: a backend (or peer), a client style, a call style, a workload; all its rounds together.
+
+    `calls` were answered rightly within windows of `seconds` in all, and `throughput` is how many of them a second. `errors` and `wrong`
+    (answers that belong to other arguments) count from the first call of a warm-up to the last one that was waited for; `why` is what
+    made the first wrong answer one. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is
+    counted from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does
+    not. `histogram` is the HDR histogram of `latency` in nanoseconds, V2, deflated, base64.
     """
 
     backend: str
@@ -37,6 +154,174 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     wrong: int
     workers: int
     seconds: float
+    loop: Loop = "closed"
+    rate: Rate | None = None
+    service: Latency | None = None
+    slip: Latency | None = None
+    methods: dict[str, Latency] = {}
+    interval: Intervals = Intervals()
+    cpu: Cpu = Cpu()
+    waiting: Waiting = Waiting()
+    memory: Memory = Memory()
+    consistency: Consistency | None = None
+    limit: Limit = "waiting"
+    ceiling_share: float | None = None
+    void: str = ""
+    why: str = ""
+    peer: bool = False
+    difference: str = ""
+    rounds: list[Round] = []
+    histogram: str = ""
+    series: list[Tick] = []
+
+    @property
+    def sound(self) -> bool:
+        """Whether its figures mean anything: there were calls, all answered rightly, and Little's law held."""
+        return bool(self.calls) and not self.errors and not self.wrong and not self.void
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether it is an open loop that the server or the callers could not keep up with."""
+        return self.rate is not None and self.rate.overloaded
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One window of the sweep: echo with so many callers."""
+
+    backend: str
+    client: str
+    style: str
+    workload: str
+    round: int
+    concurrency: int
+    throughput: float
+    p50: float | None
+    p99: float | None
+    mean: float | None
+
+
+class Ceiling(msgspec.Struct, frozen=True):
+    """What the load generator gets out of a server that does nothing: no cell of it can show more."""
+
+    client: str
+    style: str
+    throughput: float
+    rounds: list[float]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One rate that a search tried, and how many of its windows met the objective."""
+
+    rate: float
+    windows: int
+    passed: int
+    value: float | None
+
+
+class Search(msgspec.Struct, frozen=True):
+    """The highest rate at which the objective still held lies from `passes` to below `fails` (None: the search ended without a failure)."""
+
+    backend: str
+    client: str
+    style: str
+    workload: str
+    round: int
+    objective: str
+    passes: float
+    fails: float | None
+    steps: list[Step]
+
+
+class Twin(msgspec.Struct, frozen=True):
+    """The same backend measured against itself in each round: what this says is different is noise."""
+
+    workload: str
+    client: str
+    style: str
+    ratio: float
+    interval: Interval
+    rounds: int
+    ok: bool
+
+
+class Check(msgspec.Struct, frozen=True):
+    """Something that must hold if the figures are to be trusted."""
+
+    name: str
+    ok: bool
+    says: str
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """A claim: `backend` against `best` in one cell. `ratio` is backend / best, its interval corrected for all that the run claims.
+
+    `metric` is throughput, p50, p99 or server_cpu. `outcome` is what `backend` is: for times and CPU, less is better. `detectable` is the
+    smallest difference (0.05 is 5 %) that a run like this one finds four times in five. `rounds_needed` is for those that are unclear.
+    """
+
+    workload: str
+    client: str
+    style: str
+    metric: str
+    backend: str
+    best: str
+    ratio: float
+    interval: Interval
+    p: float
+    p_holm: float
+    outcome: Outcome
+    detectable: float
+    rounds: int
+    rounds_needed: int | None = None
+
+
+class Law(msgspec.Struct, frozen=True):
+    """The Universal Scalability Law fitted to the sweep of one backend; see `models.Scalability` and `models.Fit`."""
+
+    backend: str
+    client: str
+    style: str
+    workload: str
+    gamma: float
+    alpha: float
+    beta: float
+    peak: float | None
+    most: float | None
+    error: float
+    held_out_error: float | None
+    valid: bool
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """What a formula says of a cell, from measurements of other cells, beside what was measured; `error` is relative to that."""
+
+    backend: str
+    client: str
+    style: str
+    workload: str
+    metric: str
+    model: str
+    inputs: str
+    predicted: float
+    measured: float
+    error: float
+    judgement: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """In words. `winners` has for each cell the backends of which none was shown to be worse than another."""
+
+    text: list[str] = []
+    winners: dict[str, list[str]] = {}
+    caveats: list[str] = []
+    trusted: bool = True
+
+
+class Overshoot(msgspec.Struct, frozen=True):
+    """Seconds that a sleep of 1 ms takes longer."""
+
+    p50: float
+    p99: float
 
 
 class Environment(msgspec.Struct, kw_only=True):
@@ -58,6 +343,29 @@ class Environment(msgspec.Struct, kw_only=True):
     window: float
     cpu_steps: int
     twisted_reactor: str | None = None
+    virtual: bool | None = None
+    governor: str | None = None
+    gil: bool = True
+    switch_interval: float | None = None
+    stamp_seconds: float | None = None
+    sleep_overshoot: Overshoot | None = None
+
+
+class Design(msgspec.Struct, kw_only=True):
+    """How the run was laid out, before anything was measured. `command` repeats it with the same seed."""
+
+    command: str = ""
+    rounds: int = 0
+    seconds: float = 0.0
+    concurrency: int = 64
+    workers: int = 64
+    loop: Loop = "closed"
+    arrivals: str = "poisson"
+    pinned: str = ""
+    margin: float = 0.05
+    confidence: float = 0.95
+    dropped: list[str] = []
+    explanations: dict[str, str] = {}
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -65,10 +373,22 @@ class Report(msgspec.Struct, kw_only=True):
 
     schema: int = SCHEMA
     environment: Environment
+    design: Design = msgspec.field(default_factory=Design)
     results: list[Result] = []
+    peers: list[Result] = []
+    ceilings: list[Ceiling] = []
+    sweep: list[Point] = []
+    searches: list[Search] = []
+    twin: Twin | None = None
+    checks: list[Check] = []
+    comparisons: list[Comparison] = []
+    laws: list[Law] = []
+    predictions: list[Prediction] = []
+    verdict: Verdict = Verdict()
     skipped: list[str] = []
     failures: list[str] = []
     complete: bool = False
+    finished: str = ""
 
     def json(self) -> bytes:
         """As a file that a person can read too."""

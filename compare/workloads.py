@@ -1,23 +1,32 @@
 """What is measured: the service that every backend serves unchanged, and the table of workloads that call it.
 
-A new workload is a method of the service and a row of the table. Each call has arguments of its own, and the row knows its one right
+A new workload is a method of the service and a row of the table. Each call has arguments of its own, and its script knows the one right
 answer without doing the work.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..server.service import Service
+from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
+from .scenario import Call, Script, WrongReply
 
 service = Service("compare")
 
 SIZE = 32  # bytes in a value
 IO_SECONDS = 0.010
 CPU_SECONDS = 0.001
+SLOW = 0.1  # of mixed
+ITEMS = 1_000  # of a stream
+IDLE = 500
+BURST = 1_000
+BURST_EVERY = 0.5
 
 # The steps of `cpu`: x -> (x * MULTIPLIER + INCREMENT) modulo 2**31, which can be checked without walking them.
 _MULTIPLIER = 1103515245
@@ -45,11 +54,24 @@ def io(value: bytes) -> bytes:
 
 
 @service.method
+async def io_async(value: bytes) -> bytes:
+    """The value, after a wait that takes no worker."""
+    await asyncio.sleep(IO_SECONDS)
+    return value
+
+
+@service.method
 def cpu(start: int, steps: int) -> int:
     """A number that takes that many steps of pure Python."""
     for _ in range(steps):
         start = (start * _MULTIPLIER + _INCREMENT) & _MASK
     return start
+
+
+@service.method
+def numbers(start: int, count: int) -> Iterator[int]:
+    """That many numbers from `start` on, one by one."""
+    yield from range(start, start + count)
 
 
 @service.method(inline=True)
@@ -60,24 +82,55 @@ def reactor() -> str | None:
 
 
 class Workload(NamedTuple):
-    """A method, and how it is called: `arguments(number, steps)` are those of a caller's call, `answer` the one right reply to them."""
+    """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
+
+    `concurrency` is for a workload that fixes it. One that is `open` has calls come at a rate, whatever the server does, or `burst` of them
+    at once; `idle` connections do nothing beside it. `window` is the least number of seconds that
+    shows it: calls that wait end in step, and a window has a step more or less of them.
+    """
 
     name: str
     explanation: str
-    arguments: Callable[[int, int], tuple[Any, ...]]
-    answer: Callable[..., Any]
+    script: Callable[[Iterator[int], int], Script]
+    methods: tuple[str, ...] = ("echo",)
+    styles: tuple[str, ...] = STYLES
+    concurrency: int | None = None
+    open: bool = False
+    burst: int = 0
+    idle: int = 0
+    stream: bool = False
+    window: float = 0.0
 
 
-def _value(number: int, _: int) -> tuple[bytes]:
-    return (number.to_bytes(SIZE, "big"),)
+def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
+    """A value of that size, which has to come back."""
+    filling = bytes(size - SIZE)
+    for number in numbers:
+        value = number.to_bytes(SIZE, "big") + filling
+        if (yield Call(method, (value,))) != value:
+            raise WrongReply
 
 
-def _same(value: bytes) -> bytes:
-    return value
+def _cpu(numbers: Iterator[int], steps: int) -> Script:
+    for number in numbers:
+        start = number & _MASK
+        if (yield Call("cpu", (start, steps))) != after(start, steps):
+            raise WrongReply
 
 
-def _start(number: int, steps: int) -> tuple[int, int]:
-    return (number & _MASK, steps)
+def _mixed(numbers: Iterator[int], steps: int) -> Script:
+    """Calls of `cpu` spread evenly but out of step among those of `echo` (Fibonacci hashing; Knuth, volume 3, section 6.4)."""
+    for number in numbers:
+        if (number * 2654435769) % 2**32 < SLOW * 2**32:
+            yield from _cpu(iter((number,)), steps)
+        else:
+            yield from _same("echo", SIZE, iter((number,)), steps)
+
+
+def _stream(numbers: Iterator[int], _steps: int) -> Script:
+    for number in numbers:
+        if (yield Call("numbers", (number, ITEMS))) != list(range(number, number + ITEMS)):
+            raise WrongReply
 
 
 _jumps: dict[int, tuple[int, int]] = {}
@@ -97,17 +150,90 @@ def after(start: int, steps: int) -> int:
     return (start * factor + summand) & _MASK
 
 
+def _echoes(name: str, explanation: str, size: int = SIZE, **how: Any) -> Workload:
+    return Workload(name, explanation, partial(_same, "echo", size), **how)
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("echo", f"{SIZE} bytes back, inline on the event loop", _value, _same),
-        Workload("pooled", f"{SIZE} bytes back, an unmarked def", _value, _same),
-        Workload("io", f"an unmarked def that waits {IO_SECONDS * 1000:.0f} ms", _value, _same),
+        _echoes(
+            "lone",
+            f"{SIZE} bytes back, one caller: the time of a call",
+            styles=(REQUEST_REPLY,),
+            concurrency=1,
+        ),
+        _echoes("echo", f"{SIZE} bytes back, inline on the event loop"),
+        _echoes(
+            "echo-rate",
+            f"{SIZE} bytes back, calls coming at one rate for all backends",
+            styles=(FIRE_AND_CALLBACK,),
+            open=True,
+        ),
+        _echoes("payload-1k", "1 KiB back, inline", 1024),
+        _echoes("payload-64k", "64 KiB back, inline", 65536),
+        _echoes("payload-1m", "1 MiB back, inline, at most 4 at a time", 1 << 20, concurrency=4),
         Workload(
-            "cpu", f"an unmarked def that computes for about {CPU_SECONDS * 1000:.0f} ms", _start, after
+            "pooled",
+            f"{SIZE} bytes back, an unmarked def",
+            partial(_same, "pooled", SIZE),
+            methods=("pooled",),
+        ),
+        Workload(
+            "io",
+            f"an unmarked def that waits {IO_SECONDS * 1000:.0f} ms",
+            partial(_same, "io", SIZE),
+            methods=("io",),
+            window=20 * IO_SECONDS,
+        ),
+        Workload(
+            "io-async",
+            f"a coroutine that waits {IO_SECONDS * 1000:.0f} ms, the same one on every backend",
+            partial(_same, "io_async", SIZE),
+            methods=("io_async",),
+            window=20 * IO_SECONDS,
+        ),
+        Workload(
+            "cpu",
+            f"an unmarked def that computes for about {CPU_SECONDS * 1000:.0f} ms",
+            _cpu,
+            methods=("cpu",),
+        ),
+        Workload(
+            "mixed",
+            f"{1 - SLOW:.0%} echo behind {SLOW:.0%} cpu: do slow calls delay quick ones?",
+            _mixed,
+            methods=("echo", "cpu"),
+        ),
+        _echoes(
+            "burst",
+            f"echo, {BURST:,} calls at once every {BURST_EVERY * 1000:.0f} ms",
+            styles=(FIRE_AND_CALLBACK,),
+            open=True,
+            burst=BURST,
+            window=2 * BURST_EVERY,
+        ),
+        _echoes(
+            "idle",
+            f"one caller's echo beside {IDLE} connections that do nothing",
+            styles=(REQUEST_REPLY,),
+            concurrency=1,
+            idle=IDLE,
+        ),
+        Workload(
+            "stream",
+            f"streams of {ITEMS:,} numbers, each read to its end",
+            _stream,
+            styles=(REQUEST_REPLY,),
+            concurrency=4,
+            stream=True,
+            methods=("numbers",),
         ),
     )
 }
+
+CORE = ("lone", "echo", "echo-rate", "payload-64k", "cpu", "io")
+QUICK = ("echo", "io")
 
 
 def steps_of_cpu() -> int:

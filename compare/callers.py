@@ -1,0 +1,319 @@
+"""The callers of one cell: each has one call in flight at most, checks the answer, and stamps the calls that are timed.
+
+They know no event loop; the `drive_*.py` files run them the way their client style waits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from . import arrivals
+from .plan import Cell, Plan
+from .sample import Sample, Timed
+from .scenario import Call, Script
+
+# Seconds after the window's end until which calls that were due in it may still be sent: timers wake late.
+_LATE = 0.05
+
+# Seconds that a call may take longer than its own timeout before it counts as lost.
+_GRACE = 5.0
+
+
+class Flight:
+    """The time that calls spend in flight, by a clock and a counter of its own: the other side of Little's law."""
+
+    __slots__ = ("_last", "_lock", "_now", "area")
+
+    def __init__(self) -> None:
+        self.area = 0.0
+        self._now = 0
+        self._last = 0.0
+        self._lock = Lock()
+
+    def change(self, by: int) -> None:
+        """So many calls more, or fewer, are in flight from here on."""
+        with self._lock:
+            now = monotonic()
+            self.area += self._now * (now - self._last)
+            self._now += by
+            self._last = now
+
+
+class Caller:
+    """Makes the calls of one script, one after another; a script that failed begins again with numbers of its own."""
+
+    __slots__ = (
+        "_call",
+        "_closes",
+        "_due",
+        "_flight",
+        "_new_script",
+        "_script",
+        "_sent",
+        "_stride",
+        "_thinking",
+        "_turn",
+        "errors",
+        "lost",
+        "made",
+        "thinks",
+        "times",
+        "why",
+        "wrong",
+    )
+
+    def __init__(self, new_script: Callable[[], Script], cell: Cell, flight: Flight, turn: int) -> None:
+        self.errors: Counter[str] = Counter()
+        self.wrong = 0
+        self.why = ""
+        self.made = 0
+        self.times: list[tuple[str, float, float, float]] = []
+        # When the answer of a timed call was there, and when its caller made the next one.
+        self.thinks: list[tuple[float, float]] = []
+        # Seconds that timed calls spent in flight of which nothing else is kept, as they failed.
+        self.lost = 0.0
+        self._new_script = new_script
+        self._flight = flight
+        self._closes = cell.closes
+        self._stride = cell.stride
+        self._turn = turn
+        self._due = self._sent = self._thinking = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        self._script = self._new_script()
+        self._call = next(self._script)
+
+    def begin(self, due: float | None = None) -> Call | None:
+        """The next call; in a closed loop, where none is `due`, None when the window has closed."""
+        self._turn += 1
+        if self._turn % self._stride:
+            self._sent = 0.0
+            if self._thinking:
+                self._think(monotonic())
+            return self._call
+        now = monotonic()
+        if self._thinking:
+            self._think(now)
+        if due is None:
+            if now >= self._closes:
+                return None
+            due = now
+        self.made += 1
+        self._due = due
+        self._flight.change(1)
+        self._sent = monotonic()
+        return self._call
+
+    def _think(self, now: float) -> None:
+        self.thinks.append((self._thinking, now))
+        self._thinking = 0.0
+
+    def reply(self, result: Any) -> None:
+        """The call was answered."""
+        method = self._call.method
+        ended = self._end()
+        try:
+            self._call = self._script.send(result)
+        except Exception as error:
+            self._wrong(error)
+            self._failed(ended)
+        else:
+            if ended:
+                self.times.append((method, self._due, self._sent, ended))
+                self._thinking = ended
+
+    def fail(self, error: BaseException) -> None:
+        """The call failed. Its script may know what to do about that."""
+        self._failed(self._end())
+        try:
+            self._call = self._script.throw(error)
+        except Exception as raised:
+            if raised is not error:
+                self._wrong(raised)
+                return
+            code = getattr(error, "code", None)
+            self.errors[code if isinstance(code, str) else type(error).__name__] += 1
+            self._start()
+
+    def _wrong(self, error: Exception) -> None:
+        self.wrong += 1
+        text, _, _ = f"{type(error).__name__}: {error}".partition("\n")
+        self.why = self.why or text.rstrip(": ")
+        self._start()
+
+    def _end(self) -> float:
+        if not self._sent:
+            return 0.0
+        ended = monotonic()
+        self._flight.change(-1)
+        return ended
+
+    def _failed(self, ended: float) -> None:
+        if ended:
+            self.lost += ended - self._sent
+
+
+class Batch:
+    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
+
+    def __init__(self, plan: Plan, cell: Cell, script: Callable[[Iterator[int], int], Script]) -> None:
+        self.cell = cell
+        self.began = monotonic()
+        self.dues: list[float] = []
+        if cell.rate is not None or cell.burst:
+            seconds = cell.closes - self.began
+            times = (
+                arrivals.bursts(cell.burst, cell.every, seconds)
+                if cell.rate is None
+                else arrivals.times(cell.arrivals, cell.rate, seconds, cell.seed)
+            )
+            self.dues = [self.began + time for time in times]
+        self.stops = cell.closes + _LATE
+        # Every call has had its reply or its timeout by then.
+        self.gives_up = cell.closes + plan.timeout + _GRACE
+        self.most = plan.max_in_flight // 2
+        self.flight = Flight()
+        numbers = itertools.count(cell.seed << 32)
+        self._new_script = partial(script, numbers, plan.cpu_steps)
+        self.callers: list[Caller] = []
+        for _ in range(cell.concurrency):
+            self.another()
+
+    @property
+    def open(self) -> bool:
+        """Whether calls come when they are due, rather than when callers are free."""
+        return self.cell.rate is not None or self.cell.burst > 0
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which its calls are still waited for."""
+        return max(0.0, self.gives_up - monotonic())
+
+    def another(self) -> Caller:
+        """One caller more."""
+        caller = Caller(self._new_script, self.cell, self.flight, len(self.callers) * 7)
+        self.callers.append(caller)
+        return caller
+
+    def check(self, left: int) -> None:
+        """Raises RuntimeError where callers have not ended."""
+        if left:
+            raise RuntimeError(
+                f"{self.cell.workload} {self.cell.style}: {left} of {len(self.callers)} callers got neither reply nor error "
+                f"within {self.gives_up - self.began:.0f} s"
+            )
+
+    def sample(self) -> Sample:
+        """What came of it, once all callers have ended."""
+        opens, closes, stride = self.cell.opens, self.cell.closes, self.cell.stride
+        methods: dict[str, list[tuple[float, float, float]]] = {}
+        inside = spent = longest = 0.0
+        answered = 0
+        for caller in self.callers:
+            spent += caller.lost
+            for method, due, sent, ended in caller.times:
+                spent += ended - sent
+                if opens <= ended < closes:
+                    answered += 1
+                    inside += ended - sent
+                    longest = max(longest, ended - sent)
+                # In an open loop those count that were due in the window, however long they took: the slowest end after it.
+                if opens <= (due if self.open else ended) < closes:
+                    methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
+        thought = [
+            end - begin for caller in self.callers for begin, end in caller.thinks if opens <= begin < closes
+        ]
+        thinking = sum(thought) / len(thought) if thought and not self.open else 0.0
+        residence = inside / answered + thinking if answered else 0.0
+        rate = answered * stride / (closes - opens)
+        return Sample(
+            calls=answered * stride,
+            errors=dict(sum((caller.errors for caller in self.callers), Counter[str]())),
+            wrong=sum(caller.wrong for caller in self.callers),
+            why=next((caller.why for caller in self.callers if caller.why), ""),
+            timed=[Timed.of(method, times) for method, times in methods.items()],
+            due=sum(opens <= due < closes for due in self.dues),
+            skipped=len(self.dues) - sum(caller.made for caller in self.callers) if self.open else 0,
+            whole=spent / self.flight.area if self.flight.area else None,
+            inside=rate * residence / len(self.callers) if residence and not self.open else None,
+            residence=residence,
+            longest=longest,
+        )
+
+
+# Request-reply: a caller is a thread, a greenlet, or a coroutine that waits for each of its calls.
+
+
+def call_blocking(invoke: Callable[..., Any], caller: Caller) -> None:
+    """A closed loop where waiting is plain: one call after another until the window closes."""
+    while (call := caller.begin()) is not None:
+        try:
+            result = invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
+
+
+async def call_async(invoke: Callable[..., Awaitable[Any]], caller: Caller) -> None:
+    """The same where a call is awaited."""
+    while (call := caller.begin()) is not None:
+        try:
+            result = await invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
+
+
+def answer_blocking(
+    invoke: Callable[..., Any],
+    caller: Caller,
+    dues: Iterator[float],
+    stops: float,
+    sleep: Callable[[float], object],
+) -> None:
+    """An open loop: of all that is due, take what comes next; what nobody took until it stops is skipped."""
+    for due in dues:
+        if (early := due - monotonic()) > 0:
+            sleep(early)
+        elif monotonic() >= stops:
+            return
+        call = caller.begin(due)
+        assert call is not None
+        try:
+            result = invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
+
+
+async def answer_async(
+    invoke: Callable[..., Awaitable[Any]],
+    caller: Caller,
+    dues: Iterator[float],
+    stops: float,
+    sleep: Callable[[float], Awaitable[object]],
+) -> None:
+    """The same where a call is awaited."""
+    for due in dues:
+        if (early := due - monotonic()) > 0:
+            await sleep(early)
+        elif monotonic() >= stops:
+            return
+        call = caller.begin(due)
+        assert call is not None
+        try:
+            result = await invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)

@@ -1,0 +1,234 @@
+"""`ringback compare --self-check`: does the comparison find what is there, and nothing that is not? On this machine, now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+
+import typer
+
+from ..errors import UsageError
+from . import inference, pair, simulate
+from .environment import environment
+from .measured import Measured, Times, latency
+from .observe import CEILING
+from .outputs import Outputs
+from .pair import Load, Pair, Placement, Server, Window
+from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Plan
+from .processes import ChildFailed
+from .request import SERVICE
+from .results import Check, Report
+from .workloads import IO_SECONDS, steps_of_cpu
+
+_SLOWED = f"{__package__}.slowed:service"
+_BACKEND = "asyncio"
+
+_CALLERS = 64
+_ROUNDS = 10
+_WARMUP, _WINDOW = 0.1, 0.3
+_CONFIDENCE, _MARGIN = 0.95, 0.05
+
+# Simulated runs of each kind.
+_RUNS = 2_000
+
+# A sleep ends late by some timer's tick and a thread's wake-up, never early.
+_LATE = 0.1
+
+# A server that stands still for this long, once in so many seconds.
+_STALL, _EVERY = 0.5, 1.0
+_STALLED_SECONDS = 3.0
+_STALLED_RATE = 200.0
+
+
+class SelfCheck:
+    """All checks; `windows` are what was measured for them."""
+
+    def __init__(self) -> None:
+        self.seed = secrets.randbelow(2**32)
+        self._chance = random.Random(self.seed)  # noqa: S311
+        self._steps = steps_of_cpu()
+        self._placement = Placement.halves()
+        self.windows: list[Window] = []
+
+    def run(self) -> Iterator[Check]:
+        """One after another. Raises ChildFailed where a server or a client does not start, or does not survive."""
+        yield self._simulated_equals()
+        yield self._simulated_slowdown()
+        yield from self._comparisons()
+        yield self._ceiling()
+        yield self._wait()
+        yield from self._stalls()
+        yield from self._little()
+
+    def _simulated_equals(self) -> Check:
+        share = simulate.false_claims(_RUNS, _ROUNDS, "heavy", self.seed)
+        says = f"of {_RUNS:,} simulated runs of equal servers {share:.1%} claim a difference (at most 5.5 %)"
+        return Check("no difference where there is none, simulated", share <= 0.055, says)
+
+    def _simulated_slowdown(self) -> Check:
+        share = simulate.found(_RUNS, _ROUNDS, "normal", 0.1, self.seed)
+        says = f"a slowdown of 10 % is found in {share:.1%} of {_RUNS:,} simulated runs (at least 95 %)"
+        return Check("a difference where there is one, simulated", share >= 0.95, says)
+
+    def _comparisons(self) -> Iterator[Check]:
+        """The same server twice, and one that works a tenth more: each fresh in each round, in random order."""
+        servers = {"one": SERVICE, "same": SERVICE, "slowed": _SLOWED}
+        values: dict[str, list[float]] = {name: [] for name in servers}
+        # One caller: how threads fight for the interpreter differs from process to process, and is not the question here.
+        load = Load("cpu", REQUEST_REPLY, 1, _WARMUP, _WINDOW)
+        for _ in range(_ROUNDS):
+            with contextlib.ExitStack() as running:
+                pairs = [
+                    (name, running.enter_context(self._pair(pair.backend(_BACKEND, _CALLERS, service))))
+                    for name, service in servers.items()
+                ]
+                self._chance.shuffle(pairs)
+                # There and back, so that a machine that becomes faster or slower does so for all.
+                calls: dict[str, float] = dict.fromkeys(servers, 0.0)
+                for name, one in (*pairs, *reversed(pairs)):
+                    calls[name] += self._measured(one, load)
+                for name in servers:
+                    values[name].append(calls[name])
+        for name, expected, what in (
+            ("same", ("equal", "unclear"), "no difference where there is none, measured"),
+            ("slowed", ("worse",), "a slowdown of 10 %, measured"),
+        ):
+            # Two claims are made of these measurements.
+            found = inference.paired(values[name], values["one"], 1 - (1 - _CONFIDENCE) / 2)
+            outcome = inference.outcome(found.ratio, found.interval, _MARGIN, larger_is_better=True)
+            low, high = found.interval
+            says = f"{found.ratio:.3f} ({low:.3f}..{high:.3f}) of the other's calls/s in {_ROUNDS} rounds: {outcome}"
+            yield Check(what, outcome in expected, says)
+
+    def _ceiling(self) -> Check:
+        load = Load("echo", FIRE_AND_CALLBACK, _CALLERS, _WARMUP, _WINDOW)
+        with self._pair(pair.null()) as running:
+            ceiling = median(self._measured(running, load) / load.window for _ in range(3))
+            window = running.measure(load)
+        cell = Measured("null", "threading", window, workers=_CALLERS)
+        made = cell.add(1, 0.0, window, ceiling)
+        says = (
+            f"before a server that does nothing, the limit is the {made.limit}; the ceiling is {ceiling:,.0f} calls/s, and from "
+            f"{CEILING:.0%} of it on a cell is the client's"
+        )
+        return Check("the generator's ceiling", made.limit in ("client", "machine"), says)
+
+    def _wait(self) -> Check:
+        with self._pair(pair.backend(_BACKEND, _CALLERS, SERVICE)) as running:
+            windows = [
+                running.measure(Load(workload, REQUEST_REPLY, 1, _WARMUP, 2 * _WINDOW))
+                for workload in ("lone", "io")
+            ]
+        self.windows += windows
+        lone, found = (latency(Times.of(window.sample.timed).response).p50 or 0.0 for window in windows)
+        expected = IO_SECONDS + lone
+        says = (
+            f"a call whose handler waits {IO_SECONDS * 1e3:.0f} ms takes {found * 1e3:.2f} ms, one that does not {lone * 1e3:.2f} ms "
+            f"(their difference at most {_LATE:.0%} off)"
+        )
+        return Check(
+            "a time that is known",
+            expected <= found * 1.001 and found <= IO_SECONDS * (1 + _LATE) + lone,
+            says,
+        )
+
+    def _stalls(self) -> Iterator[Check]:
+        """Coordinated omission: who waits for an answer before the next call makes none while the server stands still."""
+        usual = Load("echo", REQUEST_REPLY, 1, _WARMUP, _STALLED_SECONDS)
+        p99 = {}
+        for name, load in (
+            ("closed", usual),
+            ("open", usual._replace(rate=_STALLED_RATE, style=FIRE_AND_CALLBACK, concurrency=_CALLERS)),
+        ):
+            with (
+                self._pair(pair.backend(_BACKEND, _CALLERS, SERVICE)) as running,
+                _stalling(running.server.pid),
+            ):
+                window = running.measure(load)
+            p99[name] = latency(Times.of(window.sample.timed).response).p99 or 0.0
+        # Half of all calls come at random moments of the stall: 1 in 100 within its first 10 ms.
+        exact = _STALL - 0.01 * _EVERY
+        says = f"p99 {p99['open'] * 1e3:.0f} ms of a server that stalls 500 ms once a second (exactly {exact * 1e3:.0f} ms)"
+        yield Check("the open loop shows a stall", abs(p99["open"] / exact - 1) <= 0.1, says)
+        says = f"p99 {p99['closed'] * 1e3:.1f} ms with one caller of the same server (under 50 ms)"
+        yield Check("a closed loop hides it", p99["closed"] < 0.05, says)
+
+    def _little(self) -> Iterator[Check]:
+        """Of all windows that these checks have measured, but for those of the server that stalls."""
+        cells = [Measured(_BACKEND, "threading", each, workers=_CALLERS) for each in self.windows]
+        laws = [
+            cell.add(1, 0.0, window, None).little for cell, window in zip(cells, self.windows, strict=True)
+        ]
+        whole = max(abs((law.whole or 1.0) - 1) for law in laws)
+        says = f"{sum(law.ok for law in laws)} of {len(laws)} windows close; from empty to empty {whole:.2%} at most (1 %)"
+        yield Check("Little's law", all(law.ok for law in laws), says)
+
+    def _measured(self, running: Pair, load: Load) -> float:
+        window = running.measure(load)
+        if window.observed.contaminated:
+            window = running.measure(load)
+        self.windows.append(window)
+        return window.sample.calls
+
+    def _pair(self, server: Server) -> Pair:
+        running = Pair(server, partial(_plan, self._steps), self._placement)
+        try:
+            pair.warm(running, 0.3, _CALLERS, "echo")
+        except BaseException:
+            running.__exit__(None, None, None)
+            raise
+        return running
+
+
+def _plan(steps: int, endpoint: str) -> Plan:
+    return Plan(client="threading", endpoint=endpoint, cpu_steps=steps, timeout=10.0, max_callers=_CALLERS)
+
+
+@contextlib.contextmanager
+def _stalling(pid: int) -> Iterator[None]:
+    """The process stands still for a while, again and again, and runs when the `with` is left."""
+    over = threading.Event()
+
+    def stall() -> None:
+        while not over.wait(_EVERY - _STALL):
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(_STALL)
+            os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=stall)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def self_check(outputs: Outputs, show: Callable[[str], object] = typer.echo) -> int:
+    """The exit status: 4 where the comparison cannot be trusted here. Each check is shown when it is known."""
+    outputs.check()
+    checks = SelfCheck()
+    report = Report(
+        environment=environment(
+            seed=checks.seed, quick=False, warmup=_WARMUP, window=_WINDOW, cpu_steps=steps_of_cpu()
+        )
+    )
+    try:
+        for check in checks.run():
+            report.checks.append(check)
+            show(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.says}")
+    except ChildFailed as error:
+        raise UsageError(f"the self-check cannot be ended: {error}") from None
+    report.complete = True
+    outputs.write(report)
+    failed = [check.name for check in report.checks if not check.ok]
+    if failed:
+        typer.echo(f"ringback: this comparison cannot be trusted here: {'; '.join(failed)}", err=True)
+    return 4 if failed else 0

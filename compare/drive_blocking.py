@@ -1,0 +1,62 @@
+"""A blocking client under load: N threads that each wait for their call, or one with N calls outstanding.
+
+With gevent's patches, which `generate` applies, the same threads are greenlets and wait as its client does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .callers import Batch, answer_blocking, call_blocking
+from .firing import Firing
+from .plan import REQUEST_REPLY
+from .work import Work
+
+
+def drive(work: Work) -> None:
+    """Do it. Raises RuntimeError where calls are lost."""
+    client = work.connect()
+    try:
+        for batch, stream in work.batches:
+            if batch.cell.style == REQUEST_REPLY:
+                _request_reply(_collecting(client) if stream else client.call, batch)
+            else:
+                _fire_and_callback(client, batch)
+            work.report(batch)
+    finally:
+        work.close(client)
+
+
+def _collecting(client: Any) -> Callable[..., Any]:
+    return lambda method, *args, **kwargs: list(client.stream(method, *args, **kwargs))
+
+
+def _request_reply(invoke: Callable[..., Any], batch: Batch) -> None:
+    dues = iter(batch.dues)
+    threads = [
+        threading.Thread(
+            target=answer_blocking, args=(invoke, caller, dues, batch.stops, time.sleep), daemon=True
+        )
+        if batch.open
+        else threading.Thread(target=call_blocking, args=(invoke, caller), daemon=True)
+        for caller in batch.callers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(batch.patience)
+    batch.check(sum(thread.is_alive() for thread in threads))
+
+
+def _fire_and_callback(client: Any, batch: Batch) -> None:
+    over = threading.Event()
+    firing = Firing(client, batch, over.set)
+    if batch.open:
+        firing.open(time.sleep)
+    else:
+        firing.closed()
+    over.wait(batch.patience)
+    batch.check(firing.left)

@@ -1,0 +1,121 @@
+"""Who runs in a round: every backend with every client, one of them twice, the server that does nothing, and other libraries."""
+
+from __future__ import annotations
+
+import random
+from types import ModuleType
+
+from . import pair, peers
+from .measured import Measured
+from .plan import FIRE_AND_CALLBACK, STYLES
+from .request import SCENARIO, Job, Lane, Request, small
+
+_CAPACITY = Job("echo", FIRE_AND_CALLBACK)
+
+
+class Lanes:
+    """Those of one run. What is in `failed` is not tried again."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.failed: set[Lane] = set()
+        self._chance = random.Random(request.seed + 1)  # noqa: S311
+        self._peers: dict[str, ModuleType] = {name: peers.load(name) for name in request.peers}
+
+    def rehearsal(self) -> list[Lane]:
+        """Every backend and the generator's ceiling; with what the rate of open loops is found by, if nothing else does."""
+        lanes = [*self._backends(), *self._nulls(), *self._others()]
+        jobs = self.request.jobs
+        opens = any(self.request.workload(job.workload).open for job in jobs)
+        if opens and _CAPACITY not in jobs and self.request.rate is None:
+            lanes = [
+                lane._replace(jobs=(*lane.jobs, _CAPACITY)) if lane.kind == "backend" else lane
+                for lane in lanes
+            ]
+        return lanes
+
+    def round(self) -> list[Lane]:
+        """The same with a twin; a quick run knows the ceiling from the rehearsal."""
+        nulls = [] if self.request.quick else self._nulls()
+        return [*self._backends(), *self._twins(), *nulls, *self._others()]
+
+    def _backends(self) -> list[Lane]:
+        lanes = [
+            Lane(backend, client, self.request.jobs)
+            for backend in self.request.backends
+            for client in self.request.clients
+        ]
+        return [lane for lane in lanes if not self._gave_up(lane)]
+
+    def _gave_up(self, lane: Lane) -> bool:
+        return any(lane[:2] == other[:2] and lane.kind == other.kind for other in self.failed)
+
+    def groups(self, lanes: list[Lane]) -> list[list[Lane]]:
+        """Those that are compared with each other: all of one client. Each other library is for itself: it may not rest when idle."""
+        ours = [
+            [lane for lane in lanes if lane.client == client and lane.kind != "peer"]
+            for client in self.request.clients
+        ]
+        groups = [group for group in ours if group] + [[lane] for lane in lanes if lane.kind == "peer"]
+        self._chance.shuffle(groups)
+        return groups
+
+    def _twins(self) -> list[Lane]:
+        """One of the backends, measured again: what that shows is noise. A search would take too long for it."""
+        workload = self.request.workloads[0] if "echo" not in self.request.workloads else "echo"
+        jobs = tuple(job for job in self.request.jobs if job.workload == workload)
+        lanes = self._backends()
+        if not lanes or self.request.objective is not None:
+            return []
+        lane = self._chance.choice(lanes)
+        return [lane._replace(jobs=jobs, kind="twin")]
+
+    def _nulls(self) -> list[Lane]:
+        wanted = {job.style for job in self.request.jobs if small(self.request.workload(job.workload))}
+        jobs = tuple(Job("echo", style) for style in STYLES if style in wanted)
+        return [Lane("null", client, jobs, "null") for client in self.request.clients if jobs]
+
+    def _others(self) -> list[Lane]:
+        lanes = []
+        for name, module in self._peers.items():
+            fires = hasattr(module.Client, "fire")
+            jobs = tuple(
+                job
+                for job in self.request.jobs
+                if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
+                and job.workload != SCENARIO
+                and (fires or job.style != FIRE_AND_CALLBACK)
+            )
+            lane = Lane(name, name, jobs, "peer")
+            if jobs and not self._gave_up(lane):
+                lanes.append(lane)
+        return lanes
+
+    def server(self, lane: Lane) -> pair.Server:
+        """How its server is started."""
+        if lane.kind == "null":
+            return pair.null()
+        if lane.kind == "peer":
+            return pair.peer(lane.backend, self.request.serving)
+        return pair.backend(lane.backend, self.request.serving, self.request.service)
+
+    def loop(self, lane: Lane) -> str:
+        """The client style, which for a peer is that of its own client."""
+        return str(self._peers[lane.backend].LOOP) if lane.kind == "peer" else lane.client
+
+    def scenario(self, lane: Lane) -> bool:
+        """Whether its calls are the user's own."""
+        return bool(self.request.scenario) and lane.kind in ("backend", "twin")
+
+    def rival(self, lane: Lane) -> str:
+        """The client whose cells a lane's are compared with."""
+        return self.request.clients[0] if lane.kind == "peer" else lane.client
+
+    def measured(self, lane: Lane, window: pair.Window) -> Measured:
+        """An empty cell of the lane."""
+        cell = Measured(
+            lane.backend, lane.client, window, workers=self.request.serving, peer=lane.kind == "peer"
+        )
+        if cell.peer:
+            cell.difference = str(self._peers[lane.backend].DIFFERENCE)
+        return cell

@@ -1,0 +1,164 @@
+"""What a person asks `ringback compare` for, made into a request, or refused in one line."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import typer
+
+from .. import backends as installed
+from ..clients.scripts import STYLES as CLIENTS
+from ..errors import UsageError
+from . import arrivals, peers, scenario
+from .pair import ANYWHERE, Placement
+from .plan import STYLES
+from .request import SCENARIO, SERVICE, SWEEP, Request
+from .search import Objective
+from .workloads import CORE, QUICK, WORKLOADS
+
+BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+
+SEARCH = "search"
+
+# Backends and client styles that need a library which ringback itself does not.
+_LIBRARIES = ("gevent", "twisted")
+
+# What peers add to the time, in seconds for each.
+_PEER_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """As they were given; empty lists and None stand for the defaults."""
+
+    backends: Sequence[str] = ()
+    clients: Sequence[str] = ()
+    styles: Sequence[str] = ()
+    workloads: Sequence[str] = ()
+    concurrency: int = 64
+    workers: int | None = None
+    quick: bool = False
+    thorough: bool = False
+    rounds: int | None = None
+    time: float | None = None
+    rate: str | None = None
+    slo: str | None = None
+    arrivals: str = "poisson"
+    pin: bool = True
+    seed: int | None = None
+    peers: Sequence[str] = field(default_factory=list)
+    service: str | None = None
+    scenario: str | None = None
+
+    def request(self) -> Request:
+        """Raises UsageError or typer.BadParameter that says what is wrong with them."""
+        if self.quick and self.thorough:
+            raise UsageError("--quick and --thorough exclude each other")
+        rate, objective = self._rate()
+        chosen_peers = (
+            list(peers.installed()) if "all" in self.peers else _chosen("--peer", self.peers, peers.NAMES)
+        )
+        request = Request(
+            backends=_chosen("--backend", self.backends, installed.names(), available()),
+            clients=_chosen("--client", self.clients, CLIENTS, ("threading",)),
+            styles=_chosen("--style", self.styles, STYLES, STYLES),
+            workloads=self._workloads(),
+            concurrency=self.concurrency,
+            workers=self.workers,
+            rate=rate,
+            objective=objective,
+            arrivals=_chosen("--arrivals", [self.arrivals], arrivals.KINDS)[0],
+            sweep=SWEEP if rate is None and objective is None and not self.quick else (),
+            quick=self.quick,
+            thorough=self.thorough,
+            placement=Placement.halves() if self.pin else ANYWHERE,
+            peers=tuple(chosen_peers),
+            service=self.service or SERVICE,
+            scenario=self.scenario or "",
+            seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
+            **self._time(len(chosen_peers)),
+        )
+        if not request.jobs:
+            raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
+        for backend in request.backends:
+            require("backend", backend)
+        for client in request.clients:
+            require("client", client)
+        return request
+
+    def _workloads(self) -> tuple[str, ...]:
+        if (self.service is None) != (self.scenario is None):
+            raise UsageError("--service and --scenario go together: the one serves what the other calls")
+        if self.scenario is None:
+            default = tuple(WORKLOADS) if self.thorough else QUICK if self.quick else CORE
+            return _chosen("--workload", self.workloads, tuple(WORKLOADS), default)
+        if self.workloads:
+            raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
+        scenario.load(self.scenario)
+        return (SCENARIO,)
+
+    def _rate(self) -> tuple[float | None, Objective | None]:
+        if self.rate != SEARCH:
+            if self.slo is not None:
+                raise UsageError("--slo is what --rate search keeps: give both")
+            if self.rate is None:
+                return None, None
+            try:
+                rate = float(self.rate)
+            except ValueError:
+                rate = 0.0
+            if not 0 < rate < 1e7:
+                raise UsageError(f"--rate: {self.rate!r} is neither {SEARCH} nor a number of calls a second")
+            return rate, None
+        if self.slo is None:
+            raise UsageError("--rate search needs an objective: --slo p99=20ms")
+        try:
+            return None, Objective.parse(self.slo)
+        except ValueError as error:
+            raise UsageError(f"--slo: {error}") from None
+
+    def _time(self, others: int) -> dict[str, Any]:
+        """Rounds at most, the seconds of all, and of each warm-up and window."""
+        rounds, seconds, warmup, window = 8, 166.0, 0.08, 0.22
+        if self.quick:
+            rounds, seconds, warmup, window = 5, 41.0, 0.05, 0.1
+        elif self.thorough:
+            rounds, seconds, warmup, window = 15, 1800.0, 0.1, 0.3
+        seconds += others * _PEER_SECONDS
+        return {
+            "rounds": self.rounds or rounds,
+            "fixed": self.rounds is not None,
+            "seconds": self.time or seconds,
+            "warmup": warmup,
+            "window": window,
+        }
+
+
+def available() -> tuple[str, ...]:
+    """Our backends of which the library is installed."""
+    return tuple(name for name in BACKENDS if not missing(name))
+
+
+def missing(name: str) -> bool:
+    """Whether a backend or client style of ours lacks its library."""
+    return name in _LIBRARIES and find_spec(name) is None
+
+
+def require(kind: str, name: str) -> None:
+    """Raises UsageError that names the extra, where the library is not installed."""
+    if missing(name):
+        raise UsageError(f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'")
+
+
+def _chosen(
+    option: str, given: Sequence[str], known: Sequence[str], default: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """What was given, each once, or the default."""
+    for name in given:
+        if name not in known:
+            raise typer.BadParameter(f"there is no {name!r}: choose of {', '.join(known)}", param_hint=option)
+    return tuple(dict.fromkeys(given or default))

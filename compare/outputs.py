@@ -1,0 +1,125 @@
+"""A report as files: JSON with everything, CSV with a line for each cell, HTML to be looked at."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ..errors import UsageError
+from .difference import Difference
+from .results import SCHEMA, Report, Result
+
+STDOUT = "-"
+
+_HEAD = (
+    *(
+        "peer",
+        "backend",
+        "client",
+        "style",
+        "workload",
+        "loop",
+        "concurrency",
+        "workers",
+        "calls",
+        "seconds",
+        "throughput",
+    ),
+    *("throughput_low", "throughput_high", "offered", "achieved", "p50", "p90", "p99", "p999", "max", "mean"),
+    *("server_cpu_per_call", "client_cpu_per_call", "server_resident", "errors", "wrong", "limit", "void"),
+)
+
+
+class Outputs(NamedTuple):
+    """Where each goes; `-` is standard output, None nowhere."""
+
+    json: str | None = None
+    csv: str | None = None
+    html: str | None = None
+
+    @property
+    def on_stdout(self) -> bool:
+        """Whether standard output is taken."""
+        return STDOUT in self
+
+    def check(self) -> None:
+        """Before minutes are spent on it. Raises UsageError where one cannot be written."""
+        if self.count(STDOUT) > 1:
+            raise UsageError("only one of --json, --csv and --html can go to standard output")
+        for option, name in self._files():
+            path = Path(name)
+            if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise UsageError(f"--{option}: {name} cannot be written")
+
+    def write(self, report: Report, differences: Sequence[Difference] = ()) -> None:
+        """All that are asked for. Raises UsageError where one cannot be written after all."""
+        for option, name in zip(self._fields, self, strict=True):
+            if name is None:
+                continue
+            data = _FORMS[option](report, differences)
+            if name == STDOUT:
+                sys.stdout.write(data)
+                sys.stdout.flush()
+                continue
+            try:
+                Path(name).write_text(data, encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"--{option}: {name} cannot be written: {error.strerror}") from None
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        for option, name in zip(self._fields, self, strict=True):
+            if name is not None and name != STDOUT:
+                yield option, name
+
+
+def read(name: str) -> Report:
+    """A report that was written as JSON. Raises UsageError where it cannot be read, or is none."""
+    try:
+        data = Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
+    try:
+        report = msgspec.json.decode(data, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name} is no report of ringback compare: {error}") from None
+    if report.schema != SCHEMA:
+        raise UsageError(f"{name} has schema {report.schema}: this version of ringback reads schema {SCHEMA}")
+    return report
+
+
+def _csv(report: Report, _: Sequence[Difference]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for result in (*report.results, *report.peers):
+        writer.writerow(_row(result))
+    return text.getvalue()
+
+
+def _row(result: Result) -> list[object]:
+    low, high = result.interval.throughput or (None, None)
+    rate = (result.rate.offered, result.rate.achieved) if result.rate else (None, None)
+    own = [getattr(result, name) for name in _HEAD[:11]]
+    times = [getattr(result.latency, name) for name in _HEAD[15:21]]
+    cost = [result.cpu.server_per_call, result.cpu.client_per_call, result.memory.server]
+    return [*own, low, high, *rate, *times, *cost, *(getattr(result, name) for name in _HEAD[-4:])]
+
+
+def _html(report: Report, differences: Sequence[Difference]) -> str:
+    from .report import html  # plotly is not imported by those who do not ask for it
+
+    return html(report, differences)
+
+
+def _json(report: Report, _: Sequence[Difference]) -> str:
+    return report.json().decode()
+
+
+_FORMS = {"json": _json, "csv": _csv, "html": _html}

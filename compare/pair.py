@@ -1,0 +1,204 @@
+"""A server and a load generator, both fresh, and one measurement after another between them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import msgspec
+
+from . import observe
+from .observe import Observed
+from .plan import FIRE_AND_CALLBACK, Cell, Idle, Plan
+from .processes import START_SECONDS, Child, ChildFailed
+from .results import Memory
+from .sample import Sample
+
+_READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
+
+# Seconds between the moment at which the parent decides on a measurement and that at which the generator begins it.
+_AHEAD = 0.004
+
+Server = tuple[str, ...]
+
+
+def backend(name: str, workers: int, service: str) -> Server:
+    """How the server of one of our backends is started."""
+    return (
+        "ringback.server",
+        service,
+        "--backend",
+        name,
+        "--bind",
+        "tcp://127.0.0.1:*",
+        "--workers",
+        str(workers),
+    )
+
+
+def null() -> Server:
+    """How the server that does nothing is started."""
+    return (f"{__package__}.null",)
+
+
+def peer(name: str, workers: int) -> Server:
+    """How the server of another library is started."""
+    return (f"{__package__}.peers", name, str(workers))
+
+
+class Placement(NamedTuple):
+    """The processors of server and client; where empty, both have all."""
+
+    server: tuple[int, ...] = ()
+    client: tuple[int, ...] = ()
+
+    @classmethod
+    def halves(cls) -> Placement:
+        """Half of the processors each, where there are two and they can be chosen."""
+        ours = observe.processors()
+        if len(ours) < 2 or not observe.LINUX:
+            return cls()
+        middle = len(ours) // 2
+        return cls(tuple(ours[:middle]), tuple(ours[middle:]))
+
+    def __str__(self) -> str:
+        if not self.server:
+            return ""
+        server, client = (",".join(map(str, each)) for each in self)
+        return f"server on CPU {server}, client on CPU {client}"
+
+
+ANYWHERE = Placement()
+
+
+class Load(NamedTuple):
+    """What one measurement asks for; the fields are those of `plan.Cell`."""
+
+    workload: str
+    style: str
+    concurrency: int
+    warmup: float
+    window: float
+    rate: float | None = None
+    arrivals: str = "poisson"
+    burst: int = 0
+    seed: int = 0
+    stride: int = 1
+
+    @property
+    def open(self) -> bool:
+        """Whether calls come when they are due, rather than when callers are free."""
+        return self.rate is not None or self.burst > 0
+
+
+class Window(NamedTuple):
+    """What came of one measurement; `opened` is on the clock of `time.monotonic`."""
+
+    load: Load
+    opened: float
+    sample: Sample
+    observed: Observed
+
+
+class Pair:
+    """Both processes, until the `with` is left. Raises ChildFailed where one of them does not start."""
+
+    def __init__(self, server: Server, plan: Callable[[str], Plan], placement: Placement) -> None:
+        self._placement = placement
+        self._timeout = 0.0
+        self.server = Child(*server, processors=placement.server)
+        self.generator = Child(f"{__package__}.generate", processors=placement.client)
+        try:
+            self.endpoint = self._found()
+            made = plan(self.endpoint)
+            self._timeout = made.timeout
+            self.generator.say(msgspec.json.encode(made))
+            self.generator.line(START_SECONDS)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def _found(self) -> str:
+        try:
+            line = self.server.line(START_SECONDS)
+        except ChildFailed as error:
+            raise ChildFailed(f"its server {error}") from None
+        ready = _READY.fullmatch(line)
+        if ready is None:
+            raise ChildFailed(
+                f"its server printed {line.decode(errors='replace')!r} in place of its endpoint"
+            )
+        return (ready[1] or ready[2]).decode()
+
+    def measure(self, load: Load) -> Window:
+        """One window. Raises ChildFailed where either process did not survive it, or did not end it in time."""
+        opens = time.monotonic() + _AHEAD + load.warmup
+        closes = opens + load.window
+        asked = load._asdict()
+        del asked["warmup"], asked["window"]
+        try:
+            self.generator.say(msgspec.json.encode(Cell(**asked, opens=opens, closes=closes)))
+            _sleep_until(opens)
+            before = observe.snapshot(self.server.pid, self.generator.pid)
+            _sleep_until(closes)
+            after = observe.snapshot(self.server.pid, self.generator.pid)
+            memory = Memory(observe.resident(self.server.pid), observe.resident(self.generator.pid))
+            line = self.generator.line(self._timeout + START_SECONDS, needs=self.server)
+        except (ChildFailed, OSError) as error:
+            raise ChildFailed(self._why(error)) from None
+        sample = msgspec.json.decode(line, type=Sample)
+        if end := self.server.end():
+            raise ChildFailed(f"its server {end}")
+        seen = observe.observed(before, after, sample.calls, memory, self._processors())
+        return Window(load, opens, sample, seen)
+
+    def measure_beside(self, connections: int, load: Load) -> Window:
+        """The same with so many connections more, all idle, and what each of them takes of the server's memory."""
+        try:
+            before = observe.resident(self.server.pid)
+            self._idle(connections)
+            memory = (observe.resident(self.server.pid) - before) / connections
+            window = self.measure(load)
+            self._idle(0)
+        except OSError as error:
+            raise ChildFailed(self._why(error)) from None
+        seen = window.observed
+        return window._replace(
+            observed=seen._replace(memory=Memory(seen.memory.server, seen.memory.client, memory))
+        )
+
+    def _idle(self, connections: int) -> None:
+        self.generator.say(msgspec.json.encode(Idle(connections)))
+        self.generator.line(START_SECONDS)
+
+    def _processors(self) -> Sequence[int]:
+        everyone = len(observe.processors())
+        return len(self._placement.server) or everyone, len(self._placement.client) or everyone, everyone
+
+    def _why(self, error: Exception) -> str:
+        if end := self.server.end():
+            return f"its server {end}"
+        if end := self.generator.end():
+            return f"its client {end}"
+        return f"its client gave {error}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.generator.__exit__(kind, error, trace)
+        self.server.__exit__(kind, error, trace)
+
+
+def _sleep_until(when: float) -> None:
+    time.sleep(max(0.0, when - time.monotonic()))
+
+
+def warm(pair: Pair, seconds: float, concurrency: int, workload: str, style: str = FIRE_AND_CALLBACK) -> None:
+    """Calls that are not measured: connections are made, and all code that they run is new to both processes."""
+    pair.measure(Load(workload, style, concurrency, seconds / 2, seconds / 2))

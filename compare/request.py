@@ -1,0 +1,122 @@
+"""What is to be measured: the lanes of a round, the cells of a lane, and how long each takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from .pair import ANYWHERE, Load, Placement
+from .plan import REQUEST_REPLY
+from .search import Objective
+from .workloads import WORKLOADS, Workload
+
+SERVICE = f"{__package__}.workloads:service"
+SCENARIO = "scenario"
+
+# Callers in the windows of a sweep.
+SWEEP = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Job(NamedTuple):
+    """A workload in one call style: a cell, but for who serves and who calls."""
+
+    workload: str
+    style: str
+
+
+class Lane(NamedTuple):
+    """A server and a client, both fresh in each round, and the cells that are measured between them."""
+
+    backend: str
+    client: str
+    jobs: tuple[Job, ...]
+    kind: str = "backend"  # or "twin", "null", "peer"
+
+    def __str__(self) -> str:
+        if self.kind == "null":
+            return f"the {self.client} client's ceiling"
+        if self.kind == "peer":
+            return f"peer {self.backend}"
+        return f"{self.backend}{' again' * (self.kind == 'twin')}, {self.client} client"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Every list is complete and without doubles. `rate` makes every cell an open loop, as `search` does at many rates.
+
+    `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on. `service` and `scenario` are targets.
+    """
+
+    backends: tuple[str, ...]
+    clients: tuple[str, ...] = ("threading",)
+    styles: tuple[str, ...] = (REQUEST_REPLY,)
+    workloads: tuple[str, ...] = ("echo",)
+    concurrency: int = 64
+    workers: int | None = None
+    rounds: int = 8
+    fixed: bool = False
+    seconds: float = 165.0
+    warmup: float = 0.08
+    window: float = 0.22
+    rate: float | None = None
+    objective: Objective | None = None
+    arrivals: str = "poisson"
+    sweep: tuple[int, ...] = SWEEP
+    thorough: bool = False
+    quick: bool = False
+    placement: Placement = ANYWHERE
+    peers: tuple[str, ...] = ()
+    service: str = SERVICE
+    scenario: str = ""
+    seed: int = 0
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The cells of a lane."""
+        return tuple(
+            Job(workload, style)
+            for workload in self.workloads
+            for style in self.styles
+            if style in self.workload(workload).styles
+        )
+
+    def workload(self, name: str) -> Workload:
+        """The workload of that name, be it the user's own."""
+        if name == SCENARIO:
+            return Workload(name, f"{self.scenario} on {self.service}", WORKLOADS["echo"].script, methods=())
+        return WORKLOADS[name]
+
+    @property
+    def most_callers(self) -> int:
+        """At once, in any cell."""
+        return max((self.concurrency, *self.sweep))
+
+    @property
+    def serving(self) -> int:
+        """The workers of each server: as many as there are callers, unless other is asked for."""
+        return self.workers or self.concurrency
+
+    def load(self, job: Job, number: int) -> Load:
+        """The cell in that round; the first, which is only a rehearsal, is shorter."""
+        workload = self.workload(job.workload)
+        shrink = 0.5 if number == 0 else 1.0
+        return Load(
+            workload=job.workload,
+            style=job.style,
+            concurrency=workload.concurrency or self.concurrency,
+            warmup=self.warmup,
+            window=max(self.window * shrink, workload.window),
+            rate=None if workload.burst else self.rate,
+            arrivals=self.arrivals,
+            burst=workload.burst,
+            seed=self.seed * 1000 + number,
+        )
+
+    def without_last(self) -> Request | None:
+        """The same with one workload fewer; None where there is but one."""
+        return replace(self, workloads=self.workloads[:-1]) if len(self.workloads) > 1 else None
+
+
+def small(workload: Workload) -> bool:
+    """Whether its calls are like those on which a generator's ceiling is measured."""
+    return workload.name in ("echo", "pooled")

@@ -1,0 +1,363 @@
+"""The experiment: in each round every backend once, each in fresh server and client processes, in random order, one under load at a time.
+
+What is measured is in `cells` as it comes, so that an interrupted run keeps it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import ExitStack
+from statistics import median
+from typing import Protocol
+
+from ..clients.threading import connect
+from ..errors import CallError
+from . import pair as pairs
+from .budget import (
+    AFTER_SECONDS,
+    CELL_SECONDS,
+    NOTHING,
+    PAIR_SECONDS,
+    Pace,
+    lane_seconds,
+    round_seconds,
+    spend,
+)
+from .lanes import Lanes
+from .measured import Measured
+from .pair import Pair
+from .plan import FIRE_AND_CALLBACK, Plan
+from .processes import START_SECONDS, ChildFailed
+from .request import SCENARIO, Job, Lane, Request, small
+from .results import Ceiling, Point, Report, Round, Search
+from .search import search
+
+# Seconds for which both processes run warm, and those of a window of the sweep.
+_WARM = 0.15
+_SWEEP_WARMUP, _SWEEP_WINDOW = 0.04, 0.12
+
+# Above so many calls/s only one in so many is timed: a stamp takes more than 100 ns, and a timed call needs several.
+_FAST = 100_000
+_STRIDE = 16
+
+# The part of the budget that may go into windows measured again.
+_AGAIN = 0.1
+
+# At this part of what the slowest backend can do, the rate at which response times are compared: at half of it the client would already
+# be as busy as it can be. Before that is known, this rate.
+_MODERATE = 0.25
+_GENTLE = 2_000.0
+
+
+# Calls/s by the client, or "twin"; the backend; and the cell.
+Values = dict[tuple[str, str, Job], float]
+
+
+class Watcher(Protocol):
+    """Is told how far the run is."""
+
+    def planned(self, rounds: int, seconds: float) -> None:
+        """So many rounds there will be, and all that is left takes so many seconds."""
+
+    def begin(self, number: int, what: str) -> None:
+        """This is being done now, in that round."""
+
+    def measured(self, cell: Measured | None = None) -> None:
+        """There is one window more, of that cell if it is to be shown."""
+
+
+class Experiment:
+    """One run. `twins` has workload, client, style, round, and the values of a backend and of its twin."""
+
+    def __init__(self, request: Request, report: Report, watcher: Watcher) -> None:
+        self.cells: dict[tuple[str, str, Job], Measured] = {}
+        self.twins: list[tuple[str, str, str, int, float, float]] = []
+        self.rounds = 0
+        self._request = request
+        self._report = report
+        self._watcher = watcher
+        self._began = time.monotonic()
+        self._chance = random.Random(request.seed)  # noqa: S311
+        self._lanes = Lanes(request)
+        self._capacity: dict[tuple[str, str, Job], float] = {}
+        self._ceilings: dict[tuple[str, str], list[float]] = {}
+        self._again = _AGAIN * request.seconds
+        self._overheads: list[float] = []
+
+    def run(self) -> None:
+        """Measure everything; a backend that cannot be measured is one of the report's failures, and the others go on."""
+        request, watcher = self._request, self._watcher
+        first, others = self._lanes.rehearsal(), self._lanes.round()
+        rehearsal = round_seconds(request, first, Pace(), 0) + sum(map(self._sweep_seconds, first))
+        rough = spend(request, others, request.seconds - rehearsal - AFTER_SECONDS, Pace())
+        a_round = round_seconds(rough.request, others, Pace())
+        watcher.planned(rough.rounds, rehearsal + rough.rounds * a_round + AFTER_SECONDS)
+        self._round(0, first)
+        left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
+        pace = Pace(max(PAIR_SECONDS / 2, median(self._overheads or [PAIR_SECONDS])))
+        plan = spend(request, self._lanes.round(), left, pace)
+        self._request = self._lanes.request = plan.request
+        self._note(plan.rounds, plan.dropped)
+        for number in range(1, plan.rounds + 1):
+            lanes = self._lanes.round()
+            left = (plan.rounds + 1 - number) * round_seconds(plan.request, lanes, pace) + AFTER_SECONDS
+            watcher.planned(plan.rounds, left)
+            self._round(number, lanes)
+            self.rounds = number
+
+    def ceilings(self) -> list[Ceiling]:
+        """What the load generators got out of a server that does nothing."""
+        return [
+            Ceiling(client, style, median(values), values)
+            for (client, style), values in sorted(self._ceilings.items())
+        ]
+
+    def _note(self, rounds: int, dropped: list[str]) -> None:
+        design, here = self._report.design, self._report.environment
+        design.rounds, design.dropped = rounds, dropped
+        here.warmup, here.window = self._request.warmup, self._request.window
+
+    def _round(self, number: int, lanes: list[Lane]) -> None:
+        """All that are compared are there at once and take turns, cell by cell: the machine has no time to change between them."""
+        values: Values = {}
+        for group in self._lanes.groups(lanes):
+            self._chance.shuffle(group)
+            began, planned = (
+                time.monotonic(),
+                sum(lane_seconds(self._request, lane, NOTHING, number) for lane in group),
+            )
+            with ExitStack() as running:
+                pairs = [
+                    (lane, pair)
+                    for lane in group
+                    if (pair := self._started(number, lane, running)) is not None
+                ]
+                jobs = sorted({job for lane in group for job in lane.jobs})
+                self._chance.shuffle(jobs)
+                for job in jobs:
+                    self._turns(number, job, pairs, values)
+                swept = self._sweep(number, pairs) if number == 0 or self._request.thorough else 0.0
+            self._overheads.append((time.monotonic() - began - planned - swept) / len(group))
+        for lane in lanes:
+            if lane.kind == "twin":
+                self._pair_up(number, lane, values)
+
+    def _started(self, number: int, lane: Lane, running: ExitStack) -> Pair | None:
+        """Both processes, warm; None where they do not start, twice."""
+        self._watcher.begin(number, f"{lane}: starting")
+        try:
+            try:
+                pair = self._pair(lane)
+            except ChildFailed:
+                pair = self._pair(lane)
+            running.enter_context(pair)
+            self._warm(pair, lane)
+        except ChildFailed as error:
+            self._fail(lane, error)
+            return None
+        return pair
+
+    def _fail(self, lane: Lane, error: ChildFailed) -> None:
+        self._report.failures.append(f"{lane}: {error}")
+        self._lanes.failed.add(lane)
+
+    def _alive(self, pairs: list[tuple[Lane, Pair]]) -> list[tuple[Lane, Pair]]:
+        return [(lane, pair) for lane, pair in pairs if lane not in self._lanes.failed]
+
+    def _turns(self, number: int, job: Job, pairs: list[tuple[Lane, Pair]], values: Values) -> None:
+        """One cell of all lanes that have it, in random order; what was disturbed, again."""
+        order = [(lane, pair) for lane, pair in self._alive(pairs) if job in lane.jobs]
+        self._chance.shuffle(order)
+        spoilt = []
+        for lane, pair in order:
+            self._watcher.begin(number, f"{lane}: {job.workload}, {job.style}")
+            try:
+                made = self._cell(number, lane, pair, job, values)
+                if made is not None and (made.contaminated or not made.little.ok):
+                    spoilt.append((lane, pair))
+            except ChildFailed as error:
+                self._fail(lane, error)
+        for lane, pair in spoilt:
+            load = self._load(job, number, lane)
+            if self._again > 0:
+                self._again -= load.warmup + load.window + CELL_SECONDS
+                try:
+                    self._cell(number, lane, pair, job, values, repeated=True)
+                except ChildFailed as error:
+                    self._fail(lane, error)
+
+    def _pair_up(self, number: int, twin: Lane, values: Values) -> None:
+        for job in twin.jobs:
+            own, other = (values.get((kind, twin.backend, job)) for kind in (twin.client, "twin"))
+            if own and other:
+                self.twins.append((job.workload, twin.client, job.style, number, own, other))
+
+    def _pair(self, lane: Lane) -> Pair:
+        request, environment = self._request, self._report.environment
+        pair = Pair(
+            self._lanes.server(lane),
+            lambda endpoint: Plan(
+                client=self._lanes.loop(lane),
+                endpoint=endpoint,
+                cpu_steps=environment.cpu_steps,
+                # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
+                timeout=10.0 + request.concurrency * 0.01,
+                max_callers=request.most_callers,
+                peer=lane.backend if lane.kind == "peer" else "",
+                scenario=request.scenario if lane.kind in ("backend", "twin") else "",
+            ),
+            request.placement,
+        )
+        if lane.kind == "backend" and lane.backend == "twisted" and not request.scenario:
+            try:
+                with connect(pair.endpoint, timeout=START_SECONDS) as client:
+                    environment.twisted_reactor = client.call("reactor")
+            except CallError as error:
+                pair.__exit__(None, None, None)
+                raise ChildFailed(f"its server does not answer: {error}") from None
+        return pair
+
+    def _warm(self, pair: Pair, lane: Lane) -> None:
+        workload = SCENARIO if self._lanes.scenario(lane) else "echo"
+        styles = {job.style for job in lane.jobs}
+        style = FIRE_AND_CALLBACK if FIRE_AND_CALLBACK in styles else min(styles)
+        pairs.warm(pair, _WARM, self._request.concurrency, workload, style)
+
+    def _load(self, job: Job, number: int, lane: Lane) -> pairs.Load:
+        load = self._request.load(job, number)
+        workload = self._request.workload(job.workload)
+        client = self._lanes.rival(lane)
+        if load.rate is None and workload.open and not workload.burst:
+            capacities = [
+                found
+                for (_, caller, measured), found in self._capacity.items()
+                if caller == client and measured == Job("echo", FIRE_AND_CALLBACK)
+            ]
+            load = load._replace(rate=_MODERATE * min(capacities, default=_GENTLE / _MODERATE))
+        elif not load.open and self._capacity.get((lane.backend, lane.client, job), 0.0) > _FAST:
+            load = load._replace(stride=_STRIDE)
+        return load
+
+    def _cell(
+        self,
+        number: int,
+        lane: Lane,
+        pair: Pair,
+        job: Job,
+        values: Values,
+        *,
+        repeated: bool = False,
+    ) -> Round | None:
+        """One window, and what it was worth; None in the rehearsal, and where nothing is to be kept of it."""
+        workload = self._request.workload(job.workload)
+        load = self._load(job, number, lane)
+        if self._request.objective is not None and number and lane.kind == "backend" and not workload.burst:
+            rate = self._search(number, lane, pair, load)
+            if not rate:
+                return None
+            load = load._replace(rate=rate)
+        at = time.monotonic() - self._began
+        window = pair.measure_beside(workload.idle, load) if workload.idle else pair.measure(load)
+        self._watcher.measured()
+        throughput = window.sample.calls / load.window
+        kind = lane.kind
+        if kind == "null":
+            self._ceilings.setdefault((lane.client, job.style), []).append(throughput)
+            return None
+        if kind == "twin":
+            values["twin", lane.backend, job] = throughput
+            return None
+        key = (lane.backend, lane.client, job)
+        if key not in self.cells:
+            self.cells[key] = self._lanes.measured(lane, window)
+        cell = self.cells[key]
+        if number == 0:
+            self._capacity[key] = throughput
+            cell.rehearsed(window.sample)
+            return None
+        ceilings = self._ceilings.get((lane.client, job.style)) if small(workload) and not load.open else None
+        made = cell.add(number, at, window, median(ceilings) if ceilings else None, repeated=repeated)
+        values[lane.client, lane.backend, job] = throughput
+        self._watcher.measured(cell)
+        return made
+
+    def _search(self, number: int, lane: Lane, pair: Pair, load: pairs.Load) -> float:
+        """The highest rate that keeps the objective; 0 where none does."""
+        objective = self._request.objective
+        assert objective is not None
+        job = Job(load.workload, load.style)
+        steps = search(max(100.0, self._capacity.get((lane.backend, lane.client, job), 400.0) / 4))
+        rate = next(steps)
+        while True:
+            self._watcher.begin(number, f"{lane}: {job.workload} {job.style} at {rate:,.0f} calls/s")
+            window = pair.measure(load._replace(rate=rate))
+            self._watcher.measured()
+            try:
+                rate = steps.send(objective.tried(window))
+            except StopIteration as end:
+                passes, fails, tried = end.value
+                break
+        self._report.searches.append(
+            Search(
+                lane.backend,
+                lane.client,
+                job.style,
+                job.workload,
+                number,
+                str(objective),
+                passes,
+                fails,
+                tried,
+            )
+        )
+        return float(passes)
+
+    def _sweeps(self, lane: Lane) -> Job | None:
+        """The cell of which a lane is measured with ever more callers."""
+        if not self._request.sweep or lane.kind != "backend":
+            return None
+        return next((job for job in lane.jobs if job.workload in ("echo", SCENARIO)), None)
+
+    def _sweep_seconds(self, lane: Lane) -> float:
+        many = len(self._request.sweep) if self._sweeps(lane) else 0
+        return many * (_SWEEP_WARMUP + _SWEEP_WINDOW + CELL_SECONDS)
+
+    def _sweep(self, number: int, pairs: list[tuple[Lane, Pair]]) -> float:
+        """A cell of each lane with ever more callers, and the seconds that took."""
+        began = time.monotonic()
+        turns = [
+            (many, lane, pair) for many in self._request.sweep for lane, pair in pairs if self._sweeps(lane)
+        ]
+        self._chance.shuffle(turns)
+        for many, lane, pair in turns:
+            job = self._sweeps(lane)
+            if job is None or lane in self._lanes.failed:
+                continue
+            load = self._load(job, number, lane)._replace(
+                concurrency=many, warmup=_SWEEP_WARMUP, window=_SWEEP_WINDOW, rate=None
+            )
+            try:
+                window = pair.measure(load)
+            except ChildFailed as error:
+                self._fail(lane, error)
+                continue
+            made = Measured(lane.backend, lane.client, window, workers=self._request.serving)
+            self._report.sweep.append(_point(lane, job, made.add(number, 0.0, window, None), many))
+            self._watcher.measured()
+        return time.monotonic() - began
+
+
+def _point(lane: Lane, job: Job, made: Round, callers: int) -> Point:
+    return Point(
+        backend=lane.backend,
+        client=lane.client,
+        style=job.style,
+        workload=job.workload,
+        round=made.round,
+        concurrency=callers,
+        throughput=made.throughput,
+        p50=made.p50,
+        p99=made.p99,
+        mean=made.mean,
+    )

@@ -1,0 +1,184 @@
+"""What a run says, in words: for each question the backends to choose, why, and how sure that is. No overall score, no crown.
+
+Only what is shown to be worse is called that, and only what is shown to be equal; the condition travels with the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .analysis import client_limited
+from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY
+from .results import Comparison, Report, Result, Verdict
+from .table import BUSY, milliseconds
+
+# The question that a workload answers.
+QUESTIONS = {
+    "lone": "for the time of a single call",
+    "echo": "for short calls",
+    "echo-rate": "for response times at a moderate rate",
+    "payload-1k": "for values of 1 KiB",
+    "payload-64k": "for values of 64 KiB",
+    "payload-1m": "for values of 1 MiB",
+    "pooled": "for short calls by way of a worker",
+    "io": "for handlers that wait",
+    "io-async": "for coroutines that wait",
+    "cpu": "for handlers that compute",
+    "mixed": "for quick calls among slow ones",
+    "burst": "for bursts of calls",
+    "idle": "for many idle connections",
+    "stream": "for streams",
+    "scenario": "for your scenario",
+}
+
+_METRICS = {
+    "throughput": "calls/s",
+    "p50": "median response time",
+    "p99": "p99 response time",
+    "server_cpu": "server CPU time a call",
+}
+
+Cell = tuple[str, str, str]
+
+
+def verdict(report: Report) -> Verdict:
+    """The words for a report whose comparisons are there."""
+    caveats = list(_caveats(report))
+    failed = [check for check in report.checks if not check.ok]
+    if failed:
+        reasons = "; ".join(f"{check.name}: {check.says}" for check in failed)
+        return Verdict(
+            [f"This run cannot be trusted, so it claims nothing. {reasons}."], {}, caveats, trusted=False
+        )
+    if len(report.results) == 0:
+        return Verdict([], {}, caveats)
+    cells: dict[Cell, list[Comparison]] = {}
+    for each in report.comparisons:
+        cells.setdefault((each.workload, each.client, each.style), []).append(each)
+    several = len({client for _, client, _ in cells}) > 1
+    text = [_sentence(cell, claims, report, several=several) for cell, claims in cells.items()]
+    text += _styles(report)
+    if text:
+        text.append(_condition(report))
+    winners = {_name(cell, several=several): _standing(claims) for cell, claims in cells.items()}
+    return Verdict(text, winners, caveats)
+
+
+def _name(cell: Cell, *, several: bool) -> str:
+    workload, client, style = cell
+    return f"{workload}, {style}, {client} client" if several else f"{workload}, {style}"
+
+
+def _standing(claims: Sequence[Comparison]) -> list[str]:
+    """Those of which none was shown to be worse than the best."""
+    return sorted({claims[0].best, *(each.backend for each in claims if each.outcome != "worse")})
+
+
+def _sentence(cell: Cell, claims: Sequence[Comparison], report: Report, *, several: bool) -> str:
+    best, metric = claims[0].best, _METRICS[claims[0].metric]
+    equal = sorted([best, *(each.backend for each in claims if each.outcome == "equal")])
+    worse = [each for each in claims if each.outcome == "worse"]
+    unclear = [each for each in claims if each.outcome == "unclear"]
+    question = QUESTIONS.get(cell[0], f"for {cell[0]}")
+    lead = f"{question[0].upper()}{question[1:]} ({_name(cell, several=several)})"
+    if len(equal) == len(claims) + 1:
+        return f"{lead}: any; {_listed(equal)} are equal within {report.design.margin:.0%} in {metric}{_bound(cell, report)}."
+    parts = []
+    if worse:
+        parts.append(f"choose {_listed(_standing(claims), 'or')}")
+        parts += [f"{each.backend} has {_ratio(each)} of {best}'s {metric}" for each in worse]
+    else:
+        parts.append(_unshown(metric, max(each.detectable for each in unclear)))
+    if len(equal) > 1:
+        parts.append(f"{_listed(equal)} are equal")
+    if worse and unclear:
+        parts += [
+            f"beside {best}, {', '.join(f'{each.backend} {_ratio(each)}' for each in unclear)} is unclear"
+        ]
+    return f"{lead}: {'; '.join(parts)}{_bound(cell, report)}."
+
+
+def _unshown(metric: str, blind: float) -> str:
+    if blind > 1:
+        return f"no difference in {metric} was shown, but the run was too noisy to show any"
+    return f"no difference in {metric} was shown, and one of {blind:.0%} would have been"
+
+
+def _ratio(claim: Comparison) -> str:
+    low, high = claim.interval
+    return f"{claim.ratio:.2f} ({low:.2f}..{high:.2f})"
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _bound(cell: Cell, report: Report) -> str:
+    """For a closed loop whose generator was the limit, what can be said of its calls/s."""
+    results = [each for each in report.results if (each.workload, each.client, each.style) == cell]
+    limited = [each for each in results if client_limited(each) and each.loop == "closed"]
+    if not limited or cell[0] in ("lone", "idle"):
+        return ""
+    least = min(each.throughput for each in limited)
+    return f"; the {cell[1]} client was the limit, the servers can do at least {least:,.0f} calls/s"
+
+
+def _styles(report: Report) -> Iterator[str]:
+    """Blocking or asynchronous calls, of the same backend and client."""
+    found: dict[tuple[str, str], list[float]] = {}
+    cells = {
+        (each.workload, each.client, each.backend, each.style): each for each in report.results if each.sound
+    }
+    for (workload, client, backend, style), fired in cells.items():
+        waited = cells.get((workload, client, backend, REQUEST_REPLY))
+        if style == FIRE_AND_CALLBACK and waited is not None and fired.loop == "closed":
+            found.setdefault((workload, client), []).append(fired.throughput / waited.throughput)
+    for (workload, client), factors in found.items():
+        low, high = min(factors), max(factors)
+        span = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
+        yield f"{workload}: the {client} client makes {span} times as many calls/s by fire-and-callback as by request-reply."
+
+
+def _condition(report: Report) -> str:
+    here, design = report.environment, report.design
+    sure = f"Sure at {design.confidence:.0%} for all claims of this run together"
+    pinned = f"; {design.pinned}" if design.pinned else ""
+    return (
+        f"{sure}; on {here.cpus} CPU{'' if here.cpus == 1 else 's'}, one server process, {here.implementation} {here.python}, "
+        f"{design.rounds} rounds{pinned}."
+    )
+
+
+def _caveats(report: Report) -> Iterator[str]:
+    windows = [made for result in report.results for made in result.rounds]
+    if report.environment.quick and windows:
+        yield "A quick run is indicative: short windows, few rounds."
+    if 0 < report.design.rounds < 5:
+        yield f"{report.design.rounds} rounds cannot tell a difference of 10 % from noise: five can."
+    spoilt = sum(bool(made.contaminated) for made in windows)
+    if spoilt > len(windows) / 10:
+        yield f"Noisy: {spoilt} of {len(windows)} windows were disturbed by other programs or the hypervisor."
+    before = report.environment.load_before
+    if windows and before is not None and before[0] > BUSY * report.environment.cpus:
+        yield (
+            "The load was that high before the run began: other programs may have moved its figures far. Repeat it when they rest."
+        )
+    unsteady = sum(not made.steady for made in windows)
+    if unsteady > len(windows) / 4:
+        yield f"Not steady: in {unsteady} of {len(windows)} windows the halves differ by more than 10 %."
+    for result in report.results:
+        what = f"{result.backend} in {result.workload}, {result.style}, {result.client} client"
+        if result.void:
+            yield f"Void: {what}: {result.void}."
+        elif result.overloaded and result.rate is not None:
+            yield (
+                f"Overloaded: {what}: {result.rate.offered:,.0f} calls/s came, {result.rate.achieved:,.0f} were answered, "
+                f"{result.rate.skipped:,} never sent."
+            )
+        yield from _late(result, what)
+
+
+def _late(result: Result, what: str) -> Iterator[str]:
+    """A generator that could not send in time has measured itself."""
+    if result.loop == "open" and result.limit == "client" and result.slip is not None:
+        yield f"Sent late: {what}: p99 of how late is {milliseconds(result.slip.p99)} ms."

@@ -1,0 +1,70 @@
+"""What every `drive_*.py` is given, and what the two that await their calls do alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NamedTuple
+
+from .callers import Batch, answer_async, call_async
+from .firing import Firing
+from .plan import REQUEST_REPLY
+
+Sleep = Callable[[float], Awaitable[object]]
+
+
+class Work(NamedTuple):
+    """A client to be made, batches to make the calls of, each to be reported when its calls have ended.
+
+    A batch comes with whether its calls are streams to be read.
+    """
+
+    connect: Callable[[], Any]
+    close: Callable[[Any], Any]
+    batches: Iterator[tuple[Batch, bool]]
+    report: Callable[[Batch], None]
+
+
+async def drive_async(
+    work: Work,
+    together: Callable[[Batch, list[Any]], Awaitable[None]],
+    fire: Callable[[Any, Batch], Awaitable[None]],
+    sleep: Sleep,
+) -> None:
+    """All batches, one after another. `together` runs coroutines side by side, `fire` makes calls with callbacks, until they have ended."""
+    client = work.connect()
+    if inspect.isawaitable(client):
+        client = await client
+    try:
+        for batch, stream in work.batches:
+            if batch.cell.style == REQUEST_REPLY:
+                invoke, dues = _collecting(client) if stream else client.call, iter(batch.dues)
+                callers = [
+                    answer_async(invoke, caller, dues, batch.stops, sleep)
+                    if batch.open
+                    else call_async(invoke, caller)
+                    for caller in batch.callers
+                ]
+                await together(batch, callers)
+            else:
+                await fire(client, batch)
+            work.report(batch)
+    finally:
+        await work.close(client)
+
+
+def _collecting(client: Any) -> Callable[..., Any]:
+    async def collect(method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        return [item async for item in client.stream(method, *args, **kwargs)]
+
+    return collect
+
+
+async def fire_async(client: Any, batch: Batch, over: Callable[[], object], sleep: Sleep) -> Firing:
+    """Have the calls fired: all that open with their time, or the first of each caller. `over` is called when all have ended."""
+    firing = Firing(client, batch, over)
+    if batch.open:
+        await firing.open_async(sleep)
+    else:
+        firing.closed()
+    return firing

@@ -1,0 +1,183 @@
+"""Reports that were never measured, with what a real one has."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+from ringback.compare.measured import histogram
+from ringback.compare.results import (
+    Check,
+    Cpu,
+    Design,
+    Environment,
+    Latency,
+    Little,
+    Memory,
+    Point,
+    Rate,
+    Report,
+    Result,
+    Round,
+    Search,
+    Step,
+    Tick,
+    Waiting,
+)
+
+BACKENDS = ("asyncio", "gevent", "threading", "twisted")
+STYLES = ("request-reply", "fire-and-callback")
+
+
+def environment(**changes: Any) -> Environment:
+    fields: dict[str, Any] = {
+        "ringback": "1",
+        "python": "3.11.0",
+        "implementation": "CPython",
+        "platform": "Linux",
+        "kernel": "6",
+        "cpus": 2,
+        "cpu_model": "a CPU",
+        "packages": {"pyzmq": "27"},
+        "seed": 1,
+        "started": "2025-01-01T00:00:00+00:00",
+        "load_before": [0.5, 0.5, 0.5],
+        "quick": False,
+        "warmup": 0.1,
+        "window": 0.2,
+        "cpu_steps": 1000,
+    }
+    return Environment(**{**fields, **changes})
+
+
+def result(backend: str, workload: str, style: str, rounds: list[float], **changes: Any) -> Result:
+    """One cell; `rounds` are its throughputs, of which the response times follow."""
+    mean = sum(rounds) / len(rounds)
+    opened = workload == "echo-rate"
+    rate = Rate(mean, mean, 0) if opened else None
+    made = [
+        Round(
+            round=number,
+            at=10.0 * number,
+            throughput=value,
+            calls=int(value / 5),
+            p50=10 / value,
+            p90=15 / value,
+            p99=20 / value,
+            mean=11 / value,
+            rate=rate,
+            cpu=Cpu(0.4 / value, 0.5 / value, 0.4, 0.5),
+            waiting=Waiting(1e-6, 0.5, 0.1),
+            memory=Memory(40 << 20, 30 << 20),
+            little=Little(1.0, None if opened else 1.0, 0.05, True),
+            limit="waiting",
+        )
+        for number, value in enumerate(rounds, 1)
+    ]
+    samples = np.random.default_rng(1).lognormal(np.log(10 / mean), 0.3, 2000)
+    fields: dict[str, Any] = {
+        "client": "threading",
+        "concurrency": 64,
+        "throughput": mean,
+        "latency": Latency(10 / mean, 15 / mean, 20 / mean, 25 / mean, 30 / mean, 11 / mean),
+        "errors": 0,
+        "calls": int(mean),
+        "errors_by_code": {},
+        "wrong": 0,
+        "workers": 64,
+        "seconds": 0.2 * len(rounds),
+        "loop": "open" if opened else "closed",
+        "rate": rate,
+        "service": Latency(9 / mean, 14 / mean, 19 / mean, 24 / mean, 29 / mean, 10 / mean)
+        if opened
+        else None,
+        "slip": Latency(1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 1e-4) if opened else None,
+        "cpu": Cpu(0.4 / mean, 0.5 / mean, 0.4, 0.5),
+        "waiting": Waiting(1e-6, 0.5, 0.1),
+        "memory": Memory(40 << 20, 30 << 20),
+        "rounds": made,
+        "histogram": histogram(samples).encode().decode(),
+        "series": [
+            Tick(each.round, 0.04 * tick, each.throughput, each.p50, each.p99)
+            for each in made
+            for tick in range(5)
+        ],
+    }
+    return Result(backend=backend, workload=workload, style=style, **{**fields, **changes})
+
+
+def cell(
+    speeds: dict[str, float],
+    workload: str = "io",
+    style: str = STYLES[0],
+    rounds: int = 8,
+    noise: float = 0.01,
+    seed: int = 1,
+) -> list[Result]:
+    """A cell of every backend: as fast as `speeds` says, with noise of each window and of each round."""
+    chance = random.Random(seed)
+    shared = [chance.lognormvariate(0, 3 * noise) for _ in range(rounds)]
+    return [
+        result(name, workload, style, [speed * each * chance.lognormvariate(0, noise) for each in shared])
+        for name, speed in speeds.items()
+    ]
+
+
+def report(*results: Result, **changes: Any) -> Report:
+    fields: dict[str, Any] = {
+        "environment": environment(),
+        "design": Design(
+            rounds=8, explanations={"echo": "32 bytes back", "io": "waits 10 ms"}, command="ringback compare"
+        ),
+        "results": list(results),
+        "complete": True,
+    }
+    return Report(**{**fields, **changes})
+
+
+def whole() -> Report:
+    """A report with something of everything, but for what is worked out from it."""
+    results = [
+        made
+        for number, workload in enumerate(("lone", "echo", "echo-rate", "io", "cpu"))
+        for style in STYLES
+        if (workload, style) not in (("lone", STYLES[1]), ("echo-rate", STYLES[0]))
+        for made in cell(
+            {name: 1000.0 * (1 + place / 5) for place, name in enumerate(BACKENDS)},
+            workload,
+            style,
+            seed=number,
+        )
+    ]
+    for made in results:
+        if (made.backend, made.workload) == ("gevent", "echo"):
+            made.limit = "client"
+    sweep = [
+        Point(
+            name,
+            "threading",
+            STYLES[0],
+            "echo",
+            0,
+            many,
+            1000 * many / (1 + 0.1 * (many - 1)),
+            1e-3,
+            2e-3,
+            1e-3,
+        )
+        for name in BACKENDS
+        for many in (1, 2, 4, 8, 16, 32, 64, 128)
+    ]
+    steps = [Step(100.0, 2, 2, 0.01), Step(200.0, 2, 0, 0.5)]
+    return report(
+        *results,
+        peers=[
+            result(
+                "rpyc", "io", STYLES[0], [900.0, 950.0], client="rpyc", peer=True, difference="threads & more"
+            )
+        ],
+        sweep=sweep,
+        searches=[Search("asyncio", "threading", STYLES[0], "io", 1, "p99 <= 20 ms", 100.0, 200.0, steps)],
+        checks=[Check("noise floor", True, "1.000 (0.990..1.010)")],
+    )

@@ -1,0 +1,428 @@
+"""`ringback compare` and `ringback report` as a user starts them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+from ringback import errors
+from ringback.cli import main
+from ringback.compare import command, progress
+from ringback.compare.checks import SelfCheck, self_check
+from ringback.compare.options import require
+from ringback.compare.outputs import Outputs
+from ringback.compare.plan import STYLES
+from ringback.compare.results import Check, Report
+from samples import cell, report, result
+
+# Far above what a run of a few cells takes, also on a loaded machine.
+DEADLINE = 60.0
+
+# As little as a run can be.
+LITTLE = ("--workload", "echo", "--concurrency", "4", "--rounds", "2", "--quick")
+
+
+def compare(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ringback", "compare", *args],
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def test_a_run_measures_every_cell_and_writes_all_it_is_asked_for(tmp_path: Path) -> None:
+    backends = ("--backend", "threading", "--backend", "asyncio")
+    done = compare(
+        *backends, *LITTLE, "--json", "f", "--csv", "g", "--html", "h", "--peer", "pyzmq", cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    found = msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report, strict=True)
+    assert found.schema == 1
+    assert found.complete
+    assert {(each.backend, each.client, each.style, each.workload) for each in found.results} == {
+        (backend, "threading", style, "echo") for backend in ("threading", "asyncio") for style in STYLES
+    }
+    for each in found.results:
+        assert each.calls > 0
+        assert (each.errors, each.wrong, each.errors_by_code) == (0, 0, {})
+        assert each.throughput == pytest.approx(each.calls / each.seconds)
+        assert each.concurrency == each.workers == 4
+        ranks = [getattr(each.latency, rank) for rank in ("p50", "p90", "p99", "p999", "max")]
+        assert ranks == sorted(ranks)
+        assert ranks[0] > 0
+        assert len(each.rounds) == 2
+    assert {each.backend for each in found.peers} == {"pyzmq"}
+    assert found.twin is not None
+    assert "--seed" in found.design.command
+    for word in (
+        "echo: ",
+        *STYLES,
+        "threading",
+        "asyncio",
+        "(pyzmq)",
+        "4 calls in flight",
+        "--workers 4",
+        "2 rounds",
+    ):
+        assert word in done.stdout
+    assert "\x1b" not in done.stdout
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "g").read_text())))
+    assert len(rows) == 6
+    assert float(rows[0]["throughput"]) == found.results[0].throughput
+    assert (tmp_path / "h").read_text().startswith("<!doctype html>")
+
+
+def test_a_scenario_of_ones_own_runs_on_ones_own_service(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from ringback import Service\nservice = Service('calc')\n"
+        "@service.method\ndef add(x: int, y: int) -> int:\n    return x + y + (x == 20)\n"
+    )
+    (tmp_path / "work.py").write_text(
+        "from ringback.compare.scenario import call\n"
+        "def scenario(number):\n    total = yield call('add', number % 1000, y=1)\n    assert total == number % 1000 + 1, 'the sum'\n"
+    )
+    args = "--service app.py:service --scenario work.py --backend asyncio --rounds 1 --concurrency 4 --json -"
+    done = compare(*args.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    results = json.loads(done.stdout)["results"]
+    assert [(each["workload"], each["style"]) for each in results] == [
+        ("scenario", style) for style in STYLES
+    ]
+    assert all(each["calls"] > 0 and each["wrong"] > 0 and each["errors"] == 0 for each in results)
+    assert "wrong replies from asyncio in scenario" in done.stderr
+    assert "AssertionError: the sum" in done.stderr
+
+
+@pytest.mark.parametrize("client", ["gevent", "asyncio", "twisted"])
+def test_every_client_style_measures(client: str, tmp_path: Path) -> None:
+    pytest.importorskip(client)
+    done = compare(
+        "--client", client, "--backend", "asyncio", *LITTLE, "--rate", "200", "--json", "-", cwd=tmp_path
+    )
+    assert done.returncode == 0, done
+    results = json.loads(done.stdout)["results"]
+    assert [(each["client"], each["style"], each["loop"]) for each in results] == [
+        (client, style, "open") for style in STYLES
+    ]
+    assert "calls/s" in done.stderr  # the table, since the JSON has standard output
+
+
+def test_ctrl_c_keeps_what_was_measured_and_ends_with_130(tmp_path: Path) -> None:
+    ours, terminal = pty.openpty()
+    args = ["--backend", "threading", "--workload", "echo", "--concurrency", "4", "--json", "f", "--quick"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ringback", "compare", *args],
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+    )
+    try:
+        os.close(terminal)
+        seen = read_until(ours, "round 2/5")
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert process.returncode == 130
+    assert "left" in seen
+    assert "request-reply" in out
+    found = msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report)
+    assert {each.style for each in found.results} == set(STYLES)
+    assert found.results[0].rounds
+    assert not found.complete
+
+
+def read_until(terminal: int, text: str) -> str:
+    seen = ""
+    end = time.monotonic() + DEADLINE
+    while text not in seen:
+        readable, _, _ = select.select([terminal], [], [], end - time.monotonic())
+        assert readable, seen
+        seen += os.read(terminal, 4096).decode(errors="replace")
+    return seen
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "told"),
+    [
+        (["--backend", "nosuch"], 2, "there is no 'nosuch': choose of asyncio"),
+        (["--client", "nosuch"], 2, "there is no 'nosuch': choose of threading"),
+        (["--workload", "nosuch"], 2, "there is no 'nosuch': choose of lone, echo"),
+        (["--style", "nosuch"], 2, "there is no 'nosuch': choose of request-reply"),
+        (["--peer", "nosuch"], 2, "there is no 'nosuch': choose of pyzmq"),
+        (["--arrivals", "nosuch"], 2, "there is no 'nosuch': choose of poisson, even"),
+        (["--concurrency", "0"], 2, "--concurrency"),
+        (["--rounds", "0"], 2, "--rounds"),
+        (["--rate", "fast"], 1, "--rate: 'fast' is neither search nor a number of calls a second"),
+        (["--rate", "-1"], 1, "--rate: '-1' is neither"),
+        (["--rate", "search"], 1, "--rate search needs an objective: --slo p99=20ms"),
+        (["--rate", "search", "--slo", "p99"], 1, "--slo: bad objective 'p99'"),
+        (["--slo", "p99=1ms"], 1, "--slo is what --rate search keeps"),
+        (["--quick", "--thorough"], 1, "exclude each other"),
+        (["--service", "app.py:service"], 1, "--service and --scenario go together"),
+        (["--service", "a:b", "--scenario", "nosuch.py"], 1, "there is no file nosuch.py"),
+        (
+            ["--style", "request-reply", "--workload", "burst"],
+            1,
+            "no chosen workload has calls in the style request-reply",
+        ),
+        (["--fail-if", "p98>1ms"], 1, "--fail-if: bad condition"),
+        (["--json", "nowhere/f"], 1, "--json: nowhere/f cannot be written"),
+        (["--html", "nowhere/f"], 1, "--html: nowhere/f cannot be written"),
+        (["--json", "-", "--csv", "-"], 1, "only one of --json, --csv and --html"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_the_run(
+    args: list[str], status: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *args]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    # A usage error comes in a box of lines.
+    assert told in (err if status == 1 else " ".join(err.replace("│", " ").split()))
+    assert status == 2 or err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--backend", "--client"])
+def test_a_library_that_is_missing_is_an_error_where_it_is_asked_for(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    with pytest.raises(errors.UsageError, match=r"ringback\[gevent\]"):
+        require("backend", "gevent")
+    assert main(["compare", option, "gevent"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "pip install 'ringback[gevent]'" in err
+
+
+def test_without_its_extra_the_command_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "scipy" else object())
+    for args in (["compare"], ["report", "f"]):
+        assert main(args) == 1
+        assert capsys.readouterr().err == (
+            "ringback: ringback compare needs scipy: install it with pip install 'ringback[compare]'\n"
+        )
+
+
+# What comes out
+
+
+class Fixed:
+    """An experiment that measures nothing and finds what a test wants."""
+
+    def __init__(self, *results: Any, **found: Any) -> None:
+        self.results, self.found = results, found
+
+    def __call__(self, request: Any, made: Report, watcher: Any) -> Fixed:
+        self.request = request
+        made.failures += self.found.get("failures", [])
+        self.cells = {number: self.Cell(each) for number, each in enumerate(self.results)}
+        self.twins: list[Any] = []
+        self.rounds = 8
+        return self
+
+    class Cell:
+        def __init__(self, found: Any) -> None:
+            self.rounds, self._found = found.rounds, found
+
+        def result(self) -> Any:
+            return self._found
+
+    def ceilings(self) -> list[Any]:
+        return []
+
+    def run(self) -> None:
+        pass
+
+
+def run(monkeypatch: pytest.MonkeyPatch, fixed: Fixed, *args: str) -> int:
+    monkeypatch.setattr(command, "Experiment", fixed)
+    return main(["compare", *args])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"wrong": 3, "why": "WrongReply"},
+            "3 wrong replies from asyncio in io request-reply (threading client): WrongReply",
+        ),
+        (
+            {"calls": 0, "errors_by_code": {"UNAVAILABLE": 4}},
+            "no call answered by asyncio in io request-reply",
+        ),
+    ],
+)
+def test_what_makes_figures_worthless_is_one_line_and_exit_status_1(
+    changes: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0], **changes))) == 1
+    out, err = capsys.readouterr()
+    assert "asyncio" in out
+    assert err.startswith("ringback: ")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_errors_alone_are_shown_but_are_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0], errors=5, errors_by_code={"UNAVAILABLE": 5}))
+    assert run(monkeypatch, fixed) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("condition", "status", "told"),
+    [
+        ("throughput<500", 0, ""),
+        ("throughput<2000", 3, "condition met: throughput<2000 in asyncio io request-reply"),
+        ("io.throughput<1000", 4, "cannot be told: io.throughput<1000 in asyncio"),
+        ("cpu.throughput<1000", 1, "picks nothing"),
+    ],
+)
+def test_a_condition_sets_the_exit_status(
+    condition: str,
+    status: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fixed = Fixed(result("asyncio", "io", STYLES[0], [990.0, 1000.0, 1010.0]))
+    assert run(monkeypatch, fixed, "--fail-if", condition) == status
+    assert told in capsys.readouterr().err
+
+
+def test_without_options_a_backend_whose_library_is_missing_is_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    assert run(monkeypatch, fixed := Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0]))) == 0
+    assert "gevent" not in fixed.request.backends
+    assert {"asyncio", "threading"} <= set(fixed.request.backends)
+    assert "for want of the library: gevent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("color", ["NO_COLOR", "FORCE_COLOR"])
+def test_color_is_as_the_environment_asks(
+    color: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv(color, "1")
+    assert run(monkeypatch, Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0]))) == 0
+    out, err = capsys.readouterr()
+    assert ("\x1b" in out) is (color == "FORCE_COLOR")
+    assert err == ""
+
+
+def test_the_time_left_is_what_was_planned_less_what_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    shown = progress.LiveProgress(Console(file=io.StringIO()))
+    shown.planned(8, 60.0)
+    now = 120.0
+    shown.measured()
+    assert shown.left == 40.0
+    now = 200.0
+    assert shown.left == 0.0
+
+
+# A run shown again
+
+
+def test_a_report_is_shown_again_and_beside_an_older_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, speed in (("a", 1000.0), ("b", 700.0)):
+        (tmp_path / name).write_bytes(report(*cell({"asyncio": speed, "gevent": 500.0})).json())
+    before, after = str(tmp_path / "a"), str(tmp_path / "b")
+    assert main(["report", before]) == 0
+    assert "1,0" in capsys.readouterr().out
+    assert main(["report", before, after, "--html", str(tmp_path / "h")]) == 0
+    out = capsys.readouterr().out
+    assert "after / before" in out
+    assert "worse" in out
+    assert 'id="changes"' in (tmp_path / "h").read_text()
+    assert main(["report", before, after, "--fail-if", "asyncio.throughput<90%"]) == 3
+    assert "condition met: asyncio.throughput<90% in asyncio io request-reply" in capsys.readouterr().err
+    assert main(["report", before, after, "--fail-if", "gevent.throughput<50%"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"no", "is no report of ringback compare"),
+        (b"{}", "is no report of ringback compare"),
+        (b"\xff", "is no report of ringback compare"),
+    ],
+)
+def test_what_is_no_report_is_refused_in_one_line(
+    content: bytes | None, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "f"
+    if content is not None:
+        file.write_bytes(content)
+    assert main(["report", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert told in err
+
+
+def test_runs_without_a_common_cell_cannot_be_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, workload in (("a", "io"), ("b", "cpu")):
+        (tmp_path / name).write_bytes(report(*cell({"asyncio": 1.0}, workload)).json())
+    assert main(["report", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    assert "no cell in common" in capsys.readouterr().err
+
+
+def test_the_published_schema_is_that_of_the_report() -> None:
+    published = json.loads((Path(__file__).parents[2] / "docs" / "compare.schema.json").read_text())
+    assert published == msgspec.json.schema(Report)
+
+
+# The check of itself
+
+
+def test_a_self_check_that_fails_says_so_and_exits_with_4(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    checks = [Check("one", True, "fine"), Check("other", False, "off by 3")]
+    monkeypatch.setattr(SelfCheck, "run", lambda _: iter(checks))
+    assert self_check(Outputs(json=str(tmp_path / "f"))) == 4
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["ok   one: fine", "FAIL other: off by 3"]
+    assert err == "ringback: this comparison cannot be trusted here: other\n"
+    assert msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report).checks == checks

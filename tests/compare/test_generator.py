@@ -1,0 +1,146 @@
+"""Real load generators before real servers: every client style makes every kind of calls, and counts the lies it is told."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from array import array
+
+import msgspec
+import pytest
+from ringback import Server, Service
+from ringback.compare import pair, workloads
+from ringback.compare.pair import ANYWHERE, Load, Pair
+from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Plan
+from ringback.compare.processes import Child, ChildFailed
+from ringback.compare.request import SERVICE
+from ringback.compare.sample import Sample
+
+# Far above what a window takes, also on a loaded machine.
+DEADLINE = 30.0
+
+CLIENTS = ("threading", "gevent", "asyncio", "twisted")
+
+
+def plan(client: str, timeout: float = 10.0):
+    return lambda endpoint: Plan(
+        client=client, endpoint=endpoint, cpu_steps=100, timeout=timeout, max_callers=8
+    )
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_client_style_makes_every_kind_of_calls(client: str) -> None:
+    pytest.importorskip(client)
+    loads = [
+        *(Load(name, style, 4, 0.05, 0.15) for style in STYLES for name in ("echo", "cpu", "mixed")),
+        *(Load("echo", style, 4, 0.05, 0.15, rate=400.0) for style in STYLES),
+        Load("burst", FIRE_AND_CALLBACK, 4, 0.05, 0.5, burst=50),
+        Load("stream", REQUEST_REPLY, 2, 0.05, 0.2),
+    ]
+    with Pair(pair.backend("asyncio", 4, SERVICE), plan(client), ANYWHERE) as running:
+        for load in loads:
+            sample = running.measure(load).sample
+            assert sample.calls > 0, load
+            assert (sample.errors, sample.wrong, sample.why) == ({}, 0, ""), load
+            assert sample.whole == pytest.approx(1.0, abs=0.05), load
+            assert bool(sample.due) is load.open
+        beside = running.measure_beside(20, Load("idle", REQUEST_REPLY, 1, 0.05, 0.1))
+        assert beside.sample.calls > 0
+        assert beside.observed.memory.per_connection is not None
+
+
+def test_calls_of_an_open_loop_are_due_when_they_are_due() -> None:
+    with Pair(pair.backend("threading", 4, SERVICE), plan("threading"), ANYWHERE) as running:
+        window = running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.5, rate=200.0, arrivals="even"))
+    [timed] = window.sample.timed
+    due = sorted(array("d", timed.due))
+    gaps = [after - before for before, after in itertools.pairwise(due)]
+    assert gaps == pytest.approx([0.005] * len(gaps), abs=1e-6)
+    assert window.sample.due == len(due) + window.sample.skipped == pytest.approx(100, abs=2)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_generator_counts_the_lies_of_a_server(style: str) -> None:
+    service = Service("compare")
+    told = itertools.count()
+
+    @service.method(inline=True)
+    def echo(value: bytes) -> bytes:
+        return bytes(len(value)) if next(told) % 3 == 0 else value
+
+    with (
+        Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
+        Child("ringback.compare.generate") as generator,
+    ):
+        generator.say(msgspec.json.encode(plan("threading")(server.endpoint)))
+        generator.line(DEADLINE)
+        opens = time.monotonic() + 0.01
+        cell = Cell(workload="echo", style=style, concurrency=4, opens=opens, closes=opens + 0.3)
+        generator.say(msgspec.json.encode(cell))
+        sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
+    assert sample.calls > 0
+    assert sample.errors == {}
+    assert sample.wrong == pytest.approx((sample.calls + sample.wrong) / 3, rel=0.2, abs=4)
+    assert sample.why == "WrongReply"
+
+
+def test_errors_are_told_by_their_code() -> None:
+    service = Service("compare")
+
+    @service.method(inline=True)
+    def echo(value: bytes) -> bytes:
+        raise ValueError(len(value))
+
+    with (
+        Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
+        Child("ringback.compare.generate") as generator,
+    ):
+        generator.say(msgspec.json.encode(plan("asyncio")(server.endpoint)))
+        generator.line(DEADLINE)
+        opens = time.monotonic() + 0.01
+        generator.say(
+            msgspec.json.encode(
+                Cell(workload="echo", style=REQUEST_REPLY, concurrency=2, opens=opens, closes=opens + 0.1)
+            )
+        )
+        sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
+    assert (sample.calls, set(sample.errors)) == (0, {"UNKNOWN"})
+
+
+def test_the_server_that_does_nothing_answers_as_a_client_expects() -> None:
+    with Pair(pair.null(), plan("threading"), ANYWHERE) as running:
+        for style in STYLES:
+            sample = running.measure(Load("echo", style, 4, 0.05, 0.1)).sample
+            assert sample.calls > 0
+            assert (sample.errors, sample.wrong) == ({}, 0)
+
+
+def test_a_server_that_dies_under_load_is_told_with_its_last_words() -> None:
+    with Pair(pair.backend("asyncio", 4, SERVICE), plan("threading", timeout=1.0), ANYWHERE) as running:
+        running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.05))
+        running.server.stop()
+        with pytest.raises(ChildFailed, match="its server ended with status 0"):
+            running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.05))
+
+
+def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
+    with pytest.raises(ChildFailed, match=r"its server ended with status 1.*there is no backend 'nosuch'"):
+        Pair(pair.backend("nosuch", 4, SERVICE), plan("threading"), ANYWHERE)
+
+
+def test_a_client_that_does_not_start_is_told_with_its_last_words() -> None:
+    with pytest.raises(ChildFailed, match=r"ended with status 1.*ModuleNotFoundError"):
+        Pair(pair.null(), plan("nosuch"), ANYWHERE)
+
+
+def test_a_child_that_says_nothing_is_not_waited_for() -> None:
+    with Child("ringback.compare.null") as child:
+        assert child.line(DEADLINE).startswith(b"ringback: null on ")
+        with pytest.raises(ChildFailed, match="no answer"):
+            child.line(0.01)
+
+
+def test_the_slowed_service_gives_the_right_answer_after_more_work() -> None:
+    from ringback.compare import slowed
+
+    assert slowed.cpu(3, 1000) == workloads.cpu(3, 1000)

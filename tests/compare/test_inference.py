@@ -1,0 +1,130 @@
+"""The statistics: worked examples, properties, and what they claim of simulated servers of which the truth is known."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ringback.compare import inference, simulate
+
+SPEEDS = st.lists(st.floats(0.1, 1e6), min_size=2, max_size=12)
+
+
+def test_an_interval_of_ratios_by_hand() -> None:
+    # Logs of the ratios 0.9, 1.0, 1.1: mean -0.003350, sd 0.100377; t(0.975, 2) = 4.302653.
+    found = inference.paired([90.0, 100.0, 110.0], [100.0, 100.0, 100.0])
+    assert found.ratio == pytest.approx(0.996655, abs=1e-6)
+    assert found.sd == pytest.approx(0.100377, abs=1e-6)
+    half = 4.302653 * 0.100377 / math.sqrt(3)
+    assert found.interval == pytest.approx((0.996655 * math.exp(-half), 0.996655 * math.exp(half)), rel=1e-4)
+
+
+def test_welch_by_hand() -> None:
+    # Logs 0, 0.2 and 1.0, 1.1, 1.2: difference 1.0, error sqrt(0.01 + 0.01 / 3), 1.6 degrees of freedom, t(0.975, 1.6) = 5.5
+    before, after = [math.exp(x) for x in (0.0, 0.2)], [math.exp(x) for x in (1.0, 1.1, 1.2)]
+    ratio, (low, high) = inference.welch(before, after)
+    assert ratio == pytest.approx(math.e)
+    assert math.log(high / ratio) == pytest.approx(math.log(ratio / low))
+    assert 0.5 < math.log(high / ratio) < 0.75
+
+
+def test_holm_by_hand() -> None:
+    # Holm 1979: the smallest of n times n, the next times n - 1, and never less than the one before.
+    assert inference.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert inference.holm([]) == []
+    assert inference.holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=20))
+def test_an_interval_of_its_own_level_excludes_1_just_where_holm_rejects(ps: list[float]) -> None:
+    adjusted, levels = inference.holm(ps), inference.levels(ps)
+    for p, corrected, level in zip(ps, adjusted, levels, strict=True):
+        if abs(corrected - 0.05) > 1e-9:
+            assert (p <= (1 - level) * (1 + 1e-12)) == (corrected <= 0.05)
+        assert corrected >= p
+
+
+@given(SPEEDS, st.randoms(use_true_random=False))
+def test_the_other_way_round_is_the_inverse(values: list[float], chance: random.Random) -> None:
+    others = [value * chance.uniform(0.5, 2) for value in values]
+    one, other = inference.paired(values, others), inference.paired(others, values)
+    assert one.ratio == pytest.approx(1 / other.ratio)
+    assert one.interval == pytest.approx((1 / other.interval[1], 1 / other.interval[0]))
+    assert one.p == pytest.approx(other.p)
+
+
+@given(SPEEDS, st.floats(0.01, 100))
+def test_units_make_no_difference(values: list[float], unit: float) -> None:
+    others = [value * 1.1 for value in reversed(values)]
+    one = inference.paired(values, others)
+    scaled = inference.paired([value * unit for value in values], [value * unit for value in others])
+    assert scaled.ratio == pytest.approx(one.ratio)
+    assert scaled.interval == pytest.approx(one.interval)
+
+
+def test_rounds_that_do_not_scatter_leave_no_doubt() -> None:
+    same = inference.paired([2.0, 2.0], [2.0, 2.0])
+    assert (same.ratio, same.interval, same.p) == (1.0, (1.0, 1.0), 1.0)
+    twice = inference.paired([4.0, 4.0], [2.0, 2.0])
+    assert (twice.ratio, twice.p) == (pytest.approx(2.0), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "others"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, 0.0], [1.0, 1.0])]
+)
+def test_what_is_no_pairs_is_refused(values: list[float], others: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"pairs|positive"):
+        inference.paired(values, others)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "expected"),
+    [
+        (1.20, (1.10, 1.30), "better"),
+        (0.80, (0.70, 0.90), "worse"),
+        (1.01, (0.97, 1.04), "equal"),
+        (1.03, (1.02, 1.04), "equal"),  # surely different, and too little to matter
+        (1.04, (1.01, 1.08), "unclear"),  # surely different, perhaps too little
+        (1.20, (0.90, 1.50), "unclear"),
+    ],
+)
+def test_what_an_interval_amounts_to(ratio: float, interval: tuple[float, float], expected: str) -> None:
+    assert inference.outcome(ratio, interval, 0.05, larger_is_better=True) == expected
+    turned = {"better": "worse", "worse": "better"}.get(expected, expected)
+    assert inference.outcome(ratio, interval, 0.05, larger_is_better=False) == turned
+
+
+def test_what_is_no_larger_than_known_noise_is_no_difference() -> None:
+    assert inference.outcome(1.2, (1.1, 1.3), 0.05, larger_is_better=True, floor=0.25) == "unclear"
+
+
+def test_the_smallest_difference_is_found_four_times_in_five() -> None:
+    chance, sd, rounds = random.Random(3), 0.04, 8
+    size = inference.detectable(sd, rounds)
+    found = 0
+    for _ in range(1000):
+        ratios = [(1 + size) * chance.lognormvariate(0, sd) for _ in range(rounds)]
+        found += inference.paired(ratios, [1.0] * rounds).interval[0] > 1
+    assert 0.75 < found / 1000 < 0.88
+
+
+def test_more_rounds_are_needed_for_less() -> None:
+    needed = [inference.rounds_needed(0.05, ratio, 0.05) for ratio in (1.5, 1.2, 1.1, 1.06)]
+    assert needed == sorted(needed)
+    assert inference.rounds_needed(0.5, 1.05, 0.05) is None
+
+
+# A true rate of 5 % shows more than 5.5 + 1.5 % in 2,000 runs once in 1,000 times.
+@pytest.mark.parametrize("noise", ["normal", "heavy"])
+@pytest.mark.parametrize("rounds", [5, 8])
+def test_equal_servers_are_called_different_in_no_more_than_one_run_of_twenty(
+    noise: simulate.Noise, rounds: int
+) -> None:
+    assert simulate.false_claims(1000, rounds, noise, 11) <= 0.055
+
+
+def test_a_server_that_is_a_tenth_slower_is_found() -> None:
+    assert simulate.found(500, 8, "normal", 0.1, 12) >= 0.95

@@ -1,0 +1,121 @@
+"""What is decided before anything is measured, or without measuring: rounds for a budget, lanes of a round, a search's next rate."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ringback.compare.budget import FEWEST, Pace, round_seconds, spend
+from ringback.compare.lanes import Lanes
+from ringback.compare.plan import FIRE_AND_CALLBACK, STYLES
+from ringback.compare.request import Job, Lane, Request
+from ringback.compare.results import Step
+from ringback.compare.search import Objective, Tried, search
+from ringback.compare.workloads import CORE
+
+REQUEST = Request(("asyncio", "gevent"), ("threading",), STYLES, CORE, seed=1)
+
+
+def lanes(request: Request) -> list[Lane]:
+    return Lanes(request).round()
+
+
+@given(st.floats(1, 1000))
+def test_rounds_fit_the_time_that_there_is(seconds: float) -> None:
+    spent = spend(REQUEST, lanes(REQUEST), seconds, Pace())
+    assert FEWEST <= spent.rounds <= REQUEST.rounds
+    took = spent.rounds * round_seconds(spent.request, lanes(spent.request), Pace())
+    assert took <= seconds or spent.request.workloads == CORE[:1]
+    assert (*spent.request.workloads, *spent.dropped) == CORE
+
+
+def test_more_time_never_means_less() -> None:
+    spent = [spend(REQUEST, lanes(REQUEST), seconds, Pace()) for seconds in range(1, 200)]
+    measured = [(len(each.request.workloads), each.rounds) for each in spent]
+    assert [many for many, _ in measured] == sorted(many for many, _ in measured)
+    assert measured[-1] == (len(CORE), REQUEST.rounds)
+
+
+def test_what_was_asked_for_is_measured_whatever_it_takes() -> None:
+    asked = replace(REQUEST, rounds=30, fixed=True)
+    assert spend(asked, lanes(asked), 1.0, Pace()) == (asked, 30, [])
+
+
+def test_a_round_has_every_backend_once_one_of_them_twice_and_the_ceiling() -> None:
+    kinds = [(lane.kind, lane.backend) for lane in lanes(REQUEST)]
+    assert kinds[:2] == [("backend", "asyncio"), ("backend", "gevent")]
+    assert [kind for kind, _ in kinds[2:]] == ["twin", "null"]
+    assert {job.workload for lane in lanes(REQUEST) if lane.kind == "twin" for job in lane.jobs} == {"echo"}
+
+
+def test_what_failed_is_not_tried_again() -> None:
+    made = Lanes(REQUEST)
+    made.failed.add(("backend", "gevent", "threading"))
+    assert [lane.backend for lane in made.round() if lane.kind == "backend"] == ["asyncio"]
+    made.failed.add(("backend", "asyncio", "threading"))
+    assert {lane.kind for lane in made.round()} == {"null"}
+
+
+def test_the_rehearsal_measures_what_the_common_rate_is_found_by() -> None:
+    made = Lanes(replace(REQUEST, workloads=("echo-rate",)))
+    capacity = Job("echo", FIRE_AND_CALLBACK)
+    assert all(capacity in lane.jobs for lane in made.rehearsal() if lane.kind == "backend")
+    assert not any(capacity in lane.jobs for lane in made.round())
+
+
+def ended(start: float, holds: Callable[[float], bool]) -> tuple[float, float | None, list[Step], int]:
+    """What a search finds, and in how many windows."""
+    steps = search(start)
+    rate = next(steps)
+    for tries in itertools.count(1):
+        try:
+            rate = steps.send(Tried(holds(rate), 0.001))
+        except StopIteration as end:
+            return (*end.value, tries)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("capacity", [12.0, 480.0, 12_345.0, 400_000.0])
+@pytest.mark.parametrize("start", [100.0, 30_000.0])
+def test_a_search_finds_the_capacity_within_a_tenth(capacity: float, start: float) -> None:
+    passes, fails, made, tries = ended(start, lambda rate: rate <= capacity)
+    assert fails is not None
+    assert passes <= capacity < fails <= 1.1 * passes
+    assert sum(step.windows for step in made) == tries < 60
+
+
+def test_of_three_windows_two_decide() -> None:
+    steps = search(100.0)
+    assert next(steps) == 100.0
+    assert steps.send(Tried(True, 1.0)) == 100.0
+    assert steps.send(Tried(False, 1.0)) == 100.0
+    assert steps.send(Tried(True, 1.0)) == 200.0
+    assert steps.send(Tried(False, 1.0)) == 200.0
+    assert steps.send(Tried(False, 1.0)) == pytest.approx(141.4, abs=0.1)
+
+
+def test_where_no_rate_passes_a_search_ends() -> None:
+    assert ended(1000.0, lambda _: False)[:2] == (0.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("p99=20ms", ("p99", 0.02)),
+        ("p99.9 <= 1.5 s", ("p999", 1.5)),
+        ("max<500us", ("max", 0.0005)),
+        ("mean = 1ms", ("mean", 0.001)),
+    ],
+)
+def test_an_objective(text: str, expected: tuple[str, float]) -> None:
+    assert Objective.parse(text) == pytest.approx(expected) or Objective.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "p99", "p99=20", "p98=1ms", "p99=-1ms", "p99>20ms"])
+def test_what_is_no_objective(text: str) -> None:
+    with pytest.raises(ValueError, match="p99=20ms"):
+        Objective.parse(text)
