@@ -13,9 +13,10 @@ from .request import Job, Lane, Request
 # The fewest rounds that can tell a difference of 10 % from noise.
 FEWEST = 5
 
-# Seconds for two processes to start, to run warm, and to stop; and around each window, for the observer and for counting.
-PAIR_SECONDS = 0.7
+# Seconds for two processes to start, to run warm in each cell, and to stop; and around each window, for the observer and for counting.
+PAIR_SECONDS = 1.1
 CELL_SECONDS = 0.03
+WARM_SECONDS = 0.03
 # Seconds for statistics and outputs.
 AFTER_SECONDS = 3.0
 # The windows that a search takes at each of a dozen rates.

@@ -21,7 +21,7 @@ from .measured import Measured, Times, latency
 from .observe import CEILING
 from .outputs import Outputs
 from .pair import Load, Pair, Placement, Server, Window
-from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Plan
+from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Plan
 from .processes import ChildFailed
 from .request import SERVICE
 from .results import Check, Report
@@ -180,7 +180,8 @@ class SelfCheck:
     def _pair(self, server: Server) -> Pair:
         running = Pair(server, partial(_plan, self._steps), self._placement)
         try:
-            pair.warm(running, 0.3, _CALLERS, "echo")
+            for style in STYLES:
+                running.measure(Load("echo", style, _CALLERS, 0.0, _WARMUP))
         except BaseException:
             running.__exit__(None, None, None)
             raise

@@ -123,7 +123,7 @@ class Options:
 
     def _time(self, others: int) -> dict[str, Any]:
         """Rounds at most, the seconds of all, and of each warm-up and window."""
-        rounds, seconds, warmup, window = 8, 166.0, 0.08, 0.22
+        rounds, seconds, warmup, window = 8, 166.0, 0.06, 0.2
         if self.quick:
             rounds, seconds, warmup, window = 5, 41.0, 0.05, 0.1
         elif self.thorough:

@@ -12,7 +12,7 @@ import msgspec
 
 from . import observe
 from .observe import Observed
-from .plan import FIRE_AND_CALLBACK, Cell, Idle, Plan
+from .plan import Cell, Idle, Plan
 from .processes import START_SECONDS, Child, ChildFailed
 from .results import Memory
 from .sample import Sample
@@ -197,8 +197,3 @@ class Pair:
 
 def _sleep_until(when: float) -> None:
     time.sleep(max(0.0, when - time.monotonic()))
-
-
-def warm(pair: Pair, seconds: float, concurrency: int, workload: str, style: str = FIRE_AND_CALLBACK) -> None:
-    """Calls that are not measured: connections are made, and all code that they run is new to both processes."""
-    pair.measure(Load(workload, style, concurrency, seconds / 2, seconds / 2))

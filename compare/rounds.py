@@ -19,6 +19,7 @@ from .budget import (
     CELL_SECONDS,
     NOTHING,
     PAIR_SECONDS,
+    WARM_SECONDS,
     Pace,
     lane_seconds,
     round_seconds,
@@ -33,8 +34,7 @@ from .request import SCENARIO, Job, Lane, Request, small
 from .results import Ceiling, Point, Report, Round, Search
 from .search import search
 
-# Seconds for which both processes run warm, and those of a window of the sweep.
-_WARM = 0.15
+# Seconds of a window of the sweep.
 _SWEEP_WARMUP, _SWEEP_WINDOW = 0.04, 0.12
 
 # Above so many calls/s only one in so many is timed: a stamp takes more than 100 ns, and a timed call needs several.
@@ -219,10 +219,12 @@ class Experiment:
         return pair
 
     def _warm(self, pair: Pair, lane: Lane) -> None:
-        workload = SCENARIO if self._lanes.scenario(lane) else "echo"
-        styles = {job.style for job in lane.jobs}
-        style = FIRE_AND_CALLBACK if FIRE_AND_CALLBACK in styles else min(styles)
-        pairs.warm(pair, _WARM, self._request.concurrency, workload, style)
+        """A little of everything, also for a twin that measures less: threads that a workload starts are there in all that follow."""
+        jobs = self._request.jobs if lane.kind in ("backend", "twin") else lane.jobs
+        for job in jobs:
+            load = self._load(job, 0, lane)
+            if not load.burst:
+                pair.measure(load._replace(warmup=0.0, window=WARM_SECONDS))
 
     def _load(self, job: Job, number: int, lane: Lane) -> pairs.Load:
         load = self._request.load(job, number)

@@ -9,7 +9,7 @@ from .difference import Difference
 from .measured import enough
 from .plan import STYLES
 from .results import Comparison, Environment, Report, Result
-from .workloads import WORKLOADS
+from .workloads import ITEMS, WORKLOADS
 
 BEST = "*"
 _SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
@@ -79,7 +79,8 @@ def _head(report: Report) -> Iterator[str]:
     here, design = report.environment, report.design
     pinned = f"; {design.pinned}" if design.pinned else ""
     yield (
-        f"ringback compare, seed {here.seed}, {design.rounds} rounds, {here.implementation} {here.python}, "
+        f"ringback compare, seed {here.seed}, {design.rounds} round{'' if design.rounds == 1 else 's'}, "
+        f"{here.implementation} {here.python}, "
         f"{here.cpus} CPU{'' if here.cpus == 1 else 's'} ({here.cpu_model}){pinned}"
     )
     windows = [made for result in report.results for made in result.rounds]
@@ -112,6 +113,7 @@ def _group(
         claim = claims.get((result.workload, result.client, result.style, result.backend))
         against = BEST if result is best else "" if claim is None else _claim(claim)
         yield _row(result, result.backend, against, "bold" if result is best else "")
+        yield from _details(result)
     for peer in peers:
         yield _row(peer, f"({peer.backend})", "reference, own client", "dim")
 
@@ -140,6 +142,21 @@ def _row(result: Result, name: str, against: str, style: str) -> Line:
         f"{'-' if cost is None else f'{cost * 1e6:,.1f}':>11}  {limit:<8}{result.errors:>7,}{result.wrong:>6,}",
         style,
     )
+
+
+def _details(result: Result) -> Iterator[Line]:
+    """What is worth knowing of some workloads alone."""
+    for method, found in result.methods.items():
+        yield Line(
+            f"      {f'of which {method}':<65}{milliseconds(found.p50):>9}{milliseconds(found.p99):>9}", "dim"
+        )
+    if result.memory.per_connection is not None:
+        yield Line(
+            f"      {result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection",
+            "dim",
+        )
+    if result.workload == "stream":
+        yield Line(f"      {result.throughput * ITEMS:,.0f} items/s", "dim")
 
 
 def _claim(claim: Comparison) -> str:

@@ -57,9 +57,9 @@ def verdict(report: Report) -> Verdict:
         cells.setdefault((each.workload, each.client, each.style), []).append(each)
     several = len({client for _, client, _ in cells}) > 1
     text = [_sentence(cell, claims, report, several=several) for cell, claims in cells.items()]
-    text += _styles(report)
     if text:
         text.append(_condition(report))
+    text += _styles(report)
     winners = {_name(cell, several=several): _standing(claims) for cell, claims in cells.items()}
     return Verdict(text, winners, caveats)
 
@@ -154,7 +154,7 @@ def _caveats(report: Report) -> Iterator[str]:
     if report.environment.quick and windows:
         yield "A quick run is indicative: short windows, few rounds."
     if 0 < report.design.rounds < 5:
-        yield f"{report.design.rounds} rounds cannot tell a difference of 10 % from noise: five can."
+        yield "Fewer than five rounds cannot tell a difference of 10 % from noise."
     spoilt = sum(bool(made.contaminated) for made in windows)
     if spoilt > len(windows) / 10:
         yield f"Noisy: {spoilt} of {len(windows)} windows were disturbed by other programs or the hypervisor."

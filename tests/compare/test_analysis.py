@@ -7,7 +7,7 @@ import pytest
 from ringback.compare.analysis import analyse
 from ringback.compare.difference import differences
 from ringback.compare.predictions import predict
-from ringback.compare.results import Check, Rate, Report, Result
+from ringback.compare.results import Check, Latency, Memory, Rate, Report, Result
 from ringback.compare.table import lines
 from ringback.compare.verdict import verdict
 from samples import STYLES, cell, environment, report, result, whole
@@ -130,7 +130,7 @@ def test_a_verdict_names_a_set_why_and_how_sure() -> None:
     analyse(made, [])
     found = verdict(made)
     assert found.winners["io, request-reply"] == ["asyncio", "twisted"]
-    [io, cpu, condition] = found.text
+    io, cpu, condition = found.text[:3]
     assert io.startswith(
         "For handlers that wait (io, request-reply): choose asyncio or twisted; gevent has 0.8"
     )
@@ -186,6 +186,17 @@ def test_the_table_has_a_row_for_each_backend_with_what_is_claimed_of_it() -> No
     assert (best[0], best[2]) == ("asyncio", "*")
     assert (other[0], other[4]) == ("gevent", "-")
     assert alone[-1] == "3"
+
+
+def test_the_table_has_what_is_worth_knowing_of_some_workloads_alone() -> None:
+    made = report(
+        result("asyncio", "mixed", STYLES[0], [5.0], methods={"cpu": Latency(0.5), "echo": Latency(0.25)}),
+        result("asyncio", "idle", STYLES[0], [5.0], memory=Memory(1, 1, 20_480.0)),
+        result("asyncio", "stream", STYLES[0], [5.0]),
+    )
+    text = "\n".join(line.text for line in lines(made))
+    for word in ("of which cpu", "500.00", "of which echo", "250.00", "20.0 KiB", "5,000 items/s"):
+        assert word in text
 
 
 def test_the_table_names_what_was_not_measured() -> None:

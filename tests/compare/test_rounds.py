@@ -56,7 +56,6 @@ def empty() -> Report:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here depends on code that has run warm."""
-    monkeypatch.setattr("ringback.compare.rounds._WARM", 0.02)
     monkeypatch.setattr("ringback.compare.rounds._SWEEP_WINDOW", 0.03)
 
 
