@@ -53,8 +53,8 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
                 _finish(report, experiment)
     finally:
         signal.signal(signal.SIGTERM, before)
+        outputs.write(report)  # first: whoever reads the table may leave
         _show(lines(report), outputs)
-        outputs.write(report)
     return _status(report, conditions)
 
 
@@ -68,8 +68,8 @@ def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[st
             f"{older} and {newer} have no cell in common that both measured in two rounds or more"
         )
     outputs.check()
-    _show([*lines(shown), *changed(changes)], outputs)
     outputs.write(shown, changes)
+    _show([*lines(shown), *changed(changes)], outputs)
     return _status(shown, conditions, changes)
 
 

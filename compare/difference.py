@@ -9,6 +9,10 @@ from .results import Interval, Outcome, Report, Result, Round
 
 METRICS = ("throughput", "p50", "p99", "server_cpu")
 
+# What a cell is compared by: in a closed loop the median response time is the throughput once more, by Little's law.
+_CLOSED = ("throughput", "p99", "server_cpu")
+_OPEN = ("p50", "p99", "server_cpu")
+
 
 class Difference(NamedTuple):
     """`ratio` is after / before, and `outcome` what after is: for times and CPU, less is better."""
@@ -26,7 +30,7 @@ class Difference(NamedTuple):
 
 
 def differences(before: Report, after: Report) -> list[Difference]:
-    """Of all cells that both runs have, in all metrics of which both have at least two rounds. Intervals are corrected for their number.
+    """Of all cells that both runs have, in each metric of which both have at least two rounds. Intervals are corrected for their number.
 
     The rounds of two runs do not belong together, so they are not paired: what the machine did between the runs is in the difference.
     """
@@ -34,24 +38,38 @@ def differences(before: Report, after: Report) -> list[Difference]:
     found = []
     for result in after.results:
         other = older.get(_key(result))
-        if other is None or not result.sound:
-            continue
-        for metric in METRICS:
-            was, now = values(metric, other), values(metric, result)
-            if len(was) > 1 and len(now) > 1:
-                found.append((result, metric, was, now))
-    level = 1 - (1 - after.design.confidence) / max(1, len(found))
-    made = []
-    for result, metric, was, now in found:
-        ratio, interval = inference.welch(was, now, level)
-        better = inference.outcome(
-            ratio, interval, after.design.margin, larger_is_better=metric == "throughput"
-        )
-        names = result.backend, result.client, result.style, result.workload
-        made.append(
-            Difference(*names, metric, inference.mean(was), inference.mean(now), ratio, interval, better)
-        )
-    return made
+        if other is not None and result.sound:
+            for metric in _CLOSED if result.loop == "closed" else _OPEN:
+                was, now = values(metric, other), values(metric, result)
+                if len(was) > 1 and len(now) > 1:
+                    found.append((result, metric, was, now))
+    levels = inference.levels(
+        [inference.welch(was, now).p for *_, was, now in found], after.design.confidence
+    )
+    return [
+        _difference(result, metric, was, now, level, after.design.margin)
+        for (result, metric, was, now), level in zip(found, levels, strict=True)
+    ]
+
+
+def _difference(
+    result: Result, metric: str, was: list[float], now: list[float], level: float, margin: float
+) -> Difference:
+    found = inference.welch(was, now, level)
+    return Difference(
+        backend=result.backend,
+        client=result.client,
+        style=result.style,
+        workload=result.workload,
+        metric=metric,
+        before=inference.mean(was),
+        after=inference.mean(now),
+        ratio=found.ratio,
+        interval=found.interval,
+        outcome=inference.outcome(
+            found.ratio, found.interval, margin, larger_is_better=metric == "throughput"
+        ),
+    )
 
 
 def values(metric: str, result: Result) -> list[float]:

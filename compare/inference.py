@@ -40,7 +40,7 @@ def paired(values: Sequence[float], others: Sequence[float], confidence: float =
     if len(values) != len(others) or len(values) < 2:
         raise ValueError(f"pairs of two rounds or more are needed, not {len(values)} and {len(others)}")
     logs = _logs(values) - _logs(others)
-    return _student(logs, confidence)
+    return _single(logs, confidence)
 
 
 def _logs(values: Sequence[float]) -> NDArray[np.float64]:
@@ -51,14 +51,21 @@ def _logs(values: Sequence[float]) -> NDArray[np.float64]:
     return logs
 
 
-def _student(logs: NDArray[np.float64], confidence: float) -> Paired:
-    many, mean, sd = len(logs), float(logs.mean()), float(logs.std(ddof=1))
-    error = sd / sqrt(many)
+def _student(change: float, error: float, freedom: float, rounds: int, confidence: float) -> Paired:
+    """Of a mean of logarithms, its standard error and its degrees of freedom."""
+    sd = error * sqrt(rounds)
     if error < 1e-12:
-        return Paired(exp(mean), (exp(mean), exp(mean)), 1.0 if abs(mean) < 1e-12 else 0.0, 0.0, many)
-    half = float(stats.t.ppf((1 + confidence) / 2, many - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, many - 1))
-    return Paired(exp(mean), (exp(mean - half), exp(mean + half)), p, sd, many)
+        return Paired(
+            exp(change), (exp(change), exp(change)), 1.0 if abs(change) < 1e-12 else 0.0, sd, rounds
+        )
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
+    p = float(2 * stats.t.sf(abs(change) / error, freedom))
+    return Paired(exp(change), (exp(change - half), exp(change + half)), p, sd, rounds)
+
+
+def _single(logs: NDArray[np.float64], confidence: float) -> Paired:
+    many = len(logs)
+    return _student(float(logs.mean()), float(logs.std(ddof=1)) / sqrt(many), many - 1, many, confidence)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -72,13 +79,11 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval | No
     """Of the geometric mean of one cell's rounds; None where there are fewer than two, or one is not positive."""
     if len(values) < 2 or min(values) <= 0:
         return None
-    return _student(_logs(values), confidence).interval
+    return _single(_logs(values), confidence).interval
 
 
-def welch(
-    before: Sequence[float], after: Sequence[float], confidence: float = 0.95
-) -> tuple[float, Interval]:
-    """After / before, of rounds that are no pairs, and its interval. Raises ValueError as `paired` does.
+def welch(before: Sequence[float], after: Sequence[float], confidence: float = 0.95) -> Paired:
+    """After / before, of rounds that are no pairs; `rounds` are those of the shorter run. Raises ValueError as `paired` does.
 
     Source: Welch 1947, Biometrika 34(1-2), with Satterthwaite's degrees of freedom.
     """
@@ -87,11 +92,10 @@ def welch(
     was, now = _logs(before), _logs(after)
     first, second = was.var(ddof=1) / len(was), now.var(ddof=1) / len(now)
     change, error = float(now.mean() - was.mean()), sqrt(float(first + second))
-    if error < 1e-12:
-        return exp(change), (exp(change), exp(change))
-    freedom = float((first + second) ** 2 / (first**2 / (len(was) - 1) + second**2 / (len(now) - 1)))
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
-    return exp(change), (exp(change - half), exp(change + half))
+    freedom = 1.0
+    if error > 0:
+        freedom = float((first + second) ** 2 / (first**2 / (len(was) - 1) + second**2 / (len(now) - 1)))
+    return _student(change, error, freedom, min(len(was), len(now)), confidence)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

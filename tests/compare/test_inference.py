@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ringback.compare import inference, simulate
+from scipy import stats
 
 SPEEDS = st.lists(st.floats(0.1, 1e6), min_size=2, max_size=12)
 
@@ -23,12 +24,17 @@ def test_an_interval_of_ratios_by_hand() -> None:
 
 
 def test_welch_by_hand() -> None:
-    # Logs 0, 0.2 and 1.0, 1.1, 1.2: difference 1.0, error sqrt(0.01 + 0.01 / 3), 1.6 degrees of freedom, t(0.975, 1.6) = 5.5
+    # Logs 0, 0.2 and 1.0, 1.1, 1.2: variances of the means 0.01 and 0.01 / 3, so error 0.115470 and 1.68 degrees of freedom.
     before, after = [math.exp(x) for x in (0.0, 0.2)], [math.exp(x) for x in (1.0, 1.1, 1.2)]
-    ratio, (low, high) = inference.welch(before, after)
-    assert ratio == pytest.approx(math.e)
-    assert math.log(high / ratio) == pytest.approx(math.log(ratio / low))
-    assert 0.5 < math.log(high / ratio) < 0.75
+    found = inference.welch(before, after)
+    low, high = found.interval
+    assert found.ratio == pytest.approx(math.e)
+    assert math.log(high / found.ratio) == pytest.approx(math.log(found.ratio / low))
+    freedom = (0.01 + 0.01 / 3) ** 2 / (0.01**2 + (0.01 / 3) ** 2 / 2)
+    assert math.log(high / found.ratio) == pytest.approx(stats.t.ppf(0.975, freedom) * 0.115470, rel=1e-4)
+    assert found.p == pytest.approx(2 * stats.t.sf(1.0 / 0.115470, freedom), rel=1e-4)
+    theirs = stats.ttest_ind([1.0, 1.1, 1.2], [0.0, 0.2], equal_var=False)
+    assert found.p == pytest.approx(theirs.pvalue)
 
 
 def test_holm_by_hand() -> None:
