@@ -17,7 +17,7 @@ _SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
 # The load for each CPU from which a run is called disturbed. A run that has just ended counts too, hence "may".
 BUSY = 0.75
 
-_HEAD = f"{'calls/s':>10}  {'vs best':<22}{'p50 ms':>9}{'p99 ms':>9}{'server us':>11}  {'limit':<8}{'errors':>7}{'wrong':>6}"
+_HEAD = f"{'calls/s':>10}  {'vs best':<24}{'p50 ms':>9}{'p99 ms':>9}{'server us':>11}  {'limit':<8}{'errors':>7}{'wrong':>6}"
 
 
 class Line(NamedTuple):
@@ -31,11 +31,6 @@ def lines(report: Report) -> Iterator[Line]:
     """The whole table; without results, only the remarks."""
     if report.results:
         yield from map(Line, _head(report))
-    claims = {
-        (each.workload, each.client, each.style, each.backend): each
-        for each in report.comparisons
-        if each.metric != "server_cpu"
-    }
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in report.results:
         groups.setdefault((result.workload, result.client, result.style), []).append(result)
@@ -46,6 +41,11 @@ def lines(report: Report) -> Iterator[Line]:
             yield Line("")
             yield Line(f"{workload}: {report.design.explanations.get(workload, '')}", "bold")
         peers = [each for each in report.peers if (each.workload, each.style) == (workload, style)]
+        claims = [
+            each
+            for each in report.comparisons
+            if (each.workload, each.client, each.style) == (workload, client, style)
+        ]
         yield from _group(f"{style}, {client} client", results, claims, peers)
     yield from _searches(report)
     yield Line("")
@@ -102,30 +102,33 @@ def place(result: Result) -> tuple[int, str, int, str]:
 
 
 def _group(
-    title: str,
-    results: list[Result],
-    claims: dict[tuple[str, str, str, str], Comparison],
-    peers: list[Result],
+    title: str, results: list[Result], claims: list[Comparison], peers: list[Result]
 ) -> Iterator[Line]:
     yield Line(f"  {title:<36}{_HEAD}", "dim")
-    best = _best(results)
+    best = _best(results, claims)
+    beside = {claim.backend: _claim(claim) for claim in claims}
     for result in results:
-        claim = claims.get((result.workload, result.client, result.style, result.backend))
-        against = BEST if result is best else "" if claim is None else _claim(claim)
-        yield _row(result, result.backend, against, "bold" if result is best else "")
+        wins = result.backend == best
+        yield _row(
+            result, result.backend, BEST if wins else beside.get(result.backend, ""), "bold" if wins else ""
+        )
         yield from _details(result)
     for peer in peers:
         yield _row(peer, f"({peer.backend})", "reference, own client", "dim")
 
 
-def _best(results: list[Result]) -> Result | None:
-    """What is partly wrong, or failed, wins nothing: doing less is fast."""
-    sound = [result for result in results if result.sound and not result.overloaded]
+def _best(results: list[Result], claims: list[Comparison]) -> str:
+    """The backend that the others are compared with. What is partly wrong, or failed, wins nothing: doing less is fast."""
+    if claims:
+        return claims[0].best
+    sound = [
+        result for result in results if result.sound and not result.overloaded and result.limit != "client"
+    ]
     if len(results) < 2 or not sound:
-        return None
+        return ""
     if sound[0].loop == "open":
-        return min(sound, key=lambda result: result.latency.p99 or 0.0)
-    return max(sound, key=lambda result: result.throughput)
+        return min(sound, key=lambda result: result.latency.p99 or 0.0).backend
+    return max(sound, key=lambda result: result.throughput).backend
 
 
 def _row(result: Result, name: str, against: str, style: str) -> Line:
@@ -138,7 +141,7 @@ def _row(result: Result, name: str, against: str, style: str) -> Line:
     cost = result.cpu.server_per_call
     limit = "void" if result.void else result.limit
     return Line(
-        f"    {name:<34}{result.throughput:>10,.0f}  {against:<22}{times}"
+        f"    {name:<34}{result.throughput:>10,.0f}  {against:<24}{times}"
         f"{'-' if cost is None else f'{cost * 1e6:,.1f}':>11}  {limit:<8}{result.errors:>7,}{result.wrong:>6,}",
         style,
     )
@@ -148,7 +151,7 @@ def _details(result: Result) -> Iterator[Line]:
     """What is worth knowing of some workloads alone."""
     for method, found in result.methods.items():
         yield Line(
-            f"      {f'of which {method}':<65}{milliseconds(found.p50):>9}{milliseconds(found.p99):>9}", "dim"
+            f"      {f'of which {method}':<67}{milliseconds(found.p50):>9}{milliseconds(found.p99):>9}", "dim"
         )
     if result.memory.per_connection is not None:
         yield Line(
@@ -161,7 +164,8 @@ def _details(result: Result) -> Iterator[Line]:
 
 def _claim(claim: Comparison) -> str:
     low, high = claim.interval
-    return f"{claim.ratio:.2f} ({low:.2f}..{high:.2f}) {_SIGNS[claim.outcome]}"
+    metric = {"throughput": "", "server_cpu": "CPU "}.get(claim.metric, f"{claim.metric} ")
+    return f"{metric}{claim.ratio:.2f} ({low:.2f}..{high:.2f}) {_SIGNS[claim.outcome]}"
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -190,8 +194,9 @@ def _remarks(report: Report) -> Iterator[str]:
         yield "Nothing was measured."
     else:
         yield (
-            f"{BEST} best of its group; + better, = equal within {design.margin:.0%}, - worse, ? unclear; ratios with "
-            f"{design.confidence:.0%} intervals over rounds, corrected for all claims of the run."
+            f"{BEST} best of its group, by calls/s or by what stands before the ratio, where calls/s do not tell backends apart.\n"
+            f"= equal within {design.margin:.0%}, - worse, ? unclear; {design.confidence:.0%} intervals over rounds, corrected for all "
+            "claims of the run."
         )
         yield _load(report)
         yield _handlers(here, design.workers)
