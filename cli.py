@@ -152,6 +152,14 @@ def describe(
     run("threading", [endpoint], work, timeout=timeout)
 
 
+CsvFile = Annotated[
+    str | None, typer.Option("--csv", metavar="FILE", help="write a line for each cell; - is standard output")
+]
+HtmlFile = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="write a page with plots, which needs no network")
+]
+
+
 @app.command()
 def compare(
     backend: Annotated[
@@ -225,14 +233,8 @@ def compare(
         str | None,
         typer.Option("--json", metavar="FILE", help="write every figure as JSON; - is standard output"),
     ] = None,
-    csv_file: Annotated[
-        str | None,
-        typer.Option("--csv", metavar="FILE", help="write a line for each cell; - is standard output"),
-    ] = None,
-    html_file: Annotated[
-        str | None,
-        typer.Option("--html", metavar="FILE", help="write a page with plots, which needs no network"),
-    ] = None,
+    csv_file: CsvFile = None,
+    html_file: HtmlFile = None,
     self_check: Annotated[
         bool, typer.Option("--self-check", help="measure whether what this command says can be trusted here")
     ] = False,
@@ -285,14 +287,8 @@ def report(
             help="exit status 3 if met, 4 if that cannot be told: 'p99>20ms', of two runs 'throughput<95%'",
         ),
     ] = None,
-    csv_file: Annotated[
-        str | None,
-        typer.Option("--csv", metavar="FILE", help="write a line for each cell; - is standard output"),
-    ] = None,
-    html_file: Annotated[
-        str | None,
-        typer.Option("--html", metavar="FILE", help="write a page with plots, which needs no network"),
-    ] = None,
+    csv_file: CsvFile = None,
+    html_file: HtmlFile = None,
 ) -> None:
     """Show a comparison again, or what changed from one to a later one."""
     _require_extra()

@@ -1,28 +1,18 @@
-"""The callers of one cell: each has one call in flight at most, checks the answer, and stamps the calls that are timed.
+"""One caller: it has one call in flight at most, checks the answer, and stamps the calls that are timed.
 
-They know no event loop; the `drive_*.py` files run them the way their client style waits.
+It knows no event loop; the `drive_*.py` files run it the way their client style waits.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any
 
-from . import arrivals
-from .plan import Cell, Plan
-from .sample import Sample, Timed
+from .plan import Cell
 from .scenario import Call, Script
-
-# Seconds after the window's end until which calls that were due in it may still be sent: timers wake late.
-_LATE = 0.05
-
-# Seconds that a call may take longer than its own timeout before it counts as lost.
-_GRACE = 5.0
 
 
 class Flight:
@@ -81,7 +71,7 @@ class Caller:
         self._new_script = new_script
         self._flight = flight
         self._closes = cell.closes
-        self._stride = cell.stride
+        self._stride = cell.load.stride
         self._turn = turn
         self._due = self._sent = self._thinking = 0.0
         self._start()
@@ -158,94 +148,6 @@ class Caller:
     def _failed(self, ended: float) -> None:
         if ended:
             self.lost += ended - self._sent
-
-
-class Batch:
-    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
-
-    def __init__(self, plan: Plan, cell: Cell, script: Callable[[Iterator[int], int], Script]) -> None:
-        self.cell = cell
-        self.began = monotonic()
-        self.dues: list[float] = []
-        if cell.rate is not None or cell.burst:
-            seconds = cell.closes - self.began
-            times = (
-                arrivals.bursts(cell.burst, cell.every, seconds)
-                if cell.rate is None
-                else arrivals.times(cell.arrivals, cell.rate, seconds, cell.seed)
-            )
-            self.dues = [self.began + time for time in times]
-        self.stops = cell.closes + _LATE
-        # Every call has had its reply or its timeout by then.
-        self.gives_up = cell.closes + plan.timeout + _GRACE
-        self.most = plan.max_in_flight // 2
-        self.flight = Flight()
-        numbers = itertools.count(cell.seed << 32)
-        self._new_script = partial(script, numbers, plan.cpu_steps)
-        self.callers: list[Caller] = []
-        for _ in range(cell.concurrency):
-            self.another()
-
-    @property
-    def open(self) -> bool:
-        """Whether calls come when they are due, rather than when callers are free."""
-        return self.cell.rate is not None or self.cell.burst > 0
-
-    @property
-    def patience(self) -> float:
-        """Seconds for which its calls are still waited for."""
-        return max(0.0, self.gives_up - monotonic())
-
-    def another(self) -> Caller:
-        """One caller more."""
-        caller = Caller(self._new_script, self.cell, self.flight, len(self.callers) * 7)
-        self.callers.append(caller)
-        return caller
-
-    def check(self, left: int) -> None:
-        """Raises RuntimeError where callers have not ended."""
-        if left:
-            raise RuntimeError(
-                f"{self.cell.workload} {self.cell.style}: {left} of {len(self.callers)} callers got neither reply nor error "
-                f"within {self.gives_up - self.began:.0f} s"
-            )
-
-    def sample(self) -> Sample:
-        """What came of it, once all callers have ended."""
-        opens, closes, stride = self.cell.opens, self.cell.closes, self.cell.stride
-        methods: dict[str, list[tuple[float, float, float]]] = {}
-        inside = spent = longest = 0.0
-        answered = 0
-        for caller in self.callers:
-            spent += caller.lost
-            for method, due, sent, ended in caller.times:
-                spent += ended - sent
-                if opens <= ended < closes:
-                    answered += 1
-                    inside += ended - sent
-                    longest = max(longest, ended - sent)
-                # In an open loop those count that were due in the window, however long they took: the slowest end after it.
-                if opens <= (due if self.open else ended) < closes:
-                    methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
-        thought = [
-            end - begin for caller in self.callers for begin, end in caller.thinks if opens <= begin < closes
-        ]
-        thinking = sum(thought) / len(thought) if thought and not self.open else 0.0
-        residence = inside / answered + thinking if answered else 0.0
-        rate = answered * stride / (closes - opens)
-        return Sample(
-            calls=answered * stride,
-            errors=dict(sum((caller.errors for caller in self.callers), Counter[str]())),
-            wrong=sum(caller.wrong for caller in self.callers),
-            why=next((caller.why for caller in self.callers if caller.why), ""),
-            timed=[Timed.of(method, times) for method, times in methods.items()],
-            due=sum(opens <= due < closes for due in self.dues),
-            skipped=len(self.dues) - sum(caller.made for caller in self.callers) if self.open else 0,
-            whole=spent / self.flight.area if self.flight.area else None,
-            inside=rate * residence / len(self.callers) if residence and not self.open else None,
-            residence=residence,
-            longest=longest,
-        )
 
 
 # Request-reply: a caller is a thread, a greenlet, or a coroutine that waits for each of its calls.

@@ -20,8 +20,8 @@ from .environment import environment
 from .measured import Measured, Times, latency
 from .observe import CEILING
 from .outputs import Outputs
-from .pair import Load, Pair, Placement, Server, Window
-from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Plan
+from .pair import Pair, Placement, Server, Window
+from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Load, Plan
 from .processes import ChildFailed
 from .request import SERVICE
 from .results import Check, Report

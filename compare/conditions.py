@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from .difference import Difference
 from .results import Interval, Report, Result
+from .search import UNITS
 
 _FORM = re.compile(
     r"\s*((?:[\w-]+\.)*)([\w.]+?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(us|µs|ms|s|%|)\s*"
 )
-_UNITS = {"": 1.0, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "%": 0.01}
+_UNITS = {**UNITS, "": 1.0, "%": 0.01}
 
 _TIMES = ("p50", "p90", "p99", "p999", "max", "mean")
 _COUNTS = ("errors", "wrong", "calls")

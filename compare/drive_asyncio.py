@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .callers import Batch
+from .batch import Batch
 from .work import Work, drive_async, fire_async
 
 

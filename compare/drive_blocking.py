@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .callers import Batch, answer_blocking, call_blocking
+from .batch import Batch
+from .callers import answer_blocking, call_blocking
 from .firing import Firing
 from .plan import REQUEST_REPLY
 from .work import Work
@@ -21,7 +22,7 @@ def drive(work: Work) -> None:
     client = work.connect()
     try:
         for batch, stream in work.batches:
-            if batch.cell.style == REQUEST_REPLY:
+            if batch.cell.load.style == REQUEST_REPLY:
                 _request_reply(_collecting(client) if stream else client.call, batch)
             else:
                 _fire_and_callback(client, batch)
@@ -40,7 +41,7 @@ def _request_reply(invoke: Callable[..., Any], batch: Batch) -> None:
         threading.Thread(
             target=answer_blocking, args=(invoke, caller, dues, batch.stops, time.sleep), daemon=True
         )
-        if batch.open
+        if batch.cell.load.open
         else threading.Thread(target=call_blocking, args=(invoke, caller), daemon=True)
         for caller in batch.callers
     ]
@@ -54,7 +55,7 @@ def _request_reply(invoke: Callable[..., Any], batch: Batch) -> None:
 def _fire_and_callback(client: Any, batch: Batch) -> None:
     over = threading.Event()
     firing = Firing(client, batch, over.set)
-    if batch.open:
+    if batch.cell.load.open:
         firing.open(time.sleep)
     else:
         firing.closed()

@@ -10,7 +10,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 
-from .callers import Batch
+from .batch import Batch
 from .work import Work, drive_async, fire_async
 
 reactor: Any = installed

@@ -7,7 +7,8 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from .callers import Batch, Caller
+from .batch import Batch
+from .callers import Caller
 
 # So many calls late, a pacer lets others run before it goes on.
 _LATE = 64

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from .callers import Batch
+from .batch import Batch
 from .idle import connections
 from .peers import load as load_peer
 from .plan import Cell, Idle, Plan
@@ -67,7 +67,7 @@ def _batches(plan: Plan) -> Iterator[tuple[Batch, bool]]:
             elif scenario is not None:
                 yield Batch(plan, asked, scenario), False
             else:
-                workload = WORKLOADS[asked.workload]
+                workload = WORKLOADS[asked.load.workload]
                 yield Batch(plan, asked, workload.script), workload.stream
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from . import observe
 from .observe import Observed
-from .plan import Cell, Idle, Plan
+from .plan import Cell, Idle, Load, Plan
 from .processes import START_SECONDS, Child, ChildFailed
 from .results import Memory
 from .sample import Sample
@@ -74,26 +74,6 @@ class Placement(NamedTuple):
 ANYWHERE = Placement()
 
 
-class Load(NamedTuple):
-    """What one measurement asks for; the fields are those of `plan.Cell`."""
-
-    workload: str
-    style: str
-    concurrency: int
-    warmup: float
-    window: float
-    rate: float | None = None
-    arrivals: str = "poisson"
-    burst: int = 0
-    seed: int = 0
-    stride: int = 1
-
-    @property
-    def open(self) -> bool:
-        """Whether calls come when they are due, rather than when callers are free."""
-        return self.rate is not None or self.burst > 0
-
-
 class Window(NamedTuple):
     """What came of one measurement; `opened` is on the clock of `time.monotonic`."""
 
@@ -137,10 +117,8 @@ class Pair:
         """One window. Raises ChildFailed where either process did not survive it, or did not end it in time."""
         opens = time.monotonic() + _AHEAD + load.warmup
         closes = opens + load.window
-        asked = load._asdict()
-        del asked["warmup"], asked["window"]
         try:
-            self.generator.say(msgspec.json.encode(Cell(**asked, opens=opens, closes=closes)))
+            self.generator.say(msgspec.json.encode(Cell(load, opens, closes)))
             _sleep_until(opens)
             before = observe.snapshot(self.server.pid, self.generator.pid)
             _sleep_until(closes)

@@ -5,6 +5,8 @@ The answer to a cell is a `sample.Sample`, to all else a line `ready`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 REQUEST_REPLY = "request-reply"
@@ -29,24 +31,37 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return 2 * max(10_000, self.max_callers)
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """One measurement. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share.
+class Load(NamedTuple):
+    """Calls, how they come, and for how long: seconds of warm-up and window.
 
-    A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or where `burst`
+    A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or, where `burst`
     is, as many at once every `every` seconds; `seed` gives every backend the same ones. One call in `stride` is timed.
     """
 
     workload: str
     style: str
     concurrency: int
-    opens: float
-    closes: float
+    warmup: float
+    window: float
     rate: float | None = None
     arrivals: str = "poisson"
     burst: int = 0
     every: float = 0.5
     seed: int = 0
     stride: int = 1
+
+    @property
+    def open(self) -> bool:
+        """Whether calls come when they are due, rather than when callers are free."""
+        return self.rate is not None or self.burst > 0
+
+
+class Cell(msgspec.Struct, frozen=True, tag=True):
+    """One measurement. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share."""
+
+    load: Load
+    opens: float
+    closes: float
 
 
 class Idle(msgspec.Struct, frozen=True, tag=True):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
-import plotly.graph_objects as go
 from hdrh.histogram import HdrHistogram
 
 from .analysis import client_limited
+from .drawing import (
+    GREY,
+    Plot,
+    backends_of,
+    by_workload,
+    errors,
+    figure_of,
+    looks_of,
+    ms,
+    name_of,
+    number,
+    scaled,
+    short,
+    us,
+)
 from .models import Scalability
 from .plan import STYLES
-from .results import Interval, Report, Result
-
-# Okabe and Ito 2008: told apart with any colour vision. A backend keeps its colour, its marker and its dash everywhere.
-_LOOKS = {
-    "asyncio": ("#0072B2", "circle", "solid"),
-    "gevent": ("#009E73", "square", "dash"),
-    "threading": ("#D55E00", "diamond", "dot"),
-    "twisted": ("#CC79A7", "triangle-up", "dashdot"),
-}
-_OTHER = ("#E69F00", "x", "longdash")
-_GREY = "#888888"
+from .results import Report, Result
 
 # Percentiles of a curve, as the part of calls that are slower.
 _TAIL = np.logspace(0, -3, 46)
@@ -31,42 +34,18 @@ _MARKS = (1, 2, 10, 100, 1000)
 _RATIOS = (0.2, 0.35, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5)
 
 
-class Plot(NamedTuple):
-    """A figure under its title, and its figures as a table."""
-
-    title: str
-    figure: go.Figure
-    head: list[str]
-    rows: list[list[str]]
-
-
-def ms(seconds: float | None) -> str:
-    """Milliseconds, for a person."""
-    return "-" if seconds is None else f"{seconds * 1e3:,.3g}"
-
-
-def us(seconds: float | None) -> str:
-    """Microseconds, for a person."""
-    return "-" if seconds is None else f"{seconds * 1e6:,.3g}"
-
-
-def number(value: float | None) -> str:
-    """Calls, for a person."""
-    return "-" if value is None else f"{value:,.0f}"
-
-
 def forest(report: Report) -> Iterator[Plot]:
     """Every claim: the ratio to the best of its cell, with its interval, around the margin."""
     if not report.comparisons:
         return
-    figure = _figure(90 + 24 * len(report.comparisons), showlegend=False)
+    figure = figure_of(90 + 24 * len(report.comparisons), showlegend=False)
     margin = report.design.margin
-    figure.add_vrect(1 / (1 + margin), 1 + margin, fillcolor=_GREY, opacity=0.15, line_width=0)
-    figure.add_vline(1, line={"color": _GREY, "width": 1})
+    figure.add_vrect(1 / (1 + margin), 1 + margin, fillcolor=GREY, opacity=0.15, line_width=0)
+    figure.add_vline(1, line={"color": GREY, "width": 1})
     rows = []
     for claim in reversed(report.comparisons):
-        colour, marker, _ = _look(claim.backend)
-        name = f"{claim.workload}, {_short(claim.style)}: {claim.backend}"
+        colour, marker, _ = looks_of(claim.backend)
+        name = f"{claim.workload}, {short(claim.style)}: {claim.backend}"
         low, high = claim.interval
         figure.add_scatter(
             x=[claim.ratio],
@@ -90,23 +69,23 @@ def forest(report: Report) -> Iterator[Plot]:
 
 def throughput(report: Report) -> Iterator[Plot]:
     """For each workload bars by backend and style, with intervals, rounds as dots, other libraries dashed."""
-    for workload, results in _by_workload(report.results, "closed"):
-        figure = _figure(340, barmode="group")
+    for workload, results in by_workload(report.results, "closed"):
+        figure = figure_of(340, barmode="group")
         rows = []
         for index, style in enumerate(STYLES):
             mine = [each for each in results if each.style == style]
             if not mine:
                 continue
             figure.add_bar(
-                x=[_who(each) for each in mine],
+                x=[name_of(each) for each in mine],
                 y=[each.throughput for each in mine],
                 name=style,
                 marker={
-                    "color": [_look(each.backend)[0] for each in mine],
+                    "color": [looks_of(each.backend)[0] for each in mine],
                     "opacity": 0.55 if index == 0 else 0.95,
                     "pattern": {"shape": ["/" if client_limited(each) else "" for each in mine]},
                 },
-                error_y=_errors([(each.throughput, each.interval.throughput) for each in mine]),
+                error_y=errors([(each.throughput, each.interval.throughput) for each in mine]),
                 offsetgroup=style,
             )
             for each in mine:
@@ -115,7 +94,7 @@ def throughput(report: Report) -> Iterator[Plot]:
                 rounds = " ".join(number(made.throughput) for made in each.rounds)
                 rows.append(
                     [
-                        _who(each),
+                        name_of(each),
                         style,
                         number(each.throughput),
                         f"{number(low)} .. {number(high)}",
@@ -125,8 +104,8 @@ def throughput(report: Report) -> Iterator[Plot]:
                 )
         for peer in report.peers:
             if peer.workload == workload:
-                label = f"{peer.backend}, {_short(peer.style)}"
-                figure.add_hline(peer.throughput, line={"dash": "dash", "color": _GREY, "width": 1})
+                label = f"{peer.backend}, {short(peer.style)}"
+                figure.add_hline(peer.throughput, line={"dash": "dash", "color": GREY, "width": 1})
                 figure.add_annotation(
                     x=1,
                     xref="paper",
@@ -145,21 +124,21 @@ def throughput(report: Report) -> Iterator[Plot]:
 
 def percentiles(report: Report) -> Iterator[Plot]:
     """How many calls take how long: of open loops where there are any, as only these tell how long callers wait."""
-    opened = list(_by_workload(report.results, "open"))
-    for workload, results in opened or list(_by_workload(report.results, "closed"))[:2]:
+    opened = list(by_workload(report.results, "open"))
+    for workload, results in opened or list(by_workload(report.results, "closed"))[:2]:
         for style in STYLES:
             mine = [each for each in results if each.style == style and each.calls and not each.overloaded]
             if not mine:
                 continue
-            figure = _figure(360)
+            figure = figure_of(360)
             for each in mine:
                 histogram = HdrHistogram.decode(each.histogram)
                 tail = _TAIL[_TAIL * each.calls >= 1]
-                colour, _, dash = _look(each.backend)
+                colour, _, dash = looks_of(each.backend)
                 figure.add_scatter(
                     x=1 / tail,
                     y=[histogram.get_value_at_percentile(100 * (1 - part)) / 1e6 for part in tail],
-                    name=_who(each),
+                    name=name_of(each),
                     mode="lines",
                     line={"color": colour, "dash": dash},
                 )
@@ -171,7 +150,7 @@ def percentiles(report: Report) -> Iterator[Plot]:
             for each in mine:
                 times = [ms(getattr(each.latency, name)) for name in ("p50", "p90", "p99", "p999", "max")]
                 tails = [ms(found.p99 if found else None) for found in (each.service, each.slip)]
-                rows.append([_who(each), *times, *tails])
+                rows.append([name_of(each), *times, *tails])
             head = ["who", "p50 ms", "p90", "p99", "p99.9", "max", "p99 from sent", "p99 sent late"]
             yield Plot(f"{workload}, {style}{rate}", figure, head, rows)
 
@@ -187,17 +166,17 @@ def over_time(report: Report) -> Iterator[Plot]:
         mine = [each for each in results if each.style == style and each.series]
         if not mine:
             continue
-        figure = _figure(340)
+        figure = figure_of(340)
         rows = []
         for each in mine:
-            colour, marker, dash = _look(each.backend)
+            colour, marker, dash = looks_of(each.backend)
             span = each.seconds / max(1, len(each.rounds))
             for rank, look in (("p99", dash), ("p50", "solid")):
                 points = [(tick.round + tick.t / span, getattr(tick, rank)) for tick in each.series]
                 figure.add_scatter(
                     x=[x for x, _ in points],
                     y=[None if y is None else y * 1e3 for _, y in points],
-                    name=f"{_who(each)} {rank}",
+                    name=f"{name_of(each)} {rank}",
                     mode="lines+markers",
                     line={"color": colour, "dash": look, "width": 1},
                     marker={"symbol": marker, "size": 4},
@@ -205,10 +184,10 @@ def over_time(report: Report) -> Iterator[Plot]:
                 )
             spoilt = [made.round for made in each.rounds if made.contaminated]
             for number_of in spoilt:
-                figure.add_vrect(number_of, number_of + 1, fillcolor=_GREY, opacity=0.15, line_width=0)
+                figure.add_vrect(number_of, number_of + 1, fillcolor=GREY, opacity=0.15, line_width=0)
             rows.append(
                 [
-                    _who(each),
+                    name_of(each),
                     " ".join(ms(made.p50) for made in each.rounds),
                     " ".join(ms(made.p99) for made in each.rounds),
                 ]
@@ -229,17 +208,17 @@ def cost(report: Report) -> Iterator[Plot]:
         mine = [each for each in results if each.style == style]
         if not mine:
             continue
-        figure = _figure(360, barmode="group")
-        for backend in _backends(mine):
+        figure = figure_of(360, barmode="group")
+        for backend in backends_of(mine):
             own = [each for each in mine if each.backend == backend]
             figure.add_bar(
                 x=[each.workload for each in own],
                 y=[(each.cpu.server_per_call or 0) * 1e6 for each in own],
                 name=backend,
-                marker={"color": _look(backend)[0]},
-                error_y=_errors(
+                marker={"color": looks_of(backend)[0]},
+                error_y=errors(
                     [
-                        ((each.cpu.server_per_call or 0) * 1e6, _scaled(each.interval.server_cpu, 1e6))
+                        ((each.cpu.server_per_call or 0) * 1e6, scaled(each.interval.server_cpu, 1e6))
                         for each in own
                     ]
                 ),
@@ -247,7 +226,7 @@ def cost(report: Report) -> Iterator[Plot]:
         figure.update_yaxes(title="server CPU, us a call", type="log", automargin=True)
         rows = [
             [
-                f"{each.workload}, {_who(each)}",
+                f"{each.workload}, {name_of(each)}",
                 us(each.cpu.server_per_call),
                 us(each.cpu.client_per_call),
                 *(
@@ -269,10 +248,10 @@ def cost(report: Report) -> Iterator[Plot]:
             "KiB a connection",
         ]
         yield Plot(f"CPU time of the server, {style}", figure, head, rows)
-    figure = _figure(360)
-    for backend in _backends(results):
+    figure = figure_of(360)
+    for backend in backends_of(results):
         own = [each for each in results if each.backend == backend and each.latency.p99]
-        colour, marker, _ = _look(backend)
+        colour, marker, _ = looks_of(backend)
         figure.add_scatter(
             x=[(each.cpu.server_per_call or 0) * 1e6 for each in own],
             y=[(each.latency.p99 or 0) * 1e3 for each in own],
@@ -288,18 +267,18 @@ def cost(report: Report) -> Iterator[Plot]:
 
 def styles(report: Report) -> Iterator[Plot]:
     """Request-reply beside fire-and-callback."""
-    for workload, results in _by_workload(report.results, "closed"):
+    for workload, results in by_workload(report.results, "closed"):
         pairs: dict[str, dict[str, Result]] = {}
         for each in results:
-            pairs.setdefault(_who(each), {})[each.style] = each
+            pairs.setdefault(name_of(each), {})[each.style] = each
         both = {who: pair for who, pair in pairs.items() if len(pair) == len(STYLES)}
         if not both:
             continue
-        figure = _figure(300)
+        figure = figure_of(300)
         rows = []
         for who, pair in both.items():
             waited, fired = (pair[style] for style in STYLES)
-            colour, marker, dash = _look(waited.backend)
+            colour, marker, dash = looks_of(waited.backend)
             figure.add_scatter(
                 x=list(STYLES),
                 y=[waited.throughput, fired.throughput],
@@ -319,14 +298,14 @@ def load_curves(report: Report) -> Iterator[Plot]:
     """Calls/s and p99 with ever more callers, and the law that was fitted to the first of them."""
     if not report.sweep:
         return
-    calls, waits = _figure(380), _figure(380)
+    calls, waits = figure_of(380), figure_of(380)
     groups: dict[tuple[str, str], dict[int, list[tuple[float, float | None]]]] = {}
     for point in report.sweep:
         many = groups.setdefault((point.backend, point.client), {})
         many.setdefault(point.concurrency, []).append((point.throughput, point.p99))
     rows = []
     for (backend, client), many in groups.items():
-        colour, marker, dash = _look(backend)
+        colour, marker, dash = looks_of(backend)
         callers = sorted(many)
         speeds = [float(np.mean([speed for speed, _ in many[each]])) for each in callers]
         tails = [[tail for _, tail in many[each] if tail is not None] for each in callers]
@@ -365,11 +344,11 @@ def load_curves(report: Report) -> Iterator[Plot]:
 
 def drift(report: Report) -> Iterator[Plot]:
     """Every window in the order of time, beside the mean of its cell."""
-    figure = _figure(320)
-    for backend in _backends(report.results):
+    figure = figure_of(320)
+    for backend in backends_of(report.results):
         own = [each for each in report.results if each.backend == backend and each.throughput]
         points = [(made.at, made.throughput / each.throughput) for each in own for made in each.rounds]
-        colour, marker, _ = _look(backend)
+        colour, marker, _ = looks_of(backend)
         figure.add_scatter(
             x=[at for at, _ in points],
             y=[share for _, share in points],
@@ -377,62 +356,7 @@ def drift(report: Report) -> Iterator[Plot]:
             mode="markers",
             marker={"color": colour, "symbol": marker, "size": 5},
         )
-    figure.add_hline(1, line={"color": _GREY, "width": 1})
+    figure.add_hline(1, line={"color": GREY, "width": 1})
     figure.update_xaxes(title="seconds since the run began")
     figure.update_yaxes(title="calls/s, of the cell's mean", automargin=True)
     yield Plot("Every window", figure, [], [])
-
-
-def _figure(height: int, **layout: object) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        height=height,
-        margin={"l": 56, "r": 10, "t": 8, "b": 44},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        **layout,
-    )
-    return figure
-
-
-def _look(backend: str) -> tuple[str, str, str]:
-    return _LOOKS.get(backend, _OTHER)
-
-
-def _who(result: Result) -> str:
-    return (
-        result.backend
-        if result.client in ("threading", result.backend)
-        else f"{result.backend}, {result.client} client"
-    )
-
-
-def _short(style: str) -> str:
-    return {"request-reply": "wait", "fire-and-callback": "fire"}.get(style, style)
-
-
-def _backends(results: Iterable[Result]) -> list[str]:
-    return sorted({each.backend for each in results})
-
-
-def _by_workload(results: Iterable[Result], loop: str) -> Iterator[tuple[str, list[Result]]]:
-    groups: dict[str, list[Result]] = {}
-    for each in sorted(results, key=lambda each: (each.client, each.backend)):
-        if each.loop == loop and each.calls:
-            groups.setdefault(each.workload, []).append(each)
-    yield from groups.items()
-
-
-def _scaled(interval: Interval | None, by: float) -> Interval | None:
-    return None if interval is None else (interval[0] * by, interval[1] * by)
-
-
-def _errors(values: list[tuple[float, Interval | None]]) -> dict[str, object]:
-    return {
-        "type": "data",
-        "array": [0 if found is None else max(0.0, found[1] - value) for value, found in values],
-        "arrayminus": [0 if found is None else max(0.0, value - found[0]) for value, found in values],
-        "thickness": 1,
-        "color": _GREY,
-    }

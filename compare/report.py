@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from . import plots
 from .analysis import client_limited
 from .difference import Difference
-from .plots import Plot, ms, number, us
+from .drawing import Plot, ms, number, us
 from .results import Latency, Report, Result
 
 _RANKS = ("p50", "p90", "p99", "p999", "max")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from .pair import ANYWHERE, Load, Placement
-from .plan import REQUEST_REPLY
+from .pair import ANYWHERE, Placement
+from .plan import REQUEST_REPLY, Load
 from .search import Objective
 from .workloads import WORKLOADS, Workload
 

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from ..clients.threading import connect
 from ..errors import CallError
-from . import pair as pairs
 from .budget import (
     AFTER_SECONDS,
     CELL_SECONDS,
@@ -28,7 +27,7 @@ from .budget import (
 from .lanes import Lanes
 from .measured import Measured
 from .pair import Pair
-from .plan import FIRE_AND_CALLBACK, Plan
+from .plan import FIRE_AND_CALLBACK, Load, Plan
 from .processes import START_SECONDS, ChildFailed
 from .request import SCENARIO, Job, Lane, Request, small
 from .results import Ceiling, Point, Report, Round, Search
@@ -41,8 +40,9 @@ _SWEEP_WARMUP, _SWEEP_WINDOW = 0.04, 0.12
 _FAST = 100_000
 _STRIDE = 16
 
-# The part of the budget that may go into windows measured again.
-_AGAIN = 0.1
+# The part of the budget that may go into windows measured again, and what of it may be used up by the end of the last round.
+_AGAIN = 0.05
+_OVER = 1.03
 
 # At this part of what the slowest backend can do, the rate at which response times are compared: at half of it the client would already
 # be as busy as it can be. Before that is known, this rate.
@@ -101,8 +101,10 @@ class Experiment:
         self._note(plan.rounds, plan.dropped)
         for number in range(1, plan.rounds + 1):
             lanes = self._lanes.round()
-            left = (plan.rounds + 1 - number) * round_seconds(plan.request, lanes, pace) + AFTER_SECONDS
-            watcher.planned(plan.rounds, left)
+            one = round_seconds(plan.request, lanes, pace)
+            if not request.fixed and time.monotonic() - self._began + one > _OVER * request.seconds:
+                break  # the machine became slower than it was in the rehearsal; what was found so far plays no part in this
+            watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
             self._round(number, lanes)
             self.rounds = number
 
@@ -172,20 +174,24 @@ class Experiment:
         spoilt = []
         for lane, pair in order:
             self._watcher.begin(number, f"{lane}: {job.workload}, {job.style}")
-            try:
-                made = self._cell(number, lane, pair, job, values)
-                if made is not None and (made.contaminated or not made.little.ok):
-                    spoilt.append((lane, pair))
-            except ChildFailed as error:
-                self._fail(lane, error)
-        for lane, pair in spoilt:
+            made = self._tried(number, lane, pair, job, values)
+            if made is not None and (made.contaminated or not made.little.ok):
+                spoilt.append((lane, pair))
+        for lane, pair in spoilt if self._request.objective is None else ():  # a search has windows enough
             load = self._load(job, number, lane)
             if self._again > 0:
                 self._again -= load.warmup + load.window + CELL_SECONDS
-                try:
-                    self._cell(number, lane, pair, job, values, repeated=True)
-                except ChildFailed as error:
-                    self._fail(lane, error)
+                self._tried(number, lane, pair, job, values, repeated=True)
+
+    def _tried(
+        self, number: int, lane: Lane, pair: Pair, job: Job, values: Values, *, repeated: bool = False
+    ) -> Round | None:
+        """The cell, or None where a process did not survive it."""
+        try:
+            return self._cell(number, lane, pair, job, values, repeated=repeated)
+        except ChildFailed as error:
+            self._fail(lane, error)
+            return None
 
     def _pair_up(self, number: int, twin: Lane, values: Values) -> None:
         for job in twin.jobs:
@@ -226,7 +232,7 @@ class Experiment:
             if not load.burst:
                 pair.measure(load._replace(warmup=0.0, window=WARM_SECONDS))
 
-    def _load(self, job: Job, number: int, lane: Lane) -> pairs.Load:
+    def _load(self, job: Job, number: int, lane: Lane) -> Load:
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
         client = self._lanes.rival(lane)
@@ -284,7 +290,7 @@ class Experiment:
         self._watcher.measured(cell)
         return made
 
-    def _search(self, number: int, lane: Lane, pair: Pair, load: pairs.Load) -> float:
+    def _search(self, number: int, lane: Lane, pair: Pair, load: Load) -> float:
         """The highest rate that keeps the objective; 0 where none does."""
         objective = self._request.objective
         assert objective is not None

@@ -14,7 +14,8 @@ from .pair import Window
 from .results import Step
 
 _FORM = re.compile(r"\s*(p50|p90|p99|p999|p99\.9|max|mean)\s*(?:=|<=?)\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s)\s*")
-_UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+# Of times as people write them, in seconds.
+UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 # How near passes and fails come to each other, as a ratio.
 _NEAR = 1.1
@@ -33,7 +34,7 @@ class Objective(NamedTuple):
         match = _FORM.fullmatch(text)
         if match is None:
             raise ValueError(f"bad objective {text!r}: it must look like p99=20ms")
-        return cls(match[1].replace(".", ""), float(match[2]) * _UNITS[match[3]])
+        return cls(match[1].replace(".", ""), float(match[2]) * UNITS[match[3]])
 
     def tried(self, window: Window) -> Tried:
         """Whether it held in that window, and the server kept up with the calls."""

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
-from .callers import Batch, answer_async, call_async
+from .batch import Batch
+from .callers import answer_async, call_async
 from .firing import Firing
 from .plan import REQUEST_REPLY
 
@@ -37,11 +38,11 @@ async def drive_async(
         client = await client
     try:
         for batch, stream in work.batches:
-            if batch.cell.style == REQUEST_REPLY:
+            if batch.cell.load.style == REQUEST_REPLY:
                 invoke, dues = _collecting(client) if stream else client.call, iter(batch.dues)
                 callers = [
                     answer_async(invoke, caller, dues, batch.stops, sleep)
-                    if batch.open
+                    if batch.cell.load.open
                     else call_async(invoke, caller)
                     for caller in batch.callers
                 ]
@@ -63,7 +64,7 @@ def _collecting(client: Any) -> Callable[..., Any]:
 async def fire_async(client: Any, batch: Batch, over: Callable[[], object], sleep: Sleep) -> Firing:
     """Have the calls fired: all that open with their time, or the first of each caller. `over` is called when all have ended."""
     firing = Firing(client, batch, over)
-    if batch.open:
+    if batch.cell.load.open:
         await firing.open_async(sleep)
     else:
         firing.closed()

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from ringback import errors
 from ringback.compare import arrivals
-from ringback.compare.callers import Batch, Caller, Flight, answer_blocking, call_blocking
+from ringback.compare.batch import Batch
+from ringback.compare.callers import Caller, Flight, answer_blocking, call_blocking
 from ringback.compare.firing import Firing
-from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Plan
+from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Load, Plan
 from ringback.compare.scenario import Script, call
 from ringback.compare.workloads import WORKLOADS, cpu
 
-ALWAYS = Cell(workload="echo", style=REQUEST_REPLY, concurrency=1, opens=-math.inf, closes=math.inf)
+ALWAYS = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), -math.inf, math.inf)
 PLAN = Plan(client="threading", endpoint="tcp://127.0.0.1:1", cpu_steps=10, timeout=1.0, max_callers=4)
 
 
@@ -93,7 +94,7 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
 
 
 def test_in_a_stride_only_one_call_is_timed_and_its_think_time() -> None:
-    cell = Cell(workload="echo", style=REQUEST_REPLY, concurrency=1, opens=0.0, closes=math.inf, stride=4)
+    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, stride=4), 0.0, math.inf)
     one = caller(cell)
     with pytest.raises(Enough):
         call_blocking(answers(*[...] * 40), one)
@@ -103,7 +104,8 @@ def test_in_a_stride_only_one_call_is_timed_and_its_think_time() -> None:
 
 
 def batch(cell: Cell, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Batch:
-    monkeypatch.setattr("ringback.compare.callers.monotonic", clock)
+    for module in ("batch", "callers"):
+        monkeypatch.setattr(f"ringback.compare.{module}.monotonic", clock)
     return Batch(PLAN, cell, WORKLOADS["echo"].script)
 
 
@@ -125,7 +127,7 @@ def test_only_what_was_answered_in_the_window_counts_and_little_closes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    cell = Cell(workload="echo", style=REQUEST_REPLY, concurrency=1, opens=START + 10.0, closes=START + 20.0)
+    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), START + 10.0, START + 20.0)
     made = batch(cell, clock, monkeypatch)
 
     def takes_two_seconds(_method: str, value: bytes) -> bytes:
@@ -143,7 +145,7 @@ def test_only_what_was_answered_in_the_window_counts_and_little_closes(
 
 def test_little_does_not_close_where_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    cell = Cell(workload="echo", style=REQUEST_REPLY, concurrency=2, opens=START + 0.0, closes=START + 100.0)
+    cell = Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.0), START + 0.0, START + 100.0)
     made = batch(cell, clock, monkeypatch)
 
     def takes_a_second(_method: str, value: bytes) -> bytes:
@@ -157,13 +159,7 @@ def test_little_does_not_close_where_time_is_lost(monkeypatch: pytest.MonkeyPatc
 def test_in_an_open_loop_times_count_from_when_a_call_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     cell = Cell(
-        workload="echo",
-        style=REQUEST_REPLY,
-        concurrency=1,
-        opens=START + 0.0,
-        closes=START + 10.0,
-        rate=1.0,
-        arrivals="even",
+        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"), START + 0.0, START + 10.0
     )
     made = batch(cell, clock, monkeypatch)
     assert made.dues == [START + number for number in range(10)]
@@ -189,13 +185,7 @@ def test_in_an_open_loop_times_count_from_when_a_call_was_due(monkeypatch: pytes
 def test_arrivals_that_nobody_took_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     cell = Cell(
-        workload="echo",
-        style=REQUEST_REPLY,
-        concurrency=1,
-        opens=START + 0.0,
-        closes=START + 10.0,
-        rate=1.0,
-        arrivals="even",
+        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"), START + 0.0, START + 10.0
     )
     made = batch(cell, clock, monkeypatch)
 
@@ -219,9 +209,7 @@ class Fired:
 
 def test_each_callback_fires_the_next_call_until_the_window_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    cell = Cell(
-        workload="echo", style=FIRE_AND_CALLBACK, concurrency=1, opens=START + 0.0, closes=START + 10.0
-    )
+    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0), START + 0.0, START + 10.0)
     made, client, over = batch(cell, clock, monkeypatch), Fired(), []
     firing = Firing(client, made, lambda: over.append(True))
     firing.closed()
@@ -241,13 +229,7 @@ def test_each_callback_fires_the_next_call_until_the_window_closes(monkeypatch: 
 def test_a_pacer_fires_whatever_became_of_the_calls_before(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     cell = Cell(
-        workload="echo",
-        style=FIRE_AND_CALLBACK,
-        concurrency=1,
-        opens=START + 0.0,
-        closes=START + 5.0,
-        rate=1.0,
-        arrivals="even",
+        Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0, rate=1.0, arrivals="even"), START + 0.0, START + 5.0
     )
     monkeypatch.setattr("ringback.compare.firing.monotonic", clock)
     made, client, over = batch(cell, clock, monkeypatch), Fired(), []
@@ -273,9 +255,7 @@ def test_a_pacer_fires_whatever_became_of_the_calls_before(monkeypatch: pytest.M
 
 
 def test_callers_that_never_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = Cell(
-        workload="echo", style=FIRE_AND_CALLBACK, concurrency=3, opens=START + 0.1, closes=START + 0.2
-    )
+    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 3, 0.0, 0.0), START + 0.1, START + 0.2)
     made = batch(cell, Clock(), monkeypatch)
     made.check(0)
     with pytest.raises(RuntimeError, match="1 of 3 callers"):

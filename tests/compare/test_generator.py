@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from ringback import Server, Service
 from ringback.compare import pair, workloads
-from ringback.compare.pair import ANYWHERE, Load, Pair
-from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Plan
+from ringback.compare.pair import ANYWHERE, Pair
+from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Load, Plan
 from ringback.compare.processes import Child, ChildFailed
 from ringback.compare.request import SERVICE
 from ringback.compare.sample import Sample
@@ -75,7 +75,7 @@ def test_a_generator_counts_the_lies_of_a_server(style: str) -> None:
         generator.say(msgspec.json.encode(plan("threading")(server.endpoint)))
         generator.line(DEADLINE)
         opens = time.monotonic() + 0.01
-        cell = Cell(workload="echo", style=style, concurrency=4, opens=opens, closes=opens + 0.3)
+        cell = Cell(Load("echo", style, 4, 0.0, 0.3), opens, opens + 0.3)
         generator.say(msgspec.json.encode(cell))
         sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
     assert sample.calls > 0
@@ -98,11 +98,7 @@ def test_errors_are_told_by_their_code() -> None:
         generator.say(msgspec.json.encode(plan("asyncio")(server.endpoint)))
         generator.line(DEADLINE)
         opens = time.monotonic() + 0.01
-        generator.say(
-            msgspec.json.encode(
-                Cell(workload="echo", style=REQUEST_REPLY, concurrency=2, opens=opens, closes=opens + 0.1)
-            )
-        )
+        generator.say(msgspec.json.encode(Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.1), opens, opens + 0.1)))
         sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
     assert (sample.calls, set(sample.errors)) == (0, {"UNKNOWN"})
 

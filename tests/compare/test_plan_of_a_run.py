@@ -54,9 +54,9 @@ def test_a_round_has_every_backend_once_one_of_them_twice_and_the_ceiling() -> N
 
 def test_what_failed_is_not_tried_again() -> None:
     made = Lanes(REQUEST)
-    made.failed.add(("backend", "gevent", "threading"))
+    made.failed.add(Lane("gevent", "threading", REQUEST.jobs))
     assert [lane.backend for lane in made.round() if lane.kind == "backend"] == ["asyncio"]
-    made.failed.add(("backend", "asyncio", "threading"))
+    made.failed.add(Lane("asyncio", "threading", REQUEST.jobs))
     assert {lane.kind for lane in made.round()} == {"null"}
 
 
