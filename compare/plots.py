@@ -68,12 +68,14 @@ def forest(report: Report) -> Iterator[Plot]:
 
 
 def throughput(report: Report) -> Iterator[Plot]:
-    """For each workload bars by backend and style, with intervals, rounds as dots, other libraries dashed."""
+    """For each workload bars by backend and style, with intervals; other libraries grey."""
+    peers = dict(by_workload(report.peers, "closed"))
     for workload, results in by_workload(report.results, "closed"):
+        everyone = [*results, *peers.get(workload, [])]
         figure = figure_of(340, barmode="group")
         rows = []
-        for index, style in enumerate(STYLES):
-            mine = [each for each in results if each.style == style]
+        for style, opacity in zip(STYLES, (0.55, 0.95), strict=True):
+            mine = [each for each in everyone if each.style == style]
             if not mine:
                 continue
             figure.add_bar(
@@ -81,42 +83,27 @@ def throughput(report: Report) -> Iterator[Plot]:
                 y=[each.throughput for each in mine],
                 name=style,
                 marker={
-                    "color": [looks_of(each.backend)[0] for each in mine],
-                    "opacity": 0.55 if index == 0 else 0.95,
-                    "pattern": {"shape": ["/" if client_limited(each) else "" for each in mine]},
+                    "color": [GREY if each.peer else looks_of(each.backend)[0] for each in mine],
+                    "opacity": opacity,
+                    "pattern": {
+                        "shape": ["/" if client_limited(each) and not each.peer else "" for each in mine]
+                    },
                 },
                 error_y=errors([(each.throughput, each.interval.throughput) for each in mine]),
                 offsetgroup=style,
             )
             for each in mine:
-                limit = "client: a lower bound" if client_limited(each) else each.limit
+                limit = (
+                    "own client"
+                    if each.peer
+                    else "client: a lower bound"
+                    if client_limited(each)
+                    else each.limit
+                )
                 low, high = each.interval.throughput or (None, None)
                 rounds = " ".join(number(made.throughput) for made in each.rounds)
-                rows.append(
-                    [
-                        name_of(each),
-                        style,
-                        number(each.throughput),
-                        f"{number(low)} .. {number(high)}",
-                        limit,
-                        rounds,
-                    ]
-                )
-        for peer in report.peers:
-            if peer.workload == workload:
-                label = f"{peer.backend}, {short(peer.style)}"
-                figure.add_hline(peer.throughput, line={"dash": "dash", "color": GREY, "width": 1})
-                figure.add_annotation(
-                    x=1,
-                    xref="paper",
-                    y=peer.throughput,
-                    text=label,
-                    showarrow=False,
-                    xanchor="right",
-                    yshift=6,
-                    font={"size": 10},
-                )
-                rows.append([peer.backend, peer.style, number(peer.throughput), "", "own client", ""])
+                interval = f"{number(low)} .. {number(high)}"
+                rows.append([name_of(each), style, number(each.throughput), interval, limit, rounds])
         figure.update_yaxes(title="calls/s", rangemode="tozero")
         head = ["who", "style", "calls/s", "interval", "limit", "rounds"]
         yield Plot(f"{workload}: {report.design.explanations.get(workload, '')}", figure, head, rows)

@@ -89,8 +89,8 @@ _KINDS = (
     _Kind(
         "throughput",
         "Throughput",
-        "How many calls a second, when callers push? Dashed lines are other libraries; hatched bars are lower bounds, as "
-        "there the load generator was the limit.",
+        "How many calls a second, when callers push? Grey bars are other libraries, each with its own client; hatched bars are "
+        "lower bounds, as there the load generator was the limit.",
         plots.throughput,
     ),
     _Kind(
