@@ -18,16 +18,19 @@ class Workers:
         self.limit = limit
         self._queue: native.SimpleQueue[Callable[[], object] | None] = native.SimpleQueue()
         self._threads = 0
-        self._idle = 0  # only a hint: read and written without a lock, and one thread too many does no harm
+        # Work that waits or runs. It is counted where it comes and where it ends: how many threads are free cannot be told from what
+        # they say themselves, as one that has just got work may not have come to say so.
+        self._unfinished = 0
         self._lock = native.allocate_lock()
 
     def submit(self, work: Callable[[], object]) -> None:
+        with self._lock:
+            self._unfinished += 1
+            start = self._threads < min(self.limit, self._unfinished)
+            self._threads += start
         self._queue.put(work)
-        if self._threads < self.limit and self._queue.qsize() > self._idle:
-            with self._lock:
-                if self._threads < self.limit:
-                    self._threads += 1
-                    native.start_thread(self._run)
+        if start:
+            native.start_thread(self._run)
 
     def close(self) -> None:
         """Every thread ends after the work it has in hand and what is queued before this."""
@@ -37,11 +40,8 @@ class Workers:
             self._threads = 0
 
     def _run(self) -> None:
-        while True:
-            self._idle += 1
-            work = self._queue.get()
-            self._idle -= 1
-            if work is None:
-                return
+        while (work := self._queue.get()) is not None:
             work()
             del work  # the next wait may be long: keep no argument or result alive
+            with self._lock:
+                self._unfinished -= 1

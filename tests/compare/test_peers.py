@@ -119,7 +119,7 @@ async def call_from_tasks(peer: ModuleType, address: str) -> None:
 def test_every_call_of_every_caller_gets_its_own_reply(name: str, run_program: Callable[..., Any]) -> None:
     pytest.importorskip(LIBRARIES[name])
     with Child("ringback.compare.peers", name, str(CALLERS)) as server:
-        ready, address = server.line(SOON).split()
+        ready, address = server.line(SOON).decode().split()
         assert ready == "ready"
         assert address.startswith("127.0.0.1:")
         if name == "zerorpc":
