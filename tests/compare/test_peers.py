@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import ModuleType
@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from ringback.compare import peers, workloads
 from ringback.compare.processes import Child
+from ringback.compare.scenario import Call, Script, WrongReply
 from ringback.errors import UsageError
 
 LIBRARIES = {
@@ -42,38 +43,53 @@ SOON = 15.0
 every_peer = pytest.mark.parametrize("name", LIBRARIES)
 
 
-def exchanges(method: str, caller: int) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """The arguments and the right answers of one caller's calls."""
-    workload = workloads.WORKLOADS[method]
-    for number in range(caller * CALLS, (caller + 1) * CALLS):
-        arguments = workload.arguments(number, STEPS)
-        yield arguments, workload.answer(*arguments)
+def script(method: str, caller: int) -> Script:
+    """The calls of one caller, which raises at a reply that is not its own."""
+    numbers = iter(range(caller * CALLS, (caller + 1) * CALLS))
+    return workloads.WORKLOADS[method].script(numbers, STEPS)
 
 
-def fire_all(client: Any, method: str, over: Callable[[], object]) -> list[tuple[Any, Any]]:
-    """Each caller fires its next call from the callback of the last. What comes, beside what should, is in the list by `over`."""
-    replies: list[tuple[Any, Any]] = []
+def answer(calls: Script, reply: Any) -> Call | None:
+    """Have the reply checked; the call after it, or None behind the last."""
+    try:
+        return calls.send(reply)
+    except StopIteration:
+        return None
 
-    def fire(calls: Iterator[tuple[tuple[Any, ...], Any]]) -> None:
-        for arguments, answer in calls:
-            come = partial(replied, calls, answer)
-            client.fire(method, *arguments, callback=come, errback=come)
-            return
 
-    def replied(calls: Iterator[tuple[tuple[Any, ...], Any]], answer: Any, reply: Any) -> None:
-        replies.append((reply, answer))
-        if len(replies) == CALLERS * CALLS:
+def fire_all(client: Any, method: str, over: Callable[[], object]) -> list[BaseException]:
+    """Each caller fires its next call from the callback of the last. What was wrong is in the list by `over`."""
+    wrong: list[BaseException] = []
+    callers = CALLERS
+
+    def end() -> None:
+        nonlocal callers
+        callers -= 1
+        if not callers:
             over()
-        fire(calls)
+
+    def fire(calls: Script, call: Call | None) -> None:
+        if call is None:
+            end()
+            return
+        client.fire(call.method, *call.args, callback=partial(replied, calls), errback=failed)
+
+    def failed(error: BaseException) -> None:
+        wrong.append(error)
+        end()
+
+    def replied(calls: Script, reply: Any) -> None:
+        try:
+            call = answer(calls, reply)
+        except WrongReply as error:
+            failed(error)
+        else:
+            fire(calls, call)
 
     for caller in range(CALLERS):
-        fire(exchanges(method, caller))
-    return replies
-
-
-def check(replies: list[tuple[Any, Any]]) -> None:
-    assert [reply for reply, _ in replies] == [answer for _, answer in replies]
-    assert len(replies) == CALLERS * CALLS
+        calls = script(method, caller)
+        fire(calls, next(calls))
+    return wrong
 
 
 def call_from_threads(peer: ModuleType, address: str) -> None:
@@ -82,17 +98,21 @@ def call_from_threads(peer: ModuleType, address: str) -> None:
     for method in peer.METHODS:
         together = threading.Barrier(CALLERS)
 
-        def caller(number: int, method: str = method, together: threading.Barrier = together) -> list[Any]:
+        def caller(number: int, method: str = method, together: threading.Barrier = together) -> int:
             together.wait(SOON)
-            return [(client.call(method, *args), answer) for args, answer in exchanges(method, number)]
+            calls, made = script(method, number), 0
+            call: Call | None = next(calls)
+            while call is not None:
+                call, made = answer(calls, client.call(call.method, *call.args)), made + 1
+            return made
 
         with ThreadPoolExecutor(CALLERS) as pool:
-            check([reply for replies in pool.map(caller, range(CALLERS)) for reply in replies])
+            assert list(pool.map(caller, range(CALLERS))) == [CALLS] * CALLERS
         if hasattr(client, "fire"):
             over = threading.Event()
-            replies = fire_all(client, method, over.set)
+            wrong = fire_all(client, method, over.set)
             assert over.wait(SOON)
-            check(replies)
+            assert wrong == []
     client.close()
 
 
@@ -100,18 +120,21 @@ async def call_from_tasks(peer: ModuleType, address: str) -> None:
     client = await peer.connect(address, CALLERS)
     for method in peer.METHODS:
 
-        async def caller(number: int, method: str = method) -> list[Any]:
-            return [(await client.call(method, *args), answer) for args, answer in exchanges(method, number)]
+        async def caller(number: int, method: str = method) -> int:
+            calls, made = script(method, number), 0
+            call: Call | None = next(calls)
+            while call is not None:
+                call, made = answer(calls, await client.call(call.method, *call.args)), made + 1
+            return made
 
         async with asyncio.timeout(SOON):
-            answered = await asyncio.gather(*map(caller, range(CALLERS)))
-        check([reply for replies in answered for reply in replies])
+            assert await asyncio.gather(*map(caller, range(CALLERS))) == [CALLS] * CALLERS
         if hasattr(client, "fire"):
             over = asyncio.Event()
-            replies = fire_all(client, method, over.set)
+            wrong = fire_all(client, method, over.set)
             async with asyncio.timeout(SOON):
                 await over.wait()
-            check(replies)
+            assert wrong == []
     await client.close()
 
 
