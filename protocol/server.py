@@ -81,7 +81,18 @@ class IncomingCall:
 class Session:
     """One client, for as long as its connection lasts."""
 
-    __slots__ = ("address", "calls", "heard", "instance", "last_id", "max_size", "outbox", "peer", "state")
+    __slots__ = (
+        "address",
+        "calls",
+        "heard",
+        "instance",
+        "last_id",
+        "max_size",
+        "outbox",
+        "peer",
+        "state",
+        "turn",
+    )
 
     def __init__(self, address: bytes, peer: str) -> None:
         self.address = address  # the routing id, which is the core's to read
@@ -91,6 +102,7 @@ class Session:
         self.max_size = 0
         self.last_id = 0
         self.heard = 0  # batches, counted by the core
+        self.turn = 0  # which is next or was last, when its calls have to wait; the scheduler's
         self.calls: dict[int, IncomingCall] = {}
         self.outbox: list[FromServer] = []
 

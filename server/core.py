@@ -27,6 +27,7 @@ from .dispatcher import Dispatcher
 from .listening import Inherited
 from .logs import Bounded
 from .outgoing import Outgoing
+from .rules import Rules
 from .service import Service
 from .unfinished import INTERVAL, Unfinished, give_back_memory, shut_down
 
@@ -55,6 +56,7 @@ class ServerCore:
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 100_000,
         max_bytes_in_flight: int = 256 * 1024 * 1024,
+        rules: Rules,
     ) -> None:
         service.prepare()
         self.service = service
@@ -76,7 +78,7 @@ class ServerCore:
         self._out = Outgoing(
             loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
         )
-        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon)
+        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules)
         self._decoder = codec.from_client()
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}

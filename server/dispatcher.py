@@ -26,9 +26,11 @@ from ..protocol.values import Unpacker, pack
 from .inputs import Input
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .logs import Bounded
+from .resources import Resource
+from .rules import Rules, Schedule
+from .scheduler import Verdict
 from .service import Method, Service
 from .streams import Stream
-from .turns import Turns
 
 log = logging.getLogger("ringback.server")
 
@@ -37,7 +39,12 @@ class Dispatcher:
     """All calls of one server, from acceptance to answer."""
 
     def __init__(
-        self, service: Service, loop: Loop, machine: ServerMachine, answered: Callable[[Session], object]
+        self,
+        service: Service,
+        loop: Loop,
+        machine: ServerMachine,
+        answered: Callable[[Session], object],
+        rules: Rules,
     ) -> None:
         self.loop = loop
         self.app: Any = None
@@ -45,8 +52,9 @@ class Dispatcher:
         self._methods = service.methods
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._worker_turns = Turns(loop.workers, cooperative=loop.cooperative)
-        self._thread_turns = Turns(loop.threads)
+        self._schedule = Schedule(service, loop, rules)
+        self._scheduler = self._schedule.scheduler
+        self._queues = self._schedule.queues
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reported = False
@@ -107,15 +115,20 @@ class Dispatcher:
             self._reported = True
             self.loop.call_soon_threadsafe(self._collect)
 
-    def finished(self, call: Invocation, result: Any, error: BaseException | None) -> None:
-        """A handler has ended: answer, unless nobody waits any more."""
+    def finished(
+        self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
+    ) -> None:
+        """A handler has ended, or never `ran`: answer, unless nobody waits any more."""
         self._machine.in_flight -= 1
         self._machine.bytes_in_flight -= call.weight
         if call.interception is not None:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
-        call.give_back()
+        if call.held:
+            now = time.monotonic()
+            self._scheduler.finished(call, now, ran=ran and not isinstance(error, CancelledError))
+            self._go_on(now)
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
             call.input = None
@@ -125,6 +138,10 @@ class Dispatcher:
             self._answered(
                 call.session
             )  # also without an answer: it may have been the last that the end waits for
+
+    def dropped(self, call: Invocation) -> None:
+        """A call had ended before its handler could begin."""
+        self.finished(call, None, None, ran=False)
 
     def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
         """End the call at this end, with its last message."""
@@ -140,6 +157,11 @@ class Dispatcher:
         if not call.ended:
             call.session.outbox.append(Credit(call.id, items))
             self._answered(call.session)
+
+    def release(self, call: Invocation, resource: Resource) -> None:
+        """A call no longer needs one of the things that it holds."""
+        self._scheduler.release(call, resource)
+        self._go_on(time.monotonic())
 
     def tick(self) -> None:
         """Give up the calls whose time is over: stop what can be stopped, drop what has not begun."""
@@ -184,6 +206,10 @@ class Dispatcher:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
             self._reject(session, message, error)
             return
+        if method.name in self._schedule.refused:
+            text = f"{method.name} can never run here: {self._schedule.refused[method.name]}"
+            self._reject(session, message, errors.FailedPrecondition(text))
+            return
         if not self._machine.admit(session, message.id, weight):
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
@@ -202,7 +228,7 @@ class Dispatcher:
         if inputs:
             (call.input,) = inputs
             call.input.bind(call)
-        self._begin(call)
+        self._begin(call, now)
 
     def _start_note(
         self,
@@ -218,6 +244,8 @@ class Dispatcher:
             self._drop(session, message, "it is a stream")
         elif _inputs(args, kwargs):
             self._drop(session, message, "nothing follows it that could be a stream")
+        elif method.name in self._schedule.refused:
+            self._drop(session, message, self._schedule.refused[method.name])
         elif machine.phase is not Phase.SERVING or machine.full:
             self._drop(session, message, machine.full or "the server is shutting down")
         else:
@@ -225,9 +253,9 @@ class Dispatcher:
             machine.bytes_in_flight += weight
             call = Invocation(self, session, 0, method, args, kwargs, None, message.options)
             call.weight = weight
-            self._begin(call)
+            self._begin(call, time.monotonic())
 
-    def _begin(self, call: Invocation) -> None:
+    def _begin(self, call: Invocation, now: float) -> None:
         if self._interceptors:
             call.interception = Interception()
             handling.set(call)
@@ -236,12 +264,35 @@ class Dispatcher:
                 call.interception = None
                 self.finished(call, *self._packed(call, result, error))
                 return
-        if not call.method.takes_turns:
+        queue = self._queues.get(call.method.name)
+        if queue is None:
             call.start()
-        elif call.method.executor == "thread":
-            self._thread_turns.add(call)
-        else:
-            self._worker_turns.add(call)
+            return
+        call.queue = queue
+        asked = 0 if call.options is None else call.options.priority
+        call.priority = self._schedule.priority(call.method, asked)
+        verdict = self._scheduler.add(call, now)
+        if verdict is Verdict.BEGIN:
+            call.start()
+        elif verdict is Verdict.SHED:
+            self._shed(call)
+
+    def _go_on(self, now: float) -> None:
+        """Something is free again: begin what may begin now."""
+        following = self._scheduler.next
+        while (found := following(now)) is not None:
+            call, verdict = found
+            if verdict is Verdict.BEGIN:
+                call.start()
+            else:
+                self._shed(call)
+
+    def _shed(self, call: Invocation) -> None:
+        """A call that will not begin: it has ended, or could not end in its time."""
+        if not call.ended and call.id:
+            text = f"{call.method.name} would not end in time: the server has too many calls"
+            self.answer(call, Refusal(call.id, errors.ResourceExhausted.code, text, started=False))
+        self.finished(call, None, None, ran=False)
 
     def _intercepted(
         self, call: Invocation, result: Any, error: BaseException | None

@@ -20,7 +20,8 @@ from .service import Method
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
-    from .turns import Turns
+    from .resources import Needs
+    from .scheduler import Queue
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
@@ -56,21 +57,31 @@ class Inline(Struct, Handling):
 
 
 class Invocation(IncomingCall, Handling):
-    """One call that is being handled: what `current_call()` tells of, and the state of its handler."""
+    """One call that is being handled: what `current_call()` tells of, and the state of its handler.
+
+    Where it has to be scheduled, the dispatcher sets `queue` and `priority`, and the scheduler `began` and `held`.
+    """
 
     __slots__ = (
         "args",
+        "began",
         "deadline",
         "dispatcher",
         "handle",
+        "held",
         "input",
         "interception",
         "kwargs",
         "method",
         "options",
-        "turns",
+        "priority",
+        "queue",
         "weight",
     )
+
+    began: float
+    priority: int
+    queue: Queue
 
     def __init__(
         self,
@@ -96,7 +107,7 @@ class Invocation(IncomingCall, Handling):
         self.interception: Interception | None = None
         self.input: Input | None = None
         self.weight = 0  # bytes of arguments that are counted for it
-        self.turns: Turns | None = None  # where it has a place that is to be given back
+        self.held: Needs = ()  # what it has until it gives it back
 
     def current(self) -> CurrentCall:
         options = self.options or _NO_OPTIONS
@@ -121,12 +132,6 @@ class Invocation(IncomingCall, Handling):
             self.handle = dispatcher.loop.run_in_thread(self._work)
         else:
             self.handle = dispatcher.loop.run_in_worker(self._work)
-
-    def give_back(self) -> None:
-        """It is no longer at a worker."""
-        turns, self.turns = self.turns, None
-        if turns is not None:
-            turns.done()
 
     def success(self, result: Any) -> Reply | End:
         """What tells the client that the handler has ended well."""
@@ -167,17 +172,19 @@ class Invocation(IncomingCall, Handling):
 
     def _work(self) -> None:
         """In a worker thread or greenlet."""
-        if self.turns is not None and self.turns.cooperative:
-            self.turns.begun()
-        if self.ended:  # cancelled or expired in the queue
-            self.dispatcher.report(self, None, None)
+        pool = self.queue.pool
+        if pool is not None and pool.door is not None:
+            self.dispatcher.release(self, pool.door)
+        if self.ended:  # cancelled or expired on its way here
+            self.dispatcher.post(self.dispatcher.dropped, self)
             return
         handling.set(self)
         outcome: tuple[Any, BaseException | None]
         try:
             result = self.method.function(*self.args, **self.kwargs)
             if isinstance(result, concurrent.futures.Future):
-                self.dispatcher.post(self.give_back)
+                if pool is not None:
+                    self.dispatcher.post(self.dispatcher.release, self, pool)
                 result.add_done_callback(self._report_future)
                 return
             outcome = (result if self.interception else self.pack(result)), None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from .core import ServerCore
 from .listening import Inherited
+from .rules import Rules
 from .service import Service
 from .supervisor import Channel
 from .watchdog import Watchdog
@@ -34,8 +35,10 @@ class Server:
 
     `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or
     sent, in bytes. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
-    arguments at most. `context`: a zmq.Context to share, for `inproc://`. Raises
-    UsageError for what cannot be served, at once or when it starts.
+    arguments at most. `resources`: what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones
+    and streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds of
+    waiting that are worth one priority. `max_priority`: the most that callers may ask for. `context`: a zmq.Context to share, for
+    `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -57,6 +60,10 @@ class Server:
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 100_000,
         max_bytes_in_flight: int = 256 * 1024 * 1024,
+        resources: Mapping[str, float] | None = None,
+        limit: int | str | None = None,
+        aging: float = 1.0,
+        max_priority: int = 100,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -79,6 +86,7 @@ class Server:
             "max_size": max_size,
             "max_in_flight": max_in_flight,
             "max_bytes_in_flight": max_bytes_in_flight,
+            "rules": Rules(resources or {}, limit, aging, max_priority),
         }
         self.drain_timeout = drain_timeout
         self._loop: Loop | None = None

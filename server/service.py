@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from ..errors import UsageError
-from ..interceptors import Interceptor, checked
+from ..interceptors import Interceptor
+from ..interceptors import checked as checked_interceptor
 from ..protocol.messages import MethodFlags
 from .arguments import Arguments
 from .inputs import AsyncInput, Input, SyncInput
+from .resources import checked
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+ADAPTIVE = "adaptive"
 
 _RESERVED = "ringback."
 _CALL_OPTIONS = ("callback", "errback")
@@ -33,6 +37,9 @@ class Method:
         native: bool,
         readonly: bool,
         idempotent: bool,
+        priority: int,
+        limit: int | str | None,
+        resources: Mapping[str, float],
     ) -> None:
         self.name = name
         self.function = function
@@ -40,6 +47,9 @@ class Method:
         self.timeout = timeout
         self.executor = executor
         self.native = native
+        self.priority = priority
+        self.limit = limit
+        self.resources = resources
         target = inspect.unwrap(function)
         if not inspect.isfunction(target) and not inspect.ismethod(target) and callable(target):
             target = getattr(target, "__call__", target)  # noqa: B004 - an object that is called like a function
@@ -47,8 +57,6 @@ class Method:
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
         self.is_coroutine = inspect.iscoroutinefunction(target)
         self.immediate = inline and not self.is_stream
-        # (a stream is at a worker only as far as its reader lets it)
-        self.takes_turns = not (inline or self.is_stream or self.is_coroutine)
         self.flags = MethodFlags(stream=self.is_stream, idempotent=idempotent, readonly=readonly)
         self.code = getattr(target, "__code__", None)
         self._arguments: Arguments | None = None
@@ -86,6 +94,9 @@ class Method:
             "idempotent": self.flags.idempotent,
             "readonly": self.flags.readonly,
             "timeout": self.timeout,
+            "priority": self.priority,
+            "limit": self.limit,
+            "resources": dict(self.resources),
         }
 
 
@@ -122,6 +133,9 @@ class Service:
         native: bool = False,
         readonly: bool = False,
         idempotent: bool = False,
+        priority: int = 0,
+        limit: int | str | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> Callable[[F], F]: ...
     def method(
         self, function: F | None = None, /, *, name: str | None = None, **options: Any
@@ -131,8 +145,11 @@ class Service:
         `name`: what clients call it, the function's own name where not given. `inline`: run it on the event loop
         itself; for code that never blocks. `timeout`: seconds after which the server gives the call up, whatever time the caller
         left. `executor="thread"`: a native thread also on gevent. `native`: a coroutine that awaits this loop's own futures (on Twisted,
-        Deferreds). `readonly` (has no effect) and `idempotent` (safe to repeat) are told to clients. Raises UsageError
-        for what cannot be served.
+        Deferreds). `readonly` (has no effect) and `idempotent` (safe to repeat) are told to clients.
+
+        Of calls that have to wait, `priority` tells which go first: the higher; a call's own is added to it. `limit`: the most of them
+        that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name. Raises UsageError for
+        what cannot be served.
         """
         if function is None:
             return lambda function: self._checked(function, name=name, **options)
@@ -153,7 +170,7 @@ class Service:
 
     def use(self, interceptor: Interceptor) -> Interceptor:
         """Run an interceptor around every call; the first one used is outermost. See `ringback.interceptors`."""
-        self.interceptors.append(checked(interceptor))
+        self.interceptors.append(checked_interceptor(interceptor))
         return interceptor
 
     def describe(self) -> dict[str, Any]:
@@ -192,6 +209,9 @@ class Service:
         native: bool = False,
         readonly: bool = False,
         idempotent: bool = False,
+        priority: int = 0,
+        limit: int | str | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         for parameter in inspect.signature(function).parameters:
             if parameter in _CALL_OPTIONS:
@@ -202,6 +222,12 @@ class Service:
             raise UsageError(f"method {name!r}: executor must be 'thread' or None, not {executor!r}")
         if timeout is not None and not timeout > 0:
             raise UsageError(f"method {name!r}: timeout must be above 0 seconds, not {timeout!r}")
+        if type(priority) is not int:
+            raise UsageError(f"method {name!r}: priority must be an integer, not {priority!r}")
+        if inline and (priority or limit or resources):
+            raise UsageError(
+                f"method {name!r}: an inline method never waits, so it has no priority, limit or resources"
+            )
         method = Method(
             name,
             function,
@@ -211,7 +237,14 @@ class Service:
             native=native,
             readonly=readonly,
             idempotent=idempotent,
+            priority=priority,
+            limit=checked_limit(limit, f"method {name!r}"),
+            resources=checked(resources or {}, f"method {name!r}"),
         )
+        if method.is_stream and limit == ADAPTIVE:
+            raise UsageError(
+                f"method {name!r}: how long a stream takes is its reader's choice: give it a number as limit"
+            )
         if inline and (method.is_coroutine or method.is_async_stream):
             raise UsageError(
                 f"method {name!r}: a coroutine runs on an asyncio loop; inline=True is for plain functions"
@@ -219,6 +252,13 @@ class Service:
         if native and not method.is_coroutine:
             raise UsageError(f"method {name!r}: native=True is for coroutines (async def)")
         self.methods[name] = method
+
+
+def checked_limit(limit: int | str | None, owner: str) -> int | str | None:
+    """A number of calls, "adaptive", or None for no limit. Raises UsageError for all else."""
+    if limit is None or limit == ADAPTIVE or (type(limit) is int and limit >= 1):
+        return limit
+    raise UsageError(f"{owner}: limit must be a number of calls from 1 on or {ADAPTIVE!r}, not {limit!r}")
 
 
 def _unprepared(*_: Any) -> Any:

@@ -1,0 +1,232 @@
+"""What runs next: which of the calls that wait may begin, by priority, deadline, turn and what they need.
+
+It knows no loop, no clock and no socket: the time comes in as an argument, and what may begin goes out as a value. All that a call
+needs is a `Resource`: a worker of its pool, a place under its method's limit or the server's, and what the user has named. Calls of one
+method need the same, so each method has a queue of its own, and only the first of each queue has to be looked at.
+
+The order in a queue, and between those that can begin:
+
+1. Rank: the interval of `aging` seconds in which a call came, less its priority. Of two calls that came in one interval the higher
+   priority is first, and a call gains one priority for each interval that it waits longer: nothing starves.
+2. Turn: clients take turns, so that one with thousands of calls holds up nobody (start-time fair queueing; Goyal, Vin and Cheng,
+   SIGCOMM 1996).
+3. Deadline: of one client's calls, and of clients whose turn is the same, what is due first.
+4. Arrival.
+
+A call that waits for what is taken does not hold up others that could run. But where it has waited for longer than `aging` for what is
+named, it claims all that it needs, and no call behind it gets any of that: many small needs would starve a large one.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from math import floor, inf
+from typing import Generic, Protocol, TypeVar
+
+from .limiter import Limiter
+from .resources import Needs, Pool, Resource
+
+# The weight of the newest running time in a method's mean.
+_NEWEST = 0.1
+
+
+class Verdict(enum.Enum):
+    """What becomes of a call."""
+
+    BEGIN = "begin"
+    WAIT = "wait"
+    SHED = "shed"  # it would not end in its time
+
+
+class Client(Protocol):
+    """Who takes turns."""
+
+    turn: int
+
+
+class Schedulable(Protocol):
+    """What is known of a call. `began` and `held` are the scheduler's to write."""
+
+    @property
+    def session(self) -> Client: ...
+    @property
+    def queue(self) -> Queue: ...
+
+    priority: int
+    deadline: float | None
+    ended: bool  # nobody wants it any more
+    began: float
+    held: Needs
+
+
+C = TypeVar("C", bound=Schedulable)
+
+# What says in what order calls are taken: rank, turn, deadline, a number that no other has, arrival, client.
+Ticket = tuple[int, int, float, int, float, Client]
+
+
+class Queue:
+    """The calls of one method. `named` is what a user has named of its needs; a `pool` has its workers, and `limiters` learn how many
+    calls may run."""
+
+    __slots__ = ("_calls", "_tickets", "limiters", "name", "named", "needs", "pool", "seconds")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pool: Pool | None = None,
+        limits: Sequence[Resource] = (),
+        named: Needs = (),
+        limiters: Sequence[Limiter] = (),
+    ) -> None:
+        self.name = name
+        self.pool = pool
+        self.named = named
+        self.limiters = tuple(limiters)
+        units = [*limits, *(limiter.resource for limiter in limiters)]
+        self.needs: Needs = (*(pool.needs if pool else ()), *((each, 1) for each in units), *named)
+        self.seconds = 0.0  # that a call runs for, on average
+        # A ticket for each call that waits. It says which client's call is next, and that client's own heap which of its calls.
+        self._tickets: list[Ticket] = []
+        self._calls: dict[Client, list[tuple[int, float, int, Schedulable]]] = {}
+
+    def fits(self) -> bool:
+        """Whether all that a call needs is free."""
+        for resource, amount in self.needs:  # noqa: SIM110 - `all` takes twice as long
+            if resource.taken + amount > resource.total:
+                return False
+        return True
+
+    @property
+    def first(self) -> Ticket:
+        """The ticket that is next."""
+        return self._tickets[0]
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def push(self, call: Schedulable, rank: int, turn: int, number: int, now: float) -> None:
+        """The call waits."""
+        due = inf if call.deadline is None else call.deadline
+        heappush(self._tickets, (rank, turn, due, number, now, call.session))
+        entry = (rank, due, number, call)
+        calls = self._calls.get(call.session)
+        if calls is None:
+            self._calls[call.session] = [entry]
+        else:
+            heappush(calls, entry)
+
+    def pop(self) -> tuple[int, Schedulable]:
+        """The turn that is next, and its call."""
+        _, turn, _, _, _, client = heappop(self._tickets)
+        calls = self._calls[client]
+        call = heappop(calls)[-1]
+        if not calls:
+            del self._calls[client]
+        return turn, call
+
+
+class Scheduler(Generic[C]):
+    """The calls that wait, and what those that run hold.
+
+    `add` says what becomes of a new call, `finished` and `release` take note of what is free again; after each of them, `next` is to be
+    called until it gives None: in between, nothing waits that could begin.
+    """
+
+    def __init__(self, aging: float = 1.0) -> None:
+        self.waiting: dict[int, int] = {}  # calls, by priority
+        self._aging = aging
+        self._queues: dict[Queue, None] = {}  # those in which calls wait
+        self._claimed: set[Resource] = set()
+        self._turn = 0
+        self._number = 0
+
+    def add(self, call: C, now: float) -> Verdict:
+        """A call has come."""
+        queue = call.queue
+        if not queue and queue.fits() and not (self._claimed and self._is_claimed(queue)):
+            self._begin(call, queue, now)
+            return Verdict.BEGIN
+        priority, deadline = call.priority, call.deadline
+        if queue.limiters and deadline is not None:
+            left = deadline - now - queue.seconds
+            if any(limiter.too_late(priority, left) for limiter in queue.limiters):
+                return Verdict.SHED
+        client = call.session
+        client.turn = max(client.turn, self._turn) + 1
+        self._number += 1
+        queue.push(call, floor(now / self._aging) - priority, client.turn, self._number, now)
+        self._queues[queue] = None
+        self.waiting[priority] = self.waiting.get(priority, 0) + 1
+        for limiter in queue.limiters:
+            limiter.waits(priority)
+        return Verdict.WAIT
+
+    def next(self, now: float) -> tuple[C, Verdict] | None:
+        """A call that waits no longer: it may begin, or is shed, perhaps because it has ended. None where all have to wait."""
+        queues, claimed = self._queues, self._claimed
+        if claimed:
+            claimed.clear()
+        for queue in queues if len(queues) < 2 else sorted(queues, key=_first):
+            if queue.fits() and not (claimed and self._is_claimed(queue)):
+                return self._pop(queue, now)
+            if queue.named and now - queue.first[4] > self._aging:
+                claimed.update(resource for resource, _ in queue.named)
+                claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
+        return None
+
+    def finished(self, call: C, now: float, *, ran: bool = True) -> None:
+        """A call is over, and gives back what it holds. `ran` tells whether the time that it took is one that such calls take."""
+        held, call.held = call.held, ()
+        for resource, amount in held:
+            resource.taken -= amount
+        queue = call.queue
+        if queue.pool is not None:
+            queue.pool.ended(now)
+        if ran:
+            seconds = now - call.began
+            queue.seconds += (seconds - queue.seconds) * (_NEWEST if queue.seconds else 1.0)
+            for limiter in queue.limiters:
+                limiter.finished(queue.name, call.began, now)
+
+    def release(self, call: C, resource: Resource) -> None:
+        """A call gives back one of the things that it holds, and goes on."""
+        for each in call.held:
+            if each[0] is resource:
+                resource.taken -= each[1]
+                call.held = tuple(other for other in call.held if other is not each)
+
+    def _begin(self, call: C, queue: Queue, now: float) -> None:
+        needs = queue.needs
+        for resource, amount in needs:
+            resource.taken += amount
+        call.held = needs
+        call.began = now
+
+    def _pop(self, queue: Queue, now: float) -> tuple[C, Verdict]:
+        turn, found = queue.pop()
+        call: C = found  # type: ignore[assignment] # only what `add` was given is in there
+        if not queue:
+            del self._queues[queue]
+        self._turn = max(self._turn, turn)
+        priority = call.priority
+        self.waiting[priority] -= 1
+        if not self.waiting[priority]:
+            del self.waiting[priority]  # callers choose what priorities there are
+        for limiter in queue.limiters:
+            limiter.waits(priority, -1)
+        late = bool(queue.limiters) and call.deadline is not None and now + queue.seconds > call.deadline
+        if call.ended or late:
+            return call, Verdict.SHED
+        self._begin(call, queue, now)
+        return call, Verdict.BEGIN
+
+    def _is_claimed(self, queue: Queue) -> bool:
+        return any(resource in self._claimed for resource, _ in queue.needs)
+
+
+def _first(queue: Queue) -> Ticket:
+    return queue.first

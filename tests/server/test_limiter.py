@@ -1,0 +1,153 @@
+"""The limit that learns, on simulated servers of which the truth is known."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+import pytest
+from ringback.server.limiter import FIRST, Limiter
+from ringback.server.resources import Needs
+from ringback.server.scheduler import Queue, Scheduler, Verdict
+
+
+@dataclass(eq=False)
+class Client:
+    turn: int = 0
+
+
+@dataclass(eq=False)
+class Call:
+    queue: Queue
+    deadline: float | None
+    work: float
+    session: Client = field(default_factory=Client)
+    priority: int = 0
+    ended: bool = False
+    began: float = 0.0
+    held: Needs = ()
+
+
+class Simulated:
+    """A server that does so many calls at full speed, and beyond that shares its speed among all that run.
+
+    Arrivals are Poisson; each call has `timeout` seconds. `good` are those that ended in their time.
+    """
+
+    def __init__(self, at_once: float, *, limited: bool = True, seed: int = 1, timeout: float = 0.25) -> None:
+        self.chance = random.Random(seed)
+        self.limiter = Limiter("all", self.chance)
+        self.queue = Queue("work", limiters=[self.limiter] if limited else [])
+        self.scheduler: Scheduler[Call] = Scheduler()
+        self.at_once = at_once
+        self.timeout = timeout
+        self.now = 0.0
+        self.running: list[Call] = []
+        self.good = self.late = self.shed = 0
+        self.limits: list[int] = []
+
+    def run(self, rate: float, seconds: float, works: Sequence[float] = (0.01,)) -> int:
+        """Calls that ended well in that time."""
+        before, end = self.good, self.now + seconds
+        arrives = self.now + self.chance.expovariate(rate)
+        while self.now < end:
+            speed = min(1.0, self.at_once / len(self.running)) if self.running else 1.0
+            first = min(self.running, key=lambda call: call.work) if self.running else None
+            ends = self.now + first.work / speed if first is not None else inf
+            moment = min(ends, arrives)
+            for call in self.running:
+                call.work -= (moment - self.now) * speed
+            self.now = moment
+            if first is not None and moment == ends:
+                self._end(first)
+            else:
+                self._come(Call(self.queue, moment + self.timeout, self.chance.choice(works)))
+                arrives = moment + self.chance.expovariate(rate)
+            self.limits.append(self.limiter.limit)
+        return self.good - before
+
+    def _come(self, call: Call) -> None:
+        verdict = self.scheduler.add(call, self.now)
+        if verdict is Verdict.BEGIN:
+            self.running.append(call)
+        self.shed += verdict is Verdict.SHED
+
+    def _end(self, call: Call) -> None:
+        self.running.remove(call)
+        self.scheduler.finished(call, self.now)
+        if call.deadline is not None and self.now <= call.deadline:
+            self.good += 1
+        else:
+            self.late += 1
+        while (found := self.scheduler.next(self.now)) is not None:
+            if found[1] is Verdict.BEGIN:
+                self.running.append(found[0])
+            else:
+                self.shed += 1
+
+
+@pytest.mark.parametrize("at_once", [1, 8, 64])
+def test_under_three_times_what_it_can_do_a_server_does_what_it_can(at_once: int) -> None:
+    capacity = at_once / 0.01
+    server = Simulated(at_once)
+    server.run(capacity, 5.0)  # from nothing, it learns
+    assert server.run(3 * capacity, 10.0) >= 0.85 * capacity * 10.0
+    assert server.late <= 0.02 * server.good
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_without_a_limit_it_collapses(at_once: int) -> None:
+    capacity = at_once / 0.01
+    server = Simulated(at_once, limited=False)
+    server.run(3 * capacity, 2.0)
+    assert server.run(3 * capacity, 3.0) < 0.2 * capacity * 3.0
+
+
+def test_it_recovers_when_the_overload_is_over() -> None:
+    server = Simulated(8)
+    server.run(3 * 800, 10.0)
+    server.run(0.5 * 800, 1.0)
+    shed = server.shed
+    assert server.run(0.5 * 800, 5.0) >= 0.97 * 0.5 * 800 * 5.0
+    assert server.shed - shed <= 0.01 * 0.5 * 800 * 5.0
+
+
+def test_the_limit_follows_what_the_server_can_do() -> None:
+    server = Simulated(32)
+    server.run(2 * 3200, 10.0)
+    assert 32 <= server.limiter.limit <= 64
+    server.at_once = 4
+    server.run(2 * 400, 20.0)
+    assert 3 <= server.limiter.limit <= 16
+    server.at_once = 32
+    server.run(2 * 3200, 20.0)
+    assert 32 <= server.limiter.limit <= 64
+
+
+def test_a_steady_overload_does_not_drive_it_up() -> None:
+    server = Simulated(1)
+    server.run(3 * 100, 300.0)
+    assert max(server.limits[len(server.limits) // 4 :]) <= FIRST
+
+
+def test_calls_that_take_differently_long_are_no_overload() -> None:
+    """Of one method, and of two that share the limit."""
+    server = Simulated(64, timeout=1.0)
+    works = [0.001] * 9 + [0.05]
+    capacity = 64 / (sum(works) / len(works))
+    server.run(capacity, 5.0, works)
+    assert server.run(0.8 * capacity, 10.0, works) >= 0.95 * 0.8 * capacity * 10.0
+
+
+def test_few_calls_do_not_raise_the_limit() -> None:
+    server = Simulated(1000)
+    server.run(100, 60.0)
+    assert server.limiter.limit <= FIRST + 5
+
+
+def test_who_has_no_deadline_is_never_shed() -> None:
+    server = Simulated(1)
+    calls = [Call(server.queue, None, 0.01) for _ in range(1_000)]
+    assert Verdict.SHED not in [server.scheduler.add(call, 0.0) for call in calls]
