@@ -54,6 +54,24 @@ def serve(
             min=1, help="the most threads (gevent: greenlets) that run blocking handlers [32; gevent 1000]"
         ),
     ] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=AMOUNT",
+            help="what there is for methods with resources={NAME: ...}, in each process",
+        ),
+    ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|adaptive",
+            help="calls that run at once; adaptive: learned, and what would not end in its time is refused",
+        ),
+    ] = None,
+    aging: Annotated[
+        float, typer.Option(metavar="SECONDS", help="of waiting that are worth one priority")
+    ] = 1.0,
+    max_priority: Annotated[int, typer.Option(metavar="N", help="the most that a caller may ask for")] = 100,
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="seconds that accepted calls get to finish after SIGTERM")
     ] = 30.0,
@@ -76,6 +94,8 @@ def serve(
     logs.configure(log_level, log_format)
     _raise_descriptor_limit()
     endpoints = [checked(endpoint) for endpoint in bind or [DEFAULT_ENDPOINT]]
+    resources = dict(_amount(word) for word in resource or [])
+    at_once = int(limit) if limit is not None and limit.isdecimal() else limit
     if processes is not None:
         from .server.supervisor import Supervisor
 
@@ -83,6 +103,9 @@ def serve(
         command += ["--drain-timeout", str(drain_timeout)]
         command += ["--log-level", log_level, "--log-format", log_format]
         command += [] if workers is None else ["--workers", str(workers)]
+        command += [word for given in resource or [] for word in ("--resource", given)]
+        command += [] if limit is None else ["--limit", limit]
+        command += ["--aging", str(aging), "--max-priority", str(max_priority)]
         command += ["--uvloop"] if uvloop else []
         command += [] if reactor is None else ["--reactor", reactor]
         raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
@@ -98,6 +121,10 @@ def serve(
         channel=None if supervised is None else Channel(supervised),
         backend=backend,
         workers=workers,
+        resources=resources,
+        limit=at_once,
+        aging=aging,
+        max_priority=max_priority,
         drain_timeout=drain_timeout,
         uvloop=uvloop,
         reactor=reactor,
@@ -150,6 +177,21 @@ def describe(
         print_json((yield connected.describe()), indent=2)
 
     run("threading", [endpoint], work, timeout=timeout)
+
+
+@app.command()
+def top(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
+    interval: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="between two looks at the server")
+    ] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0, help="seconds that a look may take")] = 30.0,
+) -> None:
+    """Show what a server does: calls by method, what waits, what is taken. Until Ctrl-C; once where the output is no terminal."""
+    from .clients.scripts import run
+    from .clients.top import watch
+
+    run("threading", [endpoint], lambda client: watch(client, interval), timeout=timeout)
 
 
 CsvFile = Annotated[
@@ -306,6 +348,15 @@ def _require_extra() -> None:
             raise UsageError(
                 f"ringback compare needs {library}: install it with pip install 'ringback[compare]'"
             )
+
+
+def _amount(word: str) -> tuple[str, float]:
+    """What `NAME=AMOUNT` says. Raises UsageError."""
+    name, _, amount = word.partition("=")
+    try:
+        return name, float(amount)
+    except ValueError:
+        raise UsageError(f"--resource must be NAME=AMOUNT, such as db=4, not {word!r}") from None
 
 
 def load_service(target: str) -> Service:

@@ -7,6 +7,7 @@ gathered and dealt with in one turn of the serving loop.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from asyncio import CancelledError
 from collections import deque
@@ -22,14 +23,15 @@ from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
 from ..protocol.messages import Call, Credit, End, Error, Item, Notify, Refusal, Reply
 from ..protocol.server import Phase, ServerMachine, Session
+from ..protocol.tally import Tally
 from ..protocol.values import Unpacker, pack
 from .inputs import Input
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .logs import Bounded
 from .resources import Resource
-from .rules import Rules, Schedule
+from .rules import Rules, Schedule, Served
 from .scheduler import Verdict
-from .service import Method, Service
+from .service import Service, reserved
 from .streams import Stream
 
 log = logging.getLogger("ringback.server")
@@ -49,12 +51,14 @@ class Dispatcher:
         self.loop = loop
         self.app: Any = None
         self._machine = machine
-        self._methods = service.methods
+        self._name = service.name
+        self._began = time.monotonic()
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._schedule = Schedule(service, loop, rules)
+        self._schedule = Schedule(loop, rules)
         self._scheduler = self._schedule.scheduler
-        self._queues = self._schedule.queues
+        methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
+        self._methods = {method.name: self._schedule.serve(method) for method in methods}
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reported = False
@@ -68,41 +72,48 @@ class Dispatcher:
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
         values.taken = 0
+        inline: Tally | None = None
         for message in messages:
-            method = methods.get(message.method)
-            if method is None:
+            served = methods.get(message.method)
+            if served is None:
                 self._reject(
                     session, message, errors.MethodNotFound(f"there is no method {message.method!r}")
                 )
                 continue
+            method, tally = served.method, served.tally
+            tally.calls += 1
             try:
                 args, kwargs = method.bind(values, message.args, message.kwargs)
             except errors.InvalidArgument as error:
-                self._reject(session, message, error)
+                self._reject(session, message, error, tally)
                 continue
             if type(message) is Call:
                 if not method.immediate or message.credit or interceptors:
                     weight = _weight(message, values)
-                    self._start(session, message, method, args, kwargs, now, weight)
+                    self._start(session, message, served, args, kwargs, now, weight)
                     continue
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
                 handling.set(Inline(session, message, now, self.app))
                 try:
                     result = method.function(*args, **kwargs)
                 except BaseException as error:
-                    self._finish_inline(session, message, method, None, error)
+                    self._finish_inline(session, message, served, None, error, now)
                     continue
                 if type(result) in VALUES:
                     try:
                         session.outbox.append(Reply(message.id, pack(result, limit)))
+                        tally.over += 1
+                        inline = tally
                         continue
                     except UNSENDABLE:
                         pass  # the long way finds the words for it
-                self._finish_inline(session, message, method, result, None)
+                self._finish_inline(session, message, served, result, None, now)
             else:
                 weight = _weight(message, values)
-                self._start_note(session, message, method, args, kwargs, weight)  # type: ignore[arg-type]
+                self._start_note(session, message, served, args, kwargs, now, weight)  # type: ignore[arg-type]
         handling.set(None)
+        if inline is not None:
+            inline.took(time.monotonic() - now)
 
     def report(self, call: Invocation, result: Any, error: BaseException | None) -> None:
         """A handler has ended, in whatever thread."""
@@ -125,9 +136,13 @@ class Dispatcher:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
+        now = time.monotonic()
+        call.tally.over += 1
+        if ran:
+            call.tally.took(now - call.came)
         if call.held:
-            now = time.monotonic()
-            self._scheduler.finished(call, now, ran=ran and not isinstance(error, CancelledError))
+            # (one that was stopped says nothing of how long such calls take)
+            self._scheduler.finished(call, now, ran=ran and (error is None or isinstance(error, Exception)))
             self._go_on(now)
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
@@ -145,6 +160,8 @@ class Dispatcher:
 
     def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
         """End the call at this end, with its last message."""
+        if type(message) is Error:
+            call.tally.errors += 1
         call.session.reply(call, message)
         self._answered(call.session)
 
@@ -173,16 +190,35 @@ class Dispatcher:
             call.cancel()
         self._set_timer()
 
+    def stats(self) -> dict[str, Any]:
+        """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
+        return {
+            "service": self._name,
+            "backend": self.loop.name,
+            "process": os.getpid(),
+            "seconds": time.monotonic() - self._began,
+            "clients": len(self._machine.sessions),
+            "in_flight": self._machine.in_flight,
+            **self._schedule.snapshot(),
+            "methods": {name: served.tally.snapshot() for name, served in self._methods.items()},
+        }
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _finish_inline(
-        self, session: Session, message: Call, method: Method, result: Any, failure: BaseException | None
+        self,
+        session: Session,
+        message: Call,
+        served: Served,
+        result: Any,
+        failure: BaseException | None,
+        now: float,
     ) -> None:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
-        call = Invocation(self, session, message.id, method, (), {}, None, message.options)
+        call = Invocation(self, session, message.id, served, (), {}, None, message.options, now)
         session.calls[message.id] = call
         self._machine.in_flight += 1  # it has run: too late to refuse it
         call.returned(result, failure)
@@ -191,32 +227,35 @@ class Dispatcher:
         self,
         session: Session,
         message: Call,
-        method: Method,
+        served: Served,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         now: float,
         weight: int,
     ) -> None:
+        method, tally = served.method, served.tally
         if method.is_stream is not (message.credit > 0):
             use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
-            self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"))
+            self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"), tally)
             return
         inputs = _inputs(args, kwargs)
         if len(inputs) > 1:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
-            self._reject(session, message, error)
+            self._reject(session, message, error, tally)
             return
-        if method.name in self._schedule.refused:
-            text = f"{method.name} can never run here: {self._schedule.refused[method.name]}"
-            self._reject(session, message, errors.FailedPrecondition(text))
+        if served.never:
+            text = f"{method.name} can never run here: {served.never}"
+            self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
         if not self._machine.admit(session, message.id, weight):
+            tally.over += 1
+            tally.refused += 1
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
         if method.timeout is not None:
             deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
         kind = Stream if method.is_stream else Invocation
-        call = kind(self, session, message.id, method, args, kwargs, deadline, message.options)
+        call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.weight = weight
         if deadline is not None and not method.inline:
@@ -234,26 +273,28 @@ class Dispatcher:
         self,
         session: Session,
         message: Notify,
-        method: Method,
+        served: Served,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        now: float,
         weight: int,
     ) -> None:
         machine = self._machine
-        if method.is_stream:
-            self._drop(session, message, "it is a stream")
+        why = served.never
+        if served.method.is_stream:
+            why = "it is a stream"
         elif _inputs(args, kwargs):
-            self._drop(session, message, "nothing follows it that could be a stream")
-        elif method.name in self._schedule.refused:
-            self._drop(session, message, self._schedule.refused[method.name])
+            why = "nothing follows it that could be a stream"
         elif machine.phase is not Phase.SERVING or machine.full:
-            self._drop(session, message, machine.full or "the server is shutting down")
-        else:
-            machine.in_flight += 1
-            machine.bytes_in_flight += weight
-            call = Invocation(self, session, 0, method, args, kwargs, None, message.options)
-            call.weight = weight
-            self._begin(call, time.monotonic())
+            why = machine.full or "the server is shutting down"
+        if why:
+            self._reject(session, message, errors.FailedPrecondition(why), served.tally)
+            return
+        machine.in_flight += 1
+        machine.bytes_in_flight += weight
+        call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
+        call.weight = weight
+        self._begin(call, now)
 
     def _begin(self, call: Invocation, now: float) -> None:
         if self._interceptors:
@@ -264,13 +305,10 @@ class Dispatcher:
                 call.interception = None
                 self.finished(call, *self._packed(call, result, error))
                 return
-        queue = self._queues.get(call.method.name)
-        if queue is None:
+        if call.queue is None:
             call.start()
             return
-        call.queue = queue
-        asked = 0 if call.options is None else call.options.priority
-        call.priority = self._schedule.priority(call.method, asked)
+        call.priority = self._schedule.priority(call.method, call.options)
         verdict = self._scheduler.add(call, now)
         if verdict is Verdict.BEGIN:
             call.start()
@@ -289,7 +327,8 @@ class Dispatcher:
 
     def _shed(self, call: Invocation) -> None:
         """A call that will not begin: it has ended, or could not end in its time."""
-        if not call.ended and call.id:
+        call.tally.refused += 1
+        if not call.ended:
             text = f"{call.method.name} would not end in time: the server has too many calls"
             self.answer(call, Refusal(call.id, errors.ResourceExhausted.code, text, started=False))
         self.finished(call, None, None, ran=False)
@@ -320,7 +359,16 @@ class Dispatcher:
             function(*args)
         handling.set(None)
 
-    def _reject(self, session: Session, message: Call | Notify, error: errors.CallError) -> None:
+    def _reject(
+        self,
+        session: Session,
+        message: Call | Notify,
+        error: errors.CallError,
+        tally: Tally | None = None,
+    ) -> None:
+        if tally is not None:
+            tally.over += 1
+            tally.refused += 1
         if isinstance(message, Call):
             code, _, text = errors.to_wire(error)
             session.outbox.append(Refusal(message.id, code, text, started=False))

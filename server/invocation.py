@@ -16,12 +16,11 @@ from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session
 from ..protocol.values import UNPACKABLE, pack
 from .inputs import Input, SyncInput
-from .service import Method
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
     from .resources import Needs
-    from .scheduler import Queue
+    from .rules import Served
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
@@ -59,12 +58,13 @@ class Inline(Struct, Handling):
 class Invocation(IncomingCall, Handling):
     """One call that is being handled: what `current_call()` tells of, and the state of its handler.
 
-    Where it has to be scheduled, the dispatcher sets `queue` and `priority`, and the scheduler `began` and `held`.
+    Where it has a queue, the dispatcher sets its `priority`, and the scheduler when it `began` and what it has `held` since.
     """
 
     __slots__ = (
         "args",
         "began",
+        "came",
         "deadline",
         "dispatcher",
         "handle",
@@ -76,33 +76,37 @@ class Invocation(IncomingCall, Handling):
         "options",
         "priority",
         "queue",
+        "tally",
         "weight",
     )
 
     began: float
     priority: int
-    queue: Queue
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         session: Session,
         id: int,  # noqa: A002
-        method: Method,
+        served: Served,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         deadline: float | None,
         options: CallOptions | None,
+        came: float,
     ) -> None:
         self.session = session
         self.id = id
         self.ended = False
         self.dispatcher = dispatcher
-        self.method = method
+        self.method = served.method
+        self.queue = served.queue
+        self.tally = served.tally
         self.args = args
         self.kwargs = kwargs
         self.deadline = deadline
         self.options = options
+        self.came = came
         self.handle: Handle | None = None
         self.interception: Interception | None = None
         self.input: Input | None = None
@@ -172,7 +176,7 @@ class Invocation(IncomingCall, Handling):
 
     def _work(self) -> None:
         """In a worker thread or greenlet."""
-        pool = self.queue.pool
+        pool = None if self.queue is None else self.queue.pool
         if pool is not None and pool.door is not None:
             self.dispatcher.release(self, pool.door)
         if self.ended:  # cancelled or expired on its way here

@@ -52,7 +52,7 @@ class Schedulable(Protocol):
     @property
     def session(self) -> Client: ...
     @property
-    def queue(self) -> Queue: ...
+    def queue(self) -> Queue | None: ...  # None only of one that the scheduler is not given
 
     priority: int
     deadline: float | None
@@ -147,6 +147,7 @@ class Scheduler(Generic[C]):
     def add(self, call: C, now: float) -> Verdict:
         """A call has come."""
         queue = call.queue
+        assert queue is not None
         if not queue and queue.fits() and not (self._claimed and self._is_claimed(queue)):
             self._begin(call, queue, now)
             return Verdict.BEGIN
@@ -184,6 +185,7 @@ class Scheduler(Generic[C]):
         for resource, amount in held:
             resource.taken -= amount
         queue = call.queue
+        assert queue is not None
         if queue.pool is not None:
             queue.pool.ended(now)
         if ran:

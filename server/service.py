@@ -261,6 +261,25 @@ def checked_limit(limit: int | str | None, owner: str) -> int | str | None:
     raise UsageError(f"{owner}: limit must be a number of calls from 1 on or {ADAPTIVE!r}, not {limit!r}")
 
 
+def reserved(name: str, function: Callable[..., Any]) -> Method:
+    """A method of ringback's own, ready to be called."""
+    method = Method(
+        name,
+        function,
+        inline=True,
+        timeout=None,
+        executor=None,
+        native=False,
+        readonly=True,
+        idempotent=False,
+        priority=0,
+        limit=None,
+        resources={},
+    )
+    method.bind = method.arguments.bind
+    return method
+
+
 def _unprepared(*_: Any) -> Any:
     raise AssertionError("the service was not prepared")
 
