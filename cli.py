@@ -72,6 +72,16 @@ def serve(
         float, typer.Option(metavar="SECONDS", help="of waiting that are worth one priority")
     ] = 1.0,
     max_priority: Annotated[int, typer.Option(metavar="N", help="the most that a caller may ask for")] = 100,
+    executor: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="where functions run that do not say: thread, or process"),
+    ] = None,
+    worker_processes: Annotated[
+        int | None, typer.Option(min=1, help="of --executor process [one for each processor]")
+    ] = None,
+    worker_memory: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="the most that each worker process may have")
+    ] = None,
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="seconds that accepted calls get to finish after SIGTERM")
     ] = 30.0,
@@ -106,6 +116,9 @@ def serve(
         command += [word for given in resource or [] for word in ("--resource", given)]
         command += [] if limit is None else ["--limit", limit]
         command += ["--aging", str(aging), "--max-priority", str(max_priority)]
+        command += [] if executor is None else ["--executor", executor]
+        command += [] if worker_processes is None else ["--worker-processes", str(worker_processes)]
+        command += [] if worker_memory is None else ["--worker-memory", str(worker_memory)]
         command += ["--uvloop"] if uvloop else []
         command += [] if reactor is None else ["--reactor", reactor]
         raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
@@ -125,6 +138,9 @@ def serve(
         limit=at_once,
         aging=aging,
         max_priority=max_priority,
+        executor=executor,
+        worker_processes=worker_processes,
+        worker_memory=None if worker_memory is None else worker_memory << 20,
         drain_timeout=drain_timeout,
         uvloop=uvloop,
         reactor=reactor,

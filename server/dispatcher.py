@@ -55,7 +55,7 @@ class Dispatcher:
         self._began = time.monotonic()
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._schedule = Schedule(loop, rules)
+        self._schedule = Schedule(service, loop, rules)
         self._scheduler = self._schedule.scheduler
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         self._methods = {method.name: self._schedule.serve(method) for method in methods}
@@ -204,6 +204,7 @@ class Dispatcher:
         }
 
     def close(self) -> None:
+        self._schedule.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -241,6 +242,12 @@ class Dispatcher:
         inputs = _inputs(args, kwargs)
         if len(inputs) > 1:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
+            self._reject(session, message, error, tally)
+            return
+        if inputs and served.executor is not None:
+            error = errors.InvalidArgument(
+                f"{method.name}: it runs in another process, which no stream reaches"
+            )
             self._reject(session, message, error, tally)
             return
         if served.never:

@@ -15,6 +15,7 @@ from ..interceptors import Interception
 from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session
 from ..protocol.values import UNPACKABLE, pack
+from .executors.base import Job
 from .inputs import Input, SyncInput
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Invocation(IncomingCall, Handling):
         "came",
         "deadline",
         "dispatcher",
+        "executor",
         "handle",
         "held",
         "input",
@@ -101,6 +103,7 @@ class Invocation(IncomingCall, Handling):
         self.dispatcher = dispatcher
         self.method = served.method
         self.queue = served.queue
+        self.executor = served.executor
         self.tally = served.tally
         self.args = args
         self.kwargs = kwargs
@@ -132,10 +135,18 @@ class Invocation(IncomingCall, Handling):
         elif method.is_coroutine:
             run = dispatcher.loop.run_native if method.native else dispatcher.loop.run_coroutine
             self.handle = run(self._await(), self._report)
+        elif self.executor is not None:
+            self.handle = self.executor.run(self._job(), self._report_unpacked)
         elif method.executor == "thread":
             self.handle = dispatcher.loop.run_in_thread(self._work)
         else:
             self.handle = dispatcher.loop.run_in_worker(self._work)
+
+    def _job(self) -> Job:
+        """Itself, for another process, where the lifespan's value is not."""
+        call = self.current()
+        call.app = None
+        return Job(self.method.function, self.args, self.kwargs, call)
 
     def success(self, result: Any) -> Reply | End:
         """What tells the client that the handler has ended well."""

@@ -11,44 +11,52 @@ from ..backends.base import Loop
 from ..errors import UsageError
 from ..protocol.messages import CallOptions
 from ..protocol.tally import Tally
+from . import executors
+from .executors import Executor
 from .limiter import Limiter
 from .resources import Named, Needs, Pool, Resource, checked
 from .scheduler import Queue, Scheduler
-from .service import ADAPTIVE, Method, checked_limit
+from .service import ADAPTIVE, Method, Service, checked_executor, checked_limit
 
 
 @dataclass(frozen=True)
 class Rules:
     """`resources`: what there is of each, by name. `limit`: calls that run at once, or "adaptive". `aging`: seconds of waiting that are
-    worth one priority. `max_priority`: the most that a caller may ask for. Raises UsageError."""
+    worth one priority. `max_priority`: the most that a caller may ask for. `executor`: where the plain functions run that name none
+    themselves. Raises UsageError."""
 
     resources: Mapping[str, float] = field(default_factory=dict)
     limit: int | str | None = None
     aging: float = 1.0
     max_priority: int = 100
+    executor: str | None = None
+    settings: executors.Settings = field(default_factory=executors.Settings)
 
     def __post_init__(self) -> None:
         checked(self.resources, "the server")
         checked_limit(self.limit, "the server")
+        checked_executor(self.executor, "the server")
         if not self.aging > 0:
             raise UsageError(f"aging must be above 0 seconds, not {self.aging!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; and what
-    became of them."""
+    """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; what
+    became of them; and where they run."""
 
     method: Method
     queue: Queue | None
     never: str
     tally: Tally
+    executor: Executor | None  # None for one that runs in this process
 
 
 class Schedule:
     """One server's."""
 
-    def __init__(self, loop: Loop, rules: Rules) -> None:
+    def __init__(self, service: Service, loop: Loop, rules: Rules) -> None:
+        self._service = service
         self.scheduler: Scheduler[Any] = Scheduler(rules.aging)
         self._rules = rules
         self._named = Named(rules.resources)
@@ -58,13 +66,35 @@ class Schedule:
         self._server = self._limit("(all)", rules.limit)
         workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
         self._pools = {"workers": workers}
+        self._executors: dict[str, Executor] = {}
         if loop.cooperative:
-            self._pools["threads"] = Pool("threads", loop.threads)
+            self._pools["thread"] = Pool("thread", loop.threads)
 
     def serve(self, method: Method) -> Served:
         """What is kept of that method."""
         named, never = self._named.needs(method.resources)
-        return Served(method, None if method.inline else self._queue(method, named), never, Tally())
+        name = self._place(method)
+        executor = self._executor(name) if name in executors.ELSEWHERE else None
+        queue = None if method.inline else self._queue(method, named, name)
+        return Served(method, queue, never, Tally(), executor)
+
+    def close(self) -> None:
+        """Nothing more is to be run."""
+        for executor in self._executors.values():
+            executor.close()
+
+    def _place(self, method: Method) -> str | None:
+        """The executor that it asks for, or else the server or its service for all that can run there; None for the loop's workers."""
+        if method.executor is not None or not method.is_plain or method.inline:
+            return method.executor
+        name = self._rules.executor or self._service.executor
+        return name if name not in executors.ELSEWHERE or method.is_found else None
+
+    def _executor(self, name: str) -> Executor:
+        if name not in self._executors:
+            executor = self._executors[name] = executors.make(name, self._rules.settings)
+            self._pools[name] = Pool(name, executor.slots)
+        return self._executors[name]
 
     def priority(self, method: Method, options: CallOptions | None) -> int:
         """What a call has for which its caller asked for so much."""
@@ -97,15 +127,14 @@ class Schedule:
         self._fixed.append(Resource(name, int(limit)))
         return [self._fixed[-1]]
 
-    def _queue(self, method: Method, named: Needs) -> Queue | None:
+    def _queue(self, method: Method, named: Needs, place: str | None) -> Queue | None:
         """None for a method of which every call begins at once."""
         limits = self._limit(method.name, method.limit)
         pool = None
         if not method.is_stream:  # which is at a worker only as far as its reader lets it
             limits += self._server
             if not method.is_coroutine:
-                native = method.executor == "thread" and "threads" in self._pools
-                pool = self._pools["threads" if native else "workers"]
+                pool = self._pools.get(place or "workers", self._pools["workers"])
         if pool is None and not limits and not named:
             return None
         return Queue(

@@ -17,6 +17,7 @@ from ..backends.base import Loop
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from .core import ServerCore
+from .executors import Settings
 from .listening import Inherited
 from .rules import Rules
 from .service import Service
@@ -37,7 +38,9 @@ class Server:
     sent, in bytes. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
     arguments at most. `resources`: what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones
     and streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds of
-    waiting that are worth one priority. `max_priority`: the most that callers may ask for. `context`: a zmq.Context to share, for
+    waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that
+    say nothing of it themselves: "thread" or "process"; `worker_processes` of these there are (one for each processor), each with
+    `worker_memory` bytes at most. `context`: a zmq.Context to share, for
     `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
@@ -64,6 +67,9 @@ class Server:
         limit: int | str | None = None,
         aging: float = 1.0,
         max_priority: int = 100,
+        executor: str | None = None,
+        worker_processes: int | None = None,
+        worker_memory: int | None = None,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -86,7 +92,14 @@ class Server:
             "max_size": max_size,
             "max_in_flight": max_in_flight,
             "max_bytes_in_flight": max_bytes_in_flight,
-            "rules": Rules(resources or {}, limit, aging, max_priority),
+            "rules": Rules(
+                resources or {},
+                limit,
+                aging,
+                max_priority,
+                executor,
+                Settings(worker_processes, worker_memory),
+            ),
         }
         self.drain_timeout = drain_timeout
         self._loop: Loop | None = None

@@ -12,6 +12,8 @@ from ..interceptors import Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..protocol.messages import MethodFlags
 from .arguments import Arguments
+from .executors import ELSEWHERE, NAMES
+from .executors.base import check as find_elsewhere
 from .inputs import AsyncInput, Input, SyncInput
 from .resources import checked
 
@@ -56,11 +58,21 @@ class Method:
         self.is_async_stream = inspect.isasyncgenfunction(target)
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
         self.is_coroutine = inspect.iscoroutinefunction(target)
+        self.is_plain = not (self.is_stream or self.is_coroutine)
         self.immediate = inline and not self.is_stream
         self.flags = MethodFlags(stream=self.is_stream, idempotent=idempotent, readonly=readonly)
         self.code = getattr(target, "__code__", None)
         self._arguments: Arguments | None = None
         self.bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _unprepared
+
+    @property
+    def is_found(self) -> bool:
+        """Whether another process can find the function, and give it all its arguments."""
+        try:
+            find_elsewhere(self.name, self.function)
+        except UsageError:
+            return False
+        return not self.arguments.streams
 
     @property
     def arguments(self) -> Arguments:
@@ -101,7 +113,7 @@ class Method:
 
 
 class Service:
-    """A named set of methods.
+    """A named set of methods. `executor` is where its plain functions run, but for those that say so themselves.
 
     >>> service = Service("calc")
     >>> @service.method
@@ -109,10 +121,11 @@ class Service:
     ...     return a + b
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, executor: str | None = None) -> None:
         if not isinstance(name, str) or not name:
             raise UsageError(f"a service needs a name, a non-empty string, not {name!r}")
         self.name = name
+        self.executor = checked_executor(executor, f"service {name!r}")
         self.methods: dict[str, Method] = {}
         self.interceptors: list[Interceptor] = []
         self.lifespan_factory: Callable[[], Any] | None = None
@@ -144,8 +157,9 @@ class Service:
 
         `name`: what clients call it, the function's own name where not given. `inline`: run it on the event loop
         itself; for code that never blocks. `timeout`: seconds after which the server gives the call up, whatever time the caller
-        left. `executor="thread"`: a native thread also on gevent. `native`: a coroutine that awaits this loop's own futures (on Twisted,
-        Deferreds). `readonly` (has no effect) and `idempotent` (safe to repeat) are told to clients.
+        left. `executor`: "thread" is a native thread also on gevent, "process" another process, "inline" the same as `inline`.
+        `native`: a coroutine that awaits this loop's own futures (on Twisted, Deferreds). `readonly` (has no effect) and `idempotent`
+        (safe to repeat) are told to clients.
 
         Of calls that have to wait, `priority` tells which go first: the higher; a call's own is added to it. `limit`: the most of them
         that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name. Raises UsageError for
@@ -184,6 +198,12 @@ class Service:
         """Look at every method's annotations now, so that a mistake in one stops the start and not a call."""
         for method in self.methods.values():
             method.bind = method.arguments.bind
+            if method.executor in ELSEWHERE:
+                find_elsewhere(method.name, method.function)
+                if method.arguments.streams:
+                    raise UsageError(
+                        f"method {method.name!r}: an argument that streams does not reach executor={method.executor!r}"
+                    )
 
     def _checked(self, function: F, *, name: str | None = None, **options: Any) -> F:
         if not callable(function):
@@ -218,8 +238,11 @@ class Service:
                 raise UsageError(
                     f"method {name!r}: a parameter cannot be called {parameter!r}, which belongs to client.fire"
                 )
-        if executor not in (None, "thread"):
-            raise UsageError(f"method {name!r}: executor must be 'thread' or None, not {executor!r}")
+        owner = f"method {name!r}"
+        if executor == "inline":
+            inline, executor = True, None
+        if executor is not None and executor not in NAMES:
+            raise UsageError(f"{owner}: executor must be one of {', '.join(NAMES)}, not {executor!r}")
         if timeout is not None and not timeout > 0:
             raise UsageError(f"method {name!r}: timeout must be above 0 seconds, not {timeout!r}")
         if type(priority) is not int:
@@ -238,9 +261,13 @@ class Service:
             readonly=readonly,
             idempotent=idempotent,
             priority=priority,
-            limit=checked_limit(limit, f"method {name!r}"),
-            resources=checked(resources or {}, f"method {name!r}"),
+            limit=checked_limit(limit, owner),
+            resources=checked(resources or {}, owner),
         )
+        if executor is not None and (inline or method.is_coroutine or method.is_async_stream):
+            raise UsageError(f"{owner}: executor={executor!r} is for plain functions that are not inline")
+        if executor in ELSEWHERE and method.is_stream:
+            raise UsageError(f"{owner}: a stream runs in this process, not by executor={executor!r}")
         if method.is_stream and limit == ADAPTIVE:
             raise UsageError(
                 f"method {name!r}: how long a stream takes is its reader's choice: give it a number as limit"
@@ -259,6 +286,14 @@ def checked_limit(limit: int | str | None, owner: str) -> int | str | None:
     if limit is None or limit == ADAPTIVE or (type(limit) is int and limit >= 1):
         return limit
     raise UsageError(f"{owner}: limit must be a number of calls from 1 on or {ADAPTIVE!r}, not {limit!r}")
+
+
+def checked_executor(executor: str | None, owner: str) -> str | None:
+    """What may be the executor of many methods, or None. Raises UsageError for all else."""
+    allowed = [name for name in NAMES if name != "inline"]
+    if executor is None or executor in allowed:
+        return executor
+    raise UsageError(f"{owner}: executor must be one of {', '.join(allowed)}, not {executor!r}")
 
 
 def reserved(name: str, function: Callable[..., Any]) -> Method:

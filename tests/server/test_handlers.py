@@ -233,7 +233,7 @@ def test_options_that_do_not_fit_the_kind_are_refused() -> None:
     for function, options in (
         (coroutine, {"inline": True}),
         (_named("m"), {"native": True}),
-        (_named("m"), {"executor": "process"}),
+        (_named("m"), {"executor": "fibre"}),
         (_named("m"), {"timeout": 0}),
         (_named("m"), {"timeout": -1}),
         (5, {}),

@@ -1,0 +1,71 @@
+"""What the server needs of an executor: a place outside this process where functions run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...backends.base import Handle, Report
+from ...context import CurrentCall
+from ...errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`processes`: how many there are, one for each processor where not given. `process_memory`: bytes of address space that each may have.
+    Raises UsageError."""
+
+    processes: int | None = None
+    process_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.processes is not None and self.processes < 1:
+            raise UsageError(f"worker processes must be at least 1, not {self.processes}")
+        if self.process_memory is not None and self.process_memory < 1:
+            raise UsageError(
+                f"the memory of a worker process must be above 0 bytes, not {self.process_memory}"
+            )
+
+    @property
+    def slots(self) -> int:
+        """How many processes there are."""
+        return self.processes or os.cpu_count() or 1
+
+
+class Job(NamedTuple):
+    """A function to be called elsewhere; `call` is what `current_call()` tells there."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    call: CurrentCall
+
+
+class Executor(ABC):
+    """One place; all its methods are called on the serving loop."""
+
+    slots: int  # how many calls it runs at once
+
+    @abstractmethod
+    def run(self, job: Job, report: Report) -> Handle:
+        """Run it, and report its outcome once, from any thread. Cancelling ends it as far as that can be done here."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Nothing more is to be run."""
+
+
+def check(name: str, function: Callable[..., Any]) -> None:
+    """Raises UsageError for a function that could not be found elsewhere: it has to be there under its name in its module."""
+    module, path = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    found: Any = sys.modules.get(module or "")
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if found is not function:
+        raise UsageError(
+            f"method {name!r}: what runs in another process must be a function at the top of a module, under its own name"
+        )

@@ -1,0 +1,45 @@
+"""The other end of an executor: what runs in another process, around the function. It knows no server and no loop.
+
+What comes of a call goes back as plain data: an exception of the user's may not be made to travel.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, NamedTuple
+
+from ... import errors
+from ...context import CurrentCall, Handling, handling
+from .base import Job
+
+
+class Failed(NamedTuple):
+    """The words of `errors.to_wire`, and for an exception that was not meant as an answer its traceback."""
+
+    code: str
+    kind: str
+    message: str
+    trace: str
+
+
+class _There(Handling):
+    """What `current_call()` tells: all but the lifespan's value, which is of the serving process."""
+
+    def __init__(self, call: CurrentCall) -> None:
+        self._call = call
+        self.deadline = call.deadline
+
+    def current(self) -> CurrentCall:
+        return self._call
+
+
+def work(job: Job) -> tuple[Any, Failed | None]:
+    """Call the function here."""
+    handling.set(_There(job.call))
+    try:
+        return job.function(*job.args, **job.kwargs), None
+    except BaseException as error:
+        trace = "" if errors.is_ours(error) else traceback.format_exc()
+        return None, Failed(*errors.to_wire(error), trace)
+    finally:
+        handling.set(None)

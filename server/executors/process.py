@@ -1,0 +1,111 @@
+"""Processes of this machine, by Pebble: a crash ends one call alone, and a call whose time is over or that is cancelled is stopped.
+
+Each is started anew (spawned), imports the service's module, and gets arguments and gives results as values.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from queue import SimpleQueue
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from ... import errors
+from ...backends.base import Handle, Report
+from ..logs import Bounded
+from .base import Executor, Job, Settings
+from .elsewhere import work
+
+log = logging.getLogger("ringback.server")
+
+
+class _Running:
+    """One call: `begin` and `stop` are for the thread that talks to the pool, `cancel` for the serving loop."""
+
+    def __init__(self, executor: ProcessExecutor, job: Job, report: Report) -> None:
+        self._executor = executor
+        self._job = job
+        self._report = report
+        self._future: Any = None
+
+    def begin(self) -> None:
+        self._future = self._executor.pool.schedule(work, args=(self._job,))
+        self._future.add_done_callback(self._done)
+
+    def stop(self) -> None:
+        self._future.cancel()
+
+    def cancel(self) -> None:
+        self._executor.orders.put(self.stop)
+
+    def _done(self, future: Any) -> None:
+        self._report(*self._executor.outcome(self._job, future))
+
+
+class ProcessExecutor(Executor):
+    """`slots` processes; one that dies or is stopped is replaced.
+
+    The pool's calls may block, or (its start) take long: they are made by a thread of their own, in order. Where gevent has patched
+    threads, that is a greenlet, as Pebble's own are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.slots = settings.slots
+        self.pool = ProcessPool(
+            max_workers=self.slots,
+            initializer=_begin,
+            initargs=(settings.process_memory,),
+            context=multiprocessing.get_context("spawn"),
+        )
+        self.orders: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._raised = Bounded(log, 100)
+        threading.Thread(target=self._talk, name="ringback-processes", daemon=True).start()
+
+    def run(self, job: Job, report: Report) -> Handle:
+        running = _Running(self, job, report)
+        self.orders.put(running.begin)
+        return running
+
+    def close(self) -> None:
+        self.orders.put(None)
+
+    def _talk(self) -> None:
+        _ = self.pool.active  # starts it
+        while (order := self.orders.get()) is not None:
+            order()
+        self.pool.stop()  # type: ignore[no-untyped-call]
+        self.pool.join()
+
+    def outcome(self, job: Job, future: Any) -> tuple[Any, BaseException | None]:
+        """What came of it, as it is reported."""
+        name, peer = job.call.method, job.call.peer
+        try:
+            result, failed = future.result()
+        except CancelledError as error:
+            return None, error
+        except ProcessExpired as error:
+            text = f"the process in which {name} ran ended with status {error.exitcode}"
+            return None, errors.RemoteError("ProcessExpired", text)
+        except BaseException as error:  # arguments or a result that cannot travel
+            return None, error
+        if failed is None:
+            return result, None
+        if failed.trace:
+            more = {"method": name, "peer": peer, "code": errors.RemoteError.code}
+            trace = failed.trace.rstrip()
+            self._raised(logging.ERROR, "%s raised for %s in its process\n%s", name, peer, trace, fields=more)
+        return None, errors.from_wire(failed.code, failed.kind, failed.message)
+
+
+def _begin(memory: int | None) -> None:
+    """In each process, before its first call."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which drains
+    if memory is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
