@@ -1,4 +1,6 @@
-"""What the benchmarks call: the echo inline on the loop, and the same as an unmarked function in a worker."""
+"""What the benchmarks call: the echo inline on the loop, the same as an unmarked function in a worker, work, and waiting."""
+
+import time
 
 import ringback
 
@@ -26,3 +28,8 @@ def burn(steps: int) -> int:
     for step in range(steps):
         total += step
     return total
+
+
+@service.method
+def nap() -> None:
+    time.sleep(0.01)
