@@ -74,13 +74,16 @@ def serve(
     max_priority: Annotated[int, typer.Option(metavar="N", help="the most that a caller may ask for")] = 100,
     executor: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="where functions run that do not say: thread, or process"),
+        typer.Option(metavar="NAME", help="where functions run that do not say: thread, process or dask"),
     ] = None,
     worker_processes: Annotated[
         int | None, typer.Option(min=1, help="of --executor process [one for each processor]")
     ] = None,
     worker_memory: Annotated[
         int | None, typer.Option(min=1, metavar="MIB", help="the most that each worker process may have")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="seconds that accepted calls get to finish after SIGTERM")
@@ -118,6 +121,7 @@ def serve(
         command += ["--aging", str(aging), "--max-priority", str(max_priority)]
         command += [] if executor is None else ["--executor", executor]
         command += [] if worker_processes is None else ["--worker-processes", str(worker_processes)]
+        command += [] if dask is None else ["--dask", dask]
         command += [] if worker_memory is None else ["--worker-memory", str(worker_memory)]
         command += ["--uvloop"] if uvloop else []
         command += [] if reactor is None else ["--reactor", reactor]
@@ -140,6 +144,7 @@ def serve(
         max_priority=max_priority,
         executor=executor,
         worker_processes=worker_processes,
+        dask=dask,
         worker_memory=None if worker_memory is None else worker_memory << 20,
         drain_timeout=drain_timeout,
         uvloop=uvloop,

@@ -146,7 +146,8 @@ class Invocation(IncomingCall, Handling):
         """Itself, for another process, where the lifespan's value is not."""
         call = self.current()
         call.app = None
-        return Job(self.method.function, self.args, self.kwargs, call)
+        method = self.method
+        return Job(method.function, self.args, self.kwargs, call, self.priority, method.resources)
 
     def success(self, result: Any) -> Reply | End:
         """What tells the client that the handler has ended well."""

@@ -72,8 +72,9 @@ class Schedule:
 
     def serve(self, method: Method) -> Served:
         """What is kept of that method."""
-        named, never = self._named.needs(method.resources)
         name = self._place(method)
+        # (Dask's own scheduler looks after what its workers have)
+        named, never = self._named.needs({} if name == "dask" else method.resources)
         executor = self._executor(name) if name in executors.ELSEWHERE else None
         queue = None if method.inline else self._queue(method, named, name)
         return Served(method, queue, never, Tally(), executor)
@@ -88,7 +89,8 @@ class Schedule:
         if method.executor is not None or not method.is_plain or method.inline:
             return method.executor
         name = self._rules.executor or self._service.executor
-        return name if name not in executors.ELSEWHERE or method.is_found else None
+        fits = method.is_found and (name != "dask" or method.is_repeatable)
+        return name if name not in executors.ELSEWHERE or fits else None
 
     def _executor(self, name: str) -> Executor:
         if name not in self._executors:

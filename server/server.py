@@ -39,8 +39,8 @@ class Server:
     arguments at most. `resources`: what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones
     and streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds of
     waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that
-    say nothing of it themselves: "thread" or "process"; `worker_processes` of these there are (one for each processor), each with
-    `worker_memory` bytes at most. `context`: a zmq.Context to share, for
+    say nothing of it themselves: "thread", "process" or "dask"; there are `worker_processes` (one for each processor), each with
+    `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `context`: a zmq.Context to share, for
     `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
@@ -70,6 +70,7 @@ class Server:
         executor: str | None = None,
         worker_processes: int | None = None,
         worker_memory: int | None = None,
+        dask: str | None = None,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -98,7 +99,7 @@ class Server:
                 aging,
                 max_priority,
                 executor,
-                Settings(worker_processes, worker_memory),
+                Settings(worker_processes, worker_memory, dask),
             ),
         }
         self.drain_timeout = drain_timeout

@@ -66,6 +66,11 @@ class Method:
         self.bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _unprepared
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether a call may be run again without harm, as Dask does when it has lost a worker."""
+        return self.flags.idempotent or self.flags.readonly
+
+    @property
     def is_found(self) -> bool:
         """Whether another process can find the function, and give it all its arguments."""
         try:
@@ -157,7 +162,8 @@ class Service:
 
         `name`: what clients call it, the function's own name where not given. `inline`: run it on the event loop
         itself; for code that never blocks. `timeout`: seconds after which the server gives the call up, whatever time the caller
-        left. `executor`: "thread" is a native thread also on gevent, "process" another process, "inline" the same as `inline`.
+        left. `executor`: "thread" is a native thread also on gevent, "process" another process, "dask" a Dask cluster, "inline" the same
+        as `inline`.
         `native`: a coroutine that awaits this loop's own futures (on Twisted, Deferreds). `readonly` (has no effect) and `idempotent`
         (safe to repeat) are told to clients.
 
@@ -266,6 +272,10 @@ class Service:
         )
         if executor is not None and (inline or method.is_coroutine or method.is_async_stream):
             raise UsageError(f"{owner}: executor={executor!r} is for plain functions that are not inline")
+        if executor == "dask" and not method.is_repeatable:
+            raise UsageError(
+                f"{owner}: Dask runs again what a lost worker has begun: executor='dask' is for methods that are idempotent or readonly"
+            )
         if executor in ELSEWHERE and method.is_stream:
             raise UsageError(f"{owner}: a stream runs in this process, not by executor={executor!r}")
         if method.is_stream and limit == ADAPTIVE:

@@ -6,31 +6,38 @@ A new one is a class with the interface of `base.Executor` and a name in `make`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from ...errors import UsageError
 from .base import Executor, Settings
 
 # Those that run in this process need no executor: the loop has workers and threads.
 HERE = ("inline", "thread")
-ELSEWHERE = ("process",)
+ELSEWHERE = ("process", "dask")
 NAMES = (*HERE, *ELSEWHERE)
 
 
 def make(name: str, settings: Settings) -> Executor:
     """The executor of that name, not yet started. Raises UsageError that names the extra, where its library is not installed."""
-    made: dict[str, Callable[[Settings], Executor]] = {"process": _process}
+    made: dict[str, Callable[[Settings], Executor]] = {"process": _process, "dask": _dask}
     return made[name](settings)
 
 
+def _dask(settings: Settings) -> Executor:
+    from .dask import DaskExecutor
+
+    if find_spec("distributed") is None:
+        raise UsageError("executor='dask' needs distributed: install it with pip install 'ringback[dask]'")
+    if settings.dask is None:
+        raise UsageError("executor='dask' needs to know the cluster's scheduler: --dask tcp://HOST:8786")
+    return DaskExecutor(settings)
+
+
 def _process(settings: Settings) -> Executor:
-    try:
-        from .process import ProcessExecutor
-    except ModuleNotFoundError as error:
-        if error.name != "pebble":
-            raise
-        raise UsageError(
-            "executor='process' needs Pebble: install it with pip install 'ringback[process]'"
-        ) from None
+    if find_spec("pebble") is None:
+        raise UsageError("executor='process' needs Pebble: install it with pip install 'ringback[process]'")
+    from .process import ProcessExecutor
+
     return ProcessExecutor(settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -9,18 +10,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ... import errors
 from ...backends.base import Handle, Report
 from ...context import CurrentCall
 from ...errors import UsageError
+from ..logs import Bounded
+
+log = logging.getLogger("ringback.server")
 
 
 @dataclass(frozen=True)
 class Settings:
     """`processes`: how many there are, one for each processor where not given. `process_memory`: bytes of address space that each may have.
-    Raises UsageError."""
+    `dask`: where the cluster's scheduler is. Raises UsageError."""
 
     processes: int | None = None
     process_memory: int | None = None
+    dask: str | None = None
 
     def __post_init__(self) -> None:
         if self.processes is not None and self.processes < 1:
@@ -37,12 +43,40 @@ class Settings:
 
 
 class Job(NamedTuple):
-    """A function to be called elsewhere; `call` is what `current_call()` tells there."""
+    """A function to be called elsewhere; `call` is what `current_call()` tells there. `priority` and `resources` are for executors that
+    schedule calls themselves."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     call: CurrentCall
+    priority: int
+    resources: Mapping[str, float]
+
+
+class Failed(NamedTuple):
+    """What a function has raised there: the words of `errors.to_wire`, and its traceback where it was not meant as an answer."""
+
+    code: str
+    kind: str
+    message: str
+    trace: str
+
+
+class Failures:
+    """What functions raise elsewhere, as errors here; tracebacks stay in this server's log."""
+
+    def __init__(self) -> None:
+        self._raised = Bounded(log, 100)
+
+    def error(self, job: Job, failed: Failed) -> errors.CallError:
+        """What the caller gets."""
+        if failed.trace:
+            name, peer = job.call.method, job.call.peer
+            more = {"method": name, "peer": peer, "code": errors.RemoteError.code}
+            text = "%s raised for %s in another process\n%s"
+            self._raised(logging.ERROR, text, name, peer, failed.trace.rstrip(), fields=more)
+        return errors.from_wire(failed.code, failed.kind, failed.message)
 
 
 class Executor(ABC):

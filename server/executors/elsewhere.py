@@ -6,20 +6,11 @@ What comes of a call goes back as plain data: an exception of the user's may not
 from __future__ import annotations
 
 import traceback
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import errors
 from ...context import CurrentCall, Handling, handling
-from .base import Job
-
-
-class Failed(NamedTuple):
-    """The words of `errors.to_wire`, and for an exception that was not meant as an answer its traceback."""
-
-    code: str
-    kind: str
-    message: str
-    trace: str
+from .base import Failed, Job
 
 
 class _There(Handling):

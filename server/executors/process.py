@@ -5,7 +5,6 @@ Each is started anew (spawned), imports the service's module, and gets arguments
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import resource
 import signal
@@ -19,11 +18,8 @@ from pebble import ProcessExpired, ProcessPool
 
 from ... import errors
 from ...backends.base import Handle, Report
-from ..logs import Bounded
-from .base import Executor, Job, Settings
+from .base import Executor, Failures, Job, Settings
 from .elsewhere import work
-
-log = logging.getLogger("ringback.server")
 
 
 class _Running:
@@ -65,7 +61,7 @@ class ProcessExecutor(Executor):
             context=multiprocessing.get_context("spawn"),
         )
         self.orders: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._raised = Bounded(log, 100)
+        self._failures = Failures()
         threading.Thread(target=self._talk, name="ringback-processes", daemon=True).start()
 
     def run(self, job: Job, report: Report) -> Handle:
@@ -85,23 +81,16 @@ class ProcessExecutor(Executor):
 
     def outcome(self, job: Job, future: Any) -> tuple[Any, BaseException | None]:
         """What came of it, as it is reported."""
-        name, peer = job.call.method, job.call.peer
         try:
             result, failed = future.result()
         except CancelledError as error:
             return None, error
         except ProcessExpired as error:
-            text = f"the process in which {name} ran ended with status {error.exitcode}"
+            text = f"the process in which {job.call.method} ran ended with status {error.exitcode}"
             return None, errors.RemoteError("ProcessExpired", text)
         except BaseException as error:  # arguments or a result that cannot travel
             return None, error
-        if failed is None:
-            return result, None
-        if failed.trace:
-            more = {"method": name, "peer": peer, "code": errors.RemoteError.code}
-            trace = failed.trace.rstrip()
-            self._raised(logging.ERROR, "%s raised for %s in its process\n%s", name, peer, trace, fields=more)
-        return None, errors.from_wire(failed.code, failed.kind, failed.message)
+        return (result, None) if failed is None else (None, self._failures.error(job, failed))
 
 
 def _begin(memory: int | None) -> None:

@@ -1,0 +1,153 @@
+"""A Dask cluster, through a process of our own that is its client: `dask_client.py`.
+
+Dask's client brings a loop and threads of its own, which would not get on with gevent, and libraries that the serving process has no other
+use for. So all backends reach it in one way: jobs go there through a pipe, packed, and answers come back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import threading
+from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from ... import errors
+from ...backends.base import Handle, Report
+from .base import Executor, Failures, Job, Settings
+
+# Calls that are given to Dask's own scheduler at once. More wait here, in the order of ours.
+AT_ONCE = 1000
+
+
+class Order(NamedTuple):
+    """To the client: run that job, with what it needs of Dask's workers."""
+
+    number: int
+    method: str
+    packed: bytes
+    priority: int
+    resources: dict[str, float]
+
+
+class Cancel(NamedTuple):
+    """To the client: nobody waits for that one any more."""
+
+    number: int
+
+
+class Answer(NamedTuple):
+    """Of the client: what `elsewhere.work` has returned, packed; or why it has not."""
+
+    number: int
+    packed: bytes
+    error: errors.CallError | None
+
+
+def serve(channel: Connection, address: str) -> None:
+    """The client's whole process. Only there is its library imported."""
+    from .dask_client import run
+
+    run(channel, address)
+
+
+class _Running:
+    """One call, and where it can be called off: what Dask has begun is abandoned, not stopped."""
+
+    def __init__(self, orders: SimpleQueue[Any], number: int) -> None:
+        self._orders = orders
+        self._number = number
+
+    def cancel(self) -> None:
+        self._orders.put(Cancel(self._number))
+
+
+class DaskExecutor(Executor):
+    """The cluster of one scheduler. Its client is started anew where it has died: what was with it is `Unavailable`, and may have run."""
+
+    slots = AT_ONCE
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.dask is not None
+        self._address = settings.dask
+        self._numbers = itertools.count(1)
+        self._calls: dict[int, tuple[Job, Report]] = {}
+        self._orders: SimpleQueue[Order | Cancel | None] = SimpleQueue()
+        self._failures = Failures()
+        # Threads, as a pipe may block; greenlets where gevent has patched them.
+        threading.Thread(target=self._talk, name="ringback-dask", daemon=True).start()
+
+    def run(self, job: Job, report: Report) -> Handle:
+        number = next(self._numbers)
+        self._calls[number] = job, report
+        try:
+            packed = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # arguments that cannot travel
+            self._end(number, None, errors.RemoteError(type(error).__name__, str(error)))
+        else:
+            self._orders.put(Order(number, job.call.method, packed, job.priority, dict(job.resources)))
+        return _Running(self._orders, number)
+
+    def close(self) -> None:
+        self._orders.put(None)
+
+    def _talk(self) -> None:
+        """Start the client, and tell it what there is to do."""
+        client, ours = self._start()
+        while (order := self._orders.get()) is not None:
+            if not client.is_alive():
+                client, ours = self._start()
+            try:
+                ours.send(order)
+            except OSError:  # it has just died: whoever listens to it tells its calls
+                if isinstance(order, Order):
+                    self._end(
+                        order.number, None, errors.Unavailable("the client of Dask has ended", started=False)
+                    )
+        ours.close()  # at which it ends
+        client.join(5.0)
+        client.kill()
+
+    def _start(self) -> tuple[Any, Connection]:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        for end in (ours, theirs):
+            os.set_blocking(end.fileno(), True)  # a pair of gevent's sockets does not block
+        client = context.Process(target=serve, args=(theirs, self._address), daemon=True)
+        client.start()
+        theirs.close()
+        threading.Thread(target=self._listen, args=(ours,), name="ringback-dask-answers", daemon=True).start()
+        return client, ours
+
+    def _listen(self, ours: Connection) -> None:
+        """Until the client has ended."""
+        try:
+            while True:
+                wait([ours])  # which gevent patches; reading what is not there yet would block its hub
+                answer: Answer = ours.recv()
+                self._answered(answer)
+        except (EOFError, OSError):
+            pass
+        for number in list(self._calls):
+            self._end(number, None, errors.Unavailable("the client of Dask has ended", started=None))
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.error is not None:
+            self._end(answer.number, None, answer.error)
+            return
+        job, _ = self._calls[answer.number]
+        try:
+            result, failed = pickle.loads(answer.packed)  # noqa: S301 - of our own cluster, which is trusted
+        except Exception as error:
+            result, failed = None, errors.RemoteError(type(error).__name__, str(error))
+        else:
+            failed = None if failed is None else self._failures.error(job, failed)
+        self._end(answer.number, result, failed)
+
+    def _end(self, number: int, result: Any, error: BaseException | None) -> None:
+        call = self._calls.pop(number, None)
+        if call is not None:
+            call[1](result, error)
