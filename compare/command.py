@@ -53,8 +53,7 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
                 _finish(report, experiment)
     finally:
         signal.signal(signal.SIGTERM, before)
-        outputs.write(report)  # first: whoever reads the table may leave
-        _show(lines(report), outputs)
+        _deliver(report, lines(report), outputs)
     return _status(report, conditions)
 
 
@@ -68,8 +67,7 @@ def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[st
             f"{older} and {newer} have no cell in common that both measured in two rounds or more"
         )
     outputs.check()
-    outputs.write(shown, changes)
-    _show([*lines(shown), *changed(changes)], outputs)
+    _deliver(shown, [*lines(shown), *changed(changes)], outputs, changes)
     return _status(shown, conditions, changes)
 
 
@@ -122,6 +120,24 @@ def _terminated(_number: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
+def _deliver(
+    report: Report, shown: Iterable[Line], outputs: Outputs, changes: Sequence[Difference] = ()
+) -> None:
+    """Write the files, and show the table whatever becomes of them. The files come first, as whoever reads the table may leave."""
+    try:
+        if _found(
+            report
+        ):  # a run that ended before its first round must not take the place of an older one's file
+            outputs.write(report, changes)
+    finally:
+        _show(shown, outputs)
+
+
+def _found(report: Report) -> bool:
+    """Whether it says anything: figures, or why there are none."""
+    return bool(report.results or report.peers or report.failures)
+
+
 def _show(shown: Iterable[Line], outputs: Outputs) -> None:
     """The table where no file goes."""
     console = _console(sys.stderr if outputs.on_stdout else sys.stdout)
@@ -135,6 +151,8 @@ def _console(file: TextIO) -> Console:
 
 def _status(report: Report, conditions: Sequence[Condition], changes: Sequence[Difference] = ()) -> int:
     problems = [*report.failures, *_bad(report)]
+    if not _found(report):
+        problems = ["nothing was measured, so no file was written"]
     status = 1 if problems else 0
     if conditions and not problems:
         try:

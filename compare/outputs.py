@@ -59,24 +59,33 @@ class Outputs(NamedTuple):
                 raise UsageError(f"--{option}: {name} cannot be written")
 
     def write(self, report: Report, differences: Sequence[Difference] = ()) -> None:
-        """All that are asked for. Raises UsageError where one cannot be written after all."""
+        """All that are asked for. Raises UsageError, after those that can be written, where one cannot after all."""
+        failed = []
         for option, name in zip(self._fields, self, strict=True):
             if name is None:
                 continue
             data = _FORMS[option](report, differences)
-            if name == STDOUT:
-                sys.stdout.write(data)
-                sys.stdout.flush()
-                continue
             try:
-                Path(name).write_text(data, encoding="utf-8")
+                _put(data, name)
+            except BrokenPipeError:
+                raise  # who read it has gone, which is no failure of the file
             except OSError as error:
-                raise UsageError(f"--{option}: {name} cannot be written: {error.strerror}") from None
+                failed.append(f"--{option}: {name} cannot be written: {error.strerror}")
+        if failed:
+            raise UsageError("; ".join(failed))
 
     def _files(self) -> Iterator[tuple[str, str]]:
         for option, name in zip(self._fields, self, strict=True):
             if name is not None and name != STDOUT:
                 yield option, name
+
+
+def _put(data: str, name: str) -> None:
+    if name == STDOUT:
+        sys.stdout.write(data)
+        sys.stdout.flush()
+    else:
+        Path(name).write_text(data, encoding="utf-8")
 
 
 def read(name: str) -> Report:

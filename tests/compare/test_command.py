@@ -260,7 +260,8 @@ class Fixed:
         return []
 
     def run(self) -> None:
-        pass
+        if "ends" in self.found:
+            raise self.found["ends"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, fixed: Fixed, *args: str) -> int:
@@ -319,6 +320,33 @@ def test_a_condition_sets_the_exit_status(
     fixed = Fixed(result("asyncio", "io", STYLES[0], [990.0, 1000.0, 1010.0]))
     assert run(monkeypatch, fixed, "--fail-if", condition) == status
     assert told in capsys.readouterr().err
+
+
+def test_a_run_that_measured_nothing_says_so_and_leaves_older_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = tmp_path / "f"
+    older.write_text("a good run")
+    assert run(monkeypatch, Fixed(), "--json", str(older)) == 1
+    assert older.read_text() == "a good run"
+    assert capsys.readouterr().err == "ringback: nothing was measured, so no file was written\n"
+    fixed = Fixed(ends=KeyboardInterrupt)  # in the rehearsal
+    assert run(monkeypatch, fixed, "--json", str(older)) == 130
+    assert older.read_text() == "a good run"
+    assert run(monkeypatch, Fixed(failures=["gevent: it died"]), "--json", str(older)) == 1
+    assert "it died" in older.read_text()
+
+
+def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0]))
+    # Whatever is written there, the disk is full.
+    assert run(monkeypatch, fixed, "--json", "/dev/full", "--csv", str(tmp_path / "g")) == 1
+    out, err = capsys.readouterr()
+    assert "asyncio" in out
+    assert err == "ringback: --json: /dev/full cannot be written: No space left on device\n"
+    assert (tmp_path / "g").read_text().startswith("peer,backend")
 
 
 def test_without_options_a_backend_whose_library_is_missing_is_left_out_and_named(
