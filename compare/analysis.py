@@ -10,7 +10,7 @@ from math import exp, log
 from typing import NamedTuple
 
 from . import inference
-from .difference import METRICS, value, values
+from .figures import METRICS, value, values
 from .inference import Claim
 from .observe import CEILING
 from .results import Check, Comparison, Intervals, Outcome, Report, Result, Twin

@@ -6,19 +6,20 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import typer
 from rich.console import Console
 
 from ..errors import UsageError
 from .analysis import analyse
-from .conditions import Condition, check
-from .difference import Difference, differences
+from .conditions import Condition, check, refuse
+from .difference import UNCHANGED, Changes, changes
 from .environment import environment
-from .options import BACKENDS, Options, missing
+from .names import Cell, what
+from .options import BACKENDS, Options, missing, require
 from .outputs import Outputs, read
 from .predictions import predict
 from .progress import LiveProgress
@@ -29,17 +30,33 @@ from .table import Line, changed, lines, place
 from .verdict import verdict
 from .workloads import steps_of_cpu
 
-# Exit statuses beside 0, 1 (it failed) and 2 (usage).
+# Exit statuses beside 0 and 1 (it failed).
+USAGE = 2
 BROKEN = 3
 UNDECIDED = 4
 
 
+class _Asked(NamedTuple):
+    """A cell that a request may measure."""
+
+    backend: str
+    client: str
+    style: str
+    workload: str
+
+
 def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]) -> int:
-    """The exit status: 1 where a reply was wrong or something could not be measured, 3 where a condition is met, 4 where that cannot be
-    told. `words` are the command's own, to repeat it by."""
-    conditions = _conditions(fail_if)
-    request = options.request()
-    outputs.check()
+    """The exit status: 1 where a reply was wrong or something could not be measured, 2 for what cannot be asked for, 3 where a condition is
+    met, 4 where that cannot be told. `words` are the command's own, to repeat it by."""
+    for kind, names in (("backend", options.backends), ("client", options.clients)):
+        for name in names:
+            require(kind, name)  # a library that is missing is not the fault of the words
+    try:
+        request = options.request()
+        conditions = _conditions(fail_if, _asked(request), older=False)
+        outputs.check()
+    except UsageError as error:
+        return _refuse(error)
     report = _start(request, words)
     report.skipped = [] if options.backends else [name for name in BACKENDS if missing(name)]
     before = signal.signal(signal.SIGTERM, _terminated)
@@ -59,23 +76,43 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
 
 def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[str]) -> int:
     """Show a run again, beside an older one if there is one. The exit status is that of `compare`."""
-    conditions = _conditions(fail_if)
     shown = read(newer)
-    changes = [] if older is None else differences(read(older), shown)
-    if older is not None and not changes:
+    found = UNCHANGED if older is None else changes(read(older), shown)
+    if older is not None and not found.differences and not found.untold:
         raise UsageError(
-            f"{older} and {newer} have no cell in common that both measured in two rounds or more"
+            f"{older} and {newer} have no cell in common: none with the same loop, callers and workers"
         )
-    outputs.check()
-    _deliver(shown, [*lines(shown), *changed(changes)], outputs, changes)
-    return _status(shown, conditions, changes)
-
-
-def _conditions(texts: Sequence[str]) -> list[Condition]:
     try:
-        return [Condition.parse(text) for text in texts]
+        conditions = _conditions(fail_if, [*shown.results, *shown.peers], older=older is not None)
+        outputs.check()
+    except UsageError as error:
+        return _refuse(error)
+    _deliver(shown, [*lines(shown), *changed(found)], outputs, found)
+    return _status(shown, conditions, found)
+
+
+def _refuse(error: UsageError) -> int:
+    typer.echo(f"ringback: {error}", err=True)
+    return USAGE
+
+
+def _conditions(texts: Sequence[str], cells: Iterable[Cell], *, older: bool) -> list[Condition]:
+    """Before minutes are spent on what they could not be asked of."""
+    try:
+        conditions = [Condition.parse(text) for text in texts]
+        refuse(conditions, cells, older=older)
     except ValueError as error:
         raise UsageError(f"--fail-if: {error}") from None
+    return conditions
+
+
+def _asked(request: Request) -> Iterator[Cell]:
+    for job in request.jobs:
+        for backend in request.backends:
+            for client in request.clients:
+                yield _Asked(backend, client, job.style, job.workload)
+        for peer in request.peers:
+            yield _Asked(peer, peer, job.style, job.workload)
 
 
 def _start(request: Request, words: Sequence[str]) -> Report:
@@ -120,20 +157,17 @@ def _terminated(_number: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _deliver(
-    report: Report, shown: Iterable[Line], outputs: Outputs, changes: Sequence[Difference] = ()
-) -> None:
+def _deliver(report: Report, shown: Iterable[Line], outputs: Outputs, found: Changes = UNCHANGED) -> None:
     """Write the files, and show the table whatever becomes of them. The files come first, as whoever reads the table may leave."""
     try:
-        if _found(
-            report
-        ):  # a run that ended before its first round must not take the place of an older one's file
-            outputs.write(report, changes)
+        # A run that ended before its first round must not take the place of an older one's file.
+        if _tells(report):
+            outputs.write(report, found)
     finally:
         _show(shown, outputs)
 
 
-def _found(report: Report) -> bool:
+def _tells(report: Report) -> bool:
     """Whether it says anything: figures, or why there are none."""
     return bool(report.results or report.peers or report.failures)
 
@@ -149,21 +183,20 @@ def _console(file: TextIO) -> Console:
     return Console(file=file, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
-def _status(report: Report, conditions: Sequence[Condition], changes: Sequence[Difference] = ()) -> int:
-    problems = [*report.failures, *_bad(report)]
-    if not _found(report):
+def _status(report: Report, conditions: Sequence[Condition], found: Changes = UNCHANGED) -> int:
+    status, problems = 0, [*report.failures, *_bad(report)]
+    if not _tells(report):
         problems = ["nothing was measured, so no file was written"]
-    status = 1 if problems else 0
-    if conditions and not problems:
-        try:
-            outcome = check(conditions, report, changes)
-        except ValueError as error:
-            raise UsageError(f"--fail-if: {error}") from None
+    if problems:
+        status = 1
+    elif conditions:
+        outcome = check(conditions, report, found)
         if outcome.broken:
             status, problems = BROKEN, [f"condition met: {each}" for each in outcome.broken]
-        elif outcome.undecided or not report.verdict.trusted:
-            reasons = [f"cannot be told: {each}" for each in outcome.undecided]
-            status, problems = UNDECIDED, reasons or ["the run cannot be trusted, so no condition is decided"]
+        elif outcome.undecided:
+            status, problems = UNDECIDED, [f"cannot be told: {each}" for each in outcome.undecided]
+            if not (report.verdict.trusted and found.trusted):
+                problems.insert(0, "the run cannot be trusted")
     if problems:
         typer.echo(f"ringback: {'; '.join(problems)}", err=True)
     return status
@@ -173,10 +206,10 @@ def _bad(report: Report) -> list[str]:
     """What makes a measurement worthless: answers to other arguments, or none at all."""
     bad = []
     for result in (*report.results, *report.peers):
-        what = f"{result.backend} in {result.workload} {result.style} ({result.client} client)"
         if result.wrong:
-            bad.append(f"{result.wrong} wrong replies from {what}{f': {result.why}' if result.why else ''}")
+            why = f": {result.why}" if result.why else ""
+            bad.append(f"{result.wrong} wrong replies from {what(result)}{why}")
         if not result.calls:
             codes = ", ".join(f"{number} {code}" for code, number in result.errors_by_code.items())
-            bad.append(f"no call answered by {what}: {codes or 'all were too slow'}")
+            bad.append(f"no call answered by {what(result)}: {codes or 'all were too slow'}")
     return bad

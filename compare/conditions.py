@@ -1,4 +1,4 @@
-"""`--fail-if 'p99>20ms'`: conditions on the figures, decided only where their whole interval is on one side.
+"""`--fail-if 'p99>20ms'`: conditions on the figures, decided only where their whole interval over rounds is on one side.
 
 `[NAME.]...METRIC OP VALUE`: the names pick cells by backend, workload, style or client, all of which must fit; the value is in calls/s, a
 number, a time with its unit, or a percentage of an older run.
@@ -7,10 +7,16 @@ number, a time with its unit, or a percentage of an older run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from typing import NamedTuple
 
-from .difference import Difference
+from . import inference
+from .analysis import client_limited
+from .difference import UNCHANGED, Changes, Difference, Untold
+from .figures import METRICS as COMPARED
+from .figures import values
+from .names import Cell, what
 from .results import Interval, Report, Result
 from .search import UNITS
 
@@ -19,7 +25,9 @@ _FORM = re.compile(
 )
 _UNITS = {**UNITS, "": 1.0, "%": 0.01}
 
-_TIMES = ("p50", "p90", "p99", "p999", "max", "mean")
+# Rounds have these, so they have an interval.
+_TIMES = ("p50", "p90", "p99", "mean")
+# These are what happened, which has none.
 _COUNTS = ("errors", "wrong", "calls")
 METRICS = ("throughput", *_TIMES, "server_cpu", *_COUNTS)
 
@@ -28,7 +36,7 @@ class Condition(NamedTuple):
     """One of them; `relative` to an older run."""
 
     text: str
-    names: tuple[str, ...]
+    names: frozenset[str]
     metric: str
     sign: str
     value: float
@@ -47,13 +55,15 @@ class Condition(NamedTuple):
             raise ValueError(
                 f"bad condition {text!r}: there is no {metric!r}, choose of {', '.join(METRICS)}"
             )
+        if unit == "%" and metric not in COMPARED:
+            raise ValueError(f"bad condition {text!r}: of two runs only {', '.join(COMPARED)} are compared")
         if unit not in ("", "%") and metric not in (*_TIMES, "server_cpu"):
             raise ValueError(f"bad condition {text!r}: {metric} is no time")
         if unit == "" and metric in _TIMES:
             raise ValueError(f"bad condition {text!r}: {metric} needs a unit, us, ms or s")
         return cls(
             text.strip(),
-            tuple(names.split(".")[:-1]),
+            frozenset(names.split(".")[:-1]),
             metric,
             sign,
             float(number) * _UNITS[unit],
@@ -84,60 +94,76 @@ class Outcome(NamedTuple):
     undecided: list[str]
 
 
-def check(conditions: Sequence[Condition], report: Report, differences: Sequence[Difference] = ()) -> Outcome:
-    """What is met where. Raises ValueError where a condition picks no cell at all, or needs an older run that is not there."""
-    broken, undecided = [], []
+def refuse(conditions: Sequence[Condition], cells: Iterable[Cell], *, older: bool) -> None:
+    """Raises ValueError where a condition can pick none of the cells, or needs an older run and there is none."""
+    known = [_names(cell) for cell in cells]
     for condition in conditions:
-        found = list(_intervals(condition, report, differences))
-        if not found:
-            raise ValueError(f"condition {condition.text!r} picks nothing that was measured")
-        for what, interval in found:
-            held = None if interval is None else condition.holds(interval)
-            if held is None:
-                undecided.append(f"{condition.text} in {what}")
-            elif held:
-                broken.append(f"{condition.text} in {what}")
-    return Outcome(broken, undecided)
-
-
-def _intervals(
-    condition: Condition, report: Report, differences: Sequence[Difference]
-) -> Iterator[tuple[str, Interval | None]]:
-    if condition.relative:
-        if not differences:
+        if condition.relative and not older:
             raise ValueError(
                 f"condition {condition.text!r} is relative: it needs an older run to compare with"
             )
-        for each in differences:
-            if each.metric == condition.metric and _picked(condition, each):
-                yield _name(each), each.interval
+        if not any(condition.names <= names for names in known):
+            lack = f"no cell has {' and '.join(sorted(condition.names))}" if known else "there is no cell"
+            raise ValueError(f"condition {condition.text!r} picks nothing: {lack}")
+
+
+def check(conditions: Sequence[Condition], report: Report, changes: Changes = UNCHANGED) -> Outcome:
+    """What is met where. Of a run that cannot be trusted, only what was counted is told."""
+    broken, undecided = [], []
+    for condition in conditions:
+        found = list(_intervals(condition, report, changes))
+        if not found:
+            undecided.append(f"{condition.text}, as no such cell was {_done(condition)}")
+        for cell, interval in found:
+            held = None if interval is None else condition.holds(interval)
+            if held is None:
+                undecided.append(f"{condition.text} in {what(cell)}")
+            elif held:
+                broken.append(f"{condition.text} in {what(cell)}")
+    return Outcome(broken, undecided)
+
+
+def _done(condition: Condition) -> str:
+    return "compared" if condition.relative else "measured"
+
+
+def _intervals(
+    condition: Condition, report: Report, changes: Changes
+) -> Iterator[tuple[Cell, Interval | None]]:
+    if condition.relative:
+        told: list[tuple[Difference | Untold, Interval | None]] = [
+            *((each, each.interval if changes.trusted else None) for each in changes.differences),
+            *((each, None) for each in changes.untold),
+        ]
+        for cell, interval in told:
+            if cell.metric == condition.metric and condition.names <= _names(cell):
+                yield cell, interval
         return
     for result in (*report.results, *report.peers):
-        if _picked(condition, result):
-            yield _name(result), _interval(condition.metric, result)
+        if condition.names <= _names(result):
+            yield result, _interval(condition.metric, result, report)
 
 
-def _picked(condition: Condition, cell: Result | Difference) -> bool:
-    return set(condition.names) <= {cell.backend, cell.workload, cell.style, cell.client}
+def _names(cell: Cell) -> set[str]:
+    return {cell.backend, cell.workload, cell.style, cell.client}
 
 
-def _name(cell: Result | Difference) -> str:
-    return f"{cell.backend} {cell.workload} {cell.style}"
-
-
-def _interval(metric: str, result: Result) -> Interval | None:
-    """Where the metric lies; None where it means nothing."""
+def _interval(metric: str, result: Result, report: Report) -> Interval | None:
+    """Where the metric lies; None where that is not known."""
     if metric in _COUNTS:
         value = float(getattr(result, metric))
         return value, value
-    if result.void or not result.calls:
+    if result.void or not result.calls or not report.verdict.trusted:
         return None
+    if metric in _TIMES and result.overloaded:
+        # Calls wait the longer the longer it goes on, so no time is the end of it; but whose fault is it?
+        return None if client_limited(result) or result.limit == "machine" else (inf, inf)
     found: Interval | None = getattr(result.interval, metric, None)
-    if found is not None:
+    found = found or inference.interval(values(metric, result), report.design.confidence)
+    if found is None or not client_limited(result):
         return found
-    point = {
-        "throughput": result.throughput,
-        "server_cpu": result.cpu.server_per_call,
-        **{name: getattr(result.latency, name) for name in _TIMES},
-    }[metric]
-    return None if point is None else (point, point)
+    # The generator could not call faster, or sent late: the server is at least as good.
+    low, high = found
+    if metric == "throughput":
+        return low, inf
+    return (0.0, high) if metric in _TIMES and result.loop == "open" else found

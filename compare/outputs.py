@@ -6,14 +6,14 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from ..errors import UsageError
-from .difference import Difference
+from .difference import UNCHANGED, Changes
 from .results import SCHEMA, Report, Result
 
 STDOUT = "-"
@@ -58,13 +58,13 @@ class Outputs(NamedTuple):
             if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
                 raise UsageError(f"--{option}: {name} cannot be written")
 
-    def write(self, report: Report, differences: Sequence[Difference] = ()) -> None:
+    def write(self, report: Report, changes: Changes = UNCHANGED) -> None:
         """All that are asked for. Raises UsageError, after those that can be written, where one cannot after all."""
         failed = []
         for option, name in zip(self._fields, self, strict=True):
             if name is None:
                 continue
-            data = _FORMS[option](report, differences)
+            data = _FORMS[option](report, changes)
             try:
                 _put(data, name)
             except BrokenPipeError:
@@ -103,7 +103,7 @@ def read(name: str) -> Report:
     return report
 
 
-def _csv(report: Report, _: Sequence[Difference]) -> str:
+def _csv(report: Report, _: Changes) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEAD)
@@ -121,13 +121,13 @@ def _row(result: Result) -> list[object]:
     return [*own, low, high, *rate, *times, *cost, *(getattr(result, name) for name in _HEAD[-4:])]
 
 
-def _html(report: Report, differences: Sequence[Difference]) -> str:
+def _html(report: Report, changes: Changes) -> str:
     from .report import html  # plotly is not imported by those who do not ask for it
 
-    return html(report, differences)
+    return html(report, changes)
 
 
-def _json(report: Report, _: Sequence[Difference]) -> str:
+def _json(report: Report, _: Changes) -> str:
     return report.json().decode()
 
 

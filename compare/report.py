@@ -13,8 +13,9 @@ from plotly.offline import get_plotlyjs
 
 from . import plots
 from .analysis import client_limited
-from .difference import Difference
+from .difference import UNCHANGED, Changes
 from .drawing import Plot, ms, number, us
+from .names import what
 from .results import Latency, Report, Result
 
 _RANKS = ("p50", "p90", "p99", "p999", "max")
@@ -39,7 +40,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def html(report: Report, differences: Sequence[Difference] = ()) -> str:
+def html(report: Report, changes: Changes = UNCHANGED) -> str:
     """The whole page; what changed from an older run comes first, if there is one."""
     environment = Environment(
         loader=PackageLoader("ringback", "compare"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -47,7 +48,8 @@ def html(report: Report, differences: Sequence[Difference] = ()) -> str:
     environment.filters["figure"] = _figure
     return environment.get_template("report.html.jinja").render(
         report=report,
-        changes=_changes(differences),
+        changes=_changes(changes),
+        beside=[*changes.remarks, *changes.omitted()],
         trust=list(_trust(report)),
         sections=[section for section in _sections(report) if section.plots],
         predictions=_predictions(report),
@@ -186,18 +188,17 @@ def _trust(report: Report) -> Iterator[tuple[str, str, bool]]:
         yield "complete", "the run was interrupted, or something failed", False
 
 
-def _changes(differences: Sequence[Difference]) -> Table | None:
-    if not differences:
+def _changes(changes: Changes) -> Table | None:
+    if not changes.differences and not changes.untold:
         return None
     rows = []
-    for each in differences:
+    for each in changes.differences:
         shown = number if each.metric == "throughput" else us if each.metric == "server_cpu" else ms
         unit = {"throughput": "calls/s", "server_cpu": "us"}.get(each.metric, "ms")
         low, high = each.interval
-        cell = f"{each.workload}, {each.style}: {each.backend}"
         ratio = f"{each.ratio:.3f} ({low:.3f} .. {high:.3f})"
         rows.append(
-            [cell, f"{each.metric}, {unit}", shown(each.before), shown(each.after), ratio, each.outcome]
+            [what(each), f"{each.metric}, {unit}", shown(each.before), shown(each.after), ratio, each.outcome]
         )
     return Table("Before and after", ["cell", "metric", "before", "after", "after / before", "it is"], rows)
 
@@ -208,11 +209,10 @@ def _predictions(report: Report) -> Table | None:
     rows = []
     for each in report.predictions:
         shown, unit = (number, "calls/s") if each.metric == "throughput" else (ms, f"{each.metric}, ms")
-        cell = f"{each.workload}, {each.style}: {each.backend}"
         off = f"{each.error:+.0%}"
         rows.append(
             [
-                cell,
+                what(each),
                 each.model,
                 each.inputs,
                 unit,
@@ -231,7 +231,7 @@ def _searches(report: Report) -> Table | None:
         return None
     rows = [
         [
-            f"{each.workload}, {each.style}: {each.backend}",
+            what(each),
             str(each.round),
             each.objective,
             number(each.passes),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from .difference import Difference
+from .difference import Changes
 from .measured import enough
 from .plan import STYLES
 from .results import Comparison, Environment, Report, Result
@@ -55,10 +55,10 @@ def lines(report: Report) -> Iterator[Line]:
         yield Line(text, "dim")
 
 
-def changed(differences: Iterable[Difference]) -> Iterator[Line]:
-    """What is different after, compared with before."""
+def changed(changes: Changes) -> Iterator[Line]:
+    """What is different after, compared with before, and what of it to believe."""
     titled = ""
-    for each in differences:
+    for each in changes.differences:
         title = f"{each.workload}, {each.style}, {each.client} client"
         if title != titled:
             titled = title
@@ -73,6 +73,10 @@ def changed(differences: Iterable[Difference]) -> Iterator[Line]:
             f"{each.ratio:.2f} ({low:.2f}..{high:.2f}) {each.outcome}",
             "bold" if each.outcome in ("better", "worse") else "",
         )
+    if changes.differences or changes.untold:
+        yield Line("")
+    yield from (Line(text, "bold") for text in changes.remarks)
+    yield from (Line(text, "dim") for text in changes.omitted())
 
 
 def _head(report: Report) -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 from ringback.compare.analysis import analyse
-from ringback.compare.difference import differences
 from ringback.compare.predictions import predict
 from ringback.compare.results import Check, Latency, Memory, Rate, Report, Result
 from ringback.compare.table import lines
@@ -205,18 +204,6 @@ def test_the_table_names_what_was_not_measured() -> None:
     text = "\n".join(line.text for line in lines(made))
     assert "Nothing was measured." in text
     assert "for want of the library: gevent" in text
-
-
-def test_a_change_between_runs_is_found_in_the_cells_that_both_have() -> None:
-    before, after = (
-        report(*cell({"asyncio": 1000.0, "gevent": 800.0})),
-        report(*cell({"asyncio": 800.0, "twisted": 1.0}, seed=9)),
-    )
-    found = {each.metric: each for each in differences(before, after)}
-    assert set(found) == {"throughput", "p99", "server_cpu"}
-    assert {each.backend for each in found.values()} == {"asyncio"}
-    assert found["throughput"].ratio == pytest.approx(0.8, rel=0.05)
-    assert {each.outcome for each in found.values()} == {"worse"}
 
 
 def test_predictions_stand_beside_what_was_measured() -> None:

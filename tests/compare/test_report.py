@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ringback.compare.analysis import analyse
-from ringback.compare.difference import differences
+from ringback.compare.difference import changes
 from ringback.compare.predictions import predict
 from ringback.compare.report import html
 from ringback.compare.results import Report
@@ -124,7 +124,7 @@ def test_what_changed_comes_first() -> None:
         finished(report(*cell({"asyncio": 1000.0}))),
         finished(report(*cell({"asyncio": 800.0}, seed=2))),
     )
-    page = Page(html(after, differences(before, after)))
+    page = Page(html(after, changes(before, after)))
     assert page.ids[0] == "changes"
     assert "worse" in page.text
 
