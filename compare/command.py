@@ -26,7 +26,7 @@ from .progress import LiveProgress
 from .request import Request
 from .results import Design, Report
 from .rounds import Experiment
-from .table import Line, changed, lines, place
+from .table import changed, codes, lines, place
 from .verdict import verdict
 from .workloads import steps_of_cpu
 
@@ -70,7 +70,7 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
                 _finish(report, experiment)
     finally:
         signal.signal(signal.SIGTERM, before)
-        _deliver(report, lines(report), outputs)
+        _deliver(report, outputs)
     return _status(report, conditions)
 
 
@@ -87,7 +87,7 @@ def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[st
         outputs.check()
     except UsageError as error:
         return _refuse(error)
-    _deliver(shown, [*lines(shown), *changed(found)], outputs, found)
+    _deliver(shown, outputs, found)
     return _status(shown, conditions, found)
 
 
@@ -157,14 +157,14 @@ def _terminated(_number: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _deliver(report: Report, shown: Iterable[Line], outputs: Outputs, found: Changes = UNCHANGED) -> None:
+def _deliver(report: Report, outputs: Outputs, found: Changes = UNCHANGED) -> None:
     """Write the files, and show the table whatever becomes of them. The files come first, as whoever reads the table may leave."""
     try:
         # A run that ended before its first round must not take the place of an older one's file.
         if _tells(report):
             outputs.write(report, found)
     finally:
-        _show(shown, outputs)
+        _show(report, outputs, found)
 
 
 def _tells(report: Report) -> bool:
@@ -172,11 +172,17 @@ def _tells(report: Report) -> bool:
     return bool(report.results or report.peers or report.failures)
 
 
-def _show(shown: Iterable[Line], outputs: Outputs) -> None:
-    """The table where no file goes."""
+def _show(report: Report, outputs: Outputs, found: Changes) -> None:
+    """The table where no file goes. On a terminal rows fit its width and sentences are wrapped; elsewhere every line is whole."""
     console = _console(sys.stderr if outputs.on_stdout else sys.stdout)
-    for line in shown:
-        console.print(line.text, style=line.style, soft_wrap=True, markup=False, highlight=False, emoji=False)
+    width = (
+        console.width if console.file.isatty() else None
+    )  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this
+    for line in (*lines(report, width), *changed(found)):
+        whole = width is None or len(line.text) <= width
+        console.print(
+            line.text, style=line.style, soft_wrap=whole, markup=False, highlight=False, emoji=False
+        )
 
 
 def _console(file: TextIO) -> Console:
@@ -210,6 +216,5 @@ def _bad(report: Report) -> list[str]:
             why = f": {result.why}" if result.why else ""
             bad.append(f"{result.wrong} wrong replies from {what(result)}{why}")
         if not result.calls:
-            codes = ", ".join(f"{number} {code}" for code, number in result.errors_by_code.items())
-            bad.append(f"no call answered by {what(result)}: {codes or 'all were too slow'}")
+            bad.append(f"no call answered by {what(result)}: {codes(result) or 'all were too slow'}")
     return bad

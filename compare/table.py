@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 from typing import NamedTuple
 
+from .columns import BEST, Columns
+from .columns import milliseconds as milliseconds  # the verdict has it from here
 from .difference import Changes
-from .measured import enough
+from .figures import told
 from .plan import STYLES
-from .results import Comparison, Environment, Report, Result
-from .workloads import ITEMS, WORKLOADS
-
-BEST = "*"
-_SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
+from .results import Comparison, Report, Result
+from .workloads import ITEMS, SLOW, WORKLOADS
 
 # The load for each CPU from which a run is called disturbed. A run that has just ended counts too, hence "may".
 BUSY = 0.75
-
-_HEAD = f"{'calls/s':>10}  {'vs best':<24}{'p50 ms':>9}{'p99 ms':>9}{'server us':>11}  {'limit':<8}{'errors':>7}{'wrong':>6}"
 
 
 class Line(NamedTuple):
@@ -27,26 +25,34 @@ class Line(NamedTuple):
     style: str = ""
 
 
-def lines(report: Report) -> Iterator[Line]:
-    """The whole table; without results, only the remarks."""
+def lines(report: Report, width: int | None = None) -> Iterator[Line]:
+    """The whole table, for a terminal of that width; without results, only the remarks."""
     if report.results:
         yield from map(Line, _head(report))
+    columns = Columns.fitting(width, [*report.results, *report.peers])
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in report.results:
         groups.setdefault((result.workload, result.client, result.style), []).append(result)
     titled = ""
+    references = list(report.peers)
     for (workload, client, style), results in groups.items():
         if workload != titled:
             titled = workload
             yield Line("")
-            yield Line(f"{workload}: {report.design.explanations.get(workload, '')}", "bold")
-        peers = [each for each in report.peers if (each.workload, each.style) == (workload, style)]
+            yield Line(
+                f"{workload}: {report.design.explanations.get(workload, '')} ({_load(results, report)})",
+                "bold",
+            )
+        peers = [each for each in references if (each.workload, each.style) == (workload, style)]
+        references = [each for each in references if each not in peers]  # once, not for each client
         claims = [
             each
             for each in report.comparisons
             if (each.workload, each.client, each.style) == (workload, client, style)
+            and report.verdict.trusted
         ]
-        yield from _group(f"{style}, {client} client", results, claims, peers)
+        best = _best(results, claims) if report.verdict.trusted else ""
+        yield from _group(columns, f"{style}, {client} client", results, best, claims, peers)
     yield from _searches(report)
     yield Line("")
     for text in report.verdict.text:
@@ -106,19 +112,32 @@ def place(result: Result) -> tuple[int, str, int, str]:
 
 
 def _group(
-    title: str, results: list[Result], claims: list[Comparison], peers: list[Result]
+    columns: Columns,
+    title: str,
+    results: list[Result],
+    best: str,
+    claims: list[Comparison],
+    peers: list[Result],
 ) -> Iterator[Line]:
-    yield Line(f"  {title:<36}{_HEAD}", "dim")
-    best = _best(results, claims)
-    beside = {claim.backend: _claim(claim) for claim in claims}
+    yield from (Line(text, "dim") for text in columns.head(title))
+    beside = {claim.backend: columns.claim(claim) for claim in claims}
     for result in results:
         wins = result.backend == best
-        yield _row(
-            result, result.backend, BEST if wins else beside.get(result.backend, ""), "bold" if wins else ""
-        )
-        yield from _details(result)
+        against = BEST if wins else beside.get(result.backend, "")
+        yield Line(columns.row(result.backend, against, result), "bold" if wins else "")
+        yield from (Line(text, "dim") for text in _details(columns, result))
     for peer in peers:
-        yield _row(peer, f"({peer.backend})", "reference, own client", "dim")
+        yield Line(columns.row(f"({peer.backend})", columns.reference, peer), "dim")
+        yield from (Line(text, "dim") for text in _mistakes(peer))
+    unclear = [
+        f"{each.backend} {_rounds(each.rounds_needed)}" for each in claims if each.outcome == "unclear"
+    ]
+    if unclear:
+        yield Line(f"      ? rounds to decide: {', '.join(unclear)}", "dim")
+
+
+def _rounds(needed: int | None) -> str:
+    return "hundreds" if needed is None else f"{needed}"
 
 
 def _best(results: list[Result], claims: list[Comparison]) -> str:
@@ -135,48 +154,34 @@ def _best(results: list[Result], claims: list[Comparison]) -> str:
     return max(sound, key=lambda result: result.throughput).backend
 
 
-def _row(result: Result, name: str, against: str, style: str) -> Line:
-    p99 = result.latency.p99 if enough(result.calls, 0.99, 20) else None
-    times = (
-        f"{'overloaded':>18}"
-        if result.overloaded
-        else f"{milliseconds(result.latency.p50):>9}{milliseconds(p99):>9}"
-    )
-    cost = result.cpu.server_per_call
-    limit = "void" if result.void else result.limit
-    return Line(
-        f"    {name:<34}{result.throughput:>10,.0f}  {against:<24}{times}"
-        f"{'-' if cost is None else f'{cost * 1e6:,.1f}':>11}  {limit:<8}{result.errors:>7,}{result.wrong:>6,}",
-        style,
-    )
-
-
-def _details(result: Result) -> Iterator[Line]:
-    """What is worth knowing of some workloads alone."""
+def _details(columns: Columns, result: Result) -> Iterator[str]:
+    """What is worth knowing of some workloads alone, and what went wrong."""
     for method, found in result.methods.items():
-        yield Line(
-            f"      {f'of which {method}':<67}{milliseconds(found.p50):>9}{milliseconds(found.p99):>9}", "dim"
-        )
+        yield columns.times(f"of which {method}", told(found, result.calls * _share(result, method)))
     if result.memory.per_connection is not None:
-        yield Line(
-            f"      {result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection",
-            "dim",
-        )
+        yield f"      {result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection"
     if result.workload == "stream":
-        yield Line(f"      {result.throughput * ITEMS:,.0f} items/s", "dim")
+        yield f"      {result.throughput * ITEMS:,.0f} items/s"
+    yield from _mistakes(result)
 
 
-def _claim(claim: Comparison) -> str:
-    low, high = claim.interval
-    metric = {"throughput": "", "server_cpu": "CPU "}.get(claim.metric, f"{claim.metric} ")
-    return f"{metric}{claim.ratio:.2f} ({low:.2f}..{high:.2f}) {_SIGNS[claim.outcome]}"
+def _share(result: Result, method: str) -> float:
+    """The part of the cell's calls that are of one method."""
+    if result.workload == "mixed":
+        return SLOW if method == "cpu" else 1 - SLOW
+    return 1 / len(result.methods)
 
 
-def milliseconds(seconds: float | None) -> str:
-    """For a person to read."""
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:,.2f}" if seconds >= 1e-4 else f"{seconds * 1000:,.4f}"
+def _mistakes(result: Result) -> Iterator[str]:
+    if result.errors_by_code:
+        yield f"      errors: {codes(result)}"
+    if result.wrong and result.why:
+        yield f"      wrong: {result.why}"
+
+
+def codes(result: Result) -> str:
+    """Its errors by their code."""
+    return ", ".join(f"{number:,} {code}" for code, number in result.errors_by_code.items())
 
 
 def _searches(report: Report) -> Iterator[Line]:
@@ -193,17 +198,18 @@ def _searches(report: Report) -> Iterator[Line]:
 
 
 def _remarks(report: Report) -> Iterator[str]:
-    here, design = report.environment, report.design
+    design = report.design
     if not report.results:
         yield "Nothing was measured."
     else:
-        yield (
-            f"{BEST} best of its group, by calls/s or by what stands before the ratio, where calls/s do not tell backends apart.\n"
-            f"= equal within {design.margin:.0%}, - worse, ? unclear; {design.confidence:.0%} intervals over rounds, corrected for all "
-            "claims of the run."
-        )
-        yield _load(report)
-        yield _handlers(here, design.workers)
+        if report.verdict.trusted:
+            yield (
+                f"{BEST} best of its group, by calls/s or by what stands before the ratio, where calls/s do not tell backends apart.\n"
+                f"= equal within {design.margin:.0%}, - worse, ? unclear; {design.confidence:.0%} intervals over rounds, corrected for all "
+                "claims of the run."
+            )
+        yield from _loops(report)
+        yield _handlers(report)
         peers = {each.backend: each.difference for each in report.peers}
         yield from (f"({name}) {difference}." for name, difference in peers.items())
     if design.dropped:
@@ -213,22 +219,37 @@ def _remarks(report: Report) -> Iterator[str]:
         yield f"Not measured, for want of the library: {names}. All of them: pip install 'ringback[all]'."
 
 
-def _load(report: Report) -> str:
-    here, many = report.environment, report.design.concurrency
-    if report.design.loop == "open":
-        return (
-            f"Open loop: calls come when they are due ({report.design.arrivals} arrivals), {here.window:g} s a window; response times "
+def _load(results: list[Result], report: Report) -> str:
+    """How the calls of one workload come."""
+    rates = [each.rate.offered for each in results if each.rate is not None]
+    if not rates:
+        many = results[0].concurrency
+        return f"closed loop, {many:,} call{'' if many == 1 else 's'} in flight"
+    if report.searches:
+        return "open loop, at the rates that were found"
+    return f"open loop, {median(rates):,.0f} calls/s"
+
+
+def _loops(report: Report) -> Iterator[str]:
+    loops = {each.loop for each in report.results}
+    if "closed" in loops:
+        yield (
+            "Closed loop: request-reply has a caller for each call in flight, fire-and-callback one for all; a call that waits delays\n"
+            "its caller's next one."
+        )
+    if "open" in loops:
+        yield (
+            f"Open loop: calls come when they are due ({report.design.arrivals} arrivals), whatever became of others; response times "
             "count from then."
         )
-    return (
-        f"Closed loop: {many} calls in flight (request-reply: {many} callers with one each; fire-and-callback: one caller with {many}\n"
-        f"outstanding), {here.window:g} s a window; a call that waits delays its caller's next one. Limit: what the figure is bound by."
-    )
+    yield f"Windows of {report.environment.window:g} s or more. Limit: what the figure is bound by."
 
 
-def _handlers(here: Environment, workers: int) -> str:
+def _handlers(report: Report) -> str:
+    here, workers = report.environment, report.design.workers
     reactor = "" if here.twisted_reactor is None else f" Twisted's reactor: {here.twisted_reactor}."
+    ours = any(each.workload != "scenario" for each in report.results)
     return (
-        f"Handlers: echo runs on the event loop; the unmarked defs on gevent in up to {workers} greenlets, elsewhere in up to\n"
+        f"Handlers: {'echo runs on the event loop; the ' * ours}unmarked defs on gevent in up to {workers} greenlets, elsewhere in up to\n"
         f"{workers} threads (--workers {workers}).{reactor}"
     )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from ringback.compare.analysis import analyse
 from ringback.compare.predictions import predict
-from ringback.compare.results import Check, Latency, Memory, Rate, Report, Result
+from ringback.compare.results import Check, Rate, Report, Result
 from ringback.compare.table import lines
 from ringback.compare.verdict import verdict
 from samples import STYLES, cell, environment, report, result, whole
@@ -185,17 +185,6 @@ def test_the_table_has_a_row_for_each_backend_with_what_is_claimed_of_it() -> No
     assert (best[0], best[2]) == ("asyncio", "*")
     assert (other[0], other[4]) == ("gevent", "-")
     assert alone[-1] == "3"
-
-
-def test_the_table_has_what_is_worth_knowing_of_some_workloads_alone() -> None:
-    made = report(
-        result("asyncio", "mixed", STYLES[0], [5.0], methods={"cpu": Latency(0.5), "echo": Latency(0.25)}),
-        result("asyncio", "idle", STYLES[0], [5.0], memory=Memory(1, 1, 20_480.0)),
-        result("asyncio", "stream", STYLES[0], [5.0]),
-    )
-    text = "\n".join(line.text for line in lines(made))
-    for word in ("of which cpu", "500.00", "of which echo", "250.00", "20.0 KiB", "5,000 items/s"):
-        assert word in text
 
 
 def test_the_table_names_what_was_not_measured() -> None:
