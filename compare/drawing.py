@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import plotly.graph_objects as go
 
+from .figures import told
+from .names import Ends, who
 from .results import Interval, Result
+
+Named = TypeVar("Named", bound=Ends)
 
 # Okabe and Ito 2008: told apart with any colour vision. A backend keeps its colour, its marker and its dash everywhere.
 _LOOKS = {
@@ -17,6 +21,9 @@ _LOOKS = {
     "twisted": ("#CC79A7", "triangle-up", "dashdot"),
 }
 _OTHER = ("#E69F00", "x", "longdash")
+
+# The same backend with another client than the usual one: added to its marker, and the pattern of its bar.
+_CLIENTS = {"asyncio": ("-open", "."), "gevent": ("-dot", "-"), "twisted": ("-open-dot", "x")}
 GREY = "#888888"
 
 
@@ -58,18 +65,15 @@ def figure_of(height: int, **layout: object) -> go.Figure:
     return figure
 
 
-def looks_of(backend: str) -> tuple[str, str, str]:
-    """Colour, marker and dash of a backend."""
-    return _LOOKS.get(backend, _OTHER)
+def looks_of(ends: Ends) -> tuple[str, str, str]:
+    """Colour, marker and dash: of a backend, but for the marker, which shows the client too."""
+    colour, marker, dash = _LOOKS.get(ends.backend, _OTHER)
+    return colour, f"{marker}{_CLIENTS.get(ends.client, ('', ''))[0]}", dash
 
 
-def name_of(result: Result) -> str:
-    """Who it is: the client is said where it is not the usual one."""
-    return (
-        result.backend
-        if result.client in ("threading", result.backend)
-        else f"{result.backend}, {result.client} client"
-    )
+def pattern_of(ends: Ends) -> str:
+    """What shows the client in a bar."""
+    return _CLIENTS.get(ends.client, ("", ""))[1]
 
 
 def short(style: str) -> str:
@@ -77,9 +81,17 @@ def short(style: str) -> str:
     return {"request-reply": "wait", "fire-and-callback": "fire"}.get(style, style)
 
 
-def backends_of(results: Iterable[Result]) -> list[str]:
-    """All that are there, in order."""
-    return sorted({each.backend for each in results})
+def by_name(of: Iterable[Named]) -> list[tuple[str, list[Named]]]:
+    """All of each backend with each client, in order."""
+    groups: dict[str, list[Named]] = {}
+    for each in of:
+        groups.setdefault(who(each), []).append(each)
+    return sorted(groups.items())
+
+
+def p99_of(result: Result) -> float | None:
+    """None where there were too few calls to tell."""
+    return told(result.latency, result.calls).p99
 
 
 def by_workload(results: Iterable[Result], loop: str) -> Iterator[tuple[str, list[Result]]]:

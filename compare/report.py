@@ -11,12 +11,14 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from . import plots
+from . import plots, plots_of_times
 from .analysis import client_limited
 from .difference import UNCHANGED, Changes
 from .drawing import Plot, ms, number, us
-from .names import what
+from .figures import told
+from .names import what, who
 from .results import Latency, Report, Result
+from .table import codes, share
 
 _RANKS = ("p50", "p90", "p99", "p999", "max")
 
@@ -98,15 +100,16 @@ _KINDS = (
     _Kind(
         "response",
         "Response time",
-        "How long do callers wait? In an open loop from when a call was due: a stall of the server counts for all calls "
-        "that it kept waiting.",
-        plots.percentiles,
+        "How long do calls take? In an open loop, callers wait from when a call was due: a stall of the server counts for all "
+        "calls that it kept waiting. In a closed loop it is a round trip with so many in flight, which no more calls come to while "
+        "the server stands still.",
+        plots_of_times.response,
     ),
     _Kind(
         "time",
         "Over time",
         "Was it steady? The windows of all rounds side by side; grey ones were disturbed.",
-        plots.over_time,
+        plots_of_times.over_time,
     ),
     _Kind(
         "cost",
@@ -153,7 +156,7 @@ def _laws(report: Report) -> list[str]:
             else " Not valid: the cost of a call falls with more callers, as with batches it does."
         )
         notes.append(
-            f"{law.backend}: contention {law.alpha:.3g}, coherency {law.beta:.2g}, {peak}; median error {law.error:.0%} where it was "
+            f"{who(law)}: contention {law.alpha:.3g}, coherency {law.beta:.2g}, {peak}; median error {law.error:.0%} where it was "
             f"fitted{beyond}.{valid}"
         )
     return notes
@@ -249,17 +252,37 @@ def _searches(report: Report) -> Table | None:
 def _cells(results: Iterable[Result]) -> Table:
     rows = []
     for each in results:
-        who = [each.style, each.backend, each.client]
-        times = ["overloaded", *["-"] * (len(_RANKS) - 1)] if each.overloaded else _times(each.latency)
-        costs = [us(each.cpu.server_per_call), us(each.cpu.client_per_call)]
-        bad = [number(each.errors), number(each.wrong), "void" if each.void else each.limit]
-        rows.append(
-            [each.workload, *who, str(each.concurrency), number(each.throughput), *times, *costs, *bad]
+        ends = [each.style, each.backend, each.client]
+        times = (
+            ["overloaded", *["-"] * (len(_RANKS) - 1)]
+            if each.overloaded
+            else _times(told(each.latency, each.calls))
         )
+        costs = [us(each.cpu.server_per_call), us(each.cpu.client_per_call)]
+        bad = [codes(each) or number(each.errors), number(each.wrong), "void" if each.void else each.limit]
+        rows.append([each.workload, *ends, _load(each), number(each.throughput), *times, *costs, *bad])
         for method, found in each.methods.items():
-            rows.append([f"{each.workload}: {method}", *who, "", "", *_times(found), *[""] * 5])
-    head = ["workload", "style", "backend", "client", "N", "calls/s", "p50 ms", "p90", "p99", "p99.9", "max"]
+            times = _times(told(found, each.calls * share(each, method)))
+            rows.append([f"{each.workload}: {method}", *ends, "", "", *times, *[""] * 5])
+    head = [
+        "workload",
+        "style",
+        "backend",
+        "client",
+        "load",
+        "calls/s",
+        "p50 ms",
+        "p90",
+        "p99",
+        "p99.9",
+        "max",
+    ]
     return Table("Every figure", [*head, "server us", "client us", "errors", "wrong", "limit"], rows)
+
+
+def _load(result: Result) -> str:
+    """Calls in flight, or the rate at which they come."""
+    return str(result.concurrency) if result.rate is None else f"{number(result.rate.offered)}/s"
 
 
 def _times(latency: Latency) -> list[str]:

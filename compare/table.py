@@ -157,7 +157,7 @@ def _best(results: list[Result], claims: list[Comparison]) -> str:
 def _details(columns: Columns, result: Result) -> Iterator[str]:
     """What is worth knowing of some workloads alone, and what went wrong."""
     for method, found in result.methods.items():
-        yield columns.times(f"of which {method}", told(found, result.calls * _share(result, method)))
+        yield columns.times(f"of which {method}", told(found, result.calls * share(result, method)))
     if result.memory.per_connection is not None:
         yield f"      {result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection"
     if result.workload == "stream":
@@ -165,7 +165,7 @@ def _details(columns: Columns, result: Result) -> Iterator[str]:
     yield from _mistakes(result)
 
 
-def _share(result: Result, method: str) -> float:
+def share(result: Result, method: str) -> float:
     """The part of the cell's calls that are of one method."""
     if result.workload == "mixed":
         return SLOW if method == "cpu" else 1 - SLOW

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from ringback.compare.analysis import analyse
 from ringback.compare.difference import changes
 from ringback.compare.predictions import predict
-from ringback.compare.report import html
+from ringback.compare.report import _cells, html
 from ringback.compare.results import Report
 from ringback.compare.verdict import verdict
 from samples import STYLES, cell, report, result, whole
@@ -81,6 +83,69 @@ def test_every_section_is_there_and_says_what_it_is_for() -> None:
     assert len(plots) == len(figures) >= 12
     for figure in figures:
         assert json.loads(figure)["data"]
+
+
+def figures_of(made: Report) -> list[dict[str, Any]]:
+    page = Page(html(made))
+    return [json.loads(script) for script in page.scripts if script.startswith('{"data"')]
+
+
+def test_with_several_clients_no_two_lines_of_a_plot_have_one_name() -> None:
+    made = whole()
+    twins = [
+        msgspec.structs.replace(each, client=client)
+        for each in made.results
+        for client in ("asyncio", "gevent")
+        if each.backend in ("asyncio", "gevent")
+    ]
+    made.results += twins
+    made.sweep += [msgspec.structs.replace(each, client="asyncio") for each in made.sweep]
+    for figure in figures_of(finished(made)):
+        traces = [
+            (each["name"], each.get("legendgroup"), each.get("showlegend", True), each.get("mode"))
+            for each in figure["data"]
+            if "name" in each
+        ]
+        assert len(set(traces)) == len(traces), traces
+        if not traces:  # the claims, a row for each
+            rows = [each["y"][0] for each in figure["data"]]
+            assert len(set(rows)) == len(rows)
+    text = html(made)
+    for name in ("asyncio, asyncio client", "gevent, gevent client", "asyncio, gevent client"):
+        assert name in text
+
+
+def test_times_are_shown_by_backend_and_style_in_closed_loops_too() -> None:
+    text = Page(html(finished(whole()))).text
+    for title in (
+        "echo-rate, fire-and-callback: response time at 1,",
+        "echo: round trip with 64 calls in flight, from the median",
+        "io, request-reply: round trip with 64 calls in flight",
+    ):
+        assert title in text
+
+
+def test_a_run_that_cannot_be_trusted_draws_no_claims() -> None:
+    made = finished(whole())
+    made.verdict = type(made.verdict)(["This run cannot be trusted."], trusted=False)
+    assert "claims" not in Page(html(made)).ids
+
+
+def test_percentiles_of_too_few_calls_are_dashes() -> None:
+    few, many = (
+        result("asyncio", "io", STYLES[0], [1000.0, 1000.0], calls=calls, workers=1)
+        for calls in (100, 100_000)
+    )
+    for made, dashes in ((few, 1), (many, 0)):
+        row = next(row for row in _cells([made]).rows if row[0] == "io")
+        assert (row[8] == row[9] == "-") is bool(dashes)
+
+
+def test_errors_have_their_codes_and_open_loops_their_rate() -> None:
+    made = result("asyncio", "echo-rate", STYLES[1], [1000.0], errors=2, errors_by_code={"INTERNAL": 2})
+    [row] = _cells([made]).rows
+    assert "2 INTERNAL" in row
+    assert "1,000/s" in row
 
 
 def test_nothing_comes_from_elsewhere() -> None:
