@@ -5,11 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 from ringback.compare.analysis import analyse
-from ringback.compare.predictions import predict
-from ringback.compare.results import Check, Rate, Report, Result
+from ringback.compare.results import Check, Rate, Report
 from ringback.compare.table import lines
 from ringback.compare.verdict import verdict
-from samples import STYLES, cell, environment, report, result, whole
+from samples import STYLES, cell, environment, report, result
 
 
 def outcomes(made: Report) -> dict[str, str]:
@@ -193,30 +192,6 @@ def test_the_table_names_what_was_not_measured() -> None:
     text = "\n".join(line.text for line in lines(made))
     assert "Nothing was measured." in text
     assert "for want of the library: gevent" in text
-
-
-def test_predictions_stand_beside_what_was_measured() -> None:
-    made = whole()
-    predict(made)
-    assert {(each.workload, each.model) for each in made.predictions} >= {
-        ("io", "asymptotic bounds"),
-        ("cpu", "asymptotic bounds"),
-        ("echo-rate", "M/G/1 at both ends"),
-    }
-    for each in made.predictions:
-        assert each.error == pytest.approx(each.predicted / each.measured - 1)
-    assert {law.backend for law in made.laws} == {"asyncio", "gevent", "threading", "twisted"}
-    for law in made.laws:
-        assert law.alpha == pytest.approx(0.1, abs=0.001)
-        assert law.gamma == pytest.approx(1000.0, rel=0.01)
-        assert law.valid
-
-
-def test_a_cell_of_which_nothing_is_known_is_not_predicted() -> None:
-    lonely: Result = result("asyncio", "echo-rate", STYLES[1], [100.0, 100.0])
-    made = report(lonely)
-    predict(made)
-    assert made.predictions == []
 
 
 def test_a_check_that_failed_is_in_the_head_of_the_table() -> None:
