@@ -18,6 +18,9 @@ from .results import Cpu, Limit, Memory, Waiting
 
 LINUX = sys.platform == "linux"
 
+_STAT = Path("/proc/stat")
+_HERTZ = os.sysconf("SC_CLK_TCK")
+
 # An end is busy that could have used little more of its processors; one that is free could have used a good part more.
 _BUSY = 0.90
 _FREE = 0.85
@@ -43,8 +46,16 @@ class End(NamedTuple):
     involuntary: int
 
 
+class _Times(NamedTuple):
+    """Of one processor since the start, in seconds."""
+
+    idle: float
+    iowait: float
+    steal: float
+
+
 class Machine(NamedTuple):
-    """All processors together since the start, in seconds."""
+    """Our processors together since the start, in seconds."""
 
     at: float
     idle: float
@@ -97,8 +108,29 @@ def _cpu(pid: int) -> float:
 
 
 def _machine() -> Machine:
-    times = psutil.cpu_times()
-    return Machine(time.monotonic(), times.idle + getattr(times, "iowait", 0.0), getattr(times, "steal", 0.0))
+    """Of the processors that this process may use: in a container or under taskset others may idle, or work, as they like."""
+    times = _processor_times() if LINUX else [psutil.cpu_times()]
+    return Machine(
+        time.monotonic(),
+        sum(each.idle + getattr(each, "iowait", 0.0) for each in times),
+        sum(getattr(each, "steal", 0.0) for each in times),
+    )
+
+
+def _processor_times() -> list[_Times]:
+    """By /proc/stat, whose lines have the processors' numbers: psutil has them by their place, which is another once one is offline."""
+    ours = {b"cpu%d" % number for number in processors()}
+    times = []
+    with _STAT.open("rb") as lines:
+        for line in lines:
+            name, *ticks = line.split(maxsplit=9)
+            if not name.startswith(b"cpu"):
+                break  # long lines follow
+            if name in ours:
+                # After user, nice and system; see proc_stat(5).
+                idle, iowait, _, _, steal = (int(each) / _HERTZ for each in ticks[3:8])
+                times.append(_Times(idle, iowait, steal))
+    return times
 
 
 class Observed(NamedTuple):
