@@ -13,7 +13,7 @@ import msgspec
 from . import inference
 from .analysis import client_limited
 from .figures import values
-from .names import who
+from .names import what, who
 from .results import Interval, Outcome, Report, Result
 
 # What a cell is compared by: in a closed loop the median response time is the throughput once more, by Little's law.
@@ -193,6 +193,10 @@ def _remarks(before: Report, after: Report) -> Iterator[str]:
     unlike = "; ".join(_unlike(before, after))
     if unlike:
         yield f"Not alike in the two runs: {unlike}."
+    first, second = ({_key(each): each for each in report.results} for report in (before, after))
+    alone = [what(each) for key, each in (first | second).items() if (key in first) != (key in second)]
+    if alone:
+        yield f"In one of the runs only, or there with another load: {'; '.join(dict.fromkeys(alone))}."
 
 
 def _unlike(before: Report, after: Report) -> Iterator[str]:

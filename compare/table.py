@@ -58,7 +58,8 @@ def lines(report: Report, width: int | None = None) -> Iterator[Line]:
     for text in report.verdict.text:
         yield Line(text, "bold" if not report.verdict.trusted else "")
     for text in (*report.verdict.caveats, *_remarks(report)):
-        yield Line(text, "dim")
+        # A terminal breaks lines where it ends.
+        yield Line(text if width is None else text.replace("\n", " "), "dim")
 
 
 def changed(changes: Changes) -> Iterator[Line]:

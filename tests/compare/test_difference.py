@@ -38,7 +38,10 @@ def test_a_change_is_found_in_the_cells_that_both_runs_have() -> None:
     assert {each.backend for each in made.differences} == {"asyncio"}
     assert by_metric["throughput"].ratio == pytest.approx(0.8, rel=0.05)
     assert {each.outcome for each in made.differences} == {"worse"}
-    assert not made.remarks
+    assert made.remarks == [
+        "In one of the runs only, or there with another load: io, request-reply: gevent; io, request-reply: twisted."
+    ]
+    assert not changes(before, before).remarks
 
 
 @pytest.mark.parametrize(

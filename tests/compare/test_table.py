@@ -98,6 +98,12 @@ def test_rows_fit_the_terminal(width: int) -> None:
     assert max(map(len, rows)) <= width
 
 
+def test_a_terminal_breaks_sentences_where_it_ends_itself() -> None:
+    made = report(*cell({"asyncio": 1000.0, "gevent": 800.0}))
+    assert any("\n" in line.text for line in lines(made))
+    assert not any("\n" in line.text for line in lines(made, 80))
+
+
 def test_the_cost_goes_first_and_then_the_intervals_and_never_a_mistake() -> None:
     made = analysed(*cell({"asyncio": 1000.0, "gevent": 800.0}))
     made.results[0].wrong = 7
