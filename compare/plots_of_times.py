@@ -140,9 +140,6 @@ def over_time(report: Report) -> Iterator[Plot]:
                     marker={"symbol": marker, "size": 4},
                     visible=True if rank == usual else "legendonly",
                 )
-            spoilt = [made.round for made in each.rounds if made.contaminated]
-            for number_of in spoilt:
-                figure.add_vrect(number_of, number_of + 1, fillcolor=GREY, opacity=0.15, line_width=0)
             rows.append(
                 [
                     who(each),
@@ -150,6 +147,9 @@ def over_time(report: Report) -> Iterator[Plot]:
                     " ".join(ms(made.p99) for made in each.rounds),
                 ]
             )
+        # Once, however many backends it spoilt: grey on grey would hide the lines.
+        for spoilt in sorted({made.round for each in mine for made in each.rounds if made.contaminated}):
+            figure.add_vrect(spoilt, spoilt + 1, fillcolor=GREY, opacity=0.15, line_width=0)
         figure.update_xaxes(title="round, each with its window", dtick=1)
         figure.update_yaxes(title="ms", type="log", dtick="D2", automargin=True)
         yield Plot(

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from ringback.compare.analysis import analyse
 from ringback.compare.difference import changes
+from ringback.compare.plots_of_times import over_time
 from ringback.compare.predictions import predict
 from ringback.compare.report import _cells, html
 from ringback.compare.results import Report
@@ -123,6 +124,14 @@ def test_times_are_shown_by_backend_and_style_in_closed_loops_too() -> None:
         "io, request-reply: round trip with 64 calls in flight",
     ):
         assert title in text
+
+
+def test_a_round_that_was_disturbed_is_shaded_once_for_all_backends() -> None:
+    made = whole()
+    for each in made.results:
+        each.rounds = [msgspec.structs.replace(one, contaminated="x") for one in each.rounds]
+    [plot] = over_time(made)
+    assert len(plot.figure.layout.shapes) == len(made.results[0].rounds)
 
 
 def test_a_run_that_cannot_be_trusted_draws_no_claims() -> None:
