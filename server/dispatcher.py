@@ -62,6 +62,8 @@ class Dispatcher:
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reported = False
+        self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
+        self._freed = False  # whether they have given back what others may wait for
         self._timer: Handle | None = None
         self._timer_due = 0.0
         self._dropped = Bounded(log)
@@ -80,12 +82,11 @@ class Dispatcher:
                     session, message, errors.MethodNotFound(f"there is no method {message.method!r}")
                 )
                 continue
-            method, tally = served.method, served.tally
-            tally.calls += 1
+            method = served.method
             try:
                 args, kwargs = method.bind(values, message.args, message.kwargs)
             except errors.InvalidArgument as error:
-                self._reject(session, message, error, tally)
+                self._reject(session, message, error, served.tally)
                 continue
             if type(message) is Call:
                 if not method.immediate or message.credit or interceptors:
@@ -102,8 +103,8 @@ class Dispatcher:
                 if type(result) in VALUES:
                     try:
                         session.outbox.append(Reply(message.id, pack(result, limit)))
-                        tally.over += 1
-                        inline = tally
+                        inline = served.tally
+                        inline.calls += 1
                         continue
                     except UNSENDABLE:
                         pass  # the long way finds the words for it
@@ -136,14 +137,18 @@ class Dispatcher:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
-        now = time.monotonic()
-        call.tally.over += 1
-        if ran:
-            call.tally.took(now - call.came)
+        tally = call.tally
+        tally.calls += 1
+        tally.in_flight -= 1
+        now = self._now
+        if not now:
+            now = self._now = time.monotonic()
+            if ran:
+                tally.took(now - call.came)
         if call.held:
             # (one that was stopped says nothing of how long such calls take)
             self._scheduler.finished(call, now, ran=ran and (error is None or isinstance(error, Exception)))
-            self._go_on(now)
+            self._freed = True
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
             call.input = None
@@ -220,6 +225,7 @@ class Dispatcher:
     ) -> None:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now)
+        call.tally.in_flight += 1
         session.calls[message.id] = call
         self._machine.in_flight += 1  # it has run: too late to refuse it
         call.returned(result, failure)
@@ -255,7 +261,6 @@ class Dispatcher:
             self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
         if not self._machine.admit(session, message.id, weight):
-            tally.over += 1
             tally.refused += 1
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
@@ -265,6 +270,7 @@ class Dispatcher:
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.weight = weight
+        tally.in_flight += 1
         if deadline is not None and not method.inline:
             self._deadlines.add(deadline, call)
             if self._timer is None or deadline < self._timer_due:
@@ -301,6 +307,7 @@ class Dispatcher:
         machine.bytes_in_flight += weight
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
         call.weight = weight
+        call.tally.in_flight += 1
         self._begin(call, now)
 
     def _begin(self, call: Invocation, now: float) -> None:
@@ -360,10 +367,14 @@ class Dispatcher:
     def _collect(self) -> None:
         """Deal with all that was reported since the last turn."""
         self._reported = False  # first: what is reported from here on asks for another turn
+        self._now = 0.0
         reports = self._reports
         for _ in range(len(reports)):
             function, args = reports.popleft()
             function(*args)
+        if self._freed:
+            self._freed = False
+            self._go_on(self._now)
         handling.set(None)
 
     def _reject(
@@ -374,7 +385,6 @@ class Dispatcher:
         tally: Tally | None = None,
     ) -> None:
         if tally is not None:
-            tally.over += 1
             tally.refused += 1
         if isinstance(message, Call):
             code, _, text = errors.to_wire(error)

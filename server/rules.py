@@ -105,7 +105,7 @@ class Schedule:
     def snapshot(self) -> dict[str, Any]:
         """What waits, by priority, and what is taken of what there is, as plain data."""
         return {
-            "waiting": dict(self.scheduler.waiting),
+            "waiting": self.scheduler.waiting(),
             "resources": self._named.used(),
             "workers": {
                 name: {"taken": pool.taken, "total": pool.workers} for name, pool in self._pools.items()

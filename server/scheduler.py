@@ -20,10 +20,11 @@ named, it claims all that it needs, and no call behind it gets any of that: many
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from math import floor, inf
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .limiter import Limiter
 from .resources import Needs, Pool, Resource
@@ -63,15 +64,49 @@ class Schedulable(Protocol):
 
 C = TypeVar("C", bound=Schedulable)
 
-# What says in what order calls are taken: rank, turn, deadline, a number that no other has, arrival, client.
-Ticket = tuple[int, int, float, int, float, Client]
+
+class Ordered:
+    """The least first: a line where what comes is in order already, as it mostly is, and a heap for what is not."""
+
+    __slots__ = ("_heap", "_line")
+
+    def __init__(self) -> None:
+        self._line: deque[Any] = deque()
+        self._heap: list[Any] = []
+
+    def push(self, entry: Any) -> None:
+        line = self._line
+        if not line or line[-1] <= entry:
+            line.append(entry)
+        else:
+            heappush(self._heap, entry)
+
+    def pop(self) -> Any:
+        line, heap = self._line, self._heap
+        if not heap:
+            return line.popleft()
+        return heappop(heap) if not line or heap[0] < line[0] else line.popleft()
+
+    @property
+    def first(self) -> Any:
+        line, heap = self._line, self._heap
+        if not heap:
+            return line[0]
+        return heap[0] if not line else min(heap[0], line[0])
+
+    def __bool__(self) -> bool:
+        return bool(self._line or self._heap)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._line
+        yield from self._heap
 
 
 class Queue:
     """The calls of one method. `named` is what a user has named of its needs; a `pool` has its workers, and `limiters` learn how many
     calls may run."""
 
-    __slots__ = ("_calls", "_tickets", "limiters", "name", "named", "needs", "pool", "seconds")
+    __slots__ = ("calls", "limiters", "name", "named", "needs", "pool", "seconds", "size", "tickets")
 
     def __init__(
         self,
@@ -88,10 +123,11 @@ class Queue:
         self.limiters = tuple(limiters)
         units = [*limits, *(limiter.resource for limiter in limiters)]
         self.needs: Needs = (*(pool.needs if pool else ()), *((each, 1) for each in units), *named)
-        self.seconds = 0.0  # that a call runs for, on average
-        # A ticket for each call that waits. It says which client's call is next, and that client's own heap which of its calls.
-        self._tickets: list[Ticket] = []
-        self._calls: dict[Client, list[tuple[int, float, int, Schedulable]]] = {}
+        self.seconds = 0.0  # that a call runs for, on average; known where there are limiters
+        # A ticket for each call that waits. It says which client's call is next; that client's own calls are in their order by themselves.
+        self.size = 0
+        self.tickets = Ordered()
+        self.calls: dict[Client, Ordered] = {}
 
     def fits(self) -> bool:
         """Whether all that a call needs is free."""
@@ -100,44 +136,15 @@ class Queue:
                 return False
         return True
 
-    @property
-    def first(self) -> Ticket:
-        """The ticket that is next."""
-        return self._tickets[0]
-
-    def __len__(self) -> int:
-        return len(self._tickets)
-
-    def push(self, call: Schedulable, rank: int, turn: int, number: int, now: float) -> None:
-        """The call waits."""
-        due = inf if call.deadline is None else call.deadline
-        heappush(self._tickets, (rank, turn, due, number, now, call.session))
-        entry = (rank, due, number, call)
-        calls = self._calls.get(call.session)
-        if calls is None:
-            self._calls[call.session] = [entry]
-        else:
-            heappush(calls, entry)
-
-    def pop(self) -> tuple[int, Schedulable]:
-        """The turn that is next, and its call."""
-        _, turn, _, _, _, client = heappop(self._tickets)
-        calls = self._calls[client]
-        call = heappop(calls)[-1]
-        if not calls:
-            del self._calls[client]
-        return turn, call
-
 
 class Scheduler(Generic[C]):
     """The calls that wait, and what those that run hold.
 
-    `add` says what becomes of a new call, `finished` and `release` take note of what is free again; after each of them, `next` is to be
-    called until it gives None: in between, nothing waits that could begin.
+    `add` says what becomes of a new call, `finished` and `release` take note of what is free again; after some of these, `next` is to be
+    called until it gives None: then nothing waits that could begin.
     """
 
     def __init__(self, aging: float = 1.0) -> None:
-        self.waiting: dict[int, int] = {}  # calls, by priority
         self._aging = aging
         self._queues: dict[Queue, None] = {}  # those in which calls wait
         self._claimed: set[Resource] = set()
@@ -148,20 +155,26 @@ class Scheduler(Generic[C]):
         """A call has come."""
         queue = call.queue
         assert queue is not None
-        if not queue and queue.fits() and not (self._claimed and self._is_claimed(queue)):
+        if not queue.size and queue.fits() and not (self._claimed and self._is_claimed(queue)):
             self._begin(call, queue, now)
             return Verdict.BEGIN
-        priority, deadline = call.priority, call.deadline
+        priority, deadline, client = call.priority, call.deadline, call.session
         if queue.limiters and deadline is not None:
             left = deadline - now - queue.seconds
             if any(limiter.too_late(priority, left) for limiter in queue.limiters):
                 return Verdict.SHED
-        client = call.session
-        client.turn = max(client.turn, self._turn) + 1
-        self._number += 1
-        queue.push(call, floor(now / self._aging) - priority, client.turn, self._number, now)
-        self._queues[queue] = None
-        self.waiting[priority] = self.waiting.get(priority, 0) + 1
+        client.turn = turn = max(client.turn, self._turn) + 1
+        self._number = number = self._number + 1
+        rank = floor(now / self._aging) - priority
+        due = inf if deadline is None else deadline
+        if not queue.size:
+            self._queues[queue] = None
+        queue.size += 1
+        queue.tickets.push((rank, turn, due, number, now, client))
+        calls = queue.calls.get(client)
+        if calls is None:
+            calls = queue.calls[client] = Ordered()
+        calls.push((rank, due, number, call))
         for limiter in queue.limiters:
             limiter.waits(priority)
         return Verdict.WAIT
@@ -174,7 +187,7 @@ class Scheduler(Generic[C]):
         for queue in queues if len(queues) < 2 else sorted(queues, key=_first):
             if queue.fits() and not (claimed and self._is_claimed(queue)):
                 return self._pop(queue, now)
-            if queue.named and now - queue.first[4] > self._aging:
+            if queue.named and now - queue.tickets.first[4] > self._aging:
                 claimed.update(resource for resource, _ in queue.named)
                 claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
         return None
@@ -188,7 +201,7 @@ class Scheduler(Generic[C]):
         assert queue is not None
         if queue.pool is not None:
             queue.pool.ended(now)
-        if ran:
+        if queue.limiters and ran:
             seconds = now - call.began
             queue.seconds += (seconds - queue.seconds) * (_NEWEST if queue.seconds else 1.0)
             for limiter in queue.limiters:
@@ -201,6 +214,17 @@ class Scheduler(Generic[C]):
                 resource.taken -= each[1]
                 call.held = tuple(other for other in call.held if other is not each)
 
+    def waiting(self) -> dict[int, int]:
+        """How many calls wait, by priority. It looks at all of them: a count would cost every call."""
+        return dict(
+            Counter(
+                entry[3].priority
+                for queue in self._queues
+                for calls in queue.calls.values()
+                for entry in calls
+            )
+        )
+
     def _begin(self, call: C, queue: Queue, now: float) -> None:
         needs = queue.needs
         for resource, amount in needs:
@@ -209,18 +233,21 @@ class Scheduler(Generic[C]):
         call.began = now
 
     def _pop(self, queue: Queue, now: float) -> tuple[C, Verdict]:
-        turn, found = queue.pop()
-        call: C = found  # type: ignore[assignment] # only what `add` was given is in there
-        if not queue:
+        _, turn, _, _, _, client = queue.tickets.pop()
+        calls = queue.calls[client]
+        call: C = calls.pop()[3]
+        if not calls:
+            del queue.calls[client]
+        queue.size -= 1
+        if not queue.size:
             del self._queues[queue]
-        self._turn = max(self._turn, turn)
-        priority = call.priority
-        self.waiting[priority] -= 1
-        if not self.waiting[priority]:
-            del self.waiting[priority]  # callers choose what priorities there are
-        for limiter in queue.limiters:
-            limiter.waits(priority, -1)
-        late = bool(queue.limiters) and call.deadline is not None and now + queue.seconds > call.deadline
+        if turn > self._turn:
+            self._turn = turn
+        late = False
+        if queue.limiters:
+            for limiter in queue.limiters:
+                limiter.waits(call.priority, -1)
+            late = call.deadline is not None and now + queue.seconds > call.deadline
         if call.ended or late:
             return call, Verdict.SHED
         self._begin(call, queue, now)
@@ -230,5 +257,5 @@ class Scheduler(Generic[C]):
         return any(resource in self._claimed for resource, _ in queue.needs)
 
 
-def _first(queue: Queue) -> Ticket:
-    return queue.first
+def _first(queue: Queue) -> Any:
+    return queue.tickets.first

@@ -152,7 +152,7 @@ def test_what_has_ended_while_it_waited_is_told_and_holds_nothing() -> None:
     assert gone.held == ()
     assert bench.scheduler.next(bench.now) == (there, Verdict.BEGIN)
     assert bench.scheduler.next(bench.now) is None
-    assert bench.scheduler.waiting == {}
+    assert bench.scheduler.waiting() == {}
 
 
 # What calls need
@@ -367,7 +367,7 @@ class AnyCourse(RuleBasedStateMachine):
 
     @invariant()
     def waiting_calls_are_counted(self) -> None:
-        assert sum(self.bench.scheduler.waiting.values()) == len(self.waits)
+        assert sum(self.bench.scheduler.waiting().values()) == len(self.waits)
 
     def teardown(self) -> None:
         """Whatever waits begins, if all that runs ends."""
