@@ -213,7 +213,7 @@ def compare(
     ] = None,
     time: Annotated[float | None, typer.Option(min=1, help="seconds that the run may take")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="of the order and the arrivals, to repeat a run")
+        int | None, typer.Option(min=0, max=2**53 - 1, help="of the order and the arrivals, to repeat a run")
     ] = None,
     pin: Annotated[
         bool, typer.Option(help="give server and client processors of their own, where there are two")

@@ -42,7 +42,7 @@ class Batch:
         self.gives_up = cell.closes + plan.timeout + _GRACE
         self.most = plan.max_in_flight // 2
         self.flight = Flight()
-        numbers = itertools.count(load.seed << 32)
+        numbers = itertools.count(cell.first)
         self._new_script = partial(script, numbers, plan.cpu_steps)
         self.callers: list[Caller] = []
         for _ in range(load.concurrency):

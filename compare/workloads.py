@@ -33,6 +33,9 @@ _MULTIPLIER = 1103515245
 _INCREMENT = 12345
 _MASK = 2**31 - 1
 
+# Spreads numbers evenly but out of step (Fibonacci hashing; Knuth, volume 3, section 6.4).
+_SCATTER = 2654435769
+
 
 @service.method(inline=True)
 def echo(value: bytes) -> bytes:
@@ -113,15 +116,16 @@ def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script
 
 def _cpu(numbers: Iterator[int], steps: int) -> Script:
     for number in numbers:
-        start = number & _MASK
+        # The numbers of two measurements differ in their higher bits alone.
+        start = (number + (number >> 32) * _SCATTER) & _MASK
         if (yield Call("cpu", (start, steps))) != after(start, steps):
             raise WrongReply
 
 
 def _mixed(numbers: Iterator[int], steps: int) -> Script:
-    """Calls of `cpu` spread evenly but out of step among those of `echo` (Fibonacci hashing; Knuth, volume 3, section 6.4)."""
+    """Calls of `cpu` spread evenly but out of step among those of `echo`."""
     for number in numbers:
-        if (number * 2654435769) % 2**32 < SLOW * 2**32:
+        if (number * _SCATTER) % 2**32 < SLOW * 2**32:
             yield from _cpu(iter((number,)), steps)
         else:
             yield from _same("echo", SIZE, iter((number,)), steps)

@@ -20,6 +20,8 @@ from ringback.compare.scenario import Script, call
 from ringback.compare.workloads import WORKLOADS, cpu
 
 ALWAYS = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), -math.inf, math.inf)
+# Of the clock that tests move: 0 stands for "no time" in a caller.
+START = 1000.0
 PLAN = Plan(client="threading", endpoint="tcp://127.0.0.1:1", cpu_steps=10, timeout=1.0, max_callers=4)
 
 
@@ -109,8 +111,11 @@ def batch(cell: Cell, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatc
     return Batch(PLAN, cell, WORKLOADS["echo"].script)
 
 
-# Of the clock that tests move: 0 stands for "no time" in a caller.
-START = 1000.0
+def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
+    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), START, START, first=7 << 32)
+    made = Batch(PLAN, cell, WORKLOADS["stream"].script)
+    calls = [each.begin(START) for each in made.callers]
+    assert [each.args[0] for each in calls if each] == [(7 << 32) + number for number in range(3)]
 
 
 class Clock:

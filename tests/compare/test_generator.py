@@ -111,6 +111,26 @@ def test_the_server_that_does_nothing_answers_as_a_client_expects() -> None:
             assert (sample.errors, sample.wrong) == ({}, 0)
 
 
+def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells: list[Cell] = []
+    say = Child.say
+
+    def heard(self: Child, line: bytes) -> None:
+        if b'"opens"' in line:
+            cells.append(msgspec.json.decode(line, type=Cell))
+        say(self, line)
+
+    monkeypatch.setattr(Child, "say", heard)
+    for _ in range(2):
+        with Pair(pair.null(), plan("threading"), ANYWHERE) as running:
+            for style in STYLES:
+                running.measure(Load("echo", style, 4, 0.0, 0.02, seed=2**53 - 1))
+    firsts = sorted(cell.first for cell in cells)
+    assert len(firsts) == 4
+    assert all(later - first >= 2**32 for first, later in itertools.pairwise(firsts))
+    assert firsts[-1] < 2**62
+
+
 def test_a_server_that_dies_under_load_is_told_with_its_last_words() -> None:
     with Pair(pair.backend("asyncio", 4, SERVICE), plan("threading", timeout=1.0), ANYWHERE) as running:
         running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.05))
