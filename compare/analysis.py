@@ -6,22 +6,20 @@ Rounds are the unit, and paired; what is claimed and how it is corrected is in `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import exp, log
 from typing import NamedTuple
 
-from . import inference
+from . import inference, noise
 from .difference import METRICS, value, values
 from .inference import Claim
+from .noise import Doubled
 from .observe import CEILING
-from .results import Check, Comparison, Intervals, Outcome, Report, Result, Twin
-
-# A backend that differs from itself by chance so rarely spoils the run.
-_TWIN_ALPHA = 0.01
+from .results import Check, Comparison, Intervals, Outcome, Report, Result
 
 # From what part of all windows on, disturbed ones spoil the run.
 _DISTURBED = 0.3
 
-Twins = Sequence[tuple[str, str, str, int, float, float]]
+# Results by workload, client and style.
+_Groups = dict[tuple[str, str, str], list[Result]]
 
 
 class _Cell(NamedTuple):
@@ -35,40 +33,38 @@ class _Cell(NamedTuple):
     undisturbed: list[int]
 
 
-def analyse(report: Report, twins: Twins) -> None:
-    """Fill in intervals, the twin, checks and comparisons."""
+def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
+    """Fill in intervals, twins, checks and comparisons."""
     confidence = report.design.confidence
     for result in (*report.results, *report.peers):
         result.interval = Intervals(
             **{metric: inference.interval(values(metric, result), confidence) for metric in METRICS}
         )
-    report.twin = _twin(twins, confidence)
+    groups = _groups(report.results)
+    metrics = {key: _metric(group, searched=bool(report.searches)) for key, group in groups.items()}
+    report.twins = noise.twins(doubled, {key: (metric,) for key, metric in metrics.items()}, confidence)
+    report.twin = max(report.twins, key=lambda twin: (not twin.ok, noise.floor(twin)), default=None)
     report.checks = list(_checks(report))
-    report.comparisons = _comparisons(report)
-
-
-def _twin(twins: Twins, confidence: float) -> Twin | None:
-    """All call styles of a round together, as the round is the unit."""
-    rounds: dict[int, list[float]] = {}
-    for *_, number, own, other in twins:
-        rounds.setdefault(number, []).append(log(own / other))
-    if len(rounds) < 2:
-        return None
-    means = [sum(logs) / len(logs) for logs in rounds.values()]
-    found = inference.paired([exp(each) for each in means], [1.0] * len(means), confidence)
-    workload, client = twins[0][:2]
-    styles = ", ".join(sorted({style for _, _, style, *_ in twins}))
-    return Twin(workload, client, styles, found.ratio, found.interval, len(rounds), found.p >= _TWIN_ALPHA)
+    report.comparisons = _comparisons(
+        report, [cell for key, group in groups.items() for cell in _cells(key, group, metrics[key])]
+    )
 
 
 def _checks(report: Report) -> Iterator[Check]:
     windows = [made for result in report.results for made in result.rounds]
     if not windows:
         return
-    if report.twin is not None:
-        low, high = report.twin.interval
-        says = f"a backend against itself: {report.twin.ratio:.3f} ({low:.3f}..{high:.3f}) in {report.twin.rounds} rounds"
-        yield Check("noise floor", report.twin.ok, says)
+    if report.twins:
+        says = ", ".join(
+            f"{twin.metric} {twin.ratio:.3f} ({twin.interval[0]:.3f}..{twin.interval[1]:.3f})"
+            for twin in report.twins
+        )
+        rounds = max(twin.rounds for twin in report.twins)
+        yield Check(
+            "noise floor",
+            all(twin.ok for twin in report.twins),
+            f"a backend against itself in {rounds} rounds: {says}",
+        )
     spoilt = sum(bool(made.contaminated) for made in windows)
     again = sum(made.repeated for made in windows)
     says = f"{spoilt} of {len(windows)} windows disturbed, {again} measured again"
@@ -79,8 +75,7 @@ def _checks(report: Report) -> Iterator[Check]:
     yield Check("Little's law", len(void) * 2 <= len(report.results), says)
 
 
-def _comparisons(report: Report) -> list[Comparison]:
-    cells = list(_cells(report.results, searched=bool(report.searches)))
+def _comparisons(report: Report, cells: Sequence[_Cell]) -> list[Comparison]:
     claims = [
         (cell, claim)
         for cell in cells
@@ -95,42 +90,47 @@ def _comparisons(report: Report) -> list[Comparison]:
     ]
 
 
-def _cells(results: Sequence[Result], *, searched: bool) -> Iterator[_Cell]:
-    groups: dict[tuple[str, str, str], list[Result]] = {}
+def _groups(results: Sequence[Result]) -> _Groups:
+    """Those of which anything can be claimed."""
+    groups: _Groups = {}
     for result in results:
         if result.sound and not result.overloaded and len(result.rounds) > 1:
             groups.setdefault((result.workload, result.client, result.style), []).append(result)
-    for key, group in groups.items():
-        metric = _metric(group, searched=searched)
-        common = set.intersection(*({made.round for made in each.rounds} for each in group))
-        rounds = {each.backend: [made for made in each.rounds if made.round in common] for each in group}
-        figures = {
-            backend: [found for made in made_rounds if (found := value(metric, made))]
-            for backend, made_rounds in rounds.items()
-        }
-        complete = {backend: found for backend, found in figures.items() if len(found) == len(common) > 1}
-        if len(complete) > 1:
-            quiet = [
-                index
-                for index in range(len(common))
-                if not any(rounds[backend][index].contaminated for backend in complete)
-            ]
-            yield _Cell(*key, metric, complete, quiet)
+    return groups
 
 
-def _metric(group: list[Result], *, searched: bool) -> str:
-    """What the question of the cell is. Where the client is the limit, calls/s say nothing of a backend, but its CPU time does."""
+def _cells(key: tuple[str, str, str], group: Sequence[Result], metric: str) -> Iterator[_Cell]:
+    """The cell, if two backends at least have the figure in every round that all have."""
+    common = set.intersection(*({made.round for made in each.rounds} for each in group))
+    rounds = {each.backend: [made for made in each.rounds if made.round in common] for each in group}
+    figures = {
+        backend: [found for made in made_rounds if (found := value(metric, made))]
+        for backend, made_rounds in rounds.items()
+    }
+    complete = {backend: found for backend, found in figures.items() if len(found) == len(common) > 1}
+    if len(complete) > 1:
+        quiet = [
+            index
+            for index in range(len(common))
+            if not any(rounds[backend][index].contaminated for backend in complete)
+        ]
+        yield _Cell(*key, metric, complete, quiet)
+
+
+def _metric(group: Sequence[Result], *, searched: bool) -> str:
+    """What the question of the cell is. Where the client is the limit, neither calls/s nor times say anything of a backend, but its CPU
+    time does."""
+    if any(client_limited(each) for each in group):
+        return "server_cpu"
     if group[0].loop == "open":
         if searched:
             return "throughput"
         return "p99" if all(made.p99 for each in group for made in each.rounds) else "p50"
-    if group[0].workload in ("lone", "idle"):
-        return "p50"
-    return "server_cpu" if any(client_limited(each) for each in group) else "throughput"
+    return "p50" if group[0].workload in ("lone", "idle") else "throughput"
 
 
 def client_limited(result: Result) -> bool:
-    """Whether its calls/s are those of the load generator."""
+    """Whether its calls/s and times are those of the load generator."""
     return result.limit == "client" or (result.ceiling_share or 0.0) > CEILING
 
 
@@ -166,10 +166,7 @@ def _comparison(report: Report, cell: _Cell, claim: Claim, p_holm: float, level:
 
 
 def _outcome(report: Report, cell: _Cell, found: inference.Paired) -> Outcome:
-    floor = 0.0
-    if report.twin is not None:
-        low, high = report.twin.interval
-        floor = max(high, 1 / low) - 1
+    floor = max((noise.floor(twin) for twin in report.twins if twin.metric == cell.metric), default=0.0)
     return inference.outcome(
         found.ratio,
         found.interval,

@@ -62,13 +62,29 @@ class Lanes:
 
     def _twins(self) -> list[Lane]:
         """One of the backends, measured again: what that shows is noise. A search would take too long for it."""
-        workload = self.request.workloads[0] if "echo" not in self.request.workloads else "echo"
-        jobs = tuple(job for job in self.request.jobs if job.workload == workload)
         lanes = self._backends()
         if not lanes or self.request.objective is not None:
             return []
-        lane = self._chance.choice(lanes)
-        return [lane._replace(jobs=jobs, kind="twin")]
+        return [self._chance.choice(lanes)._replace(jobs=self._doubled(), kind="twin")]
+
+    def _doubled(self) -> tuple[Job, ...]:
+        """One workload, echo if there is one, in all styles; and a cell of each kind that it is not of, since other kinds are judged by
+        other figures, which scatter otherwise."""
+        jobs, names = self.request.jobs, self.request.workloads
+        first = "echo" if "echo" in names else jobs[0].workload
+        kinds = {self._kind(job): job for job in jobs if job.workload == first}
+        # Of long calls those that the server computes for: it is sure to be the limit, and so calls/s to be the figure.
+        for job in sorted(jobs, key=lambda job: job.workload != "cpu"):
+            kinds.setdefault(self._kind(job), job)
+        return tuple(job for job in jobs if job.workload == first or job in kinds.values())
+
+    def _kind(self, job: Job) -> str:
+        workload = self.request.workload(job.workload)
+        if self.request.load(job, 1).open or workload.open:
+            return "open"
+        if workload.concurrency == 1:
+            return "one call at a time"
+        return "short calls" if small(workload) else "long calls"
 
     def _nulls(self) -> list[Lane]:
         wanted = {job.style for job in self.request.jobs if small(self.request.workload(job.workload))}

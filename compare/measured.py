@@ -121,7 +121,7 @@ class Measured:
         self.load = window.load  # the rehearsal's may have been another
         self.rehearsed(window.sample)
         times = Times.of(window.sample.timed)
-        made = _round(number, at, window, times, ceiling, repeated=repeated)
+        made = round_of(number, at, window, times, ceiling, repeated=repeated)
         self.rounds.append(made)
         self._windows.append((window, times))
         self._ticks += _series(number, window, times)
@@ -179,9 +179,10 @@ class Measured:
         return Times.of(timed).response
 
 
-def _round(
+def round_of(
     number: int, at: float, window: Window, times: Times, ceiling: float | None, *, repeated: bool
 ) -> Round:
+    """The figures of one window."""
     sample, seen, load = window.sample, window.observed, window.load
     found = latency(times.response)
     service = latency(times.service)

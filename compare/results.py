@@ -233,7 +233,8 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class Twin(msgspec.Struct, frozen=True):
-    """The same backend measured against itself in each round: what this says is different is noise."""
+    """The same backend measured against itself in each round: what this says is different is noise, in the cells that are judged by
+    `metric`. Where it was measured in several cells, they are all named."""
 
     workload: str
     client: str
@@ -242,6 +243,7 @@ class Twin(msgspec.Struct, frozen=True):
     interval: Interval
     rounds: int
     ok: bool
+    metric: str = "throughput"
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -369,7 +371,8 @@ class Design(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """A whole run. `skipped` are backends whose library is not installed, `failures` what could not be measured, and why."""
+    """A whole run. `skipped` are backends whose library is not installed, `failures` what could not be measured, and why. `twins` has one
+    for each metric that is claimed anything of, and `twin` is the one of them that shows most noise."""
 
     schema: int = SCHEMA
     environment: Environment
@@ -380,6 +383,7 @@ class Report(msgspec.Struct, kw_only=True):
     sweep: list[Point] = []
     searches: list[Search] = []
     twin: Twin | None = None
+    twins: list[Twin] = []
     checks: list[Check] = []
     comparisons: list[Comparison] = []
     laws: list[Law] = []

@@ -25,7 +25,8 @@ from .budget import (
     spend,
 )
 from .lanes import Lanes
-from .measured import Measured
+from .measured import Measured, Times, round_of
+from .noise import Doubled
 from .pair import Pair
 from .plan import FIRE_AND_CALLBACK, Load, Plan
 from .processes import START_SECONDS, ChildFailed
@@ -50,8 +51,8 @@ _MODERATE = 0.25
 _GENTLE = 2_000.0
 
 
-# Calls/s by the client, or "twin"; the backend; and the cell.
-Values = dict[tuple[str, str, Job], float]
+# By the client, or "twin"; the backend; and the cell.
+Values = dict[tuple[str, str, Job], Round]
 
 
 class Watcher(Protocol):
@@ -68,11 +69,11 @@ class Watcher(Protocol):
 
 
 class Experiment:
-    """One run. `twins` has workload, client, style, round, and the values of a backend and of its twin."""
+    """One run. `twins` has what was measured twice in a round."""
 
     def __init__(self, request: Request, report: Report, watcher: Watcher) -> None:
         self.cells: dict[tuple[str, str, Job], Measured] = {}
-        self.twins: list[tuple[str, str, str, int, float, float]] = []
+        self.twins: list[Doubled] = []
         self.rounds = 0
         self._request = request
         self._report = report
@@ -143,7 +144,7 @@ class Experiment:
             self._overheads.append((time.monotonic() - began - planned - swept) / len(group))
         for lane in lanes:
             if lane.kind == "twin":
-                self._pair_up(number, lane, values)
+                self._pair_up(lane, values)
 
     def _started(self, number: int, lane: Lane, running: ExitStack) -> Pair | None:
         """Both processes, warm; None where they do not start, twice."""
@@ -193,11 +194,11 @@ class Experiment:
             self._fail(lane, error)
             return None
 
-    def _pair_up(self, number: int, twin: Lane, values: Values) -> None:
+    def _pair_up(self, twin: Lane, values: Values) -> None:
         for job in twin.jobs:
-            own, other = (values.get((kind, twin.backend, job)) for kind in (twin.client, "twin"))
-            if own and other:
-                self.twins.append((job.workload, twin.client, job.style, number, own, other))
+            own, again = (values.get((kind, twin.backend, job)) for kind in (twin.client, "twin"))
+            if own and again:
+                self.twins.append(Doubled(job.workload, twin.client, job.style, own, again))
 
     def _pair(self, lane: Lane) -> Pair:
         request, environment = self._request, self._report.environment
@@ -273,9 +274,13 @@ class Experiment:
         if kind == "null":
             self._ceilings.setdefault((lane.client, job.style), []).append(throughput)
             return None
+        ceilings = self._ceilings.get((lane.client, job.style)) if small(workload) and not load.open else None
+        ceiling = median(ceilings) if ceilings else None
         if kind == "twin":
-            values["twin", lane.backend, job] = throughput
-            return None
+            made = values["twin", lane.backend, job] = round_of(
+                number, at, window, Times.of(window.sample.timed), ceiling, repeated=repeated
+            )
+            return made
         key = (lane.backend, lane.client, job)
         if key not in self.cells:
             self.cells[key] = self._lanes.measured(lane, window)
@@ -284,9 +289,9 @@ class Experiment:
             self._capacity[key] = throughput
             cell.rehearsed(window.sample)
             return None
-        ceilings = self._ceilings.get((lane.client, job.style)) if small(workload) and not load.open else None
-        made = cell.add(number, at, window, median(ceilings) if ceilings else None, repeated=repeated)
-        values[lane.client, lane.backend, job] = throughput
+        made = values[lane.client, lane.backend, job] = cell.add(
+            number, at, window, ceiling, repeated=repeated
+        )
         self._watcher.measured(cell)
         return made
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from ringback.compare import noise
 from ringback.compare.analysis import analyse
 from ringback.compare.difference import differences
+from ringback.compare.noise import Doubled
 from ringback.compare.predictions import predict
-from ringback.compare.results import Check, Latency, Memory, Rate, Report, Result
+from ringback.compare.results import Check, Cpu, Latency, Memory, Rate, Report, Result
 from ringback.compare.table import lines
 from ringback.compare.verdict import verdict
 from samples import STYLES, cell, environment, report, result, whole
@@ -93,26 +95,79 @@ def test_what_hangs_on_disturbed_rounds_is_unclear() -> None:
     assert outcomes(made(True)) == {"gevent": "unclear"}
 
 
-def twins(ratio: float, noise: float = 0.01) -> list[tuple[str, str, str, int, float, float]]:
-    return [
-        ("echo", "threading", style, number, 100.0 * ratio * (1 + noise * (-1) ** number), 100.0)
-        for number in range(1, 9)
-        for style in STYLES
-    ]
+def twins(
+    workload: str = "io", noise: float = 0.0, cpu_noise: float = 0.0, ratio: float = 1.0
+) -> list[Doubled]:
+    """Of calls/s and times that differ by so much, one way and the other, and of CPU time that does."""
+    found = []
+    for style in STYLES:
+        own, again = (
+            result("asyncio", workload, style, [speed * 100.0] * 8).rounds for speed in (1.0, 1.0 / ratio)
+        )
+        for one, other in zip(own, again, strict=True):
+            speed, cost = (1 + size * (-1) ** one.round for size in (noise, cpu_noise))
+            changed = msgspec.structs.replace(
+                one,
+                throughput=one.throughput * speed,
+                p50=(one.p50 or 0.0) / speed,
+                cpu=Cpu(cost, 0.5, 0.4, 0.5),
+            )
+            found.append(
+                Doubled(workload, "threading", style, changed, msgspec.structs.replace(other, cpu=Cpu(1.0)))
+            )
+    return found
 
 
 def test_the_twin_is_the_noise_floor() -> None:
     made = report(*cell({"asyncio": 1000.0, "gevent": 900.0}))
-    analyse(made, twins(1.0, noise=0.2))
+    analyse(made, [each for each in twins(noise=0.2) if each.style == STYLES[0]])
     assert made.twin is not None
     assert made.twin.ok
-    assert (made.twin.rounds, made.twin.style) == (8, "fire-and-callback, request-reply")
+    assert (made.twin.metric, made.twin.rounds, made.twin.style) == ("throughput", 8, "request-reply")
     assert outcomes(made) == {"gevent": "unclear"}  # less than a backend differs from itself
+
+
+def test_a_twin_is_judged_by_the_figure_of_its_cell() -> None:
+    results = [made for style in STYLES for made in cell({"asyncio": 1000.0, "gevent": 800.0}, "echo", style)]
+    for made in results:
+        made.ceiling_share = 0.9
+    found = report(*results)
+    # The client's own calls/s do not scatter at all, as they would not where all are given one rate.
+    analyse(found, twins("echo", noise=0.0, cpu_noise=0.3))
+    assert found.twin is not None
+    assert (found.twin.metric, found.twin.style) == ("server_cpu", "fire-and-callback, request-reply")
+    assert noise.floor(found.twin) > 0.05
+    assert {each.metric for each in found.comparisons} == {"server_cpu"}
+    assert {each.outcome for each in found.comparisons} == {"unclear"}
+
+
+def test_the_noise_of_one_figure_is_no_floor_of_another() -> None:
+    made = report(
+        *cell({"asyncio": 1000.0, "gevent": 800.0}), *cell({"asyncio": 1000.0, "gevent": 800.0}, "lone")
+    )
+    analyse(made, [*twins("io"), *(each for each in twins("lone", noise=0.9) if each.style == STYLES[0])])
+    assert {twin.metric for twin in made.twins} == {"throughput", "p50"}
+    assert {(each.workload, each.outcome) for each in made.comparisons} == {
+        ("io", "worse"),
+        ("lone", "unclear"),
+    }
+    assert made.twin is not None
+    assert made.twin.metric == "p50"  # the noisier one
+
+
+def test_a_twin_of_several_clients_names_them() -> None:
+    made = report(
+        *cell({"asyncio": 1000.0}),
+        *(msgspec.structs.replace(each, client="gevent") for each in cell({"asyncio": 1000.0})),
+    )
+    analyse(made, [each._replace(client=("gevent", "threading")[each.own.round % 2]) for each in twins()])
+    assert made.twin is not None
+    assert (made.twin.client, made.twin.rounds) == ("gevent, threading", 8)
 
 
 def test_a_backend_that_differs_from_itself_spoils_the_run() -> None:
     made = report(*cell({"asyncio": 1000.0, "gevent": 500.0}))
-    analyse(made, twins(1.3))
+    analyse(made, twins(ratio=1.3, noise=0.01))
     assert [check.name for check in made.checks if not check.ok] == ["noise floor"]
     made.verdict = verdict(made)
     assert not made.verdict.trusted
@@ -120,6 +175,26 @@ def test_a_backend_that_differs_from_itself_spoils_the_run() -> None:
     assert "cannot be trusted" in text
     assert "noise floor" in text
     assert made.verdict.winners == {}
+
+
+@pytest.mark.parametrize("workload", ["echo-rate", "lone"])
+def test_where_the_client_was_late_no_times_are_compared(workload: str) -> None:
+    results = cell({"asyncio": 1000.0, "gevent": 800.0, "twisted": 900.0}, workload)
+    results[2].limit = "client"
+    made = report(*results)
+    analyse(made, [])
+    assert {claim.metric for claim in made.comparisons} == {"server_cpu"}
+
+
+def test_a_searched_rate_that_the_client_bounds_is_not_compared() -> None:
+    results = cell({"asyncio": 1000.0, "gevent": 800.0}, "echo-rate")
+    made = whole()
+    made.results = results
+    analyse(made, [])
+    assert {claim.metric for claim in made.comparisons} == {"throughput"}
+    results[0].limit = "client"
+    analyse(made, [])
+    assert {claim.metric for claim in made.comparisons} == {"server_cpu"}
 
 
 def test_a_verdict_names_a_set_why_and_how_sure() -> None:

@@ -49,7 +49,20 @@ def test_a_round_has_every_backend_once_one_of_them_twice_and_the_ceiling() -> N
     kinds = [(lane.kind, lane.backend) for lane in lanes(REQUEST)]
     assert kinds[:2] == [("backend", "asyncio"), ("backend", "gevent")]
     assert [kind for kind, _ in kinds[2:]] == ["twin", "null"]
-    assert {job.workload for lane in lanes(REQUEST) if lane.kind == "twin" for job in lane.jobs} == {"echo"}
+
+
+def twin(request: Request) -> list[str]:
+    [lane] = [lane for lane in lanes(request) if lane.kind == "twin"]
+    return [job.workload for job in lane.jobs]
+
+
+def test_a_backend_is_measured_twice_in_a_cell_of_every_kind() -> None:
+    assert twin(REQUEST) == ["lone", "echo", "echo", "echo-rate", "cpu"]
+    assert twin(replace(REQUEST, workloads=("echo", "io"))) == ["echo", "echo", "io"]
+    assert twin(replace(REQUEST, workloads=("payload-64k", "cpu"))) == ["payload-64k", "payload-64k"]
+    assert twin(replace(REQUEST, rate=100.0)) == ["echo", "echo"]
+    scenario = replace(REQUEST, workloads=("scenario",), scenario="work.py")
+    assert twin(scenario) == ["scenario", "scenario"]
 
 
 def test_what_failed_is_not_tried_again() -> None:

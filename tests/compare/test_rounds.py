@@ -94,9 +94,11 @@ def test_a_round_measures_every_backend_once_in_an_order_of_chance() -> None:
         "the threading client's ceiling",
     }
     assert len(lanes) == 4
-    assert [(job, style, number) for job, _, style, number, _, _ in experiment.twins] == [
-        ("echo", style, 1) for style in STYLES
+    assert [(twin.workload, twin.style, twin.own.round, twin.again.round) for twin in experiment.twins] == [
+        ("echo", style, 1, 1) for style in STYLES
     ]
+    for twin in experiment.twins:
+        assert twin.own.cpu.server_per_call != twin.again.cpu.server_per_call
     assert {point.concurrency for point in report.sweep} == {1, 2, 4, 8}
     assert {ceiling.style for ceiling in experiment.ceilings()} == set(STYLES)
 
