@@ -201,12 +201,16 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """What the load generator gets out of a server that does nothing: no cell of it can show more."""
+    """What the load generator gets out of a server that does nothing, in each window and as their median: no cell of it can show more.
+
+    Where that server is the `limit` nevertheless, it is no ceiling of the generator, and no cell is judged by it.
+    """
 
     client: str
     style: str
     throughput: float
     rounds: list[float]
+    limit: Limit = "client"
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from .budget import (
     round_seconds,
     spend,
 )
+from .ceilings import Ceilings
 from .lanes import Lanes
 from .measured import Measured, Times, round_of
 from .noise import Doubled
@@ -82,7 +83,7 @@ class Experiment:
         self._chance = random.Random(request.seed)  # noqa: S311
         self._lanes = Lanes(request)
         self._capacity: dict[tuple[str, str, Job], float] = {}
-        self._ceilings: dict[tuple[str, str], list[float]] = {}
+        self._ceilings = Ceilings()
         self._again = _AGAIN * request.seconds
         self._overheads: list[float] = []
 
@@ -111,10 +112,7 @@ class Experiment:
 
     def ceilings(self) -> list[Ceiling]:
         """What the load generators got out of a server that does nothing."""
-        return [
-            Ceiling(client, style, median(values), values)
-            for (client, style), values in sorted(self._ceilings.items())
-        ]
+        return self._ceilings.all()
 
     def _note(self, rounds: int, dropped: list[str]) -> None:
         design, here = self._report.design, self._report.environment
@@ -272,10 +270,9 @@ class Experiment:
         throughput = window.sample.calls / load.window
         kind = lane.kind
         if kind == "null":
-            self._ceilings.setdefault((lane.client, job.style), []).append(throughput)
+            self._ceilings.add(lane.client, window)
             return None
-        ceilings = self._ceilings.get((lane.client, job.style)) if small(workload) and not load.open else None
-        ceiling = median(ceilings) if ceilings else None
+        ceiling = self._ceilings.of(lane.client, job.style) if small(workload) and not load.open else None
         if kind == "twin":
             made = values["twin", lane.backend, job] = round_of(
                 number, at, window, Times.of(window.sample.timed), ceiling, repeated=repeated
