@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from . import inference, noise
 from .difference import METRICS, value, values
 from .inference import Claim
@@ -37,8 +39,9 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     """Fill in intervals, twins, checks and comparisons."""
     confidence = report.design.confidence
     for result in (*report.results, *report.peers):
+        good = msgspec.structs.replace(result, rounds=result.good)
         result.interval = Intervals(
-            **{metric: inference.interval(values(metric, result), confidence) for metric in METRICS}
+            **{metric: inference.interval(values(metric, good), confidence) for metric in METRICS}
         )
     groups = _groups(report.results)
     metrics = {key: _metric(group, searched=bool(report.searches)) for key, group in groups.items()}
@@ -94,15 +97,15 @@ def _groups(results: Sequence[Result]) -> _Groups:
     """Those of which anything can be claimed."""
     groups: _Groups = {}
     for result in results:
-        if result.sound and not result.overloaded and len(result.rounds) > 1:
+        if result.sound and not result.overloaded and len(result.good) > 1:
             groups.setdefault((result.workload, result.client, result.style), []).append(result)
     return groups
 
 
 def _cells(key: tuple[str, str, str], group: Sequence[Result], metric: str) -> Iterator[_Cell]:
-    """The cell, if two backends at least have the figure in every round that all have."""
-    common = set.intersection(*({made.round for made in each.rounds} for each in group))
-    rounds = {each.backend: [made for made in each.rounds if made.round in common] for each in group}
+    """The cell, if two backends at least have the figure in every round that is good of all."""
+    common = set.intersection(*({made.round for made in each.good} for each in group))
+    rounds = {each.backend: [made for made in each.good if made.round in common] for each in group}
     figures = {
         backend: [found for made in made_rounds if (found := value(metric, made))]
         for backend, made_rounds in rounds.items()
@@ -125,7 +128,7 @@ def _metric(group: Sequence[Result], *, searched: bool) -> str:
     if group[0].loop == "open":
         if searched:
             return "throughput"
-        return "p99" if all(made.p99 for each in group for made in each.rounds) else "p50"
+        return "p99" if all(made.p99 for each in group for made in each.good) else "p50"
     return "p50" if group[0].workload in ("lone", "idle") else "throughput"
 
 

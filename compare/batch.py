@@ -71,7 +71,7 @@ class Batch:
         """What came of it, once all callers have ended."""
         opens, closes, load = self.cell.opens, self.cell.closes, self.cell.load
         methods: dict[str, list[tuple[float, float, float]]] = {}
-        inside = spent = longest = 0.0
+        inside = spent = 0.0
         answered = 0
         for caller in self.callers:
             spent += caller.lost
@@ -80,7 +80,6 @@ class Batch:
                 if opens <= ended < closes:
                     answered += 1
                     inside += ended - sent
-                    longest = max(longest, ended - sent)
                 # In an open loop those count that were due in the window, however long they took: the slowest end after it.
                 if opens <= (due if load.open else ended) < closes:
                     methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
@@ -101,5 +100,4 @@ class Batch:
             whole=spent / self.flight.area if self.flight.area else None,
             inside=rate * residence / len(self.callers) if residence and not load.open else None,
             residence=residence,
-            longest=longest,
         )

@@ -37,6 +37,8 @@ def twins(
     """
     groups: dict[str, list[Doubled]] = {}
     for each in doubled:
+        if not (each.own.little.ok and each.again.little.ok):
+            continue
         for metric in metrics.get((each.workload, each.client, each.style), ()):
             groups.setdefault(metric, []).append(each)
     found = {}

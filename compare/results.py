@@ -132,7 +132,7 @@ class Intervals(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """One cell: a backend (or peer), a client style, a call style, a workload; all its rounds together.
+    """One cell: a backend (or peer), a client style, a call style, a workload; all its good rounds together, or all where it is void.
 
     `calls` were answered rightly within windows of `seconds` in all, and `throughput` is how many of them a second. `errors` and `wrong`
     (answers that belong to other arguments) count from the first call of a warm-up to the last one that was waited for; `why` is what
@@ -173,6 +173,11 @@ class Result(msgspec.Struct, kw_only=True):
     rounds: list[Round] = []
     histogram: str = ""
     series: list[Tick] = []
+
+    @property
+    def good(self) -> list[Round]:
+        """The rounds in which Little's law closed: what the others show is not known."""
+        return [made for made in self.rounds if made.little.ok]
 
     @property
     def sound(self) -> bool:

@@ -9,7 +9,7 @@ from ringback.compare.analysis import analyse
 from ringback.compare.difference import differences
 from ringback.compare.noise import Doubled
 from ringback.compare.predictions import predict
-from ringback.compare.results import Check, Cpu, Latency, Memory, Rate, Report, Result
+from ringback.compare.results import Check, Cpu, Latency, Little, Memory, Rate, Report, Result
 from ringback.compare.table import lines
 from ringback.compare.verdict import verdict
 from samples import STYLES, cell, environment, report, result, whole
@@ -29,6 +29,42 @@ def test_a_slower_backend_is_worse_than_the_best_and_an_equal_one_equal() -> Non
         assert each.metric == "throughput"
         assert each.p <= each.p_holm
     assert all(made.interval.throughput for made in made.results)
+
+
+def test_a_round_in_which_littles_law_is_off_is_not_compared() -> None:
+    results = cell({"asyncio": 1000.0, "gevent": 800.0}, noise=0.001)
+    made = report(*results)
+    analyse(made, [])
+    usual = made.comparisons[0].ratio
+    # Of gevent, two rounds that would make it ten times as fast.
+    results[1].rounds = [
+        msgspec.structs.replace(each, throughput=each.throughput * 10, little=Little(1.0, 2.0, 0.03, False))
+        if each.round in (2, 5)
+        else each
+        for each in results[1].rounds
+    ]
+    analyse(made, [])
+    [claim] = made.comparisons
+    assert (claim.backend, claim.outcome, claim.rounds) == ("gevent", "worse", 6)
+    assert claim.ratio == pytest.approx(usual, rel=0.01)
+    low, high = results[1].interval.throughput or (0.0, 0.0)
+    assert high / low < 1.1
+
+
+def test_a_twin_in_which_littles_law_is_off_is_no_noise() -> None:
+    off = [
+        each._replace(
+            again=msgspec.structs.replace(each.again, throughput=1.0, little=Little(1.0, 2.0, 0.03, False))
+        )
+        if each.own.round == 3
+        else each
+        for each in twins(noise=0.01)
+    ]
+    made = report(*cell({"asyncio": 1000.0, "gevent": 900.0}))
+    analyse(made, off)
+    assert made.twin is not None
+    assert made.twin.rounds == 7
+    assert noise.floor(made.twin) < 0.05
 
 
 def test_noise_makes_it_unclear() -> None:
