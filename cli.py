@@ -206,12 +206,21 @@ def compare(
         bool, typer.Option("--quick", help="under 45 seconds, instead of under three minutes")
     ] = False,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="half an hour: all workloads, 15 rounds, every round a sweep")
+        bool,
+        typer.Option("--thorough", help="half an hour: all workloads, up to 15 rounds, every round a sweep"),
     ] = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="so many, instead of as many up to 8 as the time holds")
+        int | None,
+        typer.Option(
+            min=1, help="so many, whatever they take; with --time what can be measured so often in that time"
+        ),
     ] = None,
-    time: Annotated[float | None, typer.Option(min=1, help="seconds that the run may take")] = None,
+    time: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="seconds that the run may take, in which as many rounds are measured as fit"
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**53 - 1, help="of the order and the arrivals, to repeat a run")
     ] = None,

@@ -35,8 +35,8 @@ class Lanes:
         return lanes
 
     def round(self) -> list[Lane]:
-        """The same with a twin; a quick run knows the ceiling from the rehearsal."""
-        nulls = [] if self.request.quick else self._nulls()
+        """The same with a twin. The ceiling is known from the rehearsal, where there is not much time."""
+        nulls = self._nulls() if self.request.thorough else []
         return [*self._backends(), *self._twins(), *nulls, *self._others()]
 
     def _backends(self) -> list[Lane]:

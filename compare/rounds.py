@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from statistics import median
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from ..errors import CallError
 from .budget import (
     AFTER_SECONDS,
     CELL_SECONDS,
+    LEAST_PAIR_SECONDS,
     NOTHING,
     PAIR_SECONDS,
     WARM_SECONDS,
@@ -23,6 +25,8 @@ from .budget import (
     lane_seconds,
     round_seconds,
     spend,
+    sweeps,
+    windows,
 )
 from .ceilings import Ceilings
 from .lanes import Lanes
@@ -31,20 +35,17 @@ from .noise import Doubled
 from .pair import Pair
 from .plan import FIRE_AND_CALLBACK, Load, Plan
 from .processes import START_SECONDS, ChildFailed
-from .request import SCENARIO, Job, Lane, Request, small
-from .results import Ceiling, Point, Report, Round, Search
+from .request import Job, Lane, Request, small
+from .results import Ceiling, Report, Round, Search
 from .search import search
-
-# Seconds of a window of the sweep.
-_SWEEP_WARMUP, _SWEEP_WINDOW = 0.04, 0.12
+from .sweep import Sweep
 
 # Above so many calls/s only one in so many is timed: a stamp takes more than 100 ns, and a timed call needs several.
 _FAST = 100_000
 _STRIDE = 16
 
-# The part of the budget that may go into windows measured again, and what of it may be used up by the end of the last round.
-_AGAIN = 0.05
-_OVER = 1.03
+# What part of the budget may be exceeded, by windows measured again; they have what the rounds leave of it, too.
+_OVER = 0.02
 
 # At this part of what the slowest backend can do, the rate at which response times are compared: at half of it the client would already
 # be as busy as it can be. Before that is known, this rate.
@@ -84,39 +85,56 @@ class Experiment:
         self._lanes = Lanes(request)
         self._capacity: dict[tuple[str, str, Job], float] = {}
         self._ceilings = Ceilings()
-        self._again = _AGAIN * request.seconds
+        self._sweep = Sweep(request, self._chance, self._load, self._fail)
+        report.sweep = self._sweep.points
+        # The mean time of a call, of the slowest backend.
+        self._residence: dict[Job, float] = {}
+        self._again = _OVER * request.seconds
         self._overheads: list[float] = []
 
     def run(self) -> None:
         """Measure everything; a backend that cannot be measured is one of the report's failures, and the others go on."""
         request, watcher = self._request, self._watcher
         first, others = self._lanes.rehearsal(), self._lanes.round()
-        rehearsal = round_seconds(request, first, Pace(), 0) + sum(map(self._sweep_seconds, first))
+        rehearsal = round_seconds(request, first, Pace(), 0)
         rough = spend(request, others, request.seconds - rehearsal - AFTER_SECONDS, Pace())
         a_round = round_seconds(rough.request, others, Pace())
         watcher.planned(rough.rounds, rehearsal + rough.rounds * a_round + AFTER_SECONDS)
         self._round(0, first)
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
-        pace = Pace(max(PAIR_SECONDS / 2, median(self._overheads or [PAIR_SECONDS])))
-        plan = spend(request, self._lanes.round(), left, pace)
+        pace = Pace(max(LEAST_PAIR_SECONDS, median(self._overheads or [PAIR_SECONDS])))
+        others = self._lanes.round()
+        if not others:
+            return  # none has come through the rehearsal, as the report's failures say
+        plan = spend(replace(request, residence=self._residence), others, left, pace)
         self._request = self._lanes.request = plan.request
-        self._note(plan.rounds, plan.dropped)
+        self._note(plan.rounds)
+        if not request.fixed:
+            self._again += max(0.0, left - plan.rounds * round_seconds(plan.request, others, pace))
         for number in range(1, plan.rounds + 1):
             lanes = self._lanes.round()
             one = round_seconds(plan.request, lanes, pace)
-            if not request.fixed and time.monotonic() - self._began + one > _OVER * request.seconds:
+            if not request.fixed and self._late(one):
                 break  # the machine became slower than it was in the rehearsal; what was found so far plays no part in this
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
             self._round(number, lanes)
             self.rounds = number
+        if not self.rounds:
+            self._report.failures.append(
+                f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
+            )
+
+    def _late(self, seconds: float) -> bool:
+        """Whether what takes so long would end too late."""
+        return time.monotonic() - self._began + seconds + AFTER_SECONDS > (1 + _OVER) * self._request.seconds
 
     def ceilings(self) -> list[Ceiling]:
         """What the load generators got out of a server that does nothing."""
         return self._ceilings.all()
 
-    def _note(self, rounds: int, dropped: list[str]) -> None:
+    def _note(self, rounds: int) -> None:
         design, here = self._report.design, self._report.environment
-        design.rounds, design.dropped = rounds, dropped
+        design.rounds, design.dropped = rounds, list(self._request.dropped)
         here.warmup, here.window = self._request.warmup, self._request.window
 
     def _round(self, number: int, lanes: list[Lane]) -> None:
@@ -138,7 +156,10 @@ class Experiment:
                 self._chance.shuffle(jobs)
                 for job in jobs:
                     self._turns(number, job, pairs, values)
-                swept = self._sweep(number, pairs) if number == 0 or self._request.thorough else 0.0
+                swept = time.monotonic()
+                if sweeps(self._request, number):
+                    self._sweep.run(number, self._alive(pairs), self._watcher.measured)
+                swept = time.monotonic() - swept
             self._overheads.append((time.monotonic() - began - planned - swept) / len(group))
         for lane in lanes:
             if lane.kind == "twin":
@@ -168,7 +189,12 @@ class Experiment:
 
     def _turns(self, number: int, job: Job, pairs: list[tuple[Lane, Pair]], values: Values) -> None:
         """One cell of all lanes that have it, in random order; what was disturbed, again."""
-        order = [(lane, pair) for lane, pair in self._alive(pairs) if job in lane.jobs]
+        order = [
+            (lane, pair)
+            for lane, pair in self._alive(pairs)
+            if job in lane.jobs
+            for _ in range(1 if lane.kind == "backend" else windows(self._request, lane, number))
+        ]
         self._chance.shuffle(order)
         spoilt = []
         for lane, pair in order:
@@ -285,6 +311,10 @@ class Experiment:
         if number == 0:
             self._capacity[key] = throughput
             cell.rehearsed(window.sample)
+            if kind == "backend" and not load.open:
+                # By the response time law; the times themselves are none of calls that have not ended in so short a window.
+                slowest = load.concurrency * load.window / max(1, window.sample.calls)
+                self._residence[job] = max(slowest, self._residence.get(job, 0.0))
             return None
         made = values[lane.client, lane.backend, job] = cell.add(
             number, at, window, ceiling, repeated=repeated
@@ -322,52 +352,3 @@ class Experiment:
             )
         )
         return float(passes)
-
-    def _sweeps(self, lane: Lane) -> Job | None:
-        """The cell of which a lane is measured with ever more callers."""
-        if not self._request.sweep or lane.kind != "backend":
-            return None
-        return next((job for job in lane.jobs if job.workload in ("echo", SCENARIO)), None)
-
-    def _sweep_seconds(self, lane: Lane) -> float:
-        many = len(self._request.sweep) if self._sweeps(lane) else 0
-        return many * (_SWEEP_WARMUP + _SWEEP_WINDOW + CELL_SECONDS)
-
-    def _sweep(self, number: int, pairs: list[tuple[Lane, Pair]]) -> float:
-        """A cell of each lane with ever more callers, and the seconds that took."""
-        began = time.monotonic()
-        turns = [
-            (many, lane, pair) for many in self._request.sweep for lane, pair in pairs if self._sweeps(lane)
-        ]
-        self._chance.shuffle(turns)
-        for many, lane, pair in turns:
-            job = self._sweeps(lane)
-            if job is None or lane in self._lanes.failed:
-                continue
-            load = self._load(job, number, lane)._replace(
-                concurrency=many, warmup=_SWEEP_WARMUP, window=_SWEEP_WINDOW, rate=None
-            )
-            try:
-                window = pair.measure(load)
-            except ChildFailed as error:
-                self._fail(lane, error)
-                continue
-            made = Measured(lane.backend, lane.client, window, workers=self._request.serving)
-            self._report.sweep.append(_point(lane, job, made.add(number, 0.0, window, None), many))
-            self._watcher.measured()
-        return time.monotonic() - began
-
-
-def _point(lane: Lane, job: Job, made: Round, callers: int) -> Point:
-    return Point(
-        backend=lane.backend,
-        client=lane.client,
-        style=job.style,
-        workload=job.workload,
-        round=made.round,
-        concurrency=callers,
-        throughput=made.throughput,
-        p50=made.p50,
-        p99=made.p99,
-        mean=made.mean,
-    )
