@@ -1,11 +1,12 @@
-"""From rounds to claims: which backend differs from the best of its cell, corrected for everything that the run claims.
+"""From rounds to claims: which backend differs from the best of its cell, and one call style from the other, corrected for all that the run
+claims.
 
 Rounds are the unit, and paired; what is claimed and how it is corrected is in `inference`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -15,17 +16,20 @@ from .difference import METRICS, value, values
 from .inference import Claim
 from .noise import Doubled
 from .observe import CEILING
-from .results import Check, Comparison, Intervals, Outcome, Report, Result
+from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY
+from .results import Check, Comparison, Interval, Intervals, Outcome, Report, Result, StyleComparison
 
 # From what part of all windows on, disturbed ones spoil the run.
 _DISTURBED = 0.3
 
-# Results by workload, client and style.
-_Groups = dict[tuple[str, str, str], list[Result]]
+# A workload, a client and a call style.
+Key = tuple[str, str, str]
+_Groups = dict[Key, list[Result]]
 
 
 class _Cell(NamedTuple):
-    """What backends are compared by, in one cell; `values` by backend and, in the same order, round."""
+    """What backends are compared by, in one cell; `values` by backend and, in the same order, round. Where a `backend` is named, what its
+    call styles are compared by, and the values are by style."""
 
     workload: str
     client: str
@@ -33,6 +37,7 @@ class _Cell(NamedTuple):
     metric: str
     values: dict[str, list[float]]
     undisturbed: list[int]
+    backend: str = ""
 
 
 def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
@@ -45,12 +50,28 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
         )
     groups = _groups(report.results)
     metrics = {key: _metric(group, searched=bool(report.searches)) for key, group in groups.items()}
-    report.twins = noise.twins(doubled, {key: (metric,) for key, metric in metrics.items()}, confidence)
+    cells = [cell for key, group in groups.items() for cell in _cells(key, group, metrics[key])]
+    styles = list(_styles(groups))
+    report.twins = noise.twins(doubled, _claimed(metrics, styles, doubled), confidence)
     report.twin = max(report.twins, key=lambda twin: (not twin.ok, noise.floor(twin)), default=None)
     report.checks = list(_checks(report))
-    report.comparisons = _comparisons(
-        report, [cell for key, group in groups.items() for cell in _cells(key, group, metrics[key])]
-    )
+    report.comparisons, report.styles = [], []
+    _compare(report, [*cells, *styles])
+
+
+def _claimed(
+    metrics: Mapping[Key, str], styles: Sequence[_Cell], doubled: Sequence[Doubled]
+) -> dict[Key, set[str]]:
+    """The figures of each cell for which a noise floor is wanted: the one that it is judged by; and calls/s, where styles are compared by
+    them and no other cell that was measured twice is judged by them."""
+    found = {key: {metric} for key, metric in metrics.items()}
+    twice = {(each.workload, each.client, each.style) for each in doubled}
+    if not any(metrics.get(key) == "throughput" for key in twice):
+        compared = {each[:2] for each in styles}
+        for key in twice & set(found):
+            if key[:2] in compared:
+                found[key].add("throughput")
+    return found
 
 
 def _checks(report: Report) -> Iterator[Check]:
@@ -78,19 +99,34 @@ def _checks(report: Report) -> Iterator[Check]:
     yield Check("Little's law", len(void) * 2 <= len(report.results), says)
 
 
-def _comparisons(report: Report, cells: Sequence[_Cell]) -> list[Comparison]:
+def _compare(report: Report, cells: Sequence[_Cell]) -> None:
     claims = [
         (cell, claim)
         for cell in cells
-        for claim in inference.pairs(cell.values, larger_is_better=cell.metric == "throughput")
+        for claim in (
+            inference.pairs(cell.values, larger_is_better=cell.metric == "throughput")
+            if not cell.backend
+            else [inference.claim(cell.values, FIRE_AND_CALLBACK, REQUEST_REPLY)]
+        )
     ]
     ps = [claim.p for _, claim in claims]
     adjusted, levels = inference.holm(ps), inference.levels(ps, report.design.confidence)
-    return [
-        _comparison(report, cell, claim, p_holm, level)
-        for (cell, claim), p_holm, level in zip(claims, adjusted, levels, strict=True)
-        if claim.shown
-    ]
+    for (cell, claim), p_holm, level in zip(claims, adjusted, levels, strict=True):
+        if not claim.shown:
+            continue
+        found = _judged(report, cell, claim, p_holm, level)
+        if cell.backend:
+            report.styles.append(
+                StyleComparison(
+                    cell.workload, cell.client, cell.backend, claim.name, claim.best, cell.metric, *found
+                )
+            )
+        else:
+            report.comparisons.append(
+                Comparison(
+                    cell.workload, cell.client, cell.style, cell.metric, claim.name, claim.best, *found
+                )
+            )
 
 
 def _groups(results: Sequence[Result]) -> _Groups:
@@ -102,22 +138,43 @@ def _groups(results: Sequence[Result]) -> _Groups:
     return groups
 
 
-def _cells(key: tuple[str, str, str], group: Sequence[Result], metric: str) -> Iterator[_Cell]:
+def _cells(key: Key, group: Sequence[Result], metric: str) -> Iterator[_Cell]:
     """The cell, if two backends at least have the figure in every round that is good of all."""
-    common = set.intersection(*({made.round for made in each.good} for each in group))
-    rounds = {each.backend: [made for made in each.good if made.round in common] for each in group}
+    found, undisturbed = _side_by_side({each.backend: each for each in group}, metric)
+    if len(found) > 1:
+        yield _Cell(*key, metric, found, undisturbed)
+
+
+def _styles(groups: Mapping[Key, Sequence[Result]]) -> Iterator[_Cell]:
+    """Both call styles of a backend, wherever callers wait for each other. Where the client is the limit, these calls/s are its own, and so
+    they are meant."""
+    for (workload, client, style), group in groups.items():
+        if style != FIRE_AND_CALLBACK:
+            continue
+        waiting = {each.backend: each for each in groups.get((workload, client, REQUEST_REPLY), ())}
+        for fired in group:
+            if fired.loop == "closed" and fired.backend in waiting:
+                both = {FIRE_AND_CALLBACK: fired, REQUEST_REPLY: waiting[fired.backend]}
+                found, undisturbed = _side_by_side(both, "throughput")
+                if len(found) == 2:
+                    yield _Cell(workload, client, "", "throughput", found, undisturbed, fired.backend)
+
+
+def _side_by_side(results: Mapping[str, Result], metric: str) -> tuple[dict[str, list[float]], list[int]]:
+    """By name, the figures of the rounds that are good of all, if it has them all; and the places of those that nothing disturbed."""
+    common = set.intersection(*({made.round for made in each.good} for each in results.values()))
+    rounds = {name: [made for made in each.good if made.round in common] for name, each in results.items()}
     figures = {
-        backend: [found for made in made_rounds if (found := value(metric, made))]
-        for backend, made_rounds in rounds.items()
+        name: [found for made in made_rounds if (found := value(metric, made))]
+        for name, made_rounds in rounds.items()
     }
-    complete = {backend: found for backend, found in figures.items() if len(found) == len(common) > 1}
-    if len(complete) > 1:
-        quiet = [
-            index
-            for index in range(len(common))
-            if not any(rounds[backend][index].contaminated for backend in complete)
-        ]
-        yield _Cell(*key, metric, complete, quiet)
+    complete = {name: found for name, found in figures.items() if len(found) == len(common) > 1}
+    quiet = [
+        index
+        for index in range(len(common))
+        if not any(rounds[name][index].contaminated for name in complete)
+    ]
+    return complete, quiet
 
 
 def _metric(group: Sequence[Result], *, searched: bool) -> str:
@@ -137,7 +194,20 @@ def client_limited(result: Result) -> bool:
     return result.limit == "client" or (result.ceiling_share or 0.0) > CEILING
 
 
-def _comparison(report: Report, cell: _Cell, claim: Claim, p_holm: float, level: float) -> Comparison:
+class _Judged(NamedTuple):
+    """What both kinds of comparisons end with."""
+
+    ratio: float
+    interval: Interval
+    p: float
+    p_holm: float
+    outcome: Outcome
+    detectable: float
+    rounds: int
+    rounds_needed: int | None
+
+
+def _judged(report: Report, cell: _Cell, claim: Claim, p_holm: float, level: float) -> _Judged:
     found = inference.paired(cell.values[claim.name], cell.values[claim.best], level)
     outcome = _outcome(report, cell, found)
     if outcome != "unclear" and len(cell.values[claim.name]) > len(cell.undisturbed) > 1:
@@ -150,16 +220,10 @@ def _comparison(report: Report, cell: _Cell, claim: Claim, p_holm: float, level:
     needed = None
     if outcome == "unclear":
         needed = inference.rounds_needed(found.sd, found.ratio, report.design.margin, level)
-    return Comparison(
-        workload=cell.workload,
-        client=cell.client,
-        style=cell.style,
-        metric=cell.metric,
-        backend=claim.name,
-        best=claim.best,
+    return _Judged(
         ratio=found.ratio,
         interval=found.interval,
-        p=found.p,
+        p=claim.p,
         p_holm=p_holm,
         outcome=outcome,
         detectable=inference.detectable(found.sd, found.rounds, level),
@@ -169,6 +233,8 @@ def _comparison(report: Report, cell: _Cell, claim: Claim, p_holm: float, level:
 
 
 def _outcome(report: Report, cell: _Cell, found: inference.Paired) -> Outcome:
+    if not all(check.ok for check in report.checks):
+        return "unclear"  # nothing is claimed by a run that cannot be trusted
     floor = max((noise.floor(twin) for twin in report.twins if twin.metric == cell.metric), default=0.0)
     return inference.outcome(
         found.ratio,

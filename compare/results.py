@@ -286,6 +286,26 @@ class Comparison(msgspec.Struct, frozen=True):
     rounds_needed: int | None = None
 
 
+class StyleComparison(msgspec.Struct, frozen=True):
+    """A claim: calls of one backend, by one client, in `style` against the same in the style `than`. `ratio` is style / than, and `outcome`
+    what `style` is; all else is as in a `Comparison`, with which it is corrected."""
+
+    workload: str
+    client: str
+    backend: str
+    style: str
+    than: str
+    metric: str
+    ratio: float
+    interval: Interval
+    p: float
+    p_holm: float
+    outcome: Outcome
+    detectable: float
+    rounds: int
+    rounds_needed: int | None = None
+
+
 class Law(msgspec.Struct, frozen=True):
     """The Universal Scalability Law fitted to the sweep of one backend; see `models.Scalability` and `models.Fit`."""
 
@@ -395,6 +415,7 @@ class Report(msgspec.Struct, kw_only=True):
     twins: list[Twin] = []
     checks: list[Check] = []
     comparisons: list[Comparison] = []
+    styles: list[StyleComparison] = []
     laws: list[Law] = []
     predictions: list[Prediction] = []
     verdict: Verdict = Verdict()

@@ -251,12 +251,101 @@ def test_a_verdict_names_a_set_why_and_how_sure() -> None:
     assert "on 2 CPUs" in condition
 
 
-def test_call_styles_are_compared_by_their_factor() -> None:
+def styles(slow: dict[str, float], fast: dict[str, float], workload: str = "echo") -> Report:
+    """A run of request-reply and fire-and-callback."""
     made = report(
-        *cell({"asyncio": 1000.0}, "echo", STYLES[0]), *cell({"asyncio": 3000.0}, "echo", STYLES[1])
+        *cell(slow, workload, STYLES[0], noise=0.003), *cell(fast, workload, STYLES[1], noise=0.003, seed=2)
     )
     analyse(made, [])
-    assert "3.0 times as many calls/s by fire-and-callback" in " ".join(verdict(made).text)
+    return made
+
+
+def test_call_styles_are_compared_as_backends_are() -> None:
+    made = styles(
+        {"asyncio": 1000.0, "gevent": 1000.0, "twisted": 900.0},
+        {"asyncio": 3000.0, "gevent": 1000.0, "twisted": 700.0},
+    )
+    found = {each.backend: each for each in made.styles}
+    assert {name: each.outcome for name, each in found.items()} == {
+        "asyncio": "better",
+        "gevent": "equal",
+        "twisted": "worse",
+    }
+    assert found["asyncio"].ratio == pytest.approx(3.0, rel=0.01)
+    for each in made.styles:
+        assert (each.style, each.than, each.metric) == (STYLES[1], STYLES[0], "throughput")
+        assert each.interval[0] < each.ratio < each.interval[1]
+    [text] = [text for text in verdict(made).text if text.startswith("By fire-and-callback")]
+    assert text.startswith(
+        "By fire-and-callback the threading client makes, beside request-reply (echo), more calls/s before asyncio "
+    )
+    assert "fewer calls/s before twisted 0.7" in text
+    assert "as many calls/s within the margin before gevent" in text
+
+
+def test_styles_and_backends_are_corrected_together() -> None:
+    both = styles({"asyncio": 1000.0, "gevent": 900.0}, {"asyncio": 3000.0, "gevent": 2700.0})
+    alone = report(*(made for made in both.results if made.style == STYLES[0]))
+    analyse(alone, [])
+    [claim] = [each for each in both.comparisons if each.style == STYLES[0]]
+    [same] = alone.comparisons
+    assert claim.p == same.p
+    assert claim.p_holm > same.p_holm  # of four claims, and not the only one
+    assert all(each.p_holm >= each.p for each in both.styles)
+
+
+def test_where_the_client_is_the_limit_its_styles_have_a_noise_floor_too() -> None:
+    results = [
+        made
+        for style, speed in zip(STYLES, (1000.0, 1200.0), strict=True)
+        for made in cell({"asyncio": speed, "gevent": speed}, "echo", style, noise=0.003)
+    ]
+    for made in results:
+        made.ceiling_share = 0.9
+    found = report(*results)
+    analyse(found, twins("echo", noise=0.5))
+    assert {twin.metric for twin in found.twins} == {"server_cpu", "throughput"}
+    assert {each.outcome for each in found.styles} == {"unclear"}
+    analyse(found, twins("echo", noise=0.01))
+    assert {each.outcome for each in found.styles} == {"better"}
+
+
+def test_styles_of_an_open_loop_are_not_compared() -> None:
+    made = report(
+        *cell({"asyncio": 100.0}, "echo-rate", STYLES[0]), *cell({"asyncio": 300.0}, "echo-rate", STYLES[1])
+    )
+    analyse(made, [])
+    assert made.styles == []
+
+
+def test_a_run_that_cannot_be_trusted_claims_nothing() -> None:
+    made = report(*cell({"asyncio": 1000.0, "gevent": 500.0}))
+    for each in made.results:
+        each.rounds = [msgspec.structs.replace(one, contaminated="other programs") for one in each.rounds]
+    analyse(made, [])
+    assert not all(check.ok for check in made.checks)
+    assert outcomes(made) == {"gevent": "unclear"}
+
+
+def test_a_verdict_names_what_is_worse_where_others_are_unclear() -> None:
+    noisy = result("twisted", "io", STYLES[0], [960.0, 1040.0, 900.0, 1030.0] * 2)
+    made = report(*cell({"asyncio": 1000.0, "gevent": 500.0}, noise=0.003), noisy)
+    analyse(made, [])
+    assert sorted(outcomes(made).values()) == ["unclear", "worse"]
+    [text, *_] = verdict(made).text
+    best = {each.best for each in made.comparisons}.pop()
+    assert "(io, request-reply): not gevent, which has 0." in text
+    assert "choose" not in text
+    assert f"; beside {best}, " in text
+
+
+def test_a_verdict_says_how_often_a_difference_would_have_been_shown() -> None:
+    made = report(*cell({"asyncio": 1000.0}, noise=0.1), *cell({"gevent": 1000.0}, noise=0.1, seed=2))
+    analyse(made, [])
+    [claim] = made.comparisons
+    assert claim.outcome == "unclear"
+    told = f"one of {claim.detectable:.0%} would have been in four runs of five"
+    assert told in verdict(made).text[0]
 
 
 def caveats(made: Report) -> str:
