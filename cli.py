@@ -160,8 +160,13 @@ HtmlFile = Annotated[
 ]
 
 
+# What --self-check takes: it measures what it needs, and nothing else.
+_OF_SELF_CHECK = ("self_check", "seed", "json_file", "csv_file", "html_file")
+
+
 @app.command()
 def compare(
+    context: typer.Context,
     backend: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="all that are installed, where not given")
     ] = None,
@@ -245,7 +250,11 @@ def compare(
     csv_file: CsvFile = None,
     html_file: HtmlFile = None,
     self_check: Annotated[
-        bool, typer.Option("--self-check", help="measure whether what this command says can be trusted here")
+        bool,
+        typer.Option(
+            "--self-check",
+            help="measure whether what this command says can be trusted here; with --seed, --json, --csv, --html alone",
+        ),
     ] = False,
 ) -> None:
     """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
@@ -257,7 +266,13 @@ def compare(
     if self_check:
         from .compare.checks import self_check as check_itself
 
-        raise typer.Exit(check_itself(outputs))
+        for option in context.command.params:
+            source = context.get_parameter_source(option.name or "")
+            if option.name not in _OF_SELF_CHECK and source is not None and source.name == "COMMANDLINE":
+                raise UsageError(
+                    f"--self-check measures what it needs by itself: {option.opts[0]} is not for it"
+                )
+        raise typer.Exit(check_itself(outputs, seed))
     from .compare.command import compare as run
 
     options = Options(

@@ -51,8 +51,8 @@ _STALLED_RATE = 200.0
 class SelfCheck:
     """All checks; `windows` are what was measured for them."""
 
-    def __init__(self) -> None:
-        self.seed = secrets.randbelow(2**32)
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = secrets.randbelow(2**32) if seed is None else seed
         self._chance = random.Random(self.seed)  # noqa: S311
         self._steps = steps_of_cpu()
         self._placement = Placement.halves()
@@ -229,10 +229,10 @@ def _stalling(pid: int) -> Iterator[None]:
         thread.join()
 
 
-def self_check(outputs: Outputs, show: Callable[[str], object] = typer.echo) -> int:
+def self_check(outputs: Outputs, seed: int | None = None, show: Callable[[str], object] = typer.echo) -> int:
     """The exit status: 4 where the comparison cannot be trusted here. Each check is shown when it is known."""
     outputs.check()
-    checks = SelfCheck()
+    checks = SelfCheck(seed)
     report = Report(
         environment=environment(
             seed=checks.seed, quick=False, warmup=_WARMUP, window=_WINDOW, cpu_steps=steps_of_cpu()

@@ -14,7 +14,7 @@ _CAPACITY = Job("echo", FIRE_AND_CALLBACK)
 
 
 class Lanes:
-    """Those of one run. What is in `failed` is not tried again."""
+    """Those of one run. What is in `failed` is not tried again. Raises UsageError where another library is not installed."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -92,20 +92,33 @@ class Lanes:
         return [Lane("null", client, jobs, "null") for client in self.request.clients if jobs]
 
     def _others(self) -> list[Lane]:
-        lanes = []
-        for name, module in self._peers.items():
-            fires = hasattr(module.Client, "fire")
-            jobs = tuple(
-                job
-                for job in self.request.jobs
-                if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
-                and job.workload != SCENARIO
-                and (fires or job.style != FIRE_AND_CALLBACK)
-            )
-            lane = Lane(name, name, jobs, "peer")
-            if jobs and not self._gave_up(lane):
-                lanes.append(lane)
-        return lanes
+        lanes = [Lane(name, name, self._lines(name), "peer") for name in self._peers]
+        return [lane for lane in lanes if lane.jobs and not self._gave_up(lane)]
+
+    def _lines(self, name: str) -> tuple[Job, ...]:
+        """The cells that another library can be measured in."""
+        module = self._peers[name]
+        fires = hasattr(module.Client, "fire")
+        return tuple(
+            job
+            for job in self.request.jobs
+            if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
+            and job.workload != SCENARIO
+            and (fires or job.style != FIRE_AND_CALLBACK)
+        )
+
+    def lacking(self) -> dict[str, list[str]]:
+        """By other library, the cells of which it has none."""
+        return {
+            name: [
+                f"{job.workload}, {job.style}" for job in self.request.jobs if job not in self._lines(name)
+            ]
+            for name in self._peers
+        }
+
+    def without_a_line(self) -> list[str]:
+        """The other libraries that can be measured in no cell."""
+        return [name for name in self._peers if not self._lines(name)]
 
     def server(self, lane: Lane) -> pair.Server:
         """How its server is started."""

@@ -15,6 +15,7 @@ from ..clients.scripts import STYLES as CLIENTS
 from ..errors import UsageError
 from . import arrivals, peers, scenario
 from .budget import affordable
+from .lanes import Lanes
 from .pair import ANYWHERE, Placement
 from .plan import STYLES
 from .request import SCENARIO, SERVICE, SWEEP, Request
@@ -93,7 +94,20 @@ class Options:
             require("backend", backend)
         for client in request.clients:
             require("client", client)
+        self._check_peers(request)
         return affordable(request)
+
+    def _check_peers(self, request: Request) -> None:
+        """Raises UsageError where one is not installed, or can be measured in nothing that was chosen."""
+        if request.peers and request.scenario:
+            raise UsageError(
+                "--peer is for the workloads of ringback: other libraries do not serve your own service"
+            )
+        idle = Lanes(request).without_a_line()
+        if idle and ("all" not in self.peers or len(idle) == len(request.peers)):
+            raise UsageError(
+                f"--peer: none of the chosen workloads and styles can be measured of {', '.join(idle)}"
+            )
 
     def _workloads(self) -> tuple[str, ...]:
         if (self.service is None) != (self.scenario is None):

@@ -383,7 +383,11 @@ class Environment(msgspec.Struct, kw_only=True):
 
 
 class Design(msgspec.Struct, kw_only=True):
-    """How the run was laid out, before anything was measured. `command` repeats it with the same seed."""
+    """How the run was laid out, before anything was measured. `command` repeats it with the same seed.
+
+    `dropped` are workloads, and the sweep, for which there was no time; `lacking` has for each other library the cells that it has nothing
+    for.
+    """
 
     command: str = ""
     rounds: int = 0
@@ -396,6 +400,7 @@ class Design(msgspec.Struct, kw_only=True):
     margin: float = 0.05
     confidence: float = 0.95
     dropped: list[str] = []
+    lacking: dict[str, list[str]] = {}
     explanations: dict[str, str] = {}
 
 

@@ -135,6 +135,7 @@ class Experiment:
     def _note(self, rounds: int) -> None:
         design, here = self._report.design, self._report.environment
         design.rounds, design.dropped = rounds, list(self._request.dropped)
+        design.lacking = {name: cells for name, cells in self._lanes.lacking().items() if cells}
         here.warmup, here.window = self._request.warmup, self._request.window
 
     def _round(self, number: int, lanes: list[Lane]) -> None:

@@ -164,6 +164,8 @@ def _condition(report: Report) -> str:
 
 def _caveats(report: Report) -> Iterator[str]:
     windows = [made for result in report.results for made in result.rounds]
+    for name, cells in report.design.lacking.items():
+        yield f"No line of {name}, which has nothing for it: {'; '.join(cells)}."
     if report.environment.quick and windows:
         yield "A quick run is indicative: short windows, few rounds."
     if 0 < report.design.rounds < 5:
