@@ -54,9 +54,10 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     styles = list(_styles(groups))
     report.twins = noise.twins(doubled, _claimed(metrics, styles, doubled), confidence)
     report.twin = max(report.twins, key=lambda twin: (not twin.ok, noise.floor(twin)), default=None)
-    report.checks = list(_checks(report))
+    claimed = [*cells, *styles]
+    report.checks = list(_checks(report, {cell.metric for cell in claimed}))
     report.comparisons, report.styles = [], []
-    _compare(report, [*cells, *styles])
+    _compare(report, claimed)
 
 
 def _claimed(
@@ -74,7 +75,7 @@ def _claimed(
     return found
 
 
-def _checks(report: Report) -> Iterator[Check]:
+def _checks(report: Report, metrics: set[str]) -> Iterator[Check]:
     windows = [made for result in report.results for made in result.rounds]
     if not windows:
         return
@@ -83,6 +84,8 @@ def _checks(report: Report) -> Iterator[Check]:
             f"{twin.metric} {twin.ratio:.3f} ({twin.interval[0]:.3f}..{twin.interval[1]:.3f})"
             for twin in report.twins
         )
+        if unknown := metrics - {twin.metric for twin in report.twins}:
+            says += f"; not known of {', '.join(sorted(unknown))}"
         rounds = max(twin.rounds for twin in report.twins)
         yield Check(
             "noise floor",

@@ -189,6 +189,9 @@ def test_the_noise_of_one_figure_is_no_floor_of_another() -> None:
     }
     assert made.twin is not None
     assert made.twin.metric == "p50"  # the noisier one
+    analyse(made, twins("io"))
+    [floor] = [check for check in made.checks if check.name == "noise floor"]
+    assert floor.says.endswith("; not known of p50")
 
 
 def test_a_twin_of_several_clients_names_them() -> None:
