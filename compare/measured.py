@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .observe import CEILING
 from .pair import Window
-from .results import Cpu, Latency, Limit, Little, Memory, Rate, Result, Round, Tick, Waiting
+from .results import Consistency, Cpu, Latency, Limit, Little, Memory, Rate, Result, Round, Tick, Waiting
 from .sample import Sample, Timed
 
 Floats = NDArray[np.float64]
@@ -105,6 +105,7 @@ class Measured:
         self._errors: Counter[str] = Counter()
         self._wrong = 0
         self.why = ""
+        self._consistency: list[Consistency] = []
         self._ticks: list[Tick] = []
 
     def rehearsed(self, sample: Sample) -> None:
@@ -112,6 +113,8 @@ class Measured:
         self._errors.update(sample.errors)
         self._wrong += sample.wrong
         self.why = self.why or sample.why
+        if sample.consistency is not None:
+            self._consistency.append(sample.consistency)
 
     def add(
         self, number: int, at: float, window: Window, ceiling: float | None, *, repeated: bool = False
@@ -167,6 +170,7 @@ class Measured:
             cpu=Cpu(**_means([each.cpu for each in rounds])),
             waiting=Waiting(**_means([each.waiting for each in rounds])),
             memory=_memory(self.rounds),
+            consistency=_sum(self._consistency) if self._consistency else None,
             limit=Counter(each.limit for each in rounds).most_common(1)[0][0],
             ceiling_share=_median([each.ceiling_share for each in rounds]),
             void=void,
@@ -288,6 +292,11 @@ def _means(structs: Sequence[Cpu | Waiting]) -> dict[str, float | None]:
     columns = {name: [getattr(each, name) for each in structs] for name in names}
     found = {name: [value for value in column if value is not None] for name, column in columns.items()}
     return {name: float(np.mean(values)) if values else None for name, values in found.items()}
+
+
+def _sum(found: Sequence[Consistency]) -> Consistency:
+    names = Consistency.__struct_fields__
+    return Consistency(**{name: sum(getattr(each, name) for each in found) for name in names})
 
 
 def _memory(rounds: list[Round]) -> Memory:

@@ -76,7 +76,8 @@ class Little(msgspec.Struct, frozen=True):
 
 
 class Consistency(msgspec.Struct, frozen=True):
-    """Of workloads that write: effects that are lost, there twice, or were read when they no longer held."""
+    """Of workloads that write and have a check: effects that are lost, there twice, or were read when they no longer held, from the first
+    call of the rehearsal to the last."""
 
     lost_updates: int = 0
     duplicated_effects: int = 0

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from .analysis import client_limited
 from .results import Comparison, Report, Result, StyleComparison, Verdict
 from .table import BUSY, milliseconds
@@ -190,7 +192,15 @@ def _caveats(report: Report) -> Iterator[str]:
                 f"Overloaded: {what}: {result.rate.offered:,.0f} calls/s came, {result.rate.achieved:,.0f} were answered, "
                 f"{result.rate.skipped:,} never sent."
             )
+        yield from _inconsistent(result, what)
         yield from _late(result, what)
+
+
+def _inconsistent(result: Result, what: str) -> Iterator[str]:
+    found = msgspec.structs.asdict(result.consistency) if result.consistency is not None else {}
+    named = [f"{number:,} {name.replace('_', ' ')}" for name, number in found.items() if number]
+    if named:
+        yield f"Inconsistent: {what}: {', '.join(named)}."
 
 
 def _late(result: Result, what: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..server.service import Service
 from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
-from .scenario import Call, Script, WrongReply
+from .scenario import Call, Check, Script, WrongReply
 
 service = Service("compare")
 
@@ -88,8 +88,8 @@ class Workload(NamedTuple):
     """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
 
     `concurrency` is for a workload that fixes it. One that is `open` has calls come at a rate, whatever the server does, or `burst` of them
-    at once; `idle` connections do nothing beside it. `window` is the least number of seconds that
-    shows it: calls that wait end in step, and a window has a step more or less of them.
+    at once; `idle` connections do nothing beside it. `window` is the least number of seconds that shows it: calls that wait end in step,
+    and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Workload(NamedTuple):
     idle: int = 0
     stream: bool = False
     window: float = 0.0
+    check: Check | None = None
 
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:

@@ -9,7 +9,7 @@ from ringback.compare.analysis import analyse
 from ringback.compare.difference import differences
 from ringback.compare.noise import Doubled
 from ringback.compare.predictions import predict
-from ringback.compare.results import Check, Cpu, Latency, Little, Memory, Rate, Report, Result
+from ringback.compare.results import Check, Consistency, Cpu, Latency, Little, Memory, Rate, Report, Result
 from ringback.compare.table import lines
 from ringback.compare.verdict import verdict
 from samples import STYLES, cell, environment, report, result, whole
@@ -374,6 +374,12 @@ def test_caveats_say_what_is_wrong_with_a_run() -> None:
     ):
         assert word in told
     assert caveats(report(*cell({"asyncio": 1.0, "gevent": 1.0}))) == ""
+    [lossy] = cell({"asyncio": 1.0})
+    lossy.consistency = Consistency(lost_updates=1_234, stale_reads=1)
+    assert (
+        "Inconsistent: asyncio in io, request-reply, threading client: 1,234 lost updates, 1 stale reads."
+        in caveats(report(lossy))
+    )
 
 
 def shown(made: Report) -> list[list[str]]:

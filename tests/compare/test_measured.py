@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 
+import msgspec
 import pytest
 from ringback.compare.measured import Measured
 from ringback.compare.observe import Observed
 from ringback.compare.pair import Window
 from ringback.compare.plan import REQUEST_REPLY, Load
-from ringback.compare.results import Cpu, Memory, Waiting
+from ringback.compare.results import Consistency, Cpu, Memory, Waiting
 from ringback.compare.sample import Sample, Timed
 
 LOAD = Load("cpu", REQUEST_REPLY, 64, 0.0, 0.5)
@@ -77,3 +78,13 @@ def test_a_cell_with_too_few_good_rounds_is_void(good: int, bad: int, void: bool
     if void:
         assert result.void.startswith(f"Little's law is off in {bad} of {good + bad} windows")
         assert result.calls == 500 * (good + bad)
+
+
+def test_what_the_checks_found_is_summed() -> None:
+    found = [Consistency(lost_updates=2, stale_reads=1), Consistency(lost_updates=3)]
+    windows = [
+        each._replace(sample=msgspec.structs.replace(each.sample, consistency=one))
+        for each, one in zip((window(), window()), found, strict=True)
+    ]
+    assert cell(*windows).result().consistency == Consistency(lost_updates=5, stale_reads=1)
+    assert cell(window()).result().consistency is None

@@ -83,7 +83,9 @@ def test_a_scenario_is_repeated_with_new_numbers(tmp_path: Path) -> None:
         "    total = yield call('add', number, y=1)\n"
         "    assert total == number + 1, total\n"
     )
-    script = load(str(file))(itertools.count(7), 0)
+    loaded = load(str(file))
+    assert loaded.check is None
+    script = loaded.script(itertools.count(7), 0)
     assert next(script) == call("add", 7, y=1)
     assert script.send(8) == call("add", 8, y=1)
     with pytest.raises(AssertionError, match="10"):
