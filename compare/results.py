@@ -207,7 +207,8 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """What the load generator gets out of a server that does nothing, in each window and as their median: no cell of it can show more.
+    """What the load generator gets out of a server that does nothing, in each window and as the median of those that nothing disturbed (if
+    all were, as the most): no cell of it can show more.
 
     Where that server is the `limit` nevertheless, it is no ceiling of the generator, and no cell is judged by it.
     """

@@ -57,8 +57,10 @@ def test_a_server_that_does_nothing_but_is_the_limit_makes_no_ceiling(
 
 def test_a_ceiling_is_that_of_windows_that_nothing_disturbed() -> None:
     ceilings = Ceilings()
-    for calls, contaminated in ((100, "other programs"), (150, "other programs"), (300, "")):
+    for calls, contaminated in ((100, "other programs"), (400, "other programs"), (50, "other programs")):
         ceilings.add("threading", before(0.3, 0.9, calls, contaminated))
+    assert ceilings.of("threading", FIRE_AND_CALLBACK) == 400.0  # what disturbs can only lower it
+    ceilings.add("threading", before(0.3, 0.9, 300))
     assert ceilings.of("threading", FIRE_AND_CALLBACK) == 300.0
 
 
