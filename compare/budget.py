@@ -21,12 +21,12 @@ _AMPLE = 15
 PAIR_SECONDS, LEAST_PAIR_SECONDS = 1.1, 0.5
 CELL_SECONDS = 0.03
 WARM_SECONDS = 0.03
-# Seconds for statistics and outputs.
-AFTER_SECONDS = 3.0
+# Seconds for statistics and outputs, of which a page takes most.
+AFTER_SECONDS = 2.0
 # The windows that a search takes at each of a dozen rates.
 SEARCH_WINDOWS = 30
-# The windows of the rehearsal for each ceiling. In the rounds there is none, unless there is much time.
-CEILING_WINDOWS = 3
+# The windows of the rehearsal for each ceiling, in a quick run fewer. In the rounds there is none, unless there is much time.
+CEILING_WINDOWS, QUICK_CEILING_WINDOWS = 3, 2
 
 # Seconds of a window of the sweep.
 SWEEP_WARMUP, SWEEP_WINDOW = 0.04, 0.12
@@ -54,7 +54,9 @@ NOTHING = Pace(0.0, CELL_SECONDS)
 def windows(request: Request, lane: Lane, number: int) -> int:
     """How often each cell of a lane is measured in that round."""
     if lane.kind == "null":
-        return CEILING_WINDOWS if number == 0 else 1
+        if number:
+            return 1
+        return QUICK_CEILING_WINDOWS if request.quick else CEILING_WINDOWS
     return SEARCH_WINDOWS if request.objective and number and lane.kind == "backend" else 1
 
 
@@ -86,12 +88,13 @@ class Spending(NamedTuple):
     rounds: int
 
 
-def spend(request: Request, lanes: Sequence[Lane], seconds: float, pace: Pace) -> Spending:
+def spend(request: Request, lanes: Lanes, seconds: float, pace: Pace) -> Spending:
     """The most rounds that fit, up to those asked for. Where not even the fewest do: shorter windows, then fewer workloads; where one
     workload is too much, fewer rounds of it."""
     if request.fixed:
         return Spending(request, request.rounds)
     while True:
+        a_round = lanes.of(request).round()
         for responses, shrink, least in _choices(request):
             tried = replace(
                 request,
@@ -99,17 +102,13 @@ def spend(request: Request, lanes: Sequence[Lane], seconds: float, pace: Pace) -
                 warmup=request.warmup * shrink,
                 responses=responses,
             )
-            fit = int(seconds // round_seconds(tried, lanes, pace))
+            fit = int(seconds // round_seconds(tried, a_round, pace))
             if fit >= least:
                 return Spending(tried, min(fit, request.rounds))
         fewer = request.without_last()
         if fewer is None:
             return Spending(tried, fit if fit > 1 else 0)
         request = fewer
-        lanes = [
-            lane._replace(jobs=tuple(job for job in lane.jobs if job.workload in request.workloads))
-            for lane in lanes
-        ]
 
 
 def _choices(request: Request) -> list[tuple[float, float, int]]:
@@ -127,7 +126,7 @@ def affordable(request: Request) -> Request:
     while not request.fixed:
         lanes = Lanes(request)
         rehearsal = round_seconds(request, lanes.rehearsal(), _SWIFT, 0) + AFTER_SECONDS
-        spent = spend(request, lanes.round(), request.seconds - rehearsal, _SWIFT)
+        spent = spend(request, lanes, request.seconds - rehearsal, _SWIFT)
         least = min(request.fewest, request.rounds)
         if spent.rounds >= least and spent.request.dropped == request.dropped:
             break

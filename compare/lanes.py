@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import copy
 from types import ModuleType
 
 from . import pair, peers
@@ -21,6 +22,13 @@ class Lanes:
         self.failed: set[Lane] = set()
         self._chance = random.Random(request.seed + 1)  # noqa: S311
         self._peers: dict[str, ModuleType] = {name: peers.load(name) for name in request.peers}
+
+    def of(self, request: Request) -> Lanes:
+        """Those of another request, without what has failed. To ask them takes nothing from the chance of the run."""
+        other = copy(self)
+        other.request = request
+        other._chance = random.Random(request.seed)  # noqa: S311
+        return other
 
     def rehearsal(self) -> list[Lane]:
         """Every backend and the generator's ceiling; with what the rate of open loops is found by, if nothing else does."""
@@ -68,15 +76,16 @@ class Lanes:
         return [self._chance.choice(lanes)._replace(jobs=self._doubled(), kind="twin")]
 
     def _doubled(self) -> tuple[Job, ...]:
-        """One workload, echo if there is one, in all styles; and a cell of each kind that it is not of, since other kinds are judged by
-        other figures, which scatter otherwise."""
+        """One workload, echo if there is one, in all styles unless the run is a quick one; and a cell of each kind that it is not of, since
+        those are judged by other figures, which scatter otherwise."""
         jobs, names = self.request.jobs, self.request.workloads
         first = "echo" if "echo" in names else jobs[0].workload
-        kinds = {self._kind(job): job for job in jobs if job.workload == first}
+        kinds = {self._kind(job): job for job in reversed(jobs) if job.workload == first}
         # Of long calls those that the server computes for: it is sure to be the limit, and so calls/s to be the figure.
         for job in sorted(jobs, key=lambda job: job.workload != "cpu"):
             kinds.setdefault(self._kind(job), job)
-        return tuple(job for job in jobs if job.workload == first or job in kinds.values())
+        every = first if not self.request.quick else ""
+        return tuple(job for job in jobs if job.workload == every or job in kinds.values())
 
     def _kind(self, job: Job) -> str:
         workload = self.request.workload(job.workload)

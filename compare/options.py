@@ -143,9 +143,9 @@ class Options:
     def _time(self, others: int, *, search: bool) -> dict[str, Any]:
         """Rounds, the seconds of all, and of each warm-up and window. Of --rounds and --time each alone is all that counts; where both are
         given, so many rounds are made to fit into that time."""
-        rounds, seconds, warmup, window = 8, 164.0, 0.06, 0.2
+        rounds, seconds, warmup, window = 8, 165.0, 0.06, 0.2
         if self.quick:
-            rounds, seconds, warmup, window = 5, 39.5, 0.05, 0.1
+            rounds, seconds, warmup, window = 5, 40.0, 0.05, 0.1
         elif self.thorough:
             rounds, seconds, warmup, window = 15, 1800.0, 0.1, 0.3
         seconds += others * _PEER_SECONDS

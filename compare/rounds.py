@@ -95,22 +95,23 @@ class Experiment:
     def run(self) -> None:
         """Measure everything; a backend that cannot be measured is one of the report's failures, and the others go on."""
         request, watcher = self._request, self._watcher
-        first, others = self._lanes.rehearsal(), self._lanes.round()
+        first = self._lanes.rehearsal()
         rehearsal = round_seconds(request, first, Pace(), 0)
-        rough = spend(request, others, request.seconds - rehearsal - AFTER_SECONDS, Pace())
-        a_round = round_seconds(rough.request, others, Pace())
+        rough = spend(request, self._lanes, request.seconds - rehearsal - AFTER_SECONDS, Pace())
+        a_round = round_seconds(rough.request, self._lanes.of(rough.request).round(), Pace())
         watcher.planned(rough.rounds, rehearsal + rough.rounds * a_round + AFTER_SECONDS)
         self._round(0, first)
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = Pace(max(LEAST_PAIR_SECONDS, median(self._overheads or [PAIR_SECONDS])))
-        others = self._lanes.round()
-        if not others:
+        if not self._lanes.round():
             return  # none has come through the rehearsal, as the report's failures say
-        plan = spend(replace(request, residence=self._residence), others, left, pace)
+        plan = spend(replace(request, residence=self._residence), self._lanes, left, pace)
         self._request = self._lanes.request = plan.request
         self._note(plan.rounds)
         if not request.fixed:
-            self._again += max(0.0, left - plan.rounds * round_seconds(plan.request, others, pace))
+            self._again += max(
+                0.0, left - plan.rounds * round_seconds(plan.request, self._lanes.round(), pace)
+            )
         for number in range(1, plan.rounds + 1):
             lanes = self._lanes.round()
             one = round_seconds(plan.request, lanes, pace)
