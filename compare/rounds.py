@@ -19,7 +19,6 @@ from .budget import (
     CELL_SECONDS,
     LEAST_PAIR_SECONDS,
     NOTHING,
-    PAIR_SECONDS,
     WARM_SECONDS,
     Pace,
     lane_seconds,
@@ -90,7 +89,9 @@ class Experiment:
         # The mean time of a call, of the slowest backend.
         self._residence: dict[Job, float] = {}
         self._again = _OVER * request.seconds
-        self._overheads: list[float] = []
+        # Seconds, of each pair of processes until they are warm, and of all else beside windows, for each pair of a group.
+        self._starts: list[float] = []
+        self._rests: list[float] = []
 
     def run(self) -> None:
         """Measure everything; a backend that cannot be measured is one of the report's failures, and the others go on."""
@@ -102,7 +103,7 @@ class Experiment:
         watcher.planned(rough.rounds, rehearsal + rough.rounds * a_round + AFTER_SECONDS)
         self._round(0, first)
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
-        pace = Pace(max(LEAST_PAIR_SECONDS, median(self._overheads or [PAIR_SECONDS])))
+        pace = self._pace()
         if not self._lanes.round():
             return  # none has come through the rehearsal, as the report's failures say
         plan = spend(replace(request, residence=self._residence), self._lanes, left, pace)
@@ -112,18 +113,27 @@ class Experiment:
             self._again += max(
                 0.0, left - plan.rounds * round_seconds(plan.request, self._lanes.round(), pace)
             )
+        one = round_seconds(plan.request, self._lanes.round(), pace)
+        took: list[float] = []
         for number in range(1, plan.rounds + 1):
-            lanes = self._lanes.round()
-            one = round_seconds(plan.request, lanes, pace)
             if not request.fixed and self._late(one):
                 break  # the machine became slower than it was in the rehearsal; what was found so far plays no part in this
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
-            self._round(number, lanes)
+            began = time.monotonic()
+            self._round(number, self._lanes.round())
             self.rounds = number
+            took.append(time.monotonic() - began)
+            one = median(took)
         if not self.rounds:
             self._report.failures.append(
                 f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
             )
+
+    def _pace(self) -> Pace:
+        """As in the rehearsal. Its median pair: what else runs may hold one of them up for long."""
+        if not self._starts:
+            return Pace()
+        return Pace(max(LEAST_PAIR_SECONDS, median(self._starts) + median(self._rests)))
 
     def _late(self, seconds: float) -> bool:
         """Whether what takes so long would end too late."""
@@ -144,16 +154,14 @@ class Experiment:
         values: Values = {}
         for group in self._lanes.groups(lanes):
             self._chance.shuffle(group)
-            began, planned = (
-                time.monotonic(),
-                sum(lane_seconds(self._request, lane, NOTHING, number) for lane in group),
-            )
+            planned = sum(lane_seconds(self._request, lane, NOTHING, number) for lane in group)
             with ExitStack() as running:
                 pairs = [
                     (lane, pair)
                     for lane in group
                     if (pair := self._started(number, lane, running)) is not None
                 ]
+                began = time.monotonic()
                 jobs = sorted({job for lane in group for job in lane.jobs})
                 self._chance.shuffle(jobs)
                 for job in jobs:
@@ -162,7 +170,7 @@ class Experiment:
                 if sweeps(self._request, number):
                     self._sweep.run(number, self._alive(pairs), self._watcher.measured)
                 swept = time.monotonic() - swept
-            self._overheads.append((time.monotonic() - began - planned - swept) / len(group))
+            self._rests.append((time.monotonic() - began - planned - swept) / len(group))
         for lane in lanes:
             if lane.kind == "twin":
                 self._pair_up(lane, values)
@@ -170,6 +178,7 @@ class Experiment:
     def _started(self, number: int, lane: Lane, running: ExitStack) -> Pair | None:
         """Both processes, warm; None where they do not start, twice."""
         self._watcher.begin(number, f"{lane}: starting")
+        began = time.monotonic()
         try:
             try:
                 pair = self._pair(lane)
@@ -180,6 +189,7 @@ class Experiment:
         except ChildFailed as error:
             self._fail(lane, error)
             return None
+        self._starts.append(time.monotonic() - began)
         return pair
 
     def _fail(self, lane: Lane, error: ChildFailed) -> None:
