@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+import msgspec
 import pytest
 from ringback.compare import checks
 from ringback.compare.ceilings import Ceilings
@@ -93,6 +94,20 @@ def test_littles_law_closes_in_every_window() -> None:
     )
     [broken] = itself._little()
     assert not broken.ok
+
+
+def test_a_window_that_was_disturbed_says_nothing_of_littles_law_in_it() -> None:
+    itself = SelfCheck()
+    good, off = before(0.3, 0.9), before(0.3, 0.9, contaminated="other programs")
+    itself.windows = [
+        good._replace(sample=msgspec.structs.replace(good.sample, whole=1.0, inside=1.0)),
+        off._replace(sample=msgspec.structs.replace(off.sample, whole=1.0, inside=0.8)),
+    ]
+    [check] = itself._little()
+    assert check.ok, check.says
+    itself.windows[1] = itself.windows[1]._replace(observed=good.observed)
+    [check] = itself._little()
+    assert not check.ok
 
 
 @pytest.mark.skipif(not os.environ.get("RINGBACK_FULL"), reason="a minute; RINGBACK_FULL=1")
