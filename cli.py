@@ -223,8 +223,13 @@ HtmlFile = Annotated[
 ]
 
 
+# What --self-check takes: it measures what it needs, and nothing else.
+_OF_SELF_CHECK = ("self_check", "seed", "json_file", "csv_file", "html_file")
+
+
 @app.command()
 def compare(
+    context: typer.Context,
     backend: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="all that are installed, where not given")
     ] = None,
@@ -269,14 +274,23 @@ def compare(
         bool, typer.Option("--quick", help="under 45 seconds, instead of under three minutes")
     ] = False,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="half an hour: all workloads, 15 rounds, every round a sweep")
+        bool,
+        typer.Option("--thorough", help="half an hour: all workloads, up to 15 rounds, every round a sweep"),
     ] = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="so many, instead of as many up to 8 as the time holds")
+        int | None,
+        typer.Option(
+            min=1, help="so many, whatever they take; with --time what can be measured so often in that time"
+        ),
     ] = None,
-    time: Annotated[float | None, typer.Option(min=1, help="seconds that the run may take")] = None,
+    time: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="seconds that the run may take, in which as many rounds are measured as fit"
+        ),
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="of the order and the arrivals, to repeat a run")
+        int | None, typer.Option(min=0, max=2**53 - 1, help="of the order and the arrivals, to repeat a run")
     ] = None,
     pin: Annotated[
         bool, typer.Option(help="give server and client processors of their own, where there are two")
@@ -299,7 +313,11 @@ def compare(
     csv_file: CsvFile = None,
     html_file: HtmlFile = None,
     self_check: Annotated[
-        bool, typer.Option("--self-check", help="measure whether what this command says can be trusted here")
+        bool,
+        typer.Option(
+            "--self-check",
+            help="measure whether what this command says can be trusted here; with --seed, --json, --csv, --html alone",
+        ),
     ] = False,
 ) -> None:
     """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
@@ -311,7 +329,12 @@ def compare(
     if self_check:
         from .compare.checks import self_check as check_itself
 
-        raise typer.Exit(check_itself(outputs))
+        for option in context.command.params:
+            source = context.get_parameter_source(option.name or "")
+            if option.name not in _OF_SELF_CHECK and source is not None and source.name == "COMMANDLINE":
+                text = f"--self-check measures what it needs by itself: {option.opts[0]} is not for it"
+                raise typer.BadParameter(text)
+        raise typer.Exit(check_itself(outputs, seed))
     from .compare.command import compare as run
 
     options = Options(

@@ -1,31 +1,35 @@
-"""From rounds to claims: which backend differs from the best of its cell, corrected for everything that the run claims.
+"""From rounds to claims: which backend differs from the best of its cell, and one call style from the other, corrected for all that the run
+claims.
 
 Rounds are the unit, and paired; what is claimed and how it is corrected is in `inference`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import exp, log
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from . import inference
+import msgspec
+
+from . import inference, noise
 from .figures import METRICS, value, values
 from .inference import Claim
+from .noise import Doubled
 from .observe import CEILING
-from .results import Check, Comparison, Intervals, Outcome, Report, Result, Twin
-
-# A backend that differs from itself by chance so rarely spoils the run.
-_TWIN_ALPHA = 0.01
+from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY
+from .results import Check, Comparison, Interval, Intervals, Outcome, Report, Result, StyleComparison
 
 # From what part of all windows on, disturbed ones spoil the run.
 _DISTURBED = 0.3
 
-Twins = Sequence[tuple[str, str, str, int, float, float]]
+# A workload, a client and a call style.
+Key = tuple[str, str, str]
+_Groups = dict[Key, list[Result]]
 
 
 class _Cell(NamedTuple):
-    """What backends are compared by, in one cell; `values` by backend and, in the same order, round."""
+    """What backends are compared by, in one cell; `values` by backend and, in the same order, round. Where a `backend` is named, what its
+    call styles are compared by, and the values are by style."""
 
     workload: str
     client: str
@@ -33,42 +37,61 @@ class _Cell(NamedTuple):
     metric: str
     values: dict[str, list[float]]
     undisturbed: list[int]
+    backend: str = ""
 
 
-def analyse(report: Report, twins: Twins) -> None:
-    """Fill in intervals, the twin, checks and comparisons."""
+def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
+    """Fill in intervals, twins, checks and comparisons."""
     confidence = report.design.confidence
     for result in (*report.results, *report.peers):
+        good = msgspec.structs.replace(result, rounds=result.good)
         result.interval = Intervals(
-            **{metric: inference.interval(values(metric, result), confidence) for metric in METRICS}
+            **{metric: inference.interval(values(metric, good), confidence) for metric in METRICS}
         )
-    report.twin = _twin(twins, confidence)
-    report.checks = list(_checks(report))
-    report.comparisons = _comparisons(report)
+    groups = _groups(report.results)
+    metrics = {key: _metric(group, searched=bool(report.searches)) for key, group in groups.items()}
+    cells = [cell for key, group in groups.items() for cell in _cells(key, group, metrics[key])]
+    styles = list(_styles(groups))
+    report.twins = noise.twins(doubled, _claimed(metrics, styles, doubled), confidence)
+    report.twin = max(report.twins, key=lambda twin: (not twin.ok, noise.floor(twin)), default=None)
+    claimed = [*cells, *styles]
+    report.checks = list(_checks(report, {cell.metric for cell in claimed}))
+    report.comparisons, report.styles = [], []
+    _compare(report, claimed)
 
 
-def _twin(twins: Twins, confidence: float) -> Twin | None:
-    """All call styles of a round together, as the round is the unit."""
-    rounds: dict[int, list[float]] = {}
-    for *_, number, own, other in twins:
-        rounds.setdefault(number, []).append(log(own / other))
-    if len(rounds) < 2:
-        return None
-    means = [sum(logs) / len(logs) for logs in rounds.values()]
-    found = inference.paired([exp(each) for each in means], [1.0] * len(means), confidence)
-    workload, client = twins[0][:2]
-    styles = ", ".join(sorted({style for _, _, style, *_ in twins}))
-    return Twin(workload, client, styles, found.ratio, found.interval, len(rounds), found.p >= _TWIN_ALPHA)
+def _claimed(
+    metrics: Mapping[Key, str], styles: Sequence[_Cell], doubled: Sequence[Doubled]
+) -> dict[Key, set[str]]:
+    """The figures of each cell for which a noise floor is wanted: the one that it is judged by; and calls/s, where styles are compared by
+    them and no other cell that was measured twice is judged by them."""
+    found = {key: {metric} for key, metric in metrics.items()}
+    twice = {(each.workload, each.client, each.style) for each in doubled}
+    if not any(metrics.get(key) == "throughput" for key in twice):
+        compared = {each[:2] for each in styles}
+        for key in twice & set(found):
+            if key[:2] in compared:
+                found[key].add("throughput")
+    return found
 
 
-def _checks(report: Report) -> Iterator[Check]:
+def _checks(report: Report, metrics: set[str]) -> Iterator[Check]:
     windows = [made for result in report.results for made in result.rounds]
     if not windows:
         return
-    if report.twin is not None:
-        low, high = report.twin.interval
-        says = f"a backend against itself: {report.twin.ratio:.3f} ({low:.3f}..{high:.3f}) in {report.twin.rounds} rounds"
-        yield Check("noise floor", report.twin.ok, says)
+    if report.twins:
+        says = ", ".join(
+            f"{twin.metric} {twin.ratio:.3f} ({twin.interval[0]:.3f}..{twin.interval[1]:.3f})"
+            for twin in report.twins
+        )
+        if unknown := metrics - {twin.metric for twin in report.twins}:
+            says += f"; not known of {', '.join(sorted(unknown))}"
+        rounds = max(twin.rounds for twin in report.twins)
+        yield Check(
+            "noise floor",
+            all(twin.ok for twin in report.twins),
+            f"a backend against itself in {rounds} rounds: {says}",
+        )
     spoilt = sum(bool(made.contaminated) for made in windows)
     again = sum(made.repeated for made in windows)
     says = f"{spoilt} of {len(windows)} windows disturbed, {again} measured again"
@@ -79,62 +102,115 @@ def _checks(report: Report) -> Iterator[Check]:
     yield Check("Little's law", len(void) * 2 <= len(report.results), says)
 
 
-def _comparisons(report: Report) -> list[Comparison]:
-    cells = list(_cells(report.results, searched=bool(report.searches)))
+def _compare(report: Report, cells: Sequence[_Cell]) -> None:
     claims = [
         (cell, claim)
         for cell in cells
-        for claim in inference.pairs(cell.values, larger_is_better=cell.metric == "throughput")
+        for claim in (
+            inference.pairs(cell.values, larger_is_better=cell.metric == "throughput")
+            if not cell.backend
+            else [inference.claim(cell.values, FIRE_AND_CALLBACK, REQUEST_REPLY)]
+        )
     ]
     ps = [claim.p for _, claim in claims]
     adjusted, levels = inference.holm(ps), inference.levels(ps, report.design.confidence)
-    return [
-        _comparison(report, cell, claim, p_holm, level)
-        for (cell, claim), p_holm, level in zip(claims, adjusted, levels, strict=True)
-        if claim.shown
-    ]
+    for (cell, claim), p_holm, level in zip(claims, adjusted, levels, strict=True):
+        if not claim.shown:
+            continue
+        found = _judged(report, cell, claim, p_holm, level)
+        if cell.backend:
+            report.styles.append(
+                StyleComparison(
+                    cell.workload, cell.client, cell.backend, claim.name, claim.best, cell.metric, *found
+                )
+            )
+        else:
+            report.comparisons.append(
+                Comparison(
+                    cell.workload, cell.client, cell.style, cell.metric, claim.name, claim.best, *found
+                )
+            )
 
 
-def _cells(results: Sequence[Result], *, searched: bool) -> Iterator[_Cell]:
-    groups: dict[tuple[str, str, str], list[Result]] = {}
+def _groups(results: Sequence[Result]) -> _Groups:
+    """Those of which anything can be claimed."""
+    groups: _Groups = {}
     for result in results:
-        if result.sound and not result.overloaded and len(result.rounds) > 1:
+        if result.sound and not result.overloaded and len(result.good) > 1:
             groups.setdefault((result.workload, result.client, result.style), []).append(result)
-    for key, group in groups.items():
-        metric = _metric(group, searched=searched)
-        common = set.intersection(*({made.round for made in each.rounds} for each in group))
-        rounds = {each.backend: [made for made in each.rounds if made.round in common] for each in group}
-        figures = {
-            backend: [found for made in made_rounds if (found := value(metric, made))]
-            for backend, made_rounds in rounds.items()
-        }
-        complete = {backend: found for backend, found in figures.items() if len(found) == len(common) > 1}
-        if len(complete) > 1:
-            quiet = [
-                index
-                for index in range(len(common))
-                if not any(rounds[backend][index].contaminated for backend in complete)
-            ]
-            yield _Cell(*key, metric, complete, quiet)
+    return groups
 
 
-def _metric(group: list[Result], *, searched: bool) -> str:
-    """What the question of the cell is. Where the client is the limit, calls/s say nothing of a backend, but its CPU time does."""
+def _cells(key: Key, group: Sequence[Result], metric: str) -> Iterator[_Cell]:
+    """The cell, if two backends at least have the figure in every round that is good of all."""
+    found, undisturbed = _side_by_side({each.backend: each for each in group}, metric)
+    if len(found) > 1:
+        yield _Cell(*key, metric, found, undisturbed)
+
+
+def _styles(groups: Mapping[Key, Sequence[Result]]) -> Iterator[_Cell]:
+    """Both call styles of a backend, wherever callers wait for each other. Where the client is the limit, these calls/s are its own, and so
+    they are meant."""
+    for (workload, client, style), group in groups.items():
+        if style != FIRE_AND_CALLBACK:
+            continue
+        waiting = {each.backend: each for each in groups.get((workload, client, REQUEST_REPLY), ())}
+        for fired in group:
+            if fired.loop == "closed" and fired.backend in waiting:
+                both = {FIRE_AND_CALLBACK: fired, REQUEST_REPLY: waiting[fired.backend]}
+                found, undisturbed = _side_by_side(both, "throughput")
+                if len(found) == 2:
+                    yield _Cell(workload, client, "", "throughput", found, undisturbed, fired.backend)
+
+
+def _side_by_side(results: Mapping[str, Result], metric: str) -> tuple[dict[str, list[float]], list[int]]:
+    """By name, the figures of the rounds that are good of all, if it has them all; and the places of those that nothing disturbed."""
+    common = set.intersection(*({made.round for made in each.good} for each in results.values()))
+    rounds = {name: [made for made in each.good if made.round in common] for name, each in results.items()}
+    figures = {
+        name: [found for made in made_rounds if (found := value(metric, made))]
+        for name, made_rounds in rounds.items()
+    }
+    complete = {name: found for name, found in figures.items() if len(found) == len(common) > 1}
+    quiet = [
+        index
+        for index in range(len(common))
+        if not any(rounds[name][index].contaminated for name in complete)
+    ]
+    return complete, quiet
+
+
+def _metric(group: Sequence[Result], *, searched: bool) -> str:
+    """What the question of the cell is. Where the client is the limit, neither calls/s nor times say anything of a backend, but its CPU
+    time does."""
+    if any(client_limited(each) for each in group):
+        return "server_cpu"
     if group[0].loop == "open":
         if searched:
             return "throughput"
-        return "p99" if all(made.p99 for each in group for made in each.rounds) else "p50"
-    if group[0].workload in ("lone", "idle"):
-        return "p50"
-    return "server_cpu" if any(client_limited(each) for each in group) else "throughput"
+        return "p99" if all(made.p99 for each in group for made in each.good) else "p50"
+    return "p50" if group[0].workload in ("lone", "idle") else "throughput"
 
 
 def client_limited(result: Result) -> bool:
-    """Whether its calls/s are those of the load generator."""
+    """Whether its calls/s and times are those of the load generator."""
     return result.limit == "client" or (result.ceiling_share or 0.0) > CEILING
 
 
-def _comparison(report: Report, cell: _Cell, claim: Claim, p_holm: float, level: float) -> Comparison:
+class _Judged(NamedTuple):
+    """What both kinds of comparisons end with."""
+
+    ratio: float
+    interval: Interval
+    p: float
+    p_holm: float
+    outcome: Outcome
+    detectable: float
+    rounds: int
+    rounds_needed: int | None
+
+
+def _judged(report: Report, cell: _Cell, claim: Claim, p_holm: float, level: float) -> _Judged:
     found = inference.paired(cell.values[claim.name], cell.values[claim.best], level)
     outcome = _outcome(report, cell, found)
     if outcome != "unclear" and len(cell.values[claim.name]) > len(cell.undisturbed) > 1:
@@ -147,16 +223,10 @@ def _comparison(report: Report, cell: _Cell, claim: Claim, p_holm: float, level:
     needed = None
     if outcome == "unclear":
         needed = inference.rounds_needed(found.sd, found.ratio, report.design.margin, level)
-    return Comparison(
-        workload=cell.workload,
-        client=cell.client,
-        style=cell.style,
-        metric=cell.metric,
-        backend=claim.name,
-        best=claim.best,
+    return _Judged(
         ratio=found.ratio,
         interval=found.interval,
-        p=found.p,
+        p=claim.p,
         p_holm=p_holm,
         outcome=outcome,
         detectable=inference.detectable(found.sd, found.rounds, level),
@@ -166,10 +236,9 @@ def _comparison(report: Report, cell: _Cell, claim: Claim, p_holm: float, level:
 
 
 def _outcome(report: Report, cell: _Cell, found: inference.Paired) -> Outcome:
-    floor = 0.0
-    if report.twin is not None:
-        low, high = report.twin.interval
-        floor = max(high, 1 / low) - 1
+    if not all(check.ok for check in report.checks):
+        return "unclear"  # nothing is claimed by a run that cannot be trusted
+    floor = max((noise.floor(twin) for twin in report.twins if twin.metric == cell.metric), default=0.0)
     return inference.outcome(
         found.ratio,
         found.interval,

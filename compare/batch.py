@@ -11,8 +11,9 @@ from time import monotonic
 from . import arrivals
 from .callers import Caller, Flight
 from .plan import Cell, Plan
+from .results import Consistency
 from .sample import Sample, Timed
-from .scenario import Script
+from .scenario import Check, Ended, Script
 
 # Seconds after the window's end until which calls that were due in it may still be sent: timers wake late.
 _LATE = 0.05
@@ -24,7 +25,13 @@ _GRACE = 5.0
 class Batch:
     """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
 
-    def __init__(self, plan: Plan, cell: Cell, script: Callable[[Iterator[int], int], Script]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        cell: Cell,
+        script: Callable[[Iterator[int], int], Script],
+        check: Check | None = None,
+    ) -> None:
         self.cell = cell
         self.began = monotonic()
         self.dues: list[float] = []
@@ -42,8 +49,11 @@ class Batch:
         self.gives_up = cell.closes + plan.timeout + _GRACE
         self.most = plan.max_in_flight // 2
         self.flight = Flight()
-        numbers = itertools.count(load.seed << 32)
+        numbers = itertools.count(cell.first)
         self._new_script = partial(script, numbers, plan.cpu_steps)
+        self._check = check
+        self._consistency: Consistency | None = None
+        self._broken = ""
         self.callers: list[Caller] = []
         for _ in range(load.concurrency):
             self.another()
@@ -67,11 +77,24 @@ class Batch:
                 f"within {self.gives_up - self.began:.0f} s"
             )
 
+    def ending(self) -> Script:
+        """The calls that are still to be made when all callers have ended: those of the workload's own check."""
+        if self._check is None:
+            return
+        failed = sum(caller.errors.total() + caller.wrong for caller in self.callers)
+        ended = Ended(sum(caller.answered for caller in self.callers), failed)
+        try:
+            self._consistency = yield from self._check(ended)
+        except Exception as error:
+            self._broken = f"the check at the end: {type(error).__name__}: {error}".partition("\n")[0].rstrip(
+                ": "
+            )
+
     def sample(self) -> Sample:
         """What came of it, once all callers have ended."""
         opens, closes, load = self.cell.opens, self.cell.closes, self.cell.load
         methods: dict[str, list[tuple[float, float, float]]] = {}
-        inside = spent = longest = 0.0
+        inside = spent = 0.0
         answered = 0
         for caller in self.callers:
             spent += caller.lost
@@ -80,7 +103,6 @@ class Batch:
                 if opens <= ended < closes:
                     answered += 1
                     inside += ended - sent
-                    longest = max(longest, ended - sent)
                 # In an open loop those count that were due in the window, however long they took: the slowest end after it.
                 if opens <= (due if load.open else ended) < closes:
                     methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
@@ -93,13 +115,13 @@ class Batch:
         return Sample(
             calls=answered * load.stride,
             errors=dict(sum((caller.errors for caller in self.callers), Counter[str]())),
-            wrong=sum(caller.wrong for caller in self.callers),
-            why=next((caller.why for caller in self.callers if caller.why), ""),
+            wrong=sum(caller.wrong for caller in self.callers) + bool(self._broken),
+            why=next((caller.why for caller in self.callers if caller.why), self._broken),
             timed=[Timed.of(method, times) for method, times in methods.items()],
             due=sum(opens <= due < closes for due in self.dues),
             skipped=len(self.dues) - sum(caller.made for caller in self.callers) if load.open else 0,
             whole=spent / self.flight.area if self.flight.area else None,
             inside=rate * residence / len(self.callers) if residence and not load.open else None,
             residence=residence,
-            longest=longest,
+            consistency=self._consistency,
         )

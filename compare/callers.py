@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -49,6 +50,7 @@ class Caller:
         "_stride",
         "_thinking",
         "_turn",
+        "answered",
         "errors",
         "lost",
         "made",
@@ -63,6 +65,8 @@ class Caller:
         self.wrong = 0
         self.why = ""
         self.made = 0
+        # All that were answered rightly, timed or not.
+        self.answered = 0
         self.times: list[tuple[str, float, float, float]] = []
         # When the answer of a timed call was there, and when its caller made the next one.
         self.thinks: list[tuple[float, float]] = []
@@ -115,6 +119,7 @@ class Caller:
             self._wrong(error)
             self._failed(ended)
         else:
+            self.answered += 1
             if ended:
                 self.times.append((method, self._due, self._sent, ended))
                 self._thinking = ended
@@ -219,3 +224,37 @@ async def answer_async(
             caller.fail(error)
         else:
             caller.reply(result)
+
+
+# The calls that a script makes by itself, one after another.
+
+
+def run_blocking(invoke: Callable[..., Any], script: Script) -> None:
+    """Where waiting is plain. The script is told of errors, and ends with them if it does not catch them."""
+    call = next(script, None)
+    while call is not None:
+        try:
+            result = invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            call = _next(partial(script.throw, error))
+        else:
+            call = _next(partial(script.send, result))
+
+
+async def run_async(invoke: Callable[..., Awaitable[Any]], script: Script) -> None:
+    """The same where a call is awaited."""
+    call = next(script, None)
+    while call is not None:
+        try:
+            result = await invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            call = _next(partial(script.throw, error))
+        else:
+            call = _next(partial(script.send, result))
+
+
+def _next(resume: Callable[[], Call]) -> Call | None:
+    try:
+        return resume()
+    except StopIteration:
+        return None

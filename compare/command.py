@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from ..errors import UsageError
+from . import peers
 from .analysis import analyse
 from .conditions import Condition, check, refuse
 from .difference import UNCHANGED, Changes, changes
@@ -51,6 +52,8 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
     for kind, names in (("backend", options.backends), ("client", options.clients)):
         for name in names:
             require(kind, name)  # a library that is missing is not the fault of the words
+    for name in set(options.peers) & set(peers.NAMES):
+        peers.load(name)
     try:
         request = options.request()
         conditions = _conditions(fail_if, _asked(request), older=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .batch import Batch
-from .callers import answer_blocking, call_blocking
+from .callers import answer_blocking, call_blocking, run_blocking
 from .firing import Firing
 from .plan import REQUEST_REPLY
 from .work import Work
@@ -26,6 +26,7 @@ def drive(work: Work) -> None:
                 _request_reply(_collecting(client) if stream else client.call, batch)
             else:
                 _fire_and_callback(client, batch)
+            run_blocking(client.call, batch.ending())
             work.report(batch)
     finally:
         work.close(client)

@@ -15,7 +15,7 @@ _BEYOND = 20
 
 def values(metric: str, result: Result) -> list[float]:
     """One for each round; none at all where a round lacks it."""
-    found = [value(metric, made) for made in result.rounds]
+    found = [value(metric, made) for made in result.good]
     return [each for each in found if each] if all(found) else []
 
 

@@ -65,10 +65,10 @@ def _batches(plan: Plan) -> Iterator[tuple[Batch, bool]]:
                 idle.enter_context(connections(plan.endpoint, asked.connections))
                 _say(_READY)
             elif scenario is not None:
-                yield Batch(plan, asked, scenario), False
+                yield Batch(plan, asked, scenario.script, scenario.check), False
             else:
                 workload = WORKLOADS[asked.load.workload]
-                yield Batch(plan, asked, workload.script), workload.stream
+                yield Batch(plan, asked, workload.script, workload.check), workload.stream
 
 
 def _report(batch: Batch) -> None:

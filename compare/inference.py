@@ -18,6 +18,8 @@ from .results import Interval, Outcome
 _POWER = 0.8
 # No run is advised to take more rounds than these.
 _MOST_ROUNDS = 200
+# Of a logarithm of which a float still holds the ratio, and its inverse.
+_FURTHEST = 700.0
 
 
 class Paired(NamedTuple):
@@ -54,13 +56,17 @@ def _logs(values: Sequence[float]) -> NDArray[np.float64]:
 def _student(change: float, error: float, freedom: float, rounds: int, confidence: float) -> Paired:
     """Of a mean of logarithms, its standard error and its degrees of freedom."""
     sd = error * sqrt(rounds)
+    ratio = _ratio(change)
     if error < 1e-12:
-        return Paired(
-            exp(change), (exp(change), exp(change)), 1.0 if abs(change) < 1e-12 else 0.0, sd, rounds
-        )
+        return Paired(ratio, (ratio, ratio), 1.0 if abs(change) < 1e-12 else 0.0, sd, rounds)
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(change) / error, freedom))
-    return Paired(exp(change), (exp(change - half), exp(change + half)), p, sd, rounds)
+    return Paired(ratio, (_ratio(change - half), _ratio(change + half)), p, sd, rounds)
+
+
+def _ratio(change: float) -> float:
+    """Of a logarithm. An interval of two rounds, corrected for many claims, may reach further than floats do: then it ends there."""
+    return exp(max(-_FURTHEST, min(_FURTHEST, change)))
 
 
 def _single(logs: NDArray[np.float64], confidence: float) -> Paired:
@@ -151,7 +157,7 @@ def detectable(sd: float, rounds: int, confidence: float = 0.95) -> float:
     if rounds < 2:
         return inf
     quantiles = stats.t.ppf([(1 + confidence) / 2, _POWER], rounds - 1)
-    return exp(float(quantiles.sum()) * sd / sqrt(rounds)) - 1
+    return _ratio(float(quantiles.sum()) * sd / sqrt(rounds)) - 1
 
 
 def rounds_needed(sd: float, ratio: float, margin: float, confidence: float = 0.95) -> int | None:
@@ -166,7 +172,7 @@ def rounds_needed(sd: float, ratio: float, margin: float, confidence: float = 0.
 
 
 class Claim(NamedTuple):
-    """`name` against `best`, which is the best of all, or (`shown` is False) only another one."""
+    """`name` against `best`, which is the best of all or what it is to be compared with, or (`shown` is False) only another one."""
 
     name: str
     best: str
@@ -177,6 +183,11 @@ class Claim(NamedTuple):
     def p(self) -> float:
         """That of its test, not yet corrected."""
         return self.found.p
+
+
+def claim(values: dict[str, list[float]], name: str, other: str) -> Claim:
+    """One that is to be made whatever was measured."""
+    return Claim(name, other, paired(values[name], values[other]), True)
 
 
 def pairs(values: dict[str, list[float]], *, larger_is_better: bool = True) -> list[Claim]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import copy
 from types import ModuleType
 
 from . import pair, peers
@@ -14,13 +15,20 @@ _CAPACITY = Job("echo", FIRE_AND_CALLBACK)
 
 
 class Lanes:
-    """Those of one run. What is in `failed` is not tried again."""
+    """Those of one run. What is in `failed` is not tried again. Raises UsageError where another library is not installed."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.failed: set[Lane] = set()
         self._chance = random.Random(request.seed + 1)  # noqa: S311
         self._peers: dict[str, ModuleType] = {name: peers.load(name) for name in request.peers}
+
+    def of(self, request: Request) -> Lanes:
+        """Those of another request, without what has failed. To ask them takes nothing from the chance of the run."""
+        other = copy(self)
+        other.request = request
+        other._chance = random.Random(request.seed)  # noqa: S311
+        return other
 
     def rehearsal(self) -> list[Lane]:
         """Every backend and the generator's ceiling; with what the rate of open loops is found by, if nothing else does."""
@@ -35,8 +43,8 @@ class Lanes:
         return lanes
 
     def round(self) -> list[Lane]:
-        """The same with a twin; a quick run knows the ceiling from the rehearsal."""
-        nulls = [] if self.request.quick else self._nulls()
+        """The same with a twin. The ceiling is known from the rehearsal, where there is not much time."""
+        nulls = self._nulls() if self.request.thorough else []
         return [*self._backends(), *self._twins(), *nulls, *self._others()]
 
     def _backends(self) -> list[Lane]:
@@ -62,13 +70,30 @@ class Lanes:
 
     def _twins(self) -> list[Lane]:
         """One of the backends, measured again: what that shows is noise. A search would take too long for it."""
-        workload = self.request.workloads[0] if "echo" not in self.request.workloads else "echo"
-        jobs = tuple(job for job in self.request.jobs if job.workload == workload)
         lanes = self._backends()
         if not lanes or self.request.objective is not None:
             return []
-        lane = self._chance.choice(lanes)
-        return [lane._replace(jobs=jobs, kind="twin")]
+        return [self._chance.choice(lanes)._replace(jobs=self._doubled(), kind="twin")]
+
+    def _doubled(self) -> tuple[Job, ...]:
+        """One workload, echo if there is one, in all styles unless the run is a quick one; and a cell of each kind that it is not of, since
+        those are judged by other figures, which scatter otherwise."""
+        jobs, names = self.request.jobs, self.request.workloads
+        first = "echo" if "echo" in names else jobs[0].workload
+        kinds = {self._kind(job): job for job in reversed(jobs) if job.workload == first}
+        # Of long calls those that the server computes for: it is sure to be the limit, and so calls/s to be the figure.
+        for job in sorted(jobs, key=lambda job: job.workload != "cpu"):
+            kinds.setdefault(self._kind(job), job)
+        every = first if not self.request.quick else ""
+        return tuple(job for job in jobs if job.workload == every or job in kinds.values())
+
+    def _kind(self, job: Job) -> str:
+        workload = self.request.workload(job.workload)
+        if self.request.load(job, 1).open or workload.open:
+            return "open"
+        if workload.concurrency == 1:
+            return "one call at a time"
+        return "short calls" if small(workload) else "long calls"
 
     def _nulls(self) -> list[Lane]:
         wanted = {job.style for job in self.request.jobs if small(self.request.workload(job.workload))}
@@ -76,20 +101,33 @@ class Lanes:
         return [Lane("null", client, jobs, "null") for client in self.request.clients if jobs]
 
     def _others(self) -> list[Lane]:
-        lanes = []
-        for name, module in self._peers.items():
-            fires = hasattr(module.Client, "fire")
-            jobs = tuple(
-                job
-                for job in self.request.jobs
-                if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
-                and job.workload != SCENARIO
-                and (fires or job.style != FIRE_AND_CALLBACK)
-            )
-            lane = Lane(name, name, jobs, "peer")
-            if jobs and not self._gave_up(lane):
-                lanes.append(lane)
-        return lanes
+        lanes = [Lane(name, name, self._lines(name), "peer") for name in self._peers]
+        return [lane for lane in lanes if lane.jobs and not self._gave_up(lane)]
+
+    def _lines(self, name: str) -> tuple[Job, ...]:
+        """The cells that another library can be measured in."""
+        module = self._peers[name]
+        fires = hasattr(module.Client, "fire")
+        return tuple(
+            job
+            for job in self.request.jobs
+            if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
+            and job.workload != SCENARIO
+            and (fires or job.style != FIRE_AND_CALLBACK)
+        )
+
+    def lacking(self) -> dict[str, list[str]]:
+        """By other library, the cells of which it has none."""
+        return {
+            name: [
+                f"{job.workload}, {job.style}" for job in self.request.jobs if job not in self._lines(name)
+            ]
+            for name in self._peers
+        }
+
+    def without_a_line(self) -> list[str]:
+        """The other libraries that can be measured in no cell."""
+        return [name for name in self._peers if not self._lines(name)]
 
     def server(self, lane: Lane) -> pair.Server:
         """How its server is started."""

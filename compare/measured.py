@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .observe import CEILING
 from .pair import Window
-from .results import Cpu, Latency, Limit, Little, Memory, Rate, Result, Round, Tick, Waiting
+from .results import Consistency, Cpu, Latency, Limit, Little, Memory, Rate, Result, Round, Tick, Waiting
 from .sample import Sample, Timed
 
 Floats = NDArray[np.float64]
@@ -26,9 +26,12 @@ _DIGITS = 3
 
 _TICKS = 5
 
-# From what part of the window's Little's law on a cell is void.
+# How far Little's law may be off, from empty to empty and in a closed loop's window.
 _WHOLE = 0.01
 _INSIDE = 0.03
+
+# Of so many rounds at least the law must close, and of half of them.
+_FEWEST = 2
 
 # A client that sends later than this is the limit of an open loop.
 _SLIP = 0.0015
@@ -102,6 +105,7 @@ class Measured:
         self._errors: Counter[str] = Counter()
         self._wrong = 0
         self.why = ""
+        self._consistency: list[Consistency] = []
         self._ticks: list[Tick] = []
 
     def rehearsed(self, sample: Sample) -> None:
@@ -109,6 +113,8 @@ class Measured:
         self._errors.update(sample.errors)
         self._wrong += sample.wrong
         self.why = self.why or sample.why
+        if sample.consistency is not None:
+            self._consistency.append(sample.consistency)
 
     def add(
         self, number: int, at: float, window: Window, ceiling: float | None, *, repeated: bool = False
@@ -121,22 +127,23 @@ class Measured:
         self.load = window.load  # the rehearsal's may have been another
         self.rehearsed(window.sample)
         times = Times.of(window.sample.timed)
-        made = _round(number, at, window, times, ceiling, repeated=repeated)
+        made = round_of(number, at, window, times, ceiling, repeated=repeated)
         self.rounds.append(made)
         self._windows.append((window, times))
         self._ticks += _series(number, window, times)
         return made
 
     def result(self) -> Result:
-        """All rounds together."""
-        windows = [window for window, _ in self._windows]
+        """All rounds together; those in which Little's law is off only where it is in too many, and nothing is claimed of the cell."""
+        void = _void(self.rounds)
+        good = [each for each, made in zip(self._windows, self.rounds, strict=True) if made.little.ok or void]
+        rounds = [made for made in self.rounds if made.little.ok or void]
+        windows = [window for window, _ in good]
         calls, seconds = (
             sum(window.sample.calls for window in windows),
             sum(each.load.window for each in windows),
         )
-        times = Times(
-            *(np.concatenate([getattr(each, name) for _, each in self._windows]) for name in Times._fields)
-        )
+        times = Times(*(np.concatenate([getattr(each, name) for _, each in good]) for name in Times._fields))
         opened = self.load.open
         methods = {timed.method for window in windows for timed in window.sample.timed}
         return Result(
@@ -157,15 +164,16 @@ class Measured:
             rate=rate(windows) if opened else None,
             service=latency(times.service) if opened else None,
             slip=latency(times.slip) if opened else None,
-            methods={method: latency(self._of(method)) for method in sorted(methods)}
+            methods={method: latency(_of(method, windows)) for method in sorted(methods)}
             if len(methods) > 1
             else {},
-            cpu=Cpu(**_means([each.cpu for each in self.rounds])),
-            waiting=Waiting(**_means([each.waiting for each in self.rounds])),
+            cpu=Cpu(**_means([each.cpu for each in rounds])),
+            waiting=Waiting(**_means([each.waiting for each in rounds])),
             memory=_memory(self.rounds),
-            limit=Counter(each.limit for each in self.rounds).most_common(1)[0][0],
-            ceiling_share=_median([each.ceiling_share for each in self.rounds]),
-            void=_void(self.rounds),
+            consistency=_sum(self._consistency) if self._consistency else None,
+            limit=Counter(each.limit for each in rounds).most_common(1)[0][0],
+            ceiling_share=_median([each.ceiling_share for each in rounds]),
+            void=void,
             why=self.why,
             peer=self.peer,
             difference=self.difference,
@@ -174,14 +182,16 @@ class Measured:
             series=self._ticks,
         )
 
-    def _of(self, method: str) -> Floats:
-        timed = [each for window, _ in self._windows for each in window.sample.timed if each.method == method]
-        return Times.of(timed).response
+
+def _of(method: str, windows: Sequence[Window]) -> Floats:
+    timed = [each for window in windows for each in window.sample.timed if each.method == method]
+    return Times.of(timed).response
 
 
-def _round(
+def round_of(
     number: int, at: float, window: Window, times: Times, ceiling: float | None, *, repeated: bool
 ) -> Round:
+    """The figures of one window."""
     sample, seen, load = window.sample, window.observed, window.load
     found = latency(times.response)
     service = latency(times.service)
@@ -230,8 +240,8 @@ def rate(windows: list[Window]) -> Rate:
 def _little(window: Window) -> Little:
     """Source: Little 1961, Operations Research 9(3); the response time law for the window, Denning and Buzen 1978."""
     sample = window.sample
-    # Calls that straddle an edge of the window belong to it in part: one for each caller, that is at most the longest of them.
-    allowed = _INSIDE + sample.longest / window.load.window
+    # Calls that straddle an edge of the window belong to it in part. Where all callers are in step, that is one call more or less of each.
+    allowed = _INSIDE + sample.residence / window.load.window
     ok = (sample.whole is None or abs(sample.whole - 1) <= _WHOLE) and (
         sample.inside is None or abs(sample.inside - 1) <= allowed
     )
@@ -284,6 +294,11 @@ def _means(structs: Sequence[Cpu | Waiting]) -> dict[str, float | None]:
     return {name: float(np.mean(values)) if values else None for name, values in found.items()}
 
 
+def _sum(found: Sequence[Consistency]) -> Consistency:
+    names = Consistency.__struct_fields__
+    return Consistency(**{name: sum(getattr(each, name) for each in found) for name in names})
+
+
 def _memory(rounds: list[Round]) -> Memory:
     """The largest: what it takes to run."""
     server = [each.memory.server for each in rounds if each.memory.server is not None]
@@ -300,7 +315,8 @@ def _median(values: list[float | None]) -> float | None:
 def _void(rounds: list[Round]) -> str:
     """Why the cell proves nothing; "" where it may."""
     broken = [each.little for each in rounds if not each.little.ok]
-    if len(broken) * 2 <= len(rounds):
+    good = len(rounds) - len(broken)
+    if not broken or (good >= _FEWEST and good >= len(broken)):
         return ""
     worst = broken[0]
     return f"Little's law is off in {len(broken)} of {len(rounds)} windows: whole {worst.whole}, window {worst.window}"

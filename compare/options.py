@@ -14,6 +14,8 @@ from .. import backends as installed
 from ..clients.scripts import STYLES as CLIENTS
 from ..errors import UsageError
 from . import arrivals, peers, scenario
+from .budget import affordable
+from .lanes import Lanes
 from .pair import ANYWHERE, Placement
 from .plan import STYLES
 from .request import SCENARIO, SERVICE, SWEEP, Request
@@ -26,6 +28,10 @@ SEARCH = "search"
 
 # Backends and client styles that need a library which ringback itself does not.
 _LIBRARIES = ("gevent", "twisted")
+
+# The fewest rounds that can tell a difference of 10 % from noise, and the most that a given time is spent on.
+FEWEST = 5
+_MOST_ROUNDS = 100
 
 # What peers add to the time, in seconds for each.
 _PEER_SECONDS = 15.0
@@ -80,7 +86,7 @@ class Options:
             service=self.service or SERVICE,
             scenario=self.scenario or "",
             seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
-            **self._time(len(chosen_peers)),
+            **self._time(len(chosen_peers), search=objective is not None),
         )
         if not request.jobs:
             raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
@@ -88,7 +94,20 @@ class Options:
             require("backend", backend)
         for client in request.clients:
             require("client", client)
-        return request
+        self._check_peers(request)
+        return affordable(request)
+
+    def _check_peers(self, request: Request) -> None:
+        """Raises UsageError where one is not installed, or can be measured in nothing that was chosen."""
+        if request.peers and request.scenario:
+            raise UsageError(
+                "--peer is for the workloads of ringback: other libraries do not serve your own service"
+            )
+        idle = Lanes(request).without_a_line()
+        if idle and ("all" not in self.peers or len(idle) == len(request.peers)):
+            raise UsageError(
+                f"--peer: none of the chosen workloads and styles can be measured of {', '.join(idle)}"
+            )
 
     def _workloads(self) -> tuple[str, ...]:
         if (self.service is None) != (self.scenario is None):
@@ -121,18 +140,23 @@ class Options:
         except ValueError as error:
             raise UsageError(f"--slo: {error}") from None
 
-    def _time(self, others: int) -> dict[str, Any]:
-        """Rounds at most, the seconds of all, and of each warm-up and window."""
-        rounds, seconds, warmup, window = 8, 166.0, 0.06, 0.2
+    def _time(self, others: int, *, search: bool) -> dict[str, Any]:
+        """Rounds, the seconds of all, and of each warm-up and window. Of --rounds and --time each alone is all that counts; where both are
+        given, so many rounds are made to fit into that time."""
+        rounds, seconds, warmup, window = 8, 165.0, 0.06, 0.2
         if self.quick:
-            rounds, seconds, warmup, window = 5, 41.0, 0.05, 0.1
+            rounds, seconds, warmup, window = 5, 40.0, 0.05, 0.1
         elif self.thorough:
             rounds, seconds, warmup, window = 15, 1800.0, 0.1, 0.3
         seconds += others * _PEER_SECONDS
+        if self.time is not None:
+            rounds, seconds = _MOST_ROUNDS, self.time
         return {
             "rounds": self.rounds or rounds,
-            "fixed": self.rounds is not None,
-            "seconds": self.time or seconds,
+            # A search finds one figure, in the time of many windows.
+            "fewest": self.rounds or (1 if search else FEWEST),
+            "fixed": self.rounds is not None and self.time is None,
+            "seconds": seconds,
             "warmup": warmup,
             "window": window,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,10 @@ _READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
 
 # Seconds between the moment at which the parent decides on a measurement and that at which the generator begins it.
 _AHEAD = 0.004
+
+# Of all measurements of this process: each has so many numbers for itself.
+_measurements = itertools.count(1)
+_NUMBERS = 1 << 32
 
 Server = tuple[str, ...]
 
@@ -118,7 +123,8 @@ class Pair:
         opens = time.monotonic() + _AHEAD + load.warmup
         closes = opens + load.window
         try:
-            self.generator.say(msgspec.json.encode(Cell(load, opens, closes)))
+            cell = Cell(load, opens, closes, next(_measurements) * _NUMBERS)
+            self.generator.say(msgspec.json.encode(cell))
             _sleep_until(opens)
             before = observe.snapshot(self.server.pid, self.generator.pid)
             _sleep_until(closes)

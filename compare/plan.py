@@ -35,7 +35,7 @@ class Load(NamedTuple):
     """Calls, how they come, and for how long: seconds of warm-up and window.
 
     A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or, where `burst`
-    is, as many at once every `every` seconds; `seed` gives every backend the same ones. One call in `stride` is timed.
+    is, as many at once every `every` seconds; `seed` gives every backend the same ones, and nothing else. One call in `stride` is timed.
     """
 
     workload: str
@@ -57,11 +57,16 @@ class Load(NamedTuple):
 
 
 class Cell(msgspec.Struct, frozen=True, tag=True):
-    """One measurement. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share."""
+    """One measurement. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share.
+
+    Its scripts are given numbers from `first` on, which no other measurement of the run is given. They fit 64 bits, signed: larger ones
+    would be coded in another way than those that users call with.
+    """
 
     load: Load
     opens: float
     closes: float
+    first: int = 0
 
 
 class Idle(msgspec.Struct, frozen=True, tag=True):

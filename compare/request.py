@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from .pair import ANYWHERE, Placement
@@ -15,6 +16,9 @@ SCENARIO = "scenario"
 
 # Callers in the windows of a sweep.
 SWEEP = (1, 2, 4, 8, 16, 32, 64, 128)
+
+# No window is longer, however long its calls take.
+_LONGEST = 3.0
 
 
 class Job(NamedTuple):
@@ -44,7 +48,9 @@ class Lane(NamedTuple):
 class Request:
     """Every list is complete and without doubles. `rate` makes every cell an open loop, as `search` does at many rates.
 
-    `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on. `service` and `scenario` are targets.
+    `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on; `fewest` are those without which a workload is
+    not worth measuring; where they are `fixed`, there is no budget. `residence` is the mean time of a call of the slowest backend, as far
+    as it is known, and a window holds `responses` of it. `dropped` is what there was no time for. `service` and `scenario` are targets.
     """
 
     backends: tuple[str, ...]
@@ -54,10 +60,14 @@ class Request:
     concurrency: int = 64
     workers: int | None = None
     rounds: int = 8
+    fewest: int = 5
     fixed: bool = False
     seconds: float = 165.0
     warmup: float = 0.08
     window: float = 0.22
+    responses: float = 10.0
+    residence: Mapping[Job, float] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
     rate: float | None = None
     objective: Objective | None = None
     arrivals: str = "poisson"
@@ -100,12 +110,14 @@ class Request:
         """The cell in that round; the first, which is only a rehearsal, is shorter."""
         workload = self.workload(job.workload)
         shrink = 0.5 if number == 0 else 1.0
+        # Calls that wait for each other end in waves: the shorter a window beside them, the more of its figure is chance.
+        residence = 0.0 if number == 0 or self.objective is not None else self.residence.get(job, 0.0)
         return Load(
             workload=job.workload,
             style=job.style,
             concurrency=workload.concurrency or self.concurrency,
-            warmup=self.warmup,
-            window=max(self.window * shrink, workload.window),
+            warmup=max(self.warmup, min(residence, _LONGEST)),
+            window=max(self.window * shrink, workload.window, min(self.responses * residence, _LONGEST)),
             rate=None if workload.burst else self.rate,
             arrivals=self.arrivals,
             burst=workload.burst,
@@ -114,7 +126,18 @@ class Request:
 
     def without_last(self) -> Request | None:
         """The same with one workload fewer; None where there is but one."""
-        return replace(self, workloads=self.workloads[:-1]) if len(self.workloads) > 1 else None
+        *kept, last = self.workloads
+        return replace(self, workloads=tuple(kept), dropped=(last, *self.dropped)) if kept else None
+
+    def without_sweep(self) -> Request:
+        """The same with no more callers than asked for."""
+        return replace(self, sweep=(), dropped=("sweep", *self.dropped))
+
+    def swept(self, lane: Lane) -> Job | None:
+        """The cell of which a lane is measured with ever more callers."""
+        if not self.sweep or lane.kind != "backend":
+            return None
+        return next((job for job in lane.jobs if job.workload in ("echo", SCENARIO)), None)
 
 
 def small(workload: Workload) -> bool:

@@ -76,7 +76,8 @@ class Little(msgspec.Struct, frozen=True):
 
 
 class Consistency(msgspec.Struct, frozen=True):
-    """Of workloads that write: effects that are lost, there twice, or were read when they no longer held."""
+    """Of workloads that write and have a check: effects that are lost, there twice, or were read when they no longer held, from the first
+    call of the rehearsal to the last."""
 
     lost_updates: int = 0
     duplicated_effects: int = 0
@@ -132,7 +133,7 @@ class Intervals(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """One cell: a backend (or peer), a client style, a call style, a workload; all its rounds together.
+    """One cell: a backend (or peer), a client style, a call style, a workload; all its good rounds together, or all where it is void.
 
     `calls` were answered rightly within windows of `seconds` in all, and `throughput` is how many of them a second. `errors` and `wrong`
     (answers that belong to other arguments) count from the first call of a warm-up to the last one that was waited for; `why` is what
@@ -175,6 +176,11 @@ class Result(msgspec.Struct, kw_only=True):
     series: list[Tick] = []
 
     @property
+    def good(self) -> list[Round]:
+        """The rounds in which Little's law closed: what the others show is not known."""
+        return [made for made in self.rounds if made.little.ok]
+
+    @property
     def sound(self) -> bool:
         """Whether its figures mean anything: there were calls, all answered rightly, and Little's law held."""
         return bool(self.calls) and not self.errors and not self.wrong and not self.void
@@ -201,12 +207,17 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """What the load generator gets out of a server that does nothing: no cell of it can show more."""
+    """What the load generator gets out of a server that does nothing, in each window and as the median of those that nothing disturbed (if
+    all were, as the most): no cell of it can show more.
+
+    Where that server is the `limit` nevertheless, it is no ceiling of the generator, and no cell is judged by it.
+    """
 
     client: str
     style: str
     throughput: float
     rounds: list[float]
+    limit: Limit = "client"
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -233,7 +244,8 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class Twin(msgspec.Struct, frozen=True):
-    """The same backend measured against itself in each round: what this says is different is noise."""
+    """The same backend measured against itself in each round: what this says is different is noise, in the cells that are judged by
+    `metric`. Where it was measured in several cells, they are all named."""
 
     workload: str
     client: str
@@ -242,6 +254,7 @@ class Twin(msgspec.Struct, frozen=True):
     interval: Interval
     rounds: int
     ok: bool
+    metric: str = "throughput"
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -265,6 +278,26 @@ class Comparison(msgspec.Struct, frozen=True):
     metric: str
     backend: str
     best: str
+    ratio: float
+    interval: Interval
+    p: float
+    p_holm: float
+    outcome: Outcome
+    detectable: float
+    rounds: int
+    rounds_needed: int | None = None
+
+
+class StyleComparison(msgspec.Struct, frozen=True):
+    """A claim: calls of one backend, by one client, in `style` against the same in the style `than`. `ratio` is style / than, and `outcome`
+    what `style` is; all else is as in a `Comparison`, with which it is corrected."""
+
+    workload: str
+    client: str
+    backend: str
+    style: str
+    than: str
+    metric: str
     ratio: float
     interval: Interval
     p: float
@@ -352,7 +385,11 @@ class Environment(msgspec.Struct, kw_only=True):
 
 
 class Design(msgspec.Struct, kw_only=True):
-    """How the run was laid out, before anything was measured. `command` repeats it with the same seed."""
+    """How the run was laid out, before anything was measured. `command` repeats it with the same seed.
+
+    `dropped` are workloads, and the sweep, for which there was no time; `lacking` has for each other library the cells that it has nothing
+    for.
+    """
 
     command: str = ""
     rounds: int = 0
@@ -365,11 +402,13 @@ class Design(msgspec.Struct, kw_only=True):
     margin: float = 0.05
     confidence: float = 0.95
     dropped: list[str] = []
+    lacking: dict[str, list[str]] = {}
     explanations: dict[str, str] = {}
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """A whole run. `skipped` are backends whose library is not installed, `failures` what could not be measured, and why."""
+    """A whole run. `skipped` are backends whose library is not installed, `failures` what could not be measured, and why. `twins` has one
+    for each metric that is claimed anything of, and `twin` is the one of them that shows most noise."""
 
     schema: int = SCHEMA
     environment: Environment
@@ -380,8 +419,10 @@ class Report(msgspec.Struct, kw_only=True):
     sweep: list[Point] = []
     searches: list[Search] = []
     twin: Twin | None = None
+    twins: list[Twin] = []
     checks: list[Check] = []
     comparisons: list[Comparison] = []
+    styles: list[StyleComparison] = []
     laws: list[Law] = []
     predictions: list[Prediction] = []
     verdict: Verdict = Verdict()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from statistics import median
 from typing import Protocol
 
@@ -16,33 +17,34 @@ from ..errors import CallError
 from .budget import (
     AFTER_SECONDS,
     CELL_SECONDS,
+    LEAST_PAIR_SECONDS,
     NOTHING,
-    PAIR_SECONDS,
     WARM_SECONDS,
     Pace,
     lane_seconds,
     round_seconds,
     spend,
+    sweeps,
+    windows,
 )
+from .ceilings import Ceilings
 from .lanes import Lanes
-from .measured import Measured
+from .measured import Measured, Times, round_of
+from .noise import Doubled
 from .pair import Pair
 from .plan import FIRE_AND_CALLBACK, Load, Plan
 from .processes import START_SECONDS, ChildFailed
-from .request import SCENARIO, Job, Lane, Request, small
-from .results import Ceiling, Point, Report, Round, Search
+from .request import Job, Lane, Request, small
+from .results import Ceiling, Report, Round, Search
 from .search import search
-
-# Seconds of a window of the sweep.
-_SWEEP_WARMUP, _SWEEP_WINDOW = 0.04, 0.12
+from .sweep import Sweep
 
 # Above so many calls/s only one in so many is timed: a stamp takes more than 100 ns, and a timed call needs several.
 _FAST = 100_000
 _STRIDE = 16
 
-# The part of the budget that may go into windows measured again, and what of it may be used up by the end of the last round.
-_AGAIN = 0.05
-_OVER = 1.03
+# What part of the budget may be exceeded, by windows measured again; they have what the rounds leave of it, too.
+_OVER = 0.02
 
 # At this part of what the slowest backend can do, the rate at which response times are compared: at half of it the client would already
 # be as busy as it can be. Before that is known, this rate.
@@ -50,8 +52,8 @@ _MODERATE = 0.25
 _GENTLE = 2_000.0
 
 
-# Calls/s by the client, or "twin"; the backend; and the cell.
-Values = dict[tuple[str, str, Job], float]
+# By the client, or "twin"; the backend; and the cell.
+Values = dict[tuple[str, str, Job], Round]
 
 
 class Watcher(Protocol):
@@ -68,11 +70,11 @@ class Watcher(Protocol):
 
 
 class Experiment:
-    """One run. `twins` has workload, client, style, round, and the values of a backend and of its twin."""
+    """One run. `twins` has what was measured twice in a round."""
 
     def __init__(self, request: Request, report: Report, watcher: Watcher) -> None:
         self.cells: dict[tuple[str, str, Job], Measured] = {}
-        self.twins: list[tuple[str, str, str, int, float, float]] = []
+        self.twins: list[Doubled] = []
         self.rounds = 0
         self._request = request
         self._report = report
@@ -81,43 +83,70 @@ class Experiment:
         self._chance = random.Random(request.seed)  # noqa: S311
         self._lanes = Lanes(request)
         self._capacity: dict[tuple[str, str, Job], float] = {}
-        self._ceilings: dict[tuple[str, str], list[float]] = {}
-        self._again = _AGAIN * request.seconds
-        self._overheads: list[float] = []
+        self._ceilings = Ceilings()
+        self._sweep = Sweep(request, self._chance, self._load, self._fail)
+        report.sweep = self._sweep.points
+        # The mean time of a call, of the slowest backend.
+        self._residence: dict[Job, float] = {}
+        self._again = _OVER * request.seconds
+        # Seconds, of each pair of processes until they are warm, and of all else beside windows, for each pair of a group.
+        self._starts: list[float] = []
+        self._rests: list[float] = []
 
     def run(self) -> None:
         """Measure everything; a backend that cannot be measured is one of the report's failures, and the others go on."""
         request, watcher = self._request, self._watcher
-        first, others = self._lanes.rehearsal(), self._lanes.round()
-        rehearsal = round_seconds(request, first, Pace(), 0) + sum(map(self._sweep_seconds, first))
-        rough = spend(request, others, request.seconds - rehearsal - AFTER_SECONDS, Pace())
-        a_round = round_seconds(rough.request, others, Pace())
+        first = self._lanes.rehearsal()
+        rehearsal = round_seconds(request, first, Pace(), 0)
+        rough = spend(request, self._lanes, request.seconds - rehearsal - AFTER_SECONDS, Pace())
+        a_round = round_seconds(rough.request, self._lanes.of(rough.request).round(), Pace())
         watcher.planned(rough.rounds, rehearsal + rough.rounds * a_round + AFTER_SECONDS)
         self._round(0, first)
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
-        pace = Pace(max(PAIR_SECONDS / 2, median(self._overheads or [PAIR_SECONDS])))
-        plan = spend(request, self._lanes.round(), left, pace)
+        pace = self._pace()
+        if not self._lanes.round():
+            return  # none has come through the rehearsal, as the report's failures say
+        plan = spend(replace(request, residence=self._residence), self._lanes, left, pace)
         self._request = self._lanes.request = plan.request
-        self._note(plan.rounds, plan.dropped)
+        self._note(plan.rounds)
+        if not request.fixed:
+            self._again += max(
+                0.0, left - plan.rounds * round_seconds(plan.request, self._lanes.round(), pace)
+            )
+        one = round_seconds(plan.request, self._lanes.round(), pace)
+        took: list[float] = []
         for number in range(1, plan.rounds + 1):
-            lanes = self._lanes.round()
-            one = round_seconds(plan.request, lanes, pace)
-            if not request.fixed and time.monotonic() - self._began + one > _OVER * request.seconds:
+            if not request.fixed and self._late(one):
                 break  # the machine became slower than it was in the rehearsal; what was found so far plays no part in this
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
-            self._round(number, lanes)
+            began = time.monotonic()
+            self._round(number, self._lanes.round())
             self.rounds = number
+            took.append(time.monotonic() - began)
+            one = median(took)
+        if not self.rounds:
+            self._report.failures.append(
+                f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
+            )
+
+    def _pace(self) -> Pace:
+        """As in the rehearsal. Its median pair: what else runs may hold one of them up for long."""
+        if not self._starts:
+            return Pace()
+        return Pace(max(LEAST_PAIR_SECONDS, median(self._starts) + median(self._rests)))
+
+    def _late(self, seconds: float) -> bool:
+        """Whether what takes so long would end too late."""
+        return time.monotonic() - self._began + seconds + AFTER_SECONDS > (1 + _OVER) * self._request.seconds
 
     def ceilings(self) -> list[Ceiling]:
         """What the load generators got out of a server that does nothing."""
-        return [
-            Ceiling(client, style, median(values), values)
-            for (client, style), values in sorted(self._ceilings.items())
-        ]
+        return self._ceilings.all()
 
-    def _note(self, rounds: int, dropped: list[str]) -> None:
+    def _note(self, rounds: int) -> None:
         design, here = self._report.design, self._report.environment
-        design.rounds, design.dropped = rounds, dropped
+        design.rounds, design.dropped = rounds, list(self._request.dropped)
+        design.lacking = {name: cells for name, cells in self._lanes.lacking().items() if cells}
         here.warmup, here.window = self._request.warmup, self._request.window
 
     def _round(self, number: int, lanes: list[Lane]) -> None:
@@ -125,29 +154,31 @@ class Experiment:
         values: Values = {}
         for group in self._lanes.groups(lanes):
             self._chance.shuffle(group)
-            began, planned = (
-                time.monotonic(),
-                sum(lane_seconds(self._request, lane, NOTHING, number) for lane in group),
-            )
+            planned = sum(lane_seconds(self._request, lane, NOTHING, number) for lane in group)
             with ExitStack() as running:
                 pairs = [
                     (lane, pair)
                     for lane in group
                     if (pair := self._started(number, lane, running)) is not None
                 ]
+                began = time.monotonic()
                 jobs = sorted({job for lane in group for job in lane.jobs})
                 self._chance.shuffle(jobs)
                 for job in jobs:
                     self._turns(number, job, pairs, values)
-                swept = self._sweep(number, pairs) if number == 0 or self._request.thorough else 0.0
-            self._overheads.append((time.monotonic() - began - planned - swept) / len(group))
+                swept = time.monotonic()
+                if sweeps(self._request, number):
+                    self._sweep.run(number, self._alive(pairs), self._watcher.measured)
+                swept = time.monotonic() - swept
+            self._rests.append((time.monotonic() - began - planned - swept) / len(group))
         for lane in lanes:
             if lane.kind == "twin":
-                self._pair_up(number, lane, values)
+                self._pair_up(lane, values)
 
     def _started(self, number: int, lane: Lane, running: ExitStack) -> Pair | None:
         """Both processes, warm; None where they do not start, twice."""
         self._watcher.begin(number, f"{lane}: starting")
+        began = time.monotonic()
         try:
             try:
                 pair = self._pair(lane)
@@ -158,6 +189,7 @@ class Experiment:
         except ChildFailed as error:
             self._fail(lane, error)
             return None
+        self._starts.append(time.monotonic() - began)
         return pair
 
     def _fail(self, lane: Lane, error: ChildFailed) -> None:
@@ -169,7 +201,12 @@ class Experiment:
 
     def _turns(self, number: int, job: Job, pairs: list[tuple[Lane, Pair]], values: Values) -> None:
         """One cell of all lanes that have it, in random order; what was disturbed, again."""
-        order = [(lane, pair) for lane, pair in self._alive(pairs) if job in lane.jobs]
+        order = [
+            (lane, pair)
+            for lane, pair in self._alive(pairs)
+            if job in lane.jobs
+            for _ in range(1 if lane.kind == "backend" else windows(self._request, lane, number))
+        ]
         self._chance.shuffle(order)
         spoilt = []
         for lane, pair in order:
@@ -193,11 +230,11 @@ class Experiment:
             self._fail(lane, error)
             return None
 
-    def _pair_up(self, number: int, twin: Lane, values: Values) -> None:
+    def _pair_up(self, twin: Lane, values: Values) -> None:
         for job in twin.jobs:
-            own, other = (values.get((kind, twin.backend, job)) for kind in (twin.client, "twin"))
-            if own and other:
-                self.twins.append((job.workload, twin.client, job.style, number, own, other))
+            own, again = (values.get((kind, twin.backend, job)) for kind in (twin.client, "twin"))
+            if own and again:
+                self.twins.append(Doubled(job.workload, twin.client, job.style, own, again))
 
     def _pair(self, lane: Lane) -> Pair:
         request, environment = self._request, self._report.environment
@@ -271,11 +308,14 @@ class Experiment:
         throughput = window.sample.calls / load.window
         kind = lane.kind
         if kind == "null":
-            self._ceilings.setdefault((lane.client, job.style), []).append(throughput)
+            self._ceilings.add(lane.client, window)
             return None
+        ceiling = self._ceilings.of(lane.client, job.style) if small(workload) and not load.open else None
         if kind == "twin":
-            values["twin", lane.backend, job] = throughput
-            return None
+            made = values["twin", lane.backend, job] = round_of(
+                number, at, window, Times.of(window.sample.timed), ceiling, repeated=repeated
+            )
+            return made
         key = (lane.backend, lane.client, job)
         if key not in self.cells:
             self.cells[key] = self._lanes.measured(lane, window)
@@ -283,10 +323,14 @@ class Experiment:
         if number == 0:
             self._capacity[key] = throughput
             cell.rehearsed(window.sample)
+            if kind == "backend" and not load.open:
+                # By the response time law; the times themselves are none of calls that have not ended in so short a window.
+                slowest = load.concurrency * load.window / max(1, window.sample.calls)
+                self._residence[job] = max(slowest, self._residence.get(job, 0.0))
             return None
-        ceilings = self._ceilings.get((lane.client, job.style)) if small(workload) and not load.open else None
-        made = cell.add(number, at, window, median(ceilings) if ceilings else None, repeated=repeated)
-        values[lane.client, lane.backend, job] = throughput
+        made = values[lane.client, lane.backend, job] = cell.add(
+            number, at, window, ceiling, repeated=repeated
+        )
         self._watcher.measured(cell)
         return made
 
@@ -320,52 +364,3 @@ class Experiment:
             )
         )
         return float(passes)
-
-    def _sweeps(self, lane: Lane) -> Job | None:
-        """The cell of which a lane is measured with ever more callers."""
-        if not self._request.sweep or lane.kind != "backend":
-            return None
-        return next((job for job in lane.jobs if job.workload in ("echo", SCENARIO)), None)
-
-    def _sweep_seconds(self, lane: Lane) -> float:
-        many = len(self._request.sweep) if self._sweeps(lane) else 0
-        return many * (_SWEEP_WARMUP + _SWEEP_WINDOW + CELL_SECONDS)
-
-    def _sweep(self, number: int, pairs: list[tuple[Lane, Pair]]) -> float:
-        """A cell of each lane with ever more callers, and the seconds that took."""
-        began = time.monotonic()
-        turns = [
-            (many, lane, pair) for many in self._request.sweep for lane, pair in pairs if self._sweeps(lane)
-        ]
-        self._chance.shuffle(turns)
-        for many, lane, pair in turns:
-            job = self._sweeps(lane)
-            if job is None or lane in self._lanes.failed:
-                continue
-            load = self._load(job, number, lane)._replace(
-                concurrency=many, warmup=_SWEEP_WARMUP, window=_SWEEP_WINDOW, rate=None
-            )
-            try:
-                window = pair.measure(load)
-            except ChildFailed as error:
-                self._fail(lane, error)
-                continue
-            made = Measured(lane.backend, lane.client, window, workers=self._request.serving)
-            self._report.sweep.append(_point(lane, job, made.add(number, 0.0, window, None), many))
-            self._watcher.measured()
-        return time.monotonic() - began
-
-
-def _point(lane: Lane, job: Job, made: Round, callers: int) -> Point:
-    return Point(
-        backend=lane.backend,
-        client=lane.client,
-        style=job.style,
-        workload=job.workload,
-        round=made.round,
-        concurrency=callers,
-        throughput=made.throughput,
-        p50=made.p50,
-        p99=made.p99,
-        mean=made.mean,
-    )

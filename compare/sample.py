@@ -6,6 +6,8 @@ from array import array
 
 import msgspec
 
+from .results import Consistency
+
 
 class Timed(msgspec.Struct, frozen=True):
     """The timed calls of one method: native float64 each, seconds from the window's opening, in no order.
@@ -31,7 +33,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     `calls` were answered rightly in it. Of an open loop, `due` arrivals fell in it and `skipped` of all arrivals were never sent. `errors`
     and `wrong` count from the first call to the last. `whole` and `inside` are the two forms of Little's law, see `results.Little`;
-    `residence` is the mean seconds between a caller's calls, `longest` the most that one was in flight.
+    `residence` is the mean seconds between a caller's calls. `consistency` is what the workload's check found at the end, if it has one.
     """
 
     calls: int
@@ -43,5 +45,5 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     whole: float | None = None
     inside: float | None = None
     residence: float = 0.0
-    longest: float = 0.0
     why: str = ""
+    consistency: Consistency | None = None

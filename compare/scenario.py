@@ -8,6 +8,18 @@ raises, be it by `assert`, counts as a wrong reply, and an error of a call that 
     def scenario(number):
         total = yield call("add", number, 1)
         assert total == number + 1
+
+Where calls have effects, a second generator function may look at the end of each measurement, when its calls have ended, at what has become
+of them:
+
+    from ringback.compare.scenario import Consistency, checked_by
+
+    def check(ended):
+        total = yield call("take_total")
+        return Consistency(lost_updates=ended.answered - total)
+
+    @checked_by(check)
+    def scenario(number): ...
 """
 
 from __future__ import annotations
@@ -17,6 +29,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..targets import find
+from .results import Consistency
 
 
 class Call(NamedTuple):
@@ -27,8 +40,17 @@ class Call(NamedTuple):
     kwargs: dict[str, Any] = {}
 
 
+class Ended(NamedTuple):
+    """The calls of one measurement, from the first to the last: those that were answered rightly, and those of which nobody knows."""
+
+    answered: int
+    failed: int
+
+
 Script = Generator[Call, Any, None]
 Scenario = Callable[[int], Script]
+# Returns what it found; raises, be it by `assert`, where even that cannot be told.
+Check = Callable[[Ended], Generator[Call, Any, Consistency]]
 
 
 class WrongReply(Exception):
@@ -40,14 +62,33 @@ def call(method: str, /, *args: Any, **kwargs: Any) -> Call:
     return Call(method, args, kwargs)
 
 
-def repeated(scenario: Scenario, numbers: Iterator[int]) -> Script:
-    """The scenario again and again, each time with the next number."""
-    for number in numbers:
-        yield from scenario(number)
+def checked_by(check: Check) -> Callable[[Scenario], Scenario]:
+    """Decorates a scenario: what its calls have left behind is looked at by this."""
+
+    def checked(scenario: Scenario) -> Scenario:
+        _checks[scenario] = check
+        return scenario
+
+    return checked
 
 
-def load(target: str) -> Callable[[Iterator[int], int], Script]:
-    """The scenario that `FILE.py[:NAME]` or `MODULE:NAME` names, as a workload's script.
+_checks: dict[Scenario, Check] = {}
+
+
+class Loaded(NamedTuple):
+    """A scenario as a workload has it."""
+
+    scenario: Scenario
+    check: Check | None
+
+    def script(self, numbers: Iterator[int], _steps: int) -> Script:
+        """The scenario again and again, each time with the next number."""
+        for number in numbers:
+            yield from self.scenario(number)
+
+
+def load(target: str) -> Loaded:
+    """The scenario that `FILE.py[:NAME]` or `MODULE:NAME` names.
 
     Raises UsageError where its first step is no call.
     """
@@ -64,4 +105,4 @@ def load(target: str) -> Callable[[Iterator[int], int], Script]:
     if not isinstance(first, Call):
         raise UsageError(f"{target} yields {first!r} where a call must be: yield call('method', ...)")
     script.close()
-    return lambda numbers, _steps: repeated(scenario, numbers)
+    return Loaded(scenario, _checks.get(scenario))

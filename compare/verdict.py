@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from .analysis import client_limited
-from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY
-from .results import Comparison, Report, Result, Verdict
+from .results import Comparison, Report, Result, StyleComparison, Verdict
 from .table import BUSY, milliseconds
 
 # The question that a workload answers.
@@ -36,6 +37,14 @@ _METRICS = {
     "p50": "median response time",
     "p99": "p99 response time",
     "server_cpu": "server CPU time a call",
+}
+
+# What a call style does for the calls/s of a client.
+_STYLE_OUTCOMES = {
+    "better": "more calls/s",
+    "worse": "fewer calls/s",
+    "equal": "as many calls/s within the margin",
+    "unclear": "calls/s of which it is unclear whether they differ",
 }
 
 Cell = tuple[str, str, str]
@@ -84,7 +93,10 @@ def _sentence(cell: Cell, claims: Sequence[Comparison], report: Report, *, sever
     if len(equal) == len(claims) + 1:
         return f"{lead}: any; {_listed(equal)} are equal within {report.design.margin:.0%} in {metric}{_bound(cell, report)}."
     parts = []
-    if worse:
+    if worse and unclear:
+        # What is not shown to be worse is not shown to be as good either.
+        parts += [f"not {each.backend}, which has {_ratio(each)} of {best}'s {metric}" for each in worse]
+    elif worse:
         parts.append(f"choose {_listed(_standing(claims), 'or')}")
         parts += [f"{each.backend} has {_ratio(each)} of {best}'s {metric}" for each in worse]
     else:
@@ -101,10 +113,10 @@ def _sentence(cell: Cell, claims: Sequence[Comparison], report: Report, *, sever
 def _unshown(metric: str, blind: float) -> str:
     if blind > 1:
         return f"no difference in {metric} was shown, but the run was too noisy to show any"
-    return f"no difference in {metric} was shown, and one of {blind:.0%} would have been"
+    return f"no difference in {metric} was shown; one of {blind:.0%} would have been in four runs of five"
 
 
-def _ratio(claim: Comparison) -> str:
+def _ratio(claim: Comparison | StyleComparison) -> str:
     low, high = claim.interval
     return f"{claim.ratio:.2f} ({low:.2f}..{high:.2f})"
 
@@ -125,18 +137,21 @@ def _bound(cell: Cell, report: Report) -> str:
 
 def _styles(report: Report) -> Iterator[str]:
     """Blocking or asynchronous calls, of the same backend and client."""
-    found: dict[tuple[str, str], list[float]] = {}
-    cells = {
-        (each.workload, each.client, each.backend, each.style): each for each in report.results if each.sound
-    }
-    for (workload, client, backend, style), fired in cells.items():
-        waited = cells.get((workload, client, backend, REQUEST_REPLY))
-        if style == FIRE_AND_CALLBACK and waited is not None and fired.loop == "closed":
-            found.setdefault((workload, client), []).append(fired.throughput / waited.throughput)
-    for (workload, client), factors in found.items():
-        low, high = min(factors), max(factors)
-        span = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
-        yield f"{workload}: the {client} client makes {span} times as many calls/s by fire-and-callback as by request-reply."
+    found: dict[tuple[str, str], list[StyleComparison]] = {}
+    for each in report.styles:
+        found.setdefault((each.workload, each.client), []).append(each)
+    for (workload, client), claims in found.items():
+        parts = []
+        for outcome, words in _STYLE_OUTCOMES.items():
+            those = [each for each in claims if each.outcome == outcome]
+            named = [
+                each.backend if outcome == "equal" else f"{each.backend} {_ratio(each)}" for each in those
+            ]
+            if named:
+                parts.append(f"{words} before {_listed(named)}")
+        yield (
+            f"By {claims[0].style} the {client} client makes, beside {claims[0].than} ({workload}), {'; '.join(parts)}."
+        )
 
 
 def _condition(report: Report) -> str:
@@ -151,6 +166,8 @@ def _condition(report: Report) -> str:
 
 def _caveats(report: Report) -> Iterator[str]:
     windows = [made for result in report.results for made in result.rounds]
+    for name, cells in report.design.lacking.items():
+        yield f"No line of {name}, which has nothing for it: {'; '.join(cells)}."
     if report.environment.quick and windows:
         yield "A quick run is indicative: short windows, few rounds."
     if 0 < report.design.rounds < 5:
@@ -175,7 +192,15 @@ def _caveats(report: Report) -> Iterator[str]:
                 f"Overloaded: {what}: {result.rate.offered:,.0f} calls/s came, {result.rate.achieved:,.0f} were answered, "
                 f"{result.rate.skipped:,} never sent."
             )
+        yield from _inconsistent(result, what)
         yield from _late(result, what)
+
+
+def _inconsistent(result: Result, what: str) -> Iterator[str]:
+    found = msgspec.structs.asdict(result.consistency) if result.consistency is not None else {}
+    named = [f"{number:,} {name.replace('_', ' ')}" for name, number in found.items() if number]
+    if named:
+        yield f"Inconsistent: {what}: {', '.join(named)}."
 
 
 def _late(result: Result, what: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 from .batch import Batch
-from .callers import answer_async, call_async
+from .callers import answer_async, call_async, run_async
 from .firing import Firing
 from .plan import REQUEST_REPLY
 
@@ -49,6 +49,7 @@ async def drive_async(
                 await together(batch, callers)
             else:
                 await fire(client, batch)
+            await run_async(client.call, batch.ending())
             work.report(batch)
     finally:
         await work.close(client)

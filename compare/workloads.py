@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..server.service import Service
 from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
-from .scenario import Call, Script, WrongReply
+from .scenario import Call, Check, Script, WrongReply
 
 service = Service("compare")
 
@@ -32,6 +32,9 @@ BURST_EVERY = 0.5
 _MULTIPLIER = 1103515245
 _INCREMENT = 12345
 _MASK = 2**31 - 1
+
+# Spreads numbers evenly but out of step (Fibonacci hashing; Knuth, volume 3, section 6.4).
+_SCATTER = 2654435769
 
 
 @service.method(inline=True)
@@ -85,8 +88,8 @@ class Workload(NamedTuple):
     """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
 
     `concurrency` is for a workload that fixes it. One that is `open` has calls come at a rate, whatever the server does, or `burst` of them
-    at once; `idle` connections do nothing beside it. `window` is the least number of seconds that
-    shows it: calls that wait end in step, and a window has a step more or less of them.
+    at once; `idle` connections do nothing beside it. `window` is the least number of seconds that shows it: calls that wait end in step,
+    and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Workload(NamedTuple):
     idle: int = 0
     stream: bool = False
     window: float = 0.0
+    check: Check | None = None
 
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
@@ -113,15 +117,16 @@ def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script
 
 def _cpu(numbers: Iterator[int], steps: int) -> Script:
     for number in numbers:
-        start = number & _MASK
+        # The numbers of two measurements differ in their higher bits alone.
+        start = (number + (number >> 32) * _SCATTER) & _MASK
         if (yield Call("cpu", (start, steps))) != after(start, steps):
             raise WrongReply
 
 
 def _mixed(numbers: Iterator[int], steps: int) -> Script:
-    """Calls of `cpu` spread evenly but out of step among those of `echo` (Fibonacci hashing; Knuth, volume 3, section 6.4)."""
+    """Calls of `cpu` spread evenly but out of step among those of `echo`."""
     for number in numbers:
-        if (number * 2654435769) % 2**32 < SLOW * 2**32:
+        if (number * _SCATTER) % 2**32 < SLOW * 2**32:
             yield from _cpu(iter((number,)), steps)
         else:
             yield from _same("echo", SIZE, iter((number,)), steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,16 @@ import pytest
 from ringback import errors
 from ringback.compare import arrivals
 from ringback.compare.batch import Batch
-from ringback.compare.callers import Caller, Flight, answer_blocking, call_blocking
+from ringback.compare.callers import Caller, Flight, answer_blocking, call_blocking, run_blocking
 from ringback.compare.firing import Firing
 from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Load, Plan
-from ringback.compare.scenario import Script, call
+from ringback.compare.results import Consistency
+from ringback.compare.scenario import Call, Ended, Script, call
 from ringback.compare.workloads import WORKLOADS, cpu
 
 ALWAYS = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), -math.inf, math.inf)
+# Of the clock that tests move: 0 stands for "no time" in a caller.
+START = 1000.0
 PLAN = Plan(client="threading", endpoint="tcp://127.0.0.1:1", cpu_steps=10, timeout=1.0, max_callers=4)
 
 
@@ -109,8 +112,11 @@ def batch(cell: Cell, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatc
     return Batch(PLAN, cell, WORKLOADS["echo"].script)
 
 
-# Of the clock that tests move: 0 stands for "no time" in a caller.
-START = 1000.0
+def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
+    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), START, START, first=7 << 32)
+    made = Batch(PLAN, cell, WORKLOADS["stream"].script)
+    calls = [each.begin(START) for each in made.callers]
+    assert [each.args[0] for each in calls if each] == [(7 << 32) + number for number in range(3)]
 
 
 class Clock:
@@ -284,3 +290,45 @@ def test_even_arrivals_and_bursts() -> None:
 def test_other_arrivals_are_refused(kind: str, rate: float) -> None:
     with pytest.raises(ValueError, match=r"rate|arrivals"):
         arrivals.times(kind, rate, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong", "why"),
+    [
+        (Consistency(lost_updates=2), 0, ""),
+        (AssertionError("the sum"), 1, "the check at the end: AssertionError: the sum"),
+    ],
+)
+def test_what_a_check_finds_at_the_end_is_in_the_sample(
+    found: Any, wrong: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Ended] = []
+
+    def check(ended: Ended) -> Generator[Call, Any, Consistency]:
+        told.append(ended)
+        assert (yield call("total")) == 7
+        with pytest.raises(errors.Unavailable):
+            yield call("fails")
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    for module in ("batch", "callers"):
+        monkeypatch.setattr(f"ringback.compare.{module}.monotonic", Clock())
+    made = Batch(PLAN, ALWAYS, WORKLOADS["echo"].script, check)
+    with pytest.raises(Enough):
+        call_blocking(answers(..., b"wrong", errors.Unavailable(), ...), made.callers[0])
+    given = iter([7, errors.Unavailable()])
+
+    def answer(_method: str) -> Any:
+        one = next(given)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    run_blocking(answer, made.ending())
+    sample = made.sample()
+    assert told == [Ended(answered=2, failed=2)]
+    assert sample.consistency == (found if not wrong else None)
+    assert (sample.wrong, sample.why) == (1 + wrong, "WrongReply")
+    assert made._broken == why

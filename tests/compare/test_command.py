@@ -22,10 +22,12 @@ from ringback import errors
 from ringback.cli import main
 from ringback.compare import command, progress
 from ringback.compare.checks import SelfCheck, self_check
-from ringback.compare.options import require
+from ringback.compare.lanes import Lanes
+from ringback.compare.options import Options, require
 from ringback.compare.outputs import Outputs
 from ringback.compare.plan import STYLES
 from ringback.compare.results import Check, Report
+from ringback.compare.verdict import verdict
 from samples import cell, report, result
 
 # Far above what a run of a few cells takes, also on a loaded machine.
@@ -197,6 +199,14 @@ def read_until(terminal: int, text: str) -> str:
         (["--json", "nowhere/f"], "--json: nowhere/f cannot be written"),
         (["--html", "nowhere/f"], "--html: nowhere/f cannot be written"),
         (["--json", "-", "--csv", "-"], "only one of --json, --csv and --html"),
+        (["--time", "5"], "5 s are too few: 5 rounds of lone alone"),
+        (["--self-check", "--quick"], "--quick is not for it"),
+        (["--self-check", "--no-pin", "--seed", "3"], "--pin is not for it"),
+        (["--seed", str(2**53)], "--seed"),
+        (
+            ["--peer", "pyzmq", "--workload", "stream"],
+            "--peer: none of the chosen workloads and styles can be measured of pyzmq",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_the_run(
@@ -208,6 +218,37 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_run(
     # What typer refuses comes in a box of lines.
     assert told in " ".join(err.replace("│", " ").split())
     assert not err.startswith("ringback: ") or err.count("\n") == 1
+
+
+def test_a_peer_that_is_not_installed_is_refused_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ringback.compare.peers.rpyc", None)
+    monkeypatch.setitem(sys.modules, "rpyc", None)
+    monkeypatch.delitem(sys.modules, "ringback.compare.peers.rpyc")
+    assert main(["compare", "--peer", "rpyc", "--rounds", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "the peer rpyc needs rpyc: install it with pip install 'ringback[peers]'" in err
+
+
+def test_other_libraries_do_not_serve_ones_own_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "work.py").write_text(
+        "from ringback.compare.scenario import call\ndef scenario(number):\n    yield call('add', number, 1)\n"
+    )
+    args = ["--service", "app.py:service", "--scenario", str(tmp_path / "work.py"), "--peer", "pyzmq"]
+    assert main(["compare", *args]) == 2
+    assert "--peer is for the workloads of ringback" in capsys.readouterr().err
+
+
+def test_what_another_library_has_nothing_for_is_said() -> None:
+    request = Options(peers=["pyzmq"], workloads=["echo", "stream"], rounds=1).request()
+    assert Lanes(request).lacking() == {"pyzmq": ["stream, request-reply"]}
+    made = report(result("asyncio", "echo", STYLES[0], [5.0, 5.0]))
+    made.design.lacking = Lanes(request).lacking()
+    assert "No line of pyzmq, which has nothing for it: stream, request-reply." in verdict(made).caveats
 
 
 @pytest.mark.parametrize("option", ["--backend", "--client"])
@@ -463,3 +504,9 @@ def test_a_self_check_that_fails_says_so_and_exits_with_4(
     assert out.splitlines() == ["ok   one: fine", "FAIL other: off by 3"]
     assert err == "ringback: this comparison cannot be trusted here: other\n"
     assert msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report).checks == checks
+
+
+def test_a_self_check_has_the_seed_that_it_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(SelfCheck, "run", lambda _: iter(()))
+    assert main(["compare", "--self-check", "--seed", "42", "--json", str(tmp_path / "f")]) == 0
+    assert msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report).environment.seed == 42

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from array import array
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -109,6 +110,81 @@ def test_the_server_that_does_nothing_answers_as_a_client_expects() -> None:
             sample = running.measure(Load("echo", style, 4, 0.05, 0.1)).sample
             assert sample.calls > 0
             assert (sample.errors, sample.wrong) == ({}, 0)
+
+
+_LOSES_EVERY_TENTH = """
+from ringback.compare.scenario import Consistency, call, checked_by
+
+def check(ended):
+    total = yield call("take")
+    assert ended.failed == 0
+    return Consistency(lost_updates=ended.answered - total)
+
+@checked_by(check)
+def scenario(number):
+    yield call("add", number)
+"""
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
+    client: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(client)
+    (tmp_path / "work.py").write_text(_LOSES_EVERY_TENTH)
+    total, asked = 0, 0
+    service = Service("lossy")
+
+    @service.method(inline=True)
+    def add(number: int) -> None:
+        nonlocal total, asked
+        total += bool(number % 10)
+        asked += 1
+
+    @service.method(inline=True)
+    def take() -> int:
+        nonlocal total
+        total, taken = 0, total
+        return taken
+
+    with (
+        Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
+        Child("ringback.compare.generate") as generator,
+    ):
+        made = msgspec.structs.replace(plan(client)(server.endpoint), scenario=str(tmp_path / "work.py"))
+        generator.say(msgspec.json.encode(made))
+        generator.line(DEADLINE)
+        for style in STYLES:
+            before = asked
+            opens = time.monotonic() + 0.02
+            cell = Cell(Load("scenario", style, 4, 0.0, 0.1, stride=4), opens, opens + 0.1)
+            generator.say(msgspec.json.encode(cell))
+            sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
+            assert (sample.wrong, sample.errors) == (0, {}), sample.why
+            assert sample.consistency is not None
+            # Each caller has taken the number of one call that it does not make any more.
+            assert sample.consistency.lost_updates == pytest.approx((asked - before) / 10, abs=1 + 4)
+            assert (sample.consistency.duplicated_effects, sample.consistency.stale_reads) == (0, 0)
+
+
+def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells: list[Cell] = []
+    say = Child.say
+
+    def heard(self: Child, line: bytes) -> None:
+        if b'"opens"' in line:
+            cells.append(msgspec.json.decode(line, type=Cell))
+        say(self, line)
+
+    monkeypatch.setattr(Child, "say", heard)
+    for _ in range(2):
+        with Pair(pair.null(), plan("threading"), ANYWHERE) as running:
+            for style in STYLES:
+                running.measure(Load("echo", style, 4, 0.0, 0.02, seed=2**53 - 1))
+    firsts = sorted(cell.first for cell in cells)
+    assert len(firsts) == 4
+    assert all(later - first >= 2**32 for first, later in itertools.pairwise(firsts))
+    assert firsts[-1] < 2**62
 
 
 def test_a_server_that_dies_under_load_is_told_with_its_last_words() -> None:

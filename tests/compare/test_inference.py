@@ -107,6 +107,13 @@ def test_what_is_no_larger_than_known_noise_is_no_difference() -> None:
     assert inference.outcome(1.2, (1.1, 1.3), 0.05, larger_is_better=True, floor=0.25) == "unclear"
 
 
+def test_an_interval_of_two_rounds_that_scatter_widely_has_ends() -> None:
+    found = inference.paired([1.0, 8.0], [1.0, 1.0], 0.9999)
+    low, high = found.interval
+    assert 0 < low < 1e-300 < 1e300 < high < math.inf
+    assert math.isfinite(inference.detectable(found.sd, 2, 0.9999))
+
+
 def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     chance, sd, rounds = random.Random(3), 0.04, 8
     size = inference.detectable(sd, rounds)

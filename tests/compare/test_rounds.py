@@ -56,7 +56,7 @@ def empty() -> Report:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here depends on code that has run warm."""
-    monkeypatch.setattr("ringback.compare.rounds._SWEEP_WINDOW", 0.03)
+    monkeypatch.setattr("ringback.compare.sweep.SWEEP_WINDOW", 0.03)
 
 
 def run(request: Request, watcher: Silent | None = None) -> tuple[Experiment, Report]:
@@ -78,7 +78,7 @@ def test_a_round_measures_every_backend_once_in_an_order_of_chance() -> None:
         result = cell.result()
         assert [made.round for made in result.rounds] == [1]
         assert (result.errors, result.wrong) == (0, 0)
-        assert result.calls == sum(made.calls for made in result.rounds) > 0
+        assert result.calls == sum(made.calls for made in result.good or result.rounds) > 0
         assert result.throughput == pytest.approx(result.calls / result.seconds)
         ranks = [getattr(result.latency, name) for name in ("p50", "p90", "p99", "p999", "max")]
         assert ranks == sorted(ranks)
@@ -91,14 +91,41 @@ def test_a_round_measures_every_backend_once_in_an_order_of_chance() -> None:
     assert {what for what in lanes if "again" not in what} == {
         "asyncio, threading client",
         "threading, threading client",
-        "the threading client's ceiling",
     }
-    assert len(lanes) == 4
-    assert [(job, style, number) for job, _, style, number, _, _ in experiment.twins] == [
-        ("echo", style, 1) for style in STYLES
+    assert len(lanes) == 3
+    assert [(twin.workload, twin.style, twin.own.round, twin.again.round) for twin in experiment.twins] == [
+        ("echo", style, 1, 1) for style in STYLES
     ]
+    for twin in experiment.twins:
+        assert twin.own.cpu.server_per_call != twin.again.cpu.server_per_call
     assert {point.concurrency for point in report.sweep} == {1, 2, 4, 8}
     assert {ceiling.style for ceiling in experiment.ceilings()} == set(STYLES)
+    assert {len(ceiling.rounds) for ceiling in experiment.ceilings()} == {3}
+
+
+def test_a_run_that_ends_without_a_round_has_failed() -> None:
+    request = replace(SMALL, backends=("threading",), sweep=(), fixed=False, seconds=3.5)
+    experiment, report = run(request)
+    assert experiment.rounds == 0
+    [failure] = report.failures
+    assert failure.startswith("the rehearsal took so long that no round fits into 3.5 s")
+
+
+def test_a_run_of_which_no_backend_starts_ends_after_the_rehearsal() -> None:
+    watcher = Silent()
+    experiment, report = run(
+        replace(SMALL, backends=("nosuch",), sweep=(), fixed=False, seconds=60.0), watcher
+    )
+    assert (experiment.rounds, len(report.failures)) == (0, 1)
+    assert {number for number, _ in watcher.began} == {0}
+
+
+def test_windows_grow_with_the_time_that_calls_take() -> None:
+    request = replace(SMALL, backends=("threading",), styles=(REQUEST_REPLY,), workloads=("io",), sweep=())
+    experiment, _ = run(replace(request, concurrency=40, workers=2))
+    [cell] = experiment.cells.values()
+    # Forty callers of two workers that take 10 ms: a call takes 200 ms.
+    assert cell.load.window == pytest.approx(10 * 0.2, rel=0.4)
 
 
 def test_a_backend_that_does_not_start_is_told_and_the_others_go_on() -> None:

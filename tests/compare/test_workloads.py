@@ -39,6 +39,13 @@ def test_no_two_calls_have_the_same_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
+def test_no_two_measurements_make_the_same_calls(name: str) -> None:
+    scripts = [WORKLOADS[name].script(itertools.count(first << 32), 10) for first in range(1, 20)]
+    firsts = [next(script) for script in scripts]
+    assert len({each.args for each in firsts}) == len(firsts)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
 @pytest.mark.parametrize("wrong", [None, b"", "text", 0, [1]])
 def test_a_script_knows_a_wrong_answer(name: str, wrong: Any) -> None:
     script = WORKLOADS[name].script(itertools.count(1), 10)
@@ -76,7 +83,9 @@ def test_a_scenario_is_repeated_with_new_numbers(tmp_path: Path) -> None:
         "    total = yield call('add', number, y=1)\n"
         "    assert total == number + 1, total\n"
     )
-    script = load(str(file))(itertools.count(7), 0)
+    loaded = load(str(file))
+    assert loaded.check is None
+    script = loaded.script(itertools.count(7), 0)
     assert next(script) == call("add", 7, y=1)
     assert script.send(8) == call("add", 8, y=1)
     with pytest.raises(AssertionError, match="10"):
