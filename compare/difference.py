@@ -215,4 +215,6 @@ def _unlike(before: Report, after: Report) -> Iterator[str]:
 def _text(value: object) -> str:
     if value is None or value == "":
         return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

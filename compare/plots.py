@@ -65,7 +65,11 @@ def forest(report: Report) -> Iterator[Plot]:
     ratios = [end for claim in report.comparisons for end in claim.interval]
     edges = np.log10([max(0.2, min(ratios) * 0.95), min(5.0, max(ratios) * 1.05)])
     figure.update_xaxes(
-        title="ratio to the best of the cell", type="log", range=edges.tolist(), tickvals=_RATIOS
+        title="ratio to the best of the cell",
+        automargin=True,
+        type="log",
+        range=edges.tolist(),
+        tickvals=_RATIOS,
     )
     figure.update_yaxes(automargin=True)
     head = ["claim", "metric", "beside", "ratio", "interval", "it is", "could have seen", "rounds to decide"]

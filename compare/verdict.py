@@ -41,10 +41,10 @@ _METRICS = {
 
 # What a call style does for the calls/s of a client.
 _STYLE_OUTCOMES = {
-    "better": "more calls/s",
-    "worse": "fewer calls/s",
-    "equal": "as many calls/s within the margin",
-    "unclear": "calls/s of which it is unclear whether they differ",
+    "better": "more",
+    "worse": "fewer",
+    "equal": "as many within the margin",
+    "unclear": "unclear",
 }
 
 Cell = tuple[str, str, str]
@@ -148,10 +148,9 @@ def _styles(report: Report) -> Iterator[str]:
                 each.backend if outcome == "equal" else f"{each.backend} {_ratio(each)}" for each in those
             ]
             if named:
-                parts.append(f"{words} before {_listed(named)}")
-        yield (
-            f"By {claims[0].style} the {client} client makes, beside {claims[0].than} ({workload}), {'; '.join(parts)}."
-        )
+                parts.append(f"{words} on {_listed(named)}")
+        lead = f"Calls/s of {workload} by {claims[0].style}, beside {claims[0].than}, {client} client"
+        yield f"{lead}: {'; '.join(parts)}."
 
 
 def _condition(report: Report) -> str:

@@ -276,12 +276,12 @@ def test_call_styles_are_compared_as_backends_are() -> None:
     for each in made.styles:
         assert (each.style, each.than, each.metric) == (STYLES[1], STYLES[0], "throughput")
         assert each.interval[0] < each.ratio < each.interval[1]
-    [text] = [text for text in verdict(made).text if text.startswith("By fire-and-callback")]
+    [text] = [text for text in verdict(made).text if text.startswith("Calls/s of ")]
     assert text.startswith(
-        "By fire-and-callback the threading client makes, beside request-reply (echo), more calls/s before asyncio "
+        "Calls/s of echo by fire-and-callback, beside request-reply, threading client: more on asyncio "
     )
-    assert "fewer calls/s before twisted 0.7" in text
-    assert "as many calls/s within the margin before gevent" in text
+    assert "; fewer on twisted 0.7" in text
+    assert "; as many within the margin on gevent" in text
 
 
 def test_styles_and_backends_are_corrected_together() -> None:
