@@ -331,10 +331,8 @@ class Dispatcher:
 
     def _go_on(self, now: float) -> None:
         """Something is free again: begin what may begin now."""
-        following = self._scheduler.next
-        while (found := following(now)) is not None:
-            call, verdict = found
-            if verdict is Verdict.BEGIN:
+        for call in self._scheduler.following(now):
+            if call.held:
                 call.start()
             else:
                 self._shed(call)

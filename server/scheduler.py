@@ -140,8 +140,8 @@ class Queue:
 class Scheduler(Generic[C]):
     """The calls that wait, and what those that run hold.
 
-    `add` says what becomes of a new call, `finished` and `release` take note of what is free again; after some of these, `next` is to be
-    called until it gives None: then nothing waits that could begin.
+    `add` says what becomes of a new call, `finished` and `release` take note of what is free again; after some of these, it is to be asked
+    what is `following`: then nothing waits that could begin.
     """
 
     def __init__(self, aging: float = 1.0) -> None:
@@ -179,18 +179,62 @@ class Scheduler(Generic[C]):
             limiter.waits(priority)
         return Verdict.WAIT
 
-    def next(self, now: float) -> tuple[C, Verdict] | None:
-        """A call that waits no longer: it may begin, or is shed, perhaps because it has ended. None where all have to wait."""
-        queues, claimed = self._queues, self._claimed
-        if claimed:
-            claimed.clear()
-        for queue in queues if len(queues) < 2 else sorted(queues, key=_first):
+    def following(self, now: float) -> list[C]:
+        """All that waits no longer, in its order: what holds what it needs begins; what does not is shed, perhaps because it has ended."""
+        found: list[C] = []
+        queues = self._queues
+        while len(queues) > 1:
+            queue = self._first(now)
+            if queue is None:
+                return found
+            self._take(queue, now, found, 1)
+        for queue in list(queues):  # the one that is left, if any
+            self._claimed.clear()
+            self._take(queue, now, found, queue.size)
+        return found
+
+    def _first(self, now: float) -> Queue | None:
+        """Of several queues the one whose call is next; None where all have to wait."""
+        claimed = self._claimed
+        claimed.clear()
+        for queue in sorted(self._queues, key=_ticket):
             if queue.fits() and not (claimed and self._is_claimed(queue)):
-                return self._pop(queue, now)
+                return queue
             if queue.named and now - queue.tickets.first[4] > self._aging:
                 claimed.update(resource for resource, _ in queue.named)
                 claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
         return None
+
+    def _take(self, queue: Queue, now: float, found: list[C], most: int) -> None:
+        """So many calls of that queue, or as many as fit."""
+        tickets, by_client, needs, limiters = queue.tickets, queue.calls, queue.needs, queue.limiters
+        for _ in range(most):
+            if not queue.fits():
+                break
+            _, turn, _, _, _, client = tickets.pop()
+            calls = by_client[client]
+            call: C = calls.pop()[3]
+            if not calls:
+                del by_client[client]
+            queue.size -= 1
+            if turn > self._turn:
+                self._turn = turn
+            found.append(call)
+            if limiters and self._is_late(call, queue, now):
+                continue
+            if not call.ended:
+                for resource, amount in needs:
+                    resource.taken += amount
+                call.held = needs
+                call.began = now
+        if not queue.size:
+            del self._queues[queue]
+
+    def _is_late(self, call: C, queue: Queue, now: float) -> bool:
+        """Whether a call that now waits no longer would not end in its time."""
+        for limiter in queue.limiters:
+            limiter.waits(call.priority, -1)
+        return call.deadline is not None and now + queue.seconds > call.deadline
 
     def finished(self, call: C, now: float, *, ran: bool = True) -> None:
         """A call is over, and gives back what it holds. `ran` tells whether the time that it took is one that such calls take."""
@@ -232,30 +276,9 @@ class Scheduler(Generic[C]):
         call.held = needs
         call.began = now
 
-    def _pop(self, queue: Queue, now: float) -> tuple[C, Verdict]:
-        _, turn, _, _, _, client = queue.tickets.pop()
-        calls = queue.calls[client]
-        call: C = calls.pop()[3]
-        if not calls:
-            del queue.calls[client]
-        queue.size -= 1
-        if not queue.size:
-            del self._queues[queue]
-        if turn > self._turn:
-            self._turn = turn
-        late = False
-        if queue.limiters:
-            for limiter in queue.limiters:
-                limiter.waits(call.priority, -1)
-            late = call.deadline is not None and now + queue.seconds > call.deadline
-        if call.ended or late:
-            return call, Verdict.SHED
-        self._begin(call, queue, now)
-        return call, Verdict.BEGIN
-
     def _is_claimed(self, queue: Queue) -> bool:
         return any(resource in self._claimed for resource, _ in queue.needs)
 
 
-def _first(queue: Queue) -> Any:
+def _ticket(queue: Queue) -> Any:
     return queue.tickets.first

@@ -81,9 +81,9 @@ class Simulated:
             self.good += 1
         else:
             self.late += 1
-        while (found := self.scheduler.next(self.now)) is not None:
-            if found[1] is Verdict.BEGIN:
-                self.running.append(found[0])
+        for call in self.scheduler.following(self.now):
+            if call.held:
+                self.running.append(call)
             else:
                 self.shed += 1
 

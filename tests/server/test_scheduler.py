@@ -59,12 +59,8 @@ class Bench:
         return self.following()
 
     def following(self) -> list[Call]:
-        begun = []
-        while (found := self.scheduler.next(self.now)) is not None:
-            call, verdict = found
-            if verdict is Verdict.BEGIN:
-                self.running.append(call)
-                begun.append(call)
+        begun = [call for call in self.scheduler.following(self.now) if call.held]
+        self.running += begun
         return begun
 
     def order(self, first: Call) -> list[Call]:
@@ -148,10 +144,10 @@ def test_what_has_ended_while_it_waited_is_told_and_holds_nothing() -> None:
     gone.ended = True
     bench.running.remove(first)
     bench.scheduler.finished(first, bench.now)
-    assert bench.scheduler.next(bench.now) == (gone, Verdict.SHED)
+    assert bench.scheduler.following(bench.now) == [gone, there]
     assert gone.held == ()
-    assert bench.scheduler.next(bench.now) == (there, Verdict.BEGIN)
-    assert bench.scheduler.next(bench.now) is None
+    assert there.held
+    assert bench.scheduler.following(bench.now) == []
     assert bench.scheduler.waiting() == {}
 
 
@@ -314,16 +310,21 @@ class AnyCourse(RuleBasedStateMachine):
                 call.ended = True
 
     def go_on(self) -> None:
-        while True:
+        following = self.bench.scheduler.following(self.bench.now)
+        begun = [call for call in following if call.held]
+        # As they were when each of them began: what it and those after it hold was free then.
+        for call in reversed(begun):
+            for resource, amount in call.held:
+                resource.taken -= amount
+        for call in following:
             startable = self.startable()
-            found = self.bench.scheduler.next(self.bench.now)
-            if found is None:
-                break
-            call, verdict = found
             self.waits.remove(call)
-            if verdict is Verdict.BEGIN:
+            if call.held:
                 assert not call.ended
+                assert call.queue.fits()
                 self.check_order(call, startable)
+                for resource, amount in call.held:
+                    resource.taken += amount
                 self.bench.running.append(call)
             else:
                 assert call.ended
