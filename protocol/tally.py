@@ -11,17 +11,16 @@ _LONGEST = 120
 
 
 class Tally:
-    """Calls that are over, those of them that ended in an error, those that were refused unstarted, and those that are in flight.
+    """Calls that are over, those of them that ended in an error, and those that were refused unstarted.
 
     `times` counts response times, from arrival to answer, by how many quarters of an octave they are above a microsecond. Of the calls that
     end in one turn of the loop, one is timed.
     """
 
-    __slots__ = ("calls", "errors", "in_flight", "refused", "times")
+    __slots__ = ("calls", "errors", "refused", "times")
 
     def __init__(self) -> None:
         self.calls = 0
-        self.in_flight = 0
         self.errors = 0
         self.refused = 0
         self.times: list[int] = []
@@ -38,7 +37,6 @@ class Tally:
         """As plain data."""
         return {
             "calls": self.calls,
-            "in_flight": self.in_flight,
             "errors": self.errors,
             "refused": self.refused,
             "times": list(self.times),

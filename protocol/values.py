@@ -220,6 +220,7 @@ class Unpacker:
     def __init__(self) -> None:
         self.frames: Sequence[Buffer] = ()
         self.taken = 0  # bytes of frames that values were made of; whoever asks sets it back
+        self.streamed = False  # whether an argument was a stream; set by who finds it, and back by who asks
         self._decode = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
         self._decode_uncopied = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
         self._typed: dict[Any, Callable[[Raw], Any]] = {}

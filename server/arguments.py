@@ -123,6 +123,7 @@ class Arguments:
             raise InvalidArgument(
                 f"{self.name}: argument {name!r}: Expected {self.types[name]}, got a stream"
             )
+        values.streamed = True
         return self._input(values, self.streams.get(name, Any), name)
 
     def _value(self, values: Unpacker, name: str, raw: Raw) -> Any:

@@ -10,8 +10,8 @@ import logging
 import os
 import time
 from asyncio import CancelledError
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -28,7 +28,7 @@ from ..protocol.values import Unpacker, pack
 from .inputs import Input
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .logs import Bounded
-from .resources import Resource
+from .resources import Pool, Resource
 from .rules import Rules, Schedule, Served
 from .scheduler import Verdict
 from .service import Service, reserved
@@ -73,7 +73,7 @@ class Dispatcher:
         """Begin the calls that a session's machine has accepted."""
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
-        values.taken = 0
+        values.taken, values.streamed = 0, False
         inline: Tally | None = None
         for message in messages:
             served = methods.get(message.method)
@@ -91,7 +91,8 @@ class Dispatcher:
             if type(message) is Call:
                 if not method.immediate or message.credit or interceptors:
                     weight = _weight(message, values)
-                    self._start(session, message, served, args, kwargs, now, weight)
+                    inputs = _inputs(values, args, kwargs)
+                    self._start(session, message, served, args, kwargs, inputs, now, weight)
                     continue
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
                 handling.set(Inline(session, message, now, self.app))
@@ -111,7 +112,8 @@ class Dispatcher:
                 self._finish_inline(session, message, served, result, None, now)
             else:
                 weight = _weight(message, values)
-                self._start_note(session, message, served, args, kwargs, now, weight)  # type: ignore[arg-type]
+                inputs = _inputs(values, args, kwargs)
+                self._start_note(session, message, served, args, kwargs, inputs, now, weight)  # type: ignore[arg-type]
         handling.set(None)
         if inline is not None:
             inline.took(time.monotonic() - now)
@@ -137,9 +139,8 @@ class Dispatcher:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
-        tally = call.tally
+        tally = call.served.tally
         tally.calls += 1
-        tally.in_flight -= 1
         now = self._now
         if not now:
             now = self._now = time.monotonic()
@@ -166,7 +167,7 @@ class Dispatcher:
     def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
         """End the call at this end, with its last message."""
         if type(message) is Error:
-            call.tally.errors += 1
+            call.served.tally.errors += 1
         call.session.reply(call, message)
         self._answered(call.session)
 
@@ -185,6 +186,17 @@ class Dispatcher:
         self._scheduler.release(call, resource)
         self._go_on(time.monotonic())
 
+    def taken(self, call: Invocation, pool: Pool) -> None:
+        """A greenlet has taken a call of its pool: its place at the door is free."""
+        door, queue = pool.door, call.queue
+        assert door is not None
+        assert queue is not None
+        # (not by `release`, which takes a microsecond, nor looking for others each time: many calls are shorter)
+        door.taken -= 1
+        call.held = queue.inside
+        if 2 * door.taken <= door.total:
+            self._go_on(time.monotonic())
+
     def tick(self) -> None:
         """Give up the calls whose time is over: stop what can be stopped, drop what has not begun."""
         self._timer = None
@@ -197,6 +209,8 @@ class Dispatcher:
 
     def stats(self) -> dict[str, Any]:
         """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
+        calls = (call for session in self._machine.sessions for call in session.calls.values())
+        in_flight = Counter(call.method.name for call in calls if isinstance(call, Invocation))
         return {
             "service": self._name,
             "backend": self.loop.name,
@@ -205,7 +219,10 @@ class Dispatcher:
             "clients": len(self._machine.sessions),
             "in_flight": self._machine.in_flight,
             **self._schedule.snapshot(),
-            "methods": {name: served.tally.snapshot() for name, served in self._methods.items()},
+            "methods": {
+                name: served.tally.snapshot() | {"in_flight": in_flight[name]}
+                for name, served in self._methods.items()
+            },
         }
 
     def close(self) -> None:
@@ -225,7 +242,6 @@ class Dispatcher:
     ) -> None:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now)
-        call.tally.in_flight += 1
         session.calls[message.id] = call
         self._machine.in_flight += 1  # it has run: too late to refuse it
         call.returned(result, failure)
@@ -237,6 +253,7 @@ class Dispatcher:
         served: Served,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        inputs: Sequence[Input],
         now: float,
         weight: int,
     ) -> None:
@@ -245,7 +262,6 @@ class Dispatcher:
             use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
             self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"), tally)
             return
-        inputs = _inputs(args, kwargs)
         if len(inputs) > 1:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
             self._reject(session, message, error, tally)
@@ -270,7 +286,6 @@ class Dispatcher:
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.weight = weight
-        tally.in_flight += 1
         if deadline is not None and not method.inline:
             self._deadlines.add(deadline, call)
             if self._timer is None or deadline < self._timer_due:
@@ -289,6 +304,7 @@ class Dispatcher:
         served: Served,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        inputs: Sequence[Input],
         now: float,
         weight: int,
     ) -> None:
@@ -296,7 +312,7 @@ class Dispatcher:
         why = served.never
         if served.method.is_stream:
             why = "it is a stream"
-        elif _inputs(args, kwargs):
+        elif inputs:
             why = "nothing follows it that could be a stream"
         elif machine.phase is not Phase.SERVING or machine.full:
             why = machine.full or "the server is shutting down"
@@ -307,7 +323,6 @@ class Dispatcher:
         machine.bytes_in_flight += weight
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
         call.weight = weight
-        call.tally.in_flight += 1
         self._begin(call, now)
 
     def _begin(self, call: Invocation, now: float) -> None:
@@ -322,7 +337,8 @@ class Dispatcher:
         if call.queue is None:
             call.start()
             return
-        call.priority = self._schedule.priority(call.method, call.options)
+        options, priority = call.options, call.method.priority
+        call.priority = priority if options is None else self._schedule.priority(priority, options.priority)
         verdict = self._scheduler.add(call, now)
         if verdict is Verdict.BEGIN:
             call.start()
@@ -339,7 +355,7 @@ class Dispatcher:
 
     def _shed(self, call: Invocation) -> None:
         """A call that will not begin: it has ended, or could not end in its time."""
-        call.tally.refused += 1
+        call.served.tally.refused += 1
         if not call.ended:
             text = f"{call.method.name} would not end in time: the server has too many calls"
             self.answer(call, Refusal(call.id, errors.ResourceExhausted.code, text, started=False))
@@ -414,7 +430,11 @@ class Dispatcher:
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)
 
 
-def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Input]:
+def _inputs(values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Input]:
+    """The arguments that stream, of a call that has just been bound."""
+    if not values.streamed:
+        return ()
+    values.streamed = False
     return [value for value in (*args, *kwargs.values()) if isinstance(value, Input)]
 
 

@@ -68,7 +68,6 @@ class Invocation(IncomingCall, Handling):
         "came",
         "deadline",
         "dispatcher",
-        "executor",
         "handle",
         "held",
         "input",
@@ -78,7 +77,7 @@ class Invocation(IncomingCall, Handling):
         "options",
         "priority",
         "queue",
-        "tally",
+        "served",
         "weight",
     )
 
@@ -102,9 +101,8 @@ class Invocation(IncomingCall, Handling):
         self.ended = False
         self.dispatcher = dispatcher
         self.method = served.method
+        self.served = served
         self.queue = served.queue
-        self.executor = served.executor
-        self.tally = served.tally
         self.args = args
         self.kwargs = kwargs
         self.deadline = deadline
@@ -135,8 +133,8 @@ class Invocation(IncomingCall, Handling):
         elif method.is_coroutine:
             run = dispatcher.loop.run_native if method.native else dispatcher.loop.run_coroutine
             self.handle = run(self._await(), self._report)
-        elif self.executor is not None:
-            self.handle = self.executor.run(self._job(), self._report_unpacked)
+        elif self.served.executor is not None:
+            self.handle = self.served.executor.run(self._job(), self._report_unpacked)
         elif method.executor == "thread":
             self.handle = dispatcher.loop.run_in_thread(self._work)
         else:
@@ -190,7 +188,7 @@ class Invocation(IncomingCall, Handling):
         """In a worker thread or greenlet."""
         pool = None if self.queue is None else self.queue.pool
         if pool is not None and pool.door is not None:
-            self.dispatcher.release(self, pool.door)
+            self.dispatcher.taken(self, pool)
         if self.ended:  # cancelled or expired on its way here
             self.dispatcher.post(self.dispatcher.dropped, self)
             return

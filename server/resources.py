@@ -38,27 +38,34 @@ class Pool(Resource):
     those beyond the workers that are counted but, by the `door`, those that no worker has taken yet.
     """
 
-    __slots__ = ("_count", "_fixed", "_since", "door", "needs", "workers")
+    __slots__ = ("_ahead", "_since", "door", "ended", "needs", "workers")
 
     def __init__(self, name: str, workers: int, *, cooperative: bool = False) -> None:
         super().__init__(name, workers)
         self.workers = workers
         self.door = Resource(f"{name} door", 1) if cooperative else None
         self.needs: Needs = ((self, 1),) if self.door is None else ((self, 1), (self.door, 1))
-        self._count = 0
+        self._ahead = 0
+        self.ended = 0  # calls that are over, counted by who ends them
+        self._since = 0.0  # 0 where nothing waits, so that what ends tells only how many calls come
+
+    def idle(self) -> None:
+        """No call waits any more."""
         self._since = 0.0
 
-    def ended(self, now: float) -> None:
-        """A call of this pool is over."""
-        self._count += 1
+    def adapt(self, now: float) -> None:
+        """While calls wait: hand over as many ahead as have ended lately in so short a time."""
         passed = now - self._since
-        if passed >= _COUNTED:
-            ahead = min(AHEAD, int(self._count / passed * AHEAD_SECONDS))
+        if not self._since:
+            self.ended, self._since = 0, now
+        elif passed >= _COUNTED:
+            # (half of what it was at the least: one short window may have had other reasons)
+            self._ahead = max(min(AHEAD, int(self.ended / passed * AHEAD_SECONDS)), self._ahead // 2)
             if self.door is None:
-                self.total = self.workers + ahead
+                self.total = self.workers + self._ahead
             else:
-                self.door.total = max(1, ahead)
-            self._count, self._since = 0, now
+                self.door.total = max(1, self._ahead)
+            self.ended, self._since = 0, now
 
 
 class Named:

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..backends.base import Loop
 from ..errors import UsageError
-from ..protocol.messages import CallOptions
 from ..protocol.tally import Tally
 from . import executors
 from .executors import Executor
@@ -98,9 +97,9 @@ class Schedule:
             self._pools[name] = Pool(name, executor.slots)
         return self._executors[name]
 
-    def priority(self, method: Method, options: CallOptions | None) -> int:
-        """What a call has for which its caller asked for so much."""
-        return method.priority + (0 if options is None else min(options.priority, self._rules.max_priority))
+    def priority(self, own: int, asked: int) -> int:
+        """What a call has whose method has so much, and whose caller asked for so much."""
+        return own + min(asked, self._rules.max_priority)
 
     def snapshot(self) -> dict[str, Any]:
         """What waits, by priority, and what is taken of what there is, as plain data."""

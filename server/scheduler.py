@@ -74,12 +74,17 @@ class Ordered:
         self._line: deque[Any] = deque()
         self._heap: list[Any] = []
 
-    def push(self, entry: Any) -> None:
+    def push(self, entry: Any) -> bool:
+        """Whether it is the first now."""
         line = self._line
-        if not line or line[-1] <= entry:
+        if line and line[-1] <= entry:
             line.append(entry)
-        else:
+            return False
+        if line:
             heappush(self._heap, entry)
+        else:
+            line.append(entry)
+        return self.first is entry
 
     def pop(self) -> Any:
         line, heap = self._line, self._heap
@@ -102,11 +107,22 @@ class Ordered:
         yield from self._heap
 
 
+class Line:
+    """One client's calls in one queue, in their order; `ticket` is where the first of them stands among those of other clients."""
+
+    __slots__ = ("calls", "client", "ticket")
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.calls = Ordered()  # rank, deadline, a number that no other has, arrival, call
+        self.ticket: Any = None  # rank, turn, deadline, the number, arrival, line
+
+
 class Queue:
     """The calls of one method. `named` is what a user has named of its needs; a `pool` has its workers, and `limiters` learn how many
     calls may run."""
 
-    __slots__ = ("calls", "limiters", "name", "named", "needs", "pool", "seconds", "size", "tickets")
+    __slots__ = ("inside", "limiters", "lines", "name", "named", "needs", "pool", "seconds", "tickets")
 
     def __init__(
         self,
@@ -123,11 +139,11 @@ class Queue:
         self.limiters = tuple(limiters)
         units = [*limits, *(limiter.resource for limiter in limiters)]
         self.needs: Needs = (*(pool.needs if pool else ()), *((each, 1) for each in units), *named)
+        # What a call holds when it is past the door of its pool.
+        self.inside: Needs = tuple(each for each in self.needs if pool is None or each[0] is not pool.door)
         self.seconds = 0.0  # that a call runs for, on average; known where there are limiters
-        # A ticket for each call that waits. It says which client's call is next; that client's own calls are in their order by themselves.
-        self.size = 0
-        self.tickets = Ordered()
-        self.calls: dict[Client, Ordered] = {}
+        self.lines: dict[Client, Line] = {}
+        self.tickets = Ordered()  # of all lines; one that is no longer its line's counts for nothing
 
     def fits(self) -> bool:
         """Whether all that a call needs is free."""
@@ -135,6 +151,26 @@ class Queue:
             if resource.taken + amount > resource.total:
                 return False
         return True
+
+    def first(self) -> Any:
+        """The ticket that is next."""
+        tickets = self.tickets
+        while True:
+            ticket = tickets.first
+            line = ticket[5]
+            if line.ticket is not ticket:
+                tickets.pop()
+            elif ticket[1] <= line.client.turn:  # it had its turn in another queue
+                tickets.pop()
+                self.stand(line, line.client.turn + 1)
+            else:
+                return ticket
+
+    def stand(self, line: Line, turn: int) -> None:
+        """Give the line a ticket for its first call."""
+        rank, due, number, came, _ = line.calls.first
+        line.ticket = ticket = (rank, turn, due, number, came, line)
+        self.tickets.push(ticket)
 
 
 class Scheduler(Generic[C]):
@@ -148,93 +184,96 @@ class Scheduler(Generic[C]):
         self._aging = aging
         self._queues: dict[Queue, None] = {}  # those in which calls wait
         self._claimed: set[Resource] = set()
-        self._turn = 0
+        self._turn = 0  # the last that was taken
+        self._now = self._interval = 0.0
         self._number = 0
 
     def add(self, call: C, now: float) -> Verdict:
         """A call has come."""
         queue = call.queue
         assert queue is not None
-        if not queue.size and queue.fits() and not (self._claimed and self._is_claimed(queue)):
-            self._begin(call, queue, now)
+        lines = queue.lines
+        if not lines and queue.fits() and not (self._claimed and self._is_claimed(queue)):
+            self._begin(call, queue.needs, now)
             return Verdict.BEGIN
-        priority, deadline, client = call.priority, call.deadline, call.session
-        if queue.limiters and deadline is not None:
-            left = deadline - now - queue.seconds
-            if any(limiter.too_late(priority, left) for limiter in queue.limiters):
+        deadline, client = call.deadline, call.session
+        if queue.limiters:
+            left = inf if deadline is None else deadline - now - queue.seconds
+            if any(limiter.too_late(call.priority, left) for limiter in queue.limiters):
                 return Verdict.SHED
-        client.turn = turn = max(client.turn, self._turn) + 1
+            for limiter in queue.limiters:
+                limiter.waits(call.priority)
         self._number = number = self._number + 1
-        rank = floor(now / self._aging) - priority
-        due = inf if deadline is None else deadline
-        if not queue.size:
+        if now != self._now:  # many come at once
+            self._now, self._interval = now, floor(now / self._aging)
+        rank = self._interval - call.priority
+        entry = (rank, inf if deadline is None else deadline, number, now, call)
+        line = lines.get(client)
+        if line is None:
             self._queues[queue] = None
-        queue.size += 1
-        queue.tickets.push((rank, turn, due, number, now, client))
-        calls = queue.calls.get(client)
-        if calls is None:
-            calls = queue.calls[client] = Ordered()
-        calls.push((rank, due, number, call))
-        for limiter in queue.limiters:
-            limiter.waits(priority)
+            line = lines[client] = Line(client)
+            line.calls.push(entry)
+            queue.stand(line, max(client.turn, self._turn) + 1)
+        elif line.calls.push(entry):
+            queue.stand(line, line.ticket[1])
         return Verdict.WAIT
 
     def following(self, now: float) -> list[C]:
         """All that waits no longer, in its order: what holds what it needs begins; what does not is shed, perhaps because it has ended."""
         found: list[C] = []
         queues = self._queues
+        for queue in queues:
+            if queue.pool is not None:
+                queue.pool.adapt(now)
         while len(queues) > 1:
-            queue = self._first(now)
-            if queue is None:
+            first = self._next(now)
+            if first is None:
                 return found
-            self._take(queue, now, found, 1)
+            self._take(first, now, found)
         for queue in list(queues):  # the one that is left, if any
             self._claimed.clear()
-            self._take(queue, now, found, queue.size)
+            while queue.lines and queue.fits():
+                self._take(queue, now, found)
         return found
 
-    def _first(self, now: float) -> Queue | None:
+    def _next(self, now: float) -> Queue | None:
         """Of several queues the one whose call is next; None where all have to wait."""
         claimed = self._claimed
         claimed.clear()
-        for queue in sorted(self._queues, key=_ticket):
+        for queue in sorted(self._queues, key=Queue.first):
             if queue.fits() and not (claimed and self._is_claimed(queue)):
                 return queue
-            if queue.named and now - queue.tickets.first[4] > self._aging:
+            if queue.named and now - queue.first()[4] > self._aging:
                 claimed.update(resource for resource, _ in queue.named)
                 claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
         return None
 
-    def _take(self, queue: Queue, now: float, found: list[C], most: int) -> None:
-        """So many calls of that queue, or as many as fit."""
-        tickets, by_client, needs, limiters = queue.tickets, queue.calls, queue.needs, queue.limiters
-        for _ in range(most):
-            if not queue.fits():
-                break
-            _, turn, _, _, _, client = tickets.pop()
-            calls = by_client[client]
-            call: C = calls.pop()[3]
-            if not calls:
-                del by_client[client]
-            queue.size -= 1
-            if turn > self._turn:
-                self._turn = turn
+    def _take(self, queue: Queue, now: float, found: list[C]) -> None:
+        """The call that is next in that queue, and those behind it while they need not take turns with anybody."""
+        _, turn, _, _, _, line = queue.first()
+        tickets, calls, needs, limiters = queue.tickets, line.calls, queue.needs, queue.limiters
+        tickets.pop()
+        alone = not tickets and len(self._queues) == 1
+        while True:
+            call: C = calls.pop()[4]
             found.append(call)
-            if limiters and self._is_late(call, queue, now):
-                continue
-            if not call.ended:
-                for resource, amount in needs:
-                    resource.taken += amount
-                call.held = needs
-                call.began = now
-        if not queue.size:
-            del self._queues[queue]
-
-    def _is_late(self, call: C, queue: Queue, now: float) -> bool:
-        """Whether a call that now waits no longer would not end in its time."""
-        for limiter in queue.limiters:
-            limiter.waits(call.priority, -1)
-        return call.deadline is not None and now + queue.seconds > call.deadline
+            for limiter in limiters:
+                limiter.waits(call.priority, -1)
+            late = limiters and call.deadline is not None and now + queue.seconds > call.deadline
+            if not (call.ended or late):
+                self._begin(call, needs, now)
+            if not calls:
+                del queue.lines[line.client]
+                if not queue.lines:
+                    del self._queues[queue]
+                    if queue.pool is not None:
+                        queue.pool.idle()
+                break
+            if not (alone and queue.fits()):
+                queue.stand(line, turn + 1)
+                break
+        line.client.turn = turn
+        self._turn = max(self._turn, turn)
 
     def finished(self, call: C, now: float, *, ran: bool = True) -> None:
         """A call is over, and gives back what it holds. `ran` tells whether the time that it took is one that such calls take."""
@@ -244,7 +283,7 @@ class Scheduler(Generic[C]):
         queue = call.queue
         assert queue is not None
         if queue.pool is not None:
-            queue.pool.ended(now)
+            queue.pool.ended += 1
         if queue.limiters and ran:
             seconds = now - call.began
             queue.seconds += (seconds - queue.seconds) * (_NEWEST if queue.seconds else 1.0)
@@ -260,17 +299,10 @@ class Scheduler(Generic[C]):
 
     def waiting(self) -> dict[int, int]:
         """How many calls wait, by priority. It looks at all of them: a count would cost every call."""
-        return dict(
-            Counter(
-                entry[3].priority
-                for queue in self._queues
-                for calls in queue.calls.values()
-                for entry in calls
-            )
-        )
+        lines = (line for queue in self._queues for line in queue.lines.values())
+        return dict(Counter(entry[4].priority for line in lines for entry in line.calls))
 
-    def _begin(self, call: C, queue: Queue, now: float) -> None:
-        needs = queue.needs
+    def _begin(self, call: C, needs: Needs, now: float) -> None:
         for resource, amount in needs:
             resource.taken += amount
         call.held = needs
@@ -278,7 +310,3 @@ class Scheduler(Generic[C]):
 
     def _is_claimed(self, queue: Queue) -> bool:
         return any(resource in self._claimed for resource, _ in queue.needs)
-
-
-def _ticket(queue: Queue) -> Any:
-    return queue.tickets.first

@@ -248,11 +248,25 @@ def test_short_calls_are_handed_over_ahead_and_long_ones_are_not() -> None:
     for seconds, ahead in ((1e-5, AHEAD), (1e-2, 0)):
         bench, pool = Bench(), Pool("workers", 1)
         queue = Queue("work", pool=pool)
-        for _ in range(2_000):
+        for _ in range(2_100):
             bench.add(Call(queue))
+        for _ in range(2_000):
             bench.now += seconds
             bench.finish(bench.running[0])
         assert pool.total == 1 + ahead
+
+
+def test_that_few_calls_come_does_not_make_them_long() -> None:
+    bench, pool = Bench(), Pool("workers", 1)
+    queue = Queue("work", pool=pool)
+    for _ in range(20):
+        for _ in range(2_000):
+            bench.add(Call(queue))
+        while bench.running:
+            bench.now += 1e-5
+            bench.finish(bench.running[0])
+        assert pool.total == 1 + AHEAD
+        bench.now += 10.0
 
 
 # Whatever happens
