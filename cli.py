@@ -244,7 +244,8 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="lone, echo, echo-rate, payload-64k, cpu, io; also payload-1k, payload-1m, pooled, io-async, mixed, burst, idle, stream",
+            help="lone, echo, echo-rate, payload-64k, cpu, io; also payload-1k, payload-1m, pooled, io-async, overload, mixed, burst, "
+            "idle, stream",
         ),
     ] = None,
     service: Annotated[
@@ -256,6 +257,12 @@ def compare(
     concurrency: Annotated[int, typer.Option(min=1, help="calls in flight")] = 64,
     workers: Annotated[
         int | None, typer.Option(min=1, help="workers of each server [as many as calls in flight]")
+    ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|adaptive", help="of each server: calls that run at once, as of ringback serve"
+        ),
     ] = None,
     rate: Annotated[
         str | None,
@@ -356,6 +363,7 @@ def compare(
         peers=peer or [],
         service=service,
         scenario=scenario,
+        limit=limit,
     )
     raise typer.Exit(run(options, outputs, fail_if or [], sys.argv[2:]))
 

@@ -186,7 +186,7 @@ def _metric(group: Sequence[Result], *, searched: bool) -> str:
     if any(client_limited(each) for each in group):
         return "server_cpu"
     if group[0].loop == "open":
-        if searched:
+        if searched or any(each.rate is not None and each.rate.peak for each in group):
             return "throughput"
         return "p99" if all(made.p99 for each in group for made in each.good) else "p50"
     return "p50" if group[0].workload in ("lone", "idle") else "throughput"

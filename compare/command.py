@@ -137,6 +137,7 @@ def _start(request: Request, words: Sequence[str]) -> Report:
             workers=request.serving,
             loop="closed" if request.rate is None and request.objective is None else "open",
             arrivals=request.arrivals,
+            limit=request.limit,
             pinned=str(request.placement),
             explanations={name: request.workload(name).explanation for name in request.workloads},
         ),

@@ -28,7 +28,7 @@ _MACHINE = (
     *("ringback", "implementation", "python", "gil", "switch_interval", "kernel", "cpu_model", "cpus"),
     *("virtual", "governor", "twisted_reactor", "warmup", "window"),
 )
-_LAYOUT = ("pinned", "arrivals", "workers")
+_LAYOUT = ("pinned", "arrivals", "workers", "limit")
 
 _Key = tuple[str, str, str, str, str, int, int]
 

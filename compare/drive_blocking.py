@@ -14,7 +14,7 @@ from .batch import Batch
 from .callers import answer_blocking, call_blocking, run_blocking
 from .firing import Firing
 from .plan import REQUEST_REPLY
-from .work import Work
+from .work import Work, timed
 
 
 def drive(work: Work) -> None:
@@ -55,7 +55,7 @@ def _request_reply(invoke: Callable[..., Any], batch: Batch) -> None:
 
 def _fire_and_callback(client: Any, batch: Batch) -> None:
     over = threading.Event()
-    firing = Firing(client, batch, over.set)
+    firing = Firing(timed(client, batch), batch, over.set)
     if batch.cell.load.open:
         firing.open(time.sleep)
     else:

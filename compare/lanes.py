@@ -34,7 +34,8 @@ class Lanes:
         """Every backend and the generator's ceiling; with what the rate of open loops is found by, if nothing else does."""
         lanes = [*self._backends(), *self._nulls(), *self._others()]
         jobs = self.request.jobs
-        opens = any(self.request.workload(job.workload).open for job in jobs)
+        workloads = [self.request.workload(job.workload) for job in jobs]
+        opens = any(each.open and not each.overload for each in workloads)
         if opens and _CAPACITY not in jobs and self.request.rate is None:
             lanes = [
                 lane._replace(jobs=(*lane.jobs, _CAPACITY)) if lane.kind == "backend" else lane
@@ -113,6 +114,7 @@ class Lanes:
             for job in self.request.jobs
             if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
             and job.workload != SCENARIO
+            and not self.request.workload(job.workload).overload
             and (fires or job.style != FIRE_AND_CALLBACK)
         )
 
@@ -135,7 +137,7 @@ class Lanes:
             return pair.null()
         if lane.kind == "peer":
             return pair.peer(lane.backend, self.request.serving)
-        return pair.backend(lane.backend, self.request.serving, self.request.service)
+        return pair.backend(lane.backend, self.request.serving, self.request.service, self.request.limit)
 
     def loop(self, lane: Lane) -> str:
         """The client style, which for a peer is that of its own client."""

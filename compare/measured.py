@@ -234,7 +234,9 @@ def rate(windows: list[Window]) -> Rate:
         2 * window.sample.calls / window.load.window * window.sample.residence for window in windows
     )
     missing = due - calls
-    return Rate(due / seconds, calls / seconds, skipped, missing > 0.01 * due + 3 * under_way**0.5)
+    peak = windows[0].load.peak
+    overloaded = peak is None and missing > 0.01 * due + 3 * under_way**0.5
+    return Rate(due / seconds, calls / seconds, skipped, overloaded, peak)
 
 
 def _little(window: Window) -> Little:

@@ -13,6 +13,7 @@ import typer
 from .. import backends as installed
 from ..clients.scripts import STYLES as CLIENTS
 from ..errors import UsageError
+from ..server.service import ADAPTIVE
 from . import arrivals, peers, scenario
 from .budget import affordable
 from .lanes import Lanes
@@ -59,6 +60,7 @@ class Options:
     peers: Sequence[str] = field(default_factory=list)
     service: str | None = None
     scenario: str | None = None
+    limit: str | None = None
 
     def request(self) -> Request:
         """Raises UsageError or typer.BadParameter that says what is wrong with them."""
@@ -85,6 +87,7 @@ class Options:
             peers=tuple(chosen_peers),
             service=self.service or SERVICE,
             scenario=self.scenario or "",
+            limit=self._limit(),
             seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
             **self._time(len(chosen_peers), search=objective is not None),
         )
@@ -119,6 +122,12 @@ class Options:
             raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
         scenario.load(self.scenario)
         return (SCENARIO,)
+
+    def _limit(self) -> str:
+        limit = self.limit or ""
+        if limit and limit != ADAPTIVE and not (limit.isdecimal() and int(limit)):
+            raise UsageError(f"--limit: {limit!r} is neither {ADAPTIVE} nor a number of calls")
+        return limit
 
     def _rate(self) -> tuple[float | None, Objective | None]:
         if self.rate != SEARCH:

@@ -30,7 +30,7 @@ _NUMBERS = 1 << 32
 Server = tuple[str, ...]
 
 
-def backend(name: str, workers: int, service: str) -> Server:
+def backend(name: str, workers: int, service: str, limit: str = "") -> Server:
     """How the server of one of our backends is started."""
     return (
         "ringback.server",
@@ -41,6 +41,7 @@ def backend(name: str, workers: int, service: str) -> Server:
         "tcp://127.0.0.1:*",
         "--workers",
         str(workers),
+        *(("--limit", limit) if limit else ()),
     )
 
 

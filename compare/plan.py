@@ -36,6 +36,7 @@ class Load(NamedTuple):
 
     A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or, where `burst`
     is, as many at once every `every` seconds; `seed` gives every backend the same ones, and nothing else. One call in `stride` is timed.
+    `timeout` is each call's own, in seconds, where not the plan's; `peak` the calls/s that the server can do, where more are to come.
     """
 
     workload: str
@@ -49,6 +50,8 @@ class Load(NamedTuple):
     every: float = 0.5
     seed: int = 0
     stride: int = 1
+    timeout: float | None = None
+    peak: float | None = None
 
     @property
     def open(self) -> bool:

@@ -24,7 +24,7 @@ _SHARING = ("asyncio", "threading", "twisted")
 def predict(report: Report) -> None:
     """Fill in the laws and predictions that the run has the measurements for."""
     report.laws = list(_laws(report.sweep))
-    sound = [each for each in report.results if each.sound and not each.overloaded]
+    sound = [each for each in report.results if each.sound and not each.overloaded and not _pushed(each)]
     late = report.environment.sleep_overshoot
     for cell in sound:
         beside = {
@@ -33,6 +33,11 @@ def predict(report: Report) -> None:
             if each is not cell and (each.backend, each.client) == (cell.backend, cell.client)
         }
         report.predictions += _predictions(cell, _Known(beside, 0.0 if late is None else late.p50))
+
+
+def _pushed(cell: Result) -> bool:
+    """Whether it is the workload that has more calls come than can be done: no formula here knows of time limits."""
+    return cell.rate is not None and cell.rate.peak is not None
 
 
 def _laws(sweep: list[Point]) -> Iterator[Law]:

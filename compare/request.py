@@ -78,6 +78,7 @@ class Request:
     peers: tuple[str, ...] = ()
     service: str = SERVICE
     scenario: str = ""
+    limit: str = ""
     seed: int = 0
 
     @property
@@ -118,7 +119,7 @@ class Request:
             concurrency=workload.concurrency or self.concurrency,
             warmup=max(self.warmup, min(residence, _LONGEST)),
             window=max(self.window * shrink, workload.window, min(self.responses * residence, _LONGEST)),
-            rate=None if workload.burst else self.rate,
+            rate=None if workload.burst or workload.overload else self.rate,
             arrivals=self.arrivals,
             burst=workload.burst,
             seed=self.seed * 1000 + number,

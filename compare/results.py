@@ -31,13 +31,15 @@ class Latency(msgspec.Struct, frozen=True):
 class Rate(msgspec.Struct, frozen=True):
     """Of an open loop, in calls a second; `skipped` arrivals were due but never sent, as all callers were busy until the end.
 
-    `overloaded` is where calls came faster than they were answered: then response times only tell how long the window was.
+    `overloaded` is where calls came faster than they were answered: then response times only tell how long the window was. Where that was
+    meant, and calls had so little time that it is their errors that tell of it, `peak` is what the server does when callers wait.
     """
 
     offered: float
     achieved: float
     skipped: int
     overloaded: bool = False
+    peak: float | None = None
 
 
 class Cpu(msgspec.Struct, frozen=True):
@@ -399,6 +401,7 @@ class Design(msgspec.Struct, kw_only=True):
     loop: Loop = "closed"
     arrivals: str = "poisson"
     pinned: str = ""
+    limit: str = ""
     margin: float = 0.05
     confidence: float = 0.95
     dropped: list[str] = []

@@ -273,6 +273,13 @@ class Experiment:
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
         client = self._lanes.rival(lane)
+        if workload.overload:
+            peak = self._capacity.get((lane.backend, lane.client, job)) if number else None
+            return load._replace(
+                rate=None if peak is None else workload.overload * peak,
+                timeout=None if peak is None else workload.timeout,
+                peak=peak,
+            )
         if load.rate is None and workload.open and not workload.burst:
             capacities = [
                 found

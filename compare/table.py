@@ -161,6 +161,9 @@ def _details(columns: Columns, result: Result) -> Iterator[str]:
         yield columns.times(f"of which {method}", told(found, result.calls * share(result, method)))
     if result.memory.per_connection is not None:
         yield f"      {result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection"
+    if result.rate is not None and result.rate.peak:
+        part = result.throughput / result.rate.peak
+        yield f"      {part:.0%} of the {result.rate.peak:,.0f} calls/s that it does when callers wait"
     if result.workload == "stream":
         yield f"      {result.throughput * ITEMS:,.0f} items/s"
     yield from _mistakes(result)

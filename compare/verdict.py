@@ -25,6 +25,7 @@ QUESTIONS = {
     "io": "for handlers that wait",
     "io-async": "for coroutines that wait",
     "cpu": "for handlers that compute",
+    "overload": "for what is done under an overload",
     "mixed": "for quick calls among slow ones",
     "burst": "for bursts of calls",
     "idle": "for many idle connections",

@@ -62,9 +62,15 @@ def _collecting(client: Any) -> Callable[..., Any]:
     return collect
 
 
+def timed(client: Any, batch: Batch) -> Any:
+    """The client, with the time that each call of the batch has."""
+    timeout = batch.cell.load.timeout
+    return client if timeout is None else client.options(timeout=timeout)
+
+
 async def fire_async(client: Any, batch: Batch, over: Callable[[], object], sleep: Sleep) -> Firing:
     """Have the calls fired: all that open with their time, or the first of each caller. `over` is called when all have ended."""
-    firing = Firing(client, batch, over)
+    firing = Firing(timed(client, batch), batch, over)
     if batch.cell.load.open:
         await firing.open_async(sleep)
     else:

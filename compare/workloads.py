@@ -27,6 +27,8 @@ ITEMS = 1_000  # of a stream
 IDLE = 500
 BURST = 1_000
 BURST_EVERY = 0.5
+OVERLOAD = 3.0
+OVERLOAD_TIMEOUT = 0.25
 
 # The steps of `cpu`: x -> (x * MULTIPLIER + INCREMENT) modulo 2**31, which can be checked without walking them.
 _MULTIPLIER = 1103515245
@@ -90,6 +92,7 @@ class Workload(NamedTuple):
     `concurrency` is for a workload that fixes it. One that is `open` has calls come at a rate, whatever the server does, or `burst` of them
     at once; `idle` connections do nothing beside it. `window` is the least number of seconds that shows it: calls that wait end in step,
     and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind.
+    `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds.
     """
 
     name: str
@@ -103,6 +106,8 @@ class Workload(NamedTuple):
     idle: int = 0
     stream: bool = False
     window: float = 0.0
+    overload: float = 0.0
+    timeout: float | None = None
     check: Check | None = None
 
 
@@ -203,6 +208,17 @@ WORKLOADS = {
             f"an unmarked def that computes for about {CPU_SECONDS * 1000:.0f} ms",
             _cpu,
             methods=("cpu",),
+        ),
+        Workload(
+            "overload",
+            f"cpu, {OVERLOAD:g} times as many calls coming as it can do, {OVERLOAD_TIMEOUT * 1000:.0f} ms for each",
+            _cpu,
+            methods=("cpu",),
+            styles=(FIRE_AND_CALLBACK,),
+            open=True,
+            overload=OVERLOAD,
+            timeout=OVERLOAD_TIMEOUT,
+            window=4 * OVERLOAD_TIMEOUT,
         ),
         Workload(
             "mixed",

@@ -180,6 +180,7 @@ def read_until(terminal: int, text: str) -> str:
         (["--arrivals", "nosuch"], "there is no 'nosuch': choose of poisson, even"),
         (["--concurrency", "0"], "--concurrency"),
         (["--rounds", "0"], "--rounds"),
+        (["--limit", "few"], "--limit: 'few' is neither adaptive nor a number of calls"),
         (["--rate", "fast"], "--rate: 'fast' is neither search nor a number of calls a second"),
         (["--rate", "-1"], "--rate: '-1' is neither"),
         (["--rate", "search"], "--rate search needs an objective: --slo p99=20ms"),

@@ -207,3 +207,25 @@ def test_an_overloaded_open_loop_is_called_that() -> None:
     [cell] = experiment.cells.values()
     assert cell.result().overloaded
     assert calm.failures == []
+
+
+def test_under_an_overload_a_server_that_learns_its_limit_does_most_of_what_it_can() -> None:
+    """What it does without one depends on the machine: on some it is little."""
+    request = replace(
+        SMALL,
+        backends=("asyncio",),
+        styles=(FIRE_AND_CALLBACK,),
+        workloads=("overload",),
+        concurrency=64,
+        sweep=(),
+    )
+    experiment, report = run(replace(request, limit="adaptive", rounds=2))
+    assert report.failures == []
+    [cell] = experiment.cells.values()
+    result = cell.result()
+    assert result.rate is not None
+    assert result.rate.peak is not None
+    assert result.rate.offered == pytest.approx(3 * result.rate.peak, rel=0.3)
+    assert not result.overloaded  # it is meant, and the calls' time bounds how long they wait
+    assert result.errors_by_code.get("RESOURCE_EXHAUSTED", 0) > result.calls / 2
+    assert result.calls > 0.3 * result.rate.peak * result.seconds

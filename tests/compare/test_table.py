@@ -131,3 +131,12 @@ def test_what_is_worth_knowing_of_some_workloads_alone() -> None:
     )
     for word in ("of which cpu", "500.00", "of which echo", "250.00", "20.0 KiB", "5,000 items/s"):
         assert word in text(made)
+
+
+def test_what_is_done_under_an_overload_stands_beside_what_can_be_done() -> None:
+    pushed = result("asyncio", "overload", STYLES[1], [800.0, 800.0])
+    pushed.rate = Rate(3000.0, 800.0, 0, False, 1000.0)
+    assert "80% of the 1,000 calls/s that it does when callers wait" in text(report(pushed))
+    other = result("gevent", "overload", STYLES[1], [400.0, 410.0])
+    other.rate = Rate(3000.0, 400.0, 0, False, 1000.0)
+    assert {claim.metric for claim in analysed(pushed, other).comparisons} == {"throughput"}
