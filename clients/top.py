@@ -20,7 +20,7 @@ Look = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """One method: calls/s, those in flight, errors and refusals a second, and response times in seconds, None where none ended."""
+    """One method: calls that end a second, those in flight, errors and refusals a second, and response times in seconds, None where none ended."""
 
     method: str
     rate: float
@@ -37,16 +37,14 @@ def between(before: Look, after: Look) -> list[Row]:
     rows = []
     for name, now in after["methods"].items():
         then = before["methods"][name]
-        if not now["calls"] or name == "ringback.stats":
+        if not (now["calls"] or now["in_flight"] or now["refused"]) or name == "ringback.stats":
             continue
-        rates = {key: (now[key] - then[key]) / seconds for key in ("calls", "errors", "refused")}
-        # What has not ended yet is of the next look, and what ended now may have come before.
+        rate, errors, refused = ((now[key] - then[key]) / seconds for key in ("calls", "errors", "refused"))
         times = [
             many - old for many, old in zip(now["times"], _padded(then["times"], now["times"]), strict=True)
         ]
-        ended = rates["calls"] - (now["in_flight"] - then["in_flight"]) / seconds
         p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
-        rows.append(Row(name, ended, now["in_flight"], rates["errors"], rates["refused"], p50, p99))
+        rows.append(Row(name, rate, now["in_flight"], errors, refused, p50, p99))
     return sorted(rows, key=lambda row: (-row.rate, row.method))
 
 
