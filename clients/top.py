@@ -20,7 +20,8 @@ Look = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """One method: calls that end a second, those in flight, errors and refusals a second, and response times in seconds, None where none ended."""
+    """One method: calls that end a second, those in flight, errors and refusals a second, and response times, in seconds (None where no
+    call ended)."""
 
     method: str
     rate: float

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import ringback
-from processes import SOON, eventually
+from processes import SOON, ServerProcess, eventually
 from ringback import errors
 
 distributed = pytest.importorskip("distributed")
@@ -73,32 +73,30 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         made.stop()
 
 
-@pytest.fixture
-def serve(start_server, backend, connected):
-    """`serve(cluster)`: a client of a server on this backend whose handlers run on that cluster."""
+@pytest.fixture(scope="module")
+def client(backend, cluster):
+    """Of a server on this backend whose handlers run on that cluster; all tests share it, as its client of Dask takes long to start."""
+    with (
+        ServerProcess(backend, "service", "--dask", cluster.address, path=SERVICE) as server,
+        ringback.connect(server.endpoint, timeout=SLOW) as connected,
+    ):
+        yield connected
+        assert server.stop(SLOW) == 0
 
-    def start(cluster: Cluster, *options: str):
-        server = start_server(backend, "service", "--dask", cluster.address, *options, path=SERVICE)
-        return connected(server.endpoint, timeout=SLOW)
 
-    return start
-
-
-def test_a_method_runs_on_the_cluster(serve, cluster):
-    client = serve(cluster)
+def test_a_method_runs_on_the_cluster(client, cluster):
     assert client.call("there") in [worker.pid for worker in cluster.workers]
     told = client.options(priority=3, metadata={"user": "me"}).call("told")
     assert told == {"method": "told", "priority": 3, "metadata": {"user": "me"}}
 
 
 @pytest.mark.parametrize(("kind", "error"), [("key", errors.RemoteError), ("ours", errors.Aborted)])
-def test_what_a_method_raises_there_arrives_as_ever(serve, cluster, kind, error):
+def test_what_a_method_raises_there_arrives_as_ever(client, kind, error):
     with pytest.raises(error):
-        serve(cluster).call("fail", kind)
+        client.call("fail", kind)
 
 
-def test_dask_gives_out_what_its_workers_have(serve, cluster, tmp_path):
-    client = serve(cluster)
+def test_dask_gives_out_what_its_workers_have(client, tmp_path):
     paths = [tmp_path / str(number) for number in range(6)]
     futures = [client.fire("on_gpu", str(path), 0.1) for path in paths]
     for future in futures:
@@ -112,13 +110,13 @@ def test_dask_gives_out_what_its_workers_have(serve, cluster, tmp_path):
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(times))
 
 
-def test_what_no_worker_has_is_refused_at_once(serve, cluster):
+def test_what_no_worker_has_is_refused_at_once(client):
     with pytest.raises(errors.FailedPrecondition, match="needs 1 of 'tpu', which no worker of Dask has"):
-        serve(cluster).call("never")
+        client.call("never")
 
 
-def test_a_higher_priority_goes_first_on_the_cluster(serve, cluster, tmp_path):
-    client, path = serve(cluster), tmp_path / "order"
+def test_a_higher_priority_goes_first_on_the_cluster(client, tmp_path):
+    path = tmp_path / "order"
     held = [client.fire("wait", str(tmp_path / f"held{number}"), 1.0) for number in range(2)]
     eventually(lambda: all((tmp_path / f"held{number}").exists() for number in range(2)))
     low = [client.fire("work", str(path), number, 0.05) for number in range(8)]
@@ -133,8 +131,8 @@ def test_a_higher_priority_goes_first_on_the_cluster(serve, cluster, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
-def test_a_call_that_nobody_waits_for_is_abandoned(serve, cluster, tmp_path, how):
-    client, path = serve(cluster), tmp_path / "begun"
+def test_a_call_that_nobody_waits_for_is_abandoned(client, tmp_path, how):
+    path = tmp_path / "begun"
     client.call("there")
     future = client.options(timeout=0.5 if how == "expired" else None).fire("wait", str(path), 1.0)
     eventually(path.exists)
@@ -147,8 +145,8 @@ def test_a_call_that_nobody_waits_for_is_abandoned(serve, cluster, tmp_path, how
     assert client.call("there")
 
 
-def test_every_call_ends_right_when_a_worker_is_killed_in_the_middle(serve, cluster, tmp_path):
-    client, path = serve(cluster), tmp_path / "runs"
+def test_every_call_ends_right_when_a_worker_is_killed_in_the_middle(client, cluster, tmp_path):
+    path = tmp_path / "runs"
     victim = cluster.add()
     futures = [
         client.options(priority=number % 2).fire("work", str(path), number, 0.05) for number in range(40)
@@ -161,11 +159,12 @@ def test_every_call_ends_right_when_a_worker_is_killed_in_the_middle(serve, clus
     assert len(runs) <= 42  # what the lost worker had begun, again
 
 
-def test_a_lost_scheduler_is_unavailable_and_may_come_again(serve, tmp_path):
+def test_a_lost_scheduler_is_unavailable(start_server, backend, connected, tmp_path):
     lost = Cluster(tmp_path)
     try:
         lost.add()
-        client, path = serve(lost), tmp_path / "begun"
+        server = start_server(backend, "service", "--dask", lost.address, path=SERVICE)
+        client, path = connected(server.endpoint, timeout=SLOW), tmp_path / "begun"
         future = client.options(attempts=1).fire("wait", str(path), 60.0)
         eventually(path.exists)
         lost.scheduler.kill()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import ringback
-from processes import SOON, eventually
+from processes import SOON, ServerProcess, eventually
 from ringback import errors
 
 SERVICE = Path(__file__).with_name("elsewhere.py")
@@ -24,9 +24,15 @@ def server(start_server, backend):
     )
 
 
-@pytest.fixture
-def client(server, connected):
-    return connected(server().endpoint, timeout=SLOW)
+@pytest.fixture(scope="module")
+def client(backend):
+    """Of a server that all tests share which need no other, as its processes take long to start."""
+    with (
+        ServerProcess(backend, "service", "--worker-processes", "2", path=SERVICE) as server,
+        ringback.connect(server.endpoint, timeout=SLOW) as connected,
+    ):
+        yield connected
+        assert server.stop(SLOW) == 0
 
 
 def ended(pid: int) -> bool:
@@ -181,7 +187,7 @@ async def coroutine() -> None: ...
         (coroutine, {"executor": "process"}, "is for plain functions that are not inline"),
         (coroutine, {"executor": "thread"}, "is for plain functions that are not inline"),
         (ended, {"executor": "process", "inline": True}, "is for plain functions that are not inline"),
-        (ended, {"executor": "fibre"}, "executor must be one of inline, thread, process, not 'fibre'"),
+        (ended, {"executor": "fibre"}, "executor must be one of inline, thread, process, dask, not 'fibre'"),
     ],
 )
 def test_what_no_executor_can_do_is_refused_when_it_is_declared(function, options, why):
@@ -205,7 +211,7 @@ def test_inline_is_an_executor_too():
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"executor": "inline"}, "the server: executor must be one of thread, process, not 'inline'"),
+        ({"executor": "inline"}, "the server: executor must be one of thread, process, dask, not 'inline'"),
         ({"worker_processes": 0}, "worker processes must be at least 1"),
         ({"worker_memory": 0}, "must be above 0 bytes"),
     ],
