@@ -29,6 +29,15 @@ SERVICE = """
 import ringback
 
 service = ringback.Service("calc")
+
+
+@service.method
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+readers = ringback.Service("readers")
+readers.method(readonly=True)(add)
 """
 
 # What a message's bytes may pass through, from the socket to the handler and back.
@@ -213,10 +222,33 @@ def test_every_public_name_is_there_at_first_use(python: Path, home: Path) -> No
         (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--backend", "gevent"], "gevent"),
         (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--backend", "twisted"], "twisted"),
         (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--uvloop"], "uvloop"),
+        (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--executor", "process"], "process"),
+        (
+            [
+                "serve",
+                "calc:readers",
+                "--bind",
+                "tcp://127.0.0.1:*",
+                "--executor",
+                "dask",
+                "--dask",
+                "tcp://127.0.0.1:1",
+            ],
+            "dask",
+        ),
         (["call", "tcp://127.0.0.1:1", "add", "--client", "gevent", "--timeout", "1"], "gevent"),
         (["call", "tcp://127.0.0.1:1", "add", "--client", "twisted", "--timeout", "1"], "twisted"),
     ],
-    ids=["serve on gevent", "serve on twisted", "serve on uvloop", "call with gevent", "call with twisted"],
+    ids=[
+        *(
+            "serve on gevent",
+            "serve on twisted",
+            "serve on uvloop",
+            "serve from processes",
+            "serve from Dask",
+        ),
+        *("call with gevent", "call with twisted"),
+    ],
 )
 def test_what_needs_an_extra_says_in_one_line_which(
     args: list[str], extra: str, python: Path, home: Path
