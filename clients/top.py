@@ -123,6 +123,9 @@ def watch(client: Any, interval: float) -> Generator[Any, Any, None]:
         while True:
             time.sleep(interval)
             after = yield client.call("ringback.stats")
+            if after["process"] != before["process"]:
+                before = after  # another server: there is nothing to compare with
+                continue
             if not console.is_terminal:
                 console.print(table(before, after), soft_wrap=True)
                 return

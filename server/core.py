@@ -299,6 +299,7 @@ class ServerCore:
         if self._pump is not None and self._unfinished.grown():
             self._search_due = True
             self._pump.schedule()
+        self._dispatcher.look()
         self._look = self.loop.call_later(INTERVAL, self._look_at_memory)
 
     def _search_for_offenders(self) -> None:

@@ -36,6 +36,9 @@ from .streams import Stream
 
 log = logging.getLogger("ringback.server")
 
+# So many calls that were given up are swept from those that wait.
+_SWEPT = 1024
+
 
 class Dispatcher:
     """All calls of one server, from acceptance to answer."""
@@ -64,6 +67,7 @@ class Dispatcher:
         self._reported = False
         self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
         self._freed = False  # whether they have given back what others may wait for
+        self._given_up = 0  # calls that were, since those that wait were last swept
         self._timer: Handle | None = None
         self._timer_due = 0.0
         self._dropped = Bounded(log)
@@ -115,6 +119,7 @@ class Dispatcher:
                 inputs = _inputs(values, args, kwargs)
                 self._start_note(session, message, served, args, kwargs, inputs, now, weight)  # type: ignore[arg-type]
         handling.set(None)
+        self._now = 0.0
         if inline is not None:
             inline.took(time.monotonic() - now)
 
@@ -139,16 +144,17 @@ class Dispatcher:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
-        tally = call.served.tally
-        tally.calls += 1
         now = self._now
+        if ran:
+            tally = call.served.tally
+            tally.calls += 1
+            if not now:
+                tally.took(time.monotonic() - call.came)
         if not now:
             now = self._now = time.monotonic()
-            if ran:
-                tally.took(now - call.came)
         if call.held:
-            # (one that was stopped says nothing of how long such calls take)
-            self._scheduler.finished(call, now, ran=ran and (error is None or isinstance(error, Exception)))
+            # (one that failed or was stopped says nothing of how long such calls take)
+            self._scheduler.finished(call, now, ran=ran and error is None)
             self._freed = True
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
@@ -162,7 +168,23 @@ class Dispatcher:
 
     def dropped(self, call: Invocation) -> None:
         """A call had ended before its handler could begin."""
-        self.finished(call, None, None, ran=False)
+        self.finished(
+            call, None, errors.Cancelled(f"nobody waits for {call.method.name} any more"), ran=False
+        )
+
+    def given_up(self) -> None:
+        """A call has ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
+        self._given_up += 1
+        if self._given_up >= max(_SWEPT, self._machine.in_flight // 2):
+            self._given_up = 0
+            for call in self._scheduler.swept():
+                self._shed(call)
+
+    def look(self) -> None:
+        """From time to time."""
+        now = time.monotonic()
+        self._schedule.look(now)
+        self._go_on(now)
 
     def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
         """End the call at this end, with its last message."""
@@ -355,11 +377,14 @@ class Dispatcher:
 
     def _shed(self, call: Invocation) -> None:
         """A call that will not begin: it has ended, or could not end in its time."""
-        call.served.tally.refused += 1
+        error: errors.CallError = errors.Cancelled(f"nobody waits for {call.method.name} any more")
         if not call.ended:
-            text = f"{call.method.name} would not end in time: the server has too many calls"
-            self.answer(call, Refusal(call.id, errors.ResourceExhausted.code, text, started=False))
-        self.finished(call, None, None, ran=False)
+            error = errors.ResourceExhausted(
+                f"{call.method.name} would not end in time: the server has too many calls"
+            )
+            call.served.tally.refused += 1
+            self.answer(call, Refusal(call.id, error.code, error.message, started=False))
+        self.finished(call, None, error, ran=False)
 
     def _intercepted(
         self, call: Invocation, result: Any, error: BaseException | None

@@ -71,7 +71,7 @@ class SyncInput(Input, SyncItems):
     """For a handler in a worker."""
 
     def gate_of(self, call: Invocation) -> Gate:
-        return ThreadGate() if call.method.executor == "thread" else call.dispatcher.loop.worker_gate()
+        return ThreadGate() if call.served.in_thread else call.dispatcher.loop.worker_gate()
 
 
 class AsyncInput(Input, AsyncItems):

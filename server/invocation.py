@@ -135,7 +135,7 @@ class Invocation(IncomingCall, Handling):
             self.handle = run(self._await(), self._report)
         elif self.served.executor is not None:
             self.handle = self.served.executor.run(self._job(), self._report_unpacked)
-        elif method.executor == "thread":
+        elif self.served.in_thread:
             self.handle = dispatcher.loop.run_in_thread(self._work)
         else:
             self.handle = dispatcher.loop.run_in_worker(self._work)
@@ -145,7 +145,8 @@ class Invocation(IncomingCall, Handling):
         call = self.current()
         call.app = None
         method = self.method
-        return Job(method.function, self.args, self.kwargs, call, self.priority, method.resources)
+        left = call.remaining()
+        return Job(method.function, self.args, self.kwargs, call, left, self.priority, method.resources)
 
     def success(self, result: Any) -> Reply | End:
         """What tells the client that the handler has ended well."""
@@ -154,6 +155,8 @@ class Invocation(IncomingCall, Handling):
     def cancel(self) -> None:
         if self.handle is not None:
             self.handle.cancel()
+        elif self.queue is not None and not self.held:
+            self.dispatcher.given_up()
         if isinstance(self.input, SyncInput):  # a thread cannot be stopped; a coroutine is, where it waits
             self.input.ended(errors.Cancelled(f"{self.method.name} was cancelled"))
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import random
 from math import sqrt
+from typing import TypeVar
 
 from .resources import Resource
+
+K = TypeVar("K")
 
 # Where learning begins, and its bounds.
 FIRST, LEAST, MOST = 10, 1, 10_000
@@ -28,6 +31,10 @@ _RARELY = 50.0
 # long, needs more calls: among few there may be none of the long ones.
 _CALLS, _ERROR, _MANY = 10, 0.15, 200
 _QUIET_CALLS = 50
+_FEW = 5
+
+# Seconds after which a measurement is given up: calls that take longer would keep all others from beginning.
+_PATIENCE = 5.0
 
 # Calls may take so many times R0 before that is put down to too many of them.
 _TOLERANCE = 1.5
@@ -83,6 +90,7 @@ class Limiter:
         self._limit = float(FIRST)
         self._seconds = 0.0
         self._waiting: dict[int, int] = {}  # calls, by priority
+        self._clients: dict[object, int] = {}  # and by client
         self._base: dict[str, float] = {}  # R0, by method
         self._loaded = Sample()
         # The measurement of R0: since when it goes on, since when it is quiet, and what was measured, by method.
@@ -96,18 +104,22 @@ class Limiter:
         """How many calls may run at once, but for the moments in which R0 is measured."""
         return int(self._limit)
 
-    def waits(self, priority: int, by: int = 1) -> None:
-        """So many calls of that priority more wait for the limit."""
-        many = self._waiting.get(priority, 0) + by
-        if many:
-            self._waiting[priority] = many
-        else:
-            self._waiting.pop(priority, None)
+    def waits(self, client: object, priority: int, by: int = 1) -> None:
+        """So many calls of that client and priority more wait for the limit."""
+        _count(self._waiting, priority, by)
+        _count(self._clients, client, by)
 
-    def too_late(self, priority: int, left: float) -> bool:
+    def too_late(self, client: object, priority: int, left: float) -> bool:
         """Whether a call that comes now is likely to wait for too long, if beside its running so many seconds are left to it."""
         before = sum(many for other, many in self._waiting.items() if other >= priority)
+        # Clients take turns, so that of each as many are before it as it has itself.
+        before = min(before, (self._clients.get(client, 0) + 1) * len(self._clients))
         return before * self._seconds / self._limit > _HOPE * left
+
+    def look(self, now: float) -> None:
+        """From time to time: a measurement that calls keep from ending is given up."""
+        if self._asked is not None and now - self._asked > _PATIENCE:
+            self._end(now)
 
     def finished(self, method: str, began: float, now: float) -> None:
         """A call has ended that began then; the resource is free of it."""
@@ -118,8 +130,8 @@ class Limiter:
         elif now >= self._next:
             self._asked, self._quiet, self._measured = now, None, {}
             self.resource.total = min(self.resource.total, _QUIET)
-        else:
-            self._learn(took / self._base.setdefault(method, took) if took else 1.0)
+        elif method in self._base:
+            self._learn(took / self._base[method] if self._base[method] else 1.0)
 
     def _learn(self, times: float) -> None:
         """A call has taken so many times R0."""
@@ -143,11 +155,24 @@ class Limiter:
             return
         if began >= self._quiet:
             self._measured.setdefault(method, Sample()).add(now - began)
-        measured = self._measured
-        over = measured and now - self._quiet >= _QUIET_SECONDS
-        if over or any(sample.known(_QUIET_CALLS) for sample in measured.values()):
-            self._base |= {name: sample.mean for name, sample in measured.items()}
-            passed, self._asked = now - self._asked, None
-            self._next = now + max(_AGAIN, _RARELY * passed) * self._chance.uniform(0.9, 1.1)
-            self._loaded = Sample()
-            self.resource.total = int(self._limit)
+        over = now - self._quiet >= _QUIET_SECONDS
+        if over or any(sample.known(_QUIET_CALLS) for sample in self._measured.values()):
+            # A method that was called too rarely keeps what is known of it.
+            self._base |= {name: each.mean for name, each in self._measured.items() if each.many >= _FEW}
+            self._end(now)
+
+    def _end(self, now: float) -> None:
+        """The measurement is over."""
+        assert self._asked is not None
+        passed, self._asked = now - self._asked, None
+        self._next = now + max(_AGAIN, _RARELY * passed) * self._chance.uniform(0.9, 1.1)
+        self._loaded = Sample()
+        self.resource.total = int(self._limit)
+
+
+def _count(counts: dict[K, int], key: K, by: int) -> None:
+    many = counts.get(key, 0) + by
+    if many:
+        counts[key] = many
+    else:
+        counts.pop(key, None)

@@ -13,8 +13,9 @@ _PARTS = 1_000_000
 # so many seconds, and no more than so many. Who comes with a higher priority has to wait for them.
 AHEAD = 32
 AHEAD_SECONDS = 0.001
-# Seconds for which ended calls are counted.
+# Seconds for which ended calls are counted, and after which nothing is known any more.
 _COUNTED = 0.005
+_REST = 1.0
 
 
 class Resource:
@@ -38,7 +39,7 @@ class Pool(Resource):
     those beyond the workers that are counted but, by the `door`, those that no worker has taken yet.
     """
 
-    __slots__ = ("_ahead", "_since", "door", "ended", "needs", "workers")
+    __slots__ = ("_ahead", "_rests", "_since", "door", "ended", "needs", "workers")
 
     def __init__(self, name: str, workers: int, *, cooperative: bool = False) -> None:
         super().__init__(name, workers)
@@ -46,12 +47,19 @@ class Pool(Resource):
         self.door = Resource(f"{name} door", 1) if cooperative else None
         self.needs: Needs = ((self, 1),) if self.door is None else ((self, 1), (self.door, 1))
         self._ahead = 0
+        self._rests = 0.0
         self.ended = 0  # calls that are over, counted by who ends them
         self._since = 0.0  # 0 where nothing waits, so that what ends tells only how many calls come
 
-    def idle(self) -> None:
+    def idle(self, now: float) -> None:
         """No call waits any more."""
-        self._since = 0.0
+        self._since, self._rests = 0.0, now
+
+    def look(self, now: float) -> None:
+        """From time to time: when nothing has waited for a while, the next calls may be long ones."""
+        if not self._since and self._ahead and now - self._rests > _REST:
+            self._ahead = 0
+            self._hand_over()
 
     def adapt(self, now: float) -> None:
         """While calls wait: hand over as many ahead as have ended lately in so short a time."""
@@ -61,11 +69,14 @@ class Pool(Resource):
         elif passed >= _COUNTED:
             # (half of what it was at the least: one short window may have had other reasons)
             self._ahead = max(min(AHEAD, int(self.ended / passed * AHEAD_SECONDS)), self._ahead // 2)
-            if self.door is None:
-                self.total = self.workers + self._ahead
-            else:
-                self.door.total = max(1, self._ahead)
+            self._hand_over()
             self.ended, self._since = 0, now
+
+    def _hand_over(self) -> None:
+        if self.door is None:
+            self.total = self.workers + self._ahead
+        else:
+            self.door.total = max(1, self._ahead)
 
 
 class Named:

@@ -49,6 +49,7 @@ class Served:
     never: str
     tally: Tally
     executor: Executor | None  # None for one that runs in this process
+    in_thread: bool  # a native one, whatever the loop's workers are
 
 
 class Schedule:
@@ -76,7 +77,7 @@ class Schedule:
         named, never = self._named.needs({} if name == "dask" else method.resources)
         executor = self._executor(name) if name in executors.ELSEWHERE else None
         queue = None if method.inline else self._queue(method, named, name)
-        return Served(method, queue, never, Tally(), executor)
+        return Served(method, queue, never, Tally(), executor, name == "thread")
 
     def close(self) -> None:
         """Nothing more is to be run."""
@@ -99,7 +100,15 @@ class Schedule:
 
     def priority(self, own: int, asked: int) -> int:
         """What a call has whose method has so much, and whose caller asked for so much."""
-        return own + min(asked, self._rules.max_priority)
+        most = self._rules.max_priority
+        return own + max(-most, min(asked, most))
+
+    def look(self, now: float) -> None:
+        """From time to time: what has become of what was learned?"""
+        for pool in self._pools.values():
+            pool.look(now)
+        for limiter in self._learned:
+            limiter.look(now)
 
     def snapshot(self) -> dict[str, Any]:
         """What waits, by priority, and what is taken of what there is, as plain data."""

@@ -7,7 +7,8 @@ method need the same, so each method has a queue of its own, and only the first 
 The order in a queue, and between those that can begin:
 
 1. Rank: the interval of `aging` seconds in which a call came, less its priority. Of two calls that came in one interval the higher
-   priority is first, and a call gains one priority for each interval that it waits longer: nothing starves.
+   priority is first, and a call gains one priority for each interval that it waits longer: nothing starves. Behind other calls of its own
+   client it does not gain: or whoever has thousands of them would be served before all who come later.
 2. Turn: clients take turns, so that one with thousands of calls holds up nobody (start-time fair queueing; Goyal, Vin and Cheng,
    SIGCOMM 1996).
 3. Deadline: of one client's calls, and of clients whose turn is the same, what is due first.
@@ -102,6 +103,9 @@ class Ordered:
     def __bool__(self) -> bool:
         return bool(self._line or self._heap)
 
+    def __len__(self) -> int:
+        return len(self._line) + len(self._heap)
+
     def __iter__(self) -> Iterator[Any]:
         yield from self._line
         yield from self._heap
@@ -110,10 +114,11 @@ class Ordered:
 class Line:
     """One client's calls in one queue, in their order; `ticket` is where the first of them stands among those of other clients."""
 
-    __slots__ = ("calls", "client", "ticket")
+    __slots__ = ("calls", "client", "since", "ticket")
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.since = -inf  # the interval in which it last had a turn
         self.calls = Ordered()  # rank, deadline, a number that no other has, arrival, call
         self.ticket: Any = None  # rank, turn, deadline, the number, arrival, line
 
@@ -152,26 +157,6 @@ class Queue:
                 return False
         return True
 
-    def first(self) -> Any:
-        """The ticket that is next."""
-        tickets = self.tickets
-        while True:
-            ticket = tickets.first
-            line = ticket[5]
-            if line.ticket is not ticket:
-                tickets.pop()
-            elif ticket[1] <= line.client.turn:  # it had its turn in another queue
-                tickets.pop()
-                self.stand(line, line.client.turn + 1)
-            else:
-                return ticket
-
-    def stand(self, line: Line, turn: int) -> None:
-        """Give the line a ticket for its first call."""
-        rank, due, number, came, _ = line.calls.first
-        line.ticket = ticket = (rank, turn, due, number, came, line)
-        self.tickets.push(ticket)
-
 
 class Scheduler(Generic[C]):
     """The calls that wait, and what those that run hold.
@@ -199,10 +184,10 @@ class Scheduler(Generic[C]):
         deadline, client = call.deadline, call.session
         if queue.limiters:
             left = inf if deadline is None else deadline - now - queue.seconds
-            if any(limiter.too_late(call.priority, left) for limiter in queue.limiters):
+            if any(limiter.too_late(client, call.priority, left) for limiter in queue.limiters):
                 return Verdict.SHED
             for limiter in queue.limiters:
-                limiter.waits(call.priority)
+                limiter.waits(client, call.priority)
         self._number = number = self._number + 1
         if now != self._now:  # many come at once
             self._now, self._interval = now, floor(now / self._aging)
@@ -213,9 +198,9 @@ class Scheduler(Generic[C]):
             self._queues[queue] = None
             line = lines[client] = Line(client)
             line.calls.push(entry)
-            queue.stand(line, max(client.turn, self._turn) + 1)
+            self._stand(queue, line, max(client.turn, self._turn) + 1)
         elif line.calls.push(entry):
-            queue.stand(line, line.ticket[1])
+            self._stand(queue, line, line.ticket[1])
         return Verdict.WAIT
 
     def following(self, now: float) -> list[C]:
@@ -230,35 +215,90 @@ class Scheduler(Generic[C]):
             if first is None:
                 return found
             self._take(first, now, found)
+        self._claimed.clear()
         for queue in list(queues):  # the one that is left, if any
-            self._claimed.clear()
             while queue.lines and queue.fits():
                 self._take(queue, now, found)
+            if queue.lines:
+                self._claim(queue, now)
         return found
+
+    def swept(self) -> list[C]:
+        """All that has ended while it waits: it waits no longer."""
+        found: list[C] = []
+        for queue in list(self._queues):
+            lines = list(queue.lines.values())
+            queue.tickets = Ordered()
+            for line in lines:
+                kept = [entry for entry in line.calls if not entry[4].ended]
+                for entry in line.calls:
+                    if entry[4].ended:
+                        found.append(entry[4])
+                        self._waits_no_longer(entry[4], queue)
+                if kept:
+                    line.calls = Ordered()
+                    for entry in sorted(kept):
+                        line.calls.push(entry)
+                    self._stand(queue, line, line.ticket[1])
+                else:
+                    del queue.lines[line.client]
+            if not queue.lines:
+                del self._queues[queue]
+        return found
+
+    def _first(self, queue: Queue) -> Any:
+        """The ticket that is next in that queue."""
+        tickets = queue.tickets
+        while True:
+            ticket = tickets.first
+            line = ticket[5]
+            if line.ticket is not ticket:
+                tickets.pop()
+            elif ticket[1] <= line.client.turn:  # it had its turn in another queue
+                tickets.pop()
+                self._stand(queue, line, line.client.turn + 1)
+            else:
+                return ticket
+
+    def _stand(self, queue: Queue, line: Line, turn: int) -> None:
+        """Give the line a ticket for its first call. Behind others of its own client a call does not age: clients would take no turns."""
+        rank, due, number, came, _ = line.calls.first
+        rank += max(0, line.since - floor(came / self._aging))
+        line.ticket = ticket = (rank, turn, due, number, came, line)
+        if len(queue.tickets) > 2 * len(queue.lines) + 1024:  # most are no line's any more
+            queue.tickets = Ordered()
+            for ticket in sorted(each.ticket for each in queue.lines.values()):
+                queue.tickets.push(ticket)
+        else:
+            queue.tickets.push(ticket)
 
     def _next(self, now: float) -> Queue | None:
         """Of several queues the one whose call is next; None where all have to wait."""
         claimed = self._claimed
         claimed.clear()
-        for queue in sorted(self._queues, key=Queue.first):
+        for queue in sorted(self._queues, key=self._first):
             if queue.fits() and not (claimed and self._is_claimed(queue)):
                 return queue
-            if queue.named and now - queue.first()[4] > self._aging:
-                claimed.update(resource for resource, _ in queue.named)
-                claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
+            self._claim(queue, now)
         return None
+
+    def _claim(self, queue: Queue, now: float) -> None:
+        """What its first call needs, if that has waited for long enough, is not for those behind it."""
+        if queue.named and now - self._first(queue)[4] > self._aging:
+            self._claimed.update(resource for resource, _ in queue.named)
+            self._claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
 
     def _take(self, queue: Queue, now: float, found: list[C]) -> None:
         """The call that is next in that queue, and those behind it while they need not take turns with anybody."""
-        _, turn, _, _, _, line = queue.first()
+        _, turn, _, _, _, line = self._first(queue)
         tickets, calls, needs, limiters = queue.tickets, line.calls, queue.needs, queue.limiters
         tickets.pop()
         alone = not tickets and len(self._queues) == 1
         while True:
             call: C = calls.pop()[4]
             found.append(call)
-            for limiter in limiters:
-                limiter.waits(call.priority, -1)
+            if limiters:
+                self._waits_no_longer(call, queue)
             late = limiters and call.deadline is not None and now + queue.seconds > call.deadline
             if not (call.ended or late):
                 self._begin(call, needs, now)
@@ -266,11 +306,12 @@ class Scheduler(Generic[C]):
                 del queue.lines[line.client]
                 if not queue.lines:
                     del self._queues[queue]
-                    if queue.pool is not None:
-                        queue.pool.idle()
+                    if queue.pool is not None and all(other.pool is not queue.pool for other in self._queues):
+                        queue.pool.idle(now)
                 break
             if not (alone and queue.fits()):
-                queue.stand(line, turn + 1)
+                line.since = floor(now / self._aging)
+                self._stand(queue, line, turn + 1)
                 break
         line.client.turn = turn
         self._turn = max(self._turn, turn)
@@ -307,6 +348,10 @@ class Scheduler(Generic[C]):
             resource.taken += amount
         call.held = needs
         call.began = now
+
+    def _waits_no_longer(self, call: C, queue: Queue) -> None:
+        for limiter in queue.limiters:
+            limiter.waits(call.session, call.priority, -1)
 
     def _is_claimed(self, queue: Queue) -> bool:
         return any(resource in self._claimed for resource, _ in queue.needs)

@@ -43,13 +43,14 @@ class Settings:
 
 
 class Job(NamedTuple):
-    """A function to be called elsewhere; `call` is what `current_call()` tells there. `priority` and `resources` are for executors that
-    schedule calls themselves."""
+    """A function to be called elsewhere; `call` is what `current_call()` tells there, but for the deadline: another host has another clock,
+    so `left` has the seconds until then. `priority` and `resources` are for executors that schedule calls themselves."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     call: CurrentCall
+    left: float | None
     priority: int
     resources: Mapping[str, float]
 

@@ -6,10 +6,12 @@ use for. So all backends reach it in one way: jobs go there through a pipe, pack
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
 import pickle
+import socket
 import threading
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
@@ -21,6 +23,8 @@ from .base import Executor, Failures, Job, Settings
 
 # Calls that are given to Dask's own scheduler at once. More wait here, in the order of ours.
 AT_ONCE = 1000
+
+_ENDED = "the client of Dask has ended"
 
 
 class Order(NamedTuple):
@@ -96,22 +100,26 @@ class DaskExecutor(Executor):
 
     def _talk(self) -> None:
         """Start the client, and tell it what there is to do."""
-        client, ours = self._start()
+        client, ours, sent = self._start()
         while (order := self._orders.get()) is not None:
             if not client.is_alive():
-                client, ours = self._start()
+                client, ours, sent = self._start()
+            if isinstance(order, Order):
+                sent.add(order.number)
             try:
                 ours.send(order)
-            except OSError:  # it has just died: whoever listens to it tells its calls
+            except OSError:  # it has just died
                 if isinstance(order, Order):
-                    self._end(
-                        order.number, None, errors.Unavailable("the client of Dask has ended", started=False)
-                    )
-        ours.close()  # at which it ends
+                    self._end(order.number, None, errors.Unavailable(_ENDED, started=False))
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(ours.fileno())) as pipe:
+            pipe.shutdown(
+                socket.SHUT_RDWR
+            )  # at which it ends; closing would not do while another thread waits for it
         client.join(5.0)
         client.kill()
 
-    def _start(self) -> tuple[Any, Connection]:
+    def _start(self) -> tuple[Any, Connection, set[int]]:
+        """The process, our end of its pipe, and what it has been sent that is not ended."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         for end in (ours, theirs):
@@ -119,24 +127,31 @@ class DaskExecutor(Executor):
         client = context.Process(target=serve, args=(theirs, self._address), daemon=True)
         client.start()
         theirs.close()
-        threading.Thread(target=self._listen, args=(ours,), name="ringback-dask-answers", daemon=True).start()
-        return client, ours
+        sent: set[int] = set()
+        listen = threading.Thread(
+            target=self._listen, args=(ours, sent), name="ringback-dask-answers", daemon=True
+        )
+        listen.start()
+        return client, ours, sent
 
-    def _listen(self, ours: Connection) -> None:
+    def _listen(self, ours: Connection, sent: set[int]) -> None:
         """Until the client has ended."""
         try:
             while True:
                 wait([ours])  # which gevent patches; reading what is not there yet would block its hub
                 answer: Answer = ours.recv()
+                sent.discard(answer.number)
                 self._answered(answer)
         except (EOFError, OSError):
             pass
-        for number in list(self._calls):
-            self._end(number, None, errors.Unavailable("the client of Dask has ended", started=None))
+        for number in list(sent):
+            self._end(number, None, errors.Unavailable(_ENDED, started=None))
 
     def _answered(self, answer: Answer) -> None:
         if answer.error is not None:
             self._end(answer.number, None, answer.error)
+            return
+        if answer.number not in self._calls:
             return
         job, _ = self._calls[answer.number]
         try:

@@ -5,6 +5,7 @@ What comes of a call goes back as plain data: an exception of the user's may not
 
 from __future__ import annotations
 
+import time
 import traceback
 from typing import Any
 
@@ -26,6 +27,8 @@ class _There(Handling):
 
 def work(job: Job) -> tuple[Any, Failed | None]:
     """Call the function here."""
+    if job.left is not None:
+        job.call.deadline = time.monotonic() + job.left
     handling.set(_There(job.call))
     try:
         return job.function(*job.args, **job.kwargs), None

@@ -32,11 +32,17 @@ class _Running:
         self._future: Any = None
 
     def begin(self) -> None:
-        self._future = self._executor.pool.schedule(work, args=(self._job,))
-        self._future.add_done_callback(self._done)
+        try:
+            self._future = self._executor.scheduled(self._job)
+        except Exception as error:
+            text = f"there is no process for {self._job.call.method}: {error}"
+            self._report(None, errors.Unavailable(text, started=False))
+        else:
+            self._future.add_done_callback(self._done)
 
     def stop(self) -> None:
-        self._future.cancel()
+        if self._future is not None:
+            self._future.cancel()
 
     def cancel(self) -> None:
         self._executor.orders.put(self.stop)
@@ -54,12 +60,8 @@ class ProcessExecutor(Executor):
 
     def __init__(self, settings: Settings) -> None:
         self.slots = settings.slots
-        self.pool = ProcessPool(
-            max_workers=self.slots,
-            initializer=_begin,
-            initargs=(settings.process_memory,),
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._memory = settings.process_memory
+        self._pool = self._new_pool()
         self.orders: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._failures = Failures()
         threading.Thread(target=self._talk, name="ringback-processes", daemon=True).start()
@@ -73,18 +75,35 @@ class ProcessExecutor(Executor):
         self.orders.put(None)
 
     def _talk(self) -> None:
-        _ = self.pool.active  # starts it
+        _ = self._pool.active  # starts it
         while (order := self.orders.get()) is not None:
             order()
-        self.pool.stop()  # type: ignore[no-untyped-call]
-        self.pool.join()
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self.slots,
+            initializer=_begin,
+            initargs=(self._memory,),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    def scheduled(self, job: Job) -> Any:
+        """The pool's future of it. Raises what the pool does where it cannot have any process at all."""
+        if not self._pool.active:
+            # Pebble gives a whole pool up when a process dies that had nothing to do.
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+            self._pool = self._new_pool()
+        return self._pool.schedule(work, args=(job,))
 
     def outcome(self, job: Job, future: Any) -> tuple[Any, BaseException | None]:
         """What came of it, as it is reported."""
         try:
             result, failed = future.result()
-        except CancelledError as error:
-            return None, error
+        except CancelledError:
+            return None, errors.Cancelled(f"the call of {job.call.method} was cancelled")
         except ProcessExpired as error:
             text = f"the process in which {job.call.method} ran ended with status {error.exitcode}"
             return None, errors.RemoteError("ProcessExpired", text)

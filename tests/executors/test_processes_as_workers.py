@@ -96,6 +96,18 @@ def test_a_process_that_dies_ends_its_own_call_and_no_other(client, tmp_path):
     assert client.call("there")
 
 
+def test_processes_that_die_with_nothing_to_do_are_replaced(server, connected):
+    client = connected(server().endpoint, timeout=SLOW)
+    idle = client.call("there")
+    os.kill(idle, signal.SIGKILL)
+    eventually(lambda: ended(idle))
+    futures = [client.fire("there") for _ in range(4)]
+    # The one that finds the loss may be lost with it; all that follow are not.
+    for future in futures:
+        future.exception(SLOW)
+    assert client.call("there") != idle
+
+
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
 def test_a_call_that_nobody_waits_for_is_stopped(client, tmp_path, how):
     path = tmp_path / "begun"

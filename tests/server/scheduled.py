@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 import time
 from collections.abc import Iterator
@@ -51,6 +52,13 @@ def work(seconds: float, number: int = 0) -> int:
 @service.method(priority=5)
 def urgent(seconds: float, number: int = 0) -> int:
     return work(seconds, number)
+
+
+@service.method
+def block(seconds: float) -> None:
+    "Does not let a hub of gevent's do anything else meanwhile."
+    with counted("block"):
+        ctypes.CDLL(None).usleep(int(seconds * 1e6))
 
 
 @service.method(resources={"db": 1})

@@ -151,3 +151,44 @@ def test_who_has_no_deadline_is_never_shed() -> None:
     server = Simulated(1)
     calls = [Call(server.queue, None, 0.01) for _ in range(1_000)]
     assert Verdict.SHED not in [server.scheduler.add(call, 0.0) for call in calls]
+
+
+def test_calls_that_take_for_ever_do_not_keep_all_others_from_beginning() -> None:
+    server = Simulated(64)
+    server.run(1_000, 2.0)
+    held = [Call(server.queue, None, inf) for _ in range(2)]
+    server.run(1_000, 1.0)
+    server.running += [call for call in held if server.scheduler.add(call, server.now) is Verdict.BEGIN]
+    assert len(server.running) >= 2
+    for _ in range(60):
+        server.limiter.look(server.now)
+        server.running += [call for call in server.scheduler.following(server.now) if call.held]
+        good = server.run(500, 0.5)
+    assert good >= 0.9 * 500 * 0.5
+
+
+def test_whose_turn_comes_soon_is_not_refused_for_what_another_client_has_waiting() -> None:
+    server = Simulated(1)
+    server.run(50, 5.0)
+    greedy = Client()
+    for _ in range(10_000):
+        call = Call(server.queue, None, 0.01, greedy)
+        if server.scheduler.add(call, server.now) is Verdict.BEGIN:
+            server.running.append(call)
+    assert server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01), server.now) is Verdict.WAIT
+    assert (
+        server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01, greedy), server.now) is Verdict.SHED
+    )
+
+
+def test_a_method_of_which_little_is_known_teaches_nothing() -> None:
+    limiter = Limiter("all", random.Random(1))
+    now = 0.0
+    for number in range(20_000):
+        rare = number % 150 == 7
+        now += 0.001
+        limiter.resource.taken = limiter.resource.total - 1
+        # The first of the rare ones takes a moment; the others take long, however few run.
+        took = 0.0001 if number == 7 else 0.05 if rare else 0.01
+        limiter.finished("rare" if rare else "usual", now - took, now)
+    assert limiter.limit > 100

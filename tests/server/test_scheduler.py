@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import floor
+from math import floor, inf
 
 import pytest
 from hypothesis import settings
@@ -127,6 +127,18 @@ def test_clients_take_turns_however_many_calls_one_has() -> None:
     assert begun.index(late[1]) <= 3
 
 
+def test_clients_take_turns_though_all_calls_of_one_are_older_than_any_of_the_other() -> None:
+    bench, queue = Bench(), one_worker()
+    greedy, polite = Client(), Client()
+    first = waiting(bench, queue, *(Call(queue, greedy) for _ in range(100)))
+    bench.now = 10 * AGING
+    [served] = bench.finish(first)
+    bench.now += 2.5 * AGING
+    late = Call(queue, polite)
+    bench.add(late)
+    assert late in bench.order(served)[:2]
+
+
 def test_a_client_that_was_served_alone_for_long_does_not_pay_for_that() -> None:
     bench, queue = Bench(), one_worker()
     busy, new = Client(), Client()
@@ -185,6 +197,45 @@ def test_small_needs_do_not_starve_a_large_one() -> None:
             break
     assert wanted in bench.running
     assert bench.now < 3 * AGING
+
+
+def test_a_large_need_does_not_starve_though_no_small_one_ever_waits() -> None:
+    bench, named = Bench(), Named({"db": 100})
+    small = Queue("small", named=named.needs({"db": 1})[0])
+    large = Queue("large", named=named.needs({"db": 100})[0])
+    for _ in range(50):
+        bench.add(Call(small))
+    wanted = Call(large)
+    assert bench.add(wanted) is Verdict.WAIT
+    for _ in range(200):
+        bench.now += 0.05
+        bench.add(Call(small))
+        if wanted in bench.finish(bench.running[0]):
+            break
+    assert wanted in bench.running
+
+
+def test_what_has_ended_is_swept_from_those_that_wait() -> None:
+    bench, queue = Bench(), one_worker()
+    clients = [Client(), Client()]
+    calls = [Call(queue, clients[number % 2], priority=number % 3) for number in range(30)]
+    first = waiting(bench, queue, *calls)
+    for call in calls[:20]:
+        call.ended = True
+    assert set(bench.scheduler.swept()) == set(calls[:20])
+    assert sum(bench.scheduler.waiting().values()) == 10
+    assert set(bench.order(first)) == set(calls[20:])
+    assert bench.scheduler.swept() == []
+
+
+def test_calls_that_overtake_each_other_leave_nothing_behind() -> None:
+    bench, queue = Bench(), one_worker()
+    client = Client()
+    first = waiting(bench, queue, Call(queue, client, priority=-100))
+    for number in range(20_000):
+        bench.add(Call(queue, client, priority=number // 1_000))
+        [first] = bench.finish(first)
+    assert len(queue.tickets) < 2_000
 
 
 def test_what_two_calls_need_of_two_things_does_not_starve_one_that_needs_both() -> None:
@@ -269,6 +320,26 @@ def test_that_few_calls_come_does_not_make_them_long() -> None:
         bench.now += 10.0
 
 
+def test_after_a_rest_nothing_is_handed_over_ahead() -> None:
+    for cooperative in (False, True):
+        bench, pool = Bench(), Pool("workers", 1, cooperative=cooperative)
+        queue = Queue("work", pool=pool)
+        for _ in range(2_000):
+            bench.add(Call(queue))
+        while bench.running:
+            bench.now += 1e-5
+            bench.finish(bench.running[0])
+
+        def ahead(pool: Pool = pool) -> int:
+            return (pool if pool.door is None else pool.door).total - 1
+
+        assert ahead() > 0
+        pool.look(bench.now)
+        assert ahead() > 0
+        pool.look(bench.now + 2.0)
+        assert ahead() == 0
+
+
 # Whatever happens
 
 
@@ -291,6 +362,9 @@ class AnyCourse(RuleBasedStateMachine):
         self.queues.append(Queue("one at a time", limits=[limit]))
         self.clients = [Client() for _ in range(3)]
         self.waits: list[Call] = []
+        self.turns: dict[
+            tuple[Queue, Client], float
+        ] = {}  # when a client last had one, while it has calls waiting there
 
     @rule(data=st.data(), priority=st.integers(-2, 2), left=st.none() | st.floats(0, 3))
     def come(self, data: st.DataObject, priority: int, left: float | None) -> None:
@@ -342,6 +416,11 @@ class AnyCourse(RuleBasedStateMachine):
                 self.bench.running.append(call)
             else:
                 assert call.ended
+            own = (call.queue, call.session)
+            if any((other.queue, other.session) == own for other in self.waits):
+                self.turns[own] = self.bench.now
+            else:
+                self.turns.pop(own, None)
 
     def startable(self) -> list[Call]:
         """What waits, is wanted, has all that it needs free, and needs nothing that a call before it may have claimed."""
@@ -358,9 +437,28 @@ class AnyCourse(RuleBasedStateMachine):
         ]
 
     def check_order(self, begun: Call, startable: list[Call]) -> None:
+        own = (begun.queue, begun.session)
         for other in startable:
-            same_age = floor(other.came / AGING) == floor(begun.came / AGING)
+            if (other.queue, other.session) == own:
+                same_age = floor(other.came / AGING) == floor(begun.came / AGING)
+            else:  # what is behind others of its own client has its turn after them
+                same_age = self.is_first(other) and self.age(other) == self.age(begun)
             assert not (same_age and other.priority > begun.priority), (begun, other)
+
+    def is_first(self, call: Call) -> bool:
+        """Whether it is the first of its client's calls in its queue."""
+
+        def place(each: Call) -> tuple[int, float]:
+            return floor(each.came / AGING) - each.priority, inf if each.deadline is None else each.deadline
+
+        own = (call.queue, call.session)
+        line = [each for each in self.waits if (each.queue, each.session) == own]
+        return min(line, key=place) is call
+
+    def age(self, call: Call) -> int:
+        """The interval since when it ages: that in which it came, or in which its client last had a turn before it."""
+        last = self.turns.get((call.queue, call.session), 0.0)
+        return floor(max(call.came, last) / AGING)
 
     @invariant()
     def nothing_is_over_its_total(self) -> None:

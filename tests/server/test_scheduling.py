@@ -138,6 +138,15 @@ def test_where_the_limit_is_learned_what_would_end_too_late_is_refused_unstarted
     assert looked["limits"][method if method == "learned" else "(all)"]["learned"]
 
 
+def test_where_a_server_says_so_all_plain_functions_run_in_native_threads(scheduled):
+    client = scheduled("--executor", "thread")
+    native = client.fire("block", 1.0)  # on gevent it would hold up the hub
+    eventually(lambda: client.call("most", "block") == 1)
+    client.call("most", "block")
+    assert not native.done()
+    native.result(SOON)
+
+
 def test_what_is_free_again_is_told(scheduled):
     client = scheduled("--resource", "db=4", "--limit", "10")
     fired(client, "one", 0.0, 20)
