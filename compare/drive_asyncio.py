@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from .batch import Batch
@@ -23,9 +24,9 @@ async def _together(batch: Batch, callers: list[Any]) -> None:
         task.result()
 
 
-async def _fire(client: Any, batch: Batch) -> None:
+async def _fire(clients: Sequence[Any], batch: Batch) -> None:
     over = asyncio.Event()
-    firing = await fire_async(client, batch, over.set, asyncio.sleep)
+    firing = await fire_async(clients, batch, over.set, asyncio.sleep)
     try:
         async with asyncio.timeout(batch.patience):
             await over.wait()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 from .batch import Batch
@@ -19,24 +20,25 @@ from .work import Work, timed
 
 def drive(work: Work) -> None:
     """Do it. Raises RuntimeError where calls are lost."""
-    client = work.connect()
+    clients = [work.connect() for _ in range(work.connections)]
     try:
         for batch, stream in work.batches:
             if batch.cell.load.style == REQUEST_REPLY:
-                _request_reply(_collecting(client) if stream else client.call, batch)
+                _request_reply([_collecting(client) if stream else client.call for client in clients], batch)
             else:
-                _fire_and_callback(client, batch)
-            run_blocking(client.call, batch.ending())
+                _fire_and_callback(clients, batch)
+            run_blocking(clients[0].call, batch.ending())
             work.report(batch)
     finally:
-        work.close(client)
+        for client in clients:
+            work.close(client)
 
 
 def _collecting(client: Any) -> Callable[..., Any]:
     return lambda method, *args, **kwargs: list(client.stream(method, *args, **kwargs))
 
 
-def _request_reply(invoke: Callable[..., Any], batch: Batch) -> None:
+def _request_reply(invokes: Sequence[Callable[..., Any]], batch: Batch) -> None:
     dues = iter(batch.dues)
     threads = [
         threading.Thread(
@@ -44,7 +46,7 @@ def _request_reply(invoke: Callable[..., Any], batch: Batch) -> None:
         )
         if batch.cell.load.open
         else threading.Thread(target=call_blocking, args=(invoke, caller), daemon=True)
-        for caller in batch.callers
+        for caller, invoke in zip(batch.callers, cycle(invokes), strict=False)
     ]
     for thread in threads:
         thread.start()
@@ -53,9 +55,9 @@ def _request_reply(invoke: Callable[..., Any], batch: Batch) -> None:
     batch.check(sum(thread.is_alive() for thread in threads))
 
 
-def _fire_and_callback(client: Any, batch: Batch) -> None:
+def _fire_and_callback(clients: Sequence[Any], batch: Batch) -> None:
     over = threading.Event()
-    firing = Firing(timed(client, batch), batch, over.set)
+    firing = Firing([timed(client, batch) for client in clients], batch, over.set)
     if batch.cell.load.open:
         firing.open(time.sleep)
     else:

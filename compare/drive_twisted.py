@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -46,9 +47,9 @@ async def _together(batch: Batch, callers: list[Any]) -> None:
         batch.check(sum(not caller.called for caller in waiting) or len(waiting))
 
 
-async def _fire(client: Any, batch: Batch) -> None:
+async def _fire(clients: Sequence[Any], batch: Batch) -> None:
     over: Deferred[None] = Deferred()
-    firing = await fire_async(client, batch, partial(over.callback, None), _sleep)
+    firing = await fire_async(clients, batch, partial(over.callback, None), _sleep)
     try:
         await over.addTimeout(batch.patience, reactor)
     except defer.TimeoutError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import cycle
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -15,10 +16,11 @@ _LATE = 64
 
 
 class Firing:
-    """All the calls that one cell fires; `over` is called once, when none is left in flight and none is to come."""
+    """All the calls that one cell fires, by the clients in turn; a caller of a closed loop keeps to one. `over` is called once, when
+    none is left in flight and none is to come."""
 
-    def __init__(self, client: Any, batch: Batch, over: Callable[[], object]) -> None:
-        self._fire = client.fire
+    def __init__(self, clients: Sequence[Any], batch: Batch, over: Callable[[], object]) -> None:
+        self._fires: Iterator[Callable[..., Any]] = cycle([client.fire for client in clients])
         self._batch = batch
         self._over = over
         self._idle: list[Caller] = []
@@ -34,10 +36,10 @@ class Firing:
         """Let each caller fire, and again whenever it is called back, until the window closes."""
         self._left += len(self._batch.callers)
         for caller in self._batch.callers:
-            self._next(caller)
+            self._next(caller, next(self._fires))
         self._ended()
 
-    def _next(self, caller: Caller) -> None:
+    def _next(self, caller: Caller, fire: Callable[..., Any]) -> None:
         call = caller.begin()
         if call is None:
             self._ended()
@@ -45,13 +47,13 @@ class Firing:
 
         def replied(result: Any) -> None:
             caller.reply(result)
-            self._next(caller)
+            self._next(caller, fire)
 
         def failed(error: BaseException) -> None:
             caller.fail(error)
-            self._next(caller)
+            self._next(caller, fire)
 
-        self._fire(call.method, *call.args, **call.kwargs, callback=replied, errback=failed)
+        fire(call.method, *call.args, **call.kwargs, callback=replied, errback=failed)
 
     def open(self, sleep: Callable[[float], object]) -> None:
         """Fire each call when it is due, whatever became of those before it."""
@@ -99,7 +101,7 @@ class Firing:
             self._idle.append(caller)
             self._ended()
 
-        self._fire(call.method, *call.args, **call.kwargs, callback=replied, errback=failed)
+        next(self._fires)(call.method, *call.args, **call.kwargs, callback=replied, errback=failed)
 
     def _ended(self) -> None:
         with self._lock:

@@ -42,7 +42,9 @@ def main() -> None:
         )
         close = _close
     style = "blocking" if plan.client in ("threading", "gevent") else plan.client
-    import_module(f".drive_{style}", __package__).drive(Work(connect, close, _batches(plan), _report))
+    import_module(f".drive_{style}", __package__).drive(
+        Work(connect, close, _batches(plan), _report, plan.connections)
+    )
 
 
 def _close(client: Any) -> Any:

@@ -15,7 +15,11 @@ STYLES = (REQUEST_REPLY, FIRE_AND_CALLBACK)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How one generator makes all its calls. `peer` is the library that stands in place of ringback; `scenario` a FILE:ATTRIBUTE."""
+    """How one generator makes all its calls. `peer` is the library that stands in place of ringback; `scenario` a FILE:ATTRIBUTE.
+
+    Its callers share so many `connections`, each caller with one that it keeps: of a server with many processes, one connection is one
+    process.
+    """
 
     client: str
     endpoint: str
@@ -24,6 +28,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_callers: int
     peer: str = ""
     scenario: str = ""
+    connections: int = 1
 
     @property
     def max_in_flight(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import cycle
 from typing import Any, NamedTuple
 
 from .batch import Batch
@@ -15,44 +16,48 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 class Work(NamedTuple):
-    """A client to be made, batches to make the calls of, each to be reported when its calls have ended.
+    """Clients to be made, batches to make the calls of, each to be reported when its calls have ended.
 
-    A batch comes with whether its calls are streams to be read.
+    A batch comes with whether its calls are streams to be read. A caller keeps to one client.
     """
 
     connect: Callable[[], Any]
     close: Callable[[Any], Any]
     batches: Iterator[tuple[Batch, bool]]
     report: Callable[[Batch], None]
+    connections: int = 1
 
 
 async def drive_async(
     work: Work,
     together: Callable[[Batch, list[Any]], Awaitable[None]],
-    fire: Callable[[Any, Batch], Awaitable[None]],
+    fire: Callable[[Sequence[Any], Batch], Awaitable[None]],
     sleep: Sleep,
 ) -> None:
     """All batches, one after another. `together` runs coroutines side by side, `fire` makes calls with callbacks, until they have ended."""
-    client = work.connect()
-    if inspect.isawaitable(client):
-        client = await client
+    clients: list[Any] = []
     try:
+        for _ in range(work.connections):
+            client = work.connect()
+            clients.append(await client if inspect.isawaitable(client) else client)
         for batch, stream in work.batches:
             if batch.cell.load.style == REQUEST_REPLY:
-                invoke, dues = _collecting(client) if stream else client.call, iter(batch.dues)
+                invokes = [_collecting(client) if stream else client.call for client in clients]
+                dues = iter(batch.dues)
                 callers = [
                     answer_async(invoke, caller, dues, batch.stops, sleep)
                     if batch.cell.load.open
                     else call_async(invoke, caller)
-                    for caller in batch.callers
+                    for caller, invoke in zip(batch.callers, cycle(invokes), strict=False)
                 ]
                 await together(batch, callers)
             else:
-                await fire(client, batch)
-            await run_async(client.call, batch.ending())
+                await fire(clients, batch)
+            await run_async(clients[0].call, batch.ending())
             work.report(batch)
     finally:
-        await work.close(client)
+        for client in clients:
+            await work.close(client)
 
 
 def _collecting(client: Any) -> Callable[..., Any]:
@@ -68,9 +73,11 @@ def timed(client: Any, batch: Batch) -> Any:
     return client if timeout is None else client.options(timeout=timeout)
 
 
-async def fire_async(client: Any, batch: Batch, over: Callable[[], object], sleep: Sleep) -> Firing:
+async def fire_async(
+    clients: Sequence[Any], batch: Batch, over: Callable[[], object], sleep: Sleep
+) -> Firing:
     """Have the calls fired: all that open with their time, or the first of each caller. `over` is called when all have ended."""
-    firing = Firing(timed(client, batch), batch, over)
+    firing = Firing([timed(client, batch) for client in clients], batch, over)
     if batch.cell.load.open:
         await firing.open_async(sleep)
     else:

@@ -217,7 +217,7 @@ def test_each_callback_fires_the_next_call_until_the_window_closes(monkeypatch: 
     clock = Clock()
     cell = Cell(Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0), START + 0.0, START + 10.0)
     made, client, over = batch(cell, clock, monkeypatch), Fired(), []
-    firing = Firing(client, made, lambda: over.append(True))
+    firing = Firing([client], made, lambda: over.append(True))
     firing.closed()
     client.calls[0][1](client.calls[0][0][0])
     client.calls[1][2](errors.Unavailable())
@@ -239,7 +239,7 @@ def test_a_pacer_fires_whatever_became_of_the_calls_before(monkeypatch: pytest.M
     )
     monkeypatch.setattr("ringback.compare.firing.monotonic", clock)
     made, client, over = batch(cell, clock, monkeypatch), Fired(), []
-    firing = Firing(client, made, lambda: over.append(True))
+    firing = Firing([client], made, lambda: over.append(True))
 
     def sleep(seconds: float) -> None:
         clock.now += seconds

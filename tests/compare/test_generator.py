@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from ringback import Server, Service
+from ringback.clients.threading import connect
 from ringback.compare import pair, workloads
 from ringback.compare.pair import ANYWHERE, Pair
 from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Load, Plan
@@ -48,6 +49,24 @@ def test_every_client_style_makes_every_kind_of_calls(client: str) -> None:
         beside = running.measure_beside(20, Load("idle", REQUEST_REPLY, 1, 0.05, 0.1))
         assert beside.sample.calls > 0
         assert beside.observed.memory.per_connection is not None
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("style", STYLES)
+def test_callers_share_as_many_connections_as_are_asked_for(client: str, style: str) -> None:
+    pytest.importorskip(client)
+
+    def several(endpoint: str) -> Plan:
+        return msgspec.structs.replace(plan(client)(endpoint), connections=3)
+
+    with (
+        Pair(pair.backend("threading", 4, SERVICE), several, ANYWHERE) as running,
+        connect(running.endpoint) as ours,
+    ):
+        sample = running.measure(Load("echo", style, 6, 0.0, 0.2)).sample
+        assert ours.call("ringback.stats")["clients"] == 3 + 1
+    assert (sample.errors, sample.wrong) == ({}, 0)
+    assert sample.whole == pytest.approx(1.0, abs=0.05)
 
 
 def test_calls_of_an_open_loop_are_due_when_they_are_due() -> None:
