@@ -68,18 +68,18 @@ class Options:
             raise UsageError("--quick and --thorough exclude each other")
         rate, objective = self._rate()
         chosen_peers = (
-            list(peers.installed()) if "all" in self.peers else _chosen("--peer", self.peers, peers.NAMES)
+            list(peers.installed()) if "all" in self.peers else chosen("--peer", self.peers, peers.NAMES)
         )
         request = Request(
-            backends=_chosen("--backend", self.backends, installed.names(), available()),
-            clients=_chosen("--client", self.clients, CLIENTS, ("threading",)),
-            styles=_chosen("--style", self.styles, STYLES, STYLES),
+            backends=chosen("--backend", self.backends, installed.names(), available()),
+            clients=chosen("--client", self.clients, CLIENTS, ("threading",)),
+            styles=chosen("--style", self.styles, STYLES, STYLES),
             workloads=self._workloads(),
             concurrency=self.concurrency,
             workers=self.workers,
             rate=rate,
             objective=objective,
-            arrivals=_chosen("--arrivals", [self.arrivals], arrivals.KINDS)[0],
+            arrivals=chosen("--arrivals", [self.arrivals], arrivals.KINDS)[0],
             sweep=SWEEP if rate is None and objective is None and not self.quick else (),
             quick=self.quick,
             thorough=self.thorough,
@@ -117,7 +117,7 @@ class Options:
             raise UsageError("--service and --scenario go together: the one serves what the other calls")
         if self.scenario is None:
             default = tuple(WORKLOADS) if self.thorough else QUICK if self.quick else CORE
-            return _chosen("--workload", self.workloads, tuple(WORKLOADS), default)
+            return chosen("--workload", self.workloads, tuple(WORKLOADS), default)
         if self.workloads:
             raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
         scenario.load(self.scenario)
@@ -187,7 +187,7 @@ def require(kind: str, name: str) -> None:
         raise UsageError(f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'")
 
 
-def _chosen(
+def chosen(
     option: str, given: Sequence[str], known: Sequence[str], default: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """What was given, each once, or the default."""
