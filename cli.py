@@ -1,4 +1,4 @@
-"""The command line: `ringback serve`, `call`, `describe`, `compare`. One clear line for what goes wrong, and never a traceback.
+"""The command line: `ringback serve`, `call`, `describe`, `compare`, `tune`. One clear line for what goes wrong, and never a traceback.
 
 Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
 """
@@ -328,7 +328,7 @@ def compare(
     ] = False,
 ) -> None:
     """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
-    _require_extra()
+    _require_extra("compare")
     from .compare.options import Options
     from .compare.outputs import Outputs
 
@@ -385,7 +385,7 @@ def report(
     html_file: HtmlFile = None,
 ) -> None:
     """Show a comparison again, or what changed from one to a later one."""
-    _require_extra()
+    _require_extra("compare")
     from .compare.command import report as run
     from .compare.outputs import Outputs
 
@@ -393,12 +393,74 @@ def report(
     raise typer.Exit(run(older, shown, Outputs(None, csv_file, html_file), fail_if or []))
 
 
-def _require_extra() -> None:
-    """Raises UsageError that names the extra, where a library of it is missing."""
-    for library in ("numpy", "scipy", "hdrh", "psutil", "plotly", "jinja2"):
+@app.command()
+def tune(
+    service: Annotated[str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="where the service is")],
+    scenario: Annotated[
+        str,
+        typer.Option(metavar="FILE[:NAME]", help="a function of a number that yields calls, as for compare"),
+    ],
+    slo: Annotated[
+        str | None,
+        typer.Option(metavar="OBJECTIVE", help="what the settings have to keep, such as p99=50ms"),
+    ] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="all that are installed, where not given")
+    ] = None,
+    max_processes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="the most to try [one for each processor]")
+    ] = None,
+    style: Annotated[
+        str, typer.Option(metavar="NAME", help="request-reply or fire-and-callback")
+    ] = "request-reply",
+    concurrency: Annotated[int, typer.Option(min=1, help="calls in flight")] = 64,
+    connections: Annotated[
+        int, typer.Option(min=1, help="that the callers share; one talks to one process")
+    ] = 8,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="the most settings to try; without --time, so many")
+    ] = None,
+    time: Annotated[
+        float | None, typer.Option(min=40, help="seconds that the run may take [180, without --trials]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="of what is tried in which order")
+    ] = None,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="write everything as JSON; - is standard output"),
+    ] = None,
+) -> None:
+    """Find settings for a service: try backends, workers, limits and processes, and measure the best against the defaults."""
+    _require_extra("tune")
+    from .tune.command import tune as run
+    from .tune.request import Options
+
+    options = Options(
+        service=service,
+        scenario=scenario,
+        slo=slo,
+        backends=backend or [],
+        max_processes=max_processes,
+        style=style,
+        concurrency=concurrency,
+        connections=connections,
+        trials=trials,
+        time=time,
+        seed=seed,
+    )
+    raise typer.Exit(run(options, json_file, sys.argv[2:]))
+
+
+_LIBRARIES = ("numpy", "scipy", "hdrh", "psutil", "plotly", "jinja2")
+
+
+def _require_extra(name: str) -> None:
+    """Raises UsageError that names the extra of that command, where a library of it is missing."""
+    for library in (*_LIBRARIES, *(["optuna"] if name == "tune" else [])):
         if importlib.util.find_spec(library) is None:
             raise UsageError(
-                f"ringback compare needs {library}: install it with pip install 'ringback[compare]'"
+                f"ringback {name} needs {library}: install it with pip install 'ringback[{name}]'"
             )
 
 

@@ -238,6 +238,8 @@ def test_every_public_name_is_there_at_first_use(python: Path, home: Path) -> No
         ),
         (["call", "tcp://127.0.0.1:1", "add", "--client", "gevent", "--timeout", "1"], "gevent"),
         (["call", "tcp://127.0.0.1:1", "add", "--client", "twisted", "--timeout", "1"], "twisted"),
+        (["compare"], "compare"),
+        (["tune", "calc:service", "--scenario", "calc.py"], "tune"),
     ],
     ids=[
         *(
@@ -247,7 +249,7 @@ def test_every_public_name_is_there_at_first_use(python: Path, home: Path) -> No
             "serve from processes",
             "serve from Dask",
         ),
-        *("call with gevent", "call with twisted"),
+        *("call with gevent", "call with twisted", "compare", "tune"),
     ],
 )
 def test_what_needs_an_extra_says_in_one_line_which(

@@ -1,0 +1,20 @@
+"""A service whose handlers wait, as for a database: `ringback tune examples/orders.py:service --scenario examples/orders_scenario.py`."""
+
+import time
+
+import ringback
+
+service = ringback.Service("orders")
+
+
+@service.method
+def total(order: int) -> int:
+    "What an order costs, after 20 ms of waiting."
+    time.sleep(0.02)
+    return 7 * order
+
+
+@service.method(inline=True)
+def currency() -> str:
+    "Known without waiting."
+    return "EUR"

@@ -1,0 +1,103 @@
+"""The best of a search and the defaults once more: in each round each of them once, in fresh processes, in random order.
+
+The search's own figures prove nothing: of many that are equal, the best is the one that had the most luck.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..compare import inference
+from ..compare.measured import latency
+from .measure import Failed, Seen, held, told
+from .request import Request
+from .results import Figures, Finalist
+from .settings import MARGIN, Settings
+
+# The fewest rounds that can tell a difference of 10 % from noise, and the most that time is spent on.
+FEWEST = 5
+MOST = 30
+
+
+class Rounds:
+    """Of settings, the first of which are the defaults. `measure` raises Failed, as settings do that fail twice: they are out, with the
+    reason in `failures`."""
+
+    def __init__(
+        self, request: Request, settings: Sequence[Settings], measure: Callable[[Settings], Seen]
+    ) -> None:
+        self.failures: list[str] = []
+        self._request = request
+        self._measure = measure
+        self._chance = random.Random(request.seed)  # noqa: S311
+        self._seen: dict[Settings, dict[int, Seen]] = {each: {} for each in settings}
+        self._defaults = settings[0]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be compared."""
+        return self._defaults not in self._seen or len(self._seen) < 2
+
+    def round(self, number: int) -> dict[Settings, Figures]:
+        """One round of those that are not out."""
+        order = list(self._seen)
+        self._chance.shuffle(order)
+        for settings in order:
+            try:
+                self._seen[settings][number] = self._tried(settings)
+            except Failed as error:
+                self.failures.append(f"{settings}: {error}")
+                del self._seen[settings]
+        return {settings: seen[number].figures for settings, seen in self._seen.items()}
+
+    def _tried(self, settings: Settings) -> Seen:
+        try:
+            return self._measure(settings)
+        except Failed:
+            return self._measure(settings)
+
+    def finalists(self) -> list[Finalist]:
+        """What came of all whole rounds, the defaults first; empty where they are out."""
+        if self._defaults not in self._seen:
+            return []
+        whole = set.intersection(*(set(seen) for seen in self._seen.values()))
+        found = {
+            settings: [seen[number] for number in sorted(whole)] for settings, seen in self._seen.items()
+        }
+        if not whole:
+            return []
+        finalists = [self._finalist(settings, seen) for settings, seen in found.items()]
+        compare(finalists)
+        return finalists
+
+    def _finalist(self, settings: Settings, seen: Sequence[Seen]) -> Finalist:
+        objective, rank = self._request.objective, self._request.rank
+        responses = np.concatenate([each.responses for each in seen])
+        value = getattr(latency(responses), rank)
+        return Finalist(
+            settings=settings,
+            rounds=[each.figures for each in seen],
+            throughput=inference.mean([each.figures.throughput for each in seen]),
+            value=value,
+            enough=told(rank, len(responses)),
+            held=held(objective, value),
+            kept=sum(held(objective, getattr(each.figures.latency, rank)) for each in seen),
+        )
+
+
+def compare(finalists: Sequence[Finalist]) -> None:
+    """Give each but the first its ratio to the first, by the rounds in which Little's law holds for both; the intervals hold together."""
+    defaults, *others = finalists
+    made: list[tuple[Finalist, list[float], list[float]]] = []
+    for each in others:
+        good = [(a, b) for a, b in zip(each.rounds, defaults.rounds, strict=True) if a.little and b.little]
+        if len(good) > 1:
+            made.append((each, [own.throughput for own, _ in good], [base.throughput for _, base in good]))
+    levels = inference.levels([inference.paired(own, base).p for _, own, base in made])
+    for (each, own, base), level in zip(made, levels, strict=True):
+        found = inference.paired(own, base, level)
+        each.ratio, each.interval = found.ratio, found.interval
+        each.outcome = inference.outcome(found.ratio, found.interval, MARGIN, larger_is_better=True)

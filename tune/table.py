@@ -1,0 +1,103 @@
+"""A run as lines of text: what is going to be done, a line for each trial and each round as it ends, and the verdict."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from .measure import told
+from .request import Request
+from .results import Figures, Finalist, Trial, Tuning
+from .rounds import FEWEST
+from .settings import Settings
+
+_WIDTH = 120
+
+
+def plan(tuning: Tuning, request: Request) -> Iterator[str]:
+    """Before it starts."""
+    here = tuning.environment
+    yield (
+        f"ringback tune, seed {request.seed}, {here.implementation} {here.python}, {here.cpus} CPUs ({here.cpu_model}); "
+        f"{tuning.placement}"
+    )
+    yield f"search: {tuning.searched}"
+    yield f"load: {tuning.load}"
+    trials = f"{request.trials} trials" if request.trials else "trials"
+    if request.seconds is None:
+        yield f"{trials}, then {FEWEST} rounds of the best and the defaults"
+    else:
+        yield f"{trials} and rounds of the best and the defaults ({FEWEST} at least), in about {request.seconds:.0f} s"
+
+
+def head(request: Request) -> str:
+    """What stands above the trials."""
+    return f"trial   calls/s  {f'{request.rank} ms':>8}  settings"
+
+
+def trial(request: Request, made: Trial) -> str:
+    """One line."""
+    note = " (the defaults)" if made.number == 1 else ""
+    if made.figures is None:
+        return f"{made.number:5}    failed            {made.settings}{note}: {made.failed}"
+    late = "" if made.held else f"  [not {request.objective}]"
+    return f"{made.number:5}  {_figures(request, made.figures)}  {made.settings}{note}{late}"
+
+
+def _figures(request: Request, figures: Figures) -> str:
+    value = getattr(figures.latency, request.rank)
+    # Of so few calls that the rank is an accident of some.
+    rough = "" if told(request.rank, figures.calls) else "~"
+    return f"{figures.throughput:8,.0f}  {f'{rough}{value * 1000:,.1f}':>8}"
+
+
+def finalists(settings: Sequence[Settings], rounds: int) -> Iterator[str]:
+    """What is measured again, by letters."""
+    yield ""
+    yield f"{rounds} rounds, calls/s:"
+    for place, each in enumerate(settings):
+        yield f"  {_letter(place)}  {each}{' (the defaults)' if not place else ''}"
+
+
+def round_line(number: int, settings: Sequence[Settings], found: Mapping[Settings, Figures]) -> str:
+    """One round of them."""
+    cells = (
+        f"{_letter(place)} {found[each].throughput:,.0f}" if each in found else f"{_letter(place)} -"
+        for place, each in enumerate(settings)
+    )
+    return f"{number:5}  {'  '.join(f'{cell:<10}' for cell in cells)}".rstrip()
+
+
+def result(request: Request, tuning: Tuning) -> Iterator[str]:
+    """The end."""
+    yield ""
+    for place, each in enumerate(tuning.finalists):
+        yield f"  {_letter(place)}  {_finalist(request, each)}"
+    for failure in tuning.failures:
+        yield from _wrapped(f"out: {failure}")
+    if tuning.finalists:
+        yield ""
+    if not tuning.complete:
+        yield "interrupted: this is what was known by then"
+    if tuning.verdict.best is None:
+        return  # which is an error, and said as one
+    yield f"  {tuning.verdict.command}"
+    for sentence in tuning.verdict.sentences:
+        yield from _wrapped(sentence)
+
+
+def _finalist(request: Request, each: Finalist) -> str:
+    value = f"{'' if each.enough else '~'}{(each.value or 0.0) * 1000:,.1f} ms"
+    ratio = ""
+    if each.ratio is not None and each.interval is not None:
+        ratio = f"  {each.ratio:.2f} ({each.interval[0]:.2f}..{each.interval[1]:.2f}) of A"
+    kept = f", kept in {each.kept} of {len(each.rounds)}" if request.objective else ""
+    return f"{each.throughput:8,.0f} calls/s  {request.rank} {value}{kept}{ratio}"
+
+
+def _letter(place: int) -> str:
+    return chr(ord("A") + place)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")

@@ -1,0 +1,121 @@
+"""What a run amounts to: the settings to use, and how sure that is, in words. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from .request import Request
+from .results import Finalist, Trial, Verdict
+from .settings import MARGIN, Settings
+from .trials import nearest, ranked
+
+# From what part of the time on a load generator that is busy is taken for the limit.
+_BUSY = 0.9
+
+
+def verdict(request: Request, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Verdict:
+    """Of what was measured, be it not all that was to be."""
+    if not trials:
+        return Verdict(sentences=["nothing was measured"])
+    if trials[0].failed:
+        return Verdict(sentences=[f"nothing to compare with, as the defaults fail: {trials[0].failed}"])
+    keeping = ranked(trials)
+    if not keeping:
+        return _none(request, trials)
+    if len(finalists) > 1:
+        return _of_rounds(request, finalists)
+    best = next(iter(keeping))
+    if request.space.is_default(best):
+        best, said = request.space.defaults, f"of {len(trials)} trials none was better than the defaults"
+    else:
+        said = (
+            "the best of the search, measured once or twice there: not shown to be better than the defaults"
+        )
+    return _with(request, best, [said], shown=False)
+
+
+def _with(request: Request, best: Settings, sentences: list[str], *, shown: bool) -> Verdict:
+    return Verdict(best=best, command=best.command(request.service), sentences=sentences, shown=shown)
+
+
+def _none(request: Request, trials: Sequence[Trial]) -> Verdict:
+    near = nearest(trials, request.rank)
+    assert near is not None  # the defaults at least have figures
+    return _nothing(request, "no settings", near.settings, value(request, near))
+
+
+def _nothing(request: Request, what: str, near: Settings, took: float | None) -> Verdict:
+    had = f"the nearest had {_time(request, took)}: {near.command(request.service)}"
+    return Verdict(sentences=[f"{what} kept {request.objective}; {had}"])
+
+
+def _of_rounds(request: Request, finalists: Sequence[Finalist]) -> Verdict:
+    defaults, *others = finalists
+    keeping = [each for each in others if each.held]
+    if not keeping and not defaults.held:
+        near = min(finalists, key=lambda each: each.value or 0.0)
+        return _nothing(request, "measured again, no settings", near.settings, near.value)
+    if not defaults.held:
+        return _instead(request, defaults, _simplest(keeping))
+    rounds = len(defaults.rounds)
+    better = [each for each in keeping if each.outcome == "better"]
+    if better:
+        best = _simplest(better)
+        sure = f"sure at 95%, {rounds} rounds{_together(finalists)}"
+        said = f"{_ratio(best)}, {_time(request, best.value)}; {sure}"
+        return _with(request, best.settings, [said, *_caveats(request, best)], shown=True)
+    said = f"no better than the defaults that could be shown in {rounds} rounds"
+    if keeping:
+        said += f": the best of the others has {_ratio(max(keeping, key=lambda each: each.throughput))}"
+    return _with(request, defaults.settings, [said, *_caveats(request, defaults)], shown=False)
+
+
+def _simplest(finalists: Sequence[Finalist]) -> Finalist:
+    """Of those that are as good as the best."""
+    most = max(each.throughput for each in finalists)
+    as_good = [each for each in finalists if each.throughput * (1 + MARGIN) >= most]
+    return min(as_good, key=lambda each: each.settings.complexity)
+
+
+def _instead(request: Request, defaults: Finalist, best: Finalist) -> Verdict:
+    """Where the defaults do not keep the objective. That is shown only where the rounds agree."""
+    rounds = len(defaults.rounds)
+    missed = f"{_time(request, defaults.value)}, kept in {defaults.kept} of {rounds} rounds"
+    said = f"the defaults do not keep {request.objective} ({missed}); these do, with {_ratio(best)}, {_time(request, best.value)}"
+    shown = best.kept == rounds and not defaults.kept
+    return _with(request, best.settings, [said, *_caveats(request, best)], shown=shown)
+
+
+def _ratio(each: Finalist) -> str:
+    if each.ratio is None or each.interval is None:
+        return "calls/s of which too few rounds were measured to compare them with those of the defaults"
+    low, high = each.interval
+    return f"{each.ratio:.2f} times ({low:.2f}..{high:.2f}) the calls/s of the defaults"
+
+
+def _together(finalists: Sequence[Finalist]) -> str:
+    return f", for all {len(finalists) - 1} ratios together" if len(finalists) > 2 else ""
+
+
+def _caveats(request: Request, best: Finalist) -> list[str]:
+    said = []
+    if request.objective is not None:
+        said.append(f"{request.objective} was kept in {best.kept} of {len(best.rounds)} rounds")
+    if not best.enough:
+        said.append(f"{request.rank} is of so few calls that it may be far from what it is")
+    busy = [each.client_busy for each in best.rounds if each.client_busy is not None]
+    if busy and median(busy) >= _BUSY:
+        said.append(
+            "the load generator had nothing to spare: with more of it the calls/s may be higher, and differ more"
+        )
+    return said
+
+
+def value(request: Request, trial: Trial) -> float | None:
+    """The response time of the objective."""
+    return None if trial.figures is None else getattr(trial.figures.latency, request.rank)
+
+
+def _time(request: Request, seconds: float | None) -> str:
+    return f"{request.rank} unknown" if seconds is None else f"{request.rank} {seconds * 1000:.1f} ms"
