@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 
 import msgspec
 import pytest
@@ -23,8 +24,11 @@ def test_an_open_loop_shows_a_stall_that_a_closed_one_hides() -> None:
 
 
 def test_the_client_is_the_limit_before_a_server_that_does_nothing_and_the_server_where_it_computes() -> None:
-    check = SelfCheck()._ceiling()
-    assert check.ok, check.says
+    """Only that: how busy either is depends on what else runs, and is asked of the whole check alone on its machine."""
+    says = SelfCheck()._ceiling().says
+    idle_server, busy_client, busy_server, idle_client = map(int, re.findall(r"(\d+)% ", says)[:4])
+    assert idle_server < busy_client, says
+    assert busy_server > idle_client, says
 
 
 def before(server: float, client: float, calls: int = 100, contaminated: str = "") -> Window:

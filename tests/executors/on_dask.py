@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 
@@ -11,10 +10,6 @@ import ringback
 from ringback import errors
 
 service = ringback.Service("on_dask")
-
-# What this process is, when it is one of Dask's workers, and what ran there at once.
-_lock = threading.Lock()
-_now = 0
 
 
 @service.method
@@ -58,6 +53,16 @@ def work(path: str, number: int, seconds: float) -> int:
         file.write(f"{number} {os.getpid()}\n")
     time.sleep(seconds)
     return number
+
+
+@service.method(executor="dask", idempotent=True, resources={"gpu": 1})
+def render(path: str, number: int, seconds: float) -> int:
+    return work(path, number, seconds)
+
+
+@service.method(executor="dask", idempotent=True, resources={"disk": 2})
+def store(path: str, number: int, seconds: float) -> int:
+    return work(path, number, seconds)
 
 
 @service.method(executor="dask", readonly=True)

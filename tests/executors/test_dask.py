@@ -67,7 +67,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
     made = Cluster(tmp_path_factory.mktemp("dask"))
     try:
         for _ in range(2):
-            made.add("--resources", "gpu=1")
+            made.add("--resources", "gpu=1 disk=2")
         yield made
     finally:
         made.stop()
@@ -147,9 +147,12 @@ def test_a_call_that_nobody_waits_for_is_abandoned(client, tmp_path, how):
 
 def test_every_call_ends_right_when_a_worker_is_killed_in_the_middle(client, cluster, tmp_path):
     path = tmp_path / "runs"
-    victim = cluster.add()
+    victim = cluster.add("--resources", "gpu=1 disk=2")
     futures = [
-        client.options(priority=number % 2).fire("work", str(path), number, 0.05) for number in range(40)
+        client.options(priority=number // 2 % 2).fire(
+            ("render", "store")[number % 2], str(path), number, 0.05
+        )
+        for number in range(40)
     ]
     eventually(lambda: path.exists() and str(victim.pid) in path.read_text())
     victim.kill()
