@@ -6,6 +6,7 @@ asyncio coroutines run on one native thread that holds an asyncio loop, or on th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import Callable, Coroutine
 from importlib import import_module
@@ -86,6 +87,7 @@ class TwistedLoop(Loop):
         self.workers = self.threads = workers
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
+        self._order = itertools.count()
         self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]
 
     @property
@@ -96,7 +98,9 @@ class TwistedLoop(Loop):
         return _Reader(self._reactor, fd, ready)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
-        self._reactor.callLater(0, function, *args)
+        # The reactor's timers follow the wall clock: when that is set back, what is due now would be due only much later. (Not by
+        # callFromThread, which wakes the reactor through a pipe each time: that takes a tenth of a lone call.)
+        self._reactor.callLater(0, function, *args).time = next(self._order) * 1e-6
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
         return _Timer(self._reactor.callLater(seconds, function, *args))
