@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from .clients import connect
     from .server.server import Server, serve
     from .server.service import Service
+    from .state import open_state
 
 # Only what is used is imported: a client needs no server, and neither needs the other event loops.
 _WHERE = {
     "Server": ".server.server",
     "Service": ".server.service",
     "connect": ".clients",
+    "open_state": ".state",
     "serve": ".server.server",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "connect",
     "current_call",
     "errors",
+    "open_state",
     "serve",
 ]
 

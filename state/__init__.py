@@ -1,0 +1,63 @@
+"""What must stay consistent though calls race: versioned data, transactions, locks with fencing tokens, keys that run once, caching.
+
+    state = ringback.open_state("sqlite:///shop.db")
+    with state.lock("stock") as lock:
+        state.put("stock/9", 41, fence=lock)
+
+Two engines behind one small interface (`engine.py`): SQLite, embedded, for one machine; Valkey or Redis for many.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from ..errors import UsageError
+from .engine import Engine
+from .locks import Fence, Lock
+from .store import Changed, State, Versioned
+from .transactions import Transaction
+
+_FORMS = "sqlite:///file.db, valkey://host:6379/0 or redis://host:6379/0"
+
+
+def open_state(url: str) -> State:
+    """The store at that URL. It may be used by any thread, greenlet and coroutine of this process.
+
+    `sqlite:///relative.db` or `sqlite:////absolute.db`; `?synchronous=normal` survives the death of processes, but not the loss of power.
+    `valkey://` or `redis://` with host, port and database; `?prefix=` keeps several stores apart. Raises UsageError for what is no such
+    URL, or cannot be opened."""
+    if not isinstance(url, str) or "://" not in url:
+        raise UsageError(f"{url!r} is no state store: give one as {_FORMS}")
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    options = dict(parse_qsl(query))
+    return State(_engine(scheme, place, options, url), url)
+
+
+def _engine(scheme: str, place: str, options: dict[str, str], url: str) -> Engine:
+    if scheme == "sqlite":
+        if not place.startswith("/") or len(place) < 2:
+            raise UsageError(
+                f"{url!r} names no file: give one as sqlite:///file.db, or sqlite:////absolute/file.db"
+            )
+        from .sqlite import SqliteEngine
+
+        return SqliteEngine(unquote(place[1:]), **_only({"synchronous"}, options, url))
+    if scheme in ("valkey", "valkeys", "redis", "rediss", "valkey+unix", "unix"):
+        from .valkey import ValkeyEngine
+
+        taken: dict[str, Any] = {"prefix": options.pop("prefix")} if "prefix" in options else {}
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        return ValkeyEngine(f"{scheme}://{place}" + (f"?{query}" if query else ""), **taken)
+    raise UsageError(f"there is no state store {scheme!r}: give one as {_FORMS}")
+
+
+def _only(allowed: set[str], options: dict[str, str], url: str) -> dict[str, str]:
+    for name in options:
+        if name not in allowed:
+            raise UsageError(f"{url!r}: there is no option {name!r}, only {', '.join(sorted(allowed))}")
+    return options
+
+
+__all__ = ["Changed", "Fence", "Lock", "State", "Transaction", "Versioned", "open_state"]

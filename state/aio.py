@@ -1,0 +1,90 @@
+"""The store for coroutines: each operation runs in a thread, so that no asyncio loop is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .locks import Fence, Lock
+from .pauses import LATEST, SOON
+
+if TYPE_CHECKING:
+    from .store import Changed, State, Versioned
+    from .transactions import Transaction
+
+T = TypeVar("T")
+
+
+class AsyncState:
+    """`State`, awaited. Locks and transactions are the same objects, entered with `async with`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        return await self._state.run(self._state.get, key, default)
+
+    async def read(self, key: str) -> Versioned:
+        return await self._state.run(self._state.read, key)
+
+    async def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        version: int | None = None,
+        fence: Lock | Fence | None = None,
+        ttl: float | None = None,
+    ) -> int:
+        return await self._state.run(
+            lambda: self._state.put(key, value, version=version, fence=fence, ttl=ttl)
+        )
+
+    async def delete(self, key: str, *, version: int | None = None, fence: Lock | Fence | None = None) -> int:
+        return await self._state.run(lambda: self._state.delete(key, version=version, fence=fence))
+
+    def transaction(self) -> Transaction:
+        return self._state.transaction()
+
+    async def transact(
+        self,
+        function: Callable[[Transaction], T],
+        *,
+        timeout: float | None = None,
+    ) -> T:
+        """`State.transact`; the function is a plain one, and runs in a thread."""
+        return await self._state.run(lambda: self._state.transact(function, timeout=timeout))
+
+    async def update(
+        self,
+        key: str,
+        function: Callable[[Any], Any],
+        default: Any = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        return await self._state.run(lambda: self._state.update(key, function, default, timeout=timeout))
+
+    def lock(self, name: str, *, lease: float = 10.0, timeout: float | None = None) -> Lock:
+        return self._state.lock(name, lease=lease, timeout=timeout)
+
+    async def watch(self, prefix: str = "", *, since: int | None = None) -> AsyncIterator[Changed]:
+        if since is None:
+            since = await self.version()
+        pause = SOON
+        while True:
+            found = await self.changes(prefix, since=since)
+            for change in found:
+                yield change
+            if found:
+                since, pause = found[-1].version, SOON
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LATEST)
+
+    async def changes(self, prefix: str = "", *, since: int = 0) -> list[Changed]:
+        return await self._state.run(lambda: self._state.changes(prefix, since=since))
+
+    async def version(self) -> int:
+        return await self._state.run(self._state.version)

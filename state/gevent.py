@@ -1,0 +1,53 @@
+"""An engine that blocks its thread, used under gevent: from a greenlet each operation runs in the hub's pool of native threads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any, TypeVar
+
+from .engine import Change, Engine, Snapshot, Write
+
+T = TypeVar("T")
+
+
+class OffTheHub(Engine):
+    """The same engine, for programs in which there may be greenlets."""
+
+    blocks_thread = False
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read(self, names: Sequence[str], timeout: float) -> Snapshot:
+        return _run(self._engine.read, names, timeout)
+
+    def commit(
+        self,
+        checks: Mapping[str, int],
+        writes: Mapping[str, Write],
+        timeout: float,
+        *,
+        before: float = inf,
+    ) -> int:
+        return _run(lambda: self._engine.commit(checks, writes, timeout, before=before))
+
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> list[Change]:
+        return _run(self._engine.changes, prefix, since, limit, timeout)
+
+    def revision(self, timeout: float) -> int:
+        return _run(self._engine.revision, timeout)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _run(function: Callable[..., T], *args: Any) -> T:
+    gevent = sys.modules.get("gevent")
+    # (a thread that is none of gevent's has no hub, and may block; the hub itself cannot wait for a thread)
+    hub = None if gevent is None else sys.modules["gevent._hub_local"].get_hub_if_exists()
+    if hub is None or gevent.getcurrent() is hub:  # type: ignore[union-attr]
+        return function(*args)
+    result: T = hub.threadpool.apply(function, args)
+    return result

@@ -1,0 +1,81 @@
+"""Renews what is held for as long as it is used: one native thread for all leases of a store, so that no loop or hub that is busy lets one
+run out."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Hashable
+from queue import Empty
+
+from ..backends import native
+
+
+class Renewals:
+    """What is to be renewed from time to time, by whom it belongs to. The thread runs while there is something."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, Hashable]] = []
+        self._known: dict[Hashable, tuple[int, float, Callable[[], bool]]] = {}
+        self._count = itertools.count()
+        self._lock = native.allocate_lock()
+        self._sooner: native.SimpleQueue[None] = native.SimpleQueue()
+        self._running = False
+
+    def add(self, owner: Hashable, seconds: float, renew: Callable[[], bool]) -> None:
+        """Call `renew` every so many seconds, until it returns False or the owner is removed."""
+        with self._lock:
+            number = next(self._count)
+            self._known[owner] = (number, seconds, renew)
+            heapq.heappush(self._due, (time.monotonic() + seconds, number, owner))
+            if not self._running:
+                self._running = True
+                native.start_thread(self._run)
+            elif self._due[0][1] == number:
+                self._sooner.put(None)
+
+    def remove(self, owner: Hashable) -> None:
+        with self._lock:
+            self._known.pop(owner, None)
+            if len(self._due) > 2 * len(self._known) + 64:
+                self._due = [each for each in self._due if self._current(each)]
+                heapq.heapify(self._due)
+
+    def close(self) -> None:
+        with self._lock:
+            self._known.clear()
+            self._due.clear()
+            self._sooner.put(None)
+
+    def _current(self, entry: tuple[float, int, Hashable]) -> bool:
+        known = self._known.get(entry[2])
+        return known is not None and known[0] == entry[1]
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while self._due and not self._current(self._due[0]):
+                    heapq.heappop(self._due)
+                if not self._due:
+                    self._running = False
+                    return
+                when, number, owner = self._due[0]
+                left = when - time.monotonic()
+                if left <= 0:
+                    heapq.heappop(self._due)
+                    _, seconds, renew = self._known[owner]
+            if left > 0:
+                try:
+                    self._sooner.get(timeout=left)
+                except Empty:
+                    pass
+                continue
+            again = renew()
+            with self._lock:
+                known = self._known.get(owner)
+                if known is not None and known[0] == number:
+                    if again:
+                        heapq.heappush(self._due, (time.monotonic() + seconds, number, owner))
+                    else:
+                        del self._known[owner]

@@ -1,0 +1,208 @@
+"""The engine for many machines: Valkey or Redis, through redis-py. Each operation is one Lua script, and so one atomic step.
+
+What is acknowledged is as durable as the server was told to make it: `appendonly yes` and `appendfsync always` for all that a lock or a
+key protects, and `maxmemory-policy noeviction`. One primary: what an asynchronous failover loses was acknowledged all the same.
+The clock is the server's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
+
+from ..backends.native import get_ident
+from ..errors import Unavailable, UsageError
+from .engine import REMEMBERED, Change, Conflict, Engine, Row, Snapshot, TooLate, Write
+
+try:
+    import redis
+except ImportError:
+    raise UsageError(
+        "redis-py is not installed, which talks to Valkey and Redis: pip install 'ringback[valkey]'"
+    ) from None
+
+# A row is "<revision>:<milliseconds at which it expires, or 0>:<D or V>", and after V its value; D was removed.
+# Lua's numbers are doubles: exact up to 2^53, which neither revisions nor milliseconds reach.
+_COMMON = """
+local rows, revision_of_all, changed, expiring = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function look(name)
+  local row = redis.call('HGET', rows, name)
+  if not row then return nil end
+  local revision, expires, kind, at = string.match(row, '^(%d+):(%d+):([DV])()')
+  expires = tonumber(expires)
+  return revision, kind == 'V' and (expires == 0 or expires > now), string.sub(row, at), kind
+end
+"""
+_READ = (
+    _COMMON
+    + """
+local found = {string.format('%.0f', now)}
+for index, name in ipairs(ARGV) do
+  local revision, there, value = look(name)
+  found[index + 1] = there and {revision, value} or false
+end
+return found
+"""
+)
+_COMMIT = (
+    _COMMON
+    + """
+local at = 3
+if ARGV[1] ~= '' and now >= tonumber(ARGV[1]) then return {'late'} end
+for _ = 1, tonumber(ARGV[2]) do
+  local revision, there = look(ARGV[at])
+  if (there and revision or '0') ~= ARGV[at + 1] then return {'conflict', ARGV[at]} end
+  at = at + 2
+end
+-- Above all that a store that was lost with its memory can have given: its first revision is made of the time.
+local last = redis.call('GET', revision_of_all) or string.format('%.0f', time[1] * 1048576)
+local revision = string.format('%.0f', last + 1)
+redis.call('SET', revision_of_all, revision)
+while at < #ARGV do
+  local name, kind, lives, value = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local expires = lives > 0 and now + lives or 0
+  redis.call('HSET', rows, name, revision .. ':' .. string.format('%.0f', expires) .. ':' .. kind .. value)
+  redis.call('ZADD', changed, revision, name)
+  if expires > 0 then redis.call('ZADD', expiring, expires, name) else redis.call('ZREM', expiring, name) end
+  at = at + 4
+end
+for _, name in ipairs(redis.call('ZRANGE', expiring, '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)) do
+  redis.call('HDEL', rows, name)
+  redis.call('ZREM', changed, name)
+  redis.call('ZREM', expiring, name)
+end
+return {'done', revision}
+"""
+)
+_CHANGES = (
+    _COMMON
+    + """
+local prefix, limit, found, passed = ARGV[1], tonumber(ARGV[3]), {}, 0
+while true do
+  local names = redis.call('ZRANGE', changed, '(' .. ARGV[2], '+inf', 'BYSCORE', 'LIMIT', passed, 1000)
+  for _, name in ipairs(names) do
+    if string.sub(name, 1, #prefix) == prefix then
+      local revision, there, value, kind = look(name)
+      if there or kind == 'D' then found[#found + 1] = {name, revision, there and value or false} end
+      if #found == limit then return found end
+    end
+  end
+  if #names < 1000 then return found end
+  passed = passed + 1000
+end
+"""
+)
+_REVISION = "return redis.call('GET', KEYS[2]) or '0'"
+
+# Seconds to wait for a connection.
+_CONNECT = 2.0
+
+
+class _Script:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = ""
+
+
+class ValkeyEngine(Engine):
+    """`url` as redis-py reads it, with `valkey://` for `redis://` if one likes; all names of the store's begin with `prefix`."""
+
+    blocks_thread = False  # its sockets wait in the hub, once gevent has patched them
+
+    def __init__(self, url: str, *, prefix: str = "ringback") -> None:
+        self.url = url
+        scheme, _, rest = url.partition("://")
+        address = f"{scheme.replace('valkey', 'redis')}://{rest}"
+        try:
+            self._pool = redis.ConnectionPool.from_url(
+                address, socket_connect_timeout=_CONNECT, socket_timeout=_CONNECT
+            )
+        except ValueError as error:
+            raise UsageError(f"bad address of a state store {url!r}: {error}") from None
+        # By thread: where gevent has patched sockets, each belongs to the hub of the thread that made it.
+        self._idle: dict[int, deque[Any]] = defaultdict(deque)
+        # In braces, so that a cluster keeps them together.
+        self._keys = [f"{{{prefix}}}:{name}" for name in ("rows", "revision", "changed", "expiring")]
+        self._read, self._commit = _Script(_READ), _Script(_COMMIT)
+        self._changes, self._revision = _Script(_CHANGES), _Script(_REVISION)
+
+    def read(self, names: Sequence[str], timeout: float) -> Snapshot:
+        now, *found = self._run(self._read, names, timeout, changes=False)
+        rows = [None if row is None else Row(row[1], int(row[0])) for row in found]
+        return Snapshot(rows, float(now) / 1000)
+
+    def commit(
+        self,
+        checks: Mapping[str, int],
+        writes: Mapping[str, Write],
+        timeout: float,
+        *,
+        before: float = inf,
+    ) -> int:
+        words: list[Any] = ["" if before == inf else int(before * 1000), len(checks)]
+        for name, revision in checks.items():
+            words += [name, revision]
+        for name, write in writes.items():
+            removed = write.value is None
+            seconds = REMEMBERED if removed else write.seconds or 0.0
+            words += [name, "D" if removed else "V", int(seconds * 1000 + 0.999), write.value or b""]
+        answer = self._run(self._commit, words, timeout, changes=True)
+        if answer[0] == b"conflict":
+            raise Conflict(answer[1].decode())
+        if answer[0] == b"late":
+            raise TooLate
+        return int(answer[1])
+
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> list[Change]:
+        found = self._run(self._changes, [prefix, since, limit], timeout, changes=False)
+        return [Change(name.decode(), value, int(revision)) for name, revision, value in found]
+
+    def revision(self, timeout: float) -> int:
+        return int(self._run(self._revision, [], timeout, changes=False))
+
+    def close(self) -> None:
+        for idle in list(self._idle.values()):
+            while idle:
+                idle.pop().disconnect()
+
+    def _run(self, script: _Script, words: Sequence[Any], timeout: float, *, changes: bool) -> Any:
+        """The script's answer. An answer that does not come in time may have been to a change that was made."""
+        end = time.monotonic() + timeout
+        idle = self._idle[get_ident()]
+        sent = False
+        try:
+            connection = idle.pop() if idle else self._pool.make_connection()
+            connection.connect()
+            if not script.sha:
+                script.sha = self._ask(connection, end, "SCRIPT", "LOAD", script.text).decode()
+            sent = changes
+            try:
+                answer = self._ask(connection, end, "EVALSHA", script.sha, 4, *self._keys, *words)
+            except redis.exceptions.NoScriptError:  # it was started anew
+                answer = self._ask(connection, end, "EVAL", script.text, 4, *self._keys, *words)
+        except redis.exceptions.ResponseError as error:
+            raise Unavailable(f"the state store {self._name} refused: {error}", started=False) from None
+        except (redis.RedisError, OSError) as error:
+            # (the connection goes with it: its answer may still come, and would be taken for another's)
+            why = str(error) or type(error).__name__
+            started = None if sent else False
+            raise Unavailable(
+                f"the state store {self._name} does not answer: {why}", started=started
+            ) from None
+        idle.append(connection)
+        return answer
+
+    def _ask(self, connection: Any, end: float, *words: Any) -> Any:
+        connection.send_command(*words)
+        return connection.read_response(timeout=max(0.001, end - time.monotonic()))
+
+    @property
+    def _name(self) -> str:
+        """Without a password."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
