@@ -82,6 +82,13 @@ def serve(
     worker_memory: Annotated[
         int | None, typer.Option(min=1, metavar="MIB", help="the most that each worker process may have")
     ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="the state store of methods that run once for each key: sqlite:///FILE or valkey://HOST:PORT/0",
+        ),
+    ] = None,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
@@ -122,6 +129,7 @@ def serve(
         command += [] if executor is None else ["--executor", executor]
         command += [] if worker_processes is None else ["--worker-processes", str(worker_processes)]
         command += [] if dask is None else ["--dask", dask]
+        command += [] if state is None else ["--state", state]
         command += [] if worker_memory is None else ["--worker-memory", str(worker_memory)]
         command += ["--uvloop"] if uvloop else []
         command += [] if reactor is None else ["--reactor", reactor]
@@ -145,6 +153,7 @@ def serve(
         executor=executor,
         worker_processes=worker_processes,
         dask=dask,
+        state=state,
         worker_memory=None if worker_memory is None else worker_memory << 20,
         drain_timeout=drain_timeout,
         uvloop=uvloop,

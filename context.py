@@ -6,9 +6,14 @@ Set by the server around each handler, read by `ringback.current_call()` and by 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .errors import FailedPrecondition
+
+if TYPE_CHECKING:
+    from .state import State, Transaction
 
 
 class CurrentCall:
@@ -16,10 +21,10 @@ class CurrentCall:
 
     `deadline` is in seconds of `time.monotonic()`, None where the caller set no limit; `metadata` is what the caller gave
     with `options(metadata=...)`; `peer` names the client's address and instance, or only its instance where there is no address;
-    `app` is what the service's lifespan yielded.
+    `app` is what the service's lifespan yielded; `state` is the store that the server was given, None where it was given none.
     """
 
-    __slots__ = ("app", "deadline", "metadata", "method", "peer", "priority")
+    __slots__ = ("_open", "app", "deadline", "metadata", "method", "peer", "priority", "state")
 
     def __init__(
         self,
@@ -29,6 +34,8 @@ class CurrentCall:
         peer: str,
         priority: int,
         app: Any,
+        state: State | None = None,
+        open_transaction: Callable[[], Transaction] | None = None,
     ) -> None:
         self.method = method
         self.deadline = deadline
@@ -36,6 +43,16 @@ class CurrentCall:
         self.peer = peer
         self.priority = priority
         self.app = app
+        self.state = state
+        self._open = open_transaction
+
+    @property
+    def transaction(self) -> Transaction:
+        """What a method with `once=True` writes through: committed with the key's outcome when the handler has returned, so that all is
+        done exactly once. Such a handler may be run again where it was cut or overtaken: it does nothing but through its transaction."""
+        if self._open is None:
+            raise FailedPrecondition(f"{self.method} has no transaction: that is for methods with once=True")
+        return self._open()
 
     def remaining(self) -> float | None:
         """Seconds left until the deadline, never below 0; None where there is no deadline."""

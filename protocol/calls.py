@@ -106,7 +106,7 @@ class Upload(ABC):
 class Link:
     """The way to one server."""
 
-    __slots__ = ("endpoint", "limit", "outbox", "reason", "state", "welcome")
+    __slots__ = ("careful", "endpoint", "limit", "once", "outbox", "reason", "state", "welcome")
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -116,7 +116,17 @@ class Link:
         self.limit: int | None = (
             None  # bytes that a call may take, where the server takes less than this client
         )
+        self.once: frozenset[str] = frozenset()  # methods whose calls need a key
+        self.careful = False  # whether a call must be looked at before it is sent, for the sake of these two
         self.reason = f"no server at {endpoint}"
+
+    def opened(self, welcome: Welcome, max_size: int) -> None:
+        """The server has said who it is, to a client that takes values of so many bytes."""
+        self.state = LinkState.OPEN
+        self.welcome = welcome
+        self.limit = welcome.max_size if welcome.max_size < max_size else None
+        self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)
+        self.careful = self.limit is not None or bool(self.once)
 
 
 def milliseconds(seconds: float) -> int:

@@ -22,6 +22,7 @@ from .calls import Link, LinkState, OutgoingCall, milliseconds
 from .messages import (
     Bye,
     Call,
+    CallOptions,
     Cancel,
     Credit,
     Drain,
@@ -113,7 +114,7 @@ class ClientMachine:
             link = None
         if link is None:
             self._wait(call)
-        elif message.timeout is None or link.limit is not None:
+        elif message.timeout is None or link.careful:
             self._hand_over(call, link, now)
         else:
             call.link = link
@@ -128,6 +129,8 @@ class ClientMachine:
         elif link.limit is not None and (taken := size_of_arguments(note.args, note.kwargs)) > link.limit:
             raise _too_large(f"the arguments of {note.method} take", taken, link)
         else:
+            if note.method in link.once:
+                note.options = self._keyed(note.options)
             link.outbox.append(note)
 
     def cancel(self, call: OutgoingCall, error: Exception) -> bool:
@@ -285,9 +288,7 @@ class ClientMachine:
                     self._refused(call, message, now)
             case Welcome():
                 if link.state is LinkState.GREETING:
-                    link.welcome = message
-                    link.limit = message.max_size if message.max_size < self.max_size else None
-                    link.state = LinkState.OPEN
+                    link.opened(message, self.max_size)
                     self._send_waiting(now)
             case Drain():
                 if link.state is LinkState.OPEN:
@@ -374,7 +375,7 @@ class ClientMachine:
     def _may_run_twice(self, call: OutgoingCall, link: Link) -> bool:
         """Whether the method says so, and not too many calls have been sent twice of late."""
         flags = None if link.welcome is None else link.welcome.methods.get(call.method)
-        if flags is None or call.streams or not (flags.idempotent or flags.readonly):
+        if flags is None or call.streams or not (flags.idempotent or flags.readonly or flags.once):
             return False
         return self._retries.spend(self._last_id)
 
@@ -407,8 +408,19 @@ class ClientMachine:
             if taken > link.limit:
                 self._end(call, None, _too_large(f"the arguments of {call.method} take", taken, link))
                 return
+        if message.method in link.once:
+            message.options = self._keyed(message.options)
         call.link = link
         link.outbox.append(message)
+
+    def _keyed(self, options: CallOptions | None) -> CallOptions:
+        """The options with a key, under which the server runs a call once, however often it is sent."""
+        if options is None:
+            options = CallOptions()
+        if options.key is not None:
+            return options
+        self._last_id += 1
+        return msgspec.structs.replace(options, key=f"{self._hello.instance.hex()}-{self._last_id}")
 
     def _send_waiting(self, now: float) -> None:
         waiting, self.waiting = self.waiting, {}

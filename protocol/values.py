@@ -58,6 +58,7 @@ def _buffer(value: Any) -> bytes | memoryview:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_buffer).encode
+_encode_whole = msgspec.msgpack.Encoder(enc_hook=lambda value: value.data).encode
 
 
 def is_stream(raw: Raw) -> bool:
@@ -118,6 +119,12 @@ def _packed(value: Any, limit: int) -> Raw:
         if len(data) < FRAME_BYTES:
             return Raw(data)
     return _measured(_extend(value), limit)
+
+
+def whole(packed: Any) -> bytes:
+    """A packed value as one piece of MessagePack, whose large bytes have no frames of their own."""
+    data: bytes = _encode_whole(packed)
+    return data
 
 
 def size(packed: Any) -> int:

@@ -22,6 +22,7 @@ from ..endpoints import checked
 from ..protocol import codec
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..protocol.values import checked_max_size
+from ..state.store import State
 from .binding import Bound
 from .dispatcher import Dispatcher
 from .listening import Inherited
@@ -57,6 +58,7 @@ class ServerCore:
         max_in_flight: int = 100_000,
         max_bytes_in_flight: int = 256 * 1024 * 1024,
         rules: Rules,
+        state: State | None = None,
     ) -> None:
         service.prepare()
         self.service = service
@@ -78,7 +80,7 @@ class ServerCore:
         self._out = Outgoing(
             loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
         )
-        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules)
+        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state)
         self._decoder = codec.from_client()
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}

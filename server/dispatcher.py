@@ -25,9 +25,11 @@ from ..protocol.messages import Call, Credit, End, Error, Item, Notify, Refusal,
 from ..protocol.server import Phase, ServerMachine, Session
 from ..protocol.tally import Tally
 from ..protocol.values import Unpacker, pack
+from ..state.store import State
 from .inputs import Input
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .logs import Bounded
+from .once import Once, Run
 from .resources import Pool, Resource
 from .rules import Rules, Schedule, Served
 from .scheduler import Verdict
@@ -50,15 +52,17 @@ class Dispatcher:
         machine: ServerMachine,
         answered: Callable[[Session], object],
         rules: Rules,
+        state: State | None = None,
     ) -> None:
         self.loop = loop
         self.app: Any = None
+        self.state = state
         self._machine = machine
         self._name = service.name
         self._began = time.monotonic()
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._schedule = Schedule(service, loop, rules)
+        self._schedule = Schedule(service, loop, rules, state)
         self._scheduler = self._schedule.scheduler
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         self._methods = {method.name: self._schedule.serve(method) for method in methods}
@@ -96,10 +100,15 @@ class Dispatcher:
                 if not method.immediate or message.credit or interceptors:
                     weight = _weight(message, values)
                     inputs = _inputs(values, args, kwargs)
-                    self._start(session, message, served, args, kwargs, inputs, now, weight)
+                    run = None
+                    if served.once is not None:
+                        run = self._run_of(session, message, served, served.once, values, weight)
+                        if run is None:
+                            continue
+                    self._start(session, message, served, args, kwargs, inputs, now, weight, run)
                     continue
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
-                handling.set(Inline(session, message, now, self.app))
+                handling.set(Inline(session, message, now, self))
                 try:
                     result = method.function(*args, **kwargs)
                 except BaseException as error:
@@ -117,7 +126,12 @@ class Dispatcher:
             else:
                 weight = _weight(message, values)
                 inputs = _inputs(values, args, kwargs)
-                self._start_note(session, message, served, args, kwargs, inputs, now, weight)  # type: ignore[arg-type]
+                run = None
+                if served.once is not None:
+                    run = self._run_of(session, message, served, served.once, values, weight)
+                    if run is None:
+                        continue
+                self._start_note(session, message, served, args, kwargs, inputs, now, weight, run)  # type: ignore[arg-type]
         handling.set(None)
         self._now = 0.0
         if inline is not None:
@@ -208,6 +222,15 @@ class Dispatcher:
         self._scheduler.release(call, resource)
         self._go_on(time.monotonic())
 
+    def postpone(self, call: Invocation, seconds: float) -> None:
+        """A call waits for what another does: give others its place, and let it look again after so many seconds."""
+        now = time.monotonic()
+        if call.held:
+            self._scheduler.finished(call, now, ran=False)
+            self._go_on(now)
+        call.handle = None
+        self.loop.call_later(seconds, self._look_again, call)
+
     def taken(self, call: Invocation, pool: Pool) -> None:
         """A greenlet has taken a call of its pool: its place at the door is free."""
         door, queue = pool.door, call.queue
@@ -278,6 +301,7 @@ class Dispatcher:
         inputs: Sequence[Input],
         now: float,
         weight: int,
+        run: Run | None,
     ) -> None:
         method, tally = served.method, served.tally
         if method.is_stream is not (message.credit > 0):
@@ -308,6 +332,7 @@ class Dispatcher:
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.weight = weight
+        call.run = run
         if deadline is not None and not method.inline:
             self._deadlines.add(deadline, call)
             if self._timer is None or deadline < self._timer_due:
@@ -329,6 +354,7 @@ class Dispatcher:
         inputs: Sequence[Input],
         now: float,
         weight: int,
+        run: Run | None,
     ) -> None:
         machine = self._machine
         why = served.never
@@ -345,7 +371,24 @@ class Dispatcher:
         machine.bytes_in_flight += weight
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
         call.weight = weight
+        call.run = run
         self._begin(call, now)
+
+    def _run_of(
+        self,
+        session: Session,
+        message: Call | Notify,
+        served: Served,
+        once: Once,
+        values: Unpacker,
+        weight: int,
+    ) -> Run | None:
+        """What runs a call once for its key; None where the call has been rejected."""
+        try:
+            return once.run_of(message, values, weight)
+        except errors.InvalidArgument as error:
+            self._reject(session, message, error, served.tally)
+            return None
 
     def _begin(self, call: Invocation, now: float) -> None:
         if self._interceptors:
@@ -356,6 +399,10 @@ class Dispatcher:
                 call.interception = None
                 self.finished(call, *self._packed(call, result, error))
                 return
+        self._take_place(call, now)
+
+    def _take_place(self, call: Invocation, now: float) -> None:
+        """Begin the call, or let it wait for what it needs."""
         if call.queue is None:
             call.start()
             return
@@ -366,6 +413,12 @@ class Dispatcher:
             call.start()
         elif verdict is Verdict.SHED:
             self._shed(call)
+
+    def _look_again(self, call: Invocation) -> None:
+        if call.ended:
+            self.dropped(call)
+        else:
+            self._take_place(call, time.monotonic())
 
     def _go_on(self, now: float) -> None:
         """Something is free again: begin what may begin now."""

@@ -6,6 +6,7 @@ import concurrent.futures
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Raw, Struct
 
 from .. import errors
@@ -14,12 +15,13 @@ from ..context import CurrentCall, Handling, handling
 from ..interceptors import Interception
 from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session
-from ..protocol.values import UNPACKABLE, pack
+from ..protocol.values import UNPACKABLE, pack, whole
 from .executors.base import Job
 from .inputs import Input, SyncInput
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
+    from .once import Run
     from .resources import Needs
     from .rules import Served
 
@@ -37,7 +39,7 @@ class Inline(Struct, Handling):
     session: Session
     message: Call
     now: float
-    app: Any
+    dispatcher: Any
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override] # computed only for those who ask
@@ -52,7 +54,8 @@ class Inline(Struct, Handling):
             options.metadata,
             self.session.peer,
             options.priority,
-            self.app,
+            self.dispatcher.app,
+            self.dispatcher.state,
         )
 
 
@@ -77,6 +80,7 @@ class Invocation(IncomingCall, Handling):
         "options",
         "priority",
         "queue",
+        "run",
         "served",
         "weight",
     )
@@ -111,6 +115,7 @@ class Invocation(IncomingCall, Handling):
         self.handle: Handle | None = None
         self.interception: Interception | None = None
         self.input: Input | None = None
+        self.run: Run | None = None  # of one that is to be run once for its key
         self.weight = 0  # bytes of arguments that are counted for it
         self.held: Needs = ()  # what it has until it gives it back
 
@@ -123,6 +128,8 @@ class Invocation(IncomingCall, Handling):
             self.session.peer,
             options.priority,
             self.dispatcher.app,
+            self.dispatcher.state,
+            None if self.run is None else self.run.open,
         )
 
     def start(self) -> None:
@@ -143,7 +150,7 @@ class Invocation(IncomingCall, Handling):
     def _job(self) -> Job:
         """Itself, for another process, where the lifespan's value is not."""
         call = self.current()
-        call.app = None
+        call.app = call.state = None
         method = self.method
         left = call.remaining()
         return Job(method.function, self.args, self.kwargs, call, left, self.priority, method.resources)
@@ -198,6 +205,9 @@ class Invocation(IncomingCall, Handling):
         handling.set(self)
         outcome: tuple[Any, BaseException | None]
         try:
+            if self.run is not None:
+                self._run_once(self.run)
+                return
             result = self.method.function(*self.args, **self.kwargs)
             if isinstance(result, concurrent.futures.Future):
                 if pool is not None:
@@ -211,9 +221,23 @@ class Invocation(IncomingCall, Handling):
             handling.set(None)
         self.dispatcher.report(self, *outcome)
 
+    def _run_once(self, run: Run) -> None:
+        there, result = run.work(self)
+        if there:
+            self.dispatcher.report(self, self._unpacked(result) if self.interception else result, None)
+        else:
+            self.dispatcher.post(self.dispatcher.postpone, self, run.pause)
+
+    def _unpacked(self, result: Any) -> Any:
+        """For interceptors, a result that has been stored."""
+        return msgspec.msgpack.decode(whole(result))
+
     async def _await(self) -> Any:
         handling.set(self)
         try:
+            if self.run is not None:
+                packed = await self.run.work_async(self)
+                return self._unpacked(packed) if self.interception else packed
             result = await self.method.function(*self.args, **self.kwargs)
         except (SystemExit, KeyboardInterrupt) as error:
             raise leaving(error) from None

@@ -10,9 +10,12 @@ from typing import Any
 from ..backends.base import Loop
 from ..errors import UsageError
 from ..protocol.tally import Tally
+from ..state.once import Keys
+from ..state.store import State
 from . import executors
 from .executors import Executor
 from .limiter import Limiter
+from .once import Once
 from .resources import Named, Needs, Pool, Resource, checked
 from .scheduler import Queue, Scheduler
 from .service import ADAPTIVE, Method, Service, checked_executor, checked_limit
@@ -42,21 +45,24 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Served:
     """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; what
-    became of them; and where they run."""
+    became of them; where they run; and by what each runs once, if it does."""
 
     method: Method
     queue: Queue | None
     never: str
     tally: Tally
     executor: Executor | None  # None for one that runs in this process
+    once: Once | None  # for one that runs once for each key
     in_thread: bool  # a native one, whatever the loop's workers are
 
 
 class Schedule:
     """One server's."""
 
-    def __init__(self, service: Service, loop: Loop, rules: Rules) -> None:
+    def __init__(self, service: Service, loop: Loop, rules: Rules, state: State | None = None) -> None:
         self._service = service
+        self._state = state
+        self._keys = None if state is None else Keys(state.engine, state.renewals, service.name)
         self.scheduler: Scheduler[Any] = Scheduler(rules.aging)
         self._rules = rules
         self._named = Named(rules.resources)
@@ -77,19 +83,28 @@ class Schedule:
         named, never = self._named.needs({} if name == "dask" else method.resources)
         executor = self._executor(name) if name in executors.ELSEWHERE else None
         queue = None if method.inline else self._queue(method, named, name)
-        return Served(method, queue, never, Tally(), executor, name == "thread")
+        return Served(method, queue, never, Tally(), executor, self._once(method), name == "thread")
 
     def close(self) -> None:
         """Nothing more is to be run."""
         for executor in self._executors.values():
             executor.close()
 
+    def _once(self, method: Method) -> Once | None:
+        if method.once is None:
+            return None
+        if self._state is None or self._keys is None:
+            raise UsageError(
+                f"method {method.name!r} has once=True: the server needs a state store, such as --state sqlite:///state.db"
+            )
+        return Once(method, self._keys, self._state)
+
     def _place(self, method: Method) -> str | None:
         """The executor that it asks for, or else the server or its service for all that can run there; None for the loop's workers."""
         if method.executor is not None or not method.is_plain or method.inline:
             return method.executor
         name = self._rules.executor or self._service.executor
-        fits = method.is_found and (name != "dask" or method.is_repeatable)
+        fits = method.is_found and method.once is None and (name != "dask" or method.is_repeatable)
         return name if name not in executors.ELSEWHERE or fits else None
 
     def _executor(self, name: str) -> Executor:

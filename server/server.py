@@ -16,6 +16,7 @@ from .. import backends
 from ..backends.base import Loop
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
+from ..state import State, open_state
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
@@ -40,7 +41,8 @@ class Server:
     and streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds of
     waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that
     say nothing of it themselves: "thread", "process" or "dask"; there are `worker_processes` (one for each processor), each with
-    `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `context`: a zmq.Context to share, for
+    `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `state`: the store for methods
+    with `once=True` and `current_call().state`, or its URL as `open_state` reads it. `context`: a zmq.Context to share, for
     `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
@@ -71,6 +73,7 @@ class Server:
         worker_processes: int | None = None,
         worker_memory: int | None = None,
         dask: str | None = None,
+        state: State | str | None = None,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -102,6 +105,8 @@ class Server:
                 Settings(worker_processes, worker_memory, dask),
             ),
         }
+        self._given_state = state
+        self._state: State | None = None
         self.drain_timeout = drain_timeout
         self._loop: Loop | None = None
         self._core: ServerCore | None = None
@@ -291,7 +296,9 @@ class Server:
 
         self._draining = False
         try:
-            self._core = ServerCore(self.service, loop, self._bind, **self._core_options)
+            given = self._given_state
+            self._state = open_state(given) if isinstance(given, str) else given
+            self._core = ServerCore(self.service, loop, self._bind, state=self._state, **self._core_options)
             self._core.start(started)
         except BaseException as error:
             report(error)
@@ -308,6 +315,9 @@ class Server:
             self._watchdog = None
         loop.close()
         self._loop = None
+        if self._state is not None and self._state is not self._given_state:
+            self._state.close()
+        self._state = None
 
 
 _HOW = {

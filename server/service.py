@@ -21,6 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ADAPTIVE = "adaptive"
 
+# Seconds for which the key of a call is remembered, where the method says nothing else.
+DAY = 86_400.0
+
 _RESERVED = "ringback."
 _CALL_OPTIONS = ("callback", "errback")
 
@@ -39,6 +42,7 @@ class Method:
         native: bool,
         readonly: bool,
         idempotent: bool,
+        once: float | None,
         priority: int,
         limit: int | str | None,
         resources: Mapping[str, float],
@@ -49,6 +53,7 @@ class Method:
         self.timeout = timeout
         self.executor = executor
         self.native = native
+        self.once = once  # seconds for which a key is remembered
         self.priority = priority
         self.limit = limit
         self.resources = resources
@@ -60,7 +65,9 @@ class Method:
         self.is_coroutine = inspect.iscoroutinefunction(target)
         self.is_plain = not (self.is_stream or self.is_coroutine)
         self.immediate = inline and not self.is_stream
-        self.flags = MethodFlags(stream=self.is_stream, idempotent=idempotent, readonly=readonly)
+        self.flags = MethodFlags(
+            stream=self.is_stream, idempotent=idempotent, readonly=readonly, once=once is not None
+        )
         self.code = getattr(target, "__code__", None)
         self._arguments: Arguments | None = None
         self.bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _unprepared
@@ -110,6 +117,7 @@ class Method:
             "inline": self.inline,
             "idempotent": self.flags.idempotent,
             "readonly": self.flags.readonly,
+            "once": self.once,
             "timeout": self.timeout,
             "priority": self.priority,
             "limit": self.limit,
@@ -151,6 +159,7 @@ class Service:
         native: bool = False,
         readonly: bool = False,
         idempotent: bool = False,
+        once: bool | float = False,
         priority: int = 0,
         limit: int | str | None = None,
         resources: Mapping[str, float] | None = None,
@@ -165,7 +174,8 @@ class Service:
         left. `executor`: "thread" is a native thread also on gevent, "process" another process, "dask" a Dask cluster, "inline" the same
         as `inline`.
         `native`: a coroutine that awaits this loop's own futures (on Twisted, Deferreds). `readonly` (has no effect) and `idempotent`
-        (safe to repeat) are told to clients.
+        (safe to repeat) are told to clients. `once`: run once for each key that clients send, which the server's state store remembers for
+        so many seconds (True: a day); what comes with a key again is given what came of it first.
 
         Of calls that have to wait, `priority` tells which go first: the higher; a call's own is added to it. `limit`: the most of them
         that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name. Raises UsageError for
@@ -210,6 +220,10 @@ class Service:
                     raise UsageError(
                         f"method {method.name!r}: an argument that streams does not reach executor={method.executor!r}"
                     )
+            if method.once is not None and method.arguments.streams:
+                raise UsageError(
+                    f"method {method.name!r}: once=True needs arguments that can be compared: none may stream"
+                )
 
     def _checked(self, function: F, *, name: str | None = None, **options: Any) -> F:
         if not callable(function):
@@ -235,6 +249,7 @@ class Service:
         native: bool = False,
         readonly: bool = False,
         idempotent: bool = False,
+        once: bool | float = False,
         priority: int = 0,
         limit: int | str | None = None,
         resources: Mapping[str, float] | None = None,
@@ -266,6 +281,7 @@ class Service:
             native=native,
             readonly=readonly,
             idempotent=idempotent,
+            once=checked_once(once, owner),
             priority=priority,
             limit=checked_limit(limit, owner),
             resources=checked(resources or {}, owner),
@@ -288,7 +304,25 @@ class Service:
             )
         if native and not method.is_coroutine:
             raise UsageError(f"method {name!r}: native=True is for coroutines (async def)")
+        if method.once is not None and (inline or native or method.is_stream or executor in ELSEWHERE):
+            raise UsageError(
+                f"{owner}: once=True is for functions and asyncio coroutines that run in the server's own process, not inline: "
+                "the store must be asked before, and told after"
+            )
         self.methods[name] = method
+
+
+def checked_once(once: bool | float, owner: str) -> float | None:
+    """Seconds for which keys are remembered, or None where calls have none. Raises UsageError for all else."""
+    if once is False or once is None:
+        return None
+    if once is True:
+        return DAY
+    if isinstance(once, (int, float)) and once > 0:
+        return float(once)
+    raise UsageError(
+        f"{owner}: once must be True, or seconds above 0 for which keys are remembered, not {once!r}"
+    )
 
 
 def checked_limit(limit: int | str | None, owner: str) -> int | str | None:
@@ -317,6 +351,7 @@ def reserved(name: str, function: Callable[..., Any]) -> Method:
         native=False,
         readonly=True,
         idempotent=False,
+        once=None,
         priority=0,
         limit=None,
         resources={},

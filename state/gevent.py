@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .engine import Change, Engine, Snapshot, Write
 
@@ -49,5 +49,15 @@ def _run(function: Callable[..., T], *args: Any) -> T:
     hub = None if gevent is None else sys.modules["gevent._hub_local"].get_hub_if_exists()
     if hub is None or gevent.getcurrent() is hub:  # type: ignore[union-attr]
         return function(*args)
-    result: T = hub.threadpool.apply(function, args)
-    return result
+    result, error = hub.threadpool.apply(_outcome, (function, args))
+    if error is not None:
+        raise error
+    return cast(T, result)
+
+
+def _outcome(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, Exception | None]:
+    """(What is raised in that pool is printed, whoever waits for it.)"""
+    try:
+        return function(*args), None
+    except Exception as error:
+        return None, error

@@ -20,7 +20,7 @@ from .gevent import OffTheHub
 from .locks import Fence, Lock
 from .pauses import LATEST, SOON
 from .renewals import Renewals
-from .transactions import Transaction
+from .transactions import Overtaken, Transaction
 from .values import row_of, unpacked
 
 T = TypeVar("T")
@@ -33,8 +33,8 @@ _THREADS = 16
 
 # Changes taken in one look.
 _AT_ONCE = 1000
-# Seconds to wait before what was overtaken is tried again: up to these, growing.
-_AGAIN, _AGAIN_AT_MOST = 0.001, 0.1
+# Seconds to wait before what was overtaken is tried again: up to the first, doubled each time, at most up to the last.
+_AGAIN, _AGAIN_AT_MOST = 0.001, 0.2
 
 
 class Versioned(NamedTuple):
@@ -114,7 +114,7 @@ class State:
             result = function(tx)
             try:
                 tx.commit()
-            except errors.Aborted:
+            except Overtaken:
                 if seconds is None:
                     raise
                 time.sleep(seconds)
@@ -203,7 +203,7 @@ class State:
         number = 0
         while True:
             number += 1
-            pause = random.uniform(0.0, min(_AGAIN * number, _AGAIN_AT_MOST))  # noqa: S311 - no secret
+            pause = random.uniform(0.0, min(_AGAIN * 2 ** min(number, 10), _AGAIN_AT_MOST))  # noqa: S311 - no secret
             over = end is not None and time.monotonic() + pause >= end
             yield (None if over else pause), number
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +13,13 @@ from .values import packed, row_of, unpacked
 
 if TYPE_CHECKING:
     from .store import State
+
+
+class Overtaken(errors.Aborted):
+    """Something that was read has changed since."""
+
+    def __init__(self, row: str) -> None:
+        super().__init__(f"{row[2:]!r} has changed since it was read")
 
 
 class Transaction:
@@ -62,28 +70,35 @@ class Transaction:
     def commit(self) -> int:
         """Returns the version of what was written. Raises Aborted where something that was read has changed, FailedPrecondition where a
         lock is no longer held."""
-        self.version = self.commit_with({}, {})
+        try:
+            self.version = self.commit_with({}, {}, self._state.patience())
+        except Conflict as conflict:
+            raise Overtaken(conflict.name) from None
         return self.version
 
-    def commit_with(self, checks: dict[str, int], writes: dict[str, Write]) -> int:
-        """The same, together with other rows."""
-        engine, patience = self._state.engine, self._state.patience
+    def commit_with(self, checks: dict[str, int], writes: dict[str, Write], patience: float) -> int:
+        """The same, together with other rows; Conflict tells which row has changed."""
+        engine = self._state.engine
         checks, writes = {**self._read, **checks}, {**self._written, **writes}
         names = [holder_of(fence.name) for fence in self._fences]
         while True:
-            before = float("inf")
+            before = inf
             if names:
-                held, now = engine.read(names, patience())
+                held, now = engine.read(names, patience)
                 for fence, name, row in zip(self._fences, names, held, strict=True):
                     checks[name], ends = fenced(fence, row, now)
                     before = min(before, ends)
             try:
-                return engine.commit(checks, writes, patience(), before=before)
+                return engine.commit(checks, writes, patience, before=before)
             except TooLate:
                 continue  # the next look says which lock it was
             except Conflict as conflict:
                 if conflict.name not in names:
-                    raise errors.Aborted(f"{conflict.name[2:]!r} has changed since it was read") from None
+                    raise
+
+    def write_beside(self, row: str, write: Write) -> None:
+        """A row of the store's own, written with the others."""
+        self._written[row] = write
 
     def __enter__(self) -> Self:
         return self
@@ -105,4 +120,4 @@ class Transaction:
 
     def _remember(self, row: str, revision: int) -> None:
         if self._read.setdefault(row, revision) != revision:
-            raise errors.Aborted(f"{row[2:]!r} has changed since it was read")
+            raise Overtaken(row)

@@ -7,8 +7,10 @@ The clock is the server's.
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
@@ -99,14 +101,23 @@ end
 )
 _REVISION = "return redis.call('GET', KEYS[2]) or '0'"
 
-# Seconds to wait for a connection.
+# Seconds to wait for a connection to be made; and how many there are at most.
 _CONNECT = 2.0
+_CONNECTIONS = 32
 
 
 class _Script:
     def __init__(self, text: str) -> None:
         self.text = text
         self.sha = ""
+
+
+class _Connections:
+    """Those that nobody uses at the moment, and how many more there may be."""
+
+    def __init__(self) -> None:
+        self.idle: deque[Any] = deque()
+        self.room = threading.Semaphore(_CONNECTIONS)
 
 
 class ValkeyEngine(Engine):
@@ -120,12 +131,11 @@ class ValkeyEngine(Engine):
         address = f"{scheme.replace('valkey', 'redis')}://{rest}"
         try:
             self._pool = redis.ConnectionPool.from_url(
-                address, socket_connect_timeout=_CONNECT, socket_timeout=_CONNECT
+                address, socket_connect_timeout=_CONNECT, socket_timeout=_CONNECT, max_connections=1 << 31
             )
         except ValueError as error:
             raise UsageError(f"bad address of a state store {url!r}: {error}") from None
-        # By thread: where gevent has patched sockets, each belongs to the hub of the thread that made it.
-        self._idle: dict[int, deque[Any]] = defaultdict(deque)
+        self._connections: dict[int, _Connections] = {}
         # In braces, so that a cluster keeps them together.
         self._keys = [f"{{{prefix}}}:{name}" for name in ("rows", "revision", "changed", "expiring")]
         self._read, self._commit = _Script(_READ), _Script(_COMMIT)
@@ -166,17 +176,22 @@ class ValkeyEngine(Engine):
         return int(self._run(self._revision, [], timeout, changes=False))
 
     def close(self) -> None:
-        for idle in list(self._idle.values()):
-            while idle:
-                idle.pop().disconnect()
+        for connections in list(self._connections.values()):
+            while connections.idle:
+                connections.idle.pop().disconnect()
 
     def _run(self, script: _Script, words: Sequence[Any], timeout: float, *, changes: bool) -> Any:
         """The script's answer. An answer that does not come in time may have been to a change that was made."""
         end = time.monotonic() + timeout
-        idle = self._idle[get_ident()]
+        connections = self._ours()
+        if not connections.room.acquire(timeout=timeout):
+            raise Unavailable(
+                f"the state store {self._name} is asked too much: {_CONNECTIONS} operations are under way",
+                started=False,
+            )
         sent = False
         try:
-            connection = idle.pop() if idle else self._pool.make_connection()
+            connection = connections.idle.pop() if connections.idle else self._pool.make_connection()
             connection.connect()
             if not script.sha:
                 script.sha = self._ask(connection, end, "SCRIPT", "LOAD", script.text).decode()
@@ -194,8 +209,17 @@ class ValkeyEngine(Engine):
             raise Unavailable(
                 f"the state store {self._name} does not answer: {why}", started=started
             ) from None
-        idle.append(connection)
-        return answer
+        else:
+            connections.idle.append(connection)
+            return answer
+        finally:
+            connections.room.release()
+
+    def _ours(self) -> _Connections:
+        """Those of this thread, where gevent has patched sockets: each belongs to the hub of the thread that made it. Else those of all."""
+        monkey = sys.modules.get("gevent.monkey")
+        owner = get_ident() if monkey is not None and monkey.is_module_patched("socket") else 0
+        return self._connections.get(owner) or self._connections.setdefault(owner, _Connections())
 
     def _ask(self, connection: Any, end: float, *words: Any) -> Any:
         connection.send_command(*words)

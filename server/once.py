@@ -1,0 +1,183 @@
+"""Runs a handler under its call's key: claims the key, runs, stores what came of it; or tells what came of it before.
+
+At most once for any handler: a run that was cut leaves its key `Aborted`. Exactly once for one that does all its work in the call's
+transaction, which is committed together with the key's outcome: what was cut has done nothing, and is run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from .. import errors
+from ..protocol.messages import Call, Notify
+from ..protocol.values import FRAME_BYTES, Unpacker, whole
+from ..state.engine import Conflict
+from ..state.once import CUT, Claim, Keys, Outcome
+from ..state.store import State
+from ..state.transactions import Overtaken, Transaction
+from .service import Method
+
+if TYPE_CHECKING:
+    from .invocation import Invocation
+
+# Seconds from one look at a key that another run has claimed to the next: the first, and the longest.
+SOON, LATEST = 0.002, 0.05
+
+# What came of a run that leaves nothing behind: the next may try.
+_NOTHING_DONE = (errors.Unavailable, errors.DeadlineExceeded, Overtaken)
+
+
+class Once:
+    """One method whose calls run once for each key."""
+
+    def __init__(self, method: Method, keys: Keys, state: State) -> None:
+        assert method.once is not None
+        self.method = method
+        self.keys = keys
+        self.state = state
+        self.keep = method.once
+
+    def run_of(self, message: Call | Notify, values: Unpacker, weight: int) -> Run:
+        """The run of one call. Raises InvalidArgument where it has no key."""
+        key = None if message.options is None else message.options.key
+        if not key or len(key) > 255:
+            raise errors.InvalidArgument(
+                f"{self.method.name} runs once for each key: give an idempotency key of 1 to 255 characters"
+            )
+        return Run(self, key, _fingerprint(message, values, weight))
+
+
+class Run:
+    """The handling of one call under its key, in a worker (`work`) or on an asyncio loop (`work_async`)."""
+
+    __slots__ = ("_claim", "_fingerprint", "_once", "key", "pause", "transaction")
+
+    def __init__(self, once: Once, key: str, fingerprint: bytes) -> None:
+        self._once = once
+        self._fingerprint = fingerprint
+        self._claim: Claim | None = None
+        self.key = key
+        self.pause = SOON
+        self.transaction: Transaction | None = None
+
+    def open(self) -> Transaction:
+        """The transaction of this run, which is committed when the handler has returned."""
+        if self.transaction is None:
+            self.transaction = Transaction(self._once.state)
+            self._once.keys.works_in_transaction(self._once.method.name, self.transaction)
+        return self.transaction
+
+    def work(self, call: Invocation) -> tuple[bool, Any]:
+        """Whether there is a result, and that, packed; if not, somebody else has the key, and this is to be called again after `pause`
+        seconds. Raises what the handler raises, now or at the first run."""
+        claimed = self._claimed()
+        if claimed is None:
+            self._wait_longer()
+            return False, None
+        if isinstance(claimed, Outcome):
+            return True, _told(claimed)
+        try:
+            for seconds, _ in self._once.state.attempts(None):
+                self.transaction = None
+                result = call.pack(self._once.method.function(*call.args, **call.kwargs))
+                try:
+                    self._finish(claimed, Outcome(whole(result)))
+                except Conflict as conflict:
+                    if seconds is None:
+                        raise Overtaken(conflict.name) from None
+                    time.sleep(seconds)
+                else:
+                    return True, result
+        except BaseException as error:
+            self._failed(claimed, error)
+            raise
+        raise AssertionError("the last attempt has no pause")
+
+    async def work_async(self, call: Invocation) -> Any:
+        """The result, packed."""
+        run = self._once.state.run
+        while (claimed := await run(self._claimed)) is None:
+            await asyncio.sleep(self.pause)
+            self._wait_longer()
+        if isinstance(claimed, Outcome):
+            return _told(claimed)
+        try:
+            for seconds, _ in self._once.state.attempts(None):
+                self.transaction = None
+                result = call.pack(await self._once.method.function(*call.args, **call.kwargs))
+                try:
+                    await _to_its_end(run(self._finish, claimed, Outcome(whole(result))))
+                except Conflict as conflict:
+                    if seconds is None:
+                        raise Overtaken(conflict.name) from None
+                    await asyncio.sleep(seconds)
+                else:
+                    return result
+        except BaseException as error:
+            await _to_its_end(run(self._failed, claimed, error))
+            raise
+        raise AssertionError("the last attempt has no pause")
+
+    def _claimed(self) -> Claim | Outcome | None:
+        once = self._once
+        repeatable = once.method.flags.idempotent
+        claimed = once.keys.claim(once.method.name, self.key, self._fingerprint, once.keep, repeatable)
+        if isinstance(claimed, Claim):
+            self._claim = claimed
+        return claimed
+
+    def _finish(self, claim: Claim, outcome: Outcome) -> None:
+        claim.finish(outcome, self.transaction)
+        self._claim = None
+
+    def _failed(self, claim: Claim, error: BaseException) -> None:
+        """The run has ended without a result: is that what came of it, or may the next try?"""
+        if self._claim is None:
+            return  # it was stored, and something else went wrong
+        self._claim = None
+        harmless = self.transaction is not None or self._once.method.flags.idempotent
+        if harmless and (not isinstance(error, Exception) or isinstance(error, _NOTHING_DONE)):
+            claim.give_back()
+            return
+        outcome = Outcome(None, errors.to_wire(error)) if isinstance(error, Exception) else CUT
+        try:
+            claim.finish(outcome)
+        except errors.CallError:
+            pass  # nobody hears of it: the claim runs out, and its key is `Aborted`
+
+    def _wait_longer(self) -> None:
+        self.pause = min(self.pause * 1.5, LATEST)
+
+
+def _told(outcome: Outcome) -> Raw:
+    if outcome.error is not None:
+        raise errors.from_wire(*outcome.error)
+    assert outcome.result is not None
+    return Raw(outcome.result)
+
+
+def _fingerprint(message: Call | Notify, values: Unpacker, weight: int) -> bytes:
+    """What tells these arguments from others. Large ones may have travelled in frames, numbered within one batch: they count themselves."""
+    told: Callable[[Raw], bytes] = bytes
+    if weight >= FRAME_BYTES:
+        told = lambda raw: whole(values.plain(raw))  # noqa: E731
+    found = hashlib.blake2b(told(message.args), digest_size=16)
+    for name, value in sorted((message.kwargs or {}).items()):
+        found.update(b"\0" + name.encode() + b"\0" + told(value))
+    return found.digest()
+
+
+async def _to_its_end(work: Awaitable[Any]) -> Any:
+    """Also where the one who waits for it is cancelled."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise

@@ -1,0 +1,197 @@
+"""Keys under which work is done once: who has claimed one, and what came of it.
+
+A key is claimed before its work begins, with a lease that is renewed while it goes on; what comes of it is stored under the key, and
+given to whoever comes with the same key later (draft-ietf-httpapi-idempotency-key-header; Stripe, "Idempotent requests"). A claim
+whose lease has run out, or whose process is gone, was cut: nobody knows how far it came. Unless it may be repeated, its key is
+`ABORTED` for good.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from .. import errors
+from ..backends import native
+from . import presence
+from .engine import Conflict, Engine, Write
+
+if TYPE_CHECKING:
+    from .renewals import Renewals
+    from .transactions import Transaction
+
+# Seconds for which a claim counts when nothing more is heard of it; and the parts of it after which it is renewed.
+LEASE = 10.0
+_RENEW = 4
+# Seconds that one step may take, and from one try to store an outcome to the next.
+_PATIENCE = 5.0
+_AGAIN = 0.05
+
+
+class Outcome(Struct, array_like=True):
+    """What came of the work: its result as MessagePack, or an error as it goes over the wire: code, kind and message."""
+
+    result: bytes | None
+    error: tuple[str, str, str] | None = None
+
+
+class Record(Struct, array_like=True):
+    """What is stored under a key. Without an outcome it is a claim, of `who`, until `ends` by the store's clock."""
+
+    fingerprint: bytes
+    who: str
+    ends: float
+    outcome: Outcome | None = None
+
+
+_record = msgspec.msgpack.Decoder(Record)
+_encode = msgspec.msgpack.Encoder().encode
+
+CUT = Outcome(
+    None,
+    (
+        errors.Aborted.code,
+        "",
+        "the first run under this key was cut before its end: nobody knows what it has done",
+    ),
+)
+
+
+class Claim:
+    """The right to do the work of one key, for as long as its lease is renewed."""
+
+    def __init__(self, keys: Keys, row: str, record: Record, revision: int, keep: float) -> None:
+        self._keys = keys
+        self._row = row
+        self._record = record
+        self._revision = revision
+        self._keep = keep
+        self._lock = native.allocate_lock()  # between what renews and what ends it
+        self._watch()
+
+    def finish(self, outcome: Outcome, transaction: Transaction | None = None) -> None:
+        """Store what came of it, together with what the transaction has written. Raises Conflict where what that has read has changed:
+        nothing was written; Aborted where the claim was another's by then; Unavailable where the store does not answer for long."""
+        self._keys.renewals.remove(self)
+        record = msgspec.structs.replace(self._record, outcome=outcome)
+        end = time.monotonic() + LEASE
+        with self._lock:
+            while True:
+                try:
+                    self._commit(record, transaction)
+                    return
+                except Conflict as conflict:
+                    if conflict.name != self._row:
+                        self._watch()
+                        raise
+                    if self._stored(record):
+                        return  # by a try whose answer was lost
+                    raise errors.Aborted(
+                        f"the claim of the key was lost: its lease of {LEASE:g} s ran out"
+                    ) from None
+                except errors.Unavailable:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(_AGAIN)
+
+    def give_back(self) -> None:
+        """Nothing was done: the next who comes may."""
+        self._keys.renewals.remove(self)
+        with self._lock:
+            try:
+                self._keys.engine.commit({self._row: self._revision}, {self._row: Write(None)}, _PATIENCE)
+            except (Conflict, errors.Unavailable):
+                pass  # it is another's, or will be when the lease has run out
+
+    def _watch(self) -> None:
+        self._keys.renewals.add(self, LEASE / _RENEW, self._renew)
+
+    def _commit(self, record: Record, transaction: Transaction | None) -> None:
+        checks, writes = {self._row: self._revision}, {self._row: Write(_encode(record), self._keep)}
+        if transaction is None:
+            self._revision = self._keys.engine.commit(checks, writes, _PATIENCE)
+        else:
+            self._revision = transaction.commit_with(checks, writes, _PATIENCE)
+
+    def _stored(self, record: Record) -> bool:
+        """Whether the row says this, though nobody told us that it was written."""
+        (row,), _ = self._keys.engine.read((self._row,), _PATIENCE)
+        if row is None or _record.decode(row.value) != record:
+            return False
+        self._revision = row.revision
+        return True
+
+    def _renew(self) -> bool:
+        """Whether it is to be renewed again."""
+        with self._lock:
+            try:
+                if self._record.outcome is None:
+                    self._record.ends = self._keys.engine.read((), _PATIENCE).now + LEASE
+                    self._commit(self._record, None)
+            except Conflict:
+                return self._stored(self._record)  # if not, `finish` will find out
+            except errors.Unavailable:
+                pass  # the next try is not too late yet
+            return True
+
+
+class Keys:
+    """The keys of one service in one store."""
+
+    def __init__(self, engine: Engine, renewals: Renewals, service: str) -> None:
+        self.engine = engine
+        self.renewals = renewals
+        self._service = service
+        self._whole: set[str] = set()  # methods that are known to do all their work in their transaction
+        self._doubtful: dict[str, Record] = {}  # claims whose answer was lost: they may have been made
+
+    def claim(
+        self, method: str, key: str, fingerprint: bytes, keep: float, repeatable: bool
+    ) -> Claim | Outcome | None:
+        """The right to do the work, or what came of it; None while somebody else does it. `keep`: seconds for which the key is
+        remembered. `repeatable`: whether what was cut may be done again. Raises FailedPrecondition where the key was used with other
+        arguments."""
+        row, whole = f"o:{self._service}/{method}/{key}", self._whole_of(method)
+        while True:
+            (found, known), now = self.engine.read((row, whole), _PATIENCE)
+            if known is not None:
+                self._whole.add(method)
+            record = Record(fingerprint, presence.me(), now + LEASE)
+            if found is not None:
+                earlier = _record.decode(found.value)
+                if earlier.fingerprint != fingerprint:
+                    raise errors.FailedPrecondition(
+                        f"{method}: the key {key!r} was used with other arguments: give each piece of work a key of its own"
+                    )
+                if earlier.outcome is not None:
+                    return earlier.outcome
+                if self._doubtful.get(row) == earlier:
+                    del self._doubtful[row]
+                    return Claim(self, row, earlier, found.revision, keep)
+                if earlier.ends > now and not presence.gone(earlier.who):
+                    return None
+                if not repeatable and known is None:
+                    record.outcome = CUT
+            checks = {row: 0 if found is None else found.revision}
+            try:
+                revision = self.engine.commit(checks, {row: Write(_encode(record), keep)}, _PATIENCE)
+            except Conflict:
+                continue
+            except errors.Unavailable as error:
+                if error.started is None and record.outcome is None:
+                    self._doubtful[row] = record
+                raise
+            if record.outcome is not None:
+                return record.outcome
+            return Claim(self, row, record, revision, keep)
+
+    def works_in_transaction(self, method: str, transaction: Transaction) -> None:
+        """Remember, with what it writes, that this method does all its work in its transaction: what is cut has done nothing."""
+        if method not in self._whole:
+            transaction.write_beside(self._whole_of(method), Write(b"1"))
+
+    def _whole_of(self, method: str) -> str:
+        return f"m:{self._service}/{method}"
