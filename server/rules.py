@@ -63,6 +63,8 @@ class Schedule:
         self._service = service
         self._state = state
         self._keys = None if state is None else Keys(state.engine, state.renewals, service.name)
+        if service.needs_state and state is None:
+            raise _no_state(f"service {service.name!r}")
         self.scheduler: Scheduler[Any] = Scheduler(rules.aging)
         self._rules = rules
         self._named = Named(rules.resources)
@@ -94,9 +96,7 @@ class Schedule:
         if method.once is None:
             return None
         if self._state is None or self._keys is None:
-            raise UsageError(
-                f"method {method.name!r} has once=True: the server needs a state store, such as --state sqlite:///state.db"
-            )
+            raise _no_state(f"method {method.name!r} has once=True, and")
         return Once(method, self._keys, self._state)
 
     def _place(self, method: Method) -> str | None:
@@ -169,3 +169,7 @@ class Schedule:
             named=named,
             limiters=[each for each in limits if isinstance(each, Limiter)],
         )
+
+
+def _no_state(who: str) -> UsageError:
+    return UsageError(f"{who} needs a state store: give the server one, as with --state sqlite:///state.db")

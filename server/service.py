@@ -126,7 +126,8 @@ class Method:
 
 
 class Service:
-    """A named set of methods. `executor` is where its plain functions run, but for those that say so themselves.
+    """A named set of methods. `executor` is where its plain functions run, but for those that say so themselves. Where it `needs_state`,
+    as its handlers use `current_call().state`, no server starts without a store.
 
     >>> service = Service("calc")
     >>> @service.method
@@ -134,11 +135,12 @@ class Service:
     ...     return a + b
     """
 
-    def __init__(self, name: str, *, executor: str | None = None) -> None:
+    def __init__(self, name: str, *, executor: str | None = None, needs_state: bool = False) -> None:
         if not isinstance(name, str) or not name:
             raise UsageError(f"a service needs a name, a non-empty string, not {name!r}")
         self.name = name
         self.executor = checked_executor(executor, f"service {name!r}")
+        self.needs_state = needs_state
         self.methods: dict[str, Method] = {}
         self.interceptors: list[Interceptor] = []
         self.lifespan_factory: Callable[[], Any] | None = None

@@ -66,8 +66,16 @@ class AsyncState:
     ) -> Any:
         return await self._state.run(lambda: self._state.update(key, function, default, timeout=timeout))
 
-    def lock(self, name: str, *, lease: float = 10.0, timeout: float | None = None) -> Lock:
-        return self._state.lock(name, lease=lease, timeout=timeout)
+    def lock(
+        self, name: str, *, lease: float = 10.0, timeout: float | None = None, renewed: bool = True
+    ) -> Lock:
+        return self._state.lock(name, lease=lease, timeout=timeout, renewed=renewed)
+
+    async def renew(self, fence: Fence, lease: float = 10.0) -> bool:
+        return await self._state.run(self._state.renew, fence, lease)
+
+    async def release(self, fence: Fence) -> bool:
+        return await self._state.run(self._state.release, fence)
 
     async def watch(self, prefix: str = "", *, since: int | None = None) -> AsyncIterator[Changed]:
         if since is None:

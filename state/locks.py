@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from .. import errors
 from . import presence
-from .engine import Conflict, Row, Write
+from .engine import Conflict, Engine, Row, Write
 
 if TYPE_CHECKING:
     from .store import State
@@ -72,15 +72,19 @@ class Lock:
     """One lock for one use after the other: `with lock:` or `async with lock:`; `acquire` and `release`, `aacquire` and `arelease`.
 
     `lease`: seconds after which it is free again if its holder says nothing more. `timeout`: seconds to wait for it, None for as long as
-    it takes (within the deadline of the call that is being handled); DeadlineExceeded when they are over.
+    it takes (within the deadline of the call that is being handled); DeadlineExceeded when they are over. Where it is not `renewed`,
+    whoever has its `fence` renews and releases it (`State.renew`, `State.release`), in whatever process.
     """
 
-    def __init__(self, state: State, name: str, *, lease: float, timeout: float | None) -> None:
+    def __init__(
+        self, state: State, name: str, *, lease: float, timeout: float | None, renewed: bool = True
+    ) -> None:
         if not lease > 0:
             raise errors.UsageError(f"lock {name!r}: the lease must be above 0 seconds, not {lease!r}")
         self.name = name
         self.lease = lease
         self.timeout = timeout
+        self.renewed = renewed
         self.token = 0
         self._state = state
         self._id = os.urandom(8).hex()
@@ -132,7 +136,7 @@ class Lock:
         token, self.token = self.token, 0
         self._state.renewals.remove(self)
         if token:
-            self._change_own(None, token, self._state.patience())
+            change_own(self._state.engine, Fence(self.name, token), None, self._state.patience())
 
     async def arelease(self) -> None:
         """`release`, without blocking the asyncio loop."""
@@ -216,7 +220,7 @@ class Lock:
             writes: dict[str, Write] = {}
             free = before == 0 and not is_held(held, now)
             if free:
-                row = Holder(self._id, presence.me(), now + self.lease)
+                row = Holder(self._id, presence.me() if self.renewed else "", now + self.lease)
                 writes[names[0]] = Write(_encode(row))
                 if queue is not None and len(others) < len(waiting):
                     writes[names[1]] = _queued(others)
@@ -236,7 +240,8 @@ class Lock:
             if not free:
                 return before + 1
             self.token, self._ends, self._lost = revision, asked + self.lease, False
-            self._state.renewals.add(self, self.lease / _RENEW, self._renew)
+            if self.renewed:
+                self._state.renewals.add(self, self.lease / _RENEW, self._renew)
             return 0
 
     def _give_up(self) -> None:
@@ -268,7 +273,8 @@ class Lock:
         if not token:
             return False
         try:
-            if self._change_own(self.lease, token, max(0.05, min(self._ends - asked, self.lease / _RENEW))):
+            patience = max(0.05, min(self._ends - asked, self.lease / _RENEW))
+            if change_own(self._state.engine, Fence(self.name, token), self.lease, patience):
                 self._ends = asked + self.lease
                 return True
         except errors.Unavailable:
@@ -279,24 +285,23 @@ class Lock:
             log.warning("lock %r was lost: its lease of %g s has run out", self.name, self.lease)
         return False
 
-    def _change_own(self, lease: float | None, token: int, timeout: float) -> bool:
-        """Renew or release what is still ours; False where it is not."""
-        name = holder_of(self.name)
-        while True:
-            (held,), now = self._state.engine.read((name,), timeout)
-            if held is None or token_of(held) != token:
-                return False
-            row = _holder.decode(held.value)
-            if lease is not None and now >= row.ends:
-                return False  # it may be another's at any moment
-            write = (
-                Write(None) if lease is None else Write(_encode(Holder(row.id, row.who, now + lease, token)))
-            )
-            try:
-                self._state.engine.commit({name: held.revision}, {name: write}, timeout)
-            except Conflict:
-                continue
-            return True
+
+def change_own(engine: Engine, fence: Fence, lease: float | None, timeout: float) -> bool:
+    """Renew a lock for so many seconds, or release it (None), where it still is held with that token; False where it is not."""
+    name = holder_of(fence.name)
+    while True:
+        (held,), now = engine.read((name,), timeout)
+        if held is None or token_of(held) != fence.token:
+            return False
+        row = _holder.decode(held.value)
+        if lease is not None and now >= row.ends:
+            return False  # it may be another's at any moment
+        kept = None if lease is None else _encode(Holder(row.id, row.who, now + lease, fence.token))
+        try:
+            engine.commit({name: held.revision}, {name: Write(kept)}, timeout)
+        except Conflict:
+            continue
+        return True
 
 
 def holder_of(name: str) -> str:

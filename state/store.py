@@ -17,7 +17,7 @@ from ..context import handling
 from .aio import AsyncState
 from .engine import Engine
 from .gevent import OffTheHub
-from .locks import Fence, Lock
+from .locks import Fence, Lock, change_own
 from .pauses import LATEST, SOON
 from .renewals import Renewals
 from .transactions import Overtaken, Transaction
@@ -134,9 +134,19 @@ class State:
 
         return self.transact(step, timeout=timeout)
 
-    def lock(self, name: str, *, lease: float = 10.0, timeout: float | None = None) -> Lock:
+    def lock(
+        self, name: str, *, lease: float = 10.0, timeout: float | None = None, renewed: bool = True
+    ) -> Lock:
         """A lock, for `with` or `async with`: see `Lock`."""
-        return Lock(self, name, lease=lease, timeout=timeout)
+        return Lock(self, name, lease=lease, timeout=timeout, renewed=renewed)
+
+    def renew(self, fence: Fence, lease: float = 10.0) -> bool:
+        """Keep a lock that is not renewed by itself for so many seconds from now; False where it is no longer held with that token."""
+        return change_own(self.engine, fence, lease, self.patience())
+
+    def release(self, fence: Fence) -> bool:
+        """Let others have the lock; False where it is no longer held with that token."""
+        return change_own(self.engine, fence, None, self.patience())
 
     def watch(self, prefix: str = "", *, since: int | None = None) -> Iterator[Changed]:
         """What changes among the keys that begin so, from now on or after that version, in the order of the versions; it goes on for
