@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -127,8 +128,10 @@ class ValkeyEngine(Engine):
         address = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
         try:
             # Tried once, and as long as an operation has time: whoever asks decides about another try.
-            self._pool = redis.ConnectionPool.from_url(address, retry=Retry(NoBackoff(), 0))
-            self._pool.make_connection()  # which connects nowhere yet, but knows the options
+            pool = redis.ConnectionPool.from_url(address, retry=Retry(NoBackoff(), 0))
+            # (its own counts the connections that it has made, and after a hundred makes none)
+            self._make: Callable[[], Any] = partial(pool.connection_class, **pool.connection_kwargs)
+            self._make()  # it connects nowhere yet, but knows the options
         except (ValueError, TypeError) as error:
             raise UsageError(f"bad address of a state store {url!r}: {error}") from None
         # By thread: where gevent has patched sockets, each belongs to the hub of the thread that made it.
@@ -212,7 +215,7 @@ class ValkeyEngine(Engine):
             except redis.RedisError:
                 pass  # the server has closed it, as one does that was started anew
             known.disconnect()
-        connection: Any = self._pool.make_connection()
+        connection = self._make()
         left = max(0.001, min(_CONNECT, end - time.monotonic()))
         connection.socket_connect_timeout = connection.socket_timeout = left
         connection.connect()
