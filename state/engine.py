@@ -84,7 +84,8 @@ class Engine(ABC):
     @abstractmethod
     def changes(self, prefix: str, since: int, limit: int, timeout: float) -> list[Change]:
         """The rows whose names begin so and that have changed after that revision, each once, as it is now, in the order of their
-        revisions. What was removed longer than `REMEMBERED` ago is not among them."""
+        revisions: at most `limit`, and then what else the last commit among them wrote, so that nothing is missed by who goes on from
+        there. What was removed longer than `REMEMBERED` ago is not among them."""
 
     @abstractmethod
     def revision(self, timeout: float) -> int:

@@ -25,6 +25,7 @@ from msgspec import Struct
 from .. import errors
 from . import presence
 from .engine import Conflict, Engine, Row, Write
+from .values import checked_name
 
 if TYPE_CHECKING:
     from .store import State
@@ -37,6 +38,10 @@ _SOON, _PLACE, _LATEST = 0.0005, 0.002, 0.02
 PATIENCE = 3.0
 # The parts of a lease after which it is renewed.
 _RENEW = 3
+# Seconds.
+LONGEST_LEASE = 86_400
+# Seconds for letting go of a lock, or of the place in its line, also when the time of the call is over.
+_FAREWELL = 1.0
 
 
 class Holder(Struct, array_like=True):
@@ -79,9 +84,11 @@ class Lock:
     def __init__(
         self, state: State, name: str, *, lease: float, timeout: float | None, renewed: bool = True
     ) -> None:
-        if not lease > 0:
-            raise errors.UsageError(f"lock {name!r}: the lease must be above 0 seconds, not {lease!r}")
-        self.name = name
+        if not (isinstance(lease, int | float) and 0 < lease <= LONGEST_LEASE):
+            raise errors.UsageError(
+                f"lock {name!r}: the lease must be above 0 seconds, and at most {LONGEST_LEASE:,}, not {lease!r}"
+            )
+        self.name = checked_name("the name of a lock", name)
         self.lease = lease
         self.timeout = timeout
         self.renewed = renewed
@@ -110,8 +117,12 @@ class Lock:
 
     def acquire(self, timeout: float | None = None) -> bool:
         """Wait for the lock, at most so many seconds (else as long as the lock was made for). Whether it was got."""
-        for seconds in self._acquiring(timeout):
-            time.sleep(seconds)
+        steps = self._acquiring(timeout)
+        try:
+            for seconds in steps:
+                time.sleep(seconds)
+        finally:
+            steps.close()  # now, and not when it is collected: the lock may be in use again by then
         return self.token > 0
 
     async def aacquire(self, timeout: float | None = None) -> bool:
@@ -126,9 +137,7 @@ class Lock:
                     return self.token > 0
                 await asyncio.sleep(seconds)
         except asyncio.CancelledError:
-            if step is not None:
-                await asyncio.wait([step])  # it runs in a thread, and may get the lock yet
-            await self._state.run(self._give_up)
+            await asyncio.shield(asyncio.ensure_future(self._abandon(step, steps)))
             raise
 
     def release(self) -> None:
@@ -136,7 +145,7 @@ class Lock:
         token, self.token = self.token, 0
         self._state.renewals.remove(self)
         if token:
-            change_own(self._state.engine, Fence(self.name, token), None, self._state.patience())
+            change_own(self._state.engine, Fence(self.name, token), None, self._state.patience(_FAREWELL))
 
     async def arelease(self) -> None:
         """`release`, without blocking the asyncio loop."""
@@ -186,12 +195,12 @@ class Lock:
         left = self._state.time_left()
         end = time.monotonic() + min(inf if given is None else given, inf if left is None else left)
         pause = _SOON
-        got = False
+        over = False
         try:
             while True:
                 place = self._attempt()
                 if place == 0:
-                    got = True
+                    over = True
                     return
                 now = time.monotonic()
                 if now >= end:
@@ -199,8 +208,11 @@ class Lock:
                 # Who is next looks more often than those behind.
                 pause = min(pause * 1.5, place * _PLACE, _LATEST)
                 yield min(pause * random.uniform(0.7, 1.3), end - now)  # noqa: S311 - no secret
+        except errors.Unavailable:
+            over = True  # to give up would be to wait for it once more; those behind pass over us after `PATIENCE`
+            raise
         finally:
-            if not got:
+            if not over:
                 self._give_up()
 
     def _attempt(self) -> int:
@@ -218,7 +230,10 @@ class Lock:
             mine = next((number for number, each in enumerate(waiting) if each.id == self._id), None)
             before = len(others) if mine is None else sum(1 for each in others if waiting.index(each) < mine)
             writes: dict[str, Write] = {}
-            free = before == 0 and not is_held(held, now)
+            # (a grant of which we were not told is ours all the same)
+            free = before == 0 and (
+                held is None or not is_held(held, now) or _holder.decode(held.value).id == self._id
+            )
             if free:
                 row = Holder(self._id, presence.me() if self.renewed else "", now + self.lease)
                 writes[names[0]] = Write(_encode(row))
@@ -244,23 +259,32 @@ class Lock:
                 self._state.renewals.add(self, self.lease / _RENEW, self._renew)
             return 0
 
+    async def _abandon(
+        self, step: asyncio.Future[float | None] | None, steps: Generator[float, None, None]
+    ) -> None:
+        """Whatever becomes of the step, which runs in a thread and may get the lock yet."""
+        if step is not None:
+            await asyncio.wait([step])
+        await self._state.run(steps.close)
+        if self.token:
+            await self.arelease()
+
     def _give_up(self) -> None:
         """Wait no longer, and do not keep what was got meanwhile."""
         if self.token:
             self.release()
             return
         name = f"w:{self.name}"
+        patience = self._state.patience(_FAREWELL)
         try:
             while True:
-                (queue,), _ = self._state.engine.read((name,), self._state.patience())
+                (queue,), _ = self._state.engine.read((name,), patience)
                 waiting = [] if queue is None else _waiters.decode(queue.value)
                 rest = [each for each in waiting if each.id != self._id]
                 if queue is None or len(rest) == len(waiting):
                     return
                 try:
-                    self._state.engine.commit(
-                        {name: queue.revision}, {name: _queued(rest)}, self._state.patience()
-                    )
+                    self._state.engine.commit({name: queue.revision}, {name: _queued(rest)}, patience)
                 except Conflict:
                     continue
                 return

@@ -28,10 +28,12 @@ _READ = "SELECT value, revision FROM rows WHERE name = ? AND value IS NOT NULL A
 _WRITE = "INSERT OR REPLACE INTO rows (name, value, revision, expires) VALUES (?, ?, ?, ?)"
 _SET = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _GET = "SELECT value FROM meta WHERE name = ?"
+# As bytes: of a text, substr sees what is before the first NUL.
 _CHANGED = (
-    "SELECT name, value, revision FROM rows WHERE revision > ? AND substr(name, 1, ?) = ? "
+    "SELECT name, value, revision FROM rows WHERE revision BETWEEN ? AND ? AND substr(CAST(name AS BLOB), 1, ?) = ? "
     "AND (value IS NULL OR expires IS NULL OR expires > ?) ORDER BY revision LIMIT ?"
 )
+_NEWEST = 2**63 - 1
 _PURGE = "DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows WHERE expires <= ? LIMIT 100)"
 
 # Commits of this process from one removal of what has expired to the next.
@@ -99,6 +101,7 @@ class SqliteEngine(Engine):
         before: float = inf,
     ) -> int:
         job = _Job(checks, writes, before)
+        end = time.monotonic() + timeout
         self._pending.append(job)
         if not self._writing.acquire(timeout=timeout):
             try:
@@ -108,7 +111,7 @@ class SqliteEngine(Engine):
             raise self._slow(timeout, started=False)
         try:
             if job.revision is None and job.error is None:
-                self._commit_pending(timeout)
+                self._commit_pending(job, end - time.monotonic())
         finally:
             self._writing.release()
         if job.error is not None:
@@ -120,8 +123,17 @@ class SqliteEngine(Engine):
         if not self._reading.acquire(timeout=timeout):
             raise self._slow(timeout, started=False)
         try:
-            found = self._reader.execute(_CHANGED, (since, len(prefix), prefix, self._now(), limit))
-            return [Change(*row) for row in found]
+            start, now = prefix.encode(), self._now()
+
+            def look(first: int, last: int, most: int) -> list[Change]:
+                found = self._reader.execute(_CHANGED, (first, last, len(start), start, now, most))
+                return [Change(*row) for row in found]
+
+            found = look(since + 1, _NEWEST, limit)
+            if len(found) < limit:
+                return found
+            last = found[-1].revision
+            return [each for each in found if each.revision < last] + look(last, last, -1)
         except sqlite3.Error as error:
             raise self._failed(error, started=False) from None
         finally:
@@ -164,13 +176,18 @@ class SqliteEngine(Engine):
     def _now(self) -> float:
         return _since_boot() + self._offset if self._offset else time.time()
 
-    def _commit_pending(self, timeout: float) -> None:
+    def _commit_pending(self, own: _Job, timeout: float) -> None:
         """Commit all jobs that wait, each under its own conditions, in one transaction."""
         jobs: list[_Job] = []
         writer, started = self._writer, False
         try:
             writer.execute(f"PRAGMA busy_timeout = {max(1, int(timeout * 1000))}")
             writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._pending.remove(own)  # alone: the others may have more time than this had
+            own.error = self._failed(error, started=False)
+            return
+        try:
             while self._pending:  # only now: who comes while another process holds the file is committed too
                 jobs.append(self._pending.popleft())
             now, revision = self._now(), int(_meta(writer, "revision", 0))
@@ -184,12 +201,10 @@ class SqliteEngine(Engine):
                     writer.execute(_PURGE, (now,))
             started = True
             writer.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it is, the next must find no transaction open
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
                 started = False
-            while self._pending and not jobs:
-                jobs.append(self._pending.popleft())
             for job in jobs:
                 job.error = self._failed(error, started=None if started else False)
 
@@ -216,7 +231,7 @@ class SqliteEngine(Engine):
             f"the state store {self.path} did not answer within {timeout:.3g} s", started=started
         )
 
-    def _failed(self, error: sqlite3.Error, *, started: bool | None) -> Unavailable:
+    def _failed(self, error: Exception, *, started: bool | None) -> Unavailable:
         return Unavailable(f"the state store {self.path} failed: {error}", started=started)
 
 

@@ -154,7 +154,7 @@ class State:
         return self._watching(prefix, self.engine.revision(self.patience()) if since is None else since)
 
     def changes(self, prefix: str = "", *, since: int = 0) -> list[Changed]:
-        """What has changed after that version: at most 1,000 keys, the first of them."""
+        """What has changed after that version: the first 1,000 keys, and all that were written together with the last of them."""
         found = self.engine.changes(f"d:{prefix}", since, _AT_ONCE, self.patience())
         return [
             Changed(
@@ -196,11 +196,13 @@ class State:
             return None
         return call.deadline - time.monotonic()
 
-    def patience(self) -> float:
-        """Seconds that one operation may take. Raises DeadlineExceeded where there are none."""
+    def patience(self, at_least: float = 0.0) -> float:
+        """Seconds that one operation may take; `at_least` is for what must be tidied up though the call's time is over. Raises
+        DeadlineExceeded where there are none."""
         left = self.time_left()
         if left is None:
             return PATIENCE
+        left = max(left, at_least)
         if left <= 0:
             raise errors.DeadlineExceeded("the call's time was over before the state store was asked")
         return min(PATIENCE, left)

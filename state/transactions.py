@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import errors
-from .engine import Conflict, TooLate, Write
+from .engine import Conflict, Row, TooLate, Write
 from .locks import Fence, Lock, fenced, holder_of
-from .values import packed, row_of, unpacked
+from .values import checked_ttl, checked_version, packed, row_of, unpacked
 
 if TYPE_CHECKING:
     from .store import State
@@ -33,17 +33,21 @@ class Transaction:
         self.version = 0
         self._state = state
         self._read: dict[str, int] = {}
+        self._found: dict[str, Row | None] = {}
         self._written: dict[str, Write] = {}
         self._fences: list[Fence] = []
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, as this transaction has written it or as the store has it."""
+        """The value, as this transaction has written it, or as it found it the first time."""
         row = row_of(key)
         if row in self._written:
             value = self._written[row].value
         else:
-            (found,), _ = self._state.engine.read((row,), self._state.patience())
-            self._remember(row, 0 if found is None else found.revision)
+            if row not in self._found:
+                (found,), _ = self._state.engine.read((row,), self._state.patience())
+                self._remember(row, 0 if found is None else found.revision)
+                self._found[row] = found
+            found = self._found[row]
             value = None if found is None else found.value
         return default if value is None else unpacked(value)
 
@@ -53,7 +57,7 @@ class Transaction:
 
     def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
         """Write a value when this is committed; after `ttl` seconds it is gone."""
-        self._written[row_of(key)] = Write(packed(key, value), ttl)
+        self._written[row_of(key)] = Write(packed(key, value), checked_ttl(key, ttl))
 
     def delete(self, key: str) -> None:
         """Remove the key when this is committed."""
@@ -61,7 +65,7 @@ class Transaction:
 
     def expect(self, key: str, version: int) -> None:
         """Commit only if the key has that version; 0: if there is none."""
-        self._remember(row_of(key), version)
+        self._remember(row_of(key), checked_version(key, version))
 
     def fence(self, lock: Lock | Fence) -> None:
         """Commit only while that lock is held with that token."""

@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -21,6 +22,8 @@ from .engine import REMEMBERED, Change, Conflict, Engine, Row, Snapshot, TooLate
 
 try:
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 except ImportError:
     raise UsageError(
         "redis-py is not installed, which talks to Valkey and Redis: pip install 'ringback[valkey]'"
@@ -62,7 +65,7 @@ for _ = 1, tonumber(ARGV[2]) do
   at = at + 2
 end
 -- Above all that a store that was lost with its memory can have given: its first revision is made of the time.
-local last = redis.call('GET', revision_of_all) or string.format('%.0f', time[1] * 1048576)
+local last = redis.call('GET', revision_of_all) or string.format('%.0f', time[1] * 1048576 + time[2])
 local revision = string.format('%.0f', last + 1)
 redis.call('SET', revision_of_all, revision)
 while at < #ARGV do
@@ -84,14 +87,17 @@ return {'done', revision}
 _CHANGES = (
     _COMMON
     + """
-local prefix, limit, found, passed = ARGV[1], tonumber(ARGV[3]), {}, 0
+local prefix, limit, found, passed, last = ARGV[1], tonumber(ARGV[3]), {}, 0, nil
 while true do
   local names = redis.call('ZRANGE', changed, '(' .. ARGV[2], '+inf', 'BYSCORE', 'LIMIT', passed, 1000)
   for _, name in ipairs(names) do
     if string.sub(name, 1, #prefix) == prefix then
       local revision, there, value, kind = look(name)
-      if there or kind == 'D' then found[#found + 1] = {name, revision, there and value or false} end
-      if #found == limit then return found end
+      if #found >= limit and revision ~= last then return found end
+      if there or kind == 'D' then
+        found[#found + 1] = {name, revision, there and value or false}
+        last = revision
+      end
     end
   end
   if #names < 1000 then return found end
@@ -101,7 +107,9 @@ end
 )
 _REVISION = "return redis.call('GET', KEYS[2]) or '0'"
 
-# Seconds to wait for a connection to be made; and how many there are at most.
+# What redis-py calls them.
+_SCHEMES = {"valkey": "redis", "valkeys": "rediss", "valkey+unix": "unix"}
+# Seconds to wait for a connection to be made, at most; and how many there are.
 _CONNECT = 2.0
 _CONNECTIONS = 32
 
@@ -128,12 +136,14 @@ class ValkeyEngine(Engine):
     def __init__(self, url: str, *, prefix: str = "ringback") -> None:
         self.url = url
         scheme, _, rest = url.partition("://")
-        address = f"{scheme.replace('valkey', 'redis')}://{rest}"
+        address = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
         try:
-            self._pool = redis.ConnectionPool.from_url(
-                address, socket_connect_timeout=_CONNECT, socket_timeout=_CONNECT, max_connections=1 << 31
-            )
-        except ValueError as error:
+            # Tried once, and as long as an operation has time: whoever asks decides about another try.
+            pool = redis.ConnectionPool.from_url(address, retry=Retry(NoBackoff(), 0))
+            # (its own counts the connections that it has made, and after a hundred makes none)
+            self._make: Callable[[], Any] = partial(pool.connection_class, **pool.connection_kwargs)
+            self._make()  # it connects nowhere yet, but knows the options
+        except (ValueError, TypeError) as error:
             raise UsageError(f"bad address of a state store {url!r}: {error}") from None
         self._connections: dict[int, _Connections] = {}
         # In braces, so that a cluster keeps them together.
@@ -191,8 +201,7 @@ class ValkeyEngine(Engine):
             )
         sent = False
         try:
-            connection = connections.idle.pop() if connections.idle else self._pool.make_connection()
-            connection.connect()
+            connection = self._connection(connections.idle, end)
             if not script.sha:
                 script.sha = self._ask(connection, end, "SCRIPT", "LOAD", script.text).decode()
             sent = changes
@@ -221,9 +230,26 @@ class ValkeyEngine(Engine):
         owner = get_ident() if monkey is not None and monkey.is_module_patched("socket") else 0
         return self._connections.get(owner) or self._connections.setdefault(owner, _Connections())
 
+    def _connection(self, idle: deque[Any], end: float) -> Any:
+        while idle:
+            known = idle.pop()
+            try:
+                if not known.can_read():
+                    return known
+            except redis.RedisError:
+                pass  # the server has closed it, as one does that was started anew
+            known.disconnect()
+        connection = self._make()
+        left = max(0.001, min(_CONNECT, end - time.monotonic()))
+        connection.socket_connect_timeout = connection.socket_timeout = left
+        connection.connect()
+        return connection
+
     def _ask(self, connection: Any, end: float, *words: Any) -> Any:
+        left = max(0.001, end - time.monotonic())
+        connection.update_current_socket_timeout(left)  # for what is sent; it may be large
         connection.send_command(*words)
-        return connection.read_response(timeout=max(0.001, end - time.monotonic()))
+        return connection.read_response(timeout=left)
 
     @property
     def _name(self) -> str:

@@ -11,6 +11,8 @@ from .. import errors
 # Bytes of a key, and of a value, at most.
 LONGEST_KEY = 1024
 LARGEST_VALUE = 16 * 1024 * 1024
+# Seconds: a hundred years.
+LONGEST_TTL = 100 * 366 * 86_400
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -18,12 +20,17 @@ _decode = msgspec.msgpack.Decoder().decode
 
 def row_of(key: str) -> str:
     """The name of the row that holds a key's value. Raises InvalidArgument for what is no key."""
+    return f"d:{checked_name('a key', key)}"
+
+
+def checked_name(what: str, name: str) -> str:
+    """Raises InvalidArgument for what is no name."""
     try:
-        if isinstance(key, str) and 0 < len(key.encode()) <= LONGEST_KEY:
-            return f"d:{key}"
+        if isinstance(name, str) and 0 < len(name.encode()) <= LONGEST_KEY:
+            return name
     except UnicodeError:
         pass
-    raise errors.InvalidArgument(f"a key is a string of 1 to {LONGEST_KEY} bytes, not {key!r:.100}")
+    raise errors.InvalidArgument(f"{what} is a string of 1 to {LONGEST_KEY} bytes, not {name!r:.100}")
 
 
 def packed(key: str, value: Any) -> bytes:
@@ -37,6 +44,22 @@ def packed(key: str, value: Any) -> bytes:
             f"the value of {key!r} has {len(data):,} bytes, over the limit of {LARGEST_VALUE:,}"
         )
     return data
+
+
+def checked_version(key: str, version: int) -> int:
+    """Raises InvalidArgument for what no version can be: engines differ in what equals what."""
+    if type(version) is not int or version < 0:
+        raise errors.InvalidArgument(f"a version is an int from 0 on: {key!r} was given {version!r:.100}")
+    return version
+
+
+def checked_ttl(key: str, ttl: float | None) -> float | None:
+    """Raises InvalidArgument for what is no time to live."""
+    if ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool) and 0 < ttl <= LONGEST_TTL):
+        return ttl
+    raise errors.InvalidArgument(
+        f"ttl is a number of seconds above 0, at most {LONGEST_TTL:,}: {key!r} was given {ttl!r:.100}"
+    )
 
 
 def unpacked(data: bytes) -> Any:
