@@ -7,6 +7,7 @@ transaction, which is committed together with the key's outcome: what was cut ha
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
@@ -85,7 +86,10 @@ class Run:
         try:
             for seconds, _ in self._once.state.attempts(None):
                 self.transaction = None
-                result = call.pack(self._once.method.function(*call.args, **call.kwargs))
+                result = self._once.method.function(*call.args, **call.kwargs)
+                if isinstance(result, concurrent.futures.Future):
+                    result = result.result()
+                result = call.pack(result)
                 try:
                     self._finish(claimed, Outcome(whole(result)))
                 except Conflict as conflict:
@@ -102,9 +106,14 @@ class Run:
     async def work_async(self, call: Invocation) -> Any:
         """The result, packed."""
         run = self._once.state.run
-        while (claimed := await run(self._claimed)) is None:
-            await asyncio.sleep(self.pause)
-            self._wait_longer()
+        try:
+            while (claimed := await _to_its_end(run(self._claimed))) is None:
+                await asyncio.sleep(self.pause)
+                self._wait_longer()
+        except asyncio.CancelledError:
+            if self._claim is not None:  # it came too late
+                await _to_its_end(run(self._claim.give_back))
+            raise
         if isinstance(claimed, Outcome):
             return _told(claimed)
         try:

@@ -9,6 +9,8 @@ whose lease has run out, or whose process is gone, was cut: nobody knows how far
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +31,8 @@ _RENEW = 4
 # Seconds that one step may take, and from one try to store an outcome to the next.
 _PATIENCE = 5.0
 _AGAIN = 0.05
+# Seconds from one look to the next whether it is renewed at the moment.
+_LOOK = 0.001
 
 
 class Outcome(Struct, array_like=True):
@@ -78,7 +82,7 @@ class Claim:
         self._keys.renewals.remove(self)
         record = msgspec.structs.replace(self._record, outcome=outcome)
         end = time.monotonic() + LEASE
-        with self._lock:
+        with self._alone():
             while True:
                 try:
                     self._commit(record, transaction)
@@ -100,11 +104,21 @@ class Claim:
     def give_back(self) -> None:
         """Nothing was done: the next who comes may."""
         self._keys.renewals.remove(self)
-        with self._lock:
+        with self._alone():
             try:
                 self._keys.engine.commit({self._row: self._revision}, {self._row: Write(None)}, _PATIENCE)
             except (Conflict, errors.Unavailable):
                 pass  # it is another's, or will be when the lease has run out
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Not beside what renews it. (Waiting by looks: the lock may be held by a native thread, and a greenlet must not stop its hub.)"""
+        while not self._lock.acquire(False):
+            time.sleep(_LOOK)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _watch(self) -> None:
         self._keys.renewals.add(self, LEASE / _RENEW, self._renew)
@@ -126,7 +140,7 @@ class Claim:
 
     def _renew(self) -> bool:
         """Whether it is to be renewed again."""
-        with self._lock:
+        with self._alone():
             try:
                 if self._record.outcome is None:
                     self._record.ends = self._keys.engine.read((), _PATIENCE).now + LEASE
@@ -180,8 +194,9 @@ class Keys:
                 revision = self.engine.commit(checks, {row: Write(_encode(record), keep)}, _PATIENCE)
             except Conflict:
                 continue
-            except errors.Unavailable as error:
-                if error.started is None and record.outcome is None:
+            except BaseException as error:  # also where a greenlet is stopped that waits for the answer
+                lost = not isinstance(error, errors.Unavailable) or error.started is None
+                if lost and record.outcome is None:
                     self._doubtful[row] = record
                 raise
             if record.outcome is not None:

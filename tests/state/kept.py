@@ -4,6 +4,7 @@ that counts whatever becomes of the server."""
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import time
 
@@ -87,3 +88,11 @@ def counter() -> int:
 @service.method
 def transaction_without_a_key() -> None:
     ringback.current_call().transaction.put("never", "written")
+
+
+@service.method(once=True)
+def promised(number: int) -> concurrent.futures.Future:
+    return _pool.submit(lambda: number)
+
+
+_pool = concurrent.futures.ThreadPoolExecutor(1)

@@ -228,6 +228,22 @@ def test_who_is_overtaken_does_it_again(client):
     assert sorted(call.result(SOON) - before for call in calls) == list(range(1, 61))
 
 
+def test_what_comes_of_a_future_is_the_result(client):
+    assert [keyed(client, "a").call("promised", 7) for _ in range(2)] == [7, 7]
+
+
+def test_cancels_at_any_moment_leave_no_key_that_nobody_works_on(client):
+    """Whoever asks again gets an answer: a result, or that the run was cut."""
+    for number in range(100):
+        method = ("increment", "increment_async", "pay", "pay_async")[number % 4]
+        call = keyed(client, f"{number}").fire(method, 1)
+        time.sleep(random.uniform(0.0, 0.004))
+        call.cancel()
+    for number in range(100):
+        method = ("increment", "increment_async", "pay", "pay_async")[number % 4]
+        assert until_known(keyed(client, f"{number}").options(timeout=SOON), method) in ("done", "Aborted")
+
+
 def test_there_is_no_transaction_without_a_key(client):
     with pytest.raises(errors.FailedPrecondition, match="once=True"):
         client.call("transaction_without_a_key")
