@@ -15,7 +15,7 @@ from msgspec import Raw
 from .. import errors
 from ..protocol.calls import OutgoingCall
 from ..protocol.messages import Call
-from ..protocol.values import UNPACKABLE, Unpacker, key_of, pack, size, whole
+from ..protocol.values import UNPACKABLE, Unpacker, key_of, pack, whole
 from ..state.cache import MISSING, Cache, Entries, Flight, checked_tags
 from .core import ClientCore
 
@@ -111,13 +111,13 @@ class _Landing:
                 core.machine.end(other, None, error)
             return
         try:
-            value = MISSING if error is not None else whole(pack(result, _UNBOUNDED))
+            value = None if error is not None else Raw(whole(pack(result, _UNBOUNDED)))
         except UNPACKABLE:
-            value = MISSING  # a type of the caller's own, that can be read and not be written
-        if value is MISSING:
+            value = None  # a type of the caller's own, that can be read and not be written
+        if value is None:
             self._hand_on(now)
             return
-        self._entries.land(flight, value, len(flight.key[1]) + size(value), now)  # type: ignore[index] # of `_key`
+        self._entries.land(flight, value, len(flight.key[1]) + len(value), now)  # type: ignore[index] # of `_key`
         for other in flight.waiting:
             core.machine.end(other, _decoded(value, other), None)
 
@@ -171,9 +171,9 @@ def _key(call: OutgoingCall) -> tuple[Any, ...] | None:
     return message.method, arguments, msgspec.msgpack.encode(metadata, order="sorted"), call.settings.returns
 
 
-def _decoded(value: Any, call: OutgoingCall) -> Any:
-    """For each caller anew, where it is what can change."""
-    return _typed(value, call.settings.returns) if type(value) is Raw else value
+def _decoded(value: Raw, call: OutgoingCall) -> Any:
+    """For each caller anew: it may be changed."""
+    return _typed(value, call.settings.returns)
 
 
 def _is_own(call: OutgoingCall, error: BaseException, now: float) -> bool:

@@ -276,6 +276,18 @@ def test_describe_tells_for_how_long_results_are_kept(client):
     assert (told["plain"], told["soon_stale"], told["runs"]) == (60, 0.05, None)
 
 
+def test_servers_that_share_a_state_store_share_what_is_invalidated(
+    start_server, backend, connected, tmp_path
+):
+    options = ("service", "--state", f"sqlite:///{tmp_path}/state.db")
+    one, two = (
+        connected(start_server(backend, *options, path=SERVICE).endpoint, timeout=SOON) for _ in range(2)
+    )
+    assert two.call("plain", "a") == 1
+    one.call("forget", ["plain"])
+    eventually(lambda: two.call("plain", "a") == 2)
+
+
 # With interceptors
 
 
