@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from .server.server import Server, serve
     from .server.service import Service
     from .state import open_state
+    from .state.cache import Cache
 
 # Only what is used is imported: a client needs no server, and neither needs the other event loops.
 _WHERE = {
+    "Cache": ".state.cache",
     "Server": ".server.server",
     "Service": ".server.service",
     "connect": ".clients",
@@ -37,6 +39,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "Cache",
     "CurrentCall",
     "Server",
     "Service",

@@ -9,7 +9,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import zmq
 from msgspec import Raw
@@ -34,6 +34,9 @@ from ..protocol.values import (
 from .core import ClientCore
 from .options import Options
 from .uploads import is_stream
+
+if TYPE_CHECKING:
+    from .cached import Kept
 
 log = logging.getLogger("ringback.client")
 
@@ -143,6 +146,7 @@ class Shared:
         self.owner = 0  # the thread that may use the core, as long as it may
         self.loop: Any = None
         self.threads: Any = None  # the blocking client's own
+        self.kept: Kept | None = None  # results, once a view of it has a cache
         self.entries = 0
         self.warned = False
         self.closed = False
@@ -222,7 +226,7 @@ class Client(ABC):
         handler and the interceptors. `returns`: the type that results are to have. `wait_for_ready=False`: fail at once, and
         not at the timeout, when there is no server. `attempts`: how often a call is sent at most, 5 if not told otherwise; again
         only where it surely has not begun, or where its method is idempotent or readonly. `priority`, `idempotency_key`: told to the
-        server.
+        server. `cache`: seconds for which results of `call` and `fire` are kept in the memory of this client, or a `ringback.Cache`.
         """
         view = copy.copy(self)
         view._options = self._options.merged(changes)
@@ -243,6 +247,17 @@ class Client(ABC):
         """Give the outcome of every fired call (of one method, or of all) to the listener, as an `Event`, where
         callbacks run. Returns the function that ends this."""
         return _subscribed(self._shared.listeners, (listener, method))
+
+    def invalidate(self, *tags: str) -> None:
+        """Forget the results that views with a cache have kept under one of these tags, of which the name of its method is one; without
+        any, all. From any thread."""
+        if self._shared.kept is not None:
+            self._shared.kept.invalidate(tags)
+
+    def cache_stats(self) -> dict[str, int]:
+        """What has been kept for all views of this client: `hits`, `stale` (answered with it), `misses`, `shared` (answered by the call of
+        another), `evictions`, and `entries` and `bytes` at the moment."""
+        return (self._shared.kept or _kept()).counts()
 
     @property
     def state(self) -> str:
@@ -365,11 +380,11 @@ class Client(ABC):
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Through the interceptors to the core."""
-        if not self._shared.interceptors:
-            core.start(call, time.monotonic())
-            return
+        """Through the interceptors and the cache to the core."""
         options = self._options
+        if not self._shared.interceptors:
+            self._start_inside(core, call, args, kwargs)
+            return
         seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
         interception = Interception()
         goes_on, result, error = interception.enter(self._shared.interceptors, seen)
@@ -380,7 +395,18 @@ class Client(ABC):
         call.passes = interception.leave
         if seen.metadata != options.metadata:
             call.message.options = options.merged({"metadata": seen.metadata}).options
-        core.start(call, time.monotonic())
+        self._start_inside(core, call, args, kwargs)
+
+    def _start_inside(
+        self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        options, shared = self._options, self._shared
+        if options.cache is None or call.streams or options.idempotency_key is not None:
+            core.start(call, time.monotonic())
+            return
+        if shared.kept is None:
+            shared.kept = _kept()
+        shared.kept.start(core, options.cache, call, args, kwargs)
 
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
         packed, packed_kwargs = self._pack(method, args, kwargs)
@@ -404,6 +430,12 @@ class Client(ABC):
             for listener, method in list(self._shared.listeners):
                 if method is None or method == call.method:
                     run_callback(call.method, listener, event)
+
+
+def _kept() -> Kept:
+    from .cached import Kept  # few clients need it
+
+    return Kept()
 
 
 def _subscribed(entries: list[T], entry: T) -> Callable[[], None]:

@@ -225,6 +225,21 @@ class ClientCore:
         if call.deadline is not None and call.deadline < self._timer_due:
             self._set_timer()
 
+    def hold(self, call: OutgoingCall) -> None:
+        """Take a call without sending it: it is ended by `end`, or sent by `send`."""
+        self.machine.hold(call)
+        if call.deadline is not None and call.deadline < self._timer_due:
+            self._set_timer()
+
+    def send(self, call: OutgoingCall, now: float) -> None:
+        self.machine.send(call, now)
+        self._flush_later()
+
+    def end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
+        """End a call that was held, and let all who wait know."""
+        self.machine.end(call, result, error)
+        self.flush()
+
     @property
     def settled(self) -> bool:
         """Whether everything that was to be sent has been handed to the sockets."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,11 +12,14 @@ from ..protocol.calls import CallSettings, milliseconds
 from ..protocol.messages import CallOptions
 from ..protocol.values import UNPACKABLE
 
+if TYPE_CHECKING:
+    from ..state.cache import Cache
+
 
 class Options(CallSettings):
     """How calls are made; `Client.options` documents each."""
 
-    __slots__ = ("idempotency_key", "metadata", "milliseconds", "options", "priority")
+    __slots__ = ("cache", "idempotency_key", "metadata", "milliseconds", "options", "priority")
 
     def __init__(self, timeout: float | None) -> None:
         super().__init__(timeout)
@@ -24,6 +27,7 @@ class Options(CallSettings):
         self.priority = 0
         self.idempotency_key: str | None = None
         self.metadata: dict[str, Any] = {}
+        self.cache: Cache | None = None
         self.options: CallOptions | None = None  # what of these travels with each call
 
     def merged(self, changes: Mapping[str, Any]) -> Options:
@@ -33,7 +37,13 @@ class Options(CallSettings):
                 raise TypeError(f"there is no option {name!r}: the options are {', '.join(_CHECKS)}")
             if not _CHECKS[name](value):
                 raise TypeError(f"bad value for option {name!r}: {value!r}")
-            setattr(new, name, {**self.metadata, **value} if name == "metadata" else value)
+            if name == "metadata":
+                value = {**self.metadata, **value}
+            elif name == "cache" and value is not None:
+                from ..state.cache import cache_of  # few clients need it
+
+                value = cache_of(value)
+            setattr(new, name, value)
         new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
         new.options = None
         if new.metadata or new.priority or new.idempotency_key is not None:
@@ -56,5 +66,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "metadata": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
     "returns": lambda value: True,  # noqa: ARG005
     "wait_for_ready": lambda value: isinstance(value, bool),
+    "cache": lambda value: True,  # noqa: ARG005 - `cache_of` has the words for what is none
     "attempts": lambda value: type(value) is int and value >= 1,
 }

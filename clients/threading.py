@@ -85,7 +85,7 @@ class ThreadingClient(Client):
         with loop.lock:
             if core.full:
                 return False
-            if self._shared.interceptors:
+            if self._shared.interceptors or self._options.cache is not None:
                 self._start(core, call, args, kwargs)
             else:
                 core.start_now(call, time.monotonic())
@@ -125,7 +125,7 @@ class ThreadingClient(Client):
             threads.fired += 1
             if failure is not None:
                 call.finish(None, failure)
-            elif shared.interceptors:
+            elif shared.interceptors or self._options.cache is not None:
                 self._start(core, call, args, kwargs)
             else:
                 core.start(call, time.monotonic())

@@ -21,7 +21,7 @@ Look = Mapping[str, Any]
 
 class Row(NamedTuple):
     """One method: calls that end a second, those in flight, errors and refusals a second, and response times, in seconds (None where no
-    call ended)."""
+    call ended); and of the calls for what a method with a cache keeps, the part that was answered without a run of their own."""
 
     method: str
     rate: float
@@ -30,6 +30,7 @@ class Row(NamedTuple):
     refused: float
     p50: float | None
     p99: float | None
+    hit_rate: float | None = None
 
 
 def between(before: Look, after: Look) -> list[Row]:
@@ -45,7 +46,8 @@ def between(before: Look, after: Look) -> list[Row]:
             many - old for many, old in zip(now["times"], _padded(then["times"], now["times"]), strict=True)
         ]
         p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
-        rows.append(Row(name, rate, now["in_flight"], errors, refused, p50, p99))
+        hits = _hit_rate(then.get("cache"), now.get("cache"))
+        rows.append(Row(name, rate, now["in_flight"], errors, refused, p50, p99, hits))
     return sorted(rows, key=lambda row: (-row.rate, row.method))
 
 
@@ -57,6 +59,14 @@ def percentile(times: Sequence[int], part: float) -> float | None:
         if many and left <= 1e-9:
             return seconds_at(index)
     return None
+
+
+def _hit_rate(then: Mapping[str, int] | None, now: Mapping[str, int] | None) -> float | None:
+    if then is None or now is None:
+        return None
+    hits = sum(now[key] - then[key] for key in ("hits", "stale", "shared"))
+    asked = hits + now["misses"] - then["misses"]
+    return hits / asked if asked else None
 
 
 def _padded(short: Sequence[int], long: Sequence[int]) -> list[int]:
@@ -74,6 +84,9 @@ def table(before: Look, after: Look) -> RenderableType:
     shown.add_column("method")
     for name in ("calls/s", "in flight", "p50 ms", "p99 ms", "errors/s", "refused/s"):
         shown.add_column(name, justify="right")
+    cached = any("cache" in method for method in after["methods"].values())
+    if cached:
+        shown.add_column("hits %", justify="right")
     for row in rows:
         shown.add_row(
             row.method,
@@ -83,6 +96,7 @@ def table(before: Look, after: Look) -> RenderableType:
             _milliseconds(row.p99),
             f"{row.errors:,.0f}",
             f"{row.refused:,.0f}",
+            *["-" if row.hit_rate is None else f"{100 * row.hit_rate:.0f}"][: int(cached)],
         )
     return Group(Text(head, style="bold"), *(Text(line) for line in _scheduling(after)), shown)
 

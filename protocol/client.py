@@ -71,6 +71,7 @@ class ClientMachine:
     def __init__(self, endpoints: Sequence[str], instance: bytes, max_size: int, software: str = "") -> None:
         self.links = [Link(endpoint) for endpoint in endpoints]
         self._only = self.links[0] if len(self.links) == 1 else None
+        self._nowhere = Link("")  # that of calls which are held
         self.calls: dict[int, OutgoingCall] = {}
         self.waiting: dict[int, OutgoingCall] = {}
         self.notes: list[Notify] = []
@@ -119,6 +120,23 @@ class ClientMachine:
         else:
             call.link = link
             link.outbox.append(message)
+
+    def hold(self, call: OutgoingCall) -> None:
+        """Take a call that is not sent: the answer to another will `end` it, unless it is sent after all."""
+        call.message.id = self._last_id = self._last_id + 1
+        call.link = self._nowhere
+        self.calls[call.id] = call
+        self.bytes += call.weight
+        if call.deadline is not None and (self._next_tick is None or call.deadline < self._next_tick):
+            self._next_tick = call.deadline
+
+    def send(self, call: OutgoingCall, now: float) -> None:
+        """Send a call that was held."""
+        self._send_again(call, self._choose(), now)
+
+    def end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
+        """End a call that was held, if it has not ended."""
+        self._end(call, result, error)
 
     def notify(self, note: Notify) -> None:
         """Send a one-way call over an open link, or keep it until there is one. Raises ResourceExhausted where it is more
@@ -475,7 +493,7 @@ class ClientMachine:
         reasons = dict.fromkeys(link.reason for link in self.links if link.state is not LinkState.OPEN)
         return errors.Unavailable("; ".join(reasons) + waited, started=False)
 
-    def _end(self, call: OutgoingCall, result: Any, error: Exception | None) -> None:
+    def _end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         if call.ended:
             return
         call.ended = True

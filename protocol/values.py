@@ -142,6 +142,15 @@ def size_of_arguments(args: Any, kwargs: dict[str, Any] | None) -> int:
     return size(args) + (sum(map(size, kwargs.values())) if kwargs else 0)
 
 
+def key_of(args: Any, kwargs: dict[str, Any] | None) -> bytes | None:
+    """What tells these packed arguments from all others, whatever order the named ones came in; None where one is in a frame of its own."""
+    try:
+        named = msgspec.msgpack.encode(sorted(kwargs.items())) if kwargs else b""
+        return msgspec.msgpack.encode(args) + named
+    except TypeError:
+        return None
+
+
 def checked_max_size(max_size: int) -> int:
     """The largest value that an end takes, in bytes. Raises UsageError for less than must be taken."""
     if max_size < FRAME_BYTES:

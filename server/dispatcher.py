@@ -26,6 +26,7 @@ from ..protocol.server import Phase, ServerMachine, Session
 from ..protocol.tally import Tally
 from ..protocol.values import Unpacker, pack
 from ..state.store import State
+from .cached import cached
 from .inputs import Input
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
 from .logs import Bounded
@@ -154,6 +155,8 @@ class Dispatcher:
         """A handler has ended, or never `ran`: answer, unless nobody waits any more."""
         self._machine.in_flight -= 1
         self._machine.bytes_in_flight -= call.weight
+        if call.flight is not None:
+            result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
         if call.interception is not None:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
@@ -185,6 +188,15 @@ class Dispatcher:
         self.finished(
             call, None, errors.Cancelled(f"nobody waits for {call.method.name} any more"), ran=False
         )
+
+    def admitted(self, call: Invocation) -> bool:
+        """Whether a call that nobody waits for may run; then it counts."""
+        if self._machine.phase is not Phase.SERVING or self._machine.full:
+            return False
+        self._machine.in_flight += 1
+        if call.deadline is not None and not call.method.inline:
+            self._expire_at(call.deadline, call)
+        return True
 
     def given_up(self) -> None:
         """A call has ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
@@ -265,7 +277,9 @@ class Dispatcher:
             "in_flight": self._machine.in_flight,
             **self._schedule.snapshot(),
             "methods": {
-                name: served.tally.snapshot() | {"in_flight": in_flight[name]}
+                name: served.tally.snapshot()
+                | {"in_flight": in_flight[name]}
+                | ({} if served.kept is None else {"cache": served.kept.counts()})
                 for name, served in self._methods.items()
             },
         }
@@ -328,15 +342,15 @@ class Dispatcher:
         deadline = None if message.timeout is None else now + message.timeout / 1000
         if method.timeout is not None:
             deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
-        kind = Stream if method.is_stream else Invocation
+        kind: Callable[..., Invocation] = Stream if method.is_stream else Invocation
+        if served.kept is not None and not inputs:
+            kind = cached(message, weight) or Invocation
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.weight = weight
         call.run = run
         if deadline is not None and not method.inline:
-            self._deadlines.add(deadline, call)
-            if self._timer is None or deadline < self._timer_due:
-                self._set_timer()
+            self._expire_at(deadline, call)
         if method.is_stream:
             call.credit(message.credit)
         if inputs:
@@ -399,9 +413,9 @@ class Dispatcher:
                 call.interception = None
                 self.finished(call, *self._packed(call, result, error))
                 return
-        self._take_place(call, now)
+        self.take_place(call, now)
 
-    def _take_place(self, call: Invocation, now: float) -> None:
+    def take_place(self, call: Invocation, now: float) -> None:
         """Begin the call, or let it wait for what it needs."""
         if call.queue is None:
             call.start()
@@ -418,7 +432,7 @@ class Dispatcher:
         if call.ended:
             self.dropped(call)
         else:
-            self._take_place(call, time.monotonic())
+            self.take_place(call, time.monotonic())
 
     def _go_on(self, now: float) -> None:
         """Something is free again: begin what may begin now."""
@@ -498,6 +512,11 @@ class Dispatcher:
             more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
             self._raised(logging.ERROR, "%s raised for %s", method, peer, fields=more, error=error)
         return Error(call.id, *errors.to_wire(error))
+
+    def _expire_at(self, deadline: float, call: Invocation) -> None:
+        self._deadlines.add(deadline, call)
+        if self._timer is None or deadline < self._timer_due:
+            self._set_timer()
 
     def _set_timer(self) -> None:
         due = self._deadlines.next()

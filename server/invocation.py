@@ -16,6 +16,7 @@ from ..interceptors import Interception
 from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session
 from ..protocol.values import UNPACKABLE, pack, whole
+from ..state.cache import Flight
 from .executors.base import Job
 from .inputs import Input, SyncInput
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
 # What packing a result may raise.
 UNSENDABLE = (errors.ResourceExhausted, *UNPACKABLE)
+# What others wait for too may be as large as they take.
+UNBOUNDED = 1 << 62
 _NO_OPTIONS = CallOptions()
 
 
@@ -87,6 +90,7 @@ class Invocation(IncomingCall, Handling):
 
     began: float
     priority: int
+    flight: Flight[Any] | None = None  # of a `CachedCall`: what others wait for too
 
     def __init__(
         self,
@@ -186,7 +190,7 @@ class Invocation(IncomingCall, Handling):
     def pack(self, result: Any) -> Raw:
         """The result for the wire. Raises a CallError that says why it cannot be sent."""
         try:
-            return pack(result, self.session.max_size)
+            return pack(result, self.session.max_size if self.flight is None else UNBOUNDED)
         except errors.ResourceExhausted as error:
             text = f"the result of {self.method.name} is too large: {error}"
             raise errors.ResourceExhausted(text) from None

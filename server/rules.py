@@ -10,6 +10,7 @@ from typing import Any
 from ..backends.base import Loop
 from ..errors import UsageError
 from ..protocol.tally import Tally
+from ..state.cache import Entries
 from ..state.once import Keys
 from ..state.store import State
 from . import executors
@@ -45,7 +46,7 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Served:
     """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; what
-    became of them; where they run; and by what each runs once, if it does."""
+    became of them; where they run; by what each runs once, if it does; and what is kept of their results."""
 
     method: Method
     queue: Queue | None
@@ -54,6 +55,7 @@ class Served:
     executor: Executor | None  # None for one that runs in this process
     once: Once | None  # for one that runs once for each key
     in_thread: bool  # a native one, whatever the loop's workers are
+    kept: Entries[Any] | None
 
 
 class Schedule:
@@ -75,6 +77,7 @@ class Schedule:
         workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
         self._pools = {"workers": workers}
         self._executors: dict[str, Executor] = {}
+        self._kept: list[Entries[Any]] = []
         if loop.cooperative:
             self._pools["thread"] = Pool("thread", loop.threads)
 
@@ -85,10 +88,17 @@ class Schedule:
         named, never = self._named.needs({} if name == "dask" else method.resources)
         executor = self._executor(name) if name in executors.ELSEWHERE else None
         queue = None if method.inline else self._queue(method, named, name)
-        return Served(method, queue, never, Tally(), executor, self._once(method), name == "thread")
+        kept = None if method.cache is None else Entries[Any](method.cache)
+        if kept is not None:
+            self._service.kept.append(kept)
+            self._kept.append(kept)
+        return Served(method, queue, never, Tally(), executor, self._once(method), name == "thread", kept)
 
     def close(self) -> None:
         """Nothing more is to be run."""
+        for kept in self._kept:
+            self._service.kept.remove(kept)
+        self._kept.clear()
         for executor in self._executors.values():
             executor.close()
 

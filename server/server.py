@@ -17,6 +17,7 @@ from ..backends.base import Loop
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..state import State, open_state
+from ..state.invalidations import Invalidations
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
@@ -107,6 +108,7 @@ class Server:
         }
         self._given_state = state
         self._state: State | None = None
+        self._invalidations: Invalidations | None = None
         self.drain_timeout = drain_timeout
         self._loop: Loop | None = None
         self._core: ServerCore | None = None
@@ -299,6 +301,10 @@ class Server:
             given = self._given_state
             self._state = open_state(given) if isinstance(given, str) else given
             self._core = ServerCore(self.service, loop, self._bind, state=self._state, **self._core_options)
+            if self._state is not None and self.service.kept:
+                self._invalidations = Invalidations(self._state, self.service.name, self.service.forget)
+                self._invalidations.start()
+                self.service.invalidated.append(self._invalidations.tell)
             self._core.start(started)
         except BaseException as error:
             report(error)
@@ -315,6 +321,11 @@ class Server:
             self._watchdog = None
         loop.close()
         self._loop = None
+        if self._invalidations is not None:
+            if self._invalidations.tell in self.service.invalidated:
+                self.service.invalidated.remove(self._invalidations.tell)
+            self._invalidations.close()
+            self._invalidations = None
         if self._state is not None and self._state is not self._given_state:
             self._state.close()
         self._state = None

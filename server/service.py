@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..interceptors import Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..protocol.messages import MethodFlags
+from ..state.cache import Cache, Entries, cache_of, checked_tags
 from .arguments import Arguments
 from .executors import ELSEWHERE, NAMES
 from .executors.base import check as find_elsewhere
@@ -46,6 +47,7 @@ class Method:
         priority: int,
         limit: int | str | None,
         resources: Mapping[str, float],
+        cache: Cache | None = None,
     ) -> None:
         self.name = name
         self.function = function
@@ -57,6 +59,7 @@ class Method:
         self.priority = priority
         self.limit = limit
         self.resources = resources
+        self.cache = cache
         target = inspect.unwrap(function)
         if not inspect.isfunction(target) and not inspect.ismethod(target) and callable(target):
             target = getattr(target, "__call__", target)  # noqa: B004 - an object that is called like a function
@@ -64,7 +67,7 @@ class Method:
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
         self.is_coroutine = inspect.iscoroutinefunction(target)
         self.is_plain = not (self.is_stream or self.is_coroutine)
-        self.immediate = inline and not self.is_stream
+        self.immediate = inline and not self.is_stream and cache is None
         self.flags = MethodFlags(
             stream=self.is_stream, idempotent=idempotent, readonly=readonly, once=once is not None
         )
@@ -122,6 +125,7 @@ class Method:
             "priority": self.priority,
             "limit": self.limit,
             "resources": dict(self.resources),
+            "cache": None if self.cache is None else self.cache.seconds,
         }
 
 
@@ -144,6 +148,8 @@ class Service:
         self.methods: dict[str, Method] = {}
         self.interceptors: list[Interceptor] = []
         self.lifespan_factory: Callable[[], Any] | None = None
+        self.kept: list[Entries[Any]] = []  # results, by the servers of this process
+        self.invalidated: list[Callable[[tuple[str, ...]], object]] = []  # who else is told
         self._add(_ping, name="ringback.ping", inline=True, readonly=True)
         self._add(self.describe, name="ringback.describe", inline=True, readonly=True)
 
@@ -165,6 +171,7 @@ class Service:
         priority: int = 0,
         limit: int | str | None = None,
         resources: Mapping[str, float] | None = None,
+        cache: Cache | float | None = None,
     ) -> Callable[[F], F]: ...
     def method(
         self, function: F | None = None, /, *, name: str | None = None, **options: Any
@@ -180,8 +187,10 @@ class Service:
         so many seconds (True: a day); what comes with a key again is given what came of it first.
 
         Of calls that have to wait, `priority` tells which go first: the higher; a call's own is added to it. `limit`: the most of them
-        that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name. Raises UsageError for
-        what cannot be served.
+        that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name.
+
+        `cache`: seconds for which a result is kept and is the answer to every call with the same arguments, or a `ringback.Cache`. Raises
+        UsageError for what cannot be served.
         """
         if function is None:
             return lambda function: self._checked(function, name=name, **options)
@@ -204,6 +213,19 @@ class Service:
         """Run an interceptor around every call; the first one used is outermost. See `ringback.interceptors`."""
         self.interceptors.append(checked_interceptor(interceptor))
         return interceptor
+
+    def invalidate(self, *tags: str) -> None:
+        """Forget the results that are kept under one of these tags, of which the name of its method is one; without any, all. From
+        any thread or handler. It reaches the servers of this process, and others where they share a state store."""
+        checked = checked_tags(tags)
+        self.forget(checked)
+        for tell in tuple(self.invalidated):
+            tell(checked)
+
+    def forget(self, tags: tuple[str, ...]) -> None:
+        """`invalidate`, in this process alone."""
+        for kept in tuple(self.kept):
+            kept.invalidate(tags)
 
     def describe(self) -> dict[str, Any]:
         """Name, methods, signatures, docstrings and flags of this service."""
@@ -255,6 +277,7 @@ class Service:
         priority: int = 0,
         limit: int | str | None = None,
         resources: Mapping[str, float] | None = None,
+        cache: Cache | float | None = None,
     ) -> None:
         for parameter in inspect.signature(function).parameters:
             if parameter in _CALL_OPTIONS:
@@ -287,7 +310,12 @@ class Service:
             priority=priority,
             limit=checked_limit(limit, owner),
             resources=checked(resources or {}, owner),
+            cache=cache_of(cache),
         )
+        if cache is not None and method.once is not None:
+            raise UsageError(f"{owner}: what runs once is to be run: it has no cache=")
+        if cache is not None and method.is_stream:
+            raise UsageError(f"{owner}: what streams is not kept: cache= is for methods with one result")
         if executor is not None and (inline or method.is_coroutine or method.is_async_stream):
             raise UsageError(f"{owner}: executor={executor!r} is for plain functions that are not inline")
         if executor == "dask" and not method.is_repeatable:

@@ -52,6 +52,26 @@ def marks(key: str) -> list[str]:
     return list(_marks[key])
 
 
+# Calls that tell how often they ran
+
+
+@service.method(inline=True)
+def open_gate(key: str) -> None:
+    mark(key, "open")
+
+
+@service.method
+async def counted(key: str, gated: bool = False, *, value: Any = None) -> list[Any]:
+    "How often it has run for that key; `gated`: as soon as the gate is open."
+    mark(key, "run")
+    number = _marks[key].count("run")
+    while gated and "open" not in _marks[key]:
+        await asyncio.sleep(0.005)
+    if value == "fail":
+        raise errors.Aborted(f"run {number}")
+    return [number, value]
+
+
 # Plain calls
 
 

@@ -72,6 +72,21 @@ def test_what_is_taken_and_what_waits_is_shown() -> None:
         assert words in text
 
 
+def cache(hits: int, stale: int, shared: int, misses: int) -> dict[str, int]:
+    return {"hits": hits, "stale": stale, "shared": shared, "misses": misses}
+
+
+def test_the_hit_rate_is_that_between_the_two_looks() -> None:
+    before = look(1.0, price={**method(10), "cache": cache(10, 0, 0, 10)})
+    after = look(2.0, price={**method(20), "cache": cache(14, 2, 1, 13)})
+    assert between(before, after)[0].hit_rate == 0.7
+    assert "hits %" in shown(before, after)
+
+
+def test_where_no_method_has_a_cache_no_hit_rate_is_shown() -> None:
+    assert "hits" not in shown(look(1.0, pay=method(1)), look(2.0, pay=method(11)))
+
+
 @pytest.mark.parametrize("seconds", [2e-6, 1e-4, 0.0123, 0.5, 30.0])
 def test_a_time_is_counted_within_an_eighth_of_an_octave(seconds: float) -> None:
     tally = Tally()

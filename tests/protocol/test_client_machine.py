@@ -1171,3 +1171,57 @@ def test_whatever_was_heard_what_is_said_can_be_encoded(messages):
     assert (
         codec.from_client().decode([bytes(f) for f in codec.Encoder().encode(client.sent())[0]]) is not None
     )
+
+
+# Calls that are held: the answer to another is theirs
+
+
+def test_a_call_that_is_held_is_not_sent():
+    client = Client()
+    client.machine.hold(call())
+    assert (client.sent(), client.machine.in_flight) == ([], 1)
+
+
+def test_a_call_that_is_held_ends_with_what_it_is_told():
+    client = Client()
+    asked = call()
+    client.machine.hold(asked)
+    client.machine.end(asked, 3, None)
+    assert (asked.result, client.machine.in_flight) == (3, 0)
+
+
+def test_a_call_that_is_held_ends_by_its_deadline():
+    client = Client()
+    asked = call(timeout=1.0)
+    client.machine.hold(asked)
+    assert client.machine.next_tick() == 1.0
+    client.machine.tick(1.0)
+    assert isinstance(asked.error, errors.DeadlineExceeded)
+    assert not client.sent()
+
+
+def test_a_call_that_was_held_is_sent_with_the_time_it_has_left():
+    client = Client()
+    asked = call(timeout=3.0)
+    client.machine.hold(asked)
+    client.machine.send(asked, 1.0)
+    (sent,) = client.sent()
+    assert sent.timeout == 2000
+    client.hear(Reply(sent.id, raw(1)))
+    assert asked.result == 1
+
+
+def test_the_end_of_a_link_is_nothing_to_a_call_that_is_held():
+    client = Client()
+    asked = call()
+    client.machine.hold(asked)
+    client.machine.link_lost(client.link, "gone", 0.0)
+    assert not asked.ended
+
+
+def test_closing_ends_a_call_that_is_held():
+    client = Client()
+    asked = call()
+    client.machine.hold(asked)
+    client.machine.close(errors.Cancelled("closed"))
+    assert isinstance(asked.error, errors.Cancelled)
