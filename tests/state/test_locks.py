@@ -481,7 +481,7 @@ def test_what_was_cancelled_does_not_release_the_lock_when_it_is_in_use_again(st
 
 @pytest.mark.timeout(LONG)
 def test_of_many_processes_one_is_accepted_at_a_time_though_holders_are_stopped(url, state, client, capsys):
-    count, stop_every = size((15, 10), (2500, 250))
+    count, stop_every = size((10, 10), (2500, 250))
     clients = [client("take", url, "lock", count, 0.5, stop_every) for _ in range(8)]
     took, failures = [], []
     for each in clients:
