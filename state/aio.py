@@ -78,6 +78,7 @@ class AsyncState:
         return await self._state.run(self._state.release, fence)
 
     async def watch(self, prefix: str = "", *, since: int | None = None) -> AsyncIterator[Changed]:
+        """`State.watch`; from now on is from its first step on."""
         if since is None:
             since = await self.version()
         pause = SOON

@@ -38,6 +38,8 @@ _SOON, _PLACE, _LATEST = 0.0005, 0.002, 0.02
 PATIENCE = 3.0
 # The parts of a lease after which it is renewed.
 _RENEW = 3
+# The parts of that, after which it is tried again where the store did not answer.
+_TRIES = 8
 # Seconds.
 LONGEST_LEASE = 86_400
 # Seconds for letting go of a lock, or of the place in its line, also when the time of the call is over.
@@ -291,23 +293,23 @@ class Lock:
         except errors.Unavailable:
             return  # those behind pass over us after `PATIENCE`
 
-    def _renew(self) -> bool:
-        """Whether it is to be renewed again."""
-        asked, token = time.monotonic(), self.token
+    def _renew(self) -> float | None:
+        """Seconds until the next time; None where there is none."""
+        asked, token, part = time.monotonic(), self.token, self.lease / _RENEW
         if not token:
-            return False
+            return None
         try:
-            patience = max(0.05, min(self._ends - asked, self.lease / _RENEW))
+            patience = max(0.05, min(self._ends - asked, part))
             if change_own(self._state.engine, Fence(self.name, token), self.lease, patience):
                 self._ends = asked + self.lease
-                return True
+                return part
         except errors.Unavailable:
             if asked < self._ends:
-                return True  # once more, as long as there is time
+                return part / _TRIES  # as long as there is time
         if self.token == token:
             self._lost = True
             log.warning("lock %r was lost: its lease of %g s has run out", self.name, self.lease)
-        return False
+        return None
 
 
 def change_own(engine: Engine, fence: Fence, lease: float | None, timeout: float) -> bool:

@@ -8,6 +8,7 @@ whose lease has run out, or whose process is gone, was cut: nobody knows how far
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ _RENEW = 4
 # Seconds that one step may take, and from one try to store an outcome to the next.
 _PATIENCE = 5.0
 _AGAIN = 0.05
+# Seconds to the next try to renew a claim, where the store did not answer.
+_SOON_AGAIN = 0.5
 # Seconds from one look to the next whether it is renewed at the moment.
 _LOOK = 0.001
 
@@ -43,9 +46,11 @@ class Outcome(Struct, array_like=True):
 
 
 class Record(Struct, array_like=True):
-    """What is stored under a key. Without an outcome it is a claim, of `who`, until `ends` by the store's clock."""
+    """What is stored under a key. Without an outcome it is a claim, told from others by its `id`: of `who`, until `ends` by the store's
+    clock."""
 
     fingerprint: bytes
+    id: bytes
     who: str
     ends: float
     outcome: Outcome | None = None
@@ -85,17 +90,20 @@ class Claim:
         with self._alone():
             while True:
                 try:
-                    self._commit(record, transaction)
-                    return
-                except Conflict as conflict:
-                    if conflict.name != self._row:
-                        self._watch()
-                        raise
-                    if self._stored(record):
-                        return  # by a try whose answer was lost
-                    raise errors.Aborted(
-                        f"the claim of the key was lost: its lease of {LEASE:g} s ran out"
-                    ) from None
+                    try:
+                        self._commit(record, transaction)
+                        return
+                    except Conflict as conflict:
+                        if conflict.name != self._row:
+                            self._watch()
+                            raise
+                        stored = self._found_again()
+                        if stored is None:
+                            raise errors.Aborted(
+                                f"the claim of the key was lost: its lease of {LEASE:g} s ran out"
+                            ) from None
+                        if stored.outcome is not None:
+                            return  # by a try whose answer was lost
                 except errors.Unavailable:
                     if time.monotonic() > end:
                         raise
@@ -130,26 +138,29 @@ class Claim:
         else:
             self._revision = transaction.commit_with(checks, writes, _PATIENCE)
 
-    def _stored(self, record: Record) -> bool:
-        """Whether the row says this, though nobody told us that it was written."""
+    def _found_again(self) -> Record | None:
+        """The row, where it is ours still, under whatever revision: the answer to a write may have been lost."""
         (row,), _ = self._keys.engine.read((self._row,), _PATIENCE)
-        if row is None or _record.decode(row.value) != record:
-            return False
+        stored = None if row is None else _record.decode(row.value)
+        if row is None or stored is None or stored.id != self._record.id:
+            return None
         self._revision = row.revision
-        return True
+        return stored
 
-    def _renew(self) -> bool:
-        """Whether it is to be renewed again."""
+    def _renew(self) -> float | None:
+        """Seconds until the next time; None where there is none."""
         with self._alone():
             try:
-                if self._record.outcome is None:
+                try:
                     self._record.ends = self._keys.engine.read((), _PATIENCE).now + LEASE
                     self._commit(self._record, None)
-            except Conflict:
-                return self._stored(self._record)  # if not, `finish` will find out
+                except Conflict:
+                    return (
+                        None if self._found_again() is None else 0.0
+                    )  # if it is lost, `finish` will find out
             except errors.Unavailable:
-                pass  # the next try is not too late yet
-            return True
+                return _SOON_AGAIN
+            return LEASE / _RENEW
 
 
 class Keys:
@@ -160,7 +171,7 @@ class Keys:
         self.renewals = renewals
         self._service = service
         self._whole: set[str] = set()  # methods that are known to do all their work in their transaction
-        self._doubtful: dict[str, Record] = {}  # claims whose answer was lost: they may have been made
+        self._doubtful: dict[str, bytes] = {}  # claims whose answer was lost: they may have been made
 
     def claim(
         self, method: str, key: str, fingerprint: bytes, keep: float, repeatable: bool
@@ -173,7 +184,7 @@ class Keys:
             (found, known), now = self.engine.read((row, whole), _PATIENCE)
             if known is not None:
                 self._whole.add(method)
-            record = Record(fingerprint, presence.me(), now + LEASE)
+            record = Record(fingerprint, os.urandom(8), presence.me(), now + LEASE)
             if found is not None:
                 earlier = _record.decode(found.value)
                 if earlier.fingerprint != fingerprint:
@@ -182,7 +193,7 @@ class Keys:
                     )
                 if earlier.outcome is not None:
                     return earlier.outcome
-                if self._doubtful.get(row) == earlier:
+                if self._doubtful.get(row) == earlier.id:
                     del self._doubtful[row]
                     return Claim(self, row, earlier, found.revision, keep)
                 if earlier.ends > now and not presence.gone(earlier.who):
@@ -197,7 +208,7 @@ class Keys:
             except BaseException as error:  # also where a greenlet is stopped that waits for the answer
                 lost = not isinstance(error, errors.Unavailable) or error.started is None
                 if lost and record.outcome is None:
-                    self._doubtful[row] = record
+                    self._doubtful[row] = record.id
                 raise
             if record.outcome is not None:
                 return record.outcome

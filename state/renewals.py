@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import time
 from collections.abc import Callable, Hashable
 from queue import Empty
 
 from ..backends import native
+
+log = logging.getLogger("ringback.state")
 
 
 class Renewals:
@@ -17,17 +20,17 @@ class Renewals:
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Hashable]] = []
-        self._known: dict[Hashable, tuple[int, float, Callable[[], bool]]] = {}
+        self._known: dict[Hashable, tuple[int, Callable[[], float | None]]] = {}
         self._count = itertools.count()
         self._lock = native.allocate_lock()
         self._sooner: native.SimpleQueue[None] = native.SimpleQueue()
         self._running = False
 
-    def add(self, owner: Hashable, seconds: float, renew: Callable[[], bool]) -> None:
-        """Call `renew` every so many seconds, until it returns False or the owner is removed."""
+    def add(self, owner: Hashable, seconds: float, renew: Callable[[], float | None]) -> None:
+        """Call `renew` after so many seconds, and again after as many as it returns, until that is None or the owner is removed."""
         with self._lock:
             number = next(self._count)
-            self._known[owner] = (number, seconds, renew)
+            self._known[owner] = (number, renew)
             heapq.heappush(self._due, (time.monotonic() + seconds, number, owner))
             if not self._running:
                 self._running = True
@@ -64,18 +67,22 @@ class Renewals:
                 left = when - time.monotonic()
                 if left <= 0:
                     heapq.heappop(self._due)
-                    _, seconds, renew = self._known[owner]
+                    _, renew = self._known[owner]
             if left > 0:
                 try:
                     self._sooner.get(timeout=left)
                 except Empty:
                     pass
                 continue
-            again = renew()
+            try:
+                again = renew()
+            except Exception:  # one must not end the renewing of all others
+                log.exception("a lease could not be renewed")
+                again = None
             with self._lock:
                 known = self._known.get(owner)
                 if known is not None and known[0] == number:
-                    if again:
-                        heapq.heappush(self._due, (time.monotonic() + seconds, number, owner))
-                    else:
+                    if again is None:
                         del self._known[owner]
+                    else:
+                        heapq.heappush(self._due, (time.monotonic() + again, number, owner))
