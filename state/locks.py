@@ -191,8 +191,9 @@ class Lock:
 
     def _acquiring(self, timeout: float | None) -> Generator[float, None, None]:
         """Steps that end with the lock, or when the time is over; each yields the seconds to wait before the next."""
-        if self.token:
+        if self.held:
             raise errors.FailedPrecondition(f"lock {self.name!r} is held by this object already")
+        self.token = 0  # one that was lost
         given = self.timeout if timeout is None else timeout
         left = self._state.time_left()
         end = time.monotonic() + min(inf if given is None else given, inf if left is None else left)

@@ -4,6 +4,7 @@ asyncio."""
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ class State:
         self.url = url
         self.renewals = Renewals()
         self._workers = Workers(_THREADS)
+        self._process = os.getpid()
 
     @property
     def aio(self) -> AsyncState:
@@ -199,6 +201,8 @@ class State:
     def patience(self, at_least: float = 0.0) -> float:
         """Seconds that one operation may take; `at_least` is for what must be tidied up though the call's time is over. Raises
         DeadlineExceeded where there are none."""
+        if self._process != os.getpid():
+            raise RuntimeError("this state was opened before a fork: open it again in the child process")
         left = self.time_left()
         if left is None:
             return PATIENCE

@@ -695,3 +695,27 @@ def test_a_closed_store_is_unavailable(tmp_path, opened):
     state.close()
     with pytest.raises(errors.Unavailable):
         state.put("key", 1)
+
+
+def test_a_store_that_was_opened_before_a_fork_says_so(state, url, run_program):
+    program = f"""
+import os, ringback
+state = ringback.open_state({url!r})
+state.put("a", 1)
+if os.fork() == 0:
+    try:
+        state.get("a")
+    except RuntimeError as error:
+        print(error, flush=True)
+    with ringback.open_state({url!r}) as own:
+        print(own.get("a"), flush=True)
+    os._exit(0)
+os.wait()
+print(state.get("a"))
+"""
+    ran = run_program("-c", program)
+    assert ran.lines == [
+        "this state was opened before a fork: open it again in the child process",
+        "1",
+        "1",
+    ], ran
