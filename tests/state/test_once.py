@@ -156,6 +156,17 @@ def test_two_servers_that_get_a_key_at_once_run_it_once(serve, connected, ran):
     assert len(ran()) == 20
 
 
+def test_the_processes_of_a_server_run_a_key_once(start_server, connected, backend, url, ran):
+    server = start_server(backend, "service", "--state", url, "--processes", "2", path=KEPT)
+    clients: dict[int, ThreadingClient] = {}
+    while len(clients) < 2:  # the kernel chooses
+        client = connected(server.endpoint)
+        clients[client.call("ringback.stats")["process"]] = client
+    twins = [keyed(client, "a").fire("pay", 5, 0.3) for client in clients.values() for _ in range(4)]
+    assert {twin.result(SOON) for twin in twins} == {"paid 5"}
+    assert ran() == ["pay"]
+
+
 def test_another_server_knows_what_came_of_it(serve, connected, ran):
     first = serve()
     keyed(connected(first.endpoint), "a").call("pay", 5)
