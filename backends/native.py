@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "selector", "start_thread"]
+__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "local", "selector", "start_thread"]
 
 
 def _original(name: str, module: str = "_thread") -> Any:
@@ -28,6 +28,11 @@ get_ident: Callable[[], int] = _original("get_ident")
 def allocate_lock() -> Any:
     """A lock that blocks the whole thread."""
     return _original("allocate_lock")()
+
+
+def local() -> Any:
+    """What each thread of the operating system has its own attributes of."""
+    return _original("_local")()
 
 
 def selector() -> selectors.BaseSelector:

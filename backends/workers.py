@@ -41,7 +41,9 @@ class Workers:
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
-            work()
-            del work  # the next wait may be long: keep no argument or result alive
-            with self._lock:
-                self._unfinished -= 1
+            try:
+                work()
+            finally:
+                del work  # the next wait may be long: keep no argument or result alive
+                with self._lock:
+                    self._unfinished -= 1

@@ -225,7 +225,7 @@ class Client(ABC):
         `timeout`: seconds, None for no limit; for a stream, between items. `metadata`: a mapping of strings to values, for the
         handler and the interceptors. `returns`: the type that results are to have. `wait_for_ready=False`: fail at once, and
         not at the timeout, when there is no server. `attempts`: how often a call is sent at most, 5 if not told otherwise; again
-        only where it surely has not begun, or where its method is idempotent or readonly. `priority`, `idempotency_key`: told to the
+        only where it surely has not begun, or where its method is idempotent, readonly or once. `priority`, `idempotency_key`: told to the
         server. `cache`: seconds for which results of `call` and `fire` are kept in the memory of this client, or a `ringback.Cache`.
         """
         view = copy.copy(self)

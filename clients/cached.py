@@ -125,7 +125,8 @@ class _Landing:
         """There is nothing for the others in it: the next of them is sent."""
         waiting = self._flight.waiting
         while waiting and not self._core.closed:
-            call = waiting.popleft()
+            call = next(iter(waiting))
+            del waiting[call]
             if not (call.ended or _is_late(call, now)):
                 self.of(call)
                 self._core.send(call, now)

@@ -66,6 +66,10 @@ class IncomingCall:
     def cancel(self) -> None:
         raise NotImplementedError
 
+    def abandon(self) -> None:
+        """Its client is gone."""
+        self.cancel()
+
     def credit(self, items: int) -> None:
         raise NotImplementedError
 
@@ -227,7 +231,7 @@ class ServerMachine:
         calls, session.calls = session.calls, {}
         for call in calls.values():
             call.ended = True
-            call.cancel()
+            call.abandon()
 
     def _shutting_down(self, call: Call) -> Refusal:
         return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)

@@ -15,11 +15,9 @@ from msgspec import Raw
 
 from .. import errors
 from ..protocol.messages import Call
-from ..protocol.values import Unpacker, key_of, whole
+from ..protocol.values import key_of, whole
 from ..state.cache import MISSING, Flight
-from .invocation import Invocation
-
-_plain = Unpacker().plain
+from .invocation import Invocation, plain
 
 
 def cached(message: Call, weight: int) -> Callable[..., CachedCall] | None:
@@ -62,9 +60,8 @@ class CachedCall(Invocation):
     def cancel(self) -> None:
         self.ended = True
         super().cancel()
-        if self.flight is not None:
-            # (not now: those who wait may be cancelled in this same step)
-            self.dispatcher.post(self._hand_on)
+        # (not now: those who wait may be cancelled in this same step)
+        self.dispatcher.post(self._leave if self.flight is None else self._hand_on)
 
     def landed(self, result: Any, error: BaseException | None, ran: bool) -> tuple[Any, BaseException | None]:
         """Its handler has ended: keep the result, and give it to all who wait. Returns the outcome that is its own."""
@@ -117,7 +114,8 @@ class CachedCall(Invocation):
         if flight is None:
             return
         while flight.waiting:
-            call = flight.waiting.popleft()
+            call = next(iter(flight.waiting))
+            del flight.waiting[call]
             if not call.ended:
                 call._fly(flight, time.monotonic())
                 return
@@ -126,13 +124,20 @@ class CachedCall(Invocation):
         assert kept is not None
         kept.give_up(flight)
 
+    def _leave(self) -> None:
+        """It waits for another's run no longer, if it does."""
+        kept = self.served.kept
+        assert kept is not None
+        if kept.leave(self.key, self):
+            self.dispatcher.dropped(self)
+
     def _is_own(self, error: BaseException) -> bool:
         """Whether an error comes of this call's having been given up, or of its deadline, which others need not have."""
         return self.ended or (self.deadline is not None and isinstance(error, errors.DeadlineExceeded))
 
     def _fitting(self, value: Raw) -> tuple[Any, BaseException | None]:
         """What is kept as the outcome for this call: plain data, where interceptors are to see it."""
-        if len(value) > self.session.max_size:
-            text = f"the result of {self.method.name} is too large: {len(value):,} bytes are over the limit of {self.session.max_size:,}"
-            return None, errors.ResourceExhausted(text)
-        return (value if self.interception is None else _plain(value)), None
+        try:
+            return self.fitting(value) if self.interception is None else plain(self.fitting(value)), None
+        except errors.ResourceExhausted as error:
+            return None, error

@@ -6,7 +6,6 @@ import concurrent.futures
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Raw, Struct
 
 from .. import errors
@@ -15,7 +14,7 @@ from ..context import CurrentCall, Handling, handling
 from ..interceptors import Interception
 from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session
-from ..protocol.values import UNPACKABLE, pack, whole
+from ..protocol.values import UNPACKABLE, Unpacker, pack, whole
 from ..state.cache import Flight
 from .executors.base import Job
 from .inputs import Input, SyncInput
@@ -33,6 +32,8 @@ UNSENDABLE = (errors.ResourceExhausted, *UNPACKABLE)
 # What others wait for too may be as large as they take.
 UNBOUNDED = 1 << 62
 _NO_OPTIONS = CallOptions()
+# What is kept for many calls has no frames of its own.
+plain = Unpacker().plain
 
 
 class Inline(Struct, Handling):
@@ -171,6 +172,11 @@ class Invocation(IncomingCall, Handling):
         if isinstance(self.input, SyncInput):  # a thread cannot be stopped; a coroutine is, where it waits
             self.input.ended(errors.Cancelled(f"{self.method.name} was cancelled"))
 
+    def abandon(self) -> None:
+        """What runs once goes on: its client may ask for the result over another connection."""
+        if self.run is None:
+            self.cancel()
+
     def credit(self, items: int) -> None:
         """Only a stream has use for it."""
 
@@ -234,7 +240,7 @@ class Invocation(IncomingCall, Handling):
 
     def _unpacked(self, result: Any) -> Any:
         """For interceptors, a result that has been stored."""
-        return msgspec.msgpack.decode(whole(result))
+        return plain(Raw(whole(result)))
 
     async def _await(self) -> Any:
         handling.set(self)
@@ -271,6 +277,14 @@ class Invocation(IncomingCall, Handling):
             except errors.CallError as unsendable:
                 result, error = None, unsendable
         self.dispatcher.finished(self, result, error)
+
+    def fitting(self, value: Raw) -> Raw:
+        """A result that was made for another call. Raises ResourceExhausted where it is more than this caller takes."""
+        if len(value) > self.session.max_size:
+            raise errors.ResourceExhausted(
+                f"the result of {self.method.name} is too large: {len(value):,} bytes are over the limit of {self.session.max_size:,}"
+            )
+        return value
 
     def _report(self, result: Any, error: BaseException | None) -> None:
         self.dispatcher.report(self, result, error)

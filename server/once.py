@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import hashlib
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,15 @@ from .. import errors
 from ..protocol.messages import Call, Notify
 from ..protocol.values import FRAME_BYTES, Unpacker, whole
 from ..state.engine import Conflict
+from ..state.gevent import pause
 from ..state.once import CUT, Claim, Keys, Outcome
+from ..state.pauses import LATEST, SOON
 from ..state.store import State
 from ..state.transactions import Overtaken, Transaction
 from .service import Method
 
 if TYPE_CHECKING:
     from .invocation import Invocation
-
-# Seconds from one look at a key that another run has claimed to the next: the first, and the longest.
-SOON, LATEST = 0.002, 0.05
 
 # What came of a run that leaves nothing behind: the next may try.
 _NOTHING_DONE = (errors.Unavailable, errors.DeadlineExceeded, Overtaken)
@@ -82,12 +80,14 @@ class Run:
             self._wait_longer()
             return False, None
         if isinstance(claimed, Outcome):
-            return True, _told(claimed)
+            return True, call.fitting(_told(claimed))
         try:
             for seconds, _ in self._once.state.attempts(None):
                 self.transaction = None
                 result = self._once.method.function(*call.args, **call.kwargs)
                 if isinstance(result, concurrent.futures.Future):
+                    while not result.done():
+                        pause(SOON)
                     result = result.result()
                 result = call.pack(result)
                 try:
@@ -95,7 +95,7 @@ class Run:
                 except Conflict as conflict:
                     if seconds is None:
                         raise Overtaken(conflict.name) from None
-                    time.sleep(seconds)
+                    pause(seconds)
                 else:
                     return True, result
         except BaseException as error:
@@ -115,7 +115,7 @@ class Run:
                 await _to_its_end(run(self._claim.give_back))
             raise
         if isinstance(claimed, Outcome):
-            return _told(claimed)
+            return call.fitting(_told(claimed))
         try:
             for seconds, _ in self._once.state.attempts(None):
                 self.transaction = None
@@ -142,8 +142,12 @@ class Run:
         return claimed
 
     def _finish(self, claim: Claim, outcome: Outcome) -> None:
-        claim.finish(outcome, self.transaction)
-        self._claim = None
+        self._claim = None  # whatever else goes wrong, this is what came of it
+        try:
+            claim.finish(outcome, self.transaction)
+        except Conflict:
+            self._claim = claim
+            raise
 
     def _failed(self, claim: Claim, error: BaseException) -> None:
         """The run has ended without a result: is that what came of it, or may the next try?"""

@@ -106,6 +106,8 @@ class Server:
                 Settings(worker_processes, worker_memory, dask),
             ),
         }
+        if not (state is None or isinstance(state, (str, State))):
+            raise UsageError(f"state must be a State or the URL of one, not {state!r}")
         self._given_state = state
         self._state: State | None = None
         self._invalidations: Invalidations | None = None

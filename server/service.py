@@ -12,6 +12,7 @@ from ..interceptors import Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..protocol.messages import MethodFlags
 from ..state.cache import Cache, Entries, cache_of, checked_tags
+from ..state.values import LONGEST_TTL
 from .arguments import Arguments
 from .executors import ELSEWHERE, NAMES
 from .executors.base import check as find_elsewhere
@@ -348,10 +349,10 @@ def checked_once(once: bool | float, owner: str) -> float | None:
         return None
     if once is True:
         return DAY
-    if isinstance(once, (int, float)) and once > 0:
+    if isinstance(once, (int, float)) and 0 < once <= LONGEST_TTL:
         return float(once)
     raise UsageError(
-        f"{owner}: once must be True, or seconds above 0 for which keys are remembered, not {once!r}"
+        f"{owner}: once must be True, or seconds above 0 for which keys are remembered, at most {LONGEST_TTL:,}, not {once!r}"
     )
 
 

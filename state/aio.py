@@ -81,16 +81,16 @@ class AsyncState:
         """`State.watch`; from now on is from its first step on."""
         if since is None:
             since = await self.version()
-        pause = SOON
+        wait = SOON
         while True:
-            found = await self.changes(prefix, since=since)
+            found, since = await self._state.run(self._state.changes_up_to, prefix, since)
             for change in found:
                 yield change
             if found:
-                since, pause = found[-1].version, SOON
+                wait = SOON
             else:
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, LATEST)
+                await asyncio.sleep(wait)
+                wait = min(wait * 1.5, LATEST)
 
     async def changes(self, prefix: str = "", *, since: int = 0) -> list[Changed]:
         return await self._state.run(lambda: self._state.changes(prefix, since=since))

@@ -7,7 +7,7 @@ they tell are those of LRU; to answer with what is old while it is fetched anew 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,9 @@ from ..errors import UsageError
 W = TypeVar("W")
 
 Tags = str | Iterable[str]
+
+# Bytes of a tag at most: it is told to others.
+LONGEST_TAG = 255
 
 # What is answered where nothing is kept: None may be.
 MISSING: Any = object()
@@ -64,7 +67,7 @@ class Flight(Generic[W]):
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.tags: frozenset[str] | None = None
-        self.waiting: deque[W] = deque()
+        self.waiting: dict[W, None] = {}  # in the order in which they came
 
 
 class _Entry:
@@ -113,7 +116,7 @@ class Entries(Generic[W]):
                 self.misses += 1
                 return MISSING, self._take_off(key)
             self.shared += 1
-            flight.waiting.append(who)
+            flight.waiting[who] = None
             return MISSING, None
 
     def land(self, flight: Flight[W], value: Any, size: int, now: float) -> None:
@@ -134,6 +137,15 @@ class Entries(Generic[W]):
             while len(self._entries) > self.cache.entries or self.bytes > self.cache.bytes:
                 self.evictions += 1
                 self._remove(next(iter(self._entries)))
+
+    def leave(self, key: Hashable, who: W) -> bool:
+        """Wait no longer; False for who does not, or waits for what others can join no more."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is None or who not in flight.waiting:
+                return False
+            del flight.waiting[who]
+            return True
 
     def give_up(self, flight: Flight[W]) -> None:
         """It brought nothing. (What is stale stays, for as long as it may.)"""
@@ -190,6 +202,6 @@ def checked_tags(tags: Tags) -> tuple[str, ...]:
     """One string is one tag. Raises UsageError for what are none."""
     found = (tags,) if isinstance(tags, str) else tuple(tags)
     for tag in found:
-        if not isinstance(tag, str) or not tag:
-            raise UsageError(f"a tag is a string that is not empty, not {tag!r}")
+        if not isinstance(tag, str) or not 0 < len(tag.encode(errors="replace")) <= LONGEST_TAG:
+            raise UsageError(f"a tag is a string of 1 to {LONGEST_TAG} bytes, not {tag!r:.100}")
     return found

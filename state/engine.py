@@ -61,8 +61,10 @@ class Engine(ABC):
     """One store. Every method raises `errors.Unavailable` when the store does not answer in `timeout` seconds, with `started` False
     where nothing can have been changed, None where nobody can know."""
 
-    # Whether an operation blocks the thread also in a program that gevent has patched.
+    # Whether an operation blocks the thread, and with it all its greenlets.
     blocks_thread: bool
+    # Whether all who use the store are on this machine.
+    one_machine: bool
 
     @abstractmethod
     def read(self, names: Sequence[str], timeout: float) -> Snapshot:
@@ -82,10 +84,10 @@ class Engine(ABC):
         What it returned for is durable. Raises Conflict, TooLate."""
 
     @abstractmethod
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> list[Change]:
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
         """The rows whose names begin so and that have changed after that revision, each once, as it is now, in the order of their
         revisions: at most `limit`, and then what else the last commit among them wrote, so that nothing is missed by who goes on from
-        there. What was removed longer than `REMEMBERED` ago is not among them."""
+        there. What was removed longer than `REMEMBERED` ago is not among them. With them, the revision up to which that is all."""
 
     @abstractmethod
     def revision(self, timeout: float) -> int:

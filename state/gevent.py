@@ -1,8 +1,9 @@
-"""An engine that blocks its thread, used under gevent: from a greenlet each operation runs in the hub's pool of native threads."""
+"""The store under gevent: from a greenlet, what blocks its thread runs in the hub's pool of native threads, and pauses let others go on."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, TypeVar, cast
@@ -19,6 +20,7 @@ class OffTheHub(Engine):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.one_machine = engine.one_machine
 
     def read(self, names: Sequence[str], timeout: float) -> Snapshot:
         return _run(self._engine.read, names, timeout)
@@ -33,7 +35,7 @@ class OffTheHub(Engine):
     ) -> int:
         return _run(lambda: self._engine.commit(checks, writes, timeout, before=before))
 
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> list[Change]:
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
         return _run(self._engine.changes, prefix, since, limit, timeout)
 
     def revision(self, timeout: float) -> int:
@@ -43,16 +45,32 @@ class OffTheHub(Engine):
         self._engine.close()
 
 
+def pause(seconds: float) -> None:
+    """Sleep, and let other greenlets go on meanwhile, also where nobody has patched `time`."""
+    hub = _hub()
+    if hub is None:
+        time.sleep(seconds)
+    else:
+        sys.modules["gevent"].sleep(seconds)
+
+
 def _run(function: Callable[..., T], *args: Any) -> T:
-    gevent = sys.modules.get("gevent")
-    # (a thread that is none of gevent's has no hub, and may block; the hub itself cannot wait for a thread)
-    hub = None if gevent is None else sys.modules["gevent._hub_local"].get_hub_if_exists()
-    if hub is None or gevent.getcurrent() is hub:  # type: ignore[union-attr]
+    hub = _hub()
+    if hub is None:
         return function(*args)
     result, error = hub.threadpool.apply(_outcome, (function, args))
     if error is not None:
         raise error
     return cast(T, result)
+
+
+def _hub() -> Any:
+    """That of the greenlet which asks; None in a thread that is none of gevent's, which may block, and in the hub itself, which must."""
+    gevent = sys.modules.get("gevent")
+    if gevent is None:
+        return None
+    hub = sys.modules["gevent._hub_local"].get_hub_if_exists()
+    return None if hub is None or gevent.getcurrent() is hub else hub
 
 
 def _outcome(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, Exception | None]:

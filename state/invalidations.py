@@ -70,8 +70,14 @@ class Invalidations:
             try:
                 while left:
                     tag = next(iter(left))
-                    self._state.put(self._prefix + tag, None, ttl=SEEN)
                     left.discard(tag)
+                    try:
+                        self._state.put(self._prefix + tag, None, ttl=SEEN)
+                    except errors.Unavailable:
+                        left.add(tag)
+                        raise
+                    except errors.CallError as error:
+                        log.error("an invalidation was not told to others: %s", error)
                 if closing:
                     return
                 if time.monotonic() - looked > BLIND:
@@ -99,9 +105,9 @@ class Invalidations:
 
     def _heard(self, since: int) -> int:
         """Drop what others have invalidated after that version; returns the version up to which that is done."""
-        for change in self._state.changes(self._prefix, since=since):
-            since = change.version
+        found, reached = self._state.changes_up_to(self._prefix, since)
+        for change in found:
             if not change.deleted:
                 tag = change.key[len(self._prefix) :]
                 self._forget((tag,) if tag else ())
-        return since
+        return reached

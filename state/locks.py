@@ -4,7 +4,7 @@ A lock is advice: its holder may be stopped for longer than its lease, and anoth
 rises with every holder: the store refuses what is written with `fence=lock` by whoever does not hold the lock at that moment
 (Kleppmann, "How to do distributed locking", 2016). A lock in use is renewed by itself.
 
-All steps are short and blocking; between them the waiting is the caller's: `time.sleep`, or asyncio's.
+All steps are short and blocking; between them the waiting is the caller's: a thread's, a greenlet's, or asyncio's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from msgspec import Struct
 from .. import errors
 from . import presence
 from .engine import Conflict, Engine, Row, Write
+from .gevent import pause
 from .values import checked_name
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ringback.state")
 
 # Seconds from one look of who waits to the next: the first; for each place in the line, and at most.
-_SOON, _PLACE, _LATEST = 0.0005, 0.002, 0.02
+_SOON, _PLACE, _LATEST = 0.0005, 0.002, 0.03
 # Seconds without a word after which somebody who waits is passed over.
 PATIENCE = 3.0
 # The parts of a lease after which it is renewed.
@@ -99,6 +100,7 @@ class Lock:
         self._id = os.urandom(8).hex()
         self._ends = 0.0  # of the lease, by our own clock: not later than by the store's
         self._lost = False
+        self._asked = False  # whether somebody waits for it
 
     @property
     def held(self) -> bool:
@@ -122,7 +124,7 @@ class Lock:
         steps = self._acquiring(timeout)
         try:
             for seconds in steps:
-                time.sleep(seconds)
+                pause(seconds)
         finally:
             steps.close()  # now, and not when it is collected: the lock may be in use again by then
         return self.token > 0
@@ -191,14 +193,17 @@ class Lock:
 
     def _acquiring(self, timeout: float | None) -> Generator[float, None, None]:
         """Steps that end with the lock, or when the time is over; each yields the seconds to wait before the next."""
-        if self.held:
-            raise errors.FailedPrecondition(f"lock {self.name!r} is held by this object already")
+        if self.held or self._asked:
+            how = "waited for" if self._asked else "held"
+            raise errors.FailedPrecondition(
+                f"lock {self.name!r} is {how} by this object already: each use at a time needs one of its own"
+            )
         self.token = 0  # one that was lost
+        self._asked = True
         given = self.timeout if timeout is None else timeout
         left = self._state.time_left()
         end = time.monotonic() + min(inf if given is None else given, inf if left is None else left)
-        pause = _SOON
-        over = False
+        over, wait = False, _SOON
         try:
             while True:
                 place = self._attempt()
@@ -209,12 +214,13 @@ class Lock:
                 if now >= end:
                     return
                 # Who is next looks more often than those behind.
-                pause = min(pause * 1.5, place * _PLACE, _LATEST)
-                yield min(pause * random.uniform(0.7, 1.3), end - now)  # noqa: S311 - no secret
+                wait = min(wait * 1.5, place * _PLACE, _LATEST)
+                yield min(wait * random.uniform(0.7, 1.3), end - now)  # noqa: S311 - no secret
         except errors.Unavailable:
             over = True  # to give up would be to wait for it once more; those behind pass over us after `PATIENCE`
             raise
         finally:
+            self._asked = False
             if not over:
                 self._give_up()
 
@@ -225,17 +231,17 @@ class Lock:
             asked = time.monotonic()
             (held, queue), now = engine.read(names, self._state.patience())
             waiting = [] if queue is None else _waiters.decode(queue.value)
-            others = [
-                each
-                for each in waiting
-                if each.id != self._id and each.until > now and not presence.gone(each.who)
-            ]
+            others = [each for each in waiting if each.id != self._id and each.until > now]
+            # (of those who surely are gone, only the first holds up the line; to look at all takes long)
+            while others and presence.gone(others[0].who, engine.one_machine):
+                del others[0]
             mine = next((number for number, each in enumerate(waiting) if each.id == self._id), None)
-            before = len(others) if mine is None else sum(1 for each in others if waiting.index(each) < mine)
+            ahead = {each.id for each in waiting[:mine]}
+            before = sum(each.id in ahead for each in others)
             writes: dict[str, Write] = {}
             # (a grant of which we were not told is ours all the same)
             free = before == 0 and (
-                held is None or not is_held(held, now) or _holder.decode(held.value).id == self._id
+                held is None or not is_held(held, now, engine) or _holder.decode(held.value).id == self._id
             )
             if free:
                 row = Holder(self._id, presence.me() if self.renewed else "", now + self.lease)
@@ -253,7 +259,7 @@ class Lock:
             try:
                 revision = engine.commit(checks, writes, self._state.patience())
             except Conflict:
-                time.sleep(random.uniform(0.0, _SOON))  # noqa: S311
+                pause(random.uniform(0.0, _SOON))  # noqa: S311
                 continue
             if not free:
                 return before + 1
@@ -340,11 +346,11 @@ def token_of(held: Row) -> int:
     return _holder.decode(held.value).token or held.revision
 
 
-def is_held(held: Row | None, now: float) -> bool:
+def is_held(held: Row | None, now: float, engine: Engine) -> bool:
     if held is None:
         return False
     row = _holder.decode(held.value)
-    return row.ends > now and not presence.gone(row.who)
+    return row.ends > now and not presence.gone(row.who, engine.one_machine)
 
 
 def fenced(fence: Fence, held: Row | None, now: float) -> tuple[int, float]:

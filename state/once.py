@@ -21,6 +21,7 @@ from .. import errors
 from ..backends import native
 from . import presence
 from .engine import Conflict, Engine, Write
+from .gevent import pause
 
 if TYPE_CHECKING:
     from .renewals import Renewals
@@ -34,6 +35,8 @@ _PATIENCE = 5.0
 _AGAIN = 0.05
 # Seconds to the next try to renew a claim, where the store did not answer.
 _SOON_AGAIN = 0.5
+# Claims of which it is not known whether they were made, that are remembered.
+_DOUBTFUL = 1000
 # Seconds from one look to the next whether it is renewed at the moment.
 _LOOK = 0.001
 
@@ -78,41 +81,65 @@ class Claim:
         self._record = record
         self._revision = revision
         self._keep = keep
+        self._ended = False
         self._lock = native.allocate_lock()  # between what renews and what ends it
         self._watch()
 
     def finish(self, outcome: Outcome, transaction: Transaction | None = None) -> None:
         """Store what came of it, together with what the transaction has written. Raises Conflict where what that has read has changed:
-        nothing was written; Aborted where the claim was another's by then; Unavailable where the store does not answer for long."""
+        nothing was written, and the claim still stands; Aborted where the claim was another's by then; Unavailable where the store does not
+        answer for long: then it is tried on, in the background."""
         self._keys.renewals.remove(self)
-        record = msgspec.structs.replace(self._record, outcome=outcome)
         end = time.monotonic() + LEASE
+        while True:
+            try:
+                self._finish(outcome, transaction)
+                return
+            except errors.Unavailable:
+                if time.monotonic() > end:
+                    self._keys.unstored.add(self._record.id)
+                    self._keys.renewals.add(
+                        self, _SOON_AGAIN, lambda: self._finish_later(outcome, transaction)
+                    )
+                    raise
+                pause(_AGAIN)
+
+    def _finish(self, outcome: Outcome, transaction: Transaction | None) -> None:
+        record = msgspec.structs.replace(self._record, outcome=outcome)
         with self._alone():
-            while True:
-                try:
-                    try:
-                        self._commit(record, transaction)
-                        return
-                    except Conflict as conflict:
-                        if conflict.name != self._row:
-                            self._watch()
-                            raise
-                        stored = self._found_again()
-                        if stored is None:
-                            raise errors.Aborted(
-                                f"the claim of the key was lost: its lease of {LEASE:g} s ran out"
-                            ) from None
-                        if stored.outcome is not None:
-                            return  # by a try whose answer was lost
-                except errors.Unavailable:
-                    if time.monotonic() > end:
-                        raise
-                    time.sleep(_AGAIN)
+            try:
+                self._commit(record, transaction)
+            except Conflict as conflict:
+                if conflict.name != self._row:
+                    self._watch()
+                    raise
+                stored = self._found_again()
+                if stored is None:
+                    raise errors.Aborted(
+                        f"the claim of the key was lost: its lease of {LEASE:g} s ran out"
+                    ) from None
+                if stored.outcome is None:  # renewed, though nobody told us
+                    raise errors.Unavailable("the answer to a renewal was lost", started=False) from None
+            self._ended = True
+
+    def _finish_later(self, outcome: Outcome, transaction: Transaction | None) -> float | None:
+        """Seconds until the next try; None when it is stored, or another's."""
+        try:
+            self._finish(outcome, transaction)
+        except errors.Unavailable:
+            return _SOON_AGAIN
+        except Conflict:
+            self.give_back()  # nothing was written
+        except errors.Aborted:
+            pass
+        self._keys.unstored.discard(self._record.id)
+        return None
 
     def give_back(self) -> None:
         """Nothing was done: the next who comes may."""
         self._keys.renewals.remove(self)
         with self._alone():
+            self._ended = True
             try:
                 self._keys.engine.commit({self._row: self._revision}, {self._row: Write(None)}, _PATIENCE)
             except (Conflict, errors.Unavailable):
@@ -122,7 +149,7 @@ class Claim:
     def _alone(self) -> Iterator[None]:
         """Not beside what renews it. (Waiting by looks: the lock may be held by a native thread, and a greenlet must not stop its hub.)"""
         while not self._lock.acquire(False):
-            time.sleep(_LOOK)
+            pause(_LOOK)
         try:
             yield
         finally:
@@ -132,7 +159,9 @@ class Claim:
         self._keys.renewals.add(self, LEASE / _RENEW, self._renew)
 
     def _commit(self, record: Record, transaction: Transaction | None) -> None:
-        checks, writes = {self._row: self._revision}, {self._row: Write(_encode(record), self._keep)}
+        # (a claim counts as long as it is renewed, for however short a time its outcome is remembered)
+        keep = self._keep if record.outcome is not None else max(self._keep, 2 * LEASE)
+        checks, writes = {self._row: self._revision}, {self._row: Write(_encode(record), keep)}
         if transaction is None:
             self._revision = self._keys.engine.commit(checks, writes, _PATIENCE)
         else:
@@ -150,6 +179,8 @@ class Claim:
     def _renew(self) -> float | None:
         """Seconds until the next time; None where there is none."""
         with self._alone():
+            if self._ended:
+                return None  # it was on its way here when that came
             try:
                 try:
                     self._record.ends = self._keys.engine.read((), _PATIENCE).now + LEASE
@@ -171,6 +202,7 @@ class Keys:
         self.renewals = renewals
         self._service = service
         self._whole: set[str] = set()  # methods that are known to do all their work in their transaction
+        self.unstored: set[bytes] = set()  # claims whose outcome is still to be stored
         self._doubtful: dict[str, bytes] = {}  # claims whose answer was lost: they may have been made
 
     def claim(
@@ -193,21 +225,25 @@ class Keys:
                     )
                 if earlier.outcome is not None:
                     return earlier.outcome
-                if self._doubtful.get(row) == earlier.id:
-                    del self._doubtful[row]
+                if self._doubtful.get(row) == earlier.id and self._doubtful.pop(row, None) == earlier.id:
                     return Claim(self, row, earlier, found.revision, keep)
-                if earlier.ends > now and not presence.gone(earlier.who):
+                if earlier.id in self.unstored:
+                    return None
+                if earlier.ends > now and not presence.gone(earlier.who, self.engine.one_machine):
                     return None
                 if not repeatable and known is None:
                     record.outcome = CUT
             checks = {row: 0 if found is None else found.revision}
             try:
-                revision = self.engine.commit(checks, {row: Write(_encode(record), keep)}, _PATIENCE)
+                kept = Write(_encode(record), max(keep, 2 * LEASE))
+                revision = self.engine.commit(checks, {row: kept}, _PATIENCE)
             except Conflict:
                 continue
             except BaseException as error:  # also where a greenlet is stopped that waits for the answer
                 lost = not isinstance(error, errors.Unavailable) or error.started is None
                 if lost and record.outcome is None:
+                    while len(self._doubtful) >= _DOUBTFUL:
+                        self._doubtful.pop(next(iter(self._doubtful)), None)
                     self._doubtful[row] = record.id
                 raise
             if record.outcome is not None:

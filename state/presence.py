@@ -17,13 +17,18 @@ def me() -> str:
     return _told(os.getpid())
 
 
-def gone(who: str) -> bool:
-    """Whether that process surely has ended."""
+def gone(who: str, one_machine: bool = False) -> bool:
+    """Whether that process surely has ended. Of a store that `one_machine` has to itself, all who were there before its last start have."""
     place, _, process = who.rpartition("/")
-    if not place or place != _place():
+    if not place or not _place() or who == me():
         return False
+    if place != _place():
+        return one_machine and place.partition("/")[0] != _place().partition("/")[0]
     number, _, began = process.partition("@")
-    return _began(int(number)) != began
+    try:
+        return _began(int(number)) != began
+    except OSError:  # it is not ours to look at, if it is there
+        return not _runs(int(number))
 
 
 @cache
@@ -43,10 +48,17 @@ def _place() -> str:
 
 
 def _began(number: int) -> str:
-    """When the process began, in ticks since the boot; "" where there is none, or only what is left of it."""
-    try:
-        # After the name, which may hold anything: the state is the third field, the start the 22nd.
-        fields = (_PROC / str(number) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
+    """When the process began, in ticks since the boot; "" where only its remains are there. Raises OSError where it cannot be seen."""
+    # After the name, which may hold anything: the state is the third field, the start the 22nd.
+    fields = (_PROC / str(number) / "stat").read_text().rpartition(")")[2].split()
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

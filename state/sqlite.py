@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, value BLOB, revision INT
 CREATE INDEX IF NOT EXISTS rows_by_revision ON rows (revision);
 CREATE INDEX IF NOT EXISTS rows_by_expiry ON rows (expires) WHERE expires IS NOT NULL;
 """
+_READ_MANY = "SELECT name, value, revision FROM rows WHERE name IN ({}) AND value IS NOT NULL AND (expires IS NULL OR expires > ?)"
 _READ = "SELECT value, revision FROM rows WHERE name = ? AND value IS NOT NULL AND (expires IS NULL OR expires > ?)"
 _WRITE = "INSERT OR REPLACE INTO rows (name, value, revision, expires) VALUES (?, ?, ?, ?)"
 _SET = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
@@ -34,9 +35,9 @@ _CHANGED = (
     "AND (value IS NULL OR expires IS NULL OR expires > ?) ORDER BY revision LIMIT ?"
 )
 _NEWEST = 2**63 - 1
-_PURGE = "DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows WHERE expires <= ? LIMIT 100)"
+_PURGE = "DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows WHERE expires <= ? LIMIT ?)"
 
-# Commits of this process from one removal of what has expired to the next.
+# Rows that this process writes from one removal of what has expired to the next, of twice as many.
 _PURGE_EVERY = 256
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -59,6 +60,7 @@ class SqliteEngine(Engine):
     """`synchronous`: "full", or "normal", which survives the death of a process but not the loss of power."""
 
     blocks_thread = True
+    one_machine = True
 
     def __init__(self, path: str, *, synchronous: str = "full") -> None:
         if synchronous not in ("full", "normal"):
@@ -67,7 +69,7 @@ class SqliteEngine(Engine):
         self._pending: deque[_Job] = deque()
         self._writing = native.allocate_lock()
         self._reading = native.allocate_lock()
-        self._commits = 0
+        self._written = 0
         try:
             self._writer = self._connect(synchronous)
             self._reader = self._connect(synchronous)
@@ -82,11 +84,10 @@ class SqliteEngine(Engine):
             reader, now = self._reader, self._now()
             if len(names) == 1:
                 return Snapshot([_row(reader.execute(_READ, (names[0], now)).fetchone())], now)
-            reader.execute("BEGIN")
-            try:
-                return Snapshot([_row(reader.execute(_READ, (name, now)).fetchone()) for name in names], now)
-            finally:
-                reader.execute("COMMIT")
+            # One statement, and so of one moment; and quick, where other threads want the interpreter too.
+            found = reader.execute(_READ_MANY.format(", ".join("?" * len(names))), (*names, now)).fetchall()
+            rows = {name: Row(value, revision) for name, value, revision in found}
+            return Snapshot([rows.get(name) for name in names], now)
         except sqlite3.Error as error:
             raise self._failed(error, started=False) from None
         finally:
@@ -119,11 +120,14 @@ class SqliteEngine(Engine):
         assert job.revision is not None
         return job.revision
 
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> list[Change]:
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
         if not self._reading.acquire(timeout=timeout):
             raise self._slow(timeout, started=False)
         try:
             start, now = prefix.encode(), self._now()
+            newest = int(
+                _meta(self._reader, "revision", 0)
+            )  # first: what comes after it may be among what is found
 
             def look(first: int, last: int, most: int) -> list[Change]:
                 found = self._reader.execute(_CHANGED, (first, last, len(start), start, now, most))
@@ -131,9 +135,9 @@ class SqliteEngine(Engine):
 
             found = look(since + 1, _NEWEST, limit)
             if len(found) < limit:
-                return found
+                return found, max(since, newest, found[-1].revision if found else 0)
             last = found[-1].revision
-            return [each for each in found if each.revision < last] + look(last, last, -1)
+            return [each for each in found if each.revision < last] + look(last, last, -1), last
         except sqlite3.Error as error:
             raise self._failed(error, started=False) from None
         finally:
@@ -196,17 +200,20 @@ class SqliteEngine(Engine):
                 revision = self._apply(job, revision, now)
             if revision != begun:
                 writer.execute(_SET, ("revision", revision))
-                self._commits += 1
-                if self._commits % _PURGE_EVERY == 0:
-                    writer.execute(_PURGE, (now,))
+                self._written += sum(len(job.writes) for job in jobs)
+                if self._written >= _PURGE_EVERY:
+                    writer.execute(_PURGE, (now, 2 * self._written))
+                    self._written = 0
             started = True
             writer.execute("COMMIT")
-        except Exception as error:  # whatever it is, the next must find no transaction open
+        except BaseException as error:  # whatever it is, the next must find no transaction open
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
                 started = False
             for job in jobs:
                 job.error = self._failed(error, started=None if started else False)
+            if not isinstance(error, Exception):
+                raise
 
     def _apply(self, job: _Job, revision: int, now: float) -> int:
         """Returns the revision after it."""
@@ -231,7 +238,7 @@ class SqliteEngine(Engine):
             f"the state store {self.path} did not answer within {timeout:.3g} s", started=started
         )
 
-    def _failed(self, error: Exception, *, started: bool | None) -> Unavailable:
+    def _failed(self, error: BaseException, *, started: bool | None) -> Unavailable:
         return Unavailable(f"the state store {self.path} failed: {error}", started=started)
 
 

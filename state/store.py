@@ -17,7 +17,7 @@ from ..backends.workers import Workers
 from ..context import handling
 from .aio import AsyncState
 from .engine import Engine
-from .gevent import OffTheHub
+from .gevent import OffTheHub, pause
 from .locks import Fence, Lock, change_own
 from .pauses import LATEST, SOON
 from .renewals import Renewals
@@ -119,7 +119,7 @@ class State:
             except Overtaken:
                 if seconds is None:
                     raise
-                time.sleep(seconds)
+                pause(seconds)
             else:
                 return result
         raise AssertionError("the last attempt has no pause")
@@ -156,9 +156,13 @@ class State:
         return self._watching(prefix, self.engine.revision(self.patience()) if since is None else since)
 
     def changes(self, prefix: str = "", *, since: int = 0) -> list[Changed]:
-        """What has changed after that version: the first 1,000 keys, and all that were written together with the last of them."""
-        found = self.engine.changes(f"d:{prefix}", since, _AT_ONCE, self.patience())
-        return [
+        """What has changed after that version: the first 1,000 keys, and what else the last commit among them wrote."""
+        return self.changes_up_to(prefix, since)[0]
+
+    def changes_up_to(self, prefix: str, since: int) -> tuple[list[Changed], int]:
+        """The same, with the version up to which that is all: from there, it can be gone on."""
+        found, reached = self.engine.changes(f"d:{prefix}", since, _AT_ONCE, self.patience())
+        changes = [
             Changed(
                 each.name[2:],
                 None if each.value is None else unpacked(each.value),
@@ -167,6 +171,7 @@ class State:
             )
             for each in found
         ]
+        return changes, reached
 
     def version(self) -> int:
         """The newest version of anything."""
@@ -219,9 +224,9 @@ class State:
         number = 0
         while True:
             number += 1
-            pause = random.uniform(0.0, min(_AGAIN * 2 ** min(number, 10), _AGAIN_AT_MOST))  # noqa: S311 - no secret
-            over = end is not None and time.monotonic() + pause >= end
-            yield (None if over else pause), number
+            wait = random.uniform(0.0, min(_AGAIN * 2 ** min(number, 10), _AGAIN_AT_MOST))  # noqa: S311 - no secret
+            over = end is not None and time.monotonic() + wait >= end
+            yield (None if over else wait), number
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call it in a native thread, as part of the call that is being handled."""
@@ -236,7 +241,10 @@ class State:
                 result = context.run(function, *args)
             except BaseException as error:
                 failure = error
-            loop.call_soon_threadsafe(_settle, future, result, failure)
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, failure)
+            except RuntimeError:
+                pass  # the loop was closed: nobody waits
 
         self._workers.submit(work)
         return await future
@@ -250,15 +258,15 @@ class State:
         return change
 
     def _watching(self, prefix: str, since: int) -> Iterator[Changed]:
-        pause = SOON
+        wait = SOON
         while True:
-            found = self.changes(prefix, since=since)
+            found, since = self.changes_up_to(prefix, since)
             yield from found
             if found:
-                since, pause = found[-1].version, SOON
+                wait = SOON
             else:
-                time.sleep(pause)
-                pause = min(pause * 1.5, LATEST)
+                pause(wait)
+                wait = min(wait * 1.5, LATEST)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 
-from ..backends.native import get_ident
+from ..backends import native
 from ..errors import Unavailable, UsageError
 from .engine import REMEMBERED, Change, Conflict, Engine, Row, Snapshot, TooLate, Write
 
@@ -64,9 +65,9 @@ for _ = 1, tonumber(ARGV[2]) do
   if (there and revision or '0') ~= ARGV[at + 1] then return {'conflict', ARGV[at]} end
   at = at + 2
 end
--- Above all that a store that was lost with its memory can have given: its first revision is made of the time.
-local last = redis.call('GET', revision_of_all) or string.format('%.0f', time[1] * 1048576 + time[2])
-local revision = string.format('%.0f', last + 1)
+-- Never below the time: so it is above all that this store can have given and forgotten, as after a failover to a replica that was behind.
+local last = tonumber(redis.call('GET', revision_of_all) or '0')
+local revision = string.format('%.0f', math.max(last + 1, time[1] * 1048576 + time[2]))
 redis.call('SET', revision_of_all, revision)
 while at < #ARGV do
   local name, kind, lives, value = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
@@ -87,13 +88,18 @@ return {'done', revision}
 _CHANGES = (
     _COMMON
     + """
-local prefix, limit, found, passed, last = ARGV[1], tonumber(ARGV[3]), {}, 0, nil
+local prefix, limit, passed, last = ARGV[1], tonumber(ARGV[3]), 0, nil
+local reached = redis.call('GET', revision_of_all) or '0'
+local found = {reached}
 while true do
   local names = redis.call('ZRANGE', changed, '(' .. ARGV[2], '+inf', 'BYSCORE', 'LIMIT', passed, 1000)
   for _, name in ipairs(names) do
     if string.sub(name, 1, #prefix) == prefix then
       local revision, there, value, kind = look(name)
-      if #found >= limit and revision ~= last then return found end
+      if #found > limit and revision ~= last then
+        found[1] = last
+        return found
+      end
       if there or kind == 'D' then
         found[#found + 1] = {name, revision, there and value or false}
         last = revision
@@ -131,7 +137,7 @@ class _Connections:
 class ValkeyEngine(Engine):
     """`url` as redis-py reads it, with `valkey://` for `redis://` if one likes; all names of the store's begin with `prefix`."""
 
-    blocks_thread = False  # its sockets wait in the hub, once gevent has patched them
+    one_machine = False
 
     def __init__(self, url: str, *, prefix: str = "ringback") -> None:
         self.url = url
@@ -145,7 +151,11 @@ class ValkeyEngine(Engine):
             self._make()  # it connects nowhere yet, but knows the options
         except (ValueError, TypeError) as error:
             raise UsageError(f"bad address of a state store {url!r}: {error}") from None
-        self._connections: dict[int, _Connections] = {}
+        monkey = sys.modules.get("gevent.monkey")
+        patched = monkey is not None and monkey.is_module_patched("socket")
+        self.blocks_thread = not patched
+        # Where gevent has patched sockets, each belongs to the hub of the thread that made it; else all threads share them.
+        self._connections: Any = native.local() if patched else SimpleNamespace()
         # In braces, so that a cluster keeps them together.
         self._keys = [f"{{{prefix}}}:{name}" for name in ("rows", "revision", "changed", "expiring")]
         self._read, self._commit = _Script(_READ), _Script(_COMMIT)
@@ -178,17 +188,19 @@ class ValkeyEngine(Engine):
             raise TooLate
         return int(answer[1])
 
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> list[Change]:
-        found = self._run(self._changes, [prefix, since, limit], timeout, changes=False)
-        return [Change(name.decode(), value, int(revision)) for name, revision, value in found]
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
+        reached, *found = self._run(self._changes, [prefix, since, limit], timeout, changes=False)
+        return [Change(name.decode(), value, int(revision)) for name, revision, value in found], max(
+            since, int(reached)
+        )
 
     def revision(self, timeout: float) -> int:
         return int(self._run(self._revision, [], timeout, changes=False))
 
     def close(self) -> None:
-        for connections in list(self._connections.values()):
-            while connections.idle:
-                connections.idle.pop().disconnect()
+        connections = self._ours()  # those of other threads go with them
+        while connections.idle:
+            connections.idle.pop().disconnect()
 
     def _run(self, script: _Script, words: Sequence[Any], timeout: float, *, changes: bool) -> Any:
         """The script's answer. An answer that does not come in time may have been to a change that was made."""
@@ -225,10 +237,11 @@ class ValkeyEngine(Engine):
             connections.room.release()
 
     def _ours(self) -> _Connections:
-        """Those of this thread, where gevent has patched sockets: each belongs to the hub of the thread that made it. Else those of all."""
-        monkey = sys.modules.get("gevent.monkey")
-        owner = get_ident() if monkey is not None and monkey.is_module_patched("socket") else 0
-        return self._connections.get(owner) or self._connections.setdefault(owner, _Connections())
+        try:
+            found: _Connections = self._connections.ours
+        except AttributeError:
+            found = self._connections.ours = _Connections()
+        return found
 
     def _connection(self, idle: deque[Any], end: float) -> Any:
         while idle:

@@ -32,7 +32,7 @@ def main(url: str) -> None:
         nonlocal turns
         while True:
             turns += 1
-            gevent.sleep(0)
+            gevent.sleep(0.0005)
 
     turning = gevent.spawn(turn)
     gevent.joinall([gevent.spawn(add) for _ in range(GREENLETS)], raise_error=True)

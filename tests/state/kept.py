@@ -53,6 +53,11 @@ async def pay_async(amount: int, seconds: float = 0.0) -> str:
 
 
 @service.method(once=True)
+def large(size: int) -> bytes:
+    return bytes(size)
+
+
+@service.method(once=True)
 def fail(amount: int) -> None:
     ran("fail")
     raise ValueError(f"{amount} is too much")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sqlite3
 import threading
 from urllib.parse import quote
 
@@ -719,3 +720,27 @@ print(state.get("a"))
         "1",
         "1",
     ], ran
+
+
+def test_loops_that_ended_with_an_operation_under_way_leave_the_threads_free(state):
+    for _ in range(40):
+        loop = asyncio.new_event_loop()
+        loop.call_soon(loop.stop)
+        task = loop.create_task(state.aio.get("a"))
+        loop.run_forever()
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        loop.close()
+
+    async def main():
+        return await asyncio.wait_for(state.aio.get("a", 5), 5.0)
+
+    assert asyncio.run(main()) == 5
+
+
+def test_what_has_expired_is_removed_as_fast_as_it_comes(opened, tmp_path):
+    file = opened(f"sqlite:///{tmp_path / 'expiring.db'}")
+    for number in range(1200):
+        file.put(f"{number}", number, ttl=0.001)
+    with sqlite3.connect(tmp_path / "expiring.db") as connection:
+        assert connection.execute("SELECT count(*) FROM rows").fetchone()[0] < 600

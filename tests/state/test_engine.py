@@ -132,10 +132,14 @@ class EngineBesideADict(RuleBasedStateMachine):
             for name, revision in self.changed.items()
             if revision > since and name.startswith(prefix)
         )
+        up_to = self.newest
+        if len(expected) >= limit:
+            up_to = expected[limit - 1][0]
         if len(expected) > limit:
             last = expected[limit - 1][0]
             expected = [each for each in expected if each[0] <= last]
-        found = self.engine.changes(prefix, since, limit, WITHIN)
+        found, reached = self.engine.changes(prefix, since, limit, WITHIN)
+        assert up_to <= reached <= self.newest
         assert [each.revision for each in found] == [revision for revision, _ in expected]
         assert {each.name: each for each in found} == {
             name: Change(name, self.rows[name].value if name in self.rows else None, revision)

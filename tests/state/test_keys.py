@@ -1,4 +1,4 @@
-"""The records of keys themselves, on an engine whose answers are lost at will."""
+"""The records of keys themselves, on an engine that is away, or whose answers are lost, at will."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ class Deaf:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.read = engine.read
+        self.one_machine = engine.one_machine
         self.lost = 0
+        self.away = False
 
     def commit(self, *args, **kwargs):
+        if self.away:
+            raise errors.Unavailable("it is away", started=False)
         revision = self._engine.commit(*args, **kwargs)
         if self.lost:
             self.lost -= 1
@@ -113,3 +117,27 @@ def test_what_is_written_with_the_outcome_is_written_with_it_alone(claim, keys, 
     mine.finish(DONE, again)
     assert claim() == DONE
     assert state.get("balance") == 105
+
+
+def test_a_renewal_that_was_on_its_way_does_not_undo_the_outcome(claim):
+    mine = claim()
+    mine.finish(DONE)
+    assert mine._renew() is None
+    assert claim() == DONE
+
+
+def test_a_claim_outlives_the_time_for_which_its_outcome_is_remembered(keys):
+    mine = keys.claim("pay", "a", b"5", 0.1, False)
+    time.sleep(0.3)
+    assert keys.claim("pay", "a", b"5", 0.1, False) is None
+    mine.finish(DONE)
+
+
+def test_an_outcome_is_stored_when_the_store_is_back_after_long(claim, engine, monkeypatch):
+    monkeypatch.setattr(once, "LEASE", 0.3)
+    mine = claim()
+    engine.away = True
+    with pytest.raises(errors.Unavailable):
+        mine.finish(DONE)
+    engine.away = False
+    eventually(lambda: claim() == DONE)

@@ -530,3 +530,15 @@ def test_of_many_processes_one_is_accepted_at_a_time_though_holders_are_stopped(
                 f"\n{len(took):,} acquisitions by 8 processes, {len(late)} stopped past their lease: {len(writes):,} fenced writes "
                 f"accepted, none out of turn, {refused} refused; tokens strictly rising"
             )
+
+
+def test_one_object_is_waited_for_by_one_at_a_time(state):
+    with state.lock("lock"):
+        asked = state.lock("lock", timeout=SOON)
+        waiter = threading.Thread(target=asked.acquire)
+        waiter.start()
+        eventually(lambda: waiting(state) == 1)
+        with pytest.raises(errors.FailedPrecondition, match="is waited for by this object already"):
+            asked.acquire()
+    waiter.join()
+    asked.release()

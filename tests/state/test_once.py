@@ -15,6 +15,7 @@ import pytest
 import ringback
 from processes import SOON, ServerProcess, eventually
 from promises import STYLES, style_of
+from proxy import Proxy
 from ringback import errors
 from ringback.clients.threading import ThreadingClient
 from ringback.state import open_state
@@ -210,6 +211,26 @@ def test_what_may_be_repeated_is_run_again_after_a_cut(serve, connected, ran):
     assert ran() == ["repeatable"] * 2
 
 
+@pytest.mark.parametrize("method", ["pay", "pay_async"])
+def test_a_lost_connection_cuts_no_run(endpoint, connected, ran, method):
+    with Proxy(endpoint) as between:
+        lost = keyed(connected(between.endpoint), "a").options(attempts=1).fire(method, 5, 0.5)
+        eventually(ran)
+        between.cut()
+        with pytest.raises(errors.Unavailable):
+            lost.result(SOON)
+    assert keyed(connected(endpoint), "a").call(method, 5, 0.5) == "paid 5"
+    assert ran() == ["pay"]
+
+
+def test_a_result_that_is_too_large_for_who_asks_again_is_told_as_that(endpoint, connected, client):
+    assert len(keyed(client, "a").call("large", 300_000)) == 300_000
+    small = connected(endpoint, max_size=100_000)
+    with pytest.raises(errors.ResourceExhausted, match="the result of large is too large"):
+        keyed(small, "a").call("large", 300_000)
+    assert keyed(client, "a").call("large", 300_000) == bytes(300_000)
+
+
 def test_a_coroutine_that_is_cancelled_was_cut(client, ran):
     call = keyed(client, "a").fire("pay_async", 5, 60.0)
     eventually(ran)
@@ -385,7 +406,7 @@ def test_a_method_that_runs_once_needs_a_store(run_program):
 
 @pytest.mark.parametrize(
     "options",
-    [{"inline": True}, {"executor": "process"}, {"once": 0}, {"once": "always"}],
+    [{"once": float("inf")}, {"inline": True}, {"executor": "process"}, {"once": 0}, {"once": "always"}],
     ids=str,
 )
 def test_what_cannot_run_once_is_refused_when_it_is_declared(options):
