@@ -254,7 +254,28 @@ def compare(
         typer.Option(
             metavar="NAME",
             help="lone, echo, echo-rate, payload-64k, cpu, io; also payload-1k, payload-1m, pooled, io-async, overload, mixed, burst, "
-            "idle, stream",
+            "idle, stream, counter, read",
+        ),
+    ] = None,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="how calls of counter are kept consistent: none, lock, version, idempotency; all of them, where not given",
+        ),
+    ] = None,
+    optimise: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="what speeds up calls of read: none, cache, async-io; all of them, where not given",
+        ),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="the store of counter's counters [a SQLite file of each server, in a temporary directory]",
         ),
     ] = None,
     service: Annotated[
@@ -373,6 +394,9 @@ def compare(
         service=service,
         scenario=scenario,
         limit=limit,
+        protect=protect or [],
+        optimise=optimise or [],
+        state=state,
     )
     raise typer.Exit(run(options, outputs, fail_if or [], sys.argv[2:]))
 

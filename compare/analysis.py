@@ -1,5 +1,5 @@
-"""From rounds to claims: which backend differs from the best of its cell, and one call style from the other, corrected for all that the run
-claims.
+"""From rounds to claims: which backend differs from the best of its cell, one call style from the other, and a protected or quicker way
+to do a thing from the plain one; corrected for all that the run claims.
 
 Rounds are the unit, and paired; what is claimed and how it is corrected is in `inference`.
 """
@@ -11,13 +11,24 @@ from typing import NamedTuple
 
 import msgspec
 
-from . import inference, noise
+from . import inference, noise, variants
 from .figures import METRICS, value, values
 from .inference import Claim
 from .noise import Doubled
 from .observe import CEILING
 from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY
-from .results import Check, Comparison, Interval, Intervals, Outcome, Report, Result, StyleComparison
+from .results import (
+    Check,
+    Comparison,
+    Interval,
+    Intervals,
+    Outcome,
+    Report,
+    Result,
+    StyleComparison,
+    WayComparison,
+)
+from .variants import PLAIN
 
 # From what part of all windows on, disturbed ones spoil the run.
 _DISTURBED = 0.3
@@ -29,7 +40,8 @@ _Groups = dict[Key, list[Result]]
 
 class _Cell(NamedTuple):
     """What backends are compared by, in one cell; `values` by backend and, in the same order, round. Where a `backend` is named, what its
-    call styles are compared by, and the values are by style."""
+    call styles are compared by, and the values are by style; or, where a `way` is, what that is compared with the plain one by. Those that
+    are `limited` by the load generator can do more calls/s than they show."""
 
     workload: str
     client: str
@@ -38,6 +50,8 @@ class _Cell(NamedTuple):
     values: dict[str, list[float]]
     undisturbed: list[int]
     backend: str = ""
+    way: str = ""
+    limited: tuple[str, ...] = ()
 
 
 def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
@@ -51,24 +65,24 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     groups = _groups(report.results)
     metrics = {key: _metric(group, searched=bool(report.searches)) for key, group in groups.items()}
     cells = [cell for key, group in groups.items() for cell in _cells(key, group, metrics[key])]
-    styles = list(_styles(groups))
-    report.twins = noise.twins(doubled, _claimed(metrics, styles, doubled), confidence)
+    within = [*_styles(groups), *_ways(report, groups)]
+    report.twins = noise.twins(doubled, _claimed(metrics, within, doubled), confidence)
     report.twin = max(report.twins, key=lambda twin: (not twin.ok, noise.floor(twin)), default=None)
-    claimed = [*cells, *styles]
+    claimed = [*cells, *within]
     report.checks = list(_checks(report, {cell.metric for cell in claimed}))
-    report.comparisons, report.styles = [], []
+    report.comparisons, report.styles, report.ways = [], [], []
     _compare(report, claimed)
 
 
 def _claimed(
-    metrics: Mapping[Key, str], styles: Sequence[_Cell], doubled: Sequence[Doubled]
+    metrics: Mapping[Key, str], within: Sequence[_Cell], doubled: Sequence[Doubled]
 ) -> dict[Key, set[str]]:
-    """The figures of each cell for which a noise floor is wanted: the one that it is judged by; and calls/s, where styles are compared by
-    them and no other cell that was measured twice is judged by them."""
+    """The figures of each cell for which a noise floor is wanted: the one that it is judged by; and calls/s, where styles or ways are
+    compared by them and no other cell that was measured twice is judged by them."""
     found = {key: {metric} for key, metric in metrics.items()}
     twice = {(each.workload, each.client, each.style) for each in doubled}
     if not any(metrics.get(key) == "throughput" for key in twice):
-        compared = {each[:2] for each in styles}
+        compared = {each[:2] for each in within if each.metric == "throughput"}
         for key in twice & set(found):
             if key[:2] in compared:
                 found[key].add("throughput")
@@ -109,6 +123,8 @@ def _compare(report: Report, cells: Sequence[_Cell]) -> None:
         for claim in (
             inference.pairs(cell.values, larger_is_better=cell.metric == "throughput")
             if not cell.backend
+            else [inference.claim(cell.values, cell.way, PLAIN)]
+            if cell.way
             else [inference.claim(cell.values, FIRE_AND_CALLBACK, REQUEST_REPLY)]
         )
     ]
@@ -118,7 +134,21 @@ def _compare(report: Report, cells: Sequence[_Cell]) -> None:
         if not claim.shown:
             continue
         found = _judged(report, cell, claim, p_holm, level)
-        if cell.backend:
+        if cell.way:
+            found = _bounded(cell, found)
+            report.ways.append(
+                WayComparison(
+                    cell.workload,
+                    cell.client,
+                    cell.style,
+                    cell.backend,
+                    claim.name,
+                    claim.best,
+                    cell.metric,
+                    *found,
+                )
+            )
+        elif cell.backend:
             report.styles.append(
                 StyleComparison(
                     cell.workload, cell.client, cell.backend, claim.name, claim.best, cell.metric, *found
@@ -161,6 +191,22 @@ def _styles(groups: Mapping[Key, Sequence[Result]]) -> Iterator[_Cell]:
                 found, undisturbed = _side_by_side(both, "throughput")
                 if len(found) == 2:
                     yield _Cell(workload, client, "", "throughput", found, undisturbed, fired.backend)
+
+
+def _ways(report: Report, groups: Mapping[Key, Sequence[Result]]) -> Iterator[_Cell]:
+    """Each way in which a workload was measured, beside the plain one."""
+    for group in variants.groups(each for cells in groups.values() for each in cells):
+        for way, cell in group.cells.items():
+            if way == PLAIN or PLAIN not in group.cells:
+                continue
+            both = {way: cell, PLAIN: group.cells[PLAIN]}
+            opened = cell.loop == "open"
+            metric = _metric(list(both.values()), searched=bool(report.searches)) if opened else "throughput"
+            found, undisturbed = _side_by_side(both, metric)
+            if len(found) == 2:
+                limited = tuple(name for name, each in both.items() if client_limited(each))
+                ends = group.kind.workload, group.client, group.style
+                yield _Cell(*ends, metric, found, undisturbed, group.backend, way, limited)
 
 
 def _side_by_side(results: Mapping[str, Result], metric: str) -> tuple[dict[str, list[float]], list[int]]:
@@ -233,6 +279,15 @@ def _judged(report: Report, cell: _Cell, claim: Claim, p_holm: float, level: flo
         rounds=found.rounds,
         rounds_needed=needed,
     )
+
+
+def _bounded(cell: _Cell, found: _Judged) -> _Judged:
+    """What can do more calls/s than it shows is surely better than what it beats; all else is not known of it."""
+    hidden = [*(("worse", "equal") if cell.way in cell.limited else ())]
+    hidden += ("better", "equal") if PLAIN in cell.limited else ()
+    if cell.metric == "throughput" and found.outcome in hidden:
+        return found._replace(outcome="unclear")
+    return found
 
 
 def _outcome(report: Report, cell: _Cell, found: inference.Paired) -> Outcome:

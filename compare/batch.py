@@ -31,8 +31,11 @@ class Batch:
         cell: Cell,
         script: Callable[[Iterator[int], int], Script],
         check: Check | None = None,
+        *,
+        keyed: bool = False,
     ) -> None:
         self.cell = cell
+        self.keyed = keyed
         self.began = monotonic()
         self.dues: list[float] = []
         load = cell.load
@@ -82,7 +85,7 @@ class Batch:
         if self._check is None:
             return
         failed = sum(caller.errors.total() + caller.wrong for caller in self.callers)
-        ended = Ended(sum(caller.answered for caller in self.callers), failed)
+        ended = Ended(sum(caller.answered for caller in self.callers), failed, self.cell.first)
         try:
             self._consistency = yield from self._check(ended)
         except Exception as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+
 from .figures import told
-from .results import Comparison, Latency, Result
+from .results import Comparison, Latency, Result, WayComparison
 
 BEST = "*"
 _SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
@@ -19,7 +21,7 @@ class Columns(NamedTuple):
     """Which there are beside calls/s, the comparison, times and the limit; and how wide the names are.
 
     `title` is whether the title of a group stands over its names rather than on a line of its own, `mistakes` whether there are the columns
-    of errors and wrong replies.
+    of errors and wrong replies, `consistency` whether there are those of updates that are lost, effects there twice, and stale reads.
     """
 
     names: int = _WIDE
@@ -27,13 +29,15 @@ class Columns(NamedTuple):
     cost: bool = True
     interval: bool = True
     mistakes: bool = True
+    consistency: bool = False
 
     @classmethod
     def fitting(cls, width: int | None, results: Iterable[Result]) -> Columns:
         """The most that so many characters have room for; None is no end of them."""
         results = list(results)
-        if width is None or len(cls().row("", "")) <= width:
-            return cls()
+        widest = cls(consistency=any(each.consistency is not None for each in results))
+        if width is None or len(widest.row("", "")) <= width:
+            return widest
         names = max((len(each.backend) + 2 * each.peer for each in results), default=0) + 1
         # Only what is 0 everywhere can be missed without a word.
         narrow = cls(names, title=False, mistakes=any(each.errors or each.wrong for each in results))
@@ -43,7 +47,7 @@ class Columns(NamedTuple):
     def head(self, title: str) -> list[str]:
         """Above the rows of a group."""
         over = f"{'calls/s':>10}  {'vs best':<{self._beside}}{'p50 ms':>9}{'p99 ms':>9}"
-        line = self._line(over, "server us", "limit", "errors", "wrong")
+        line = self._line(over, "server us", "limit", "errors", "wrong", ("lost", "duplicated", "stale"))
         if self.title:
             return [f"  {title:<{self.names + 2}}{line}"]
         return [f"  {title}", f"    {'':<{self.names}}{line}"]
@@ -60,6 +64,7 @@ class Columns(NamedTuple):
             "void" if result.void else result.limit,
             f"{result.errors:,}",
             f"{result.wrong:,}",
+            [] if result.consistency is None else [f"{each:,}" for each in astuple(result.consistency)],
         )
         return f"    {name:<{self.names}}{line}"
 
@@ -67,8 +72,8 @@ class Columns(NamedTuple):
         """Of a part of a cell's calls."""
         return f"      {name:<{self.names + self._beside + 10}}{_pair(latency)}"
 
-    def claim(self, claim: Comparison) -> str:
-        """What is said of a backend beside the best."""
+    def claim(self, claim: Comparison | WayComparison) -> str:
+        """What is said of a backend beside the best, or of one way beside the plain one."""
         low, high = claim.interval
         metric = {"throughput": "", "server_cpu": "CPU "}.get(claim.metric, f"{claim.metric} ")
         interval = f" ({low:.2f}..{high:.2f})" if self.interval else ""
@@ -79,13 +84,21 @@ class Columns(NamedTuple):
         """What stands there for another library."""
         return "reference, own client" if self.interval else "reference"
 
+    def ways(self, name: str, against: Iterable[str]) -> str:
+        """What is said of one backend in several ways, or what stands above it."""
+        return f"    {name:<{self.names}}{''.join(f'{each:<{self._beside}}' for each in against)}".rstrip()
+
     @property
     def _beside(self) -> int:
         return 24 if self.interval else 12
 
-    def _line(self, over: str, cost: str, limit: str, errors: str, wrong: str) -> str:
+    def _line(
+        self, over: str, cost: str, limit: str, errors: str, wrong: str, consistency: Sequence[str] = ()
+    ) -> str:
         mistakes = f"{errors:>7}{wrong:>6}" if self.mistakes else ""
-        return f"{over}{f'{cost:>11}' if self.cost else ''}  {limit:<8}{mistakes}"
+        lost, twice, stale = consistency or ("", "", "")
+        checked = f"{lost:>8}{twice:>12}{stale:>8}" if self.consistency else ""
+        return f"{over}{f'{cost:>11}' if self.cost else ''}  {limit:<8}{mistakes}{checked}"
 
 
 def _times(result: Result) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -131,17 +132,23 @@ def _start(request: Request, words: Sequence[str]) -> Report:
             cpu_steps=steps_of_cpu(),
         ),
         design=Design(
-            command=shlex.join(["ringback", "compare", *words]),
+            command=shlex.join(["ringback", "compare", *map(_public, words)]),
             seconds=request.seconds,
             concurrency=request.concurrency,
             workers=request.serving,
             loop="closed" if request.rate is None and request.objective is None else "open",
             arrivals=request.arrivals,
             limit=request.limit,
+            state=(_public(request.state) or "a SQLite file of each server") if request.stored else "",
             pinned=str(request.placement),
             explanations={name: request.workload(name).explanation for name in request.workloads},
         ),
     )
+
+
+def _public(word: str) -> str:
+    """Without the name and the password of a URL."""
+    return re.sub(r"(?<=://)[^/@]*@|(?<=[?&]password=)[^&]*", "", word)
 
 
 def _finish(report: Report, experiment: Experiment) -> None:

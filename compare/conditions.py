@@ -17,7 +17,7 @@ from .difference import UNCHANGED, Changes, Difference, Untold
 from .figures import METRICS as COMPARED
 from .figures import values
 from .names import Cell, what
-from .results import Interval, Report, Result
+from .results import Consistency, Interval, Report, Result
 from .search import UNITS
 
 _FORM = re.compile(
@@ -29,7 +29,9 @@ _UNITS = {**UNITS, "": 1.0, "%": 0.01}
 _TIMES = ("p50", "p90", "p99", "mean")
 # These are what happened, which has none.
 _COUNTS = ("errors", "wrong", "calls")
-METRICS = ("throughput", *_TIMES, "server_cpu", *_COUNTS)
+# And these, where a workload has a check.
+_INCONSISTENT = Consistency.__struct_fields__
+METRICS = ("throughput", *_TIMES, "server_cpu", *_COUNTS, *_INCONSISTENT)
 
 
 class Condition(NamedTuple):
@@ -140,7 +142,8 @@ def _intervals(
                 yield cell, interval
         return
     for result in (*report.results, *report.peers):
-        if condition.names <= _names(result):
+        checked = result.consistency is not None or condition.metric not in _INCONSISTENT
+        if checked and condition.names <= _names(result):
             yield result, _interval(condition.metric, result, report)
 
 
@@ -152,6 +155,9 @@ def _interval(metric: str, result: Result, report: Report) -> Interval | None:
     """Where the metric lies; None where that is not known."""
     if metric in _COUNTS:
         value = float(getattr(result, metric))
+        return value, value
+    if metric in _INCONSISTENT:
+        value = float(getattr(result.consistency, metric))
         return value, value
     if result.void or not result.calls or not report.verdict.trusted:
         return None

@@ -15,7 +15,7 @@ from .batch import Batch
 from .callers import answer_blocking, call_blocking, run_blocking
 from .firing import Firing
 from .plan import REQUEST_REPLY
-from .work import Work, timed
+from .work import Work, prepared
 
 
 def drive(work: Work) -> None:
@@ -24,7 +24,10 @@ def drive(work: Work) -> None:
     try:
         for batch, stream in work.batches:
             if batch.cell.load.style == REQUEST_REPLY:
-                _request_reply([_collecting(client) if stream else client.call for client in clients], batch)
+                invokes = [
+                    _collecting(client) if stream else prepared(client, batch).call for client in clients
+                ]
+                _request_reply(invokes, batch)
             else:
                 _fire_and_callback(clients, batch)
             run_blocking(clients[0].call, batch.ending())
@@ -57,7 +60,7 @@ def _request_reply(invokes: Sequence[Callable[..., Any]], batch: Batch) -> None:
 
 def _fire_and_callback(clients: Sequence[Any], batch: Batch) -> None:
     over = threading.Event()
-    firing = Firing([timed(client, batch) for client in clients], batch, over.set)
+    firing = Firing([prepared(client, batch) for client in clients], batch, over.set)
     if batch.cell.load.open:
         firing.open(time.sleep)
     else:

@@ -70,7 +70,8 @@ def _batches(plan: Plan) -> Iterator[tuple[Batch, bool]]:
                 yield Batch(plan, asked, scenario.script, scenario.check), False
             else:
                 workload = WORKLOADS[asked.load.workload]
-                yield Batch(plan, asked, workload.script, workload.check), workload.stream
+                batch = Batch(plan, asked, workload.script, workload.check, keyed=workload.keyed)
+                yield batch, workload.stream
 
 
 def _report(batch: Batch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from copy import copy
 from types import ModuleType
@@ -9,17 +10,20 @@ from types import ModuleType
 from . import pair, peers
 from .measured import Measured
 from .plan import FIRE_AND_CALLBACK, STYLES
-from .request import SCENARIO, Job, Lane, Request, small
+from .request import SCENARIO, STATEFUL, Job, Lane, Request, small
 
 _CAPACITY = Job("echo", FIRE_AND_CALLBACK)
 
 
 class Lanes:
-    """Those of one run. What is in `failed` is not tried again. Raises UsageError where another library is not installed."""
+    """Those of one run. What is in `failed` is not tried again; state stores are in the `directory`. Raises UsageError where another
+    library is not installed."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.failed: set[Lane] = set()
+        self.directory = ""
+        self._stores = itertools.count(1)
         self._chance = random.Random(request.seed + 1)  # noqa: S311
         self._peers: dict[str, ModuleType] = {name: peers.load(name) for name in request.peers}
 
@@ -137,7 +141,13 @@ class Lanes:
             return pair.null()
         if lane.kind == "peer":
             return pair.peer(lane.backend, self.request.serving)
-        return pair.backend(lane.backend, self.request.serving, self.request.service, self.request.limit)
+        request = self.request
+        service, state = request.service, ""
+        if request.stored:
+            service = STATEFUL
+            # Each server its own: what earlier ones have left in a file would be part of what it costs to use it.
+            state = request.state or f"sqlite:///{self.directory}/{next(self._stores)}.db"
+        return pair.backend(lane.backend, request.serving, service, request.limit, state)
 
     def loop(self, lane: Lane) -> str:
         """The client style, which for a peer is that of its own client."""

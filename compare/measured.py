@@ -10,6 +10,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
+from . import variants
 from .observe import CEILING
 from .pair import Window
 from .results import Consistency, Cpu, Latency, Limit, Little, Memory, Rate, Result, Round, Tick, Waiting
@@ -160,6 +161,8 @@ class Measured:
             wrong=self._wrong,
             workers=self._workers,
             seconds=seconds,
+            protect=variants.way(self.load.workload, variants.COUNTER),
+            optimise=variants.way(self.load.workload, variants.READ),
             loop="open" if opened else "closed",
             rate=rate(windows) if opened else None,
             service=latency(times.service) if opened else None,
@@ -170,7 +173,7 @@ class Measured:
             cpu=Cpu(**_means([each.cpu for each in rounds])),
             waiting=Waiting(**_means([each.waiting for each in rounds])),
             memory=_memory(self.rounds),
-            consistency=_sum(self._consistency) if self._consistency else None,
+            consistency=variants.total(self._consistency) if self._consistency else None,
             limit=Counter(each.limit for each in rounds).most_common(1)[0][0],
             ceiling_share=_median([each.ceiling_share for each in rounds]),
             void=void,
@@ -294,11 +297,6 @@ def _means(structs: Sequence[Cpu | Waiting]) -> dict[str, float | None]:
     columns = {name: [getattr(each, name) for each in structs] for name in names}
     found = {name: [value for value in column if value is not None] for name, column in columns.items()}
     return {name: float(np.mean(values)) if values else None for name, values in found.items()}
-
-
-def _sum(found: Sequence[Consistency]) -> Consistency:
-    names = Consistency.__struct_fields__
-    return Consistency(**{name: sum(getattr(each, name) for each in found) for name in names})
 
 
 def _memory(rounds: list[Round]) -> Memory:

@@ -49,17 +49,21 @@ class End(NamedTuple):
 class _Times(NamedTuple):
     """Of one processor since the start, in seconds."""
 
+    user: float
+    nice: float
+    system: float
     idle: float
     iowait: float
     steal: float
 
 
 class Machine(NamedTuple):
-    """Our processors together since the start, in seconds."""
+    """Our processors together since the start, in seconds; `worked` is what programs had of them, without interrupts."""
 
     at: float
     idle: float
     steal: float
+    worked: float = 0.0
 
 
 class Snapshot(NamedTuple):
@@ -114,6 +118,7 @@ def _machine() -> Machine:
         time.monotonic(),
         sum(each.idle + getattr(each, "iowait", 0.0) for each in times),
         sum(getattr(each, "steal", 0.0) for each in times),
+        sum(each.user + getattr(each, "nice", 0.0) + each.system for each in times),
     )
 
 
@@ -127,9 +132,9 @@ def _processor_times() -> list[_Times]:
             if not name.startswith(b"cpu"):
                 break  # long lines follow
             if name in ours:
-                # After user, nice and system; see proc_stat(5).
-                idle, iowait, _, _, steal = (int(each) / _HERTZ for each in ticks[3:8])
-                times.append(_Times(idle, iowait, steal))
+                # See proc_stat(5).
+                user, nice, system, idle, iowait, _, _, steal = (int(each) / _HERTZ for each in ticks[:8])
+                times.append(_Times(user, nice, system, idle, iowait, steal))
     return times
 
 
@@ -146,9 +151,18 @@ class Observed(NamedTuple):
 
 
 def observed(
-    before: Snapshot, after: Snapshot, calls: int, memory: Memory, processors: Sequence[int]
+    before: Snapshot,
+    after: Snapshot,
+    calls: int,
+    memory: Memory,
+    processors: Sequence[int],
+    *,
+    disk: bool = False,
 ) -> Observed:
-    """The difference between two snapshots, for each of so many calls. `processors` are how many the server, the client and all have."""
+    """The difference between two snapshots, for each of so many calls. `processors` are how many the server, the client and all have.
+
+    Where a server writes to a `disk`, interrupts and what the kernel counts nowhere are the disk's, and no other program's.
+    """
     server, client = (
         _busy(old, new, many) for old, new, many in zip(before[:2], after[:2], processors[:2], strict=True)
     )
@@ -159,7 +173,10 @@ def observed(
         + after.own
         - before.own
     )
-    others = max(0.0, processors[2] - (after.machine.idle - before.machine.idle + ours) / wall - steal)
+    if disk:
+        others = max(0.0, (after.machine.worked - before.machine.worked - ours) / wall)
+    else:
+        others = max(0.0, processors[2] - (after.machine.idle - before.machine.idle + ours) / wall - steal)
     contaminated = ""
     if steal > _STEAL * processors[2]:
         contaminated = f"the hypervisor took {steal / processors[2]:.0%} of the processors"

@@ -12,15 +12,17 @@ import typer
 
 from .. import backends as installed
 from ..clients.scripts import STYLES as CLIENTS
-from ..errors import UsageError
+from ..errors import CallError, UsageError
 from ..server.service import ADAPTIVE
-from . import arrivals, peers, scenario
+from ..state import open_state
+from . import arrivals, peers, scenario, variants
 from .budget import affordable
 from .lanes import Lanes
 from .pair import ANYWHERE, Placement
 from .plan import STYLES
 from .request import SCENARIO, SERVICE, SWEEP, Request
 from .search import Objective
+from .variants import COUNTER
 from .workloads import CORE, QUICK, WORKLOADS
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
@@ -34,8 +36,9 @@ _LIBRARIES = ("gevent", "twisted")
 FEWEST = 5
 _MOST_ROUNDS = 100
 
-# What peers add to the time, in seconds for each.
+# What peers add to the time, and each way but the first in which a workload is measured, in seconds.
 _PEER_SECONDS = 15.0
+_WAY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class Options:
     service: str | None = None
     scenario: str | None = None
     limit: str | None = None
+    protect: Sequence[str] = ()
+    optimise: Sequence[str] = ()
+    state: str | None = None
 
     def request(self) -> Request:
         """Raises UsageError or typer.BadParameter that says what is wrong with them."""
@@ -70,11 +76,12 @@ class Options:
         chosen_peers = (
             list(peers.installed()) if "all" in self.peers else chosen("--peer", self.peers, peers.NAMES)
         )
+        workloads = self._workloads()
         request = Request(
             backends=chosen("--backend", self.backends, installed.names(), available()),
             clients=chosen("--client", self.clients, CLIENTS, ("threading",)),
             styles=chosen("--style", self.styles, STYLES, STYLES),
-            workloads=self._workloads(),
+            workloads=workloads,
             concurrency=self.concurrency,
             workers=self.workers,
             rate=rate,
@@ -88,17 +95,31 @@ class Options:
             service=self.service or SERVICE,
             scenario=self.scenario or "",
             limit=self._limit(),
+            state=self.state or "",
             seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
-            **self._time(len(chosen_peers), search=objective is not None),
+            **self._time(_beside(workloads, chosen_peers), search=objective is not None),
         )
         if not request.jobs:
             raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
+        self._check_state(request)
         for backend in request.backends:
             require("backend", backend)
         for client in request.clients:
             require("client", client)
         self._check_peers(request)
         return affordable(request)
+
+    def _check_state(self, request: Request) -> None:
+        """Raises UsageError where no store is needed, or the one that is given does not answer."""
+        if self.state is None:
+            return
+        if not request.stored:
+            raise UsageError(f"--state is for --workload {COUNTER.workload}, which keeps its counters there")
+        try:
+            with open_state(self.state) as state:
+                state.version()
+        except CallError as error:
+            raise UsageError(f"--state: {error}") from None
 
     def _check_peers(self, request: Request) -> None:
         """Raises UsageError where one is not installed, or can be measured in nothing that was chosen."""
@@ -116,12 +137,25 @@ class Options:
         if (self.service is None) != (self.scenario is None):
             raise UsageError("--service and --scenario go together: the one serves what the other calls")
         if self.scenario is None:
-            default = tuple(WORKLOADS) if self.thorough else QUICK if self.quick else CORE
-            return chosen("--workload", self.workloads, tuple(WORKLOADS), default)
+            named = tuple(name for name in WORKLOADS if variants.plain(name) == name)
+            default = named if self.thorough else QUICK if self.quick else CORE
+            return self._ways(chosen("--workload", self.workloads, named, default))
         if self.workloads:
             raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
         scenario.load(self.scenario)
         return (SCENARIO,)
+
+    def _ways(self, names: Sequence[str]) -> tuple[str, ...]:
+        """These workloads, those with several ways in each that is asked for."""
+        rows: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
+        for kind in variants.KINDS:
+            given = [way for each in getattr(self, kind.field) for way in each.split(",")]
+            ways = chosen(kind.option, given, tuple(kind.ways), tuple(kind.ways))
+            if kind.workload in rows:
+                rows[kind.workload] = tuple(kind.row(way) for way in ways)
+            elif given:
+                raise UsageError(f"{kind.option} is for --workload {kind.workload}")
+        return tuple(row for name in names for row in rows[name])
 
     def _limit(self) -> str:
         limit = self.limit or ""
@@ -149,15 +183,15 @@ class Options:
         except ValueError as error:
             raise UsageError(f"--slo: {error}") from None
 
-    def _time(self, others: int, *, search: bool) -> dict[str, Any]:
+    def _time(self, beside: float, *, search: bool) -> dict[str, Any]:
         """Rounds, the seconds of all, and of each warm-up and window. Of --rounds and --time each alone is all that counts; where both are
-        given, so many rounds are made to fit into that time."""
+        given, so many rounds are made to fit into that time. Without --time there are so many seconds more for what is `beside`."""
         rounds, seconds, warmup, window = 8, 165.0, 0.06, 0.2
         if self.quick:
             rounds, seconds, warmup, window = 5, 40.0, 0.05, 0.1
         elif self.thorough:
             rounds, seconds, warmup, window = 15, 1800.0, 0.1, 0.3
-        seconds += others * _PEER_SECONDS
+        seconds += beside
         if self.time is not None:
             rounds, seconds = _MOST_ROUNDS, self.time
         return {
@@ -169,6 +203,12 @@ class Options:
             "warmup": warmup,
             "window": window,
         }
+
+
+def _beside(workloads: Sequence[str], others: Sequence[str]) -> float:
+    """The seconds of other libraries, and of further ways to measure a workload."""
+    ways = len(workloads) - len({variants.plain(name) for name in workloads})
+    return len(others) * _PEER_SECONDS + ways * _WAY_SECONDS
 
 
 def available() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import UsageError
 from .difference import UNCHANGED, Changes
-from .results import SCHEMA, Report, Result
+from .results import SCHEMA, Consistency, Report, Result
 
 STDOUT = "-"
 
@@ -34,6 +34,8 @@ _HEAD = (
     ),
     *("throughput_low", "throughput_high", "offered", "achieved", "p50", "p90", "p99", "p999", "max", "mean"),
     *("server_cpu_per_call", "client_cpu_per_call", "server_resident", "errors", "wrong", "limit", "void"),
+    *("protect", "optimise"),
+    *Consistency.__struct_fields__,
 )
 
 
@@ -118,7 +120,8 @@ def _row(result: Result) -> list[object]:
     own = [getattr(result, name) for name in _HEAD[:11]]
     times = [getattr(result.latency, name) for name in _HEAD[15:21]]
     cost = [result.cpu.server_per_call, result.cpu.client_per_call, result.memory.server]
-    return [*own, low, high, *rate, *times, *cost, *(getattr(result, name) for name in _HEAD[-4:])]
+    found = [getattr(result.consistency, name, None) for name in Consistency.__struct_fields__]
+    return [*own, low, high, *rate, *times, *cost, *(getattr(result, name) for name in _HEAD[24:30]), *found]
 
 
 def _html(report: Report, changes: Changes) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from . import observe
+from . import numbers, observe
 from .observe import Observed
 from .plan import Cell, Idle, Load, Plan
 from .processes import START_SECONDS, Child, ChildFailed
@@ -23,14 +23,13 @@ _READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
 # Seconds between the moment at which the parent decides on a measurement and that at which the generator begins it.
 _AHEAD = 0.004
 
-# Of all measurements of this process: each has so many numbers for itself.
+# Of all measurements of this process: each has numbers for itself.
 _measurements = itertools.count(1)
-_NUMBERS = 1 << 32
 
 Server = tuple[str, ...]
 
 
-def backend(name: str, workers: int, service: str, limit: str = "") -> Server:
+def backend(name: str, workers: int, service: str, limit: str = "", state: str = "") -> Server:
     """How the server of one of our backends is started."""
     return (
         "ringback.server",
@@ -42,6 +41,7 @@ def backend(name: str, workers: int, service: str, limit: str = "") -> Server:
         "--workers",
         str(workers),
         *(("--limit", limit) if limit else ()),
+        *(("--state", state) if state else ()),
     )
 
 
@@ -90,10 +90,14 @@ class Window(NamedTuple):
 
 
 class Pair:
-    """Both processes, until the `with` is left. Raises ChildFailed where one of them does not start."""
+    """Both processes, until the `with` is left; `disk` is whether the server writes to one. Raises ChildFailed where a process does not
+    start."""
 
-    def __init__(self, server: Server, plan: Callable[[str], Plan], placement: Placement) -> None:
+    def __init__(
+        self, server: Server, plan: Callable[[str], Plan], placement: Placement, *, disk: bool = False
+    ) -> None:
         self._placement = placement
+        self._disk = disk
         self._timeout = 0.0
         self.server = Child(*server, processors=placement.server)
         self.generator = Child(f"{__package__}.generate", processors=placement.client)
@@ -124,7 +128,7 @@ class Pair:
         opens = time.monotonic() + _AHEAD + load.warmup
         closes = opens + load.window
         try:
-            cell = Cell(load, opens, closes, next(_measurements) * _NUMBERS)
+            cell = Cell(load, opens, closes, next(_measurements) * numbers.EACH)
             self.generator.say(msgspec.json.encode(cell))
             _sleep_until(opens)
             before = observe.snapshot(self.server.pid, self.generator.pid)
@@ -137,7 +141,7 @@ class Pair:
         sample = msgspec.json.decode(line, type=Sample)
         if end := self.server.end():
             raise ChildFailed(f"its server {end}")
-        seen = observe.observed(before, after, sample.calls, memory, self._processors())
+        seen = observe.observed(before, after, sample.calls, memory, self._processors(), disk=self._disk)
         return Window(load, opens, sample, seen)
 
     def measure_beside(self, connections: int, load: Load) -> Window:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from . import plots, plots_of_times
+from . import plots, plots_of_times, prices
 from .analysis import client_limited
 from .difference import UNCHANGED, Changes
 from .drawing import Plot, ms, number, us
@@ -56,6 +56,7 @@ def html(report: Report, changes: Changes = UNCHANGED) -> str:
         sections=[section for section in _sections(report) if section.plots],
         predictions=_predictions(report),
         searches=_searches(report),
+        prices=list(prices.sections(report)),
         peers=sorted({(each.backend, each.difference) for each in report.peers}),
         cells=_cells([*report.results, *report.peers]),
         environment=_environment(report),

@@ -12,6 +12,7 @@ from .search import Objective
 from .workloads import WORKLOADS, Workload
 
 SERVICE = f"{__package__}.workloads:service"
+STATEFUL = f"{__package__}.workloads:stateful"
 SCENARIO = "scenario"
 
 # Callers in the windows of a sweep.
@@ -51,6 +52,7 @@ class Request:
     `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on; `fewest` are those without which a workload is
     not worth measuring; where they are `fixed`, there is no budget. `residence` is the mean time of a call of the slowest backend, as far
     as it is known, and a window holds `responses` of it. `dropped` is what there was no time for. `service` and `scenario` are targets.
+    `state` is the URL of the store that servers have if a workload needs one; where empty, each has a file of its own.
     """
 
     backends: tuple[str, ...]
@@ -79,6 +81,7 @@ class Request:
     service: str = SERVICE
     scenario: str = ""
     limit: str = ""
+    state: str = ""
     seed: int = 0
 
     @property
@@ -96,6 +99,11 @@ class Request:
         if name == SCENARIO:
             return Workload(name, f"{self.scenario} on {self.service}", WORKLOADS["echo"].script, methods=())
         return WORKLOADS[name]
+
+    @property
+    def stored(self) -> bool:
+        """Whether servers need a state store."""
+        return any(self.workload(name).stored for name in self.workloads)
 
     @property
     def most_callers(self) -> int:

@@ -78,7 +78,7 @@ class Little(msgspec.Struct, frozen=True):
 
 
 class Consistency(msgspec.Struct, frozen=True):
-    """Of workloads that write and have a check: effects that are lost, there twice, or were read when they no longer held, from the first
+    """Of workloads that have a check: effects that are lost, there twice, or were read when they no longer held, from the first
     call of the rehearsal to the last."""
 
     lost_updates: int = 0
@@ -141,7 +141,8 @@ class Result(msgspec.Struct, kw_only=True):
     (answers that belong to other arguments) count from the first call of a warm-up to the last one that was waited for; `why` is what
     made the first wrong answer one. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is
     counted from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does
-    not. `histogram` is the HDR histogram of `latency` in nanoseconds, V2, deflated, base64.
+    not. `protect` is what keeps the counters of this workload consistent, `optimise` what speeds up its reads; "none" is one of either.
+    `histogram` is the HDR histogram of `latency` in nanoseconds, V2, deflated, base64.
     """
 
     backend: str
@@ -157,6 +158,8 @@ class Result(msgspec.Struct, kw_only=True):
     wrong: int
     workers: int
     seconds: float
+    protect: str | None = None
+    optimise: str | None = None
     loop: Loop = "closed"
     rate: Rate | None = None
     service: Latency | None = None
@@ -310,6 +313,28 @@ class StyleComparison(msgspec.Struct, frozen=True):
     rounds_needed: int | None = None
 
 
+class WayComparison(msgspec.Struct, frozen=True):
+    """A claim: calls of one backend, client and style, of which the workload was measured in that `way` (what protects it, or speeds it
+    up), against the same in the way `than`. `ratio` is way / than, and `outcome` what `way` is; all else is as in a `Comparison`, with
+    which it is corrected."""
+
+    workload: str
+    client: str
+    style: str
+    backend: str
+    way: str
+    than: str
+    metric: str
+    ratio: float
+    interval: Interval
+    p: float
+    p_holm: float
+    outcome: Outcome
+    detectable: float
+    rounds: int
+    rounds_needed: int | None = None
+
+
 class Law(msgspec.Struct, frozen=True):
     """The Universal Scalability Law fitted to the sweep of one backend; see `models.Scalability` and `models.Fit`."""
 
@@ -390,7 +415,7 @@ class Design(msgspec.Struct, kw_only=True):
     """How the run was laid out, before anything was measured. `command` repeats it with the same seed.
 
     `dropped` are workloads, and the sweep, for which there was no time; `lacking` has for each other library the cells that it has nothing
-    for.
+    for; `state` is the store of workloads that need one.
     """
 
     command: str = ""
@@ -402,6 +427,7 @@ class Design(msgspec.Struct, kw_only=True):
     arrivals: str = "poisson"
     pinned: str = ""
     limit: str = ""
+    state: str = ""
     margin: float = 0.05
     confidence: float = 0.95
     dropped: list[str] = []
@@ -426,6 +452,7 @@ class Report(msgspec.Struct, kw_only=True):
     checks: list[Check] = []
     comparisons: list[Comparison] = []
     styles: list[StyleComparison] = []
+    ways: list[WayComparison] = []
     laws: list[Law] = []
     predictions: list[Prediction] = []
     verdict: Verdict = Verdict()

@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from ..clients.threading import connect
@@ -95,6 +96,10 @@ class Experiment:
 
     def run(self) -> None:
         """Measure everything; a backend that cannot be measured is one of the report's failures, and the others go on."""
+        with TemporaryDirectory(prefix="ringback-compare-") as self._lanes.directory:
+            self._run()
+
+    def _run(self) -> None:
         request, watcher = self._request, self._watcher
         first = self._lanes.rehearsal()
         rehearsal = round_seconds(request, first, Pace(), 0)
@@ -251,6 +256,7 @@ class Experiment:
                 scenario=request.scenario if lane.kind in ("backend", "twin") else "",
             ),
             request.placement,
+            disk=request.stored and lane.kind in ("backend", "twin"),
         )
         if lane.kind == "backend" and lane.backend == "twisted" and not request.scenario:
             try:

@@ -31,6 +31,9 @@ from ..errors import UsageError
 from ..targets import find
 from .results import Consistency
 
+# Of workloads that are `keyed`, the keyword that is no argument but the call's own idempotency key.
+KEY = "idempotency_key"
+
 
 class Call(NamedTuple):
     """A method and what it is called with."""
@@ -41,10 +44,12 @@ class Call(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The calls of one measurement, from the first to the last: those that were answered rightly, and those of which nobody knows."""
+    """The calls of one measurement, from the first to the last: those that were answered rightly, and those of which nobody knows. The
+    numbers that its scenarios were given begin with `first`."""
 
     answered: int
     failed: int
+    first: int = 0
 
 
 Script = Generator[Call, Any, None]

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
+from . import variants
 from .columns import BEST, Columns
 from .columns import milliseconds as milliseconds  # the verdict has it from here
+from .counters import READS, TWICE
 from .difference import Changes
 from .figures import told
 from .plan import STYLES
 from .results import Comparison, Report, Result
+from .variants import PLAIN
 from .workloads import ITEMS, SLOW, WORKLOADS
 
 # The load for each CPU from which a run is called disturbed. A run that has just ended counts too, hence "may".
@@ -53,6 +56,7 @@ def lines(report: Report, width: int | None = None) -> Iterator[Line]:
         ]
         best = _best(results, claims) if report.verdict.trusted else ""
         yield from _group(columns, f"{style}, {client} client", results, best, claims, peers)
+    yield from _ways(columns, report)
     yield from _searches(report)
     yield Line("")
     for text in report.verdict.text:
@@ -137,6 +141,22 @@ def _group(
         yield Line(f"      ? rounds to decide: {', '.join(unclear)}", "dim")
 
 
+def _ways(columns: Columns, report: Report) -> Iterator[Line]:
+    """What each way of a workload costs or gives."""
+    titled = ""
+    for prices in variants.prices(report):
+        if prices.kind.workload != titled:
+            titled = prices.kind.workload
+            yield Line("")
+            yield Line(f"{titled}: calls/s, or what stands before the ratio, beside {PLAIN}", "bold")
+        ways = prices.ways
+        yield Line(f"  {prices.style}, {prices.client} client", "dim")
+        yield Line(columns.ways("", ways), "dim")
+        for backend, claims in prices.claims.items():
+            against = [columns.claim(claims[way]) if way in claims else "" for way in ways]
+            yield Line(columns.ways(backend, against))
+
+
 def _rounds(needed: int | None) -> str:
     return "hundreds" if needed is None else f"{needed}"
 
@@ -157,7 +177,7 @@ def _best(results: list[Result], claims: list[Comparison]) -> str:
 
 def _details(columns: Columns, result: Result) -> Iterator[str]:
     """What is worth knowing of some workloads alone, and what went wrong."""
-    for method, found in result.methods.items():
+    for method, found in result.methods.items() if result.protect is None else ():
         yield columns.times(f"of which {method}", told(found, result.calls * share(result, method)))
     if result.memory.per_connection is not None:
         yield f"      {result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection"
@@ -166,6 +186,8 @@ def _details(columns: Columns, result: Result) -> Iterator[str]:
         yield f"      {part:.0%} of the {result.rate.peak:,.0f} calls/s that it does when callers wait"
     if result.workload == "stream":
         yield f"      {result.throughput * ITEMS:,.0f} items/s"
+    if result.consistency is not None and not columns.consistency:
+        yield f"      {variants.said(result.consistency) or 'consistent'}"
     yield from _mistakes(result)
 
 
@@ -173,6 +195,9 @@ def share(result: Result, method: str) -> float:
     """The part of the cell's calls that are of one method."""
     if result.workload == "mixed":
         return SLOW if method == "cpu" else 1 - SLOW
+    if result.protect:
+        read = READS / (1 + TWICE)
+        return read if method == "total_of" else 1 - read
     return 1 / len(result.methods)
 
 
@@ -214,6 +239,8 @@ def _remarks(report: Report) -> Iterator[str]:
             )
         yield from _loops(report)
         yield _handlers(report)
+        if design.state:
+            yield f"Counters in {design.state}."
         peers = {each.backend: each.difference for each in report.peers}
         yield from (f"({name}) {difference}." for name, difference in peers.items())
     if design.dropped:

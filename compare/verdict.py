@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
+from . import variants
 from .analysis import client_limited
-from .results import Comparison, Report, Result, StyleComparison, Verdict
+from .results import Comparison, Report, Result, StyleComparison, Verdict, WayComparison
 from .table import BUSY, milliseconds
+from .variants import PLAIN, Kind
 
 # The question that a workload answers.
 QUESTIONS = {
@@ -30,6 +30,13 @@ QUESTIONS = {
     "burst": "for bursts of calls",
     "idle": "for many idle connections",
     "stream": "for streams",
+    "counter": "for counters that nothing protects",
+    "counter-lock": "for counters under locks",
+    "counter-version": "for counters that are put if their version is the same",
+    "counter-idempotency": "for counters in transactions with a key",
+    "read": "for reads of a database",
+    "read-cache": "for reads of a database behind a cache",
+    "read-async-io": "for reads of a database by coroutines",
     "scenario": "for your scenario",
 }
 
@@ -46,6 +53,17 @@ _STYLE_OUTCOMES = {
     "worse": "fewer",
     "equal": "as many within the margin",
     "unclear": "unclear",
+}
+
+# What a way does, in the figure that it is judged by.
+_WAY_OUTCOMES = {
+    metric: {
+        "better": f"{'more' if metric == 'throughput' else 'less'} {name}",
+        "worse": f"{'fewer' if metric == 'throughput' else 'more'} {name}",
+        "equal": f"the same {name} within the margin",
+        "unclear": "unclear",
+    }
+    for metric, name in _METRICS.items()
 }
 
 Cell = tuple[str, str, str]
@@ -70,6 +88,7 @@ def verdict(report: Report) -> Verdict:
     if text:
         text.append(_condition(report))
     text += _styles(report)
+    text += [sentence for kind in variants.measured(report) for sentence in ways(report, kind)]
     winners = {_name(cell, several=several): _standing(claims) for cell, claims in cells.items()}
     return Verdict(text, winners, caveats)
 
@@ -117,7 +136,7 @@ def _unshown(metric: str, blind: float) -> str:
     return f"no difference in {metric} was shown; one of {blind:.0%} would have been in four runs of five"
 
 
-def _ratio(claim: Comparison | StyleComparison) -> str:
+def _ratio(claim: Comparison | StyleComparison | WayComparison) -> str:
     low, high = claim.interval
     return f"{claim.ratio:.2f} ({low:.2f}..{high:.2f})"
 
@@ -142,16 +161,46 @@ def _styles(report: Report) -> Iterator[str]:
     for each in report.styles:
         found.setdefault((each.workload, each.client), []).append(each)
     for (workload, client), claims in found.items():
-        parts = []
-        for outcome, words in _STYLE_OUTCOMES.items():
-            those = [each for each in claims if each.outcome == outcome]
-            named = [
-                each.backend if outcome == "equal" else f"{each.backend} {_ratio(each)}" for each in those
-            ]
-            if named:
-                parts.append(f"{words} on {_listed(named)}")
         lead = f"Calls/s of {workload} by {claims[0].style}, beside {claims[0].than}, {client} client"
-        yield f"{lead}: {'; '.join(parts)}."
+        yield f"{lead}: {_parts(claims, _STYLE_OUTCOMES)}."
+
+
+def ways(report: Report, kind: Kind) -> Iterator[str]:
+    """What each way of a workload costs or gives."""
+    for prices in variants.prices(report):
+        for way in prices.ways if prices.kind is kind else ():
+            claims = [found[way] for found in prices.claims.values() if way in found]
+            lead = f"{kind.workload} with {way}, beside {PLAIN} ({prices.style}, {prices.client} client)"
+            parts = "; ".join(
+                _parts([each for each in claims if each.metric == metric], _WAY_OUTCOMES[metric])
+                for metric in dict.fromkeys(each.metric for each in claims)
+            )
+            yield f"{lead}: {parts}{_least(claims, report)}."
+
+
+def _parts(claims: Sequence[StyleComparison | WayComparison], words: dict[str, str]) -> str:
+    parts = []
+    for outcome, word in words.items():
+        those = [each for each in claims if each.outcome == outcome]
+        named = [each.backend if outcome == "equal" else f"{each.backend} {_ratio(each)}" for each in those]
+        if named:
+            parts.append(f"{word} on {_listed(named)}")
+    return "; ".join(parts)
+
+
+def _least(claims: Sequence[WayComparison], report: Report) -> str:
+    """Of which of the better ones the load generator was the limit, so that they may be better yet."""
+    better = {
+        (variants.row(each.workload, each.way), each.client, each.style, each.backend)
+        for each in claims
+        if each.outcome == "better" and each.metric == "throughput"
+    }
+    limited = [
+        each.backend
+        for each in report.results
+        if (each.workload, each.client, each.style, each.backend) in better and client_limited(each)
+    ]
+    return f"; at least, as the load generator was the limit, on {_listed(limited)}" if limited else ""
 
 
 def _condition(report: Report) -> str:
@@ -180,6 +229,7 @@ def _caveats(report: Report) -> Iterator[str]:
         yield (
             "The load was that high before the run began: other programs may have moved its figures far. Repeat it when they rest."
         )
+    yield from (variants.wrong(report, kind) for kind in variants.measured(report))
     unsteady = sum(not made.steady for made in windows)
     if unsteady > len(windows) / 4:
         yield f"Not steady: in {unsteady} of {len(windows)} windows the halves differ by more than 10 %."
@@ -192,15 +242,9 @@ def _caveats(report: Report) -> Iterator[str]:
                 f"Overloaded: {what}: {result.rate.offered:,.0f} calls/s came, {result.rate.achieved:,.0f} were answered, "
                 f"{result.rate.skipped:,} never sent."
             )
-        yield from _inconsistent(result, what)
+        if broken := variants.broken(result):
+            yield f"Inconsistent: {what}: {broken}."
         yield from _late(result, what)
-
-
-def _inconsistent(result: Result, what: str) -> Iterator[str]:
-    found = msgspec.structs.asdict(result.consistency) if result.consistency is not None else {}
-    named = [f"{number:,} {name.replace('_', ' ')}" for name, number in found.items() if number]
-    if named:
-        yield f"Inconsistent: {what}: {', '.join(named)}."
 
 
 def _late(result: Result, what: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from .batch import Batch
 from .callers import answer_async, call_async, run_async
 from .firing import Firing
 from .plan import REQUEST_REPLY
+from .scenario import KEY
 
 Sleep = Callable[[float], Awaitable[object]]
 
@@ -42,7 +43,9 @@ async def drive_async(
             clients.append(await client if inspect.isawaitable(client) else client)
         for batch, stream in work.batches:
             if batch.cell.load.style == REQUEST_REPLY:
-                invokes = [_collecting(client) if stream else client.call for client in clients]
+                invokes = [
+                    _collecting(client) if stream else prepared(client, batch).call for client in clients
+                ]
                 dues = iter(batch.dues)
                 callers = [
                     answer_async(invoke, caller, dues, batch.stops, sleep)
@@ -67,17 +70,36 @@ def _collecting(client: Any) -> Callable[..., Any]:
     return collect
 
 
-def timed(client: Any, batch: Batch) -> Any:
-    """The client, with the time that each call of the batch has."""
+def prepared(client: Any, batch: Batch) -> Any:
+    """The client, with the time that each call of the batch has, and for calls that may bring a key."""
     timeout = batch.cell.load.timeout
-    return client if timeout is None else client.options(timeout=timeout)
+    if timeout is not None:
+        client = client.options(timeout=timeout)
+    return _Keyed(client) if batch.keyed else client
+
+
+class _Keyed:
+    """A client whose calls may bring an idempotency key among their keywords."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return self._with(kwargs).call(method, *args, **kwargs)
+
+    def fire(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return self._with(kwargs).fire(method, *args, **kwargs)
+
+    def _with(self, kwargs: dict[str, Any]) -> Any:
+        key = kwargs.pop(KEY, None)
+        return self._client if key is None else self._client.options(idempotency_key=key)
 
 
 async def fire_async(
     clients: Sequence[Any], batch: Batch, over: Callable[[], object], sleep: Sleep
 ) -> Firing:
     """Have the calls fired: all that open with their time, or the first of each caller. `over` is called when all have ended."""
-    firing = Firing([timed(client, batch) for client in clients], batch, over)
+    firing = Firing([prepared(client, batch) for client in clients], batch, over)
     if batch.cell.load.open:
         await firing.open_async(sleep)
     else:

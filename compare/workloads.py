@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..server.service import Service
+from . import counters, reads, variants
+from .numbers import SCATTER, measurement, spread
 from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
 from .scenario import Call, Check, Script, WrongReply
 
@@ -34,9 +36,6 @@ OVERLOAD_TIMEOUT = 0.25
 _MULTIPLIER = 1103515245
 _INCREMENT = 12345
 _MASK = 2**31 - 1
-
-# Spreads numbers evenly but out of step (Fibonacci hashing; Knuth, volume 3, section 6.4).
-_SCATTER = 2654435769
 
 
 @service.method(inline=True)
@@ -86,12 +85,28 @@ def reactor() -> str | None:
     return None if found is None else type(found).__name__
 
 
+service.method(reads.read)
+service.method(reads.read_async)
+service.method(name="read_cached", cache=reads.CACHE_SECONDS)(reads.read)
+
+# All of these, and what needs a state store, without which it is refused at the start.
+stateful = Service(service.name)
+stateful.methods.update(service.methods)
+stateful.method(counters.add)
+stateful.method(counters.add_locked)
+stateful.method(counters.add_versioned)
+stateful.method(once=True)(counters.add_once)
+stateful.method(readonly=True)(counters.total_of)
+stateful.method(counters.take)
+
+
 class Workload(NamedTuple):
     """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
 
     `concurrency` is for a workload that fixes it. One that is `open` has calls come at a rate, whatever the server does, or `burst` of them
     at once; `idle` connections do nothing beside it. `window` is the least number of seconds that shows it: calls that wait end in step,
-    and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind.
+    and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind. One that is `stored`
+    has servers with a state store, and some calls of one that is `keyed` bring a key.
     `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds.
     """
 
@@ -109,6 +124,8 @@ class Workload(NamedTuple):
     overload: float = 0.0
     timeout: float | None = None
     check: Check | None = None
+    stored: bool = False
+    keyed: bool = False
 
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
@@ -123,7 +140,7 @@ def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script
 def _cpu(numbers: Iterator[int], steps: int) -> Script:
     for number in numbers:
         # The numbers of two measurements differ in their higher bits alone.
-        start = (number + (number >> 32) * _SCATTER) & _MASK
+        start = (number + measurement(number) * SCATTER) & _MASK
         if (yield Call("cpu", (start, steps))) != after(start, steps):
             raise WrongReply
 
@@ -131,7 +148,7 @@ def _cpu(numbers: Iterator[int], steps: int) -> Script:
 def _mixed(numbers: Iterator[int], steps: int) -> Script:
     """Calls of `cpu` spread evenly but out of step among those of `echo`."""
     for number in numbers:
-        if (number * _SCATTER) % 2**32 < SLOW * 2**32:
+        if spread(number) < SLOW:
             yield from _cpu(iter((number,)), steps)
         else:
             yield from _same("echo", SIZE, iter((number,)), steps)
@@ -158,6 +175,32 @@ def after(start: int, steps: int) -> int:
         _jumps[steps] = factor, summand
     factor, summand = _jumps[steps]
     return (start * factor + summand) & _MASK
+
+
+def _counter(way: str, explanation: str, method: str, *, keyed: bool = False) -> Workload:
+    return Workload(
+        variants.COUNTER.row(way),
+        f"add 1 to one of {counters.COUNTERS} counters, {explanation}",
+        partial(counters.script, method, keyed),
+        methods=(method, "total_of"),
+        concurrency=counters.CALLERS,
+        window=counters.WINDOW,
+        check=counters.check,
+        stored=True,
+        keyed=keyed,
+    )
+
+
+def _read(way: str, explanation: str, method: str, **how: Any) -> Workload:
+    return Workload(
+        variants.READ.row(way),
+        f"one of {reads.KEYS} values that each take {reads.READ_SECONDS * 1000:.0f} ms to read, {explanation}",
+        partial(reads.script, method),
+        methods=(method,),
+        window=20 * reads.READ_SECONDS,
+        check=reads.check,
+        **how,
+    )
 
 
 def _echoes(name: str, explanation: str, size: int = SIZE, **how: Any) -> Workload:
@@ -250,6 +293,13 @@ WORKLOADS = {
             stream=True,
             methods=("numbers",),
         ),
+        _counter("none", "by get and put", "add"),
+        _counter("lock", "under a lock, with its fencing token", "add_locked"),
+        _counter("version", "by put-if-version, again until nobody was quicker", "add_versioned"),
+        _counter("idempotency", "once for each key, in the call's transaction", "add_once", keyed=True),
+        _read("none", "in a plain def", "read"),
+        _read("cache", f"kept by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"),
+        _read("async-io", "in a coroutine", "read_async"),
     )
 }
 

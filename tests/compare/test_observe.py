@@ -33,6 +33,7 @@ def test_only_the_processors_that_are_ours_count(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(observe, "processors", lambda: [0, 2])
     machine = observe._machine()
     assert (machine.idle, machine.steal) == (pytest.approx(4.4), pytest.approx(0.3))
+    assert machine.worked == pytest.approx(3.0)
 
 
 @linux
@@ -75,3 +76,12 @@ def test_what_is_neither_ours_nor_idle_disturbs_a_window(idle: float, steal: flo
     seen = observed(before, after, 100, Memory(), (1, 1, 2))
     assert seen.contaminated == told
     assert seen.limit == ("machine" if told else "server")
+
+
+@pytest.mark.parametrize(("worked", "told"), [(1.5, ""), (1.8, "other programs took 30% of a processor")])
+def test_what_the_kernel_does_for_a_disk_disturbs_no_server_that_writes_to_it(
+    worked: float, told: str
+) -> None:
+    before, after = snapshot(10.0, 0.0, 0.0, 0.0), snapshot(11.0, 1.0, 0.5, 0.2)
+    after = after._replace(machine=after.machine._replace(worked=worked))
+    assert observed(before, after, 100, Memory(), (1, 1, 2), disk=True).contaminated == told

@@ -1,0 +1,452 @@
+"""Workloads measured in several ways: what protects a counter, what speeds up a read, what it costs, and what goes wrong."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from ringback import errors
+from ringback.cli import main
+from ringback.compare import counters, reads, variants
+from ringback.compare.analysis import analyse
+from ringback.compare.command import _start
+from ringback.compare.conditions import Condition, check
+from ringback.compare.numbers import EACH
+from ringback.compare.options import Options
+from ringback.compare.report import html
+from ringback.compare.request import Request
+from ringback.compare.results import Consistency, Report, Result
+from ringback.compare.scenario import KEY, Call, Ended
+from ringback.compare.table import lines
+from ringback.compare.variants import COUNTER, KINDS
+from ringback.compare.verdict import verdict
+from ringback.compare.workloads import WORKLOADS
+from ringback.state import open_state
+from samples import STYLES, cell, report
+
+measurements = itertools.count(1000)
+
+
+class Server:
+    """Counters without a network. `add` is what becomes of an update."""
+
+    def __init__(self, add: Callable[[dict[str, int], str], None]) -> None:
+        self.totals: dict[str, int] = {}
+        self.keys: dict[str, Any] = {}
+        self.calls: list[Call] = []
+        self._add = add
+
+    def answer(self, call: Call) -> Any:
+        self.calls.append(call)
+        if call.method == "take":
+            return [self.totals.get(name, 0) for name in call.args[0]]
+        number, name = call.args
+        if call.method != "total_of":
+            key = call.kwargs.get(KEY)
+            if key in self.keys:
+                return self.keys[key]
+            self._add(self.totals, name)
+            self.keys[key] = [number, self.totals.get(name, 0)]
+            if key is None:
+                del self.keys[key]
+        return [number, self.totals.get(name, 0)]
+
+
+def right(totals: dict[str, int], name: str) -> None:
+    totals[name] = totals.get(name, 0) + 1
+
+
+def measured(server: Server, calls: int = 2000, *, keyed: bool = False) -> Consistency:
+    """What is found after so many calls by one caller."""
+    first = next(measurements) * EACH
+    script = counters.script("add", keyed, itertools.count(first), 0)
+    call = next(script)
+    for _ in range(calls):
+        try:
+            answer = server.answer(call)
+        except errors.Unavailable as error:
+            with pytest.raises(errors.Unavailable):
+                script.throw(error)
+            script = counters.script("add", keyed, itertools.count(first + len(server.calls)), 0)
+            call = next(script)
+        else:
+            call = script.send(answer)
+    script.close()
+    checking = counters.check(Ended(calls, 0, first))
+    with pytest.raises(StopIteration) as end:
+        checking.send(server.answer(next(checking)))
+    found: Consistency = end.value.value
+    return found
+
+
+def test_a_counter_that_keeps_all_lacks_nothing_but_for_calls_sent_twice() -> None:
+    server = Server(right)
+    found = measured(server)
+    twice = sum(one.args == other.args for one, other in itertools.pairwise(server.calls))
+    assert twice == pytest.approx(2000 * counters.TWICE / (1 + counters.TWICE), rel=0.1)
+    assert found == Consistency(0, twice, 0)
+    reads_made = sum(call.method == "total_of" for call in server.calls)
+    assert reads_made == pytest.approx(2000 * counters.READS / (1 + counters.TWICE), rel=0.1)
+
+
+def test_a_key_keeps_what_is_sent_twice_from_being_there_twice() -> None:
+    server = Server(right)
+    assert measured(server, keyed=True) == Consistency()
+    keys = [call.kwargs[KEY] for call in server.calls if call.kwargs]
+    assert keys[::2] == keys[1::2]
+    assert len(set(keys)) == len(keys) / 2 > 50
+
+
+def test_updates_that_are_lost_are_counted_and_make_reads_stale() -> None:
+    chance = random.Random(1)
+    lost = 0
+
+    def forgetful(totals: dict[str, int], name: str) -> None:
+        nonlocal lost
+        if "/" in name.partition("/")[2] and chance.random() < 0.1:  # of those that calls share
+            lost += 1
+        else:
+            right(totals, name)
+
+    found = measured(Server(forgetful))
+    assert found.lost_updates == lost > 50
+    assert found.stale_reads > 100
+
+
+def test_a_counter_that_goes_back_makes_reads_stale_though_nothing_is_lost_in_the_end() -> None:
+    server = Server(right)
+    script = counters.script("add", False, itertools.count(next(measurements) * EACH), 0)
+    call, highest, stale = next(script), {}, 0
+    ledger = next(reversed(counters._ledgers.values()))
+    for _ in range(500):
+        number, total = server.answer(call)
+        if call.method == "total_of":
+            total = max(0, total - 1)
+            stale += total < highest.get(call.args[1], 0)
+        else:
+            highest[call.args[1]] = total
+        call = script.send([number, total])
+    assert ledger.stale == stale > 20
+
+
+def test_an_update_of_which_nobody_knows_may_be_there_or_not() -> None:
+    def failing(after: bool) -> Callable[[dict[str, int], str], None]:
+        chance = random.Random(2)
+
+        def add(totals: dict[str, int], name: str) -> None:
+            fails = chance.random() < 0.1
+            if after or not fails:
+                right(totals, name)
+            if fails:
+                raise errors.Unavailable("the answer is lost", started=None)
+
+        return add
+
+    assert measured(Server(failing(after=False)), keyed=True) == Consistency()
+    assert measured(Server(failing(after=True)), keyed=True) == Consistency()
+
+
+def test_a_read_is_stale_that_shows_what_had_changed_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count()
+    monkeypatch.setattr(reads.time, "monotonic", lambda: next(now) * reads.CHANGE_SECONDS)
+    first = next(measurements) * EACH
+    script = reads.script("read", itertools.count(first), 0)
+    call = next(script)
+    for value in (0, 0, 2, 1):  # each read begins one change later
+        call = script.send([call.args[1], value])
+    checking = reads.check(Ended(4, 0, first))
+    with pytest.raises(StopIteration) as end:
+        next(checking)
+    assert end.value.value == Consistency(stale_reads=2)
+
+
+def test_few_keys_are_read_often() -> None:
+    script = reads.script("read", itertools.count(EACH), 0)
+    keys = []
+    call = next(script)
+    for _ in range(5000):
+        keys.append(call.args[1])
+        call = script.send([call.args[1], reads.newest()])
+    assert set(keys) <= set(range(1, reads.KEYS))
+    assert len(set(keys)) > 0.9 * (reads.KEYS - 1)
+    assert sum(key < 10 for key in keys) > 0.3 * len(keys)
+
+
+# What is asked for
+
+
+def request(**options: Any) -> tuple[str, ...]:
+    return Options(backends=["threading"], pin=False, time=600, **options).request().workloads
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
+def test_every_way_is_a_row_of_the_table_and_all_are_measured_where_none_is_named(
+    kind: variants.Kind,
+) -> None:
+    rows = tuple(kind.row(way) for way in kind.ways)
+    assert set(rows) <= set(WORKLOADS)
+    assert request(workloads=[kind.workload]) == rows
+    assert [variants.way(name, kind) for name in rows] == list(kind.ways)
+
+
+def test_ways_are_picked_by_commas_or_one_by_one() -> None:
+    expected = ("echo", "counter", "counter-lock", "counter-version")
+    workloads = ["echo", "counter"]
+    assert request(workloads=workloads, protect=["none,lock,version,lock"]) == expected
+    assert request(workloads=workloads, protect=["none", "lock", "version"]) == expected
+
+
+def test_each_way_but_the_first_has_time_of_its_own() -> None:
+    one, three = (
+        Options(workloads=["counter"], protect=[ways], quick=True).request().seconds
+        for ways in ("none", "none,lock,version")
+    )
+    assert three > one
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (
+            ["--workload", "counter", "--protect", "prayer"],
+            "there is no 'prayer': choose of none, lock, version, idempotency",
+        ),
+        (["--workload", "read", "--optimise", "none,"], "there is no ''"),
+        (["--workload", "counter-lock"], "there is no 'counter-lock'"),
+        (["--protect", "lock"], "--protect is for --workload counter"),
+        (["--workload", "counter", "--optimise", "none"], "--optimise is for --workload read"),
+        (["--workload", "read", "--state", "sqlite:///a.db"], "--state is for --workload counter"),
+        (["--workload", "counter", "--state", "paper"], "'paper' is no state store"),
+        (
+            ["--workload", "counter", "--state", "sqlite:////no/such/directory/a.db"],
+            "cannot open the state store",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_run(
+    args: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *args]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in " ".join(err.replace("│", " ").split())
+
+
+# What is claimed
+
+
+def ways(speeds: dict[str, float], found: dict[str, Consistency] | None = None, **changes: Any) -> Report:
+    """A report of one backend's counters, as fast as `speeds` says of each way."""
+    results = []
+    for way, speed in speeds.items():
+        [made] = cell({"asyncio": speed}, COUNTER.row(way), seed=len(results) + 1)
+        made.protect = way
+        made.consistency = (found or {}).get(way, Consistency())
+        for name, value in changes.get(way, {}).items():
+            setattr(made, name, value)
+        results.append(made)
+    made_report = report(*results)
+    analyse(made_report, [])
+    made_report.verdict = verdict(made_report)
+    return made_report
+
+
+SPEEDS = {"none": 1000.0, "lock": 300.0, "version": 1004.0, "idempotency": 600.0}
+FOUND = {"none": Consistency(1234, 56, 78), "lock": Consistency(0, 55, 0), "version": Consistency(0, 54, 0)}
+
+
+def test_each_way_is_compared_with_the_plain_one_of_the_same_backend() -> None:
+    made = ways(SPEEDS)
+    assert {(each.way, each.than, each.outcome) for each in made.ways} == {
+        ("lock", "none", "worse"),
+        ("version", "none", "equal"),
+        ("idempotency", "none", "worse"),
+    }
+    [lock] = (each for each in made.ways if each.way == "lock")
+    assert (lock.workload, lock.backend, lock.style, lock.metric) == (
+        "counter",
+        "asyncio",
+        STYLES[0],
+        "throughput",
+    )
+    assert lock.ratio == pytest.approx(0.3, rel=0.05)
+    assert lock.interval[0] < lock.ratio < lock.interval[1]
+    assert msgspec.json.decode(made.json(), type=Report).ways == made.ways
+
+
+def test_without_the_plain_one_there_is_no_price() -> None:
+    assert ways({"lock": 300.0, "version": 1000.0}).ways == []
+
+
+def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse() -> None:
+    outcomes = {
+        speed: ways({"none": 1000.0, "lock": speed}, lock={"ceiling_share": 0.9}).ways[0].outcome
+        for speed in (2000.0, 1000.0, 500.0)
+    }
+    assert outcomes == {2000.0: "better", 1000.0: "unclear", 500.0: "unclear"}
+    made = ways({"none": 1000.0, "lock": 2000.0}, lock={"ceiling_share": 0.9})
+    assert "at least, as the load generator was the limit, on asyncio" in " ".join(made.verdict.text)
+    [plain] = ways({"none": 1000.0, "lock": 2000.0}, none={"ceiling_share": 0.9}).ways
+    assert plain.outcome == "unclear"
+
+
+def test_the_words_claim_no_more_than_the_intervals() -> None:
+    text = " ".join(ways(SPEEDS).verdict.text)
+    assert (
+        "counter with lock, beside none (request-reply, threading client): fewer calls/s on asyncio 0.30"
+        in text
+    )
+    assert (
+        "counter with version, beside none (request-reply, threading client): the same calls/s within the margin on asyncio"
+        in text
+    )
+    noisy = report(
+        *cell({"asyncio": 1000.0}, "counter", noise=0.3),
+        *cell({"asyncio": 900.0}, "counter-lock", noise=0.3, seed=9),
+    )
+    analyse(noisy, [])
+    assert "unclear on asyncio" in " ".join(verdict(noisy).text)
+
+
+def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
+    made = ways(SPEEDS, FOUND)
+    made.verdict = msgspec.structs.replace(made.verdict, text=["It cannot be trusted."], trusted=False)
+    assert variants.prices(made) == []
+    assert "1,234" in "\n".join(line.text for line in lines(made))
+    assert "no price is claimed" in html(made)
+
+
+def test_what_went_wrong_is_told_once_and_again_where_it_should_not_have() -> None:
+    told = (
+        "none 1,234 lost updates, 56 duplicated effects, 78 stale reads; lock 55 duplicated effects; version 54 duplicated effects; "
+        "idempotency nothing."
+    )
+    made = ways(SPEEDS, FOUND)
+    caveats = [each for each in made.verdict.caveats if "wrong" in each or "Inconsistent" in each]
+    assert caveats == [f"What went wrong in counter, on all backends and in all styles: {told}"]
+    made = ways(SPEEDS, {**FOUND, "version": Consistency(3, 54, 0), "idempotency": Consistency(0, 1, 0)})
+    caveats = [each for each in made.verdict.caveats if "Inconsistent" in each]
+    assert [each.rpartition(": ")[2] for each in caveats] == ["3 lost updates.", "1 duplicated effects."]
+
+
+def rows(made: Report, width: int | None = None) -> Iterator[list[str]]:
+    for line in lines(made, width):
+        if line.text.startswith("    asyncio"):
+            yield line.text.split()
+
+
+def test_the_table_has_what_went_wrong_and_what_each_way_costs() -> None:
+    made = ways(SPEEDS, FOUND)
+    *cells, prices = rows(made)
+    assert [each[-3:] for each in cells] == [
+        ["1,234", "56", "78"],
+        ["0", "55", "0"],
+        ["0", "54", "0"],
+        ["0", "0", "0"],
+    ]
+    assert prices[1].startswith("0.30")
+    assert prices.count("-") == 2
+    assert prices.count("=") == 1
+    text = "\n".join(line.text for line in lines(made))
+    for word in ("lost  duplicated   stale", "beside none", "lock", "version", "idempotency"):
+        assert word in text
+    narrow = "\n".join(line.text for line in lines(made, 80))
+    assert "1,234 lost updates, 56 duplicated effects, 78 stale reads" in narrow
+    assert "consistent" in narrow
+
+
+def test_other_runs_have_no_such_columns() -> None:
+    text = "\n".join(line.text for line in lines(report(*cell({"asyncio": 1.0, "gevent": 2.0}))))
+    assert "duplicated" not in text
+    assert "beside none" not in text
+
+
+def test_the_page_has_a_section_with_the_question_the_verdict_and_a_row_for_each_way() -> None:
+    page = html(ways(SPEEDS, FOUND))
+    assert '<section id="counter"' in page
+    assert '<section id="read"' not in page
+    section = page.partition('<section id="counter"')[2].partition("</section>")[0]
+    for word in (
+        COUNTER.title,
+        "fewer calls/s on asyncio 0.30",
+        "1,234 lost updates",
+        *SPEEDS,
+        "worse",
+        "equal",
+        "beside none",
+    ):
+        assert word in section
+    assert section.count("<tr>") == 5
+
+
+def test_what_goes_wrong_can_be_a_condition() -> None:
+    made = ways(SPEEDS, FOUND)
+    made.results += cell({"asyncio": 1.0})  # which has no check
+
+    def broken(text: str) -> list[str]:
+        outcome = check([Condition.parse(text)], made)
+        assert outcome.undecided == []
+        return [each.rpartition(" in ")[2] for each in outcome.broken]
+
+    assert broken("lost_updates>0") == ["counter, request-reply: asyncio"]
+    assert broken("counter-idempotency.duplicated_effects>0") == []
+    assert len(broken("duplicated_effects>0")) == 3
+
+
+def text_of(made: Report, results: list[Result]) -> str:
+    made.results = results
+    return "\n".join(line.text for line in lines(made))
+
+
+def test_a_report_shows_the_store_but_not_its_password() -> None:
+    url = "valkey://user:secret@host:6379/0"
+    asked = replace(Request(("asyncio",), workloads=("counter",)), state=url)
+    made = _start(asked, ["--workload", "counter", "--state", url])
+    assert "secret" not in made.json().decode()
+    assert made.design.state == "valkey://host:6379/0"
+    assert "Counters in valkey://host:6379/0." in text_of(made, cell({"asyncio": 1.0}, "counter"))
+
+
+# Real runs
+
+
+def run(tmp_path: Path, *words: str) -> list[Result]:
+    file = tmp_path / "run.json"
+    args = ["--backend", "asyncio", "--style", STYLES[0], "--rounds", "1", "--quick", "--json", str(file)]
+    assert main(["compare", *args, *words]) == 0
+    made = msgspec.json.decode(file.read_bytes(), type=Report, strict=True)
+    assert all(each.calls > 20 and each.errors == 0 for each in made.results)
+    return made.results
+
+
+def test_counters_keep_what_their_protection_promises(tmp_path: Path) -> None:
+    found = {each.protect: each for each in run(tmp_path, "--workload", "counter")}
+    assert set(found) == set(COUNTER.ways)
+    plain = found["none"].consistency
+    assert plain is not None
+    assert plain.lost_updates > 0
+    assert plain.duplicated_effects > 0
+    assert not [each.protect for each in found.values() if variants.broken(each)]
+    assert found["lock"].consistency != Consistency()  # which keeps nothing from being sent twice
+
+
+def test_counters_may_be_in_a_store_of_ones_own_and_are_not_left_there(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/own.db"
+    for _ in range(2):  # what the first run has left does not disturb the second
+        [made] = run(tmp_path, "--workload", "counter", "--protect", "idempotency", "--state", store)
+        assert made.consistency == Consistency()
+    with open_state(store) as state:
+        assert [each.key for each in state.changes() if not each.deleted] == []
+
+
+def test_reads_are_measured_in_each_way(tmp_path: Path) -> None:
+    found = {each.optimise: each for each in run(tmp_path, "--workload", "read")}
+    assert set(found) == set(variants.READ.ways)
+    assert not [each.optimise for each in found.values() if variants.broken(each)]
+    assert found["cache"].throughput > found["none"].throughput
