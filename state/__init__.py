@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, unquote
 
 from ..errors import UsageError
 from .engine import Engine
-from .locks import Fence, Lock
+from .leases import Fence
+from .locks import Lock
 from .store import Changed, State, Versioned
 from .transactions import Transaction
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .locks import Fence, Lock
+from .leases import Fence
+from .locks import Lock
 from .pauses import LATEST, SOON
 
 if TYPE_CHECKING:

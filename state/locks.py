@@ -17,15 +17,12 @@ import time
 from collections.abc import Generator
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
-
-import msgspec
-from msgspec import Struct
+from typing import TYPE_CHECKING, Self
 
 from .. import errors
 from . import presence
-from .engine import Conflict, Engine, Row, Write
 from .gevent import pause
+from .leases import Fence, attempt, change_own, leave
 from .values import checked_name
 
 if TYPE_CHECKING:
@@ -35,8 +32,6 @@ log = logging.getLogger("ringback.state")
 
 # Seconds from one look of who waits to the next: the first; for each place in the line, and at most.
 _SOON, _PLACE, _LATEST = 0.0005, 0.002, 0.03
-# Seconds without a word after which somebody who waits is passed over.
-PATIENCE = 3.0
 # The parts of a lease after which it is renewed.
 _RENEW = 3
 # The parts of that, after which it is tried again where the store did not answer.
@@ -45,35 +40,6 @@ _TRIES = 8
 LONGEST_LEASE = 86_400
 # Seconds for letting go of a lock, or of the place in its line, also when the time of the call is over.
 _FAREWELL = 1.0
-
-
-class Holder(Struct, array_like=True):
-    """Who holds a lock until when, by the store's clock. `token` is 0 in the row that gave it: there it is the row's own revision."""
-
-    id: str
-    who: str
-    ends: float
-    token: int = 0
-
-
-class Waiter(Struct, array_like=True):
-    """Who waits, and counts until when."""
-
-    id: str
-    who: str
-    until: float
-
-
-_waiters = msgspec.msgpack.Decoder(list[Waiter])
-_holder = msgspec.msgpack.Decoder(Holder)
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class Fence(NamedTuple):
-    """A lock's name and the token of one who holds it, to be passed on to who writes."""
-
-    name: str
-    token: int
 
 
 class Lock:
@@ -217,7 +183,7 @@ class Lock:
                 wait = min(wait * 1.5, place * _PLACE, _LATEST)
                 yield min(wait * random.uniform(0.7, 1.3), end - now)  # noqa: S311 - no secret
         except errors.Unavailable:
-            over = True  # to give up would be to wait for it once more; those behind pass over us after `PATIENCE`
+            over = True  # to give up would be to wait for it once more; those behind pass over us when we were silent for long
             raise
         finally:
             self._asked = False
@@ -226,47 +192,14 @@ class Lock:
 
     def _attempt(self) -> int:
         """One try: 0 where it was got, else how many are before us and we."""
-        engine, names = self._state.engine, (holder_of(self.name), f"w:{self.name}")
-        while True:
-            asked = time.monotonic()
-            (held, queue), now = engine.read(names, self._state.patience())
-            waiting = [] if queue is None else _waiters.decode(queue.value)
-            others = [each for each in waiting if each.id != self._id and each.until > now]
-            # (of those who surely are gone, only the first holds up the line; to look at all takes long)
-            while others and presence.gone(others[0].who, engine.one_machine):
-                del others[0]
-            mine = next((number for number, each in enumerate(waiting) if each.id == self._id), None)
-            ahead = {each.id for each in waiting[:mine]}
-            before = sum(each.id in ahead for each in others)
-            writes: dict[str, Write] = {}
-            # (a grant of which we were not told is ours all the same)
-            free = before == 0 and (
-                held is None or not is_held(held, now, engine) or _holder.decode(held.value).id == self._id
-            )
-            if free:
-                row = Holder(self._id, presence.me() if self.renewed else "", now + self.lease)
-                writes[names[0]] = Write(_encode(row))
-                if queue is not None and len(others) < len(waiting):
-                    writes[names[1]] = _queued(others)
-            elif mine is None or waiting[mine].until - now < PATIENCE / 2:
-                entry = Waiter(self._id, presence.me(), now + PATIENCE)
-                writes[names[1]] = _queued([*others[:before], entry, *others[before:]])
-            else:
-                return before + 1
-            checks = {names[0]: held.revision if held else 0, names[1]: queue.revision if queue else 0}
-            if not free:
-                del checks[names[0]]
-            try:
-                revision = engine.commit(checks, writes, self._state.patience())
-            except Conflict:
-                pause(random.uniform(0.0, _SOON))  # noqa: S311
-                continue
-            if not free:
-                return before + 1
-            self.token, self._ends, self._lost = revision, asked + self.lease, False
+        asked, state = time.monotonic(), self._state
+        who = presence.me() if self.renewed else ""
+        place, token = attempt(state.engine, self.name, self._id, who, self.lease, state.patience)
+        if place == 0:
+            self.token, self._ends, self._lost = token, asked + self.lease, False
             if self.renewed:
-                self._state.renewals.add(self, self.lease / _RENEW, self._renew)
-            return 0
+                state.renewals.add(self, self.lease / _RENEW, self._renew)
+        return place
 
     async def _abandon(
         self, step: asyncio.Future[float | None] | None, steps: Generator[float, None, None]
@@ -283,22 +216,10 @@ class Lock:
         if self.token:
             self.release()
             return
-        name = f"w:{self.name}"
-        patience = self._state.patience(_FAREWELL)
         try:
-            while True:
-                (queue,), _ = self._state.engine.read((name,), patience)
-                waiting = [] if queue is None else _waiters.decode(queue.value)
-                rest = [each for each in waiting if each.id != self._id]
-                if queue is None or len(rest) == len(waiting):
-                    return
-                try:
-                    self._state.engine.commit({name: queue.revision}, {name: _queued(rest)}, patience)
-                except Conflict:
-                    continue
-                return
+            leave(self._state.engine, self.name, self._id, self._state.patience(_FAREWELL))
         except errors.Unavailable:
-            return  # those behind pass over us after `PATIENCE`
+            pass  # those behind pass over us when we were silent for long
 
     def _renew(self) -> float | None:
         """Seconds until the next time; None where there is none."""
@@ -317,51 +238,3 @@ class Lock:
             self._lost = True
             log.warning("lock %r was lost: its lease of %g s has run out", self.name, self.lease)
         return None
-
-
-def change_own(engine: Engine, fence: Fence, lease: float | None, timeout: float) -> bool:
-    """Renew a lock for so many seconds, or release it (None), where it still is held with that token; False where it is not."""
-    name = holder_of(fence.name)
-    while True:
-        (held,), now = engine.read((name,), timeout)
-        if held is None or token_of(held) != fence.token:
-            return False
-        row = _holder.decode(held.value)
-        if lease is not None and now >= row.ends:
-            return False  # it may be another's at any moment
-        kept = None if lease is None else _encode(Holder(row.id, row.who, now + lease, fence.token))
-        try:
-            engine.commit({name: held.revision}, {name: Write(kept)}, timeout)
-        except Conflict:
-            continue
-        return True
-
-
-def holder_of(name: str) -> str:
-    """The name of the row that says who holds a lock."""
-    return f"l:{name}"
-
-
-def token_of(held: Row) -> int:
-    return _holder.decode(held.value).token or held.revision
-
-
-def is_held(held: Row | None, now: float, engine: Engine) -> bool:
-    if held is None:
-        return False
-    row = _holder.decode(held.value)
-    return row.ends > now and not presence.gone(row.who, engine.one_machine)
-
-
-def fenced(fence: Fence, held: Row | None, now: float) -> tuple[int, float]:
-    """The revision at which the row of a lock must be for its holder to write, and the time by the store's clock before which. Raises
-    FailedPrecondition where the lock is another's by now, or its lease is over."""
-    if held is None or token_of(held) != fence.token or now >= (ends := _holder.decode(held.value).ends):
-        raise errors.FailedPrecondition(
-            f"lock {fence.name!r} is no longer held with token {fence.token}: nothing was written"
-        )
-    return held.revision, ends
-
-
-def _queued(waiting: list[Waiter]) -> Write:
-    return Write(_encode(waiting), 10 * PATIENCE) if waiting else Write(None)

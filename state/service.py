@@ -16,7 +16,7 @@ from ..context import current_call
 from ..errors import Aborted, DeadlineExceeded
 from ..server.service import Service
 from .aio import AsyncState
-from .locks import Fence
+from .leases import Fence
 from .store import Changed, Versioned
 
 service = Service("state", needs_state=True)

@@ -18,7 +18,8 @@ from ..context import handling
 from .aio import AsyncState
 from .engine import Engine
 from .gevent import OffTheHub, pause
-from .locks import Fence, Lock, change_own
+from .leases import Fence, change_own
+from .locks import Lock
 from .pauses import LATEST, SOON
 from .renewals import Renewals
 from .transactions import Overtaken, Transaction

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import errors
 from .engine import Conflict, Row, TooLate, Write
-from .locks import Fence, Lock, fenced, holder_of
+from .leases import Fence, fenced, holder_of
+from .locks import Lock
 from .values import checked_ttl, checked_version, packed, row_of, unpacked
 
 if TYPE_CHECKING:
