@@ -38,6 +38,8 @@ _RENEW = 3
 _TRIES = 8
 # Seconds.
 LONGEST_LEASE = 86_400
+# Seconds that are too few to tell from them that the store is away.
+_SHORT = 0.1
 # Seconds for letting go of a lock, or of the place in its line, also when the time of the call is over.
 _FAREWELL = 1.0
 
@@ -169,7 +171,7 @@ class Lock:
         given = self.timeout if timeout is None else timeout
         left = self._state.time_left()
         end = time.monotonic() + min(inf if given is None else given, inf if left is None else left)
-        over, wait = False, _SOON
+        over, wait, now = False, _SOON, time.monotonic()
         try:
             while True:
                 place = self._attempt()
@@ -183,6 +185,8 @@ class Lock:
                 wait = min(wait * 1.5, place * _PLACE, _LATEST)
                 yield min(wait * random.uniform(0.7, 1.3), end - now)  # noqa: S311 - no secret
         except errors.Unavailable:
+            if end - now < _SHORT:
+                return  # it was the time that was over, and not the store that was away
             over = True  # to give up would be to wait for it once more; those behind pass over us when we were silent for long
             raise
         finally:
