@@ -143,6 +143,7 @@ def test_when_the_deadline_of_the_first_has_passed_the_next_is_sent(client, key)
 @promise
 def test_who_waits_for_the_call_of_another_has_a_deadline_of_its_own(client, key):
     view = client.options(cache=60)
+    yield client.call("ringback.ping")
     first = view.fire("counted", key, True)
     with pytest.raises(errors.DeadlineExceeded):
         yield view.options(timeout=0.2).call("counted", key, True)

@@ -109,6 +109,7 @@ def test_a_slow_reader_holds_back_both_iterators(client) -> Script:
 def test_an_iterator_that_waits_is_stopped_when_its_call_has_ended(client, pair: Pair) -> Script:
     closed: list[int] = []
 
+    yield client.call("ringback.ping")
     with pytest.raises(errors.DeadlineExceeded):
         yield client.options(timeout=0.2).call("sum_of", WAITING[pair.style.name](closed))
     yield from until(lambda: closed)
@@ -166,6 +167,7 @@ def test_the_timeout_bounds_the_gap_between_items(client, pair: Pair) -> Script:
     def slowly(n: int, gap: float):
         return SLOWLY[pair.style.name](n, gap)
 
+    yield client.call("ringback.ping")
     assert (yield client.options(timeout=0.5).call("sum_of", slowly(6, 0.2))) == 15
     with pytest.raises(errors.DeadlineExceeded, match=r"sum_of: the next item did not come within 0.2 s"):
         yield client.options(timeout=0.2).call("sum_of", slowly(3, 0.6))

@@ -95,6 +95,7 @@ def test_a_native_coroutine_gets_the_items_of_an_argument(backend: str, client) 
 def test_a_native_coroutine_that_is_cancelled_ends_at_the_server(backend: str, client) -> None:
     if backend != "twisted":
         pytest.skip("for Twisted")
+    client.call("ringback.ping")
     with pytest.raises(errors.DeadlineExceeded):
         client.options(timeout=0.2).call("native_hold", "native")
     end = time.monotonic() + 10

@@ -242,6 +242,7 @@ def test_a_coroutine_that_is_cancelled_was_cut(client, ran):
 def test_a_function_whose_caller_gave_up_leaves_its_result_to_the_next(client, backend, ran):
     if backend == "gevent":
         pytest.skip("a greenlet is stopped")
+    client.call("ringback.ping")
     with pytest.raises(errors.DeadlineExceeded):
         keyed(client, "a").options(timeout=0.2).call("pay", 5, 0.6)
     assert keyed(client, "a").call("pay", 5, 0.6) == "paid 5"
