@@ -82,7 +82,7 @@ class Run:
         if isinstance(claimed, Outcome):
             return True, call.fitting(_told(claimed))
         try:
-            for seconds, _ in self._once.state.attempts(None):
+            for seconds in self._once.state.attempts(None):
                 self.transaction = None
                 result = self._once.method.function(*call.args, **call.kwargs)
                 if isinstance(result, concurrent.futures.Future):
@@ -117,7 +117,7 @@ class Run:
         if isinstance(claimed, Outcome):
             return call.fitting(_told(claimed))
         try:
-            for seconds, _ in self._once.state.attempts(None):
+            for seconds in self._once.state.attempts(None):
                 self.transaction = None
                 result = call.pack(await self._once.method.function(*call.args, **call.kwargs))
                 try:

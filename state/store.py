@@ -112,7 +112,7 @@ class State:
     def transact(self, function: Callable[[Transaction], T], *, timeout: float | None = None) -> T:
         """Call the function with a transaction and commit that, again and again until nobody overtakes it; what it returns. It may do
         nothing that cannot be done twice. After `timeout` seconds (or the call's deadline) Aborted is raised."""
-        for seconds, _ in self.attempts(timeout):
+        for seconds in self.attempts(timeout):
             tx = Transaction(self)
             result = function(tx)
             try:
@@ -217,8 +217,8 @@ class State:
             raise errors.DeadlineExceeded("the call's time was over before the state store was asked")
         return min(PATIENCE, left)
 
-    def attempts(self, timeout: float | None) -> Iterator[tuple[float | None, int]]:
-        """For what may be overtaken: the seconds to wait after each attempt that was, None after the last; and its number."""
+    def attempts(self, timeout: float | None) -> Iterator[float | None]:
+        """For what may be overtaken: the seconds to wait after each attempt that was, None after the last."""
         left = self.time_left()
         given = [each for each in (timeout, left) if each is not None]
         end = time.monotonic() + min(given) if given else None
@@ -227,7 +227,7 @@ class State:
             number += 1
             wait = random.uniform(0.0, min(_AGAIN * 2 ** min(number, 10), _AGAIN_AT_MOST))  # noqa: S311 - no secret
             over = end is not None and time.monotonic() + wait >= end
-            yield (None if over else wait), number
+            yield None if over else wait
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call it in a native thread, as part of the call that is being handled."""
