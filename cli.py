@@ -89,6 +89,19 @@ def serve(
             help="the state store of methods that run once for each key: sqlite:///FILE or valkey://HOST:PORT/0",
         ),
     ] = None,
+    role: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="among many servers: primary, or replica: takes calls of readonly methods, and follows --state",
+        ),
+    ] = "",
+    zone: Annotated[
+        str, typer.Option(metavar="NAME", help="where this is: clients of the same zone prefer it")
+    ] = "",
+    weight: Annotated[
+        float, typer.Option(metavar="NUMBER", help="the share of calls that it gets among many servers")
+    ] = 1.0,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
@@ -130,6 +143,7 @@ def serve(
         command += [] if worker_processes is None else ["--worker-processes", str(worker_processes)]
         command += [] if dask is None else ["--dask", dask]
         command += [] if state is None else ["--state", state]
+        command += ["--role", role, "--zone", zone, "--weight", str(weight)]
         command += [] if worker_memory is None else ["--worker-memory", str(worker_memory)]
         command += ["--uvloop"] if uvloop else []
         command += [] if reactor is None else ["--reactor", reactor]
@@ -154,6 +168,9 @@ def serve(
         worker_processes=worker_processes,
         dask=dask,
         state=state,
+        role=role,
+        zone=zone,
+        weight=weight,
         worker_memory=None if worker_memory is None else worker_memory << 20,
         drain_timeout=drain_timeout,
         uvloop=uvloop,

@@ -17,6 +17,9 @@ class CallOptions(Struct, omit_defaults=True, gc=False):
     metadata: dict[str, Any] = {}
     priority: int = 0
     key: str | None = None
+    versions: dict[str, int] | None = (
+        None  # seen by the caller, by service; who says them asks for those that the answer has seen
+    )
 
 
 class MethodFlags(Struct, omit_defaults=True, gc=False, frozen=True):
@@ -26,6 +29,18 @@ class MethodFlags(Struct, omit_defaults=True, gc=False, frozen=True):
     idempotent: bool = False
     readonly: bool = False
     once: bool = False
+
+
+# Who takes all calls, and who only those that change nothing.
+ROLES = ("primary", "replica")
+
+
+class About(Struct, omit_defaults=True, gc=False, frozen=True):
+    """What a client that has many servers must know of each to choose among them."""
+
+    role: str = ""  # of ROLES, or "" where all are equal
+    zone: str = ""
+    weight: float = 1.0
 
 
 class Hello(Struct, array_like=True, tag=1, gc=False):
@@ -44,6 +59,7 @@ class Welcome(Struct, array_like=True, tag=2, gc=False):
     max_size: int
     max_in_flight: int
     methods: dict[str, MethodFlags]
+    about: About | None = None
 
 
 class Call(Struct, array_like=True, tag=3, gc=False):
@@ -149,6 +165,15 @@ class Fault(Struct, array_like=True, tag=17, gc=False):
     message: str
 
 
+class Reached(Struct, array_like=True, tag=18, gc=False):
+    """Server: what the answer to a call, which follows, has seen: versions, by service. To who has asked for it."""
+
+    id: int
+    versions: dict[str, int]
+
+
 FromClient = Hello | Call | Notify | Cancel | Credit | Item | End | Ping | Pong | Drained | Bye | Fault
-FromServer = Welcome | Reply | Error | Refusal | Credit | Item | End | Ping | Pong | Drain | Bye | Fault
+FromServer = (
+    Welcome | Reply | Error | Refusal | Credit | Item | End | Ping | Pong | Drain | Bye | Fault | Reached
+)
 Message = FromClient | FromServer

@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from .. import errors
 from .messages import (
+    About,
     Bye,
     Call,
     Cancel,
@@ -129,6 +130,7 @@ class ServerMachine:
         max_size: int,
         max_in_flight: int,
         max_bytes_in_flight: int = 1 << 62,
+        about: About | None = None,
     ) -> None:
         self.phase = Phase.SERVING
         self.max_in_flight = max_in_flight
@@ -136,7 +138,7 @@ class ServerMachine:
         # Over all sessions; the dispatcher counts down.
         self.in_flight = 0
         self.bytes_in_flight = 0
-        self._welcome = Welcome(instance, service, max_size, max_in_flight, methods)
+        self._welcome = Welcome(instance, service, max_size, max_in_flight, methods, about)
         self.sessions: set[Session] = set()
 
     def connected(self, address: bytes, peer: str) -> Session:

@@ -20,6 +20,7 @@ from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
 from ..endpoints import checked
 from ..protocol import codec
+from ..protocol.messages import About
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..protocol.values import checked_max_size
 from ..state.store import State
@@ -59,6 +60,7 @@ class ServerCore:
         max_bytes_in_flight: int = 256 * 1024 * 1024,
         rules: Rules,
         state: State | None = None,
+        about: About | None = None,
     ) -> None:
         service.prepare()
         self.service = service
@@ -76,6 +78,7 @@ class ServerCore:
             max_size=max_size,
             max_in_flight=max_in_flight,
             max_bytes_in_flight=max_bytes_in_flight,
+            about=about,
         )
         self._out = Outgoing(
             loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from .. import backends
 from ..backends.base import Loop
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
+from ..protocol.messages import ROLES, About
 from ..state import State, open_state
 from ..state.invalidations import Invalidations
 from .core import ServerCore
@@ -43,7 +45,9 @@ class Server:
     waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that
     say nothing of it themselves: "thread", "process" or "dask"; there are `worker_processes` (one for each processor), each with
     `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `state`: the store for methods
-    with `once=True` and `current_call().state`, or its URL as `open_state` reads it. `context`: a zmq.Context to share, for
+    with `once=True` and `current_call().state`, or its URL as `open_state` reads it. Of many servers of one service, clients send this one
+    a share of the calls by its `weight`, prefer it where they are in the same `zone`, and send it by its `role` all calls ("primary"),
+    those of `readonly` methods ("replica"), or what they would send any other (""). `context`: a zmq.Context to share, for
     `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
@@ -75,6 +79,9 @@ class Server:
         worker_memory: int | None = None,
         dask: str | None = None,
         state: State | str | None = None,
+        role: str = "",
+        zone: str = "",
+        weight: float = 1.0,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -97,6 +104,7 @@ class Server:
             "max_size": max_size,
             "max_in_flight": max_in_flight,
             "max_bytes_in_flight": max_bytes_in_flight,
+            "about": _about(role, zone, weight),
             "rules": Rules(
                 resources or {},
                 limit,
@@ -339,6 +347,18 @@ _HOW = {
     "asyncio": "`async with`",
     "twisted": "startService(), as it is an IService",
 }
+
+
+def _about(role: str, zone: str, weight: float) -> About | None:
+    """What clients are told; None where there is nothing to tell. Raises UsageError."""
+    if role not in ("", *ROLES):
+        raise UsageError(f"role must be one of {', '.join(ROLES)}, or empty, not {role!r}")
+    if not isinstance(zone, str):
+        raise UsageError(f"zone must be a string, not {zone!r}")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < inf:
+        raise UsageError(f"weight must be a number above 0, not {weight!r}")
+    about = About(role, zone, float(weight))
+    return None if about == About() else about
 
 
 def _only(owner: str, backend: str, option: str, value: Any) -> Any:

@@ -60,6 +60,21 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
         ],
         [{}],
     ),
+    (
+        "welcome from a server that is one of many",
+        "server",
+        [
+            m.Welcome(
+                INSTANCE,
+                "accounts",
+                16777216,
+                100000,
+                {"get": m.MethodFlags(readonly=True)},
+                m.About("replica", "eu-1", 2.0),
+            )
+        ],
+        [{}],
+    ),
     ("a call", "client", [call(1, "add", 1, 2)], [{"args": [1, 2]}]),
     (
         "a call with an argument that streams",
@@ -89,6 +104,12 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
         "client",
         [call(8, "add", 1, 2, options=m.CallOptions(priority=-1))],
         [{"args": [1, 2]}],
+    ),
+    (
+        "a call whose caller has seen versions",
+        "client",
+        [call(9, "get", "a", options=m.CallOptions(versions={"accounts": 4711}))],
+        [{"args": ["a"]}],
     ),
     ("a one-way call", "client", [m.Notify("log", packed(["hello"]))], [{"args": ["hello"]}]),
     (
@@ -126,6 +147,12 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
     ("bye from the server", "server", [m.Bye()], [{}]),
     ("bye from the client", "client", [m.Bye()], [{}]),
     ("fault", "server", [m.Fault("this is not ringback's protocol (wrong magic)")], [{}]),
+    (
+        "a reply and what it has seen",
+        "server",
+        [m.Reached(9, {"accounts": 4712}), m.Reply(9, packed(3))],
+        [{}, {"result": 3}],
+    ),
     (
         "several messages in one batch",
         "server",
