@@ -67,6 +67,10 @@ class Handling:
 
     __slots__ = ()
     deadline: float | None
+    versions: dict[str, int] | None = None
+
+    def saw(self, versions: Mapping[str, int]) -> None:
+        pass
 
     def current(self) -> CurrentCall:
         raise NotImplementedError

@@ -14,7 +14,7 @@ from ..backends.gates import AsyncioGate
 from ..backends.native import get_ident
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, run_callback
 from .core import ClientCore
 from .streams import AsyncStream, StreamCall
 from .uploads import AsyncUpload
@@ -113,6 +113,18 @@ class AsyncioClient(Client):
         else:
             self._start(core, call, args, kwargs)
         return future
+
+    async def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
+        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
+        await self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        endpoints, futures = self._fan_out(method, args, kwargs)
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        return [
+            Answer(endpoint, None, outcome)
+            if isinstance(outcome, BaseException)
+            else Answer(endpoint, outcome, None)
+            for endpoint, outcome in zip(endpoints, outcomes, strict=True)
+        ]
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""

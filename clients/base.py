@@ -9,14 +9,17 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import zmq
 from msgspec import Raw
 
 from .. import errors
 from ..backends.native import get_ident
-from ..context import handling
+from ..balancing import Ejection, Policy
+from ..balancing.outliers import ejection_of
+from ..balancing.policies import policy_of
+from ..context import Handling, handling
 from ..endpoints import checked
 from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
@@ -31,11 +34,14 @@ from ..protocol.values import (
     pack_args,
     size_of_arguments,
 )
+from ..protocol.versions import Versions
 from .core import ClientCore
 from .options import Options
 from .uploads import is_stream
 
 if TYPE_CHECKING:
+    from ..discovery.source import Source
+    from ..protocol.links import Link
     from .cached import Kept
 
 log = logging.getLogger("ringback.client")
@@ -76,6 +82,14 @@ class Event:
     def __repr__(self) -> str:
         outcome = f"error={self.error!r}" if self.error is not None else f"result={self.result!r}"
         return f"Event(method={self.method!r}, {outcome})"
+
+
+class Answer(NamedTuple):
+    """What one of many servers answered to `call_all`: a result, or the error."""
+
+    endpoint: str
+    result: Any
+    error: BaseException | None
 
 
 class ClientCall:
@@ -127,14 +141,24 @@ class Shared:
 
     def __init__(
         self,
-        endpoints: Sequence[str],
+        places: Sequence[str],
+        balancing: dict[str, Any],
         interceptors: Sequence[Interceptor],
         context: zmq.Context[Any] | None,
         max_size: int,
         max_in_flight: int,
         max_bytes_in_flight: int,
     ) -> None:
-        self.endpoints = endpoints
+        self.places = places
+        self.sources: list[Source] = []
+        self.endpoints: list[str] = []
+        for place in places:
+            source = _source(place)
+            if source is None:
+                self.endpoints.append(checked(place))
+            else:
+                self.sources.append(source)
+        self.balancing = balancing
         self.interceptors = [checked_interceptor(interceptor) for interceptor in interceptors]
         self.context = context
         self.max_size = max_size
@@ -159,12 +183,15 @@ class Shared:
 
 
 class Client(ABC):
-    """A client of one service, at one endpoint or at several that are equal. Making one does no I/O; it connects at first use."""
+    """A client of one service, on one server or on many. Making one does no I/O; it connects at first use."""
 
     def __init__(
         self,
         *endpoints: str,
         timeout: float | None = 30.0,
+        policy: str | Policy | None = None,
+        zone: str = "",
+        ejection: Ejection | bool = True,
         interceptors: Sequence[Interceptor] = (),
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
@@ -172,7 +199,10 @@ class Client(ABC):
         max_bytes_in_flight: int = 64 * 1024 * 1024,
         **options: Any,
     ) -> None:
-        """`timeout`: seconds a call may take, None for no limit. `max_size`: the largest value sent or taken, in bytes.
+        """`endpoints`: the servers, or where to find them: `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME`. `timeout`: seconds a
+        call may take, None for no limit. `policy`: which of many servers gets a call: "peak-ewma", "two-choices", "least-in-flight",
+        "round-robin", or one of your own; servers in the same `zone` are preferred; `ejection`: when one gets no calls for a while, False
+        for never. `max_size`: the largest value sent or taken, in bytes.
         `max_in_flight`: the bound of calls in flight; `max_bytes_in_flight`: from so many bytes of arguments on, counted where a
         call has 4 KiB or more, no further call is in flight. `context`: a zmq.Context to share, for `inproc://`. Further
         options are those of `options()`."""
@@ -183,7 +213,8 @@ class Client(ABC):
         if max_bytes_in_flight < 1:
             raise errors.UsageError(f"max_bytes_in_flight must be at least 1, not {max_bytes_in_flight}")
         self._shared = Shared(
-            [checked(endpoint) for endpoint in endpoints],
+            endpoints,
+            {"policy": policy_of(policy), "zone": _zone(zone), "ejection": ejection_of(ejection)},
             interceptors,
             context,
             checked_max_size(max_size),
@@ -193,6 +224,7 @@ class Client(ABC):
         self._options = Options(30.0).merged({"timeout": timeout, **options})
         self._is_view = False
         self._origin: Client | None = None
+        self._only: Link | None = None  # of a view all whose calls go to one server
 
     # The interface, but for `fire`, `call` and `stream`, whose types are each style's own
 
@@ -214,6 +246,9 @@ class Client(ABC):
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
     @abstractmethod
+    def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+
+    @abstractmethod
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None: ...
 
     @abstractmethod
@@ -227,6 +262,11 @@ class Client(ABC):
         not at the timeout, when there is no server. `attempts`: how often a call is sent at most, 5 if not told otherwise; again
         only where it surely has not begun, or where its method is idempotent, readonly or once. `priority`, `idempotency_key`: told to the
         server. `cache`: seconds for which results of `call` and `fire` are kept in the memory of this client, or a `ringback.Cache`.
+
+        Of many servers: calls with equal `affinity`, a string, go to the same one. `hedge=True`: a call of a readonly method that takes
+        longer than 95 of 100 is sent to a second server too, and the first answer counts. `session=True`: no replica answers with what
+        is older than what this client has seen, also through services in between; what `versions` of another client gave in its place
+        begins with that.
         """
         view = copy.copy(self)
         view._options = self._options.merged(changes)
@@ -260,6 +300,14 @@ class Client(ABC):
         return (self._shared.kept or _kept()).counts()
 
     @property
+    def versions(self) -> dict[str, int]:
+        """What has been seen of services with replicas, by name: for `options(session=...)` of a client in another process."""
+        shared, session = self._shared, self._options.session
+        if isinstance(session, Versions):
+            return dict(session.versions)
+        return {} if shared.core is None else dict(shared.core.machine.versions.versions)
+
+    @property
     def state(self) -> str:
         """Of the best connection: "idle" before the first use, "connecting", "ready", "draining" (the server is going, and another
         connection is tried), "down" (and tried again), "closed". A blocking client looks when it is used, and every 30 s."""
@@ -273,7 +321,7 @@ class Client(ABC):
         return _subscribed(self._shared.state_listeners, listener)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__module__} client of {', '.join(self._shared.endpoints)}>"
+        return f"<{type(self).__module__} client of {', '.join(self._shared.places)}>"
 
     # For the styles
 
@@ -293,6 +341,8 @@ class Client(ABC):
         shared.core = ClientCore(
             loop,
             shared.endpoints,
+            shared.sources,
+            **shared.balancing,
             context=shared.context,
             max_size=shared.max_size,
             max_in_flight=shared.max_in_flight,
@@ -332,9 +382,28 @@ class Client(ABC):
         if packed_kwargs is not None or type(packed) is not Raw or len(packed) >= WEIGHTY:
             call.weight = size_of_arguments(packed, packed_kwargs)
         call.latest = latest
+        if options.plans or outer is not None or self._only is not None:
+            self._plan(call, outer)
         if iterator is not None:
             call.upload = self._upload(call, iterator)
         return call
+
+    def _plan(self, call: OutgoingCall, outer: Handling | None) -> None:
+        """What its options, or the call that is being handled, ask of the choice of its server."""
+        options = self._options
+        if options.plans:
+            plan = call.planned()
+            plan.affinity, plan.hedged = options.affinity, options.hedge
+            if options.session is not None:
+                core = self._shared.core
+                assert core is not None
+                plan.session = (
+                    options.session if isinstance(options.session, Versions) else core.machine.versions
+                )
+        elif outer is not None and outer.versions is not None:
+            call.planned().session = outer
+        if self._only is not None:
+            call.planned().only = self._only
 
     def _time_for_room(self, call: OutgoingCall) -> float | None:
         """Seconds that a call may wait at the bound. Raises DeadlineExceeded when there are none left."""
@@ -408,6 +477,20 @@ class Client(ABC):
             shared.kept = _kept()
         shared.kept.start(core, options.cache, call, args, kwargs)
 
+    def _fan_out(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[str], list[Any]]:
+        """A call of each server that is known, in flight: their endpoints, and the futures."""
+        core = self._shared.core
+        assert core is not None
+        links = list(core.machine.links)
+        futures = []
+        for link in links:
+            view = self.options(cache=None)
+            view._only = link
+            futures.append(view.fire(method, *args, **kwargs))
+        return [link.endpoint for link in links], futures
+
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
         packed, packed_kwargs = self._pack(method, args, kwargs)
         return Notify(method, packed, packed_kwargs, self._options.options)
@@ -436,6 +519,21 @@ def _kept() -> Kept:
     from .cached import Kept  # few clients need it
 
     return Kept()
+
+
+def _source(place: str) -> Source | None:
+    """Where servers are found, if that is no endpoint itself. Raises UsageError."""
+    if not isinstance(place, str) or place.startswith(("tcp://", "ipc://", "inproc://")):
+        return None
+    from ..discovery import source_of  # few clients need it
+
+    return source_of(place)
+
+
+def _zone(zone: str) -> str:
+    if not isinstance(zone, str):
+        raise errors.UsageError(f"zone must be a string, not {zone!r}")
+    return zone
 
 
 def _subscribed(entries: list[T], entry: T) -> Callable[[], None]:

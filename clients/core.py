@@ -10,8 +10,9 @@ import math
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from msgspec import Raw
@@ -20,11 +21,16 @@ from zmq.utils.monitor import parse_monitor_message
 from .. import errors
 from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
+from ..balancing import Ejection, Policy
 from ..protocol import codec
-from ..protocol.calls import Link, LinkState, OutgoingCall
+from ..protocol.calls import OutgoingCall
 from ..protocol.client import ClientMachine
+from ..protocol.links import Link, LinkState
 from ..protocol.messages import Bye, FromClient, Notify
 from ..version import __version__
+
+if TYPE_CHECKING:
+    from ..discovery.source import Source
 
 log = logging.getLogger("ringback.client")
 
@@ -37,6 +43,10 @@ LEAVE = 200
 # Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest. A connection
 # that has lasted for longer than these begins anew.
 PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
+
+# Seconds for which a server that is gone from the list is still asked while its connection stands: one that leaves says so itself, and a
+# registry that was started anew gets to know its servers one by one.
+GRACE = 10.0
 
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -159,7 +169,11 @@ class ClientCore:
         self,
         loop: Loop,
         endpoints: Sequence[str],
+        sources: Sequence[Source],
         *,
+        policy: Policy | None,
+        zone: str,
+        ejection: Ejection,
         context: zmq.Context[Any] | None,
         max_size: int,
         max_in_flight: int,
@@ -167,7 +181,16 @@ class ClientCore:
     ) -> None:
         self.loop = loop
         self.encoder = codec.Encoder()
-        self.machine = ClientMachine(endpoints, os.urandom(16), max_size, f"ringback {__version__}")
+        self.machine = ClientMachine(
+            endpoints,
+            os.urandom(16),
+            max_size,
+            f"ringback {__version__}",
+            policy=policy,
+            zone=zone,
+            ejection=ejection,
+            searching=self._why_none if sources else None,
+        )
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
         self.calls = self.machine.calls
@@ -186,10 +209,17 @@ class ClientCore:
         self._flushing = False
         self._retry: Handle | None = None
         self._wires: list[Wire] = []
+        self._leaving: list[Wire] = []  # of servers that are gone from the list, with their last calls
+        self._given = frozenset(endpoints)
+        self._sources = sources
+        self._told: dict[Source, Sequence[str]] = {}
         self._context = context if context is not None else shared_context()
         try:
             for link in self.machine.links:
                 self._wires.append(Wire(self, link, self._context, max_size))
+            for source in sources:
+                weakref.finalize(self, source.close)
+                source.start(_teller(weakref.ref(self), source))
         except BaseException:
             self._close_wires(0)
             raise
@@ -222,7 +252,7 @@ class ClientCore:
             except BaseException:  # there may be no thread for it
                 self.machine.cancel(call, errors.Cancelled(f"{call.method}: its items could not be sent"))
                 raise
-        if call.deadline is not None and call.deadline < self._timer_due:
+        if (call.deadline is not None and call.deadline < self._timer_due) or self.machine.balances:
             self._set_timer()
 
     def hold(self, call: OutgoingCall) -> None:
@@ -316,6 +346,8 @@ class ClientCore:
             self._timer.cancel()
         if self._retry is not None:
             self._retry.cancel()
+        for source in self._sources:
+            source.close()
         self._close_wires(LEAVE)
 
     def flush(self) -> None:
@@ -325,6 +357,8 @@ class ClientCore:
                 wire.flush()
                 if wire.stuck and self._retry is None and not self.closed:
                     self._retry = self.loop.call_later(0.02, self._flush_again)
+        if self._leaving:
+            self._let_go()
         if self._room or self._idle or self._unsettled:
             self._tell_waiters()
         if self.turn_ended is not None:
@@ -343,17 +377,88 @@ class ClientCore:
         elif link not in self.machine.links:
             self._wires.remove(wire)  # it was kept for the sake of its last answers
             wire.close(0)
+        if link.state is LinkState.DOWN:
+            for source in self._sources:
+                source.look()
         self._set_timer()  # for what is to be sent again
+        self._tell_state()
+
+    def _tell_state(self) -> None:
         state = self.machine.state
         if state != self._state:
             self._state = state
             if self.state_changed is not None:
                 self.state_changed(state)
 
+    # Servers that are found
+
+    def _why_none(self) -> str:
+        return "; ".join(source.reason for source in self._sources)
+
+    def found(self, source: Source, endpoints: Sequence[str]) -> None:
+        """These are all servers that the source knows of."""
+        if self.closed:
+            return
+        self._told[source] = endpoints
+        known = {link.endpoint for link in self.machine.links}
+        for endpoint in endpoints:
+            if endpoint not in known:
+                self._join(endpoint)
+        for link in list(self.machine.links):
+            if not self._is_wanted(link):
+                if link.state is LinkState.OPEN:
+                    self.loop.call_later(GRACE, self._leave, link)
+                else:
+                    self._leave(link)
+        if not self.machine.found and len(self._told) == len(self._sources):
+            self.machine.search_ended()
+        self._tell_state()
+        self._flush_later()
+
+    def _is_wanted(self, link: Link) -> bool:
+        return link.endpoint in self._given or any(link.endpoint in told for told in self._told.values())
+
+    def _join(self, endpoint: str) -> None:
+        link = self.machine.add(endpoint)
+        try:
+            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+        except errors.UsageError as error:  # what the source says is no address here
+            log.warning("%s", error)
+            self.machine.remove(link)
+
+    def _leave(self, link: Link) -> None:
+        """The server is gone from the list, if it has not come back: what it is still doing, it may end."""
+        if self.closed or link not in self.machine.links or self._is_wanted(link):
+            return
+        self.machine.remove(link)
+        for wire in [wire for wire in self._wires if wire.link is link]:
+            wire.seen = link.state
+            if link.state is LinkState.DRAINING:
+                self._leaving.append(wire)
+            else:
+                self._wires.remove(wire)
+                wire.close(0)
+        self._tell_state()
+        self._flush_later()
+
+    def _let_go(self) -> None:
+        """Close the links over which nothing is to come any more."""
+        for wire in list(self._leaving):
+            if wire.link.state is not LinkState.DRAINING:
+                self._leaving.remove(wire)  # it was lost
+            elif not wire.link.in_flight:
+                self._leaving.remove(wire)
+                self._wires.remove(wire)
+                wire.link.outbox.append(Bye())
+                wire.flush()
+                wire.close(LEAVE)
+
+    # Within
+
     def _connect_anew(self, wire: Wire) -> None:
         """The server is going: connect again, to its successor or to another process of it."""
         link = wire.link
-        if self.closed or link.state is not LinkState.DRAINING:
+        if self.closed or link.state is not LinkState.DRAINING or link not in self.machine.links:
             return
         self._wires.append(Wire(self, self.machine.replace(link), self._context, self.machine.max_size))
         if not any(call.link is link for call in self.calls.values()):
@@ -408,3 +513,14 @@ class ClientCore:
     def _close_wires(self, linger: int) -> None:
         for wire in self._wires:
             wire.close(linger)
+
+
+def _teller(core: weakref.ref[ClientCore], source: Source) -> Callable[[list[str]], object]:
+    """What the source calls in its thread, which must not keep alive a client that nobody has any more."""
+
+    def changed(endpoints: list[str]) -> None:
+        alive = core()
+        if alive is not None and not alive.closed:
+            alive.loop.call_soon_threadsafe(alive.found, source, endpoints)
+
+    return changed

@@ -20,7 +20,7 @@ from ..backends.gevent import GeventLoop, GreenletGate
 from ..backends.native import get_ident
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, run_callback
 from .core import ClientCore
 from .streams import Stream, StreamCall
 from .uploads import SyncUpload
@@ -142,6 +142,18 @@ class GeventClient(Client):
         else:
             self._start(core, call, args, kwargs)
         return future
+
+    def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
+        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
+        self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        endpoints, futures = self._fan_out(method, args, kwargs)
+        for future in futures:
+            future._observed = True
+            future.wait()
+        return [
+            Answer(endpoint, future.value, future.exception)
+            for endpoint, future in zip(endpoints, futures, strict=True)
+        ]
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""

@@ -11,6 +11,7 @@ import msgspec
 from ..protocol.calls import CallSettings, milliseconds
 from ..protocol.messages import CallOptions
 from ..protocol.values import UNPACKABLE
+from ..protocol.versions import Versions
 
 if TYPE_CHECKING:
     from ..state.cache import Cache
@@ -19,7 +20,18 @@ if TYPE_CHECKING:
 class Options(CallSettings):
     """How calls are made; `Client.options` documents each."""
 
-    __slots__ = ("cache", "idempotency_key", "metadata", "milliseconds", "options", "priority")
+    __slots__ = (
+        "affinity",
+        "cache",
+        "hedge",
+        "idempotency_key",
+        "metadata",
+        "milliseconds",
+        "options",
+        "plans",
+        "priority",
+        "session",
+    )
 
     def __init__(self, timeout: float | None) -> None:
         super().__init__(timeout)
@@ -28,6 +40,10 @@ class Options(CallSettings):
         self.idempotency_key: str | None = None
         self.metadata: dict[str, Any] = {}
         self.cache: Cache | None = None
+        self.affinity: str | None = None
+        self.hedge = False
+        self.session: bool | Versions | None = None
+        self.plans = False  # whether the choice of a server has to know one of these three
         self.options: CallOptions | None = None  # what of these travels with each call
 
     def merged(self, changes: Mapping[str, Any]) -> Options:
@@ -43,7 +59,10 @@ class Options(CallSettings):
                 from ..state.cache import cache_of  # few clients need it
 
                 value = cache_of(value)
+            elif name == "session":
+                value = Versions(value) if isinstance(value, Mapping) else (True if value else None)
             setattr(new, name, value)
+        new.plans = new.affinity is not None or new.hedge or new.session is not None
         new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
         new.options = None
         if new.metadata or new.priority or new.idempotency_key is not None:
@@ -59,6 +78,12 @@ def _is_timeout(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
 
 
+def _is_versions(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and type(version) is int and version >= 0 for name, version in value.items()
+    )
+
+
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "timeout": _is_timeout,
     "priority": lambda value: isinstance(value, int),
@@ -67,5 +92,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "returns": lambda value: True,  # noqa: ARG005
     "wait_for_ready": lambda value: isinstance(value, bool),
     "cache": lambda value: True,  # noqa: ARG005 - `cache_of` has the words for what is none
+    "affinity": lambda value: value is None or isinstance(value, str),
+    "hedge": lambda value: isinstance(value, bool),
+    "session": lambda value: isinstance(value, bool) or _is_versions(value),
     "attempts": lambda value: type(value) is int and value >= 1,
 }

@@ -21,7 +21,7 @@ from .. import errors
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Callback, Client, Errback
+from .base import Answer, Callback, Client, Errback
 from .core import ClientCore
 from .futures import FiredCall
 from .streams import Stream, StreamCall
@@ -134,6 +134,15 @@ class ThreadingClient(Client):
             else:
                 loop.interrupt()
         return call
+
+    def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
+        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
+        self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        endpoints, futures = self._fan_out(method, args, kwargs)
+        outcomes = [
+            (None, error) if (error := future.exception()) else (future.result(), None) for future in futures
+        ]
+        return [Answer(endpoint, *outcome) for endpoint, outcome in zip(endpoints, outcomes, strict=True)]
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""

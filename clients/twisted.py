@@ -7,14 +7,14 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
 from ..backends.twisted import DeferredGate, TwistedLoop
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, run_callback
 from .core import ClientCore
 from .streams import AsyncStream, StreamCall
 from .uploads import AsyncUpload
@@ -104,6 +104,19 @@ class TwistedClient(Client):
         deferred = call.deferred = Deferred()
         core.loop.call_soon(call.finish, None, failure)
         return deferred
+
+    def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[list[Answer]]:
+        """A Deferred of what each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
+        return ensureDeferred(self._call_all(method, args, kwargs))
+
+    async def _call_all(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Answer]:
+        await self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        endpoints, futures = self._fan_out(method, args, kwargs)
+        outcomes = await DeferredList(futures, consumeErrors=True)
+        return [
+            Answer(endpoint, outcome, None) if well else Answer(endpoint, None, outcome.value)
+            for endpoint, (well, outcome) in zip(endpoints, outcomes, strict=True)
+        ]
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""

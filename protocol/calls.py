@@ -1,22 +1,40 @@
-"""One call and one link as the client's end sees them; what becomes of them is told in `client.py`."""
+"""One call as the client's end sees it; what becomes of it is told in `client.py`."""
 
 from __future__ import annotations
 
-import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .messages import Call, FromClient, Welcome
+from .messages import Call
+
+if TYPE_CHECKING:
+    from .links import Link
 
 
-class LinkState(enum.Enum):
-    DOWN = "down"  # the last attempt to connect failed, or the link was lost
-    CONNECTING = "connecting"  # no attempt has succeeded or failed yet
-    GREETING = "greeting"  # connected; our hello is on its way
-    OPEN = "open"
-    DRAINING = "draining"  # the server is going: no new calls to it
-    CLOSED = "closed"
+class Session(Protocol):
+    """Whose reads are to be no older than what it has seen: `versions` has that, by service."""
+
+    @property
+    def versions(self) -> dict[str, int] | None: ...
+
+    def saw(self, versions: Mapping[str, int]) -> None:
+        """Keep the highest of each."""
+
+
+class Plan:
+    """What few calls ask of the client's machine, and what it notes of few."""
+
+    __slots__ = ("affinity", "hedged", "only", "primary", "session", "tries", "twin")
+
+    def __init__(self) -> None:
+        self.affinity: str | None = None  # calls with the same one go to the same server
+        self.hedged = False  # whether it may be sent to a second server
+        self.only: Link | None = None  # where it goes, or nowhere
+        self.session: Session | None = None  # whose it is, if not the client's own
+        self.primary = False  # a replica has refused it
+        self.tries = False  # its server was out, and is tried with it
+        self.twin: OutgoingCall | None = None  # the same call at another server
 
 
 class CallSettings:
@@ -39,7 +57,20 @@ class OutgoingCall:
     but not beyond `latest`. `weight` is what its arguments take, in bytes, where that is much.
     """
 
-    __slots__ = ("deadline", "ended", "latest", "link", "message", "passes", "settings", "upload", "weight")
+    __slots__ = (
+        "deadline",
+        "ended",
+        "latest",
+        "link",
+        "message",
+        "passes",
+        "plan",
+        "sent",
+        "settings",
+        "upload",
+        "weight",
+    )
+    sent: float  # when, where there are many servers
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         self.message = message
@@ -49,6 +80,7 @@ class OutgoingCall:
         self.latest: float | None = None
         self.link: Link | None = None
         self.upload: Upload | None = None
+        self.plan: Plan | None = None
         self.weight = 0
         # What the outcome passes through on its way to `finish`: the client's interceptors.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
@@ -64,6 +96,12 @@ class OutgoingCall:
     def streams(self) -> bool:
         """Whether items go one way or the other."""
         return self.message.credit > 0 or self.upload is not None
+
+    def planned(self) -> Plan:
+        """Its plan, made where it had none."""
+        if self.plan is None:
+            self.plan = Plan()
+        return self.plan
 
     @property
     def id(self) -> int:
@@ -101,32 +139,6 @@ class Upload(ABC):
     @abstractmethod
     def stop(self) -> None:
         """The call has ended."""
-
-
-class Link:
-    """The way to one server."""
-
-    __slots__ = ("careful", "endpoint", "limit", "once", "outbox", "reason", "state", "welcome")
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.state = LinkState.CONNECTING
-        self.outbox: list[FromClient] = []
-        self.welcome: Welcome | None = None
-        self.limit: int | None = (
-            None  # bytes that a call may take, where the server takes less than this client
-        )
-        self.once: frozenset[str] = frozenset()  # methods whose calls need a key
-        self.careful = False  # whether a call must be looked at before it is sent, for the sake of these two
-        self.reason = f"no server at {endpoint}"
-
-    def opened(self, welcome: Welcome, max_size: int) -> None:
-        """The server has said who it is, to a client that takes values of so many bytes."""
-        self.state = LinkState.OPEN
-        self.welcome = welcome
-        self.limit = welcome.max_size if welcome.max_size < max_size else None
-        self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)
-        self.careful = self.limit is not None or bool(self.once)
 
 
 def milliseconds(seconds: float) -> int:

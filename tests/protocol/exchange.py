@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 from ringback import errors
+from ringback.balancing import RoundRobin
 from ringback.protocol import codec
-from ringback.protocol.calls import CallSettings, Link, OutgoingCall, Upload
+from ringback.protocol.calls import CallSettings, OutgoingCall, Upload
 from ringback.protocol.client import ClientMachine
+from ringback.protocol.links import Link
 from ringback.protocol.messages import (
     Bye,
     Call,
@@ -94,7 +96,9 @@ class Client:
     """A ClientMachine, and the hand that holds its links."""
 
     def __init__(self, links: int = 1, *, open: bool = True) -> None:  # noqa: A002
-        self.machine = ClientMachine([f"tcp://host:{n}" for n in range(links)], b"c" * 16, LIMIT, "test")
+        self.machine = ClientMachine(
+            [f"tcp://host:{n}" for n in range(links)], b"c" * 16, LIMIT, "test", policy=RoundRobin()
+        )
         self.values = Unpacker()
         if open:
             for link in self.links:

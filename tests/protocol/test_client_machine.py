@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback import errors
 from ringback.protocol import codec
-from ringback.protocol.calls import LinkState
-from ringback.protocol.client import TICK
+from ringback.protocol.links import LinkState
 from ringback.protocol.messages import (
     Bye,
     Call,
@@ -33,6 +32,7 @@ from ringback.protocol.messages import (
     Reply,
     Welcome,
 )
+from ringback.protocol.routing import TICK
 from ringback.protocol.values import NOTHING, pack
 
 
@@ -383,6 +383,7 @@ def test_a_call_that_may_run_twice_is_sent_again_when_its_link_is_lost(flags):
     lost = asked.link
     client.machine.link_lost(lost, "gone", 1.0)
     assert (asked.outcomes, asked.link) == ([], None)
+    client.machine.tick(1.0)
     due = client.machine.next_tick()
     assert 1.0 <= due <= 1.05
     client.machine.tick(due)
@@ -456,8 +457,29 @@ def test_a_call_that_may_have_started_is_not_sent_again(started):
 def test_a_call_refused_for_another_cause_is_not_sent_again():
     client = Client(links=2)
     asked = client.start(call())
-    client.hear(refused(asked, code="RESOURCE_EXHAUSTED"), link=asked.link)
-    assert isinstance(asked.error, errors.ResourceExhausted)
+    client.hear(refused(asked, code="FAILED_PRECONDITION"), link=asked.link)
+    assert isinstance(asked.error, errors.FailedPrecondition)
+
+
+def test_a_call_for_which_there_was_no_room_goes_to_another_server():
+    client = Client(links=2)
+    asked = client.start(call())
+    full = asked.link
+    client.hear(refused(asked, code="RESOURCE_EXHAUSTED"), link=full)
+    assert (asked.outcomes, asked.link is full) == ([], False)
+
+
+def test_where_no_server_has_room_calls_are_not_doubled():
+    client = Client(links=2)
+    times = []
+    for _ in range(100):
+        asked = client.start(call())
+        times.append(0)
+        while not asked.ended:
+            times[-1] += 1
+            client.hear(refused(asked, code="RESOURCE_EXHAUSTED"), link=asked.link)
+        assert isinstance(asked.error, errors.ResourceExhausted)
+    assert sum(times) <= 100 * 1.2 + 10
 
 
 def test_a_late_reply_to_the_old_id_of_a_call_is_ignored():

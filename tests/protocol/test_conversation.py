@@ -20,10 +20,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from ringback import errors
+from ringback.balancing import RoundRobin
 from ringback.protocol import codec
-from ringback.protocol.calls import CallSettings, LinkState
-from ringback.protocol.client import TICK, ClientMachine
+from ringback.protocol.calls import CallSettings
+from ringback.protocol.client import ClientMachine
+from ringback.protocol.links import LinkState
 from ringback.protocol.messages import Call, End, Error, Hello, Item, Notify, Refusal, Reply
+from ringback.protocol.routing import TICK
 from ringback.protocol.server import IncomingCall, Phase, ServerMachine, Session, SessionState
 from ringback.protocol.values import pack
 
@@ -93,7 +96,9 @@ class Conversation(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.ticked = -1.0
-        self.client = ClientMachine([f"tcp://host:{n}" for n in range(SERVERS)], b"c" * 16, LIMIT)
+        self.client = ClientMachine(
+            [f"tcp://host:{n}" for n in range(SERVERS)], b"c" * 16, LIMIT, policy=RoundRobin()
+        )
         self.places = [Place(n) for n in range(SERVERS)]
         self.asked: list[Asked] = []
         self.tokens: dict[Asked, int] = {}

@@ -1,0 +1,154 @@
+"""Which of its links the client's machine sends a call over: by role and zone, by who is fit, by the call's key, by policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..balancing.affinity import nearest
+from ..balancing.outliers import Condition, Ejection, Health, Outliers
+from ..balancing.policies import Policy, policy_of
+from .calls import OutgoingCall, Plan
+from .links import Link, LinkState
+from .messages import Notify
+
+# Seconds for which a server that is to be tried is left to calls that may run twice: another is lost where it fails.
+FOR_REPEATABLE = 5.0
+
+
+class _Group:
+    """The open links that one kind of calls may take: those to choose from, and those that are out."""
+
+    def __init__(self, links: Sequence[Link], zone: str) -> None:
+        fit = [link for link in links if link.health.condition is Condition.FIT] or links
+        self.fit = [link for link in fit if link.zone == zone] or fit
+        self.out = [link for link in links if link.health.condition is Condition.OUT]
+
+
+class Balancer:
+    """Of one client. `links` is the machine's own list; whenever something about them changes, it is told so by `stale`."""
+
+    def __init__(self, links: list[Link], policy: Policy | None, zone: str, ejection: Ejection) -> None:
+        self.stale = True
+        self._links = links
+        self._policy = policy_of(policy)
+        self._zone = zone
+        self._outliers = Outliers(ejection)
+        self._health: list[Health] = []
+        self._readonly: frozenset[str] = frozenset()
+        self._repeatable: frozenset[str] = frozenset()
+        self._writers = self._readers = _Group([], zone)
+
+    def choose(
+        self,
+        what: OutgoingCall | Notify,
+        plan: Plan | None,
+        seen: Mapping[str, int] | None,
+        now: float,
+        but: Link | None = None,
+    ) -> Link | None:
+        """An open link, but not that one; None where there is none. `seen` are the versions that its caller has seen."""
+        if self.stale or self._outliers.changed:
+            self._refresh()
+        if plan is not None and plan.only is not None:
+            return plan.only if plan.only.state is LinkState.OPEN else None
+        reads = self._readers is not self._writers and what.method in self._readonly
+        group = self._readers if reads and not (plan is not None and plan.primary) else self._writers
+        among = group.fit
+        if but is not None:
+            among = [link for link in among if link is not but]
+        if reads and seen:
+            among = _up_to_date(among, seen)
+        if group.out:
+            for link in group.out:
+                if link is not but and self._is_to_be_tried(link, what, now):
+                    return link
+        if plan is not None and plan.affinity is not None and among:
+            return nearest(among, plan.affinity)
+        if len(among) > 1:
+            return self._policy.choose(among, now)
+        return among[0] if among else None
+
+    def is_readonly(self, call: OutgoingCall) -> bool:
+        return call.method in self._readonly
+
+    def begun(self, call: OutgoingCall, link: Link, now: float) -> None:
+        """The call is sent over that link."""
+        call.sent = now
+        link.begun(now)
+        if link.health.condition is Condition.OUT:
+            self._outliers.tried(link.health)
+            call.planned().tries = True
+            self.stale = True
+
+    def answered(self, call: OutgoingCall, link: Link, now: float) -> None:
+        """It got its result."""
+        seconds = now - call.sent
+        link.answered(seconds, now)
+        if call.plan is not None and call.plan.tries:
+            call.plan.tries = False
+            self._outliers.went_well(link.health, seconds, self._health, now)
+
+    def failed(self, call: OutgoingCall, link: Link, now: float) -> None:
+        """The server or the way to it was at fault: an error, no answer in time, or another server had it sooner."""
+        if call.plan is not None:
+            call.plan.tries = False
+        link.outlasted(now - call.sent, now)
+        self._outliers.failed(link.health, self._health, now)
+
+    def left(self, call: OutgoingCall, link: Link, now: float) -> None:
+        """It is no longer at that link, for whatever reason."""
+        link.in_flight -= 1
+        if call.plan is not None and call.plan.tries:
+            call.plan.tries = False
+            self._outliers.given_up(link.health, now)
+            self.stale = True
+
+    def heard(self, link: Link, now: float) -> None:
+        """The server said something, which it was asked to."""
+        self._outliers.heard(link.health, now)
+
+    def look(self, now: float) -> tuple[list[Link], list[Link]]:
+        """Who is to be asked whether it is there, and who has fallen silent."""
+        if self.stale:
+            self._refresh()
+        ask, silent = self._outliers.look(self._health, now)
+        return _links_of(ask), _links_of(silent)
+
+    def _is_to_be_tried(self, link: Link, what: OutgoingCall | Notify, now: float) -> bool:
+        if type(what) is Notify:
+            return False  # nothing would be learned
+        repeatable = what.method in self._repeatable
+        return self._outliers.due(link.health, now if repeatable else now - FOR_REPEATABLE)
+
+    def _refresh(self) -> None:
+        self.stale = self._outliers.changed = False
+        open_ = [link for link in self._links if link.state is LinkState.OPEN]
+        self._health = [link.health for link in open_]
+        methods = [
+            (name, flags) for link in open_ if link.welcome for name, flags in link.welcome.methods.items()
+        ]
+        self._readonly = frozenset(name for name, flags in methods if flags.readonly)
+        self._repeatable = self._readonly.union(
+            name for name, flags in methods if flags.idempotent or flags.once
+        )
+        if not any(link.role for link in open_):
+            self._writers = self._readers = _Group(open_, self._zone)
+            return
+        replicas = [link for link in open_ if link.role == "replica"]
+        primaries = [link for link in open_ if link.role != "replica"]
+        self._writers = _Group(primaries, self._zone)
+        fit = [link for link in replicas if link.health.condition is Condition.FIT]
+        self._readers = _Group(replicas if fit or not primaries else primaries, self._zone)
+        if not fit:
+            self._readers.out = [link for link in replicas if link.health.condition is Condition.OUT]
+
+
+def _up_to_date(links: Sequence[Link], seen: Mapping[str, int]) -> Sequence[Link]:
+    """Those that are known to have these versions; all, where none is: a replica waits until it has them."""
+    return [
+        link for link in links if link.role != "replica" or link.reached >= seen.get(link.service, 0)
+    ] or links
+
+
+def _links_of(health: Iterable[Health]) -> list[Link]:
+    return [each.load for each in health if isinstance(each.load, Link)]

@@ -1,0 +1,67 @@
+"""The client's links, each the way to one server; what happens on them is told in `client.py`."""
+
+from __future__ import annotations
+
+import enum
+
+from ..balancing.loads import Load
+from ..balancing.outliers import Health
+from .messages import About, FromClient, Welcome
+
+_NOTHING = About()
+
+
+class LinkState(enum.Enum):
+    DOWN = "down"  # the last attempt to connect failed, or the link was lost
+    CONNECTING = "connecting"  # no attempt has succeeded or failed yet
+    GREETING = "greeting"  # connected; our hello is on its way
+    OPEN = "open"
+    DRAINING = "draining"  # the server is going: no new calls to it
+    CLOSED = "closed"
+
+
+class Link(Load):
+    """The way to one server, and what is known of it."""
+
+    __slots__ = (
+        "careful",
+        "health",
+        "limit",
+        "once",
+        "outbox",
+        "reached",
+        "reason",
+        "role",
+        "service",
+        "state",
+        "welcome",
+    )
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint)
+        self.state = LinkState.CONNECTING
+        self.outbox: list[FromClient] = []
+        self.welcome: Welcome | None = None
+        self.service = ""
+        self.role = ""
+        self.health = Health(self)
+        self.reached = 0  # the version of its service's data that it is known to have
+        # Bytes that a call may take, where the server takes less than this client.
+        self.limit: int | None = None
+        self.once: frozenset[str] = frozenset()  # methods whose calls need a key
+        self.careful = False  # whether a call must be looked at before it is sent, for the sake of these
+        self.reason = f"no server at {endpoint}"
+
+    def opened(self, welcome: Welcome, max_size: int, now: float) -> None:
+        """The server has said who it is, to a client that takes values of so many bytes."""
+        about = welcome.about or _NOTHING
+        self.forget()
+        self.health.opened(now)
+        self.state = LinkState.OPEN
+        self.welcome = welcome
+        self.service = welcome.service
+        self.role, self.zone, self.weight = about.role, about.zone, max(about.weight, 1e-6)
+        self.reached = 0
+        self.limit = welcome.max_size if welcome.max_size < max_size else None
+        self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)
+        self.careful = self.limit is not None or bool(self.once) or bool(self.role)
