@@ -87,11 +87,11 @@ class Source(ABC):
             found = self._find()
             trouble = "" if found else self._none()
         except errors.Unavailable as error:
-            found, trouble = [], error.message
+            found, trouble = [], error.message.rstrip(".")
         if found:
             self.reason = ""
             if self._away:
-                log.info("%s: %d servers are known again", self.place, len(found))
+                log.info("%s: servers are known again: %d", self.place, len(found))
         else:
             self.reason = trouble
             if not self._away:
