@@ -1,4 +1,4 @@
-"""A server's word to a registry that it is there: a row for each endpoint, under a lease that a native thread renews. No loop waits for that,
+"""A server's word to a registry that it is there: a row for each endpoint, under a lease that a native thread renews. No loop waits for it,
 and none that is busy lets a lease run out.
 
 A store that does not answer keeps no server from serving: it is told when it is back.

@@ -1,5 +1,4 @@
-"""`python looking.py PLACE [HOSTS]`: prints each list of endpoints, as a line of JSON; with the names of that file, in a mount namespace of its
-own, where it may do so."""
+"""`python looking.py PLACE [HOSTS]`: prints each list of endpoints, as a line of JSON; by the names of that file, mounted for it alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registries: who announces itself is known to clients until it leaves or its lease is over, and nobody is forgotten because the store is away."""
+"""Registries: a server is known to clients until it leaves or its lease is over, and none is forgotten because the store is away."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from registries import of_service
 from processes import eventually
+from registries import of_service
 from ringback.discovery import source_of
 from ringback.discovery.rows import Announced, prefix_of
 from ringback.errors import UsageError

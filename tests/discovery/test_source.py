@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import pairwise
 
 import pytest
 from processes import eventually
@@ -95,7 +96,7 @@ def test_a_look_that_is_asked_for_comes_soon_but_not_more_than_once_a_second(wat
         time.sleep(0.001)
     looks = watch.source.looks
     assert 3 <= len(looks) <= 4
-    assert min(later - sooner for sooner, later in zip(looks, looks[1:], strict=False)) > 0.95
+    assert min(later - sooner for sooner, later in pairwise(looks)) > 0.95
 
 
 def test_nothing_is_told_after_close(watched):
