@@ -1,4 +1,4 @@
-"""The command line: `ringback serve`, `call`, `describe`, `compare`, `tune`. One clear line for what goes wrong, and never a traceback.
+"""The command line: `ringback serve`, `call`, `describe`, `servers`, `compare`, `tune`. One line for what goes wrong, never a traceback.
 
 Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
 """
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 @app.command()
 def serve(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="where the service is")],
     backend: Annotated[
         str, typer.Option(help="asyncio, gevent, threading or twisted, or one that another package adds")
@@ -102,6 +103,23 @@ def serve(
     weight: Annotated[
         float, typer.Option(metavar="NUMBER", help="the share of calls that it gets among many servers")
     ] = 1.0,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="the registry where this server announces itself: valkey://HOST:PORT/0, or sqlite:///FILE on one machine",
+        ),
+    ] = None,
+    service_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="of the service in the registry [its own]")
+    ] = None,
+    advertise: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ENDPOINT",
+            help="how clients reach it, where that is not what is bound; port * is the one that is bound",
+        ),
+    ] = None,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
@@ -132,21 +150,7 @@ def serve(
     if processes is not None:
         from .server.supervisor import Supervisor
 
-        command = [sys.executable, "-m", "ringback.server", target, "--backend", backend]
-        command += ["--drain-timeout", str(drain_timeout)]
-        command += ["--log-level", log_level, "--log-format", log_format]
-        command += [] if workers is None else ["--workers", str(workers)]
-        command += [word for given in resource or [] for word in ("--resource", given)]
-        command += [] if limit is None else ["--limit", limit]
-        command += ["--aging", str(aging), "--max-priority", str(max_priority)]
-        command += [] if executor is None else ["--executor", executor]
-        command += [] if worker_processes is None else ["--worker-processes", str(worker_processes)]
-        command += [] if dask is None else ["--dask", dask]
-        command += [] if state is None else ["--state", state]
-        command += ["--role", role, "--zone", zone, "--weight", str(weight)]
-        command += [] if worker_memory is None else ["--worker-memory", str(worker_memory)]
-        command += ["--uvloop"] if uvloop else []
-        command += [] if reactor is None else ["--reactor", reactor]
+        command = [sys.executable, "-m", "ringback.server", target, *_given(context, "bind", "processes")]
         raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
 
     from .server.listening import Inherited
@@ -171,6 +175,9 @@ def serve(
         role=role,
         zone=zone,
         weight=weight,
+        register=register,
+        service_name=service_name,
+        advertise=advertise,
         worker_memory=None if worker_memory is None else worker_memory << 20,
         drain_timeout=drain_timeout,
         uvloop=uvloop,
@@ -224,6 +231,28 @@ def describe(
         print_json((yield connected.describe()), indent=2)
 
     run("threading", [endpoint], work, timeout=timeout)
+
+
+@app.command()
+def servers(
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="the registry; with ?service=NAME, the servers of one service"),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print all that is known, as one JSON array")
+    ] = False,
+) -> None:
+    """List the servers that have announced themselves in a registry, one a line."""
+    from .discovery.listing import announced, as_data, as_lines
+
+    rows = announced(url)
+    if as_json:
+        print_json(as_data(rows))
+    for line in [] if as_json else as_lines(rows):
+        typer.echo(line)
+    if not rows:
+        typer.echo("ringback: no server is announced there", err=True)
 
 
 @app.command()
@@ -500,6 +529,25 @@ def tune(
         seed=seed,
     )
     raise typer.Exit(run(options, json_file, sys.argv[2:]))
+
+
+def _given(context: typer.Context, *without: str) -> list[str]:
+    """The options that this command was given, as they are given to another of its kind."""
+    words: list[str] = []
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if (
+            option.param_type_name != "option"
+            or name in without
+            or source is None
+            or source.name != "COMMANDLINE"
+        ):
+            continue
+        value = context.params[name]
+        for each in value if isinstance(value, list) else [value]:
+            words += [option.opts[0]] if each is True else [option.opts[0], str(each)]
+    return words
 
 
 _LIBRARIES = ("numpy", "scipy", "hdrh", "psutil", "plotly", "jinja2")

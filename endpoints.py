@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from .errors import UsageError
 
@@ -19,3 +20,17 @@ def checked(endpoint: str) -> str:
             f"bad endpoint {endpoint!r}: it must look like tcp://127.0.0.1:5555, ipc:///path or inproc://name"
         )
     return endpoint
+
+
+def is_everywhere(endpoint: str) -> bool:
+    """Whether it is all addresses of a machine: that can be bound, and nobody can connect to it."""
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return endpoint.startswith("tcp://") and (host == "*" or ip_address(host).is_unspecified)
+    except ValueError:
+        return False  # a name
+
+
+def port_of(endpoint: str) -> str | None:
+    """Of a tcp endpoint, as it is written; None where it is another."""
+    return endpoint.rpartition(":")[2] if endpoint.startswith("tcp://") else None

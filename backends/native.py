@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "local", "selector", "start_thread"]
+__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "getaddrinfo", "local", "selector", "start_thread"]
 
 
 def _original(name: str, module: str = "_thread") -> Any:
@@ -39,6 +39,12 @@ def selector() -> selectors.BaseSelector:
     """The best selector there is, waiting in the thread and not in a hub."""
     chosen: selectors.BaseSelector = _original("DefaultSelector", "selectors")()
     return chosen
+
+
+def getaddrinfo(host: str, port: int, **options: Any) -> list[Any]:
+    """What a name stands for, looked up in the thread that asks: `socket.getaddrinfo`, which waits in a hub where gevent has patched it."""
+    found: list[Any] = _original("getaddrinfo", "socket")(host, port, **options)
+    return found
 
 
 def start_thread(function: Callable[[], object]) -> Any:

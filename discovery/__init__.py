@@ -1,1 +1,44 @@
-"""Where the servers of a service are: names that have many addresses, and registries in which servers announce themselves."""
+"""Where the servers of a service are: names that have many addresses, and registries in which servers announce themselves.
+
+A client looks at a `Source`, which `source_of` makes of what it was told to connect to. A server is announced by `announcement.py`.
+"""
+
+from __future__ import annotations
+
+from ..endpoints import checked
+from ..errors import UsageError
+from ..state import SCHEMES
+from .places import parsed
+from .source import Source
+
+_ENDPOINTS = ("tcp", "ipc", "inproc")
+
+
+def source_of(place: str) -> Source | None:
+    """Where to look for the servers at `dns://NAME:PORT` (`?refresh=SECONDS`, 10 where not given), or of a registry, which is the URL of
+    a state store with `?service=NAME`; None for an endpoint, which is a server's own. Raises UsageError for what is neither."""
+    if not isinstance(place, str) or "://" not in place:
+        raise UsageError(_neither(place))
+    scheme = place.partition("://")[0]
+    if scheme in _ENDPOINTS:
+        checked(place)
+        return None
+    if scheme == "dns":
+        from .dns import Name
+
+        return Name(parsed(place))
+    if scheme in SCHEMES:
+        from .registry import Registry
+
+        return Registry(parsed(place))
+    raise UsageError(_neither(place))
+
+
+def _neither(place: object) -> str:
+    return (
+        f"{place!r} is no place of servers: give an endpoint, as tcp://127.0.0.1:5555 or ipc:///path; a name, as dns://host:5555; "
+        "or a registry, as valkey://host:6379/0?service=name or sqlite:///file.db?service=name"
+    )
+
+
+__all__ = ["Source", "source_of"]

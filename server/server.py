@@ -15,6 +15,7 @@ import zmq
 
 from .. import backends
 from ..backends.base import Loop
+from ..discovery.announcement import Announcement
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..protocol.messages import ROLES, About
@@ -23,6 +24,7 @@ from ..state.invalidations import Invalidations
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
+from .registration import Registration
 from .rules import Rules
 from .service import Service
 from .supervisor import Channel
@@ -47,8 +49,10 @@ class Server:
     `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `state`: the store for methods
     with `once=True` and `current_call().state`, or its URL as `open_state` reads it. Of many servers of one service, clients send this one
     a share of the calls by its `weight`, prefer it where they are in the same `zone`, and send it by its `role` all calls ("primary"),
-    those of `readonly` methods ("replica"), or what they would send any other (""). `context`: a zmq.Context to share, for
-    `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
+    those of `readonly` methods ("replica"), or what they would send any other (""). `register`: the registry in which it announces itself
+    while it answers calls, the URL of a state store; under `service_name`, where that is not the service's own, and at the endpoints
+    `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `context`: a zmq.Context
+    to share, for `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -82,6 +86,9 @@ class Server:
         role: str = "",
         zone: str = "",
         weight: float = 1.0,
+        register: str | None = None,
+        service_name: str | None = None,
+        advertise: str | Sequence[str] | None = None,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -99,12 +106,17 @@ class Server:
         if reactor is not None:
             self._loop_options["reactor"] = _only("twisted", backend, "reactor", reactor)
         self._bind: list[str | Inherited] = [bind] if isinstance(bind, str) else list(bind)
+        about = _about(role, zone, weight)
+        self._registration = Registration.asked_for(
+            register, service_name, advertise, service.name, self._bind, about or About(), backend
+        )
+        self._announcement: Announcement | None = None
         self._core_options: dict[str, Any] = {
             "context": context,
             "max_size": max_size,
             "max_in_flight": max_in_flight,
             "max_bytes_in_flight": max_bytes_in_flight,
-            "about": _about(role, zone, weight),
+            "about": about,
             "rules": Rules(
                 resources or {},
                 limit,
@@ -304,12 +316,16 @@ class Server:
         def started(error: BaseException | None) -> None:
             if error is None:
                 self._watchdog = Watchdog(loop, self.service)
+                if self._announcement is not None and self._registration is not None:
+                    self._announcement.start(self._registration.endpoints(self.endpoints))
             report(error)
 
         self._draining = False
         try:
             given = self._given_state
             self._state = open_state(given) if isinstance(given, str) else given
+            if self._registration is not None:
+                self._announcement = self._registration.opened()
             self._core = ServerCore(self.service, loop, self._bind, state=self._state, **self._core_options)
             if self._state is not None and self.service.kept:
                 self._invalidations = Invalidations(self._state, self.service.name, self.service.forget)
@@ -322,6 +338,8 @@ class Server:
     def _drain(self, ended: Callable[[bool], object]) -> None:
         assert self._core is not None
         self._draining = True
+        if self._announcement is not None:
+            self._announcement.draining()
         self._core.drain(self.drain_timeout, ended)
 
     def _close(self, loop: Loop) -> None:
@@ -331,6 +349,9 @@ class Server:
             self._watchdog = None
         loop.close()
         self._loop = None
+        if self._announcement is not None:
+            self._announcement.close()
+            self._announcement = None
         if self._invalidations is not None:
             if self._invalidations.tell in self.service.invalidated:
                 self.service.invalidated.remove(self._invalidations.tell)

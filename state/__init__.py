@@ -19,6 +19,9 @@ from .locks import Lock
 from .store import Changed, State, Versioned
 from .transactions import Transaction
 
+_OF_VALKEY = ("valkey", "valkeys", "redis", "rediss", "valkey+unix", "unix")
+SCHEMES = ("sqlite", *_OF_VALKEY)
+
 _FORMS = "sqlite:///file.db, valkey://host:6379/0 or redis://host:6379/0"
 
 
@@ -45,7 +48,7 @@ def _engine(scheme: str, place: str, options: dict[str, str], url: str) -> Engin
         from .sqlite import SqliteEngine
 
         return SqliteEngine(unquote(place[1:]), **_only({"synchronous"}, options, url))
-    if scheme in ("valkey", "valkeys", "redis", "rediss", "valkey+unix", "unix"):
+    if scheme in _OF_VALKEY:
         from .valkey import ValkeyEngine
 
         taken: dict[str, Any] = {"prefix": options.pop("prefix")} if "prefix" in options else {}

@@ -1,0 +1,66 @@
+"""A name that has the addresses of all servers: `dns://NAME:PORT`, asked again every ten seconds, or every `?refresh=SECONDS`."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+from .. import errors
+from ..backends import native
+from ..errors import UsageError
+from .places import Place
+from .source import Source
+
+# Seconds from one look to the next, where nobody says how many; and the most.
+REFRESH, REFRESH_AT_MOST = 10.0, 86_400.0
+
+_FORM = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/@\s]+):(\d{1,5})")
+
+
+class Name(Source):
+    """All IPv4 and IPv6 addresses of a name, at one port."""
+
+    def __init__(self, place: Place) -> None:
+        self._host, self._port = _host_and_port(place)
+        super().__init__(str(place), _refresh(place), f"the name {self._host} has not been looked up yet")
+
+    def _find(self) -> list[str]:
+        try:
+            found = native.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise errors.Unavailable(f"{self._none()}: {error.strerror or error}", started=False) from None
+        hosts = {str(address[0]) for *_, address in found}
+        return sorted(
+            f"tcp://[{host}]:{self._port}" if ":" in host else f"tcp://{host}:{self._port}" for host in hosts
+        )
+
+    def _none(self) -> str:
+        return f"the name {self._host} has no address"
+
+
+def _host_and_port(place: Place) -> tuple[str, int]:
+    match = _FORM.fullmatch(place.where)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise UsageError(f"{place}: a name is given with its port, as dns://host:5555")
+    host = match[1].strip("[]")
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise UsageError(f"{place}: {host!r} is no name of a host: {error}") from None
+    return host, int(match[2])
+
+
+def _refresh(place: Place) -> float:
+    for name in place.options:
+        if name != "refresh":
+            raise UsageError(f"{place}: there is no option {name!r}, only refresh")
+    given = place.options.get("refresh", str(REFRESH))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds <= REFRESH_AT_MOST:
+        raise UsageError(
+            f"{place}: refresh must be a number of seconds above 0, at most {REFRESH_AT_MOST:,.0f}, not {given!r}"
+        )
+    return seconds

@@ -1,0 +1,67 @@
+"""`ringback servers`: what a registry holds at the moment, for people and for programs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from ..errors import UsageError
+from .places import parsed
+from .rows import Announced, checked_service, opened, prefix_of, read
+
+_HEAD = ("service", "endpoint", "state", "role", "zone", "weight", "backend", "renewed")
+
+
+def announced(url: str) -> list[Announced]:
+    """The servers of the service that the URL names, or of all services. Raises UsageError for what is no registry, Unavailable where it
+    does not answer."""
+    if "://" not in url:
+        raise UsageError(f"{url!r} is no registry: give it as valkey://host:6379/0 or sqlite:///file.db")
+    place = parsed(url)
+    service = place.options.get("service")
+    prefix = prefix_of(None if service is None else checked_service(service))
+    found: dict[str, Announced | None] = {}
+    with opened(place) as state:
+        changes, since = state.changes_up_to(prefix, 0)
+        while changes:
+            found.update((each.key, None if each.deleted else read(each.value)) for each in changes)
+            changes, since = state.changes_up_to(prefix, since)
+    rows = [row for row in found.values() if row is not None]
+    return sorted(rows, key=lambda row: (row.service, row.endpoint, row.since))
+
+
+def as_data(rows: list[Announced]) -> list[dict[str, Any]]:
+    """All that is known of each."""
+    now = time.time()
+    return [{**msgspec.structs.asdict(row), "age": round(_age(row, now), 3)} for row in rows]
+
+
+def as_lines(rows: list[Announced]) -> list[str]:
+    """One for each, under a line that says what is what; none where there is none."""
+    now = time.time()
+    cells = [
+        (
+            row.service,
+            row.endpoint,
+            row.state,
+            row.role or "-",
+            row.zone or "-",
+            f"{row.weight:g}",
+            row.backend or "-",
+            f"{_age(row, now):.1f} s ago",
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(_HEAD, *cells, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (_HEAD, *cells)
+    ]
+    return lines if rows else []
+
+
+def _age(row: Announced, now: float) -> float:
+    """Seconds since its last word, by two clocks that may differ a little."""
+    return max(0.0, now - row.renewed)
