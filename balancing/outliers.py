@@ -19,12 +19,12 @@ from ..errors import UsageError
 from .loads import Load
 
 # Seconds from one look at all servers to the next.
-LOOK = 0.25
+LOOK = 0.1
 # Seconds in which a server that is new, or fit again, comes to its full share, and what it gets at first.
 SLOW_START, AT_FIRST = 3.0, 0.1
 # Seconds without a word, while calls wait for an answer, before a server is asked whether it is there, and then before it is taken for
 # silent.
-ASK_AFTER, SILENT_AFTER = 0.5, 1.0
+ASK_AFTER, SILENT_AFTER = 0.25, 0.5
 # Answers that must be known of a server before it can be too slow.
 _KNOWN = 10
 
@@ -134,10 +134,12 @@ class Outliers:
         """From time to time. Who is to be asked whether it is there, and who has not answered that: what waits for these may be sent
         elsewhere."""
         ask, silent = [], []
+        # Those that a client has connected to when it began are all new, and none of them is spared.
+        all_new = min((health.since for health in among), default=-inf) > now - SLOW_START
         for health in among:
             load = health.load
             begun = now - health.since
-            load.share = 1.0 if begun >= SLOW_START else max(AT_FIRST, begun / SLOW_START)
+            load.share = 1.0 if all_new or begun >= SLOW_START else max(AT_FIRST, begun / SLOW_START)
             if health.condition is Condition.FIT and begun >= 10 * self._ejection.at_most:
                 health.times = 0
             if not load.in_flight or health.condition is Condition.SILENT:
