@@ -13,6 +13,7 @@ import ringback
 import zmq
 from processes import SOON, ServerProcess, eventually
 from ringback import errors
+from ringback.cli import load_service
 from ringback.protocol import codec
 from ringback.protocol.messages import (
     Bye,
@@ -387,3 +388,39 @@ def test_what_was_kept_before_the_version_is_not_the_answer(primary, replica, ke
     assert peer.result(peer.call(method, key, versions={"copied": version})) == 2
     assert peer.result(peer.call(method, key, versions={"copied": version})) == 2
     assert peer.result(peer.call("runs", key)) == 2
+
+
+# In a running program
+
+
+@pytest.fixture(scope="module")
+def service() -> ringback.Service:
+    return load_service(f"{SERVICE}:service")
+
+
+def test_a_replica_leaves_the_state_that_it_was_given_open_and_can_be_started_again(
+    service, url, connected, key
+):
+    with ringback.open_state(url) as state:
+        server = ringback.Server(
+            service, "tcp://127.0.0.1:*", backend="threading", state=state, role="replica"
+        )
+        for value in (1, 2):
+            state.put(key, value)
+            with server:
+                assert connected(server.endpoint).call("get", key) == value
+        assert state.get(key) == 2
+
+
+def test_what_is_invalidated_at_a_replica_reaches_the_primary(service, url, key):
+    def server(role: str) -> ringback.Server:
+        return ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", state=url, role=role)
+
+    with server("replica"), ringback.open_state(url) as state:
+        before = state.version()
+        service.invalidate(key)
+        eventually(
+            lambda: any(
+                each.key.endswith(f"/{key}") for each in state.changes("ringback.invalidated/", since=before)
+            )
+        )
