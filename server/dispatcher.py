@@ -100,12 +100,11 @@ class Dispatcher:
                 self._reject(session, message, error, served.tally)
                 continue
             if type(message) is Call:
-                options = message.options
                 if (
                     not method.immediate
                     or message.credit
                     or interceptors
-                    or (options is not None and options.versions is not None)
+                    or (message.options is not None and message.options.versions is not None)
                 ):
                     weight = _weight(message, values)
                     inputs = _inputs(values, args, kwargs)

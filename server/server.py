@@ -327,14 +327,16 @@ class Server:
             if replica is None:
                 self._start(started)
             else:
-                replica.start(lambda error: loop.call_soon_threadsafe(self._followed, error, started))
+                replica.start(lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started))
         except BaseException as error:
             report(error)
 
     def _followed(
-        self, error: BaseException | None, started: Callable[[BaseException | None], object]
+        self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]
     ) -> None:
         """A replica has read all that its store has, or could not."""
+        if self._loop is not loop:
+            return  # who started it has given up meanwhile
         if error is None:
             self._start(started)
         else:
