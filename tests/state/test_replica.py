@@ -295,15 +295,15 @@ class ReplicaBesideItsStore(RuleBasedStateMachine):
         self.state.close()
 
 
-def told(state: State, since: int, limit: int) -> list[tuple[int, set[Change]]]:
+def told(state: State, since: int, limit: int) -> list[set[Change]]:
     """All that has changed since, in steps."""
     steps = []
     while True:
-        found, reached, _ = state.engine.changes("d:", since, limit, WITHIN)
+        found, since, _ = state.engine.changes("d:", since, limit, WITHIN)
         assert found == sorted(found, key=lambda each: each.revision)
         if not found:
             return steps
-        steps.append((since := reached, set(found)))
+        steps.append(set(found))
         if len(found) < limit:
             return steps
 
