@@ -87,14 +87,14 @@ def serve(
         str | None,
         typer.Option(
             metavar="URL",
-            help="the state store of methods that run once for each key: sqlite:///FILE or valkey://HOST:PORT/0",
+            help="the state store of handlers, and of methods that run once for each key: sqlite:///FILE or valkey://HOST:PORT/0",
         ),
     ] = None,
     role: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="among many servers: primary, or replica: takes calls of readonly methods, and follows --state",
+            help="among many servers: primary, or replica: follows --state in memory, and takes calls of readonly methods only",
         ),
     ] = "",
     zone: Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .errors import FailedPrecondition
@@ -24,7 +25,7 @@ class CurrentCall:
     `app` is what the service's lifespan yielded; `state` is the store that the server was given, None where it was given none.
     """
 
-    __slots__ = ("_open", "app", "deadline", "metadata", "method", "peer", "priority", "state")
+    __slots__ = ("_open", "_versions", "app", "deadline", "metadata", "method", "peer", "priority", "state")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class CurrentCall:
         app: Any,
         state: State | None = None,
         open_transaction: Callable[[], Transaction] | None = None,
+        versions: Mapping[str, int] | None = None,
     ) -> None:
         self.method = method
         self.deadline = deadline
@@ -45,6 +47,13 @@ class CurrentCall:
         self.app = app
         self.state = state
         self._open = open_transaction
+        self._versions = versions
+
+    @property
+    def versions(self) -> Mapping[str, int] | None:
+        """The versions that the caller has seen, by service, and those that calls made by this handler have brought since: what the caller
+        is told with the answer. None where the caller has not asked for them."""
+        return None if self._versions is None else MappingProxyType(self._versions)
 
     @property
     def transaction(self) -> Transaction:
@@ -63,14 +72,18 @@ class CurrentCall:
 
 
 class Handling:
-    """What the server puts in the context: `deadline` is read by every nested call, `current` builds the rest when asked."""
+    """What the server puts in the context: `deadline` is read by every nested call, `current` builds the rest when asked.
+
+    `versions`: those that the caller has seen and those learned since, by service, which nested calls pass on; None where the caller has
+    not asked for them. It grows while the call is handled, perhaps in another thread: read a copy of it.
+    """
 
     __slots__ = ()
     deadline: float | None
     versions: dict[str, int] | None = None
 
     def saw(self, versions: Mapping[str, int]) -> None:
-        pass
+        """The answer to a nested call brought these: the highest of each are kept for the caller, if it has asked. From any thread."""
 
     def current(self) -> CurrentCall:
         raise NotImplementedError

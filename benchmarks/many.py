@@ -1,6 +1,7 @@
 """One of several servers is slow, dead, stopped, or all are restarted: errors and response times by policy.
 
-python benchmarks/many.py [--backend NAME]... [--condition NAME]... [--policy NAME]... [--servers N] [--rate N] [--seconds N] [--no-ejection] [--hedge]
+python benchmarks/many.py [--backend NAME]... [--condition NAME]... [--policy NAME]... [--servers N] [--rate N] [--seconds N]
+    [--method read|write] [--no-ejection] [--hedge]
 
 Each method waits for 5 ms, the slow server's for 50. Calls come at random at a rate, whatever the servers do, and a call's time counts from
 when it should have begun: so what waits behind a server that does not answer is in the percentiles.
@@ -108,7 +109,9 @@ async def happen(condition: str, servers: list[Server]) -> None:
             await asyncio.to_thread(server.start)
 
 
-async def measure(servers: list[Server], condition: str, options: dict[str, object], view: dict[str, object], given) -> Outcome:
+async def measure(
+    servers: list[Server], condition: str, options: dict[str, object], view: dict[str, object], given
+) -> Outcome:
     async with connect(*[server.endpoint for server in servers], **options) as client:
         for _ in range(20):
             await client.call(given.method)
@@ -126,7 +129,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--method", choices=("read", "write"), default="read", help="readonly, or one that may run once only")
+    parser.add_argument(
+        "--method", choices=("read", "write"), default="read", help="readonly, or one that may run once only"
+    )
     parser.add_argument("--no-ejection", action="store_true")
     parser.add_argument("--hedge", action="store_true")
     given = parser.parse_args()
@@ -142,7 +147,9 @@ def main() -> None:
                     options = {"policy": policy, "ejection": not given.no_ejection, "timeout": 10.0}
                     first = servers[0].process.pid
                     outcome = asyncio.run(measure(servers, condition, options, {"hedge": given.hedge}, given))
-                p50, p99, p999, longest = (1000 * outcome.percentile(part) for part in (0.5, 0.99, 0.999, 1.0))
+                p50, p99, p999, longest = (
+                    1000 * outcome.percentile(part) for part in (0.5, 0.99, 0.999, 1.0)
+                )
                 print(
                     f"{backend:9} {condition:10} {policy:15} {outcome.due:6,} calls, p50 {p50:5.1f} p99 {p99:7.1f} p99.9 {p999:7.1f} "
                     f"max {longest:7.1f} ms, {100 * outcome.by[first] / outcome.due:4.1f} % by the first, failed: "

@@ -251,8 +251,8 @@ class Routing:
         return session.versions
 
     def _dated(self, options: CallOptions | None, versions: dict[str, int] | None) -> CallOptions:
-        """The options with what its caller has seen: those known when it is encoded."""
-        return msgspec.structs.replace(options or CallOptions(), versions=versions)
+        """The options with what its caller has seen. (A copy: where a handler asks, other threads may add to it.)"""
+        return msgspec.structs.replace(options or CallOptions(), versions=dict(versions or {}))
 
     def _keyed(self, options: CallOptions | None) -> CallOptions:
         """The options with a key, under which the server runs a call once, however often it is sent."""

@@ -34,6 +34,7 @@ from .messages import (
     Notify,
     Ping,
     Pong,
+    Reached,
     Refusal,
     Reply,
     Welcome,
@@ -111,10 +112,14 @@ class Session:
         self.calls: dict[int, IncomingCall] = {}
         self.outbox: list[FromServer] = []
 
-    def reply(self, call: IncomingCall, message: Reply | Error | Refusal | End) -> None:
-        """Answer a call, unless it has been answered or given up."""
+    def reply(
+        self, call: IncomingCall, message: Reply | Error | Refusal | End, reached: Reached | None = None
+    ) -> None:
+        """Answer a call, unless it has been answered or given up; before that, tell what its answer has seen."""
         if self.calls.pop(call.id, None) is call:
             call.ended = True
+            if reached is not None:
+                self.outbox.append(reached)
             self.outbox.append(message)
 
 

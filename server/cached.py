@@ -44,7 +44,8 @@ class CachedCall(Invocation):
             return
         kept = self.served.kept
         assert kept is not None
-        value, flight = kept.ask(self.key, self, self.came)
+        versions = self.dispatcher.versions
+        value, flight = kept.ask(self.key, self, self.came, versions.wanted(self), versions.reached(self))
         again = None if flight is None or value is MISSING else self._again()
         if value is not MISSING:
             self.dispatcher.finished(self, *self._fitting(value))

@@ -36,6 +36,7 @@ from .rules import Rules, Schedule, Served
 from .scheduler import Verdict
 from .service import Service, reserved
 from .streams import Stream
+from .versions import Versions
 
 log = logging.getLogger("ringback.server")
 
@@ -63,7 +64,8 @@ class Dispatcher:
         self._began = time.monotonic()
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._schedule = Schedule(service, loop, rules, state)
+        self.versions = Versions(service.name, state, self)
+        self._schedule = Schedule(service, loop, rules, state, replica=self.versions.of_replica)
         self._scheduler = self._schedule.scheduler
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         self._methods = {method.name: self._schedule.serve(method) for method in methods}
@@ -98,7 +100,12 @@ class Dispatcher:
                 self._reject(session, message, error, served.tally)
                 continue
             if type(message) is Call:
-                if not method.immediate or message.credit or interceptors:
+                if (
+                    not method.immediate
+                    or message.credit
+                    or interceptors
+                    or (message.options is not None and message.options.versions is not None)
+                ):
                     weight = _weight(message, values)
                     inputs = _inputs(values, args, kwargs)
                     run = None
@@ -216,8 +223,23 @@ class Dispatcher:
         """End the call at this end, with its last message."""
         if type(message) is Error:
             call.served.tally.errors += 1
-        call.session.reply(call, message)
+        told = None if call.versions is None or type(message) is Refusal else self.versions.told(call)
+        call.session.reply(call, message, told)
         self._answered(call.session)
+
+    def refuse(self, call: Invocation, error: errors.CallError) -> None:
+        """End a call that was accepted, and has not begun."""
+        if not call.ended:
+            call.served.tally.refused += 1
+            self.answer(call, Refusal(call.id, error.code, error.message, started=False))
+        self.finished(call, None, error, ran=False)
+
+    def go_on_with(self, call: Invocation) -> None:
+        """What the call has waited for is there."""
+        if call.ended:
+            self.dropped(call)
+        else:
+            self._begin(call, time.monotonic())
 
     def send_item(self, call: Invocation, item: Raw) -> None:
         if not call.ended:
@@ -356,7 +378,8 @@ class Dispatcher:
         if inputs:
             (call.input,) = inputs
             call.input.bind(call)
-        self._begin(call, now)
+        if call.versions is None or not self.versions.wait(call):
+            self._begin(call, now)
 
     def _start_note(
         self,
@@ -449,9 +472,7 @@ class Dispatcher:
             error = errors.ResourceExhausted(
                 f"{call.method.name} would not end in time: the server has too many calls"
             )
-            call.served.tally.refused += 1
-            self.answer(call, Refusal(call.id, error.code, error.message, started=False))
-        self.finished(call, None, error, ran=False)
+        self.refuse(call, error)
 
     def _intercepted(
         self, call: Invocation, result: Any, error: BaseException | None

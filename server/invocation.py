@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from asyncio import CancelledError
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
@@ -18,6 +19,7 @@ from ..protocol.values import UNPACKABLE, Unpacker, pack, whole
 from ..state.cache import Flight
 from .executors.base import Job
 from .inputs import Input, SyncInput
+from .versions import asked, learn
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -37,8 +39,8 @@ plain = Unpacker().plain
 
 
 class Inline(Struct, Handling):
-    """What `current_call()` tells in the common case: an inline function whose answer is ready when it returns. (A Struct, as one
-    is made for every call.)"""
+    """What `current_call()` tells in the common case: an inline function whose answer is ready when it returns, for a caller who does not
+    ask for versions. (A Struct, as one is made for every call.)"""
 
     session: Session
     message: Call
@@ -86,6 +88,7 @@ class Invocation(IncomingCall, Handling):
         "queue",
         "run",
         "served",
+        "versions",
         "weight",
     )
 
@@ -116,6 +119,7 @@ class Invocation(IncomingCall, Handling):
         self.kwargs = kwargs
         self.deadline = deadline
         self.options = options
+        self.versions = asked(options)
         self.came = came
         self.handle: Handle | None = None
         self.interception: Interception | None = None
@@ -135,7 +139,12 @@ class Invocation(IncomingCall, Handling):
             self.dispatcher.app,
             self.dispatcher.state,
             None if self.run is None else self.run.open,
+            self.versions,
         )
+
+    def saw(self, versions: Mapping[str, int]) -> None:
+        if self.versions is not None:
+            learn(self.versions, versions)
 
     def start(self) -> None:
         """Begin, on the serving loop; the outcome comes to `dispatcher.finished`."""

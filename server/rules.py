@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,9 @@ from .once import Once
 from .resources import Named, Needs, Pool, Resource, checked
 from .scheduler import Queue, Scheduler
 from .service import ADAPTIVE, Method, Service, checked_executor, checked_limit
+
+# Why a replica runs nothing that changes something.
+_READS_ONLY = "this server is a replica of the primary's data: it takes readonly methods only"
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,15 @@ class Served:
 class Schedule:
     """One server's."""
 
-    def __init__(self, service: Service, loop: Loop, rules: Rules, state: State | None = None) -> None:
+    def __init__(
+        self, service: Service, loop: Loop, rules: Rules, state: State | None = None, *, replica: bool = False
+    ) -> None:
         self._service = service
         self._state = state
-        self._keys = None if state is None else Keys(state.engine, state.renewals, service.name)
+        self._replica = replica
+        self._keys = None
+        if state is not None and not replica:
+            self._keys = Keys(state.engine, state.renewals, service.name, state.saw)
         if service.needs_state and state is None:
             raise _no_state(f"service {service.name!r}")
         self.scheduler: Scheduler[Any] = Scheduler(rules.aging)
@@ -83,6 +92,8 @@ class Schedule:
 
     def serve(self, method: Method) -> Served:
         """What is kept of that method."""
+        if self._replica and (method.once is not None or not method.flags.readonly):
+            return self._refused(method)
         name = self._place(method)
         # (Dask's own scheduler looks after what its workers have)
         named, never = self._named.needs({} if name == "dask" else method.resources)
@@ -93,6 +104,12 @@ class Schedule:
             self._service.kept.append(kept)
             self._kept.append(kept)
         return Served(method, queue, never, Tally(), executor, self._once(method), name == "thread", kept)
+
+    def _refused(self, method: Method) -> Served:
+        """One that changes something, on a replica: it is known, and never run."""
+        known = copy(method)
+        known.immediate = False  # all its calls go the way on which they are refused
+        return Served(known, None, _READS_ONLY, Tally(), None, None, False, None)
 
     def close(self) -> None:
         """Nothing more is to be run."""

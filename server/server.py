@@ -21,6 +21,7 @@ from ..errors import UsageError
 from ..protocol.messages import ROLES, About
 from ..state import State, open_state
 from ..state.invalidations import Invalidations
+from ..state.replica import ReplicaEngine
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
@@ -49,10 +50,11 @@ class Server:
     `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `state`: the store for methods
     with `once=True` and `current_call().state`, or its URL as `open_state` reads it. Of many servers of one service, clients send this one
     a share of the calls by its `weight`, prefer it where they are in the same `zone`, and send it by its `role` all calls ("primary"),
-    those of `readonly` methods ("replica"), or what they would send any other (""). `register`: the registry in which it announces itself
-    while it answers calls, the URL of a state store; under `service_name`, where that is not the service's own, and at the endpoints
-    `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `context`: a zmq.Context
-    to share, for `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
+    those of `readonly` methods ("replica"), or what they would send any other (""). A replica follows the `state`, which is the primary's:
+    it has all its data in memory, takes calls of `readonly` methods only, and writes nothing. `register`: the registry in which it
+    announces itself while it answers calls, the URL of a state store; under `service_name`, where that is not the service's own, and at
+    the endpoints `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `context`: a
+    zmq.Context to share, for `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -129,7 +131,13 @@ class Server:
         if not (state is None or isinstance(state, (str, State))):
             raise UsageError(f"state must be a State or the URL of one, not {state!r}")
         self._given_state = state
+        self._role = role
+        if role == "replica" and state is None:
+            raise UsageError(
+                "a replica needs the state store that it follows: give the server the primary's, as with --state sqlite:///state.db"
+            )
         self._state: State | None = None
+        self._source: State | None = None  # of a replica: the store that it follows
         self._invalidations: Invalidations | None = None
         self.drain_timeout = drain_timeout
         self._loop: Loop | None = None
@@ -326,14 +334,43 @@ class Server:
             self._state = open_state(given) if isinstance(given, str) else given
             if self._registration is not None:
                 self._announcement = self._registration.opened()
+            replica = None
+            if self._role == "replica":
+                assert self._state is not None
+                self._source, replica = self._state, ReplicaEngine(self._state.engine)
+                self._state = State(replica, self._source.url)
             self._core = ServerCore(self.service, loop, self._bind, state=self._state, **self._core_options)
+            if replica is None:
+                self._start(started)
+            else:
+                replica.start(lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started))
+        except BaseException as error:
+            report(error)
+
+    def _followed(
+        self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]
+    ) -> None:
+        """A replica has read all that its store has, or could not."""
+        if self._loop is not loop:
+            return  # who started it has given up meanwhile
+        if error is None:
+            self._start(started)
+        else:
+            started(UsageError(f"a replica cannot start without its state store: {error}"))
+
+    def _start(self, started: Callable[[BaseException | None], object]) -> None:
+        assert self._core is not None
+        try:
             if self._state is not None and self.service.kept:
-                self._invalidations = Invalidations(self._state, self.service.name, self.service.forget)
+                # (heard through the replica: when its data is as new, and what is computed anew is computed from that)
+                self._invalidations = Invalidations(
+                    self._state, self.service.name, self.service.forget, told_to=self._source
+                )
                 self._invalidations.start()
                 self.service.invalidated.append(self._invalidations.tell)
             self._core.start(started)
         except BaseException as error:
-            report(error)
+            started(error)
 
     def _drain(self, ended: Callable[[bool], object]) -> None:
         assert self._core is not None
@@ -357,9 +394,10 @@ class Server:
                 self.service.invalidated.remove(self._invalidations.tell)
             self._invalidations.close()
             self._invalidations = None
-        if self._state is not None and self._state is not self._given_state:
-            self._state.close()
-        self._state = None
+        for state in (self._state, self._source):  # the replica first, which follows the other
+            if state is not None and state is not self._given_state:
+                state.close()
+        self._state = self._source = None
 
 
 _HOW = {

@@ -183,9 +183,9 @@ class Service:
         itself; for code that never blocks. `timeout`: seconds after which the server gives the call up, whatever time the caller
         left. `executor`: "thread" is a native thread also on gevent, "process" another process, "dask" a Dask cluster, "inline" the same
         as `inline`.
-        `native`: a coroutine that awaits this loop's own futures (on Twisted, Deferreds). `readonly` (has no effect) and `idempotent`
-        (safe to repeat) are told to clients. `once`: run once for each key that clients send, which the server's state store remembers for
-        so many seconds (True: a day); what comes with a key again is given what came of it first.
+        `native`: a coroutine that awaits this loop's own futures (on Twisted, Deferreds). `readonly` (has no effect; a replica runs no
+        other) and `idempotent` (safe to repeat) are told to clients. `once`: run once for each key that clients send, which the server's
+        state store remembers for so many seconds (True: a day); what comes with a key again is given what came of it first.
 
         Of calls that have to wait, `priority` tells which go first: the higher; a call's own is added to it. `limit`: the most of them
         that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name.

@@ -60,24 +60,27 @@ def cache_of(value: Cache | float | None) -> Cache | None:
 
 
 class Flight(Generic[W]):
-    """One run, for all who want what it brings. `tags` are None until they are known: then every tag may be one of them."""
+    """One run, for all who want what it brings, which is computed from data of its `version` or newer. `tags` are None until they are
+    known: then every tag may be one of them."""
 
-    __slots__ = ("key", "tags", "waiting")
+    __slots__ = ("key", "tags", "version", "waiting")
 
-    def __init__(self, key: Hashable) -> None:
+    def __init__(self, key: Hashable, version: int) -> None:
         self.key = key
+        self.version = version
         self.tags: frozenset[str] | None = None
         self.waiting: dict[W, None] = {}  # in the order in which they came
 
 
 class _Entry:
-    __slots__ = ("born", "size", "tags", "value")
+    __slots__ = ("born", "size", "tags", "value", "version")
 
-    def __init__(self, value: Any, size: int, tags: frozenset[str], born: float) -> None:
+    def __init__(self, value: Any, size: int, tags: frozenset[str], born: float, version: int) -> None:
         self.value = value
         self.size = size
         self.tags = tags
         self.born = born
+        self.version = version
 
 
 class Entries(Generic[W]):
@@ -95,12 +98,21 @@ class Entries(Generic[W]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def ask(self, key: Hashable, who: W, now: float) -> tuple[Any, Flight[W] | None]:
+    def ask(
+        self, key: Hashable, who: W, now: float, wanted: int = 0, version: int = 0
+    ) -> tuple[Any, Flight[W] | None]:
         """`(value, flight)`: the value, if there is one, is the answer; the flight, if there is one, is to be run, and then landed.
-        Where there is neither, another runs it, and `who` waits for it."""
+        Where there is neither, another runs it, and `who` waits for it. What was computed from data that may be older than the `wanted`
+        version is not the answer, and forgotten; `version` is that of the data that a run will see which begins now."""
         with self._lock:
             entry = self._entries.get(key)
             flight = self._flights.get(key)
+            if entry is not None and entry.version < wanted:
+                self._remove(key)
+                entry = None
+            if flight is not None and flight.version < wanted:
+                del self._flights[key]  # it is for those alone who wait for it already
+                flight = None
             if entry is not None:
                 age = now - entry.born
                 if age < self.cache.seconds:
@@ -110,11 +122,11 @@ class Entries(Generic[W]):
                 if age < self.cache.seconds + self.cache.stale:
                     self.stale += 1
                     self._entries.move_to_end(key)
-                    return entry.value, self._take_off(key) if flight is None else None
+                    return entry.value, self._take_off(key, version) if flight is None else None
                 self._remove(key)
             if flight is None:
                 self.misses += 1
-                return MISSING, self._take_off(key)
+                return MISSING, self._take_off(key, version)
             self.shared += 1
             flight.waiting[who] = None
             return MISSING, None
@@ -130,7 +142,7 @@ class Entries(Generic[W]):
                 return
             if key in self._entries:
                 self._remove(key)
-            self._entries[key] = _Entry(value, size, flight.tags, now)
+            self._entries[key] = _Entry(value, size, flight.tags, now, flight.version)
             self.bytes += size
             for tag in flight.tags:
                 self._tagged.setdefault(tag, set()).add(key)
@@ -180,8 +192,8 @@ class Entries(Generic[W]):
             "bytes": self.bytes,
         }
 
-    def _take_off(self, key: Hashable) -> Flight[W]:
-        flight = self._flights[key] = Flight(key)
+    def _take_off(self, key: Hashable, version: int) -> Flight[W]:
+        flight = self._flights[key] = Flight(key, version)
         return flight
 
     def _remove(self, key: Hashable) -> None:

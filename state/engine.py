@@ -34,11 +34,22 @@ class Write(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The newest state of a row that has changed; `value` is None where it was removed."""
+    """The newest state of a row that has changed; `value` is None where it was removed. `expires`: when it is gone by itself, and a removal
+    forgotten, by the store's clock; None for never."""
 
     name: str
     value: bytes | None
     revision: int
+    expires: float | None = None
+
+
+class Changes(NamedTuple):
+    """What has changed, the revision up to which that is all, and the store's own clock then: a row that has expired is told by nothing
+    else."""
+
+    found: list[Change]
+    reached: int
+    now: float
 
 
 class Conflict(Exception):
@@ -65,6 +76,8 @@ class Engine(ABC):
     blocks_thread: bool
     # Whether all who use the store are on this machine.
     one_machine: bool
+    # The revision up to which it knows all without asking, as a replica does; 0 where it always asks.
+    reached: int = 0
 
     @abstractmethod
     def read(self, names: Sequence[str], timeout: float) -> Snapshot:
@@ -84,10 +97,11 @@ class Engine(ABC):
         What it returned for is durable. Raises Conflict, TooLate."""
 
     @abstractmethod
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:
         """The rows whose names begin so and that have changed after that revision, each once, as it is now, in the order of their
         revisions: at most `limit`, and then what else the last commit among them wrote, so that nothing is missed by who goes on from
-        there. What was removed longer than `REMEMBERED` ago is not among them. With them, the revision up to which that is all."""
+        there; fewer than `limit` are all that there were at one moment. What was removed longer than `REMEMBERED` ago is not among them,
+        nor what has expired."""
 
     @abstractmethod
     def revision(self, timeout: float) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, TypeVar, cast
 
-from .engine import Change, Engine, Snapshot, Write
+from .engine import Changes, Engine, Snapshot, Write
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class OffTheHub(Engine):
     ) -> int:
         return _run(lambda: self._engine.commit(checks, writes, timeout, before=before))
 
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:
         return _run(self._engine.changes, prefix, since, limit, timeout)
 
     def revision(self, timeout: float) -> int:

@@ -33,11 +33,20 @@ class Invalidations:
     """Those of one service. `forget` is called with the tags that somebody, perhaps this process, has invalidated; none means all.
 
     It hears of its own again: somebody else's of the same tag, a moment before, may have been told as one with it. Until `start`,
-    nothing is written and nothing is heard; `close` writes what is left to be written.
+    nothing is written and nothing is heard; `close` writes what is left to be written. `told_to` is where it is written, if not there
+    where it is heard: the store that a replica follows.
     """
 
-    def __init__(self, state: State, service: str, forget: Callable[[tuple[str, ...]], object]) -> None:
+    def __init__(
+        self,
+        state: State,
+        service: str,
+        forget: Callable[[tuple[str, ...]], object],
+        *,
+        told_to: State | None = None,
+    ) -> None:
         self._state = state
+        self._told_to = told_to or state
         self._prefix = f"{PREFIX}{service}/"
         self._forget = forget
         self._told: native.SimpleQueue[tuple[str, ...] | None] = native.SimpleQueue()
@@ -72,7 +81,7 @@ class Invalidations:
                     tag = next(iter(left))
                     left.discard(tag)
                     try:
-                        self._state.put(self._prefix + tag, None, ttl=SEEN)
+                        self._told_to.put(self._prefix + tag, None, ttl=SEEN)
                     except errors.Unavailable:
                         left.add(tag)
                         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -197,8 +197,15 @@ class Claim:
 class Keys:
     """The keys of one service in one store."""
 
-    def __init__(self, engine: Engine, renewals: Renewals, service: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        renewals: Renewals,
+        service: str,
+        saw: Callable[[int], object] | None = None,
+    ) -> None:
         self.engine = engine
+        self._saw = saw  # told of the version at which what came of a key was stored
         self.renewals = renewals
         self._service = service
         self._whole: set[str] = set()  # methods that are known to do all their work in their transaction
@@ -224,6 +231,8 @@ class Keys:
                         f"{method}: the key {key!r} was used with other arguments: give each piece of work a key of its own"
                     )
                 if earlier.outcome is not None:
+                    if self._saw is not None:
+                        self._saw(found.revision)
                     return earlier.outcome
                 if self._doubtful.get(row) == earlier.id and self._doubtful.pop(row, None) == earlier.id:
                     return Claim(self, row, earlier, found.revision, keep)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..backends import native
 from ..errors import Unavailable, UsageError
-from .engine import REMEMBERED, Change, Conflict, Engine, Row, Snapshot, TooLate, Write
+from .engine import REMEMBERED, Change, Changes, Conflict, Engine, Row, Snapshot, TooLate, Write
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -31,7 +31,7 @@ _SET = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _GET = "SELECT value FROM meta WHERE name = ?"
 # As bytes: of a text, substr sees what is before the first NUL.
 _CHANGED = (
-    "SELECT name, value, revision FROM rows WHERE revision BETWEEN ? AND ? AND substr(CAST(name AS BLOB), 1, ?) = ? "
+    "SELECT name, value, revision, expires FROM rows WHERE revision BETWEEN ? AND ? AND substr(CAST(name AS BLOB), 1, ?) = ? "
     "AND (value IS NULL OR expires IS NULL OR expires > ?) ORDER BY revision LIMIT ?"
 )
 _NEWEST = 2**63 - 1
@@ -120,7 +120,7 @@ class SqliteEngine(Engine):
         assert job.revision is not None
         return job.revision
 
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:
         if not self._reading.acquire(timeout=timeout):
             raise self._slow(timeout, started=False)
         try:
@@ -135,9 +135,10 @@ class SqliteEngine(Engine):
 
             found = look(since + 1, _NEWEST, limit)
             if len(found) < limit:
-                return found, max(since, newest, found[-1].revision if found else 0)
+                return Changes(found, max(since, newest, found[-1].revision if found else 0), now)
             last = found[-1].revision
-            return [each for each in found if each.revision < last] + look(last, last, -1), last
+            found = [each for each in found if each.revision < last]
+            return Changes(found + look(last, last, -1), last, now)
         except sqlite3.Error as error:
             raise self._failed(error, started=False) from None
         finally:

@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from .. import errors
+from ..backends import native
 from ..backends.workers import Workers
 from ..context import handling
 from .aio import AsyncState
-from .engine import Engine
+from .engine import Engine, Row
 from .gevent import OffTheHub, pause
 from .leases import Fence, change_own
 from .locks import Lock
@@ -68,6 +69,13 @@ class State:
         self.renewals = Renewals()
         self._workers = Workers(_THREADS)
         self._process = os.getpid()
+        self._seen = 0
+        self._seeing = native.allocate_lock()
+
+    @property
+    def reached(self) -> int:
+        """The newest version that was seen through this object: written or read; on a replica, the one up to which it has everything."""
+        return max(self._seen, self.engine.reached)
 
     @property
     def aio(self) -> AsyncState:
@@ -82,6 +90,7 @@ class State:
     def read(self, key: str) -> Versioned:
         """The value with its version."""
         (found,), _ = self.engine.read((row_of(key),), self.patience())
+        self.saw_row(found)
         return Versioned(None, 0) if found is None else Versioned(unpacked(found.value), found.revision)
 
     def put(
@@ -162,7 +171,8 @@ class State:
 
     def changes_up_to(self, prefix: str, since: int) -> tuple[list[Changed], int]:
         """The same, with the version up to which that is all: from there, it can be gone on."""
-        found, reached = self.engine.changes(f"d:{prefix}", since, _AT_ONCE, self.patience())
+        found, reached, _ = self.engine.changes(f"d:{prefix}", since, _AT_ONCE, self.patience())
+        self.saw(reached)
         changes = [
             Changed(
                 each.name[2:],
@@ -176,7 +186,9 @@ class State:
 
     def version(self) -> int:
         """The newest version of anything."""
-        return self.engine.revision(self.patience())
+        newest = self.engine.revision(self.patience())
+        self.saw(newest)
+        return newest
 
     def close(self) -> None:
         """End it: leases are no longer renewed."""
@@ -196,6 +208,21 @@ class State:
         return f"<state {self.url}>"
 
     # For what is made of it
+
+    def saw(self, version: int) -> None:
+        """Something of that version was seen: what answers the call has seen it too."""
+        if version > self._seen:
+            with self._seeing:  # another thread's may be higher still
+                self._seen = max(self._seen, version)
+
+    def saw_row(self, row: Row | None) -> None:
+        """A row was read, or found to be missing: what removed it has a version too, for who wants to know."""
+        if row is not None:
+            self.saw(row.revision)
+        else:
+            call = handling.get()
+            if call is not None and call.versions is not None:
+                self.version()
 
     def time_left(self) -> float | None:
         """Seconds until the deadline of the call that is being handled, None where there is none."""

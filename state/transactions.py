@@ -46,6 +46,7 @@ class Transaction:
         else:
             if row not in self._found:
                 (found,), _ = self._state.engine.read((row,), self._state.patience())
+                self._state.saw_row(found)
                 self._remember(row, 0 if found is None else found.revision)
                 self._found[row] = found
             found = self._found[row]
@@ -94,7 +95,9 @@ class Transaction:
                     checks[name], ends = fenced(fence, row, now)
                     before = min(before, ends)
             try:
-                return engine.commit(checks, writes, patience, before=before)
+                version = engine.commit(checks, writes, patience, before=before)
+                self._state.saw(version)
+                return version
             except TooLate:
                 continue  # the next look says which lock it was
             except Conflict as conflict:

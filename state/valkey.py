@@ -19,7 +19,7 @@ from typing import Any
 
 from ..backends import native
 from ..errors import Unavailable, UsageError
-from .engine import REMEMBERED, Change, Conflict, Engine, Row, Snapshot, TooLate, Write
+from .engine import REMEMBERED, Change, Changes, Conflict, Engine, Row, Snapshot, TooLate, Write
 
 try:
     import redis
@@ -41,7 +41,7 @@ local function look(name)
   if not row then return nil end
   local revision, expires, kind, at = string.match(row, '^(%d+):(%d+):([DV])()')
   expires = tonumber(expires)
-  return revision, kind == 'V' and (expires == 0 or expires > now), string.sub(row, at), kind
+  return revision, kind == 'V' and (expires == 0 or expires > now), string.sub(row, at), kind, string.format('%.0f', expires)
 end
 """
 _READ = (
@@ -90,18 +90,18 @@ _CHANGES = (
     + """
 local prefix, limit, passed, last = ARGV[1], tonumber(ARGV[3]), 0, nil
 local reached = redis.call('GET', revision_of_all) or '0'
-local found = {reached}
+local found = {reached, string.format('%.0f', now)}
 while true do
   local names = redis.call('ZRANGE', changed, '(' .. ARGV[2], '+inf', 'BYSCORE', 'LIMIT', passed, 1000)
   for _, name in ipairs(names) do
     if string.sub(name, 1, #prefix) == prefix then
-      local revision, there, value, kind = look(name)
-      if #found > limit and revision ~= last then
+      local revision, there, value, kind, expires = look(name)
+      if #found > limit + 1 and revision ~= last then
         found[1] = last
         return found
       end
       if there or kind == 'D' then
-        found[#found + 1] = {name, revision, there and value or false}
+        found[#found + 1] = {name, revision, there and value or false, expires}
         last = revision
       end
     end
@@ -188,11 +188,13 @@ class ValkeyEngine(Engine):
             raise TooLate
         return int(answer[1])
 
-    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> tuple[list[Change], int]:
-        reached, *found = self._run(self._changes, [prefix, since, limit], timeout, changes=False)
-        return [Change(name.decode(), value, int(revision)) for name, revision, value in found], max(
-            since, int(reached)
-        )
+    def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:
+        reached, now, *found = self._run(self._changes, [prefix, since, limit], timeout, changes=False)
+        changes = [
+            Change(name.decode(), value, int(revision), int(expires) / 1000 if int(expires) else None)
+            for name, revision, value, expires in found
+        ]
+        return Changes(changes, max(since, int(reached)), int(now) / 1000)
 
     def revision(self, timeout: float) -> int:
         return int(self._run(self._revision, [], timeout, changes=False))

@@ -15,11 +15,13 @@ from .base import Failed, Job
 
 
 class _There(Handling):
-    """What `current_call()` tells: all but the lifespan's value, which is of the serving process."""
+    """What `current_call()` tells: all but the lifespan's value, which is of the serving process. Nested calls pass versions on, but what
+    they bring does not get back."""
 
     def __init__(self, call: CurrentCall) -> None:
         self._call = call
         self.deadline = call.deadline
+        self.versions = None if call.versions is None else dict(call.versions)
 
     def current(self) -> CurrentCall:
         return self._call

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 from processes import eventually
 from ringback.state import open_state
-from ringback.state.engine import Change, Conflict, Row, TooLate, Write
+from ringback.state.engine import REMEMBERED, Change, Conflict, Row, TooLate, Write
 
 WITHIN = 10.0
 # Few and alike, so that they meet; with all that a store might take for a part of its own language.
@@ -138,13 +138,18 @@ class EngineBesideADict(RuleBasedStateMachine):
         if len(expected) > limit:
             last = expected[limit - 1][0]
             expected = [each for each in expected if each[0] <= last]
-        found, reached = self.engine.changes(prefix, since, limit, WITHIN)
+        found, reached, now = self.engine.changes(prefix, since, limit, WITHIN)
         assert up_to <= reached <= self.newest
         assert [each.revision for each in found] == [revision for revision, _ in expected]
-        assert {each.name: each for each in found} == {
+        assert {each.name: each._replace(expires=None) for each in found} == {
             name: Change(name, self.rows[name].value if name in self.rows else None, revision)
             for revision, name in expected
         }
+        for each in found:
+            if each.value is None:
+                assert now < each.expires <= now + REMEMBERED + 1
+            else:
+                assert each.expires is None or now < each.expires <= now + HOUR + 1
 
     @rule()
     def is_opened_again(self) -> None:
