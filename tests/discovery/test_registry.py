@@ -85,6 +85,7 @@ def test_who_drains_is_not_offered(url, watched, announced):
         7,
         {"endpoint": A},
         {"service": "calc", "endpoint": "nowhere"},
+        {"service": "calc", "endpoint": "tcp://0.0.0.0:5555"},
         {"service": "calc", "endpoint": 7},
     ],
 )
