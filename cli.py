@@ -545,7 +545,7 @@ def _given(context: typer.Context, *without: str) -> list[str]:
         ):
             continue
         value = context.params[name]
-        for each in value if isinstance(value, list) else [value]:
+        for each in value if isinstance(value, (list, tuple)) else [value]:
             words += [option.opts[0]] if each is True else [option.opts[0], str(each)]
     return words
 

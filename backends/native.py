@@ -56,7 +56,16 @@ def start_thread(function: Callable[[], object]) -> Any:
         try:
             function()
         finally:
+            _end_hub()
             running.release()
 
     _original("start_new_thread")(run, ())
     return running
+
+
+def _end_hub() -> None:
+    """Of this thread, which ends: one that has used what gevent has patched has a hub, with descriptors and perhaps a thread of its own."""
+    local_to_thread = sys.modules.get("gevent._hub_local")
+    hub = None if local_to_thread is None else local_to_thread.get_hub_if_exists()
+    if hub is not None:
+        hub.destroy(destroy_loop=True)

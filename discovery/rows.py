@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from ..endpoints import checked
+from ..endpoints import checked, is_everywhere, port_of
 from ..errors import UsageError
 from ..state import SCHEMES, State, open_state
 from .places import Place
@@ -64,10 +64,11 @@ def read(value: Any) -> Announced | None:
     """What a row says; None where it cannot be understood, as by somebody else's hand."""
     try:
         row = msgspec.convert(value, Announced)
-        checked(row.endpoint)
+        endpoint = checked(row.endpoint)
     except (msgspec.ValidationError, UsageError):
         return None
-    return row
+    reachable = not (endpoint.startswith("inproc://") or is_everywhere(endpoint) or port_of(endpoint) == "*")
+    return row if reachable else None
 
 
 def opened(place: Place) -> State:

@@ -80,6 +80,7 @@ def test_a_server_is_there_until_it_drains_and_its_calls_finish(
     assert not waiting.done()
     path.touch()
     assert waiting.result(SOON) == server.process.pid
+    client.close()
     assert server.wait() == 0
     assert [row.endpoint for row in listed(url)] == [OTHER]
 
