@@ -1,4 +1,5 @@
-"""The command line: `ringback serve`, `call`, `describe`, `compare`, `tune`. One clear line for what goes wrong, and never a traceback.
+"""The command line: `ringback serve`, `call`, `describe`, `health`, `top`, `compare`, `report`, `tune`. One clear line for what goes wrong,
+and never a traceback.
 
 Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
 """
@@ -224,6 +225,19 @@ def describe(
         print_json((yield connected.describe()), indent=2)
 
     run("threading", [endpoint], work, timeout=timeout)
+
+
+@app.command()
+def health(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
+    timeout: Annotated[float, typer.Option(min=0, help="seconds that the answer may take")] = 2.0,
+) -> None:
+    """Tell whether a server takes calls, for probes: exit status 0 if it does, 1 if there is none, it is silent, or shutting down."""
+    from .clients.health import run
+
+    raise typer.Exit(
+        run(endpoint, timeout)
+    )  # (what is said in the plain way is not parsed here, but in __main__.py)
 
 
 @app.command()
