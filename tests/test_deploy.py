@@ -178,7 +178,7 @@ def test_where_somebody_listens_and_says_nothing_the_time_is_kept() -> None:
         endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         health = Health(endpoint, "--timeout", "0.5")
     assert health.fails("DEADLINE_EXCEEDED", endpoint, "0.5 s"), health
-    assert health.seconds >= 0.5
+    assert 0.5 <= health.seconds < 10, health
 
 
 def test_another_server_is_not_taken_for_one_of_ringback() -> None:
