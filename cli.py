@@ -1,4 +1,5 @@
-"""The command line: `ringback serve`, `call`, `describe`, `servers`, `compare`, `tune`. One line for what goes wrong, never a traceback.
+"""The command line: `ringback serve`, `call`, `describe`, `health`, `servers`, `top`, `compare`, `report`, `tune`. One clear line for what
+goes wrong, and never a traceback.
 
 Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
 """
@@ -253,6 +254,19 @@ def servers(
         typer.echo(line)
     if not rows:
         typer.echo("ringback: no server is announced there", err=True)
+
+
+@app.command()
+def health(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
+    timeout: Annotated[float, typer.Option(min=0, help="seconds that the answer may take")] = 2.0,
+) -> None:
+    """Tell whether a server takes calls, for probes: exit status 0 if it does, 1 if there is none, it is silent, or shutting down."""
+    from .clients.health import run
+
+    raise typer.Exit(
+        run(endpoint, timeout)
+    )  # (what is said in the plain way is not parsed here, but in __main__.py)
 
 
 @app.command()

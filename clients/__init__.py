@@ -5,9 +5,10 @@ styles share; the four files named after their loops hold only what differs.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .base import Client
+if TYPE_CHECKING:
+    from .base import Client  # not imported: a probe, `health.py`, needs nothing of it
 
 
 def connect(*endpoints: str, **options: Any) -> Client:
