@@ -39,7 +39,8 @@ class Source(ABC):
         self._running: Any = None
 
     def start(self, changed: Callable[[list[str]], object]) -> None:
-        """Call `changed(endpoints)` in that thread as soon as the list is known, and each time that it differs."""
+        """Call `changed(endpoints)` in that thread as soon as the list is known, and each time that it differs; with none, only where the
+        first look found none: who does not want to wait need not."""
         self._running = native.start_thread(lambda: self._run(changed))
 
     def look(self) -> None:
@@ -68,14 +69,17 @@ class Source(ABC):
         """Of what the thread has used; nobody looks any more."""
 
     def _run(self, changed: Callable[[list[str]], object]) -> None:
+        first = True
         try:
             while not self._closing:
                 self._waiting = False
                 begun = time.monotonic()
                 found = self._found()
-                if found and found != self._known and not self._closing:
-                    self._known = found
-                    changed(list(found))
+                if (found and found != self._known) or first:
+                    if not self._closing:
+                        self._known = found
+                        changed(list(found))
+                first = False
                 # Who knows of none has somebody waiting.
                 self._rest(begun, self._pause if self._known else min(self._pause, SELDOM))
         finally:

@@ -148,12 +148,12 @@ def test_each_of_many_processes_is_there_and_their_endpoint_once(start, watched,
 
 
 def test_what_a_row_says(start, url):
-    options = ["--service-name", "sums", "--role", "replica", "--zone", "north", "--weight", "2.5"]
+    options = ["--service-name", "sums", "--role", "primary", "--zone", "north", "--weight", "2.5"]
     with start(url, *options, backend="threading") as server:
         eventually(lambda: listed(url))
         (row,) = listed(of_service(url, "sums"))
         assert (row.service, row.endpoint, row.state) == ("sums", server.endpoint, "serving")
-        assert (row.role, row.zone, row.weight, row.backend) == ("replica", "north", 2.5, "threading")
+        assert (row.role, row.zone, row.weight, row.backend) == ("primary", "north", 2.5, "threading")
         assert (row.version, row.process) == (ringback.__version__, server.process.pid)
         assert 0 < row.since <= row.renewed
         assert listed(of_service(url)) == []

@@ -42,7 +42,7 @@ class Told(Source):
 def test_a_list_is_told_first_when_it_is_known_and_then_when_it_differs(watched):
     watch = watched(source=Told([]))
     watch.source.looked()
-    assert watch.lists == []
+    assert (watch.none_at_first, watch.lists) == (True, [])
     for answer in (["a"], ["a", "b"], ["b"]):
         watch.source.answer = answer
         watch.until(*answer)
