@@ -31,27 +31,29 @@ def open_account(account: str, balance: int) -> None:
 
 
 @service.method(idempotent=True)
-def settle(id: str, changes: dict[str, int], seen: dict[str, int], refused: str = "") -> str:
+def settle(transfer_id: str, changes: dict[str, int], seen: dict[str, int], refused: str = "") -> str:
     """The one way to change balances: add these changes, or write down why they were refused, if no account has changed since it was
     `seen`, by the version that `look` told; Aborted if one has. What came first under an id is what came of it, whoever asks again, and
     with whatever they have seen. Returns why it was refused, nothing if it was not."""
     if sum(changes.values()):
-        raise errors.InvalidArgument(f"{id}: changes must add up to nothing, not {sum(changes.values())}")
+        raise errors.InvalidArgument(
+            f"{transfer_id}: changes must add up to nothing, not {sum(changes.values())}"
+        )
     with ringback.current_call().state.transaction() as tx:
-        entry = tx.get(f"ledger/{id}")
+        entry = tx.get(f"ledger/{transfer_id}")
         if entry is None:
             entry = {"changes": changes, "refused": refused}
-            tx.put(f"ledger/{id}", entry)
+            tx.put(f"ledger/{transfer_id}", entry)
             for account, version in seen.items():
                 tx.expect(f"accounts/{account}", version)
             for account, change in {} if refused else changes.items():
                 found = tx.get(f"accounts/{account}")
                 if found is None:
                     raise errors.FailedPrecondition(f"there is no account {account!r}")
-                recent = [*found["recent"], [id, change]][-RECENT:]
+                recent = [*found["recent"], [transfer_id, change]][-RECENT:]
                 tx.put(f"accounts/{account}", {"balance": found["balance"] + change, "recent": recent})
     if entry["changes"] != changes:
-        raise errors.FailedPrecondition(f"the id {id!r} was used for something else")
+        raise errors.FailedPrecondition(f"the id {transfer_id!r} was used for something else")
     return entry["refused"]
 
 

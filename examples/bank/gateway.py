@@ -36,10 +36,10 @@ async def open_account(account: str, balance: int) -> None:
 
 
 @service.method(idempotent=True)
-async def transfer(id: str, source: str, target: str, amount: int) -> int:
+async def transfer(transfer_id: str, source: str, target: str, amount: int) -> int:
     """Move money, once for each id. The customer's program makes the id, and keeps it until it knows what came of it: only there is it
     known whether a second call means the same transfer or another."""
-    return await ringback.current_call().app.transfers.call("transfer", id, source, target, amount)
+    return await ringback.current_call().app.transfers.call("transfer", transfer_id, source, target, amount)
 
 
 @service.method(readonly=True)

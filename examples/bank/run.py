@@ -69,11 +69,11 @@ def start(kind: Kind, registry: str, state: str) -> subprocess.Popen:
     return subprocess.Popen(kind.command(registry, state), env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def pay(gateway, id: str, source: str, target: str, amount: int) -> str:
+def pay(gateway, transfer_id: str, source: str, target: str, amount: int) -> str:
     "Until it is known what came of it: with the same id each time, it is done once, whoever died meanwhile."
     while True:
         try:
-            gateway.call("transfer", id, source, target, amount)
+            gateway.call("transfer", transfer_id, source, target, amount)
         except errors.FailedPrecondition as refused:
             return f"refused: {refused}"
         except (errors.Unavailable, errors.DeadlineExceeded, errors.Aborted) as error:

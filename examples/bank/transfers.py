@@ -26,7 +26,7 @@ def accounts():
 
 
 @service.method(idempotent=True)
-def transfer(id: str, source: str, target: str, amount: int) -> int:
+def transfer(transfer_id: str, source: str, target: str, amount: int) -> int:
     """Move money. The id is the transfer's own: asked for again with the same, it is done once. FailedPrecondition says that it is
     refused, for good. Returns how often it had to look."""
     if amount <= 0 or source == target:
@@ -37,7 +37,7 @@ def transfer(id: str, source: str, target: str, amount: int) -> int:
         found = accounts.call("look", [source, target])  # by a replica, perhaps a moment late
         seen = {account: version for account, (_, version) in found.items()}
         try:
-            refused = accounts.call("settle", id, changes, seen, why_not(found, source, amount))
+            refused = accounts.call("settle", transfer_id, changes, seen, why_not(found, source, amount))
         except errors.Aborted:
             time.sleep(pause)  # somebody was faster
         else:
