@@ -23,7 +23,7 @@ from ..context import Handling, handling
 from ..endpoints import checked
 from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
-from ..protocol.calls import OutgoingCall, Upload
+from ..protocol.calls import OutgoingCall, Session, Upload
 from ..protocol.messages import Call, Notify
 from ..protocol.values import (
     NOTHING,
@@ -34,7 +34,7 @@ from ..protocol.values import (
     pack_args,
     size_of_arguments,
 )
-from ..protocol.versions import Versions
+from ..protocol.versions import Both, Versions
 from .core import ClientCore
 from .options import Options
 from .uploads import is_stream
@@ -391,17 +391,17 @@ class Client(ABC):
     def _plan(self, call: OutgoingCall, outer: Handling | None) -> None:
         """What its options, or the call that is being handled, ask of the choice of its server."""
         options = self._options
+        session: Session | None = None if outer is None or outer.versions is None else outer
         if options.plans:
             plan = call.planned()
             plan.affinity, plan.hedged = options.affinity, options.hedge
             if options.session is not None:
                 core = self._shared.core
                 assert core is not None
-                plan.session = (
-                    options.session if isinstance(options.session, Versions) else core.machine.versions
-                )
-        elif outer is not None and outer.versions is not None:
-            call.planned().session = outer
+                own = options.session if isinstance(options.session, Versions) else core.machine.versions
+                session = own if session is None else Both(own, session)
+        if session is not None:
+            call.planned().session = session
         if self._only is not None:
             call.planned().only = self._only
 

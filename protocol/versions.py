@@ -4,6 +4,10 @@ monotonic reads: Terry and others, "Session Guarantees for Weakly Consistent Rep
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .calls import Session
 
 
 class Versions:
@@ -20,3 +24,22 @@ class Versions:
         for service, version in versions.items():
             if version > mine.get(service, 0):
                 mine[service] = version
+
+
+class Both:
+    """Two who have seen something: nothing is to be older than what either has, and both are told what is seen."""
+
+    __slots__ = ("_one", "_other")
+
+    def __init__(self, one: Session, other: Session) -> None:
+        self._one, self._other = one, other
+
+    @property
+    def versions(self) -> dict[str, int]:
+        seen = Versions(self._one.versions)
+        seen.saw(dict(self._other.versions or {}))
+        return seen.versions
+
+    def saw(self, versions: Mapping[str, int]) -> None:
+        self._one.saw(versions)
+        self._other.saw(versions)

@@ -1,0 +1,138 @@
+"""The whole bank on one machine: `python examples/bank/run.py`, or with `--stay`, to kill what you like.
+
+It starts the servers of SERVERS, which find one another in a registry, is a customer of theirs for a while, and stops them.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import ringback
+from ringback import errors
+
+HERE = Path(__file__).parent
+
+
+class Kind(NamedTuple):
+    service: str
+    backend: str
+    role: str = ""
+
+    def command(self, registry: str, state: str) -> list[str]:
+        "The command line of one such server, at any free port."
+        words = ["serve", f"{HERE / self.service}.py:service", "--backend", self.backend]
+        words += ["--bind", "tcp://127.0.0.1:*", "--register", registry]
+        if self.role:
+            words += ["--state", state, "--role", self.role]
+        return [sys.executable, "-m", "ringback", *words]
+
+
+# Every backend calls another one, and each service but the primary may lose a server and go on.
+SERVERS = (
+    Kind("accounts", "twisted", "primary"),
+    Kind("accounts", "gevent", "replica"),
+    Kind("accounts", "asyncio", "replica"),
+    Kind("transfers", "gevent"),
+    Kind("transfers", "threading"),
+    Kind("gateway", "asyncio"),
+    Kind("gateway", "threading"),
+)
+
+ACCOUNTS = {"ada": 1000, "bob": 500, "cleo": 0}
+
+
+@contextmanager
+def running(registry: str, state: str):
+    "All servers, ready; at the end each of them drains. Yields the processes by what they are."
+    servers = {kind: start(kind, registry, state) for kind in SERVERS}
+    try:
+        for kind, server in servers.items():
+            print(f"{server.stdout.readline().strip()} {kind.role} process {server.pid}")
+        yield servers
+    finally:
+        for server in servers.values():
+            server.send_signal(signal.SIGTERM)
+        print("ended with status", *[server.wait() for server in servers.values()])
+
+
+def start(kind: Kind, registry: str, state: str) -> subprocess.Popen:
+    environment = {**os.environ, "BANK": registry}
+    return subprocess.Popen(kind.command(registry, state), env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def pay(gateway, transfer_id: str, source: str, target: str, amount: int) -> str:
+    "Until it is known what came of it: with the same id each time, it is done once, whoever died meanwhile."
+    while True:
+        try:
+            gateway.call("transfer", transfer_id, source, target, amount)
+        except errors.FailedPrecondition as refused:
+            return f"refused: {refused}"
+        except (errors.Unavailable, errors.DeadlineExceeded, errors.Aborted) as error:
+            print(f"again, after {type(error).__name__}: {error}")
+            time.sleep(0.1)
+        else:
+            return "done"
+
+
+def customer(gateway, transfers: int) -> None:
+    for _ in range(transfers):
+        source, target = random.sample(list(ACCOUNTS), 2)
+        amount = random.randint(1, 400)
+        outcome = pay(gateway, uuid.uuid4().hex, source, target, amount)
+        print(f"{source} pays {target} {amount}: {outcome}")
+    balances = {account: gateway.call("balance", account) for account in ACCOUNTS}
+    print(
+        *[f"{account} has {balance}," for account, balance in balances.items()],
+        "and all together have",
+        gateway.call("audit"),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--directory", help="where the data is and stays, not a temporary one")
+    parser.add_argument("--state", help="a store that is none of SQLite's, as valkey://127.0.0.1:6379/0")
+    parser.add_argument("--transfers", type=int, default=10)
+    parser.add_argument("--stay", action="store_true", help="go on until Ctrl-C, and start anew what dies")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(asked.directory or temporary).resolve()
+        directory.mkdir(parents=True, exist_ok=True)
+        registry, state = (
+            f"sqlite:///{directory}/registry.db",
+            asked.state or f"sqlite:///{directory}/bank.db",
+        )
+        print(f"the registry is {registry}, the data in {state}")
+        with (
+            running(registry, state) as servers,
+            ringback.connect(f"{registry}?service=gateway") as client,
+        ):
+            gateway = client.options(session=True)  # whatever it reads has what it wrote
+            for account, balance in ACCOUNTS.items():
+                gateway.call("open_account", account, balance)
+            customer(gateway, asked.transfers)
+            while asked.stay:
+                time.sleep(1)
+                for kind, server in servers.items():
+                    if server.poll() is not None:
+                        servers[kind] = start(kind, registry, state)
+                        print(
+                            f"started anew: {servers[kind].stdout.readline().strip()} {kind.role} process {servers[kind].pid}"
+                        )
+                customer(gateway, 3)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass
