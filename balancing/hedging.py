@@ -4,6 +4,7 @@ most (Dean and Barroso, "The Tail at Scale", 2013)."""
 from __future__ import annotations
 
 from collections import deque
+from math import ceil
 
 # Of the last so many calls of a method the 95th percentile is taken, once there are enough, and anew after so many more.
 LAST, ENOUGH, ANEW = 256, 20, 16
@@ -54,4 +55,4 @@ class _Times:
         if not self._left:
             self._left = ANEW
             ordered = sorted(self._times)
-            self.percentile = ordered[int(len(ordered) * PERCENTILE)]
+            self.percentile = ordered[ceil(len(ordered) * PERCENTILE) - 1]

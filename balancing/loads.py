@@ -15,11 +15,13 @@ UNKNOWN = 1e3
 
 class Load:
     """One server. `weight` is the share of calls that it is meant to get; `share`, from 0 to 1, how much of that it gets now;
+    `awaited` are those of its calls in flight whose time tells something: a stream takes as long as it likes.
     `owed` belongs to the policy."""
 
     __slots__ = (
         "_latency",
         "_measured",
+        "awaited",
         "endpoint",
         "failures",
         "in_flight",
@@ -42,17 +44,26 @@ class Load:
         self.share = 1.0
         self.owed = 0.0
         self.in_flight = 0
+        self.awaited = 0
         self.failures = 0  # in a row
         self.times: deque[float] = deque(maxlen=REMEMBERED)
         self.progressed = 0.0  # when it last answered, or was first asked since it had answered everything
         self._latency = 0.0
         self._measured = 0.0
 
-    def begun(self, now: float) -> None:
+    def begun(self, now: float, *, streams: bool = False) -> None:
         """A call is sent."""
-        if not self.in_flight:
-            self.progressed = now
         self.in_flight += 1
+        if not streams:
+            if not self.awaited:
+                self.progressed = now
+            self.awaited += 1
+
+    def left(self, *, streams: bool = False) -> None:
+        """A call is no longer there, for whatever reason."""
+        self.in_flight -= 1
+        if not streams:
+            self.awaited -= 1
 
     def answered(self, seconds: float, now: float) -> None:
         """A call has got its result, so long after it was sent."""
@@ -83,7 +94,7 @@ class Load:
         if self._measured:
             seconds = self._latency * exp((self._measured - now) / DECAY)
         else:
-            seconds = UNKNOWN if self.in_flight else 0.0
-        if self.in_flight and now - self.progressed > seconds:
+            seconds = UNKNOWN if self.awaited else 0.0
+        if self.awaited and now - self.progressed > seconds:
             seconds = now - self.progressed
         return seconds * self.burden

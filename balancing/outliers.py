@@ -27,15 +27,17 @@ SLOW_START, AT_FIRST = 3.0, 0.1
 ASK_AFTER, SILENT_AFTER = 0.25, 0.5
 # Answers that must be known of a server before it can be too slow.
 _KNOWN = 10
+# A server that stays sick is out more often than a float can be doubled.
+_DOUBLED = 64
 
 
 @dataclass(frozen=True)
 class Ejection:
     """When a server gets no calls for a while.
 
-    `failures`: after so many in a row: answers that did not come in time, lost connections, refusals for want of room, handlers that
-    raise; 0 for never. `slowness`: when three of four of its answers take so many times as long as the median of all other servers; 0 for
-    never. `seconds`: for so long, doubled each time up to `at_most`.
+    `failures`: after so many in a row: answers that did not come in time, refusals for want of room, handlers that raise; 0 for never.
+    `slowness`: when three of four of its answers take so many times as long as the median of all other servers; 0 for never.
+    `seconds`: for so long, doubled each time up to `at_most`.
     """
 
     failures: int = 5
@@ -82,6 +84,7 @@ class Health:
         """It is connected: nothing is known of it yet."""
         self.condition = Condition.FIT
         self.since = now
+        self.load.share = AT_FIRST
         self.until = 0.0
         self.times = 0  # out, without having been well for long
         self.heard = now
@@ -95,18 +98,18 @@ class Outliers:
         self._ejection = ejection
         self.changed = False
 
-    def failed(self, health: Health, among: Sequence[Health], now: float) -> None:
-        """A call to it failed, and it was the server or the way that was at fault."""
+    def failed(self, health: Health, among: Sequence[Health], now: float, *, tried: bool = False) -> None:
+        """A call to it failed, and it was the server or the way that was at fault; `tried`: the call that tried it."""
         load, limit = health.load, self._ejection.failures
         load.failures += 1
         too_often = limit and load.failures >= limit and health.condition is Condition.FIT
-        if health.condition is Condition.TRIED or (too_often and self._may(among)):
+        if (tried and health.condition is Condition.TRIED) or (too_often and self._may(among)):
             self._eject(health, now)
 
-    def went_well(self, health: Health, seconds: float, among: Sequence[Health], now: float) -> None:
-        """The call that tried it was answered."""
-        usual = _usual(health, among)
-        if self._ejection.slowness and usual and seconds > self._ejection.slowness * usual:
+    def went_well(self, health: Health, seconds: float | None, among: Sequence[Health], now: float) -> None:
+        """The call that tried it was answered, after so long, where that tells something."""
+        usual = None if seconds is None else _usual(health, among)
+        if seconds is not None and usual and seconds > self._ejection.slowness * usual > 0:
             self._eject(health, now)
         else:
             self._admit(health, now)
@@ -133,15 +136,10 @@ class Outliers:
     def look(self, among: Sequence[Health], now: float) -> tuple[list[Health], list[Health]]:
         """From time to time. Who is to be asked whether it is there, and who has not answered that: what waits for these may be sent
         elsewhere."""
+        self.review(among, now)
         ask, silent = [], []
-        # Those that a client has connected to when it began are all new, and none of them is spared.
-        all_new = min((health.since for health in among), default=-inf) > now - SLOW_START
         for health in among:
             load = health.load
-            begun = now - health.since
-            load.share = 1.0 if all_new or begun >= SLOW_START else max(AT_FIRST, begun / SLOW_START)
-            if health.condition is Condition.FIT and begun >= 10 * self._ejection.at_most:
-                health.times = 0
             if not load.in_flight or health.condition is Condition.SILENT:
                 continue
             if health.asked is not None:
@@ -151,8 +149,18 @@ class Outliers:
             elif now - max(health.heard, load.progressed) >= ASK_AFTER:
                 health.asked = now
                 ask.append(health)
-        self._find_slow(among, now)
         return ask, silent
+
+    def review(self, among: Sequence[Health], now: float) -> None:
+        """From time to time, also where none of them has anything to answer: how much each gets, and who is slow."""
+        # Those that a client has connected to when it began are all new, and none of them is spared.
+        all_new = min((health.since for health in among), default=-inf) > now - SLOW_START
+        for health in among:
+            begun = now - health.since
+            health.load.share = 1.0 if all_new or begun >= SLOW_START else max(AT_FIRST, begun / SLOW_START)
+            if health.condition is Condition.FIT and begun >= 10 * self._ejection.at_most:
+                health.times = 0
+        self._find_slow(among, now)
 
     def _find_slow(self, among: Sequence[Health], now: float) -> None:
         factor = self._ejection.slowness
@@ -172,7 +180,8 @@ class Outliers:
         return out + 1 <= len(among) // 2
 
     def _eject(self, health: Health, now: float) -> None:
-        seconds = min(self._ejection.seconds * 2.0**health.times, self._ejection.at_most)
+        doubled = 2.0 ** min(health.times, _DOUBLED)
+        seconds = min(self._ejection.seconds * doubled, self._ejection.at_most)
         health.condition, health.until, self.changed = Condition.OUT, now + seconds, True
         health.times += 1
         health.load.failures = 0

@@ -96,7 +96,8 @@ def policy_of(policy: str | Policy | None) -> Policy:
     """The policy of that name, or the one given; the default for None. Raises UsageError for all else."""
     if isinstance(policy, Policy):
         return policy
-    kind = POLICIES.get(DEFAULT if policy is None else policy) if not isinstance(policy, type) else None
+    name = DEFAULT if policy is None else policy
+    kind = POLICIES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise UsageError(
             f"policy must be one of {', '.join(POLICIES)}, or a ringback.balancing.Policy of your own, not {policy!r}"

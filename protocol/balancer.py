@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..balancing.affinity import nearest
@@ -10,6 +11,8 @@ from ..balancing.policies import Policy, policy_of
 from .calls import OutgoingCall, Plan
 from .links import Link, LinkState
 from .messages import Notify
+
+log = logging.getLogger("ringback.client")
 
 # Seconds for which a server that is to be tried is left to calls that may run twice: another is lost where it fails.
 FOR_REPEATABLE = 5.0
@@ -31,6 +34,7 @@ class Balancer:
         self.stale = True
         self._links = links
         self._policy = policy_of(policy)
+        self._told = False  # whether it was told that the policy does wrong
         self._zone = zone
         self._outliers = Outliers(ejection)
         self._health: list[Health] = []
@@ -65,8 +69,29 @@ class Balancer:
         if plan is not None and plan.affinity is not None and among:
             return nearest(among, plan.affinity)
         if len(among) > 1:
-            return self._policy.choose(among, now)
+            return self._ask(among, now)
         return among[0] if among else None
+
+    def _ask(self, among: Sequence[Link], now: float) -> Link:
+        """The policy, which may be the user's own: what it does wrong must cost no call."""
+        try:
+            link = self._policy.choose(among, now)
+            if link in among:
+                return link
+            trouble: Exception | None = None
+        except Exception as error:
+            link, trouble = None, error
+        if not self._told:
+            self._told = True
+            what = (
+                "raised"
+                if trouble is not None
+                else f"chose {link!r}, which is none of those that it was given"
+            )
+            log.error(
+                "%s %s; such calls go to the server with the fewest", self._policy, what, exc_info=trouble
+            )
+        return min(among, key=lambda each: each.burden)
 
     def is_readonly(self, call: OutgoingCall) -> bool:
         return call.method in self._readonly
@@ -74,7 +99,7 @@ class Balancer:
     def begun(self, call: OutgoingCall, link: Link, now: float) -> None:
         """The call is sent over that link."""
         call.sent = now
-        link.begun(now)
+        link.begun(now, streams=call.streams)
         if link.health.condition is Condition.OUT:
             self._outliers.tried(link.health)
             call.planned().tries = True
@@ -82,22 +107,37 @@ class Balancer:
 
     def answered(self, call: OutgoingCall, link: Link, now: float) -> None:
         """It got its result."""
+        if call.streams:
+            self.ended(call, link, now)
+            return
         seconds = now - call.sent
         link.answered(seconds, now)
+        self._went_well(call, link, seconds, now)
+
+    def ended(self, call: OutgoingCall, link: Link, now: float) -> None:
+        """The server is well, but how long that took tells nothing: a stream ended, or an error came that is the caller's own."""
+        link.failures = 0
+        if not call.streams:
+            link.progressed = now
+        self._went_well(call, link, None, now)
+
+    def _went_well(self, call: OutgoingCall, link: Link, seconds: float | None, now: float) -> None:
         if call.plan is not None and call.plan.tries:
             call.plan.tries = False
             self._outliers.went_well(link.health, seconds, self._health, now)
 
     def failed(self, call: OutgoingCall, link: Link, now: float) -> None:
         """The server or the way to it was at fault: an error, no answer in time, or another server had it sooner."""
+        tried = call.plan is not None and call.plan.tries
         if call.plan is not None:
             call.plan.tries = False
-        link.outlasted(now - call.sent, now)
-        self._outliers.failed(link.health, self._health, now)
+        if not call.streams:
+            link.outlasted(now - call.sent, now)
+        self._outliers.failed(link.health, self._health, now, tried=tried)
 
     def left(self, call: OutgoingCall, link: Link, now: float) -> None:
         """It is no longer at that link, for whatever reason."""
-        link.in_flight -= 1
+        link.left(streams=call.streams)
         if call.plan is not None and call.plan.tries:
             call.plan.tries = False
             self._outliers.given_up(link.health, now)
@@ -106,6 +146,12 @@ class Balancer:
     def heard(self, link: Link, now: float) -> None:
         """The server said something, which it was asked to."""
         self._outliers.heard(link.health, now)
+
+    def review(self, now: float) -> None:
+        """Who is slow, and who gets how much: where `look` is not due, as nothing is in flight for long."""
+        if self.stale:
+            self._refresh()
+        self._outliers.review(self._health, now)
 
     def look(self, now: float) -> tuple[list[Link], list[Link]]:
         """Who is to be asked whether it is there, and who has fallen silent."""

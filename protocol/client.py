@@ -72,8 +72,10 @@ class ClientMachine(Routing):
         link = self._only
         if link is None or call.plan is not None:
             self._now = now
-            if len(self.calls) == 1:
+            if len(self.calls) == 1 and now >= self._look_at and self._balancer is not None:
+                # What the servers have said meanwhile may not have been read yet: who is silent is seen later.
                 self._look_at = now + LOOK
+                self._balancer.review(now)
             link = self._choose(call)
         elif link.state is not LinkState.OPEN:
             link = None
@@ -89,6 +91,8 @@ class ClientMachine(Routing):
         """Take a call that is not sent: the answer to another will `end` it, unless it is sent after all."""
         call.message.id = self._last_id = self._last_id + 1
         call.link = self._nowhere
+        if self._balancer is not None:
+            self._nowhere.begun(self._now, streams=call.streams)
         self.calls[call.id] = call
         self.bytes += call.weight
         if call.deadline is not None and (self._next_tick is None or call.deadline < self._next_tick):
@@ -239,6 +243,8 @@ class ClientMachine(Routing):
             case End(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
+                    if self._balancer is not None:
+                        self._balancer.ended(call, link, now)
                     self._end(call, None, None)
             case Credit(id=id_):
                 call = self.calls.get(id_)
@@ -248,8 +254,11 @@ class ClientMachine(Routing):
             case Error(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
-                    if self._balancer is not None and message.code in _FAILURES:
-                        self._balancer.failed(call, link, now)
+                    if self._balancer is not None:
+                        if message.code in _FAILURES:
+                            self._balancer.failed(call, link, now)
+                        else:
+                            self._balancer.ended(call, link, now)
                     self._end(call, None, errors.from_wire(message.code, message.kind, message.message))
             case Refusal(id=id_):
                 call = self.calls.get(id_)

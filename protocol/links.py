@@ -60,7 +60,8 @@ class Link(Load):
         self.state = LinkState.OPEN
         self.welcome = welcome
         self.service = welcome.service
-        self.role, self.zone, self.weight = about.role, about.zone, max(about.weight, 1e-6)
+        self.role, self.zone = about.role, about.zone
+        self.weight = min(max(1e-6, about.weight), 1e6)  # in this order: of what is no number, the first
         self.reached = 0
         self.limit = welcome.max_size if welcome.max_size < max_size else None
         self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)

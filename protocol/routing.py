@@ -208,7 +208,7 @@ class Routing:
         for call in [
             call
             for call in self.waiting.values()
-            if call.plan is not None or not call.settings.wait_for_ready
+            if not call.settings.wait_for_ready or (call.plan is not None and call.plan.only is not None)
         ]:
             if self.waiting.pop(call.id, None) is call:
                 self._wait(call)
@@ -267,6 +267,8 @@ class Routing:
         waiting, self.waiting = self.waiting, {}
         self._now = now
         for call in waiting.values():
+            if call.ended:
+                continue  # the end of another took it along
             link = self._choose(call)
             if link is None:
                 self._wait(call)
@@ -306,6 +308,10 @@ class Routing:
         assert link is not None
         again = message.started is False and message.code == errors.Unavailable.code
         elsewhere: Link | None = None
+        if self._balancer is not None and message.code == errors.ResourceExhausted.code:
+            self._balancer.failed(call, link, now)
+        if message.started is False and self._goes_on_as_twin(call):
+            return
         if again and link.role == "replica":
             call.planned().primary = True  # it may have been too far behind
         if call.upload is not None and call.upload.allowed:
@@ -314,8 +320,9 @@ class Routing:
             elsewhere = self._choose(call, but=link)
         elif self._balancer is not None and message.code == errors.ResourceExhausted.code:
             # Another may have room; but where all are full, twice as many calls would be of no help.
-            self._balancer.failed(call, link, now)
-            elsewhere = self._choose(call, but=link) if message.started is False else None
+            elsewhere = (
+                self._choose(call, but=link) if message.started is False and not _stays(call) else None
+            )
             again = elsewhere is not None and self._retries.spend(self._last_id)
         if again and not _stays(call) and self._retries.allow(call):
             # To another server at once; to the same one, where it has come back.
@@ -337,7 +344,7 @@ class Routing:
             if type(message) is Call:
                 call = self.calls.get(message.id)
                 if call is not None:
-                    self._send_again(call, self._choose(call), None)
+                    self._send_unsent(call, link)
             elif type(message) is not Notify:
                 link.outbox.append(message)
         self._notify_again(outbox)
@@ -351,10 +358,19 @@ class Routing:
             if call.ended:
                 continue  # the end of another took it along
             if call.id in unsent:
-                self._send_again(call, self._choose(call), None)
+                self._send_unsent(call, link)
+            elif self._goes_on_as_twin(call):
+                pass
             elif now is None or not self._may_run_twice(call, link) or not self._retry(call, now):
                 self._end(call, None, error)
         self._notify_again(outbox)
+
+    def _send_unsent(self, call: OutgoingCall, link: Link) -> None:
+        """It has lain in the outbox of a link that takes no more."""
+        if type(call) is Twin:
+            self._end(call, None, errors.Unavailable(link.reason, started=False))
+        elif not self._goes_on_as_twin(call):
+            self._send_again(call, self._choose(call), None)
 
     def _may_run_twice(self, call: OutgoingCall, link: Link) -> bool:
         """Whether the method says so, and not too many calls have been sent twice of late."""
@@ -390,21 +406,43 @@ class Routing:
     def _fell_silent(self, link: Link, now: float) -> None:
         """What may run twice is sent to another server; the rest waits for this one, or for its connection to break."""
         for call in [call for call in self.calls.values() if call.link is link]:
+            if call.ended:
+                continue  # the end of another took it along
+            id_ = call.id
+            if self._goes_on_as_twin(call):
+                link.outbox.append(Cancel(id_))
+                continue
             other = self._choose(call, but=link)
             if other is not None and self._may_run_twice(call, link) and self._retries.allow(call):
-                link.outbox.append(Cancel(call.id))
+                link.outbox.append(Cancel(id_))
                 self._send_again(call, other, now)
 
     def _hedge(self, call: OutgoingCall, now: float) -> None:
         """Send a call that takes its time to another server as well."""
         plan = call.planned()
-        other = self._choose(call, but=call.link) if plan.twin is None and plan.only is None else None
+        if plan.twin is not None or plan.only is not None:
+            return
+        other = self._choose(call, but=call.link)
         if other is not None:
             twin = Twin(call)
             plan.twin = twin
             twin.message.id = self._last_id = self._last_id + 1
             self.calls[twin.id] = twin
             self._hand_over(twin, other, now)
+
+    def _goes_on_as_twin(self, call: OutgoingCall) -> bool:
+        """Nothing comes any more of what was sent first: what is under way elsewhere, if it is, is the call from now on."""
+        plan = call.plan
+        if plan is None or plan.twin is None:
+            return False
+        self._leave(call)
+        del self.calls[call.id]
+        twin, plan.twin = plan.twin, None
+        twin.ended = True
+        call.message, call.link, call.sent = twin.message, twin.link, twin.sent
+        plan.tries = twin.planned().tries
+        self.calls[call.id] = call
+        return True
 
     def _end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         if call.ended:

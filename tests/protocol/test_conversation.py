@@ -418,6 +418,11 @@ class Conversation(RuleBasedStateMachine):
         assert sorted(self.client.waiting) == sorted(asked.id for asked in waiting)
 
     @invariant()
+    def each_link_counts_the_calls_that_are_at_it(self) -> None:
+        for link in self.client.links:
+            assert link.in_flight == sum(asked.link is link for asked in self.client.calls.values())
+
+    @invariant()
     def a_call_that_has_a_link_can_be_answered_over_it(self) -> None:
         states = {asked.link.state for asked in self.client.calls.values() if asked.link is not None}
         assert states <= {LinkState.OPEN, LinkState.DRAINING}
