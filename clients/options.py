@@ -94,6 +94,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "cache": lambda value: True,  # noqa: ARG005 - `cache_of` has the words for what is none
     "affinity": lambda value: value is None or isinstance(value, str),
     "hedge": lambda value: isinstance(value, bool),
-    "session": lambda value: isinstance(value, bool) or _is_versions(value),
+    "session": lambda value: value is None or isinstance(value, bool) or _is_versions(value),
     "attempts": lambda value: type(value) is int and value >= 1,
 }

@@ -75,10 +75,9 @@ class Source(ABC):
                 self._waiting = False
                 begun = time.monotonic()
                 found = self._found()
-                if (found and found != self._known) or first:
-                    if not self._closing:
-                        self._known = found
-                        changed(list(found))
+                if ((found and found != self._known) or first) and not self._closing:
+                    self._known = found
+                    changed(list(found))
                 first = False
                 # Who knows of none has somebody waiting.
                 self._rest(begun, self._pause if self._known else min(self._pause, SELDOM))

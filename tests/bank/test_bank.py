@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import ringback
 from processes import SOON, ServerProcess, eventually
 from ringback import errors
 from ringback.clients.threading import ThreadingClient

@@ -384,13 +384,6 @@ def test_what_was_seen_is_said_in_the_next_call():
     assert said(client, client.call("read")) == {"service": 7}
 
 
-def test_what_was_seen_before_a_call_left_is_said_in_it():
-    client = Client(PRIMARY, REPLICA)
-    write, read = client.call("write"), client.call("read")
-    client.hear(write.link, Reached(write.id, {"service": 7}), Reply(write.id, raw(None)))
-    assert said(client, read) == {"service": 7}
-
-
 def test_the_highest_version_is_kept():
     client = Client(PRIMARY, REPLICA)
     for version in (7, 5, 9, 1):
