@@ -112,6 +112,7 @@ class Seen:
         self.errors: Counter[str] = Counter()
         self.conflicts = self.reads = 0
         self.stale: list[str] = []
+        self.given_up = False  # whether nobody asks again any more
 
     def pay(self, gateway: ThreadingClient, name: str, source: str, target: str, amount: int) -> bool:
         """Whether it was done; asked for again until that is known."""
@@ -141,6 +142,8 @@ class Seen:
             try:
                 return ask()
             except UNKNOWN as error:
+                if self.given_up:
+                    raise
                 how = f"({error.started})" if isinstance(error, errors.Unavailable) else ""
                 self.errors[f"{type(error).__name__}{how}"] += 1
                 time.sleep(0.01)  # (who refuses at once is not to be asked without end)
@@ -211,7 +214,7 @@ def test_no_money_is_lost_or_made_and_no_transfer_done_twice_whoever_dies(server
     upset = threading.Event()
 
     def go_on() -> bool:
-        return len(seen.outcomes) < least or not upset.is_set()
+        return not seen.given_up and (len(seen.outcomes) < least or not upset.is_set())
 
     def customer(number: int) -> None:
         chance = random.Random(f"{seed}/{number}")
@@ -228,8 +231,10 @@ def test_no_money_is_lost_or_made_and_no_transfer_done_twice_whoever_dies(server
         work += [working.submit(saver, number) for number in range(SAVERS)]
         try:
             disturb(servers, random.Random(seed), seen, lambda: FULL and len(seen.outcomes) < least)
-        finally:
             upset.set()
+        except BaseException:
+            seen.given_up = True
+            raise
         for each in work:
             each.result()
 
