@@ -155,8 +155,7 @@ def test_a_read_that_takes_its_time_is_answered_by_another_server(client, pair, 
     view = many.options(hedge=True, affinity="ada")
     home = yield view.call("whoami")
     futures = [view.fire("unless", home, 0.1) for _ in range(20)]  # so that it is known what they take
-    for future in futures:
-        yield future
+    yield from futures
     assert (yield view.call("unless", home, 60.0)) in set(fleet.pids) - {home}
 
 
