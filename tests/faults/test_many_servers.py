@@ -21,14 +21,19 @@ STOPPED = 2.5
 TIMEOUT = 15.0
 
 
-@pytest.fixture
-def fleet(backend):
+@pytest.fixture(scope="module")
+def shared_fleet(backend):
     fleet = Fleet(backend)
     yield fleet
-    for server in fleet.servers:
-        if server.process.poll() is None:
-            server.send_signal(signal.SIGCONT)
     fleet.close()
+
+
+@pytest.fixture
+def fleet(shared_fleet):
+    shared_fleet.renew()
+    yield shared_fleet
+    for server in shared_fleet.servers:
+        server.send_signal(signal.SIGCONT)
 
 
 class Callers:
