@@ -190,6 +190,7 @@ class Outliers:
     def _admit(self, health: Health, now: float) -> None:
         health.condition, health.since, self.changed = Condition.FIT, now, True
         health.load.share = AT_FIRST
+        health.load.forget_times()
 
 
 def _usual(health: Health, among: Iterable[Health]) -> float | None:

@@ -240,6 +240,19 @@ def test_it_comes_back_slowly():
     assert shares == pytest.approx([AT_FIRST, AT_FIRST, 1 / 6, 1 / 3, 2 / 3, 1.0, 1.0])
 
 
+@pytest.mark.parametrize("how", ["tried", "silent"])
+def test_what_it_took_while_it_was_not_well_is_forgotten(how):
+    watch = out()
+    watch.first.load.outlasted(5.0, 10.0)
+    if how == "tried":
+        watch.outliers.tried(watch.first)
+        watch.outliers.went_well(watch.first, 0.1, watch.all, 10.0)
+    else:
+        watch.first.condition = SILENT
+        watch.outliers.heard(watch.first, 10.0)
+    assert watch.first.load.cost(10.0) == 0.0
+
+
 def test_a_server_that_is_new_begins_slowly():
     watch = Watch()
     watch.first.opened(10.0)
