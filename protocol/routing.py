@@ -267,7 +267,8 @@ class Routing:
     def _send_waiting(self, now: float) -> None:
         waiting, self.waiting = self.waiting, {}
         self._now = now
-        for call in waiting.values():
+        # Their ids must rise: a server passes over what is below the last it has seen, and who had hope anew was put at the end.
+        for call in sorted(waiting.values(), key=_by_id):
             if call.ended:
                 continue  # the end of another took it along
             link = self._choose(call)
@@ -487,6 +488,10 @@ def too_large(what: str, taken: int, link: Link) -> errors.ResourceExhausted:
     return errors.ResourceExhausted(
         f"{what} {taken:,} bytes; the server at {link.endpoint} takes {link.limit:,}"
     )
+
+
+def _by_id(call: OutgoingCall) -> int:
+    return call.id
 
 
 def _seconds(call: OutgoingCall) -> str:

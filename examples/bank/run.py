@@ -1,6 +1,7 @@
 """The whole bank on one machine: `python examples/bank/run.py`, or with `--stay`, to kill what you like.
 
-It starts the servers of SERVERS, which find one another in a registry, is a customer of theirs for a while, and stops them.
+It starts the servers of SERVERS, which find one another in a registry, and starts anew what dies; it is a customer of theirs for a
+while, and stops them.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from contextlib import contextmanager
@@ -52,21 +54,47 @@ ACCOUNTS = {"ada": 1000, "bob": 500, "cleo": 0}
 
 @contextmanager
 def running(registry: str, state: str):
-    "All servers, ready; at the end each of them drains. Yields the processes by what they are."
+    "All servers, ready, and started anew where they die; at the end each of them drains."
     servers = {kind: start(kind, registry, state) for kind in SERVERS}
+    over = threading.Event()
+    keeper = threading.Thread(target=keep, args=(servers, registry, state, over))
     try:
         for kind, server in servers.items():
-            print(f"{server.stdout.readline().strip()} {kind.role} process {server.pid}")
-        yield servers
+            tell(kind, server)
+        keeper.start()
+        yield
     finally:
+        over.set()
+        if keeper.is_alive():
+            keeper.join()
         for server in servers.values():
             server.send_signal(signal.SIGTERM)
         print("ended with status", *[server.wait() for server in servers.values()])
 
 
+def keep(servers: dict, registry: str, state: str, over: threading.Event) -> None:
+    while not over.wait(0.2):
+        dead = {kind: server for kind, server in servers.items() if server.poll() is not None}
+        for kind, server in dead.items():
+            print(f"process {server.pid} ended with status {server.returncode}")
+            servers[kind] = start(kind, registry, state)
+        for kind in dead:
+            tell(kind, servers[kind])
+
+
 def start(kind: Kind, registry: str, state: str) -> subprocess.Popen:
-    environment = {**os.environ, "BANK": registry}
-    return subprocess.Popen(kind.command(registry, state), env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        kind.command(registry, state),
+        env={**os.environ, "BANK": registry},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a Ctrl-C is for us: we end them
+    )
+
+
+def tell(kind: Kind, server: subprocess.Popen) -> None:
+    "The line that it prints when it answers calls."
+    print(f"{server.stdout.readline().strip()} {kind.role or 'server'}, process {server.pid}", flush=True)
 
 
 def pay(gateway, transfer_id: str, source: str, target: str, amount: int) -> str:
@@ -102,7 +130,7 @@ def main() -> None:
     parser.add_argument("--directory", help="where the data is and stays, not a temporary one")
     parser.add_argument("--state", help="a store that is none of SQLite's, as valkey://127.0.0.1:6379/0")
     parser.add_argument("--transfers", type=int, default=10)
-    parser.add_argument("--stay", action="store_true", help="go on until Ctrl-C, and start anew what dies")
+    parser.add_argument("--stay", action="store_true", help="go on until Ctrl-C")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(asked.directory or temporary).resolve()
@@ -112,26 +140,18 @@ def main() -> None:
             asked.state or f"sqlite:///{directory}/bank.db",
         )
         print(f"the registry is {registry}, the data in {state}")
-        with (
-            running(registry, state) as servers,
-            ringback.connect(f"{registry}?service=gateway") as client,
-        ):
+        with running(registry, state), ringback.connect(f"{registry}?service=gateway") as client:
             gateway = client.options(session=True)  # whatever it reads has what it wrote
             for account, balance in ACCOUNTS.items():
                 gateway.call("open_account", account, balance)
             customer(gateway, asked.transfers)
             while asked.stay:
                 time.sleep(1)
-                for kind, server in servers.items():
-                    if server.poll() is not None:
-                        servers[kind] = start(kind, registry, state)
-                        print(
-                            f"started anew: {servers[kind].stdout.readline().strip()} {kind.role} process {servers[kind].pid}"
-                        )
                 customer(gateway, 3)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:
