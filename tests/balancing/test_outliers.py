@@ -63,6 +63,14 @@ def out(**ejection: float) -> Watch:
 # Failures
 
 
+def test_where_calls_fail_wherever_they_go_nobody_is_out():
+    watch = Watch(4)
+    for time in range(50):
+        for health in watch.all:
+            watch.outliers.failed(health, watch.all, float(time))
+    assert watch.conditions == [FIT] * 4
+
+
 def test_a_server_is_out_after_five_failures_in_a_row():
     watch = Watch()
     watch.fail(times=4)
