@@ -8,10 +8,9 @@ of a call that was sent to two, the client sees one answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..clients.threading import connect
 from ..server.service import Service
 from .numbers import measurement
 from .scenario import Call, Script, WrongReply
@@ -81,12 +80,3 @@ def script(numbers: Iterator[int], _steps: int) -> Script:
     for number in numbers:
         if (yield Call("wait", (number,))) != number:
             raise WrongReply
-
-
-def ask(endpoints: Sequence[str], number: int, opens: float, closes: float) -> list[Begun]:
-    """What each of these servers began of a measurement. Raises CallError where one does not answer."""
-    found = []
-    for endpoint in endpoints:
-        with connect(endpoint) as client:
-            found.append(Begun(*client.call("begun", number, opens, closes)))
-    return found

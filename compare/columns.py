@@ -93,7 +93,8 @@ class Columns(NamedTuple):
 
     def ways(self, name: str, against: Iterable[str]) -> str:
         """What is said of one backend in several ways, or what stands above it."""
-        return f"    {name:<{self.names}}{''.join(f'{each:<{self._beside}}' for each in against)}".rstrip()
+        cells = " ".join(f"{each:<{self._beside - 1}}" for each in against)
+        return f"    {name:<{self.names}}{cells}".rstrip()
 
     @property
     def _beside(self) -> int:

@@ -11,9 +11,10 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from ..clients.threading import connect
 from ..errors import CallError
 from . import numbers, observe
-from .balances import Begun, ask
+from .balances import Begun
 from .observe import Observed
 from .plan import Cell, Idle, Load, Plan
 from .processes import START_SECONDS, Child, ChildFailed
@@ -152,7 +153,7 @@ class Pair:
         if not load.slow:
             return Window(load, opens, sample, seen)
         try:
-            begun = ask(load.taking(self.endpoint, self._endpoints), first, opens, closes)
+            begun = [_begun(each, cell) for each in load.taking(self.endpoint, self._endpoints)]
         except CallError as error:
             raise ChildFailed(f"a server does not tell what it began: {error}") from None
         return Window(load, opens, sample, seen, begun)
@@ -207,6 +208,11 @@ def _found(server: Child) -> str:
     if ready is None:
         raise ChildFailed(f"its server printed {line.decode(errors='replace')!r} in place of its endpoint")
     return (ready[1] or ready[2]).decode()
+
+
+def _begun(endpoint: str, cell: Cell) -> Begun:
+    with connect(endpoint, timeout=START_SECONDS) as client:
+        return Begun(*client.call("begun", cell.first, cell.opens, cell.closes))
 
 
 def _end(servers: Sequence[Child]) -> str | None:
