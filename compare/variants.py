@@ -74,7 +74,7 @@ BALANCE = Kind(
     "second server when the first takes its time.",
     plain="round-robin",
     metric="p99",
-    seconds=60.0,
+    seconds=90.0,
 )
 KINDS = (COUNTER, READ, BALANCE)
 
