@@ -219,7 +219,7 @@ def _balance(way: str, explanation: str, **how: Any) -> Workload:
         variants.BALANCE.row(way),
         f"{quick:.0f} ms of waiting, on one of several servers {slow:.0f} ms; {explanation}",
         balances.script,
-        methods=("wait", "begun"),
+        methods=("wait",),
         concurrency=balances.CALLERS,
         window=balances.WINDOW,
         warmup=balances.WARMUP,
