@@ -314,7 +314,7 @@ def compare(
         typer.Option(
             metavar="NAME",
             help="lone, echo, echo-rate, payload-64k, cpu, io; also payload-1k, payload-1m, pooled, io-async, overload, mixed, burst, "
-            "idle, stream, counter, read",
+            "idle, stream, counter, read, balance",
         ),
     ] = None,
     protect: Annotated[
@@ -328,7 +328,22 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME,...",
-            help="what speeds up calls of read: none, cache, async-io; all of them, where not given",
+            help="what speeds up calls of read: none, cache, async-io, balance; all of them, where not given",
+        ),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="how calls of balance choose among servers of which one is slow: round-robin, least-in-flight, two-choices, peak-ewma, "
+            "all without ejection; default, a client without options, with it; hedge, that with second calls; all of them, where not given",
+        ),
+    ] = None,
+    servers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="of balance [3, one of them slow], and of read with --optimise balance [2]",
         ),
     ] = None,
     state: Annotated[
@@ -456,6 +471,8 @@ def compare(
         limit=limit,
         protect=protect or [],
         optimise=optimise or [],
+        policy=policy or [],
+        servers=servers,
         state=state,
     )
     raise typer.Exit(run(options, outputs, fail_if or [], sys.argv[2:]))

@@ -46,8 +46,12 @@ class Load:
         self.in_flight = 0
         self.awaited = 0
         self.failures = 0  # in a row
-        self.times: deque[float] = deque(maxlen=REMEMBERED)
         self.progressed = 0.0  # when it last answered, or was first asked since it had answered everything
+        self.forget_times()
+
+    def forget_times(self) -> None:
+        """It is well again: how long it took while it was not would keep calls away for a minute."""
+        self.times: deque[float] = deque(maxlen=REMEMBERED)
         self._latency = 0.0
         self._measured = 0.0
 

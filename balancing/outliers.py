@@ -102,9 +102,13 @@ class Outliers:
         """A call to it failed, and it was the server or the way that was at fault; `tried`: the call that tried it."""
         load, limit = health.load, self._ejection.failures
         load.failures += 1
-        too_often = limit and load.failures >= limit and health.condition is Condition.FIT
-        if (tried and health.condition is Condition.TRIED) or (too_often and self._may(among)):
+        if tried and health.condition is Condition.TRIED:
             self._eject(health, now)
+        elif limit and load.failures >= limit and health.condition is Condition.FIT:
+            # Where calls fail wherever they go, as those do that are wrong themselves, it is no fault of this one.
+            others_fail = all(2 * each.load.failures > load.failures for each in among if each is not health)
+            if not others_fail and self._may(among):
+                self._eject(health, now)
 
     def went_well(self, health: Health, seconds: float | None, among: Sequence[Health], now: float) -> None:
         """The call that tried it was answered, after so long, where that tells something."""
@@ -190,6 +194,7 @@ class Outliers:
     def _admit(self, health: Health, now: float) -> None:
         health.condition, health.since, self.changed = Condition.FIT, now, True
         health.load.share = AT_FIRST
+        health.load.forget_times()
 
 
 def _usual(health: Health, among: Iterable[Health]) -> float | None:

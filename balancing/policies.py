@@ -89,7 +89,7 @@ POLICIES: dict[str, type[Policy]] = {
     "two-choices": TwoChoices,
     "peak-ewma": PeakEwma,
 }
-DEFAULT = "peak-ewma"
+DEFAULT = "least-in-flight"
 
 
 def policy_of(policy: str | Policy | None) -> Policy:

@@ -200,12 +200,11 @@ class Client(ABC):
         **options: Any,
     ) -> None:
         """`endpoints`: the servers, or where to find them: `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME`. `timeout`: seconds a
-        call may take, None for no limit. `policy`: which of many servers gets a call: "peak-ewma", "two-choices", "least-in-flight",
-        "round-robin", or one of your own; servers in the same `zone` are preferred; `ejection`: when one gets no calls for a while, False
-        for never. `max_size`: the largest value sent or taken, in bytes.
-        `max_in_flight`: the bound of calls in flight; `max_bytes_in_flight`: from so many bytes of arguments on, counted where a
-        call has 4 KiB or more, no further call is in flight. `context`: a zmq.Context to share, for `inproc://`. Further
-        options are those of `options()`."""
+        call may take, None for no limit. `policy`: which of many servers gets a call, "least-in-flight" if you say nothing, "two-choices",
+        "peak-ewma", "round-robin", or one of your own; servers in the same `zone` are preferred; `ejection`: when one gets no calls for a
+        while, False for never. `max_size`: the largest value sent or taken, in bytes. `max_in_flight`: the bound of calls in flight;
+        `max_bytes_in_flight`: from so many bytes of arguments on, counted where a call has 4 KiB or more, no further call is in flight.
+        `context`: a zmq.Context to share, for `inproc://`. Further options are those of `options()`."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
         if max_in_flight < 1:

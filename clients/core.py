@@ -460,6 +460,9 @@ class ClientCore:
         link = wire.link
         if self.closed or link.state is not LinkState.DRAINING or link not in self.machine.links:
             return
+        if not self._is_wanted(link):
+            self._leave(link)
+            return
         self._wires.append(Wire(self, self.machine.replace(link), self._context, self.machine.max_size))
         if not any(call.link is link for call in self.calls.values()):
             link.outbox.append(Bye())

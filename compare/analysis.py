@@ -28,7 +28,6 @@ from .results import (
     StyleComparison,
     WayComparison,
 )
-from .variants import PLAIN
 
 # From what part of all windows on, disturbed ones spoil the run.
 _DISTURBED = 0.3
@@ -40,8 +39,8 @@ _Groups = dict[Key, list[Result]]
 
 class _Cell(NamedTuple):
     """What backends are compared by, in one cell; `values` by backend and, in the same order, round. Where a `backend` is named, what its
-    call styles are compared by, and the values are by style; or, where a `way` is, what that is compared with the plain one by. Those that
-    are `limited` by the load generator can do more calls/s than they show."""
+    call styles are compared by, and the values are by style; or, where a `way` is, what that is compared by, with the one that it is better
+    or worse `than`. Those that are `limited` by the load generator can do more calls/s than they show, and their times are its own too."""
 
     workload: str
     client: str
@@ -51,6 +50,7 @@ class _Cell(NamedTuple):
     undisturbed: list[int]
     backend: str = ""
     way: str = ""
+    than: str = ""
     limited: tuple[str, ...] = ()
 
 
@@ -123,7 +123,7 @@ def _compare(report: Report, cells: Sequence[_Cell]) -> None:
         for claim in (
             inference.pairs(cell.values, larger_is_better=cell.metric == "throughput")
             if not cell.backend
-            else [inference.claim(cell.values, cell.way, PLAIN)]
+            else [inference.claim(cell.values, cell.way, cell.than)]
             if cell.way
             else [inference.claim(cell.values, FIRE_AND_CALLBACK, REQUEST_REPLY)]
         )
@@ -197,16 +197,18 @@ def _ways(report: Report, groups: Mapping[Key, Sequence[Result]]) -> Iterator[_C
     """Each way in which a workload was measured, beside the plain one."""
     for group in variants.groups(each for cells in groups.values() for each in cells):
         for way, cell in group.cells.items():
-            if way == PLAIN or PLAIN not in group.cells:
+            plain = group.kind.plain
+            if way == plain or plain not in group.cells:
                 continue
-            both = {way: cell, PLAIN: group.cells[PLAIN]}
+            both = {way: cell, plain: group.cells[plain]}
             opened = cell.loop == "open"
-            metric = _metric(list(both.values()), searched=bool(report.searches)) if opened else "throughput"
+            searched = bool(report.searches)
+            metric = _metric(list(both.values()), searched=searched) if opened else group.kind.metric
             found, undisturbed = _side_by_side(both, metric)
             if len(found) == 2:
                 limited = tuple(name for name, each in both.items() if client_limited(each))
                 ends = group.kind.workload, group.client, group.style
-                yield _Cell(*ends, metric, found, undisturbed, group.backend, way, limited)
+                yield _Cell(*ends, metric, found, undisturbed, group.backend, way, plain, limited)
 
 
 def _side_by_side(results: Mapping[str, Result], metric: str) -> tuple[dict[str, list[float]], list[int]]:
@@ -235,7 +237,9 @@ def _metric(group: Sequence[Result], *, searched: bool) -> str:
         if searched or any(each.rate is not None and each.rate.peak for each in group):
             return "throughput"
         return "p99" if all(made.p99 for each in group for made in each.good) else "p50"
-    return "p50" if group[0].workload in ("lone", "idle") else "throughput"
+    if group[0].workload in ("lone", "idle"):
+        return "p50"
+    return variants.judged_by(group[0].workload)
 
 
 def client_limited(result: Result) -> bool:
@@ -282,10 +286,10 @@ def _judged(report: Report, cell: _Cell, claim: Claim, p_holm: float, level: flo
 
 
 def _bounded(cell: _Cell, found: _Judged) -> _Judged:
-    """What can do more calls/s than it shows is surely better than what it beats; all else is not known of it."""
+    """What can do more calls/s than it shows, or be quicker, is surely better than what it beats; all else is not known of it."""
     hidden = [*(("worse", "equal") if cell.way in cell.limited else ())]
-    hidden += ("better", "equal") if PLAIN in cell.limited else ()
-    if cell.metric == "throughput" and found.outcome in hidden:
+    hidden += ("better", "equal") if cell.than in cell.limited else ()
+    if cell.metric != "server_cpu" and found.outcome in hidden:
         return found._replace(outcome="unclear")
     return found
 

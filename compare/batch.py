@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from . import arrivals
 from .callers import Caller, Flight
@@ -23,7 +24,8 @@ _GRACE = 5.0
 
 
 class Batch:
-    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
+    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins. Where it has a client of its own,
+    that is `connect`ed for it."""
 
     def __init__(
         self,
@@ -33,9 +35,13 @@ class Batch:
         check: Check | None = None,
         *,
         keyed: bool = False,
+        hedge: bool = False,
+        connect: Callable[[], Any] | None = None,
     ) -> None:
         self.cell = cell
         self.keyed = keyed
+        self.hedge = hedge
+        self.connect = connect
         self.began = monotonic()
         self.dues: list[float] = []
         load = cell.load
@@ -80,12 +86,19 @@ class Batch:
                 f"within {self.gives_up - self.began:.0f} s"
             )
 
+    @property
+    def _answered(self) -> int:
+        return sum(caller.answered for caller in self.callers)
+
+    @property
+    def _failed(self) -> int:
+        return sum(caller.errors.total() + caller.wrong for caller in self.callers)
+
     def ending(self) -> Script:
         """The calls that are still to be made when all callers have ended: those of the workload's own check."""
         if self._check is None:
             return
-        failed = sum(caller.errors.total() + caller.wrong for caller in self.callers)
-        ended = Ended(sum(caller.answered for caller in self.callers), failed, self.cell.first)
+        ended = Ended(self._answered, self._failed, self.cell.first)
         try:
             self._consistency = yield from self._check(ended)
         except Exception as error:
@@ -127,4 +140,5 @@ class Batch:
             inside=rate * residence / len(self.callers) if residence and not load.open else None,
             residence=residence,
             consistency=self._consistency,
+            made=self._answered + self._failed,
         )

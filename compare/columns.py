@@ -21,7 +21,8 @@ class Columns(NamedTuple):
     """Which there are beside calls/s, the comparison, times and the limit; and how wide the names are.
 
     `title` is whether the title of a group stands over its names rather than on a line of its own, `mistakes` whether there are the columns
-    of errors and wrong replies, `consistency` whether there are those of updates that are lost, effects there twice, and stale reads.
+    of errors and wrong replies, `consistency` whether there are those of updates that are lost, effects there twice, and stale reads,
+    `balance` whether there are those of calls that a slow server was given, and that were sent twice.
     """
 
     names: int = _WIDE
@@ -30,12 +31,16 @@ class Columns(NamedTuple):
     interval: bool = True
     mistakes: bool = True
     consistency: bool = False
+    balance: bool = False
 
     @classmethod
     def fitting(cls, width: int | None, results: Iterable[Result]) -> Columns:
         """The most that so many characters have room for; None is no end of them."""
         results = list(results)
-        widest = cls(consistency=any(each.consistency is not None for each in results))
+        widest = cls(
+            consistency=any(each.consistency is not None for each in results),
+            balance=any(each.balance is not None for each in results),
+        )
         if width is None or len(widest.row("", "")) <= width:
             return widest
         names = max((len(each.backend) + 2 * each.peer for each in results), default=0) + 1
@@ -47,7 +52,8 @@ class Columns(NamedTuple):
     def head(self, title: str) -> list[str]:
         """Above the rows of a group."""
         over = f"{'calls/s':>10}  {'vs best':<{self._beside}}{'p50 ms':>9}{'p99 ms':>9}"
-        line = self._line(over, "server us", "limit", "errors", "wrong", ("lost", "duplicated", "stale"))
+        checked, spread = ("lost", "duplicated", "stale"), ("slow got", "twice")
+        line = self._line(over, "server us", "limit", "errors", "wrong", checked, spread)
         if self.title:
             return [f"  {title:<{self.names + 2}}{line}"]
         return [f"  {title}", f"    {'':<{self.names}}{line}"]
@@ -65,6 +71,7 @@ class Columns(NamedTuple):
             f"{result.errors:,}",
             f"{result.wrong:,}",
             [] if result.consistency is None else [f"{each:,}" for each in astuple(result.consistency)],
+            [] if result.balance is None else [f"{each:.1%}" for each in astuple(result.balance)],
         )
         return f"    {name:<{self.names}}{line}"
 
@@ -86,19 +93,29 @@ class Columns(NamedTuple):
 
     def ways(self, name: str, against: Iterable[str]) -> str:
         """What is said of one backend in several ways, or what stands above it."""
-        return f"    {name:<{self.names}}{''.join(f'{each:<{self._beside}}' for each in against)}".rstrip()
+        cells = " ".join(f"{each:<{self._beside - 1}}" for each in against)
+        return f"    {name:<{self.names}}{cells}".rstrip()
 
     @property
     def _beside(self) -> int:
         return 24 if self.interval else 12
 
     def _line(
-        self, over: str, cost: str, limit: str, errors: str, wrong: str, consistency: Sequence[str] = ()
+        self,
+        over: str,
+        cost: str,
+        limit: str,
+        errors: str,
+        wrong: str,
+        consistency: Sequence[str] = (),
+        balance: Sequence[str] = (),
     ) -> str:
         mistakes = f"{errors:>7}{wrong:>6}" if self.mistakes else ""
         lost, twice, stale = consistency or ("", "", "")
         checked = f"{lost:>8}{twice:>12}{stale:>8}" if self.consistency else ""
-        return f"{over}{f'{cost:>11}' if self.cost else ''}  {limit:<8}{mistakes}{checked}"
+        slow, again = balance or ("", "")
+        spread = f"{slow:>10}{again:>8}" if self.balance else ""
+        return f"{over}{f'{cost:>11}' if self.cost else ''}  {limit:<8}{mistakes}{checked}{spread}"
 
 
 def _times(result: Result) -> str:

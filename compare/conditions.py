@@ -17,7 +17,7 @@ from .difference import UNCHANGED, Changes, Difference, Untold
 from .figures import METRICS as COMPARED
 from .figures import values
 from .names import Cell, what
-from .results import Consistency, Interval, Report, Result
+from .results import Balance, Consistency, Interval, Report, Result
 from .search import UNITS
 
 _FORM = re.compile(
@@ -31,7 +31,9 @@ _TIMES = ("p50", "p90", "p99", "mean")
 _COUNTS = ("errors", "wrong", "calls")
 # And these, where a workload has a check.
 _INCONSISTENT = Consistency.__struct_fields__
-METRICS = ("throughput", *_TIMES, "server_cpu", *_COUNTS, *_INCONSISTENT)
+# And these, where one of several servers is slow.
+_SPREAD = Balance.__struct_fields__
+METRICS = ("throughput", *_TIMES, "server_cpu", *_COUNTS, *_INCONSISTENT, *_SPREAD)
 
 
 class Condition(NamedTuple):
@@ -143,7 +145,8 @@ def _intervals(
         return
     for result in (*report.results, *report.peers):
         checked = result.consistency is not None or condition.metric not in _INCONSISTENT
-        if checked and condition.names <= _names(result):
+        spread = result.balance is not None or condition.metric not in _SPREAD
+        if checked and spread and condition.names <= _names(result):
             yield result, _interval(condition.metric, result, report)
 
 
@@ -158,6 +161,9 @@ def _interval(metric: str, result: Result, report: Report) -> Interval | None:
         return value, value
     if metric in _INCONSISTENT:
         value = float(getattr(result.consistency, metric))
+        return value, value
+    if metric in _SPREAD:
+        value = float(getattr(result.balance, metric))
         return value, value
     if result.void or not result.calls or not report.verdict.trusted:
         return None

@@ -1,6 +1,6 @@
 """Two runs of the same cells, before and after: what changed, how sure that is, and what cannot be told of them.
 
-Only like is compared with like: a cell of as many callers and workers, and calls that come at the same rate.
+Only like is compared with like: a cell of as many callers, workers and servers, and calls that come at the same rate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MACHINE = (
 )
 _LAYOUT = ("pinned", "arrivals", "workers", "limit")
 
-_Key = tuple[str, str, str, str, str, int, int]
+_Key = tuple[str, str, str, str, str, int, int, int]
 
 
 class Difference(NamedTuple):
@@ -111,7 +111,7 @@ def changes(before: Report, after: Report) -> Changes:
 
 def _key(result: Result) -> _Key:
     cell = result.backend, result.client, result.style, result.workload
-    return (*cell, result.loop, result.concurrency, result.workers)
+    return (*cell, result.loop, result.concurrency, result.workers, result.servers)
 
 
 def _metrics(cell: Result, before: Report, after: Report) -> Sequence[str]:

@@ -23,18 +23,27 @@ def drive(work: Work) -> None:
     clients = [work.connect() for _ in range(work.connections)]
     try:
         for batch, stream in work.batches:
-            if batch.cell.load.style == REQUEST_REPLY:
-                invokes = [
-                    _collecting(client) if stream else prepared(client, batch).call for client in clients
-                ]
-                _request_reply(invokes, batch)
+            if batch.connect is None:
+                _measure(clients, batch, stream)
             else:
-                _fire_and_callback(clients, batch)
-            run_blocking(clients[0].call, batch.ending())
+                own = batch.connect()
+                try:
+                    _measure([own], batch, stream)
+                finally:
+                    work.close(own)
             work.report(batch)
     finally:
         for client in clients:
             work.close(client)
+
+
+def _measure(clients: Sequence[Any], batch: Batch, stream: bool) -> None:
+    if batch.cell.load.style == REQUEST_REPLY:
+        invokes = [_collecting(client) if stream else prepared(client, batch).call for client in clients]
+        _request_reply(invokes, batch)
+    else:
+        _fire_and_callback(clients, batch)
+    run_blocking(clients[0].call, batch.ending())
 
 
 def _collecting(client: Any) -> Callable[..., Any]:

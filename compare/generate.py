@@ -6,7 +6,7 @@ One generator has one client style, since gevent's patches and Twisted's reactor
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
+from .balances import Balancing
 from .batch import Batch
 from .idle import connections
 from .peers import load as load_peer
-from .plan import Cell, Idle, Plan
+from .plan import Cell, Idle, Load, Plan
 from .scenario import load
 from .work import Work
 from .workloads import WORKLOADS
@@ -34,16 +35,14 @@ def main() -> None:
         monkey.patch_all()
     if plan.peer:
         peer = load_peer(plan.peer)
-        connect, close = partial(peer.connect, plan.endpoint, plan.max_callers), _close_peer
+        connect, close = partial(peer.connect, callers=plan.max_callers), _close_peer
     else:
         module = import_module(f"..clients.{plan.client}", __package__)
-        connect = partial(
-            module.connect, plan.endpoint, timeout=plan.timeout, max_in_flight=plan.max_in_flight
-        )
+        connect = partial(module.connect, timeout=plan.timeout, max_in_flight=plan.max_in_flight)
         close = _close
     style = "blocking" if plan.client in ("threading", "gevent") else plan.client
     import_module(f".drive_{style}", __package__).drive(
-        Work(connect, close, _batches(plan), _report, plan.connections)
+        Work(partial(connect, plan.endpoint), close, _batches(plan, connect), _report, plan.connections)
     )
 
 
@@ -55,7 +54,7 @@ def _close_peer(client: Any) -> Any:
     return client.close()
 
 
-def _batches(plan: Plan) -> Iterator[tuple[Batch, bool]]:
+def _batches(plan: Plan, connect: Callable[..., Any]) -> Iterator[tuple[Batch, bool]]:
     scenario = load(plan.scenario) if plan.scenario else None
     decode = msgspec.json.Decoder(Cell | Idle).decode
     with ExitStack() as idle:
@@ -70,8 +69,26 @@ def _batches(plan: Plan) -> Iterator[tuple[Batch, bool]]:
                 yield Batch(plan, asked, scenario.script, scenario.check), False
             else:
                 workload = WORKLOADS[asked.load.workload]
-                batch = Batch(plan, asked, workload.script, workload.check, keyed=workload.keyed)
+                batch = Batch(
+                    plan,
+                    asked,
+                    workload.script,
+                    workload.check,
+                    keyed=workload.keyed,
+                    hedge=workload.balancing.hedge,
+                    connect=_own(plan, asked.load, workload.balancing, connect),
+                )
                 yield batch, workload.stream
+
+
+def _own(
+    plan: Plan, load: Load, balancing: Balancing, connect: Callable[..., Any]
+) -> Callable[[], Any] | None:
+    """How the client of several servers is made: anew for each measurement, as it learns of them while it calls."""
+    if load.servers == 1:
+        return None
+    endpoints = load.taking(plan.endpoint, plan.others)
+    return partial(connect, *endpoints, policy=balancing.policy, ejection=balancing.ejection)
 
 
 def _report(batch: Batch) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 from . import pair, peers
 from .measured import Measured
 from .plan import FIRE_AND_CALLBACK, STYLES
-from .request import SCENARIO, STATEFUL, Job, Lane, Request, small
+from .request import SCENARIO, SLOW, STATEFUL, Job, Lane, Request, small
 
 _CAPACITY = Job("echo", FIRE_AND_CALLBACK)
 
@@ -119,6 +119,7 @@ class Lanes:
             if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
             and job.workload != SCENARIO
             and not self.request.workload(job.workload).overload
+            and self.request.workload(job.workload).servers == 1
             and (fires or job.style != FIRE_AND_CALLBACK)
         )
 
@@ -148,6 +149,16 @@ class Lanes:
             # Each server its own: what earlier ones have left in a file would be part of what it costs to use it.
             state = request.state or f"sqlite:///{self.directory}/{next(self._stores)}.db"
         return pair.backend(lane.backend, request.serving, service, request.limit, state)
+
+    def others(self, lane: Lane) -> list[pair.Server]:
+        """How the servers are started that share its work where that is balanced; the slow one, if any is, is the last."""
+        request = self.request
+        if lane.kind not in ("backend", "twin"):
+            return []
+        found = [self.server(lane) for _ in range(request.equal - 1)]
+        if request.slow:
+            found.append(pair.backend(lane.backend, request.serving, SLOW, request.limit))
+        return found
 
     def loop(self, lane: Lane) -> str:
         """The client style, which for a peer is that of its own client."""

@@ -13,7 +13,20 @@ from numpy.typing import NDArray
 from . import variants
 from .observe import CEILING
 from .pair import Window
-from .results import Consistency, Cpu, Latency, Limit, Little, Memory, Rate, Result, Round, Tick, Waiting
+from .results import (
+    Balance,
+    Consistency,
+    Cpu,
+    Latency,
+    Limit,
+    Little,
+    Memory,
+    Rate,
+    Result,
+    Round,
+    Tick,
+    Waiting,
+)
 from .sample import Sample, Timed
 
 Floats = NDArray[np.float64]
@@ -163,6 +176,8 @@ class Measured:
             seconds=seconds,
             protect=variants.way(self.load.workload, variants.COUNTER),
             optimise=variants.way(self.load.workload, variants.READ),
+            policy=variants.way(self.load.workload, variants.BALANCE),
+            servers=self.load.servers,
             loop="open" if opened else "closed",
             rate=rate(windows) if opened else None,
             service=latency(times.service) if opened else None,
@@ -174,6 +189,7 @@ class Measured:
             waiting=Waiting(**_means([each.waiting for each in rounds])),
             memory=_memory(self.rounds),
             consistency=variants.total(self._consistency) if self._consistency else None,
+            balance=_balance(windows),
             limit=Counter(each.limit for each in rounds).most_common(1)[0][0],
             ceiling_share=_median([each.ceiling_share for each in rounds]),
             void=void,
@@ -184,6 +200,15 @@ class Measured:
             histogram=histogram(times.response).encode().decode(),
             series=self._ticks,
         )
+
+
+def _balance(windows: Sequence[Window]) -> Balance | None:
+    inside = sum(each.inside for window in windows for each in window.begun)
+    whole = sum(each.whole for window in windows for each in window.begun)
+    made = sum(window.sample.made for window in windows)
+    if not inside or not made:
+        return None
+    return Balance(sum(window.begun[-1].inside for window in windows) / inside, whole / made - 1)
 
 
 def _of(method: str, windows: Sequence[Window]) -> Floats:

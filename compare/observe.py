@@ -75,9 +75,14 @@ class Snapshot(NamedTuple):
     machine: Machine
 
 
-def snapshot(server: int, client: int) -> Snapshot:
-    """Now. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
-    return Snapshot(_end(server), _end(client), time.process_time(), _machine())
+def snapshot(servers: Sequence[int], client: int) -> Snapshot:
+    """Now. Several servers are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
+    return Snapshot(_together(servers), _end(client), time.process_time(), _machine())
+
+
+def _together(pids: Sequence[int]) -> End:
+    at, *rest = zip(*map(_end, pids), strict=True)
+    return End(at[0], *map(sum, rest))
 
 
 def _end(pid: int) -> End:
@@ -158,14 +163,14 @@ def observed(
     processors: Sequence[int],
     *,
     disk: bool = False,
+    servers: int = 1,
 ) -> Observed:
-    """The difference between two snapshots, for each of so many calls. `processors` are how many the server, the client and all have.
+    """The difference between two snapshots, for each of so many calls. `processors` are how many the servers, the client and all have.
 
     Where a server writes to a `disk`, interrupts and what the kernel counts nowhere are the disk's, and no other program's.
     """
-    server, client = (
-        _busy(old, new, many) for old, new, many in zip(before[:2], after[:2], processors[:2], strict=True)
-    )
+    server = _busy(before.server, after.server, processors[0], servers)
+    client = _busy(before.client, after.client, processors[1])
     wall = after.machine.at - before.machine.at
     steal = (after.machine.steal - before.machine.steal) / wall
     ours = (
@@ -203,12 +208,12 @@ def observed(
     )
 
 
-def _busy(before: End, after: End, processors: int) -> float:
-    """The part of the time in which an end had nothing to spare: of its one processor, or of what the GIL lets run at a time."""
+def _busy(before: End, after: End, processors: int, processes: int = 1) -> float:
+    """The part of the time in which an end had nothing to spare: of its processors, or of what the GIL lets run at a time."""
     used = after.cpu - before.cpu
-    if processors > 1:
+    if processors > processes:
         used -= after.io - before.io
-    return used / (after.at - before.at)
+    return used / (after.at - before.at) / min(processors, processes)
 
 
 def _limit(server: float, client: float) -> Limit:

@@ -22,7 +22,7 @@ from .pair import ANYWHERE, Placement
 from .plan import STYLES
 from .request import SCENARIO, SERVICE, SWEEP, Request
 from .search import Objective
-from .variants import COUNTER
+from .variants import BALANCE, COUNTER, READ
 from .workloads import CORE, QUICK, WORKLOADS
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
@@ -36,9 +36,8 @@ _LIBRARIES = ("gevent", "twisted")
 FEWEST = 5
 _MOST_ROUNDS = 100
 
-# What peers add to the time, and each way but the first in which a workload is measured, in seconds.
+# What peers add to the time, in seconds.
 _PEER_SECONDS = 15.0
-_WAY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ class Options:
     limit: str | None = None
     protect: Sequence[str] = ()
     optimise: Sequence[str] = ()
+    policy: Sequence[str] = ()
+    servers: int | None = None
     state: str | None = None
 
     def request(self) -> Request:
@@ -96,12 +97,14 @@ class Options:
             scenario=self.scenario or "",
             limit=self._limit(),
             state=self.state or "",
+            servers=self.servers,
             seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
             **self._time(_beside(workloads, chosen_peers), search=objective is not None),
         )
         if not request.jobs:
             raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
         self._check_state(request)
+        self._check_servers(request)
         for backend in request.backends:
             require("backend", backend)
         for client in request.clients:
@@ -120,6 +123,17 @@ class Options:
                 state.version()
         except CallError as error:
             raise UsageError(f"--state: {error}") from None
+
+    def _check_servers(self, request: Request) -> None:
+        """Raises UsageError where there is nothing to balance."""
+        if self.servers is None:
+            return
+        if self.servers < 2:
+            raise UsageError(f"--servers: there must be 2 at least to choose from, not {self.servers}")
+        if all(request.workload(name).servers == 1 for name in request.workloads):
+            raise UsageError(
+                f"--servers is for --workload {BALANCE.workload}, and for --workload {READ.workload} with --optimise balance"
+            )
 
     def _check_peers(self, request: Request) -> None:
         """Raises UsageError where one is not installed, or can be measured in nothing that was chosen."""
@@ -207,8 +221,10 @@ class Options:
 
 def _beside(workloads: Sequence[str], others: Sequence[str]) -> float:
     """The seconds of other libraries, and of further ways to measure a workload."""
-    ways = len(workloads) - len({variants.plain(name) for name in workloads})
-    return len(others) * _PEER_SECONDS + ways * _WAY_SECONDS
+    ways: dict[str, list[float]] = {}
+    for name in workloads:
+        ways.setdefault(variants.plain(name), []).append(variants.seconds(name))
+    return len(others) * _PEER_SECONDS + sum(sum(each[1:]) for each in ways.values())
 
 
 def available() -> tuple[str, ...]:

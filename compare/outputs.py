@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import UsageError
 from .difference import UNCHANGED, Changes
-from .results import SCHEMA, Consistency, Report, Result
+from .results import SCHEMA, Balance, Consistency, Report, Result
 
 STDOUT = "-"
 
@@ -36,6 +36,8 @@ _HEAD = (
     *("server_cpu_per_call", "client_cpu_per_call", "server_resident", "errors", "wrong", "limit", "void"),
     *("protect", "optimise"),
     *Consistency.__struct_fields__,
+    *("policy", "servers"),
+    *Balance.__struct_fields__,
 )
 
 
@@ -121,7 +123,9 @@ def _row(result: Result) -> list[object]:
     times = [getattr(result.latency, name) for name in _HEAD[15:21]]
     cost = [result.cpu.server_per_call, result.cpu.client_per_call, result.memory.server]
     found = [getattr(result.consistency, name, None) for name in Consistency.__struct_fields__]
-    return [*own, low, high, *rate, *times, *cost, *(getattr(result, name) for name in _HEAD[24:30]), *found]
+    spread = [getattr(result.balance, name, None) for name in Balance.__struct_fields__]
+    rest = [getattr(result, name) for name in _HEAD[24:30]]
+    return [*own, low, high, *rate, *times, *cost, *rest, *found, result.policy, result.servers, *spread]
 
 
 def _html(report: Report, changes: Changes) -> str:

@@ -11,7 +11,10 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from ..clients.threading import connect
+from ..errors import CallError
 from . import numbers, observe
+from .balances import Begun
 from .observe import Observed
 from .plan import Cell, Idle, Load, Plan
 from .processes import START_SECONDS, Child, ChildFailed
@@ -81,29 +84,41 @@ ANYWHERE = Placement()
 
 
 class Window(NamedTuple):
-    """What came of one measurement; `opened` is on the clock of `time.monotonic`."""
+    """What came of one measurement; `opened` is on the clock of `time.monotonic`. Where one of several servers is slow, `begun` is what
+    they began, the slow one last."""
 
     load: Load
     opened: float
     sample: Sample
     observed: Observed
+    begun: Sequence[Begun] = ()
 
 
 class Pair:
-    """Both processes, until the `with` is left; `disk` is whether the server writes to one. Raises ChildFailed where a process does not
-    start."""
+    """Both processes, until the `with` is left; `disk` is whether the server writes to one. `others` share its work where a load is for
+    several servers. Raises ChildFailed where a process does not start."""
 
     def __init__(
-        self, server: Server, plan: Callable[[str], Plan], placement: Placement, *, disk: bool = False
+        self,
+        server: Server,
+        plan: Callable[[str], Plan],
+        placement: Placement,
+        *,
+        disk: bool = False,
+        others: Sequence[Server] = (),
     ) -> None:
         self._placement = placement
         self._disk = disk
         self._timeout = 0.0
         self.server = Child(*server, processors=placement.server)
+        self._others = [Child(*other, processors=placement.server) for other in others]
         self.generator = Child(f"{__package__}.generate", processors=placement.client)
         try:
-            self.endpoint = self._found()
+            self.endpoint = _found(self.server)
+            self._endpoints = [_found(other) for other in self._others]
             made = plan(self.endpoint)
+            if others:
+                made = msgspec.structs.replace(made, others=tuple(self._endpoints))
             self._timeout = made.timeout
             self.generator.say(msgspec.json.encode(made))
             self.generator.line(START_SECONDS)
@@ -111,38 +126,37 @@ class Pair:
             self.__exit__(None, None, None)
             raise
 
-    def _found(self) -> str:
-        try:
-            line = self.server.line(START_SECONDS)
-        except ChildFailed as error:
-            raise ChildFailed(f"its server {error}") from None
-        ready = _READY.fullmatch(line)
-        if ready is None:
-            raise ChildFailed(
-                f"its server printed {line.decode(errors='replace')!r} in place of its endpoint"
-            )
-        return (ready[1] or ready[2]).decode()
-
     def measure(self, load: Load) -> Window:
         """One window. Raises ChildFailed where either process did not survive it, or did not end it in time."""
         opens = time.monotonic() + _AHEAD + load.warmup
         closes = opens + load.window
+        servers = load.taking(self.server, self._others)
+        pids = [server.pid for server in servers]
+        first = next(_measurements) * numbers.EACH
         try:
-            cell = Cell(load, opens, closes, next(_measurements) * numbers.EACH)
+            cell = Cell(load, opens, closes, first)
             self.generator.say(msgspec.json.encode(cell))
             _sleep_until(opens)
-            before = observe.snapshot(self.server.pid, self.generator.pid)
+            before = observe.snapshot(pids, self.generator.pid)
             _sleep_until(closes)
-            after = observe.snapshot(self.server.pid, self.generator.pid)
-            memory = Memory(observe.resident(self.server.pid), observe.resident(self.generator.pid))
+            after = observe.snapshot(pids, self.generator.pid)
+            memory = Memory(sum(map(observe.resident, pids)), observe.resident(self.generator.pid))
             line = self.generator.line(self._timeout + START_SECONDS, needs=self.server)
         except (ChildFailed, OSError) as error:
             raise ChildFailed(self._why(error)) from None
         sample = msgspec.json.decode(line, type=Sample)
-        if end := self.server.end():
+        if end := _end(servers):
             raise ChildFailed(f"its server {end}")
-        seen = observe.observed(before, after, sample.calls, memory, self._processors(), disk=self._disk)
-        return Window(load, opens, sample, seen)
+        seen = observe.observed(
+            before, after, sample.calls, memory, self._processors(), disk=self._disk, servers=len(servers)
+        )
+        if not load.slow:
+            return Window(load, opens, sample, seen)
+        try:
+            begun = [_begun(each, cell) for each in load.taking(self.endpoint, self._endpoints)]
+        except CallError as error:
+            raise ChildFailed(f"a server does not tell what it began: {error}") from None
+        return Window(load, opens, sample, seen, begun)
 
     def measure_beside(self, connections: int, load: Load) -> Window:
         """The same with so many connections more, all idle, and what each of them takes of the server's memory."""
@@ -168,7 +182,7 @@ class Pair:
         return len(self._placement.server) or everyone, len(self._placement.client) or everyone, everyone
 
     def _why(self, error: Exception) -> str:
-        if end := self.server.end():
+        if end := _end([self.server, *self._others]):
             return f"its server {end}"
         if end := self.generator.end():
             return f"its client {end}"
@@ -180,8 +194,30 @@ class Pair:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.generator.__exit__(kind, error, trace)
-        self.server.__exit__(kind, error, trace)
+        for child in (self.generator, self.server, *self._others):
+            child.__exit__(kind, error, trace)
+
+
+def _found(server: Child) -> str:
+    """Its endpoint."""
+    try:
+        line = server.line(START_SECONDS)
+    except ChildFailed as error:
+        raise ChildFailed(f"its server {error}") from None
+    ready = _READY.fullmatch(line)
+    if ready is None:
+        raise ChildFailed(f"its server printed {line.decode(errors='replace')!r} in place of its endpoint")
+    return (ready[1] or ready[2]).decode()
+
+
+def _begun(endpoint: str, cell: Cell) -> Begun:
+    with connect(endpoint, timeout=START_SECONDS) as client:
+        return Begun(*client.call("begun", cell.first, cell.opens, cell.closes))
+
+
+def _end(servers: Sequence[Child]) -> str | None:
+    """How the first of them ended that did; None while all run."""
+    return next((end for server in servers if (end := server.end())), None)
 
 
 def _sleep_until(when: float) -> None:

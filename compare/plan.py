@@ -5,7 +5,8 @@ The answer to a cell is a `sample.Sample`, to all else a line `ready`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -13,12 +14,14 @@ REQUEST_REPLY = "request-reply"
 FIRE_AND_CALLBACK = "fire-and-callback"
 STYLES = (REQUEST_REPLY, FIRE_AND_CALLBACK)
 
+T = TypeVar("T")
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How one generator makes all its calls. `peer` is the library that stands in place of ringback; `scenario` a FILE:ATTRIBUTE.
 
     Its callers share so many `connections`, each caller with one that it keeps: of a server with many processes, one connection is one
-    process.
+    process. `others` are the endpoints of further servers, the slow one last if there is one.
     """
 
     client: str
@@ -29,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     peer: str = ""
     scenario: str = ""
     connections: int = 1
+    others: tuple[str, ...] = ()
 
     @property
     def max_in_flight(self) -> int:
@@ -42,6 +46,7 @@ class Load(NamedTuple):
     A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or, where `burst`
     is, as many at once every `every` seconds; `seed` gives every backend the same ones, and nothing else. One call in `stride` is timed.
     `timeout` is each call's own, in seconds, where not the plan's; `peak` the calls/s that the server can do, where more are to come.
+    Of several servers so many take part, and the last is the `slow` one if that is to.
     """
 
     workload: str
@@ -57,6 +62,13 @@ class Load(NamedTuple):
     stride: int = 1
     timeout: float | None = None
     peak: float | None = None
+    servers: int = 1
+    slow: bool = False
+
+    def taking(self, first: T, others: Sequence[T]) -> list[T]:
+        """Of all servers those that take part; a slow one is the last of the others."""
+        equal = self.servers - self.slow
+        return [first, *others[: equal - 1], *(others[-1:] if self.slow else ())]
 
     @property
     def open(self) -> bool:

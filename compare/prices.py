@@ -12,10 +12,23 @@ from .results import Report, Result, WayComparison
 from .variants import Kind
 from .verdict import ways
 
-_HEAD = (
-    *("style", "client", "backend", "way", "calls/s", "beside none", "it is", "p50 ms", "p99 ms"),
-    *("lost", "duplicated", "stale"),
-)
+_CHECKED = ("lost", "duplicated", "stale")
+_SPREAD = ("slow server got", "sent twice")
+
+
+def _head(kind: Kind) -> tuple[str, ...]:
+    cell = (
+        "style",
+        "client",
+        "backend",
+        "way",
+        "calls/s",
+        f"beside {kind.plain}",
+        "it is",
+        "p50 ms",
+        "p99 ms",
+    )
+    return (*cell, *(_SPREAD if kind is variants.BALANCE else _CHECKED))
 
 
 class Section(NamedTuple):
@@ -42,30 +55,44 @@ def sections(report: Report) -> Iterator[Section]:
             [
                 *(group.style, group.client, group.backend, way),
                 *_figures(
-                    cell, claims.get((kind.workload, group.client, group.style, group.backend, way)), way
+                    cell,
+                    claims.get((kind.workload, group.client, group.style, group.backend, way)),
+                    group.kind,
+                    way,
                 ),
             ]
             for group in variants.groups(report.results)
             if group.kind is kind
             for way, cell in group.cells.items()
         ]
-        yield Section(kind.workload, kind.title, kind.question, _verdict(report, kind), _HEAD, rows)
+        yield Section(kind.workload, kind.title, kind.question, _verdict(report, kind), _head(kind), rows)
 
 
-def _figures(cell: Result, claim: WayComparison | None, way: str) -> list[str]:
+def _figures(cell: Result, claim: WayComparison | None, kind: Kind, way: str) -> list[str]:
     latency = told(cell.latency, cell.calls)
-    against, outcome = ("", "") if way == variants.PLAIN else ("-", "-")
+    against, outcome = ("", "") if way == kind.plain else ("-", "-")
     if claim is not None:
         low, high = claim.interval
         metric = "" if claim.metric == "throughput" else f"{claim.metric} "
         against, outcome = f"{metric}{claim.ratio:.2f} ({low:.2f} .. {high:.2f})", claim.outcome
+    return [
+        number(cell.throughput),
+        against,
+        outcome,
+        ms(latency.p50),
+        ms(latency.p99),
+        *_counted(cell, kind),
+    ]
+
+
+def _counted(cell: Result, kind: Kind) -> list[str]:
+    if kind is variants.BALANCE:
+        spread = cell.balance
+        return ["-"] * 2 if spread is None else [f"{spread.slow_share:.1%}", f"{spread.sent_twice:.1%}"]
     found = cell.consistency
-    counts = (
-        ["-"] * 3
-        if found is None
-        else [number(found.lost_updates), number(found.duplicated_effects), number(found.stale_reads)]
-    )
-    return [number(cell.throughput), against, outcome, ms(latency.p50), ms(latency.p99), *counts]
+    if found is None:
+        return ["-"] * 3
+    return [number(found.lost_updates), number(found.duplicated_effects), number(found.stale_reads)]
 
 
 def _verdict(report: Report, kind: Kind) -> list[str]:
@@ -75,4 +102,4 @@ def _verdict(report: Report, kind: Kind) -> list[str]:
         if report.verdict.trusted
         else ["This run cannot be trusted: no price is claimed."]
     )
-    return [*said, variants.wrong(report, kind)]
+    return [*said, *variants.counted(report, kind)]

@@ -13,6 +13,7 @@ from .workloads import WORKLOADS, Workload
 
 SERVICE = f"{__package__}.workloads:service"
 STATEFUL = f"{__package__}.workloads:stateful"
+SLOW = f"{__package__}.balances:slow"
 SCENARIO = "scenario"
 
 # Callers in the windows of a sweep.
@@ -52,7 +53,8 @@ class Request:
     `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on; `fewest` are those without which a workload is
     not worth measuring; where they are `fixed`, there is no budget. `residence` is the mean time of a call of the slowest backend, as far
     as it is known, and a window holds `responses` of it. `dropped` is what there was no time for. `service` and `scenario` are targets.
-    `state` is the URL of the store that servers have if a workload needs one; where empty, each has a file of its own.
+    `state` is the URL of the store that servers have if a workload needs one; where empty, each has a file of its own. Workloads that are
+    balanced have so many `servers`, or, where that is None, each its own number.
     """
 
     backends: tuple[str, ...]
@@ -82,6 +84,7 @@ class Request:
     scenario: str = ""
     limit: str = ""
     state: str = ""
+    servers: int | None = None
     seed: int = 0
 
     @property
@@ -105,6 +108,21 @@ class Request:
         """Whether servers need a state store."""
         return any(self.workload(name).stored for name in self.workloads)
 
+    def spread(self, workload: Workload) -> int:
+        """How many servers take part in it."""
+        return 1 if workload.servers == 1 else self.servers or workload.servers
+
+    @property
+    def equal(self) -> int:
+        """The most servers that are alike, in any workload."""
+        found = [self.workload(name) for name in self.workloads]
+        return max((self.spread(each) - each.slow for each in found), default=1)
+
+    @property
+    def slow(self) -> bool:
+        """Whether any workload has a slow server."""
+        return any(self.workload(name).slow for name in self.workloads)
+
     @property
     def most_callers(self) -> int:
         """At once, in any cell."""
@@ -125,12 +143,14 @@ class Request:
             workload=job.workload,
             style=job.style,
             concurrency=workload.concurrency or self.concurrency,
-            warmup=max(self.warmup, min(residence, _LONGEST)),
+            warmup=max(self.warmup, workload.warmup, min(residence, _LONGEST)),
             window=max(self.window * shrink, workload.window, min(self.responses * residence, _LONGEST)),
             rate=None if workload.burst or workload.overload else self.rate,
             arrivals=self.arrivals,
             burst=workload.burst,
             seed=self.seed * 1000 + number,
+            servers=self.spread(workload),
+            slow=workload.slow,
         )
 
     def without_last(self) -> Request | None:

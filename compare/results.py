@@ -86,6 +86,15 @@ class Consistency(msgspec.Struct, frozen=True):
     stale_reads: int = 0
 
 
+class Balance(msgspec.Struct, frozen=True):
+    """Of workloads in which one of several servers is slow, by what the servers themselves saw: of the calls that they began within the
+    windows the part that the slow one did; and how many more they began than were made, from the first call of a warm-up to the last, for
+    each that was made: those were sent to a second server."""
+
+    slow_share: float
+    sent_twice: float
+
+
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """One window, in server and client processes of its own: the unit of the statistics. `at` is seconds since the run began.
 
@@ -142,6 +151,7 @@ class Result(msgspec.Struct, kw_only=True):
     made the first wrong answer one. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is
     counted from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does
     not. `protect` is what keeps the counters of this workload consistent, `optimise` what speeds up its reads; "none" is one of either.
+    `policy` is how one of its `servers` is chosen for each call, where one is slow.
     `histogram` is the HDR histogram of `latency` in nanoseconds, V2, deflated, base64.
     """
 
@@ -160,6 +170,8 @@ class Result(msgspec.Struct, kw_only=True):
     seconds: float
     protect: str | None = None
     optimise: str | None = None
+    policy: str | None = None
+    servers: int = 1
     loop: Loop = "closed"
     rate: Rate | None = None
     service: Latency | None = None
@@ -170,6 +182,7 @@ class Result(msgspec.Struct, kw_only=True):
     waiting: Waiting = Waiting()
     memory: Memory = Memory()
     consistency: Consistency | None = None
+    balance: Balance | None = None
     limit: Limit = "waiting"
     ceiling_share: float | None = None
     void: str = ""
@@ -314,9 +327,9 @@ class StyleComparison(msgspec.Struct, frozen=True):
 
 
 class WayComparison(msgspec.Struct, frozen=True):
-    """A claim: calls of one backend, client and style, of which the workload was measured in that `way` (what protects it, or speeds it
-    up), against the same in the way `than`. `ratio` is way / than, and `outcome` what `way` is; all else is as in a `Comparison`, with
-    which it is corrected."""
+    """A claim: calls of one backend, client and style, of which the workload was measured in that `way` (what protects, speeds up or
+    balances it), against the same in the way `than`. `ratio` is way / than, and `outcome` what `way` is; all else is as in a `Comparison`,
+    with which it is corrected."""
 
     workload: str
     client: str

@@ -257,6 +257,7 @@ class Experiment:
             ),
             request.placement,
             disk=request.stored and lane.kind in ("backend", "twin"),
+            others=self._lanes.others(lane),
         )
         if lane.kind == "backend" and lane.backend == "twisted" and not request.scenario:
             try:

@@ -34,6 +34,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     `calls` were answered rightly in it. Of an open loop, `due` arrivals fell in it and `skipped` of all arrivals were never sent. `errors`
     and `wrong` count from the first call to the last. `whole` and `inside` are the two forms of Little's law, see `results.Little`;
     `residence` is the mean seconds between a caller's calls. `consistency` is what the workload's check found at the end, if it has one.
+    `made` are all calls, from the first to the last, whatever came of them.
     """
 
     calls: int
@@ -47,3 +48,4 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     residence: float = 0.0
     why: str = ""
     consistency: Consistency | None = None
+    made: int = 0

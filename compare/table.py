@@ -14,7 +14,6 @@ from .difference import Changes
 from .figures import told
 from .plan import STYLES
 from .results import Comparison, Report, Result
-from .variants import PLAIN
 from .workloads import ITEMS, SLOW, WORKLOADS
 
 # The load for each CPU from which a run is called disturbed. A run that has just ended counts too, hence "may".
@@ -148,7 +147,8 @@ def _ways(columns: Columns, report: Report) -> Iterator[Line]:
         if prices.kind.workload != titled:
             titled = prices.kind.workload
             yield Line("")
-            yield Line(f"{titled}: calls/s, or what stands before the ratio, beside {PLAIN}", "bold")
+            plain = prices.kind.plain
+            yield Line(f"{titled}: calls/s, or what stands before the ratio, beside {plain}", "bold")
         ways = prices.ways
         yield Line(f"  {prices.style}, {prices.client} client", "dim")
         yield Line(columns.ways("", ways), "dim")
@@ -188,6 +188,8 @@ def _details(columns: Columns, result: Result) -> Iterator[str]:
         yield f"      {result.throughput * ITEMS:,.0f} items/s"
     if result.consistency is not None and not columns.consistency:
         yield f"      {variants.said(result.consistency) or 'consistent'}"
+    if result.balance is not None and not columns.balance:
+        yield f"      {result.balance.slow_share:.1%} to the slow server, {result.balance.sent_twice:.1%} sent twice"
     yield from _mistakes(result)
 
 
@@ -253,12 +255,13 @@ def _remarks(report: Report) -> Iterator[str]:
 def _load(results: list[Result], report: Report) -> str:
     """How the calls of one workload come."""
     rates = [each.rate.offered for each in results if each.rate is not None]
+    servers = f", {results[0].servers} servers" if results[0].servers > 1 else ""
     if not rates:
         many = results[0].concurrency
-        return f"closed loop, {many:,} call{'' if many == 1 else 's'} in flight"
+        return f"closed loop, {many:,} call{'' if many == 1 else 's'} in flight{servers}"
     if report.searches:
-        return "open loop, at the rates that were found"
-    return f"open loop, {median(rates):,.0f} calls/s"
+        return f"open loop, at the rates that were found{servers}"
+    return f"open loop, {median(rates):,.0f} calls/s{servers}"
 
 
 def _loops(report: Report) -> Iterator[str]:

@@ -6,14 +6,14 @@ Knows names, and what is claimed of them; `counters` and `reads` have what the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import asdict
 
 from .results import Consistency, Report, Result, WayComparison
 
-# The way that all others are compared with.
+# The way that all others are compared with, unless the kind has another.
 PLAIN = "none"
 
 _EVERYTHING = Consistency.__struct_fields__
@@ -23,13 +23,17 @@ _WRITES = ("lost_updates", "duplicated_effects")
 
 class Kind(NamedTuple):
     """A workload and its ways, each with what it keeps from going wrong. `field` is that of the results and, with two dashes, the option
-    that picks them."""
+    that picks them. All ways are compared with the `plain` one, in a closed loop by the `metric`, and have up to so many `seconds` more
+    each."""
 
     field: str
     workload: str
     ways: Mapping[str, tuple[str, ...]]
     title: str
     question: str
+    plain: str = PLAIN
+    metric: str = "throughput"
+    seconds: float = 30.0
 
     @property
     def option(self) -> str:
@@ -38,7 +42,7 @@ class Kind(NamedTuple):
 
     def row(self, way: str) -> str:
         """The name of the workload, measured that way."""
-        return self.workload if way == PLAIN else f"{self.workload}-{way}"
+        return self.workload if way == self.plain else f"{self.workload}-{way}"
 
 
 COUNTER = Kind(
@@ -53,15 +57,39 @@ COUNTER = Kind(
 READ = Kind(
     "optimise",
     "read",
-    {PLAIN: _EVERYTHING, "cache": _WRITES, "async-io": _EVERYTHING},
+    {PLAIN: _EVERYTHING, "cache": _WRITES, "async-io": _EVERYTHING, "balance": _EVERYTHING},
     "What speeds up reads",
     "What does each way to speed up calls that wait for a database give, and what does it give up? Stale are reads that show what was "
     "no longer so when they began.",
 )
-KINDS = (COUNTER, READ)
+BALANCE = Kind(
+    "policy",
+    "balance",
+    dict.fromkeys(
+        ("round-robin", "least-in-flight", "two-choices", "peak-ewma", "default", "hedge"), _EVERYTHING
+    ),
+    "What balancing gives where a server is slow",
+    "How long do callers wait when one of several servers takes ten times as long as the others, by the policy that chooses among them? "
+    "The named policies are bare: no server is ejected. A client without options (default) ejects slow ones; with hedging it also asks a "
+    "second server when the first takes its time.",
+    plain="round-robin",
+    metric="p99",
+    seconds=90.0,
+)
+KINDS = (COUNTER, READ, BALANCE)
 
 _OF = {kind.workload: kind for kind in KINDS}
 _ROWS = {kind.row(way): (kind, way) for kind in KINDS for way in kind.ways}
+
+
+def seconds(workload: str) -> float:
+    """How much more time there is for that workload, where it is one more way to measure another."""
+    return _ROWS[workload][0].seconds if workload in _ROWS else 0.0
+
+
+def judged_by(workload: str) -> str:
+    """The metric by which a closed loop of that workload is judged."""
+    return _ROWS[workload][0].metric if workload in _ROWS else "throughput"
 
 
 def plain(workload: str) -> str:
@@ -149,8 +177,36 @@ def said(found: Consistency) -> str:
     return ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _EVERYTHING if counts[name])
 
 
-def wrong(report: Report, kind: Kind) -> str:
-    """What went wrong in each way. It was counted, and so it is sure whatever else is."""
+def counted(report: Report, kind: Kind) -> Iterator[str]:
+    """What went wrong in each way, or went to a slow server. It was counted, and so it is sure whatever else is."""
+    if kind is BALANCE:
+        yield from _spread(report)
+    else:
+        yield _wrong(report, kind)
+
+
+def _spread(report: Report) -> Iterator[str]:
+    found: dict[str, list[Result]] = {}
+    for group in groups(report.results):
+        for way, cell in group.cells.items() if group.kind is BALANCE else ():
+            found.setdefault(way, []).extend([] if cell.balance is None else [cell])
+    told = {
+        way: _range([each.balance.slow_share for each in cells if each.balance])
+        for way, cells in found.items()
+        if cells
+    }
+    if told:
+        servers = max(each.servers for cells in found.values() for each in cells)
+        parts = "; ".join(f"{way} {part}" for way, part in told.items())
+        yield f"What the slow one of {servers} servers was given of all calls of {BALANCE.workload}: {parts}."
+
+
+def _range(parts: Sequence[float]) -> str:
+    low, high = f"{min(parts):.1%}", f"{max(parts):.1%}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _wrong(report: Report, kind: Kind) -> str:
     found: dict[str, list[Consistency]] = {}
     for group in groups(report.results):
         for way, cell in group.cells.items() if group.kind is kind else ():

@@ -11,7 +11,7 @@ from . import variants
 from .analysis import client_limited
 from .results import Comparison, Report, Result, StyleComparison, Verdict, WayComparison
 from .table import BUSY, milliseconds
-from .variants import PLAIN, Kind
+from .variants import Kind
 
 # The question that a workload answers.
 QUESTIONS = {
@@ -37,6 +37,13 @@ QUESTIONS = {
     "read": "for reads of a database",
     "read-cache": "for reads of a database behind a cache",
     "read-async-io": "for reads of a database by coroutines",
+    "read-balance": "for reads of a database by way of several servers",
+    "balance": "for calls to servers in turn, one of which is slow",
+    "balance-least-in-flight": "for calls to the least busy of servers, one of which is slow",
+    "balance-two-choices": "for calls to the less busy of two servers, one of which is slow",
+    "balance-peak-ewma": "for calls to the sooner one of two servers, one of which is slow",
+    "balance-default": "for calls by a usual client to servers, one of which is slow",
+    "balance-hedge": "for calls that may be sent twice to servers, one of which is slow",
     "scenario": "for your scenario",
 }
 
@@ -170,7 +177,7 @@ def ways(report: Report, kind: Kind) -> Iterator[str]:
     for prices in variants.prices(report):
         for way in prices.ways if prices.kind is kind else ():
             claims = [found[way] for found in prices.claims.values() if way in found]
-            lead = f"{kind.workload} with {way}, beside {PLAIN} ({prices.style}, {prices.client} client)"
+            lead = f"{kind.workload} with {way}, beside {kind.plain} ({prices.style}, {prices.client} client)"
             parts = "; ".join(
                 _parts([each for each in claims if each.metric == metric], _WAY_OUTCOMES[metric])
                 for metric in dict.fromkeys(each.metric for each in claims)
@@ -193,7 +200,7 @@ def _least(claims: Sequence[WayComparison], report: Report) -> str:
     better = {
         (variants.row(each.workload, each.way), each.client, each.style, each.backend)
         for each in claims
-        if each.outcome == "better" and each.metric == "throughput"
+        if each.outcome == "better" and each.metric != "server_cpu"
     }
     limited = [
         each.backend
@@ -208,9 +215,14 @@ def _condition(report: Report) -> str:
     sure = f"Sure at {design.confidence:.0%} for all claims of this run together"
     pinned = f"; {design.pinned}" if design.pinned else ""
     return (
-        f"{sure}; on {here.cpus} CPU{'' if here.cpus == 1 else 's'}, one server process, {here.implementation} {here.python}, "
+        f"{sure}; on {here.cpus} CPU{'' if here.cpus == 1 else 's'}, {_processes(report)}, {here.implementation} {here.python}, "
         f"{design.rounds} rounds{pinned}."
     )
+
+
+def _processes(report: Report) -> str:
+    most = max(each.servers for each in report.results)
+    return "one server process" if most == 1 else f"one server process, of balanced calls up to {most}"
 
 
 def _caveats(report: Report) -> Iterator[str]:
@@ -229,7 +241,8 @@ def _caveats(report: Report) -> Iterator[str]:
         yield (
             "The load was that high before the run began: other programs may have moved its figures far. Repeat it when they rest."
         )
-    yield from (variants.wrong(report, kind) for kind in variants.measured(report))
+    for kind in variants.measured(report):
+        yield from variants.counted(report, kind)
     unsteady = sum(not made.steady for made in windows)
     if unsteady > len(windows) / 4:
         yield f"Not steady: in {unsteady} of {len(windows)} windows the halves differ by more than 10 %."

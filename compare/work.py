@@ -39,28 +39,48 @@ async def drive_async(
     clients: list[Any] = []
     try:
         for _ in range(work.connections):
-            client = work.connect()
-            clients.append(await client if inspect.isawaitable(client) else client)
+            clients.append(await _made(work.connect))
         for batch, stream in work.batches:
-            if batch.cell.load.style == REQUEST_REPLY:
-                invokes = [
-                    _collecting(client) if stream else prepared(client, batch).call for client in clients
-                ]
-                dues = iter(batch.dues)
-                callers = [
-                    answer_async(invoke, caller, dues, batch.stops, sleep)
-                    if batch.cell.load.open
-                    else call_async(invoke, caller)
-                    for caller, invoke in zip(batch.callers, cycle(invokes), strict=False)
-                ]
-                await together(batch, callers)
+            if batch.connect is None:
+                await _measure(clients, batch, stream, together, fire, sleep)
             else:
-                await fire(clients, batch)
-            await run_async(clients[0].call, batch.ending())
+                own = await _made(batch.connect)
+                try:
+                    await _measure([own], batch, stream, together, fire, sleep)
+                finally:
+                    await work.close(own)
             work.report(batch)
     finally:
         for client in clients:
             await work.close(client)
+
+
+async def _made(connect: Callable[[], Any]) -> Any:
+    client = connect()
+    return await client if inspect.isawaitable(client) else client
+
+
+async def _measure(
+    clients: list[Any],
+    batch: Batch,
+    stream: bool,
+    together: Callable[[Batch, list[Any]], Awaitable[None]],
+    fire: Callable[[Sequence[Any], Batch], Awaitable[None]],
+    sleep: Sleep,
+) -> None:
+    if batch.cell.load.style == REQUEST_REPLY:
+        invokes = [_collecting(client) if stream else prepared(client, batch).call for client in clients]
+        dues = iter(batch.dues)
+        callers = [
+            answer_async(invoke, caller, dues, batch.stops, sleep)
+            if batch.cell.load.open
+            else call_async(invoke, caller)
+            for caller, invoke in zip(batch.callers, cycle(invokes), strict=False)
+        ]
+        await together(batch, callers)
+    else:
+        await fire(clients, batch)
+    await run_async(clients[0].call, batch.ending())
 
 
 def _collecting(client: Any) -> Callable[..., Any]:
@@ -71,10 +91,12 @@ def _collecting(client: Any) -> Callable[..., Any]:
 
 
 def prepared(client: Any, batch: Batch) -> Any:
-    """The client, with the time that each call of the batch has, and for calls that may bring a key."""
+    """The client, with the time that each call of the batch has, asking a second server if it is to, and for calls that may bring a key."""
     timeout = batch.cell.load.timeout
     if timeout is not None:
         client = client.options(timeout=timeout)
+    if batch.hedge:
+        client = client.options(hedge=True)
     return _Keyed(client) if batch.keyed else client
 
 

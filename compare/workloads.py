@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..server.service import Service
-from . import counters, reads, variants
+from . import balances, counters, reads, variants
+from .balances import Balancing
 from .numbers import SCATTER, measurement, spread
 from .plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
 from .scenario import Call, Check, Script, WrongReply
@@ -88,6 +89,8 @@ def reactor() -> str | None:
 service.method(reads.read)
 service.method(reads.read_async)
 service.method(name="read_cached", cache=reads.CACHE_SECONDS)(reads.read)
+service.method(readonly=True)(balances.wait)
+service.method(balances.begun)
 
 # All of these, and what needs a state store, without which it is refused at the start.
 stateful = Service(service.name)
@@ -107,7 +110,8 @@ class Workload(NamedTuple):
     at once; `idle` connections do nothing beside it. `window` is the least number of seconds that shows it: calls that wait end in step,
     and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind. One that is `stored`
     has servers with a state store, and some calls of one that is `keyed` bring a key.
-    `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds.
+    `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds. One with several `servers`, of
+    which one may be `slow`, has clients of its own for each measurement, made as `balancing` says, with a `warmup` to come to know them.
     """
 
     name: str
@@ -121,11 +125,15 @@ class Workload(NamedTuple):
     idle: int = 0
     stream: bool = False
     window: float = 0.0
+    warmup: float = 0.0
     overload: float = 0.0
     timeout: float | None = None
     check: Check | None = None
     stored: bool = False
     keyed: bool = False
+    servers: int = 1
+    slow: bool = False
+    balancing: Balancing = Balancing()
 
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
@@ -201,6 +209,28 @@ def _read(way: str, explanation: str, method: str, **how: Any) -> Workload:
         check=reads.check,
         **how,
     )
+
+
+def _balance(way: str, explanation: str, **how: Any) -> Workload:
+    quick, slow = (
+        seconds * 1000 for seconds in (balances.WAIT_SECONDS, balances.SLOWER * balances.WAIT_SECONDS)
+    )
+    return Workload(
+        variants.BALANCE.row(way),
+        f"{quick:.0f} ms of waiting, on one of several servers {slow:.0f} ms; {explanation}",
+        balances.script,
+        methods=("wait",),
+        concurrency=balances.CALLERS,
+        window=balances.WINDOW,
+        warmup=balances.WARMUP,
+        servers=balances.SERVERS,
+        slow=True,
+        balancing=Balancing(**how),
+    )
+
+
+def _bare(policy: str, explanation: str) -> Workload:
+    return _balance(policy, f"{explanation}, none ejected", policy=policy, ejection=False)
 
 
 def _echoes(name: str, explanation: str, size: int = SIZE, **how: Any) -> Workload:
@@ -300,6 +330,13 @@ WORKLOADS = {
         _read("none", "in a plain def", "read"),
         _read("cache", f"kept by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"),
         _read("async-io", "in a coroutine", "read_async"),
+        _read("balance", "in a plain def on several equal servers", "read", servers=2),
+        _bare("round-robin", "in turn"),
+        _bare("least-in-flight", "to the one with the fewest calls in flight"),
+        _bare("two-choices", "of two by chance, to the one with fewer calls in flight"),
+        _bare("peak-ewma", "of two by chance, to the one that will be done sooner"),
+        _balance("default", "as a client without options does, which ejects slow ones"),
+        _balance("hedge", "as default, and to a second one where the first takes its time", hedge=True),
     )
 }
 

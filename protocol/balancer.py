@@ -11,6 +11,7 @@ from ..balancing.policies import Policy, policy_of
 from .calls import OutgoingCall, Plan
 from .links import Link, LinkState
 from .messages import Notify
+from .versions import Versions
 
 log = logging.getLogger("ringback.client")
 
@@ -30,9 +31,17 @@ class _Group:
 class Balancer:
     """Of one client. `links` is the machine's own list; whenever something about them changes, it is told so by `stale`."""
 
-    def __init__(self, links: list[Link], policy: Policy | None, zone: str, ejection: Ejection) -> None:
+    def __init__(
+        self,
+        links: list[Link],
+        versions: Versions,
+        policy: Policy | None,
+        zone: str,
+        ejection: Ejection,
+    ) -> None:
         self.stale = True
         self._links = links
+        self._versions = versions
         self._policy = policy_of(policy)
         self._told = False  # whether it was told that the policy does wrong
         self._zone = zone
@@ -46,11 +55,10 @@ class Balancer:
         self,
         what: OutgoingCall | Notify,
         plan: Plan | None,
-        seen: Mapping[str, int] | None,
         now: float,
         but: Link | None = None,
     ) -> Link | None:
-        """An open link, but not that one; None where there is none. `seen` are the versions that its caller has seen."""
+        """An open link, but not that one; None where there is none."""
         if self.stale or self._outliers.changed:
             self._refresh()
         if plan is not None and plan.only is not None:
@@ -60,12 +68,12 @@ class Balancer:
         among = group.fit
         if but is not None:
             among = [link for link in among if link is not but]
-        if reads and seen:
-            among = _up_to_date(among, seen)
-        if group.out:
-            for link in group.out:
-                if link is not but and self._is_to_be_tried(link, what, now):
-                    return link
+        if reads:
+            session = plan.session if plan is not None and plan.session is not None else self._versions
+            among = _up_to_date(among, session.versions)
+        for link in group.out:
+            if link is not but and self._is_to_be_tried(link, what, now) and _is_own(link, plan, among):
+                return link
         if plan is not None and plan.affinity is not None and among:
             return nearest(among, plan.affinity)
         if len(among) > 1:
@@ -189,8 +197,15 @@ class Balancer:
             self._readers.out = [link for link in replicas if link.health.condition is Condition.OUT]
 
 
-def _up_to_date(links: Sequence[Link], seen: Mapping[str, int]) -> Sequence[Link]:
+def _is_own(link: Link, plan: Plan | None, among: Sequence[Link]) -> bool:
+    """Whether the call's key, if it has one, is that link's."""
+    return plan is None or plan.affinity is None or nearest([link, *among], plan.affinity) is link
+
+
+def _up_to_date(links: Sequence[Link], seen: Mapping[str, int] | None) -> Sequence[Link]:
     """Those that are known to have these versions; all, where none is: a replica waits until it has them."""
+    if not seen:
+        return links
     return [
         link for link in links if link.role != "replica" or link.reached >= seen.get(link.service, 0)
     ] or links

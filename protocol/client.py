@@ -81,11 +81,13 @@ class ClientMachine(Routing):
             link = None
         if link is None:
             self._wait(call)
-        elif message.timeout is None or link.careful or self._only is None or call.plan is not None:
+        elif message.timeout is None or link.careful or call.plan is not None:
             self._hand_over(call, link, now)
         else:
             call.link = link
             link.outbox.append(message)
+            if self._balancer is not None:
+                self._balancer.begun(call, link, now)
 
     def hold(self, call: OutgoingCall) -> None:
         """Take a call that is not sent: the answer to another will `end` it, unless it is sent after all."""

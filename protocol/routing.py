@@ -72,13 +72,15 @@ class Routing:
         self.found = searching is None  # whether those that there are have been told
         # Of one server alone there is nothing to choose, and nothing is kept of its load.
         self._only = self.links[0] if len(self.links) == 1 and searching is None else None
+        self.versions = Versions()  # that the calls of this client have seen
         self._balancer = (
-            None if self._only is not None else Balancer(self.links, policy, zone, ejection or Ejection())
+            None
+            if self._only is not None
+            else Balancer(self.links, self.versions, policy, zone, ejection or Ejection())
         )
         self._hedges = Hedges()
         self._look_at = 0.0
         self._now = 0.0  # the last that was told
-        self.versions = Versions()  # that the calls of this client have seen
         self._nowhere = Link("")  # that of calls which are held
         self.calls: dict[int, OutgoingCall] = {}
         self.waiting: dict[int, OutgoingCall] = {}
@@ -173,8 +175,7 @@ class Routing:
         """An open link for it, but not that one."""
         plan = what.plan if isinstance(what, OutgoingCall) else None
         if self._balancer is not None:
-            seen = None if isinstance(what, Notify) else self._seen(what)
-            return self._balancer.choose(what, plan, seen, self._now, but)
+            return self._balancer.choose(what, plan, self._now, but)
         link = self._only if plan is None or plan.only is None else plan.only
         return link if link is not None and link.state is LinkState.OPEN and link is not but else None
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -140,6 +140,38 @@ class ServerProcess:
         self.kill()
 
 
+class Fleet:
+    """Servers of one backend at endpoints that stay the same, by their number; they announce themselves at `place`."""
+
+    def __init__(self, backend: str, count: int = 3, service: str = "many") -> None:
+        self._backend = backend
+        self._service = service
+        self._home = tempfile.TemporaryDirectory()
+        self._registry = f"sqlite:///{self._home.name}/registry.db"
+        self.place = f"{self._registry}?service={service}"
+        self.endpoints = free_endpoints(count)
+        self.servers = [self._start(endpoint) for endpoint in self.endpoints]
+
+    def _start(self, endpoint: str) -> ServerProcess:
+        return ServerProcess(self._backend, self._service, "--register", self._registry, bind=(endpoint,))
+
+    @property
+    def pids(self) -> list[int]:
+        return [server.process.pid for server in self.servers]
+
+    def renew(self) -> None:
+        """Start those anew that have ended."""
+        for number, server in enumerate(self.servers):
+            if server.process.poll() is not None:
+                server.kill()
+                self.servers[number] = self._start(self.endpoints[number])
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.kill()
+        self._home.cleanup()
+
+
 @contextmanager
 def unserved_endpoint() -> Iterator[str]:
     """An endpoint where connections are refused: its port is taken, and nobody listens."""
@@ -152,3 +184,8 @@ def free_endpoint() -> str:
     """An endpoint that nobody uses at the moment."""
     with unserved_endpoint() as endpoint:
         return endpoint
+
+
+def free_endpoints(count: int) -> list[str]:
+    with ExitStack() as holders:
+        return [holders.enter_context(unserved_endpoint()) for _ in range(count)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 import time
 import uuid
@@ -650,6 +651,44 @@ def order() -> list[str]:
 @intercepted.method(inline=True)
 def said() -> list[str]:
     return list(_marks["say"])
+
+
+# Servers among which clients choose: each tells which it is
+
+many = ringback.Service("many")
+_asked: list[None] = []
+
+
+@many.method(readonly=True, inline=True)
+def whoami() -> int:
+    _asked.append(None)
+    return os.getpid()
+
+
+@many.method(readonly=True, inline=True)
+def asked() -> int:
+    "How often `whoami` was."
+    return len(_asked)
+
+
+@many.method(readonly=True)
+async def unless(slow: int, seconds: float) -> int:
+    "Which server it is; that one takes its time."
+    if os.getpid() == slow:
+        await asyncio.sleep(seconds)
+    return os.getpid()
+
+
+@many.method
+async def change(value: Any, seconds: float) -> list[Any]:
+    "The value again, and which server it is."
+    await asyncio.sleep(seconds)
+    return [value, os.getpid()]
+
+
+@many.method(readonly=True)
+async def look_at(value: Any, seconds: float) -> list[Any]:
+    return await change(value, seconds)
 
 
 # Lifespans

@@ -63,6 +63,14 @@ def out(**ejection: float) -> Watch:
 # Failures
 
 
+def test_where_calls_fail_wherever_they_go_nobody_is_out():
+    watch = Watch(4)
+    for time in range(50):
+        for health in watch.all:
+            watch.outliers.failed(health, watch.all, float(time))
+    assert watch.conditions == [FIT] * 4
+
+
 def test_a_server_is_out_after_five_failures_in_a_row():
     watch = Watch()
     watch.fail(times=4)
@@ -238,6 +246,19 @@ def test_it_comes_back_slowly():
         watch.outliers.review(watch.all, 10.0 + passed * SLOW_START / 3)
         shares.append(watch.first.load.share)
     assert shares == pytest.approx([AT_FIRST, AT_FIRST, 1 / 6, 1 / 3, 2 / 3, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("how", ["tried", "silent"])
+def test_what_it_took_while_it_was_not_well_is_forgotten(how):
+    watch = out()
+    watch.first.load.outlasted(5.0, 10.0)
+    if how == "tried":
+        watch.outliers.tried(watch.first)
+        watch.outliers.went_well(watch.first, 0.1, watch.all, 10.0)
+    else:
+        watch.first.condition = SILENT
+        watch.outliers.heard(watch.first, 10.0)
+    assert watch.first.load.cost(10.0) == 0.0
 
 
 def test_a_server_that_is_new_begins_slowly():

@@ -257,8 +257,8 @@ def test_each_policy_has_a_name():
     assert {name: type(policy_of(name)) for name in POLICIES} == POLICIES
 
 
-def test_the_default_is_by_response_time():
-    assert type(policy_of(None)) is POLICIES[DEFAULT] is PeakEwma
+def test_the_default_is_by_calls_in_flight():
+    assert type(policy_of(None)) is POLICIES[DEFAULT] is LeastInFlight
 
 
 def test_a_policy_of_ones_own_is_taken():

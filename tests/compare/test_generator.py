@@ -10,13 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 from ringback import Server, Service
+from ringback.clients.asyncio import connect as connect_asyncio
 from ringback.clients.threading import connect
 from ringback.compare import pair, workloads
+from ringback.compare.balances import Balancing
+from ringback.compare.batch import Batch
+from ringback.compare.generate import _own
 from ringback.compare.pair import ANYWHERE, Pair
 from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Load, Plan
 from ringback.compare.processes import Child, ChildFailed
-from ringback.compare.request import SERVICE
+from ringback.compare.request import SERVICE, SLOW
 from ringback.compare.sample import Sample
+from ringback.compare.work import prepared
 
 # Far above what a window takes, also on a loaded machine.
 DEADLINE = 30.0
@@ -67,6 +72,55 @@ def test_callers_share_as_many_connections_as_are_asked_for(client: str, style: 
         assert ours.call("ringback.stats")["clients"] == 3 + 1
     assert (sample.errors, sample.wrong) == ({}, 0)
     assert sample.whole == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("client", ["gevent", "twisted"])  # one that waits, and one that awaits
+def test_a_client_chooses_among_servers_in_both_styles(client: str) -> None:
+    pytest.importorskip(client)
+    servers = (pair.backend("threading", 8, service) for service in (SERVICE, SLOW))
+    with Pair(next(servers), plan(client), ANYWHERE, others=list(servers)) as running:
+        for style in STYLES:
+            turns = running.measure(Load("balance", style, 8, 0.15, 0.3, servers=2, slow=True))
+            twice = running.measure(Load("balance-hedge", style, 8, 0.0, 0.3, servers=2, slow=True))
+            for window in (turns, twice):
+                assert (window.sample.errors, window.sample.wrong) == ({}, 0)
+                assert window.sample.whole == pytest.approx(1.0, abs=0.05)
+            quick, slow = turns.begun
+            assert quick.whole + slow.whole == turns.sample.made
+            assert 0 < slow.inside < slow.whole
+            # They come in waves of as many as there are callers.
+            assert slow.whole == pytest.approx(quick.whole, rel=0.4, abs=8)
+            quick, slow = twice.begun
+            assert quick.whole + slow.whole >= twice.sample.made
+            assert slow.whole < quick.whole
+
+
+def test_a_client_of_several_servers_is_made_anew_as_its_workload_says() -> None:
+    made = msgspec.structs.replace(plan("asyncio")("a"), others=("b", "c", "slow"))
+    asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
+
+    def connect(*endpoints: str, **options: object) -> None:
+        asked.append((endpoints, options))
+
+    for name, servers, slow in (("balance", 3, True), ("balance-hedge", 3, True), ("read-balance", 2, False)):
+        load = Load(name, REQUEST_REPLY, 4, 0.0, 0.1, servers=servers, slow=slow)
+        own = _own(made, load, workloads.WORKLOADS[name].balancing, connect)
+        assert own is not None
+        own()
+    assert asked == [
+        (("a", "b", "slow"), {"policy": "round-robin", "ejection": False}),
+        (("a", "b", "slow"), {"policy": None, "ejection": True}),
+        (("a", "b"), {"policy": None, "ejection": True}),
+    ]
+    assert _own(made, Load("echo", REQUEST_REPLY, 4, 0.0, 0.1), Balancing(), connect) is None
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+def test_calls_are_hedged_where_the_workload_says_so(hedge: bool) -> None:
+    cell = Cell(Load("balance", REQUEST_REPLY, 1, 0.0, 0.1), 0.0, 0.1)
+    batch = Batch(plan("asyncio")("a"), cell, workloads.WORKLOADS["balance"].script, hedge=hedge)
+    client = prepared(connect_asyncio("tcp://127.0.0.1:1"), batch)
+    assert client._options.hedge is hedge
 
 
 def test_calls_of_an_open_loop_are_due_when_they_are_due() -> None:

@@ -58,6 +58,20 @@ def _burn(seconds: float) -> float:
     return time.process_time() - began
 
 
+def test_several_servers_are_one_end() -> None:
+    end = observe._together([os.getpid()] * 3)
+    assert 2 * time.process_time() < end.cpu <= 3 * time.process_time()
+    assert abs(end.at - time.monotonic()) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("processors", "servers", "busy"), [(1, 3, 1.5), (2, 3, 0.75), (8, 3, 0.4), (8, 1, 1.2)]
+)
+def test_servers_are_busy_when_no_more_of_them_can_run(processors: int, servers: int, busy: float) -> None:
+    before, after = End(10.0, 0.0, 0.0, 0.0, 0, 0), End(11.0, 1.5, 0.3, 0.0, 0, 0)
+    assert observe._busy(before, after, processors, servers) == pytest.approx(busy)
+
+
 def snapshot(at: float, server: float, client: float, idle: float, steal: float = 0.0) -> Snapshot:
     ends = (End(at, cpu, 0.0, 0.0, 0, 0) for cpu in (server, client))
     return Snapshot(*ends, 0.0, Machine(at, idle, steal))

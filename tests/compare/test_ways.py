@@ -13,18 +13,19 @@ import msgspec
 import pytest
 from ringback import errors
 from ringback.cli import main
-from ringback.compare import counters, reads, variants
+from ringback.compare import balances, counters, reads, variants
 from ringback.compare.analysis import analyse
 from ringback.compare.command import _start
 from ringback.compare.conditions import Condition, check
 from ringback.compare.numbers import EACH
 from ringback.compare.options import Options
+from ringback.compare.outputs import _csv
 from ringback.compare.report import html
 from ringback.compare.request import Request
-from ringback.compare.results import Consistency, Report, Result
-from ringback.compare.scenario import KEY, Call, Ended
+from ringback.compare.results import Balance, Consistency, Report, Result
+from ringback.compare.scenario import KEY, Call, Ended, WrongReply
 from ringback.compare.table import lines
-from ringback.compare.variants import COUNTER, KINDS
+from ringback.compare.variants import BALANCE, COUNTER, KINDS
 from ringback.compare.verdict import verdict
 from ringback.compare.workloads import WORKLOADS
 from ringback.state import open_state
@@ -178,6 +179,37 @@ def test_few_keys_are_read_often() -> None:
     assert sum(key < 10 for key in keys) > 0.3 * len(keys)
 
 
+def test_a_server_tells_what_it_began_of_a_measurement_in_its_window_and_in_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = itertools.count()
+    monkeypatch.setattr(balances.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(balances.time, "sleep", lambda _: None)
+    one, other = (next(measurements) * EACH for _ in range(2))
+    for number in (one, one + 1, other, one + 2, one + 3):  # at 0, 1, 2, 3 and 4
+        assert balances.wait(number) == number
+    assert balances.begun(one, 1, 4) == (2, 4)
+    assert balances.begun(other, 1, 4) == (1, 1)
+    assert balances.begun(one, 1, 4) == (0, 0)  # nothing is kept
+
+
+def test_the_slow_server_is_that_much_slower_in_the_same_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(balances.time, "sleep", slept.append)
+    balances.wait(next(measurements) * EACH)
+    balances.wait_long(next(measurements) * EACH)
+    assert slept[1] == pytest.approx(balances.SLOWER * slept[0])
+    assert set(WORKLOADS["balance"].methods) <= set(balances.slow.methods)
+
+
+def test_an_answer_to_another_call_is_wrong() -> None:
+    script = balances.script(itertools.count(5), 0)
+    assert next(script) == Call("wait", (5,))
+    assert script.send(5) == Call("wait", (6,))
+    with pytest.raises(WrongReply):
+        script.send(5)
+
+
 # What is asked for
 
 
@@ -210,6 +242,26 @@ def test_each_way_but_the_first_has_time_of_its_own() -> None:
     assert three > one
 
 
+def test_servers_are_as_many_as_are_asked_for_and_a_slow_one_is_among_them() -> None:
+    asked = Options(workloads=["balance", "read", "echo"], pin=False, time=600).request()
+    assert (asked.equal, asked.slow) == (2, True)
+    loads = {job.workload: asked.load(job, 1) for job in asked.jobs}
+    assert {name: loads[name].servers for name in ("balance-hedge", "read-balance", "read", "echo")} == {
+        "balance-hedge": 3,
+        "read-balance": 2,
+        "read": 1,
+        "echo": 1,
+    }
+    more = replace(asked, servers=5)
+    assert more.equal == 5  # of read-balance; of balance there are but 4 and the slow one
+    others = ["b", "c", "d", "e", "slow"]
+    taking = {job.workload: more.load(job, 1).taking("a", others) for job in more.jobs}
+    assert taking["echo"] == ["a"]
+    assert taking["read-balance"] == ["a", "b", "c", "d", "e"]
+    assert taking["balance"] == ["a", "b", "c", "d", "slow"]
+    assert Options(workloads=["echo"]).request().equal == 1
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
@@ -220,6 +272,17 @@ def test_each_way_but_the_first_has_time_of_its_own() -> None:
         (["--workload", "read", "--optimise", "none,"], "there is no ''"),
         (["--workload", "counter-lock"], "there is no 'counter-lock'"),
         (["--protect", "lock"], "--protect is for --workload counter"),
+        (
+            ["--workload", "balance", "--policy", "chance"],
+            "there is no 'chance': choose of round-robin, least-in-flight, two-choices, peak-ewma, default, hedge",
+        ),
+        (["--workload", "read", "--policy", "peak-ewma"], "--policy is for --workload balance"),
+        (["--workload", "balance", "--servers", "1"], "must be 2 at least to choose from, not 1"),
+        (["--servers", "3"], "--servers is for --workload balance"),
+        (
+            ["--workload", "read", "--optimise", "none,cache", "--servers", "3"],
+            "and for --workload read with --optimise balance",
+        ),
         (["--workload", "counter", "--optimise", "none"], "--optimise is for --workload read"),
         (["--workload", "read", "--state", "sqlite:///a.db"], "--state is for --workload counter"),
         (["--workload", "counter", "--state", "paper"], "'paper' is no state store"),
@@ -399,6 +462,84 @@ def test_what_goes_wrong_can_be_a_condition() -> None:
     assert len(broken("duplicated_effects>0")) == 3
 
 
+def policies(speeds: dict[str, float], **changes: Any) -> Report:
+    """A report of one backend's servers, of which one is slow; the faster a way is, the less its p99."""
+    results = []
+    for way, speed in speeds.items():
+        [made] = cell({"asyncio": speed}, BALANCE.row(way), seed=len(results) + 1)
+        made.policy, made.servers = way, 3
+        made.balance = Balance(0.333 if way == "round-robin" else 0.012, 0.047 * (way == "hedge"))
+        for name, value in changes.get(way, {}).items():
+            setattr(made, name, value)
+        results.append(made)
+    made_report = report(*results)
+    analyse(made_report, [])
+    made_report.verdict = verdict(made_report)
+    return made_report
+
+
+POLICIES = {"round-robin": 1000.0, "two-choices": 1003.0, "default": 5000.0, "hedge": 500.0}
+
+
+def test_policies_are_compared_by_their_p99_with_round_robin() -> None:
+    made = policies(POLICIES)
+    assert {(each.way, each.than, each.metric, each.outcome) for each in made.ways} == {
+        ("two-choices", "round-robin", "p99", "equal"),
+        ("default", "round-robin", "p99", "better"),
+        ("hedge", "round-robin", "p99", "worse"),
+    }
+    text = " ".join(made.verdict.text)
+    lead = "beside round-robin (request-reply, threading client): "
+    assert f"balance with default, {lead}less p99 response time on asyncio 0.20" in text
+    assert f"balance with hedge, {lead}more p99 response time on asyncio 2.0" in text
+    assert f"balance with two-choices, {lead}the same p99 response time within the margin on asyncio" in text
+    [told] = (each for each in made.verdict.caveats if "slow one" in each)
+    assert told == (
+        "What the slow one of 3 servers was given of all calls of balance: round-robin 33.3%; two-choices 1.2%; default 1.2%; hedge 1.2%."
+    )
+
+
+def test_times_that_are_the_load_generators_too_are_called_better_but_neither_equal_nor_worse() -> None:
+    limited = {"default": {"limit": "client"}}
+    outcomes = {
+        speed: policies({"round-robin": 1000.0, "default": speed}, **limited).ways[0].outcome
+        for speed in (2000.0, 1000.0, 500.0)
+    }
+    assert outcomes == {2000.0: "better", 1000.0: "unclear", 500.0: "unclear"}
+
+
+def test_the_table_the_page_and_the_file_say_what_the_slow_server_was_given() -> None:
+    made = policies(POLICIES)
+    *cells, prices = rows(made)
+    assert [each[-2:] for each in cells] == [
+        ["33.3%", "0.0%"],
+        ["1.2%", "0.0%"],
+        ["1.2%", "0.0%"],
+        ["1.2%", "4.7%"],
+    ]
+    assert (prices[1], float(prices[2])) == ("p99", pytest.approx(1.0, abs=0.02))
+    text = "\n".join(line.text for line in lines(made))
+    for word in ("slow got   twice", "before the ratio, beside round-robin", "in flight, 3 servers)"):
+        assert word in text
+    assert "33.3% to the slow server, 0.0% sent twice" in "\n".join(line.text for line in lines(made, 80))
+    section = html(made).partition('<section id="balance"')[2].partition("</section>")[0]
+    for word in (BALANCE.title, "beside round-robin", "slow server got", "33.3%", "4.7%", "worse", *POLICIES):
+        assert word in section
+    assert "duplicated" not in section
+    head, *found = (line.split(",") for line in _csv(made, None).splitlines())  # type: ignore[arg-type]
+    assert head[-4:] == ["policy", "servers", "slow_share", "sent_twice"]
+    assert found[-1][-4:] == ["hedge", "3", "0.012", "0.047"]
+
+
+def test_what_the_slow_server_was_given_can_be_a_condition() -> None:
+    made = policies(POLICIES)
+    made.results += cell({"asyncio": 1.0})  # which has but one
+    conditions = [Condition.parse(text) for text in ("slow_share>0.05", "balance-hedge.sent_twice>0.05")]
+    outcome = check(conditions, made)
+    assert outcome.broken == ["slow_share>0.05 in balance, request-reply: asyncio"]
+    assert outcome.undecided == []
+
+
 def text_of(made: Report, results: list[Result]) -> str:
     made.results = results
     return "\n".join(line.text for line in lines(made))
@@ -450,3 +591,25 @@ def test_reads_are_measured_in_each_way(tmp_path: Path) -> None:
     assert set(found) == set(variants.READ.ways)
     assert not [each.optimise for each in found.values() if variants.broken(each)]
     assert found["cache"].throughput > found["none"].throughput
+
+
+def test_a_slow_server_is_given_its_turn_or_hardly_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = ("round-robin", "default")
+    for way in ways:  # no p99 is asked for
+        row = BALANCE.row(way)
+        monkeypatch.setitem(WORKLOADS, row, WORKLOADS[row]._replace(window=0.3))
+    found = {
+        each.policy: each
+        for each in run(tmp_path, "--workload", "balance", "--policy", ",".join(ways), "--servers", "2")
+    }
+    assert set(found) == set(ways)
+    assert {each.servers for each in found.values()} == {2}
+    spread = {way: found[way].balance for way in ways}
+    turn, default = spread["round-robin"], spread["default"]
+    assert turn is not None
+    assert default is not None
+    assert turn.slow_share == pytest.approx(0.5, abs=0.05)
+    assert default.slow_share < 0.1
+    assert (turn.sent_twice, default.sent_twice) == (0, 0)

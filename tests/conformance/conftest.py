@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from processes import ServerProcess
+from processes import Fleet, ServerProcess
 from promises import STYLES, Pair, pairs
 
 
@@ -20,6 +20,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, running_server: Callable[..., ServerProcess]) -> Pair:
     return Pair(*request.param, running_server)
+
+
+@pytest.fixture(scope="session")
+def _fleets() -> Iterator[dict[str, Fleet]]:
+    fleets: dict[str, Fleet] = {}
+    yield fleets
+    for fleet in fleets.values():
+        fleet.close()
+
+
+@pytest.fixture
+def fleet(pair: Pair, _fleets: dict[str, Fleet]) -> Fleet:
+    """Three servers of this backend; what a test does to them is made good for the next."""
+    if pair.backend not in _fleets:
+        _fleets[pair.backend] = Fleet(pair.backend)
+    _fleets[pair.backend].renew()
+    return _fleets[pair.backend]
 
 
 @pytest.fixture

@@ -690,6 +690,15 @@ def test_it_is_tried_with_one_call_when_its_time_is_over():
     assert [client.place(client.call("read")) for _ in range(4)] == [0, 1, 1, 1]
 
 
+def test_a_call_with_a_key_tries_only_the_server_of_its_key():
+    client = equal(2)
+    keys = {client.place(client.call("read", affinity=str(key))): str(key) for key in range(20)}
+    client.put_out(client.links[0])
+    client.after(1.0)
+    assert client.place(client.call("read", affinity=keys[1])) == 1
+    assert client.place(client.call("read", affinity=keys[0])) == 0
+
+
 def test_it_comes_back_slowly_when_that_went_well():
     client = equal(2)
     client.put_out(client.links[0])

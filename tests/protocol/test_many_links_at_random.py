@@ -355,6 +355,6 @@ def test_whatever_servers_do_every_call_ends_once_and_is_counted_where_it_is():
     run_state_machine_as_test(
         Servers,
         settings=settings(
-            deadline=None, max_examples=400, stateful_step_count=50, report_multiple_bugs=False
+            deadline=None, max_examples=250, stateful_step_count=50, report_multiple_bugs=False
         ),
     )
