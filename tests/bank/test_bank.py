@@ -28,7 +28,7 @@ Kind, SERVERS = RUN["Kind"], RUN["SERVERS"]
 PRIMARY = SERVERS[0]
 
 # Who pays one another, so few that they often meet; and those who move money between two accounts that nobody else touches.
-ACCOUNTS, OPENED, CUSTOMERS, SAVERS = 20, 1000, 12, 4
+ACCOUNTS, OPENED, CUSTOMERS, SAVERS = 8, 1000, 12, 4
 
 # What may be answered where servers come and go: nobody knows what came of the call, so it is made again.
 UNKNOWN = (errors.Unavailable, errors.DeadlineExceeded, errors.Aborted, errors.Cancelled)
@@ -221,7 +221,7 @@ def test_no_money_is_lost_or_made_and_no_transfer_done_twice_whoever_dies(server
         while go_on():
             source, target = chance.sample(names, 2)
             name = f"{chance.getrandbits(128):032x}"
-            seen.pay(gateways[number % 4], name, source, target, chance.randint(1, OPENED // 2))
+            seen.pay(gateways[number % 4], name, source, target, chance.randint(1, OPENED))
 
     def saver(number: int) -> None:
         save(seen, f"saver {number}", gateways[number % 4], client_of("accounts"), go_on, session={})
