@@ -121,6 +121,17 @@ def serve(
             help="how clients reach it, where that is not what is bound; port * is the one that is bound",
         ),
     ] = None,
+    access: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="TOML rules that say who may call what; all others may nothing"),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="CALLS/S", help="the most that each client may make; more is refused"),
+    ] = None,
+    burst: Annotated[
+        float | None, typer.Option(metavar="N", help="of --rate: so many at once [what comes in a second]")
+    ] = None,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
@@ -179,6 +190,9 @@ def serve(
         register=register,
         service_name=service_name,
         advertise=advertise,
+        access=access,
+        rate=rate,
+        burst=burst,
         worker_memory=None if worker_memory is None else worker_memory << 20,
         drain_timeout=drain_timeout,
         uvloop=uvloop,

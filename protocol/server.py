@@ -10,9 +10,9 @@ The core hands in what arrived, runs the calls that come out, and sends what gat
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from .. import errors
 from .messages import (
@@ -98,11 +98,13 @@ class Session:
         "peer",
         "state",
         "turn",
+        "user",
     )
 
     def __init__(self, address: bytes, peer: str) -> None:
         self.address = address  # the routing id, which is the core's to read
         self.peer = peer
+        self.user = ""  # the name of its key, where it has one; the core's to set
         self.state = SessionState.GREETING
         self.instance = b""
         self.max_size = 0
@@ -136,7 +138,9 @@ class ServerMachine:
         max_in_flight: int,
         max_bytes_in_flight: int = 1 << 62,
         about: About | None = None,
+        visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
+        """`visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not given."""
         self.phase = Phase.SERVING
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
@@ -144,6 +148,7 @@ class ServerMachine:
         self.in_flight = 0
         self.bytes_in_flight = 0
         self._welcome = Welcome(instance, service, max_size, max_in_flight, methods, about)
+        self._visible = visible
         self.sessions: set[Session] = set()
 
     def connected(self, address: bytes, peer: str) -> Session:
@@ -295,11 +300,18 @@ class ServerMachine:
         session.state = SessionState.OPEN
         session.instance = hello.instance
         session.max_size = hello.max_size
-        session.outbox.append(self._welcome)
+        session.outbox.append(self._welcome if self._visible is None else self._welcome_of(session))
         if self.phase is not Phase.SERVING:
             session.outbox.append(Drain())
         if self.phase is Phase.LEAVING:
             session.outbox.append(Bye())
+
+    def _welcome_of(self, session: Session) -> Welcome:
+        assert self._visible is not None
+        methods = self._visible(session)
+        if methods is None:
+            return structs.replace(self._welcome, service="", methods={}, about=None)
+        return structs.replace(self._welcome, methods=dict(methods))
 
 
 def _amended(accepted: list[Call | Notify], early: Sequence[Cancel | Credit]) -> list[Call | Notify]:

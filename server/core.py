@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,11 +25,14 @@ from ..protocol.messages import About
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..protocol.values import checked_max_size
 from ..state.store import State
+from .access import AccessFile
 from .binding import Bound
 from .dispatcher import Dispatcher
+from .gate import Gate
 from .listening import Inherited
 from .logs import Bounded
 from .outgoing import Outgoing
+from .rates import Rate
 from .rules import Rules
 from .service import Service
 from .unfinished import INTERVAL, Unfinished, give_back_memory, shut_down
@@ -61,6 +65,8 @@ class ServerCore:
         rules: Rules,
         state: State | None = None,
         about: About | None = None,
+        access: AccessFile | None = None,
+        rate: Rate | None = None,
     ) -> None:
         service.prepare()
         self.service = service
@@ -71,6 +77,8 @@ class ServerCore:
         self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
         self._max_size = checked_max_size(max_size)
         flags = {name: method.flags for name, method in service.methods.items()}
+        self._gate = None if access is None and rate is None else Gate(access, rate, flags)
+        visible = None if access is None or self._gate is None else self._gate.visible
         self._machine = ServerMachine(
             service.name,
             os.urandom(16),
@@ -79,11 +87,12 @@ class ServerCore:
             max_in_flight=max_in_flight,
             max_bytes_in_flight=max_bytes_in_flight,
             about=about,
+            visible=visible,
         )
         self._out = Outgoing(
             loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
         )
-        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state)
+        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
         self._decoder = codec.from_client()
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
@@ -243,6 +252,8 @@ class ServerCore:
             if self._out.held:
                 messages = self._out.admitted(session, messages)
             accepted = self._machine.receive(session, messages)
+            if accepted and self._gate is not None:
+                accepted = self._gate.passed(self._dispatcher, session, accepted)
         if accepted:
             self._dispatcher.dispatch(session, accepted, self._decoder.values)
         if session.outbox:
@@ -305,6 +316,8 @@ class ServerCore:
             self._search_due = True
             self._pump.schedule()
         self._dispatcher.look()
+        if self._gate is not None:
+            self._gate.look(time.monotonic())
         self._look = self.loop.call_later(INTERVAL, self._look_at_memory)
 
     def _search_for_offenders(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +23,11 @@ from ..protocol.messages import ROLES, About
 from ..state import State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import ReplicaEngine
+from .access import AccessFile
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
+from .rates import checked_rate
 from .registration import Registration
 from .rules import Rules
 from .service import Service
@@ -53,8 +56,10 @@ class Server:
     those of `readonly` methods ("replica"), or what they would send any other (""). A replica follows the `state`, which is the primary's:
     it has all its data in memory, takes calls of `readonly` methods only, and writes nothing. `register`: the registry in which it
     announces itself while it answers calls, the URL of a state store; under `service_name`, where that is not the service's own, and at
-    the endpoints `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `context`: a
-    zmq.Context to share, for `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
+    the endpoints `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `access`:
+    a TOML file that says who may call what. `rate`: the calls a second that each client may make, of which so many at once as `burst` says,
+    those of a second if it is not given. `context`: a zmq.Context to share, for `inproc://`. Raises UsageError for what cannot be served,
+    at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -91,6 +96,9 @@ class Server:
         register: str | None = None,
         service_name: str | None = None,
         advertise: str | Sequence[str] | None = None,
+        access: str | os.PathLike[str] | None = None,
+        rate: float | None = None,
+        burst: float | None = None,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -119,6 +127,8 @@ class Server:
             "max_in_flight": max_in_flight,
             "max_bytes_in_flight": max_bytes_in_flight,
             "about": about,
+            "access": None if access is None else AccessFile(access),
+            "rate": checked_rate(rate, burst, "the server"),
             "rules": Rules(
                 resources or {},
                 limit,
