@@ -71,5 +71,5 @@ def test_a_burst_that_is_not_given_is_what_comes_in_a_second_and_one_call_at_lea
     [(0, None), (-1, 5), ("1", None), (float("inf"), None), (1, 0.5), (1, True), (None, 5)],
 )
 def test_a_rate_that_is_none_is_refused(calls, burst):
-    with pytest.raises(UsageError, match="the server: (rate|burst)"):
+    with pytest.raises(UsageError, match=r"the server: (rate|burst)"):
         checked_rate(calls, burst, "the server")
