@@ -121,6 +121,18 @@ def serve(
             help="how clients reach it, where that is not what is bound; port * is the one that is bound",
         ),
     ] = None,
+    max_size: Annotated[int, typer.Option(metavar="BYTES", help="the largest value taken or sent")] = 16
+    * 1024
+    * 1024,
+    max_elements: Annotated[
+        int, typer.Option(metavar="N", help="the most values, lists and maps in the arguments of one call")
+    ] = 1_000_000,
+    max_in_flight: Annotated[
+        int, typer.Option(min=1, metavar="N", help="the most calls that are handled or wait for that")
+    ] = 100_000,
+    max_bytes_in_flight: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="of their arguments, at most")
+    ] = 256 * 1024 * 1024,
     access: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="TOML rules that say who may call what; all others may nothing"),
@@ -190,6 +202,10 @@ def serve(
         register=register,
         service_name=service_name,
         advertise=advertise,
+        max_size=max_size,
+        max_elements=max_elements,
+        max_in_flight=max_in_flight,
+        max_bytes_in_flight=max_bytes_in_flight,
         access=access,
         rate=rate,
         burst=burst,

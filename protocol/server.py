@@ -12,9 +12,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from msgspec import Raw, structs
 
 from .. import errors
+from .codec import BATCH_BYTES
 from .messages import (
     About,
     Bye,
@@ -39,6 +41,9 @@ from .messages import (
     Reply,
     Welcome,
 )
+
+# Bytes of a welcome, at most: whatever else a client takes, it takes so many.
+WELCOME_BYTES = BATCH_BYTES
 
 
 class SessionState(enum.Enum):
@@ -140,7 +145,8 @@ class ServerMachine:
         about: About | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
-        """`visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not given."""
+        """`visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not
+        given. Raises UsageError for more methods than a client can be told of."""
         self.phase = Phase.SERVING
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
@@ -148,6 +154,12 @@ class ServerMachine:
         self.in_flight = 0
         self.bytes_in_flight = 0
         self._welcome = Welcome(instance, service, max_size, max_in_flight, methods, about)
+        taken = len(msgspec.msgpack.encode(self._welcome))
+        if taken > WELCOME_BYTES:
+            raise errors.UsageError(
+                f"service {service!r} has {len(methods):,} methods: to tell a client of them takes {taken:,} bytes, and a welcome has "
+                f"{WELCOME_BYTES:,} at most: make several services of it"
+            )
         self._visible = visible
         self.sessions: set[Session] = set()
 

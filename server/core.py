@@ -21,7 +21,7 @@ from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
 from ..endpoints import checked
 from ..protocol import codec
-from ..protocol.messages import About
+from ..protocol.messages import About, Call, Notify
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..protocol.values import checked_max_size
 from ..state.store import State
@@ -60,6 +60,7 @@ class ServerCore:
         *,
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
+        max_elements: int = 1_000_000,
         max_in_flight: int = 100_000,
         max_bytes_in_flight: int = 256 * 1024 * 1024,
         rules: Rules,
@@ -93,7 +94,7 @@ class ServerCore:
             loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
         )
         self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
-        self._decoder = codec.from_client()
+        self._decoder = codec.from_client(codec.checked_max_elements(max_elements))
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
         self._left: list[Session] = []  # disconnected, though the socket may still hold what they said
@@ -229,6 +230,7 @@ class ServerCore:
     def _receive(self, address: bytes) -> None:
         """Take one batch."""
         frames: list[Any]
+        accepted: list[Call | Notify]
         session = self._sessions.get(address)
         if session is None:
             session, frames = self._first_contact(address)
@@ -244,6 +246,9 @@ class ServerCore:
             if len(frames) > codec.MAX_FRAMES:
                 raise errors.ProtocolError(f"a message of {len(frames)} frames")
             messages = self._decoder.decode(frames)
+        except codec.TooManyElements as error:
+            self._refuse_unread(session, error)
+            accepted = []
         except errors.ProtocolError as error:
             self._machine.fault(session, error.message)
             self._complain(session, error.message)
@@ -258,6 +263,14 @@ class ServerCore:
             self._dispatcher.dispatch(session, accepted, self._decoder.values)
         if session.outbox:
             self._out.add(session)
+
+    def _refuse_unread(self, session: Session, error: codec.TooManyElements) -> None:
+        """One call is too much to be decoded: what is wrong with it otherwise is said first."""
+        accepted = self._machine.receive(session, [error.call])
+        if self._gate is not None:
+            accepted = self._gate.passed(self._dispatcher, session, accepted)
+        for call in accepted:
+            self._dispatcher.reject(session, call, errors.ResourceExhausted(error.message))
 
     def _first_contact(self, address: bytes) -> tuple[Session, list[Any]]:
         """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""

@@ -45,7 +45,8 @@ class Server:
     started anew.
 
     `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or
-    sent, in bytes. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
+    sent, in bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call. `max_in_flight`:
+    the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
     arguments at most. `resources`: what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones
     and streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds of
     waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that
@@ -79,6 +80,7 @@ class Server:
         workers: int | None = None,
         drain_timeout: float = 30.0,
         max_size: int = 16 * 1024 * 1024,
+        max_elements: int = 1_000_000,
         max_in_flight: int = 100_000,
         max_bytes_in_flight: int = 256 * 1024 * 1024,
         resources: Mapping[str, float] | None = None,
@@ -124,6 +126,7 @@ class Server:
         self._core_options: dict[str, Any] = {
             "context": context,
             "max_size": max_size,
+            "max_elements": max_elements,
             "max_in_flight": max_in_flight,
             "max_bytes_in_flight": max_bytes_in_flight,
             "about": about,

@@ -304,11 +304,11 @@ def test_interceptors_see_only_what_was_let_in(named, service, tmp_path):
 
 def test_what_is_refused_is_counted(named, service, tmp_path):
     named["user"] = "alice"
-    with serving(service, tmp_path / "access.toml", rule("'alice'", "'add', 'ringback.*'")) as server:
-        with connect(server.endpoint) as client:
-            assert _refused(client, "pay")
-            client.notify("pay", 1)
-            assert client.call("ringback.stats")["methods"]["pay"]["refused"] == 2
+    rules = rule("'alice'", "'add', 'ringback.*'")
+    with serving(service, tmp_path / "access.toml", rules) as server, connect(server.endpoint) as client:
+        assert _refused(client, "pay")
+        client.notify("pay", 1)
+        assert client.call("ringback.stats")["methods"]["pay"]["refused"] == 2
 
 
 def test_options_of_a_refused_call_do_not_matter(servers, backend):
