@@ -1,5 +1,5 @@
-"""The command line: `ringback serve`, `call`, `describe`, `health`, `servers`, `top`, `compare`, `report`, `tune`. One clear line for what
-goes wrong, and never a traceback.
+"""The command line: `ringback serve`, `call`, `describe`, `access`, `health`, `servers`, `top`, `compare`, `report`, `tune`. One clear line
+for what goes wrong, and never a traceback.
 
 Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
 """
@@ -284,6 +284,31 @@ def servers(
         typer.echo(line)
     if not rows:
         typer.echo("ringback: no server is announced there", err=True)
+
+
+rules = typer.Typer(help="The rules that say who may call what.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(rules, name="access")
+
+
+@rules.callback()
+def _rules() -> None:
+    """So that `check` is a command of its own, though there is no other."""
+
+
+@rules.command()
+def check(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="as of ringback serve --access")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="the name of a key; anonymous: who has none")],
+    method: Annotated[str, typer.Argument(metavar="METHOD")],
+) -> None:
+    """Tell whether a user may call a method, and by which rule: exit status 0 if so, 1 if not."""
+    from pathlib import Path
+
+    from .server.access import ANONYMOUS, read
+
+    rule = read(Path(file)).may("" if user == ANONYMOUS else user, method)
+    typer.echo(f"{user} may {'not ' if rule is None else ''}call {method}: {rule or 'no rule says so'}")
+    raise typer.Exit(1 if rule is None else 0)
 
 
 @app.command()

@@ -52,6 +52,8 @@ class Rule:
     rate: Rate | None = None
 
     def __str__(self) -> str:
+        if not self.number:
+            return "everyone may"
         return f"rule {self.number} (who {', '.join(self.who)}; methods {', '.join(self.methods)})"
 
 
