@@ -8,6 +8,7 @@ from typing import Any
 
 import zmq
 from processes import SOON
+from ringback import errors
 from ringback.protocol import codec
 from ringback.protocol.messages import Hello, Welcome
 
@@ -42,3 +43,12 @@ def asking(endpoint: str) -> Iterator[Asking]:
         socket.set(zmq.RCVTIMEO, int(SOON * 1000))
         socket.connect(endpoint)
         yield Asking(socket)
+
+
+def refused(client: Any, method: str) -> bool:
+    """Whether a client may not call that method."""
+    try:
+        client.call(method)
+    except errors.CallError as error:
+        return isinstance(error, errors.PermissionDenied)
+    return False

@@ -192,8 +192,8 @@ def test_a_broken_file_leaves_the_old_rules_and_is_complained_of_once(path, capl
 
 
 def test_patterns_that_fit_no_method_are_told():
-    rules = Rules([Rule(1, ("*",), ("balance", "blance")), Rule(2, ("*",), ("a*",))])
-    assert rules.unused(["balance", "b"]) == ["rule 1: 'blance'", "rule 2: 'a*'"]
+    rules = Rules([Rule(1, ("*",), ("balance", "balanze")), Rule(2, ("*",), ("a*",))])
+    assert rules.unused(["balance", "b"]) == ["rule 1: 'balanze'", "rule 2: 'a*'"]
 
 
 def test_a_long_name_of_a_method_that_nearly_fits_many_stars_is_soon_refused():
