@@ -1,5 +1,5 @@
-"""The command line: `ringback serve`, `call`, `describe`, `health`, `servers`, `top`, `compare`, `report`, `tune`. One clear line for what
-goes wrong, and never a traceback.
+"""The command line: `ringback serve`, `call`, `describe`, `access`, `health`, `servers`, `top`, `compare`, `report`, `tune`. One clear line
+for what goes wrong, and never a traceback.
 
 Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
 """
@@ -121,6 +121,29 @@ def serve(
             help="how clients reach it, where that is not what is bound; port * is the one that is bound",
         ),
     ] = None,
+    max_size: Annotated[int, typer.Option(metavar="BYTES", help="the largest value taken or sent")] = 16
+    * 1024
+    * 1024,
+    max_elements: Annotated[
+        int, typer.Option(metavar="N", help="the most values, lists and maps in the arguments of one call")
+    ] = 1_000_000,
+    max_in_flight: Annotated[
+        int, typer.Option(min=1, metavar="N", help="the most calls that are handled or wait for that")
+    ] = 100_000,
+    max_bytes_in_flight: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="of their arguments, at most")
+    ] = 256 * 1024 * 1024,
+    access: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="TOML rules that say who may call what; all others may nothing"),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="CALLS/S", help="the most that each client may make; more is refused"),
+    ] = None,
+    burst: Annotated[
+        float | None, typer.Option(metavar="N", help="of --rate: so many at once [what comes in a second]")
+    ] = None,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
@@ -179,6 +202,13 @@ def serve(
         register=register,
         service_name=service_name,
         advertise=advertise,
+        max_size=max_size,
+        max_elements=max_elements,
+        max_in_flight=max_in_flight,
+        max_bytes_in_flight=max_bytes_in_flight,
+        access=access,
+        rate=rate,
+        burst=burst,
         worker_memory=None if worker_memory is None else worker_memory << 20,
         drain_timeout=drain_timeout,
         uvloop=uvloop,
@@ -254,6 +284,31 @@ def servers(
         typer.echo(line)
     if not rows:
         typer.echo("ringback: no server is announced there", err=True)
+
+
+rules = typer.Typer(help="The rules that say who may call what.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(rules, name="access")
+
+
+@rules.callback()
+def _rules() -> None:
+    """So that `check` is a command of its own, though there is no other."""
+
+
+@rules.command()
+def check(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="as of ringback serve --access")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="the name of a key; anonymous: who has none")],
+    method: Annotated[str, typer.Argument(metavar="METHOD")],
+) -> None:
+    """Tell whether a user may call a method, and by which rule: exit status 0 if so, 1 if not."""
+    from pathlib import Path
+
+    from .server.access import ANONYMOUS, read
+
+    rule = read(Path(file)).may("" if user == ANONYMOUS else user, method)
+    typer.echo(f"{user} may {'not ' if rule is None else ''}call {method}: {rule or 'no rule says so'}")
+    raise typer.Exit(1 if rule is None else 0)
 
 
 @app.command()

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 from msgspec.msgpack import Ext
 
-from ..errors import ProtocolError
-from .messages import FromClient, FromServer
-from .values import FRAME, UNREADABLE, Buffer, Frame, Unpacker
+from ..errors import ProtocolError, UsageError
+from .elements import more_than
+from .messages import Call, FromClient, FromServer, Notify
+from .values import FRAME, NOTHING, UNREADABLE, Buffer, Frame, Unpacker
 
 VERSION = 1
 MAGIC = b"RBK"
@@ -23,6 +25,12 @@ BATCH_BYTES = 512 * 1024
 
 # The most ZeroMQ frames of one batch, the first among them.
 MAX_FRAMES = 1024
+
+# The most messages of one batch: what is sent takes three bytes at least, and many times as much when it is read.
+MAX_MESSAGES = 65_536
+
+# Only longer batches may have more messages than that, or more elements than a reader takes, so that no other is looked at.
+_LONG = 3 * MAX_MESSAGES
 
 M = TypeVar("M")
 
@@ -38,8 +46,10 @@ class Encoder:
         """The messages, in order, as batches: each the frames of one ZeroMQ message."""
         frames = self._frames = []
         first = bytearray(PREAMBLE)
-        self._encode_into(messages, first, 4)
-        if len(messages) > 1 and len(first) + sum(map(len, frames)) > BATCH_BYTES:
+        many = len(messages)
+        if many <= MAX_MESSAGES:
+            self._encode_into(messages, first, 4)
+        if many > 1 and (many > MAX_MESSAGES or len(first) + sum(map(len, frames)) > BATCH_BYTES):
             middle = len(messages) // 2
             return self.encode(messages[:middle]) + self.encode(messages[middle:])
         return [[first, *frames]]
@@ -53,25 +63,77 @@ class Encoder:
         return Ext(FRAME, (len(self._frames) - 1).to_bytes(2, "big"))
 
 
-class Decoder(Generic[M]):
-    """Frames to messages. `values` decodes what is in them, until the next batch."""
+class TooManyElements(ProtocolError):
+    """One call has more elements than the reader takes, and was not decoded: `call` is what it asks for, without its arguments."""
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, call: Call | Notify, most: int) -> None:
+        super().__init__(f"the arguments have more than {most:,} elements")
+        self.call = call
+
+
+class _CallHead(Struct, array_like=True, tag=3):
+    """What of a Call is read where the rest is not to be."""
+
+    id: int
+    method: str
+
+    def call(self) -> Call:
+        return Call(self.id, self.method, NOTHING)
+
+
+class _NotifyHead(Struct, array_like=True, tag=4):
+    method: str
+
+    def call(self) -> Notify:
+        return Notify(self.method, NOTHING)
+
+
+_decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead]).decode
+
+
+def checked_max_elements(max_elements: int) -> int:
+    """The most elements of one call. Raises UsageError for so few that many small calls in one batch might have more together."""
+    if max_elements < BATCH_BYTES:
+        raise UsageError(f"max_elements must be at least {BATCH_BYTES}, not {max_elements}")
+    return max_elements
+
+
+class Decoder(Generic[M]):
+    """Frames to messages. `values` decodes what is in them, until the next batch. `max_elements`: the most in one batch: values, keys,
+    lists and maps, which take up to 80 times as much when they are decoded."""
+
+    def __init__(self, kind: Any, max_elements: int = 1 << 62) -> None:
+        self._max_elements = max_elements
         self.values = Unpacker()
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
         """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError,
-        saying what is wrong with it."""
+        saying what is wrong with it; TooManyElements where that is one call."""
         first: bytes = frames[0]
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
+        if len(first) > _LONG:
+            self._look_at(first)
         self.values.frames = frames[1:]
         try:
             messages: list[M] = self._decode(memoryview(first)[4:])
         except UNREADABLE as error:
             raise ProtocolError(f"this is not a batch of ringback messages: {error}") from None
         return messages
+
+    def _look_at(self, first: bytes) -> None:
+        """Before a long batch is decoded: has it more than is taken?"""
+        if first[4] == 0xDD and int.from_bytes(first[5:9], "big") > MAX_MESSAGES:
+            raise ProtocolError(f"a batch of more than {MAX_MESSAGES:,} messages")
+        most = self._max_elements
+        if len(first) <= most or not more_than(most, first, 4):
+            return
+        try:
+            (head,) = _decode_head(memoryview(first)[4:])
+        except UNREADABLE:
+            raise ProtocolError(f"a batch of more than {most:,} elements") from None
+        raise TooManyElements(head.call(), most)
 
 
 def _foreign(first: bytes) -> str:
@@ -80,9 +142,9 @@ def _foreign(first: bytes) -> str:
     return "this is not ringback's protocol (wrong magic)"
 
 
-def from_client() -> Decoder[FromClient]:
+def from_client(max_elements: int = 1 << 62) -> Decoder[FromClient]:
     """What a server reads."""
-    return Decoder(FromClient)
+    return Decoder(FromClient, max_elements)
 
 
 def from_server() -> Decoder[FromServer]:

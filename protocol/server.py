@@ -10,11 +10,13 @@ The core hands in what arrived, runs the calls that come out, and sends what gat
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, structs
 
 from .. import errors
+from .codec import BATCH_BYTES
 from .messages import (
     About,
     Bye,
@@ -39,6 +41,9 @@ from .messages import (
     Reply,
     Welcome,
 )
+
+# Bytes of a welcome, at most: whatever else a client takes, it takes so many.
+WELCOME_BYTES = BATCH_BYTES
 
 
 class SessionState(enum.Enum):
@@ -98,11 +103,13 @@ class Session:
         "peer",
         "state",
         "turn",
+        "user",
     )
 
     def __init__(self, address: bytes, peer: str) -> None:
         self.address = address  # the routing id, which is the core's to read
         self.peer = peer
+        self.user = ""  # the name of its key, where it has one; the core's to set
         self.state = SessionState.GREETING
         self.instance = b""
         self.max_size = 0
@@ -136,7 +143,10 @@ class ServerMachine:
         max_in_flight: int,
         max_bytes_in_flight: int = 1 << 62,
         about: About | None = None,
+        visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
+        """`visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not
+        given. Raises UsageError for more methods than a client can be told of."""
         self.phase = Phase.SERVING
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
@@ -144,6 +154,13 @@ class ServerMachine:
         self.in_flight = 0
         self.bytes_in_flight = 0
         self._welcome = Welcome(instance, service, max_size, max_in_flight, methods, about)
+        taken = len(msgspec.msgpack.encode(self._welcome))
+        if taken > WELCOME_BYTES:
+            raise errors.UsageError(
+                f"service {service!r} has {len(methods):,} methods: to tell a client of them takes {taken:,} bytes, and a welcome has "
+                f"{WELCOME_BYTES:,} at most: make several services of it"
+            )
+        self._visible = visible
         self.sessions: set[Session] = set()
 
     def connected(self, address: bytes, peer: str) -> Session:
@@ -295,11 +312,18 @@ class ServerMachine:
         session.state = SessionState.OPEN
         session.instance = hello.instance
         session.max_size = hello.max_size
-        session.outbox.append(self._welcome)
+        session.outbox.append(self._welcome if self._visible is None else self._welcome_of(session))
         if self.phase is not Phase.SERVING:
             session.outbox.append(Drain())
         if self.phase is Phase.LEAVING:
             session.outbox.append(Bye())
+
+    def _welcome_of(self, session: Session) -> Welcome:
+        assert self._visible is not None
+        methods = self._visible(session)
+        if methods is None:
+            return structs.replace(self._welcome, service="", methods={}, about=None)
+        return structs.replace(self._welcome, methods=dict(methods))
 
 
 def _amended(accepted: list[Call | Notify], early: Sequence[Cancel | Credit]) -> list[Call | Notify]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,15 +21,18 @@ from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
 from ..endpoints import checked
 from ..protocol import codec
-from ..protocol.messages import About
+from ..protocol.messages import About, Call, Notify
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..protocol.values import checked_max_size
 from ..state.store import State
+from .access import AccessFile
 from .binding import Bound
 from .dispatcher import Dispatcher
+from .gate import Gate
 from .listening import Inherited
 from .logs import Bounded
 from .outgoing import Outgoing
+from .rates import Rate
 from .rules import Rules
 from .service import Service
 from .unfinished import INTERVAL, Unfinished, give_back_memory, shut_down
@@ -56,11 +60,14 @@ class ServerCore:
         *,
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
+        max_elements: int = 1_000_000,
         max_in_flight: int = 100_000,
         max_bytes_in_flight: int = 256 * 1024 * 1024,
         rules: Rules,
         state: State | None = None,
         about: About | None = None,
+        access: AccessFile | None = None,
+        rate: Rate | None = None,
     ) -> None:
         service.prepare()
         self.service = service
@@ -71,6 +78,8 @@ class ServerCore:
         self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
         self._max_size = checked_max_size(max_size)
         flags = {name: method.flags for name, method in service.methods.items()}
+        self._gate = None if access is None and rate is None else Gate(access, rate, flags)
+        visible = None if access is None or self._gate is None else self._gate.visible
         self._machine = ServerMachine(
             service.name,
             os.urandom(16),
@@ -79,12 +88,13 @@ class ServerCore:
             max_in_flight=max_in_flight,
             max_bytes_in_flight=max_bytes_in_flight,
             about=about,
+            visible=visible,
         )
         self._out = Outgoing(
             loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
         )
-        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state)
-        self._decoder = codec.from_client()
+        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
+        self._decoder = codec.from_client(codec.checked_max_elements(max_elements))
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
         self._left: list[Session] = []  # disconnected, though the socket may still hold what they said
@@ -220,6 +230,7 @@ class ServerCore:
     def _receive(self, address: bytes) -> None:
         """Take one batch."""
         frames: list[Any]
+        accepted: list[Call | Notify]
         session = self._sessions.get(address)
         if session is None:
             session, frames = self._first_contact(address)
@@ -235,6 +246,9 @@ class ServerCore:
             if len(frames) > codec.MAX_FRAMES:
                 raise errors.ProtocolError(f"a message of {len(frames)} frames")
             messages = self._decoder.decode(frames)
+        except codec.TooManyElements as error:
+            self._refuse_unread(session, error)
+            accepted = []
         except errors.ProtocolError as error:
             self._machine.fault(session, error.message)
             self._complain(session, error.message)
@@ -243,10 +257,20 @@ class ServerCore:
             if self._out.held:
                 messages = self._out.admitted(session, messages)
             accepted = self._machine.receive(session, messages)
+            if accepted and self._gate is not None:
+                accepted = self._gate.passed(self._dispatcher, session, accepted)
         if accepted:
             self._dispatcher.dispatch(session, accepted, self._decoder.values)
         if session.outbox:
             self._out.add(session)
+
+    def _refuse_unread(self, session: Session, error: codec.TooManyElements) -> None:
+        """One call is too much to be decoded: what is wrong with it otherwise is said first."""
+        accepted = self._machine.receive(session, [error.call])
+        if self._gate is not None:
+            accepted = self._gate.passed(self._dispatcher, session, accepted)
+        for call in accepted:
+            self._dispatcher.reject(session, call, errors.ResourceExhausted(error.message))
 
     def _first_contact(self, address: bytes) -> tuple[Session, list[Any]]:
         """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
@@ -305,6 +329,8 @@ class ServerCore:
             self._search_due = True
             self._pump.schedule()
         self._dispatcher.look()
+        if self._gate is not None:
+            self._gate.look(time.monotonic())
         self._look = self.loop.call_later(INTERVAL, self._look_at_memory)
 
     def _search_for_offenders(self) -> None:

@@ -11,7 +11,7 @@ import os
 import time
 from asyncio import CancelledError
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -21,7 +21,7 @@ from ..backends.base import Handle, Loop
 from ..context import handling
 from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
-from ..protocol.messages import Call, Credit, End, Error, Item, Notify, Refusal, Reply
+from ..protocol.messages import Call, Credit, End, Error, Item, MethodFlags, Notify, Refusal, Reply
 from ..protocol.server import Phase, ServerMachine, Session
 from ..protocol.tally import Tally
 from ..protocol.values import Unpacker, pack
@@ -43,6 +43,9 @@ log = logging.getLogger("ringback.server")
 # So many calls that were given up are swept from those that wait.
 _SWEPT = 1024
 
+# Characters of a method's name that are told.
+_LONGEST_NAME = 200
+
 
 class Dispatcher:
     """All calls of one server, from acceptance to answer."""
@@ -55,6 +58,7 @@ class Dispatcher:
         answered: Callable[[Session], object],
         rules: Rules,
         state: State | None = None,
+        visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
         self.loop = loop
         self.app: Any = None
@@ -68,6 +72,8 @@ class Dispatcher:
         self._schedule = Schedule(service, loop, rules, state, replica=self.versions.of_replica)
         self._scheduler = self._schedule.scheduler
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
+        if visible is not None:
+            methods.append(reserved("ringback.describe", self._described(service, visible)))
         self._methods = {method.name: self._schedule.serve(method) for method in methods}
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -89,9 +95,8 @@ class Dispatcher:
         for message in messages:
             served = methods.get(message.method)
             if served is None:
-                self._reject(
-                    session, message, errors.MethodNotFound(f"there is no method {message.method!r}")
-                )
+                text = f"there is no method {shown(message.method)!r}"
+                self._reject(session, message, errors.MethodNotFound(text))
                 continue
             method = served.method
             try:
@@ -144,6 +149,17 @@ class Dispatcher:
         self._now = 0.0
         if inline is not None:
             inline.took(time.monotonic() - now)
+
+    def reject(
+        self, session: Session, message: Call | Notify, error: errors.CallError, *, quiet: bool = False
+    ) -> None:
+        """Refuse a call that was not dispatched; a one-way call, which cannot be told, is logged unless `quiet`."""
+        served = self._methods.get(message.method)
+        if type(message) is Notify and quiet:
+            if served is not None:
+                served.tally.refused += 1
+        else:
+            self._reject(session, message, error, None if served is None else served.tally)
 
     def report(self, call: Invocation, result: Any, error: BaseException | None) -> None:
         """A handler has ended, in whatever thread."""
@@ -311,6 +327,20 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _described(
+        self, service: Service, visible: Callable[[Session], Mapping[str, MethodFlags] | None]
+    ) -> Callable[[], dict[str, Any]]:
+        """What tells a caller of the methods that it may call, and of no other."""
+
+        def describe() -> dict[str, Any]:
+            """Name, methods, signatures, docstrings and flags of this service."""
+            call: Any = handling.get()
+            seen = visible(call.session) or {}
+            described = service.describe()
+            return described | {"methods": [one for one in described["methods"] if one["name"] in seen]}
+
+        return describe
 
     def _finish_inline(
         self,
@@ -522,8 +552,9 @@ class Dispatcher:
     def _drop(self, session: Session, note: Notify, why: object) -> None:
         """Nobody else would ever know of it."""
         text = "one-way call to %r from %s dropped: %s"
-        more = {"method": note.method, "peer": session.peer}
-        self._dropped(logging.WARNING, text, note.method, session.peer, why, fields=more)
+        method = shown(note.method)
+        more = {"method": method, "peer": session.peer}
+        self._dropped(logging.WARNING, text, method, session.peer, why, fields=more)
 
     def _error(self, call: Invocation, error: BaseException) -> Error:
         if isinstance(error, CancelledError):
@@ -546,6 +577,11 @@ class Dispatcher:
                 self._timer.cancel()
             self._timer_due = due
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)
+
+
+def shown(method: str) -> str:
+    """The name of a method as logs and errors tell it: a caller may have made up one of any length."""
+    return method if len(method) <= _LONGEST_NAME else f"{method[:_LONGEST_NAME]}..."
 
 
 def _inputs(values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Input]:

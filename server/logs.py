@@ -1,6 +1,6 @@
 """What the server says of itself: set up for a process that serves, as text or as JSON, and bounded where peers can cause it.
 
-Every line is the standard library's; its fields `call`, `method`, `peer` and `code` are attributes of the record.
+Every line is the standard library's; its fields `call`, `method`, `user`, `peer` and `code` are attributes of the record.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-FIELDS = ("call", "method", "peer", "code")
+FIELDS = ("call", "method", "user", "peer", "code")
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +23,11 @@ from ..protocol.messages import ROLES, About
 from ..state import State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import ReplicaEngine
+from .access import AccessFile
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
+from .rates import checked_rate
 from .registration import Registration
 from .rules import Rules
 from .service import Service
@@ -42,7 +45,8 @@ class Server:
     started anew.
 
     `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or
-    sent, in bytes. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
+    sent, in bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call. `max_in_flight`:
+    the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
     arguments at most. `resources`: what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones
     and streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds of
     waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that
@@ -53,8 +57,10 @@ class Server:
     those of `readonly` methods ("replica"), or what they would send any other (""). A replica follows the `state`, which is the primary's:
     it has all its data in memory, takes calls of `readonly` methods only, and writes nothing. `register`: the registry in which it
     announces itself while it answers calls, the URL of a state store; under `service_name`, where that is not the service's own, and at
-    the endpoints `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `context`: a
-    zmq.Context to share, for `inproc://`. Raises UsageError for what cannot be served, at once or when it starts.
+    the endpoints `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `access`:
+    a TOML file that says who may call what. `rate`: the calls a second that each client may make, of which so many at once as `burst` says,
+    those of a second if it is not given. `context`: a zmq.Context to share, for `inproc://`. Raises UsageError for what cannot be served,
+    at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -74,6 +80,7 @@ class Server:
         workers: int | None = None,
         drain_timeout: float = 30.0,
         max_size: int = 16 * 1024 * 1024,
+        max_elements: int = 1_000_000,
         max_in_flight: int = 100_000,
         max_bytes_in_flight: int = 256 * 1024 * 1024,
         resources: Mapping[str, float] | None = None,
@@ -91,6 +98,9 @@ class Server:
         register: str | None = None,
         service_name: str | None = None,
         advertise: str | Sequence[str] | None = None,
+        access: str | os.PathLike[str] | None = None,
+        rate: float | None = None,
+        burst: float | None = None,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -116,9 +126,12 @@ class Server:
         self._core_options: dict[str, Any] = {
             "context": context,
             "max_size": max_size,
+            "max_elements": max_elements,
             "max_in_flight": max_in_flight,
             "max_bytes_in_flight": max_bytes_in_flight,
             "about": about,
+            "access": None if access is None else AccessFile(access),
+            "rate": checked_rate(rate, burst, "the server"),
             "rules": Rules(
                 resources or {},
                 limit,

@@ -702,3 +702,22 @@ def test_a_client_script_drives_any_backend(script: str, loop: str, home: Path, 
             f"ringback.clients.{script}", endpoint, "add", "1", "2", "--count", "3", cwd=home
         )
     assert (outcome.status, outcome.out) == (0, "3\n" * 3), outcome
+
+
+def test_access_check_tells_who_may_call_what_and_by_which_rule(tmp_path):
+    (tmp_path / "access.toml").write_text('[[rule]]\nwho = ["alice"]\nmethods = ["add"]\n')
+    for user, method, status, said in (
+        ("alice", "add", 0, "alice may call add: rule 1 (who alice; methods add)\n"),
+        ("alice", "pay", 1, "alice may not call pay: no rule says so\n"),
+        ("anonymous", "add", 1, "anonymous may not call add: no rule says so\n"),
+        ("anonymous", "ringback.ping", 0, "anonymous may call ringback.ping: everyone may\n"),
+    ):
+        done = run_module("ringback", "access", "check", "access.toml", user, method, cwd=tmp_path)
+        assert (done.status, done.out, done.err) == (status, said, "")
+    (tmp_path / "access.toml").write_text("[[rule]]\n")
+    done = run_module("ringback", "access", "check", "access.toml", "alice", "add", cwd=tmp_path)
+    assert (done.status, done.out) == (1, "")
+    assert (
+        done.err
+        == "ringback: access rules access.toml: rule 1: who must be a list of names, or patterns with * and ?, not missing\n"
+    )

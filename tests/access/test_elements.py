@@ -1,0 +1,164 @@
+"""Elements are counted without being decoded, and huge lengths and depths take no memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.msgpack import Ext
+from ringback.errors import ProtocolError, UsageError
+from ringback.protocol import codec
+from ringback.protocol.elements import more_than
+from ringback.protocol.messages import Call, CallOptions, Cancel, Notify
+from ringback.protocol.values import Unpacker
+
+lengths = st.sampled_from([0, 1, 2, 4, 8, 16, 31, 32, 255, 256, 65_535, 65_536])
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.integers(-200, 300)
+    | st.floats(allow_nan=False)
+    | lengths.map(lambda n: "x" * n)
+    | lengths.map(bytes)
+    | lengths.map(lambda n: Ext(5, bytes(n)))
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=40), inner, max_size=20),
+)
+
+
+def elements(value: Any) -> int:
+    if isinstance(value, list):
+        return 1 + sum(map(elements, value))
+    if isinstance(value, dict):
+        return 1 + len(value) + sum(map(elements, value.values()))
+    return 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(values)
+def test_every_value_key_list_and_map_is_one_element(value):
+    data, count = msgspec.msgpack.encode(value), elements(value)
+    assert not more_than(count, data)
+    assert more_than(count - 1, data)
+
+
+@pytest.mark.parametrize("item", [[], {}, "x" * 32, 1.5, 70_000, None], ids=repr)
+@pytest.mark.parametrize("many", [1, 15, 16, 4095, 4096, 4097, 70_000])
+def test_long_rows_of_one_kind_are_counted_to_the_last(item, many):
+    data = msgspec.msgpack.encode([item] * many)
+    assert not more_than(many + 1, data)
+    assert more_than(many, data)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.binary(max_size=200))
+def test_of_any_bytes_there_are_not_more_elements_than_bytes(data):
+    assert not more_than(len(data), data)
+
+
+# In a batch
+
+
+def batch(*messages: Any) -> bytes:
+    return bytes(codec.PREAMBLE + msgspec.msgpack.encode(messages))
+
+
+def test_a_call_with_too_many_elements_is_not_decoded_and_known_by_its_id():
+    reader = codec.from_client(codec.BATCH_BYTES)
+    args = msgspec.Raw(msgspec.msgpack.encode([[[]] * 600_000]))
+    for message in (Call(7, "add", args), Notify("add", args), Call(7, "add", args, {"a": args}, 5, 6)):
+        with pytest.raises(codec.TooManyElements, match="more than 524,288 elements") as caught:
+            reader.decode([batch(message)])
+        assert (caught.value.call.method, type(caught.value.call)) == ("add", type(message))
+    assert caught.value.call.id == 7
+
+
+def test_metadata_counts_too():
+    call = Call(7, "add", msgspec.Raw(b"\x90"), options=CallOptions(metadata={"a": [[]] * 1_000_000}))
+    assert codec.from_client().decode([batch(call)])[0].method == "add"
+    with pytest.raises(codec.TooManyElements):
+        codec.from_client(1_000_000).decode([batch(call)])
+
+
+def test_too_many_elements_in_anything_but_one_call_are_a_fault():
+    data = batch(*[Call(n, "add", msgspec.Raw(b"\x91\xdc\xff\xff" + b"\x90" * 65_535)) for n in range(1, 20)])
+    with pytest.raises(ProtocolError, match="a batch of more than 1,000,000 elements") as caught:
+        codec.from_client(1_000_000).decode([data])
+    assert not isinstance(caught.value, codec.TooManyElements)
+
+
+def test_what_an_encoder_sends_is_taken_whole_whatever_its_elements():
+    reader = codec.from_client(codec.BATCH_BYTES)
+    calls = [Call(n, "a", msgspec.Raw(b"\x93\x01\x02\x90")) for n in range(1, 150_000)]
+    arrived = [m for frames in codec.Encoder().encode(calls) for m in reader.decode([bytes(frames[0])])]
+    assert [call.id for call in arrived] == [call.id for call in calls]
+
+
+def test_a_batch_has_a_bound_of_messages_to_which_an_encoder_keeps():
+    cancels = [Cancel(1) for _ in range(2 * codec.MAX_MESSAGES + 1)]
+    batches = codec.Encoder().encode(cancels)
+    assert sum(len(codec.from_client().decode([bytes(first)])) for (first,) in batches) == len(cancels)
+    assert len(batches) == 3
+    with pytest.raises(ProtocolError, match="a batch of more than 65,536 messages"):
+        codec.from_client().decode([batch(*cancels)])
+    assert len(codec.from_client().decode([batch(*cancels[: codec.MAX_MESSAGES])])) == codec.MAX_MESSAGES
+
+
+def test_a_bound_that_honest_batches_could_meet_is_refused():
+    with pytest.raises(UsageError, match="max_elements must be at least 524288, not 1000"):
+        codec.checked_max_elements(1000)
+
+
+# What msgspec does, on which all this relies
+
+HUGE = {
+    "an array": b"\xdd\xff\xff\xff\xff",
+    "a map": b"\xdf\xff\xff\xff\xff",
+    "a string": b"\xdb\xff\xff\xff\xffab",
+    "bytes": b"\xc6\xff\xff\xff\xffab",
+    "an extension": b"\xc9\xff\xff\xff\xff\x05ab",
+    "arrays in arrays": b"\xdd\x0f\xff\xff\xff" * 100,
+}
+
+
+def test_a_huge_length_takes_no_memory_before_there_are_data():
+    program = f"""
+import resource, msgspec
+from ringback.protocol import codec
+from ringback.protocol.values import Unpacker
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for data in {list(HUGE.values())!r}:
+    for read in (Unpacker().plain, lambda raw: Unpacker().typed(raw, list[int]), lambda raw: Unpacker().typed(raw, dict[str, int]),
+                 lambda raw: codec.from_client().decode([codec.PREAMBLE + raw])):
+        try:
+            read(data)
+        except Exception as error:
+            assert "MemoryError" not in type(error).__name__, error
+        else:
+            raise AssertionError(data)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 8 * 1024  # KiB
+
+
+@pytest.mark.parametrize(
+    "one", [b"\x91", b"\x81\xa0", b"\xdd\x00\x00\x00\x01"], ids=["arrays", "maps", "long arrays"]
+)
+def test_a_value_of_any_depth_is_an_error_and_an_honest_one_is_not_touched(one):
+    unpacker = Unpacker()
+    value = unpacker.plain(msgspec.Raw(one * 500 + b"\xc0"))
+    assert value is not None
+    for depth in (20_000, 1_000_000):
+        with pytest.raises(RecursionError):
+            unpacker.plain(msgspec.Raw(one * depth + b"\xc0"))
+        with pytest.raises(ProtocolError):
+            codec.from_client().decode([codec.PREAMBLE + b"\x91\x94\x03\x01\xa1a" + one * depth + b"\xc0"])
