@@ -121,6 +121,22 @@ def serve(
             help="how clients reach it, where that is not what is bound; port * is the one that is bound",
         ),
     ] = None,
+    secret_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="this server's own key, as keys new makes it: encrypt, and know who calls"
+        ),
+    ] = None,
+    authorized_keys: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|any",
+            help="whom to let in: the public keys there, read anew when they change; any: whoever has the server's key",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="do not warn that others can reach it, without --secret-key")
+    ] = False,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
@@ -180,6 +196,9 @@ def serve(
         service_name=service_name,
         advertise=advertise,
         worker_memory=None if worker_memory is None else worker_memory << 20,
+        secret_key=secret_key,
+        authorized_keys=authorized_keys,
+        insecure=insecure,
         drain_timeout=drain_timeout,
         uvloop=uvloop,
         reactor=reactor,

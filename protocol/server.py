@@ -92,17 +92,21 @@ class Session:
         "calls",
         "heard",
         "instance",
+        "key",
         "last_id",
         "max_size",
         "outbox",
         "peer",
         "state",
         "turn",
+        "user",
     )
 
     def __init__(self, address: bytes, peer: str) -> None:
         self.address = address  # the routing id, which is the core's to read
         self.peer = peer
+        self.user = ""  # the name of the client's key, and the key: "" without CURVE. The core's, before anything is said
+        self.key = ""
         self.state = SessionState.GREETING
         self.instance = b""
         self.max_size = 0
