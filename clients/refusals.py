@@ -42,6 +42,11 @@ class Handshakes:
     def began(self, now: float) -> None:
         self._began = now
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last one failed, and no other attempt has begun."""
+        return bool(self._reason)
+
     def succeeded(self) -> None:
         self._broken = 0
         self._reason = ""
@@ -61,7 +66,9 @@ class Handshakes:
     def failed(self, event: int, value: int, now: float, *, known: bool = False) -> str | None:
         """Why there is no hope, and None where there is; `known`: whether the server has let this client in before."""
         at = self._endpoint
-        self._reason = f"what answers at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
+        self._reason = (
+            f"what answers at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
+        )
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return (
                 f"the server at {at} does not know this client's key: add its public key to the server's authorized keys, or give the "

@@ -17,7 +17,7 @@ import zmq
 from .. import backends
 from ..backends.base import Loop
 from ..discovery.announcement import Announcement
-from ..endpoints import DEFAULT_ENDPOINT, is_exposed
+from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..protocol.messages import ROLES, About
 from ..security.curve import ServerKeys
@@ -27,6 +27,7 @@ from ..state.replica import ReplicaEngine
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
+from .logs import warn_of_exposed
 from .registration import Registration
 from .rules import Rules
 from .service import Service
@@ -433,17 +434,6 @@ def _about(role: str, zone: str, weight: float) -> About | None:
         raise UsageError(f"weight must be a number above 0, not {weight!r}")
     about = About(role, zone, float(weight))
     return None if about == About() else about
-
-
-def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:
-    """In the log of a server without CURVE: who can reach it may call it, and read along."""
-    exposed = [endpoint for endpoint in endpoints if is_exposed(endpoint)]
-    if exposed:
-        log.warning(
-            "ringback serves %s on %s to everyone who can reach it, unencrypted: give --secret-key, or --insecure if that is meant",
-            service,
-            ", ".join(exposed),
-        )
 
 
 def _only(owner: str, backend: str, option: str, value: Any) -> Any:
