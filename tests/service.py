@@ -417,6 +417,11 @@ def metadata() -> dict[str, Any]:
     return dict(ringback.current_call().metadata)
 
 
+@service.method
+def whoami() -> str:
+    return ringback.current_call().user
+
+
 @service.method(inline=True)
 def metadata_inline() -> dict[str, Any]:
     return dict(ringback.current_call().metadata)

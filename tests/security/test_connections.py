@@ -55,7 +55,9 @@ def guarded():
 class Peer:
     """A socket of its own with a client's keys, which says what it likes."""
 
-    def __init__(self, context: zmq.Context[Any], server: str, given: dict[str, Any], routing_id: bytes = b""):
+    def __init__(
+        self, context: zmq.Context[Any], server: str, given: dict[str, Any], routing_id: bytes = b""
+    ):
         self.socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.RCVTIMEO, int(SOON * 1000))
@@ -126,7 +128,14 @@ def test_a_routing_id_that_is_used_again_is_not_taken_for_its_last_user(pairs, s
     alice.say(hello(), tell("alice"))
     eventually(lambda: guarded.told)
     core = server._core
-    core.loop.call_soon_threadsafe(core._monitor._watch.cancel)  # late, as on a machine that is very busy
+    deaf = threading.Event()
+
+    def deafen() -> None:
+        core._monitor._watch.cancel()  # as on a machine that is very busy
+        deaf.set()
+
+    core.loop.call_soon_threadsafe(deafen)
+    assert deaf.wait(SOON)
     alice.close()
 
     def bob_is_heard() -> bool:
