@@ -1,5 +1,5 @@
-"""The command line: `ringback serve`, `call`, `describe`, `access`, `health`, `servers`, `top`, `compare`, `report`, `tune`. One clear line
-for what goes wrong, and never a traceback.
+"""The command line: `ringback serve`, `call`, `describe`, `health`, `servers`, `top`, `keys`, `access`, `compare`, `report`, `tune`.
+One clear line for what goes wrong, and never a traceback.
 
 Imports what a command needs inside that command: `--help` starts no event loop, and gevent's patches come before all else.
 """
@@ -17,6 +17,7 @@ import typer
 
 from .endpoints import DEFAULT_ENDPOINT, checked
 from .errors import CallError, UsageError
+from .security.options import SecretKey, ServerKey
 from .targets import find
 
 if TYPE_CHECKING:
@@ -144,6 +145,22 @@ def serve(
     burst: Annotated[
         float | None, typer.Option(metavar="N", help="of --rate: so many at once [what comes in a second]")
     ] = None,
+    secret_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="this server's own key, as keys new makes it: encrypt, and know who calls"
+        ),
+    ] = None,
+    authorized_keys: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|any",
+            help="whom to let in: the public keys there, read anew when they change; any: whoever has the server's key",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="do not warn that others can reach it, without --secret-key")
+    ] = False,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
     ] = None,
@@ -175,6 +192,9 @@ def serve(
         from .server.supervisor import Supervisor
 
         command = [sys.executable, "-m", "ringback.server", target, *_given(context, "bind", "processes")]
+        if secret_key is None and not insecure:
+            logs.warn_of_exposed(target, endpoints)  # once for all of them
+            command.append("--insecure")
         raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
 
     from .server.listening import Inherited
@@ -210,6 +230,9 @@ def serve(
         rate=rate,
         burst=burst,
         worker_memory=None if worker_memory is None else worker_memory << 20,
+        secret_key=secret_key,
+        authorized_keys=authorized_keys,
+        insecure=insecure,
         drain_timeout=drain_timeout,
         uvloop=uvloop,
         reactor=reactor,
@@ -232,6 +255,8 @@ def call(
         str, typer.Option(help="the client style: threading, gevent, asyncio or twisted")
     ] = "threading",
     fire: Annotated[bool, typer.Option("--fire", help="fire, and print what the callback gets")] = False,
+    server_key: ServerKey = None,
+    secret_key: SecretKey = None,
 ) -> None:
     """Call a method and print its result as one line of JSON; a stream is one line an item."""
     from .clients.scripts import Each, run
@@ -247,13 +272,15 @@ def call(
         else:
             print_json((yield connected.call(method, *args, **kwargs)))
 
-    run(client, [endpoint], work, timeout=timeout)
+    run(client, [endpoint], work, timeout=timeout, server_key=server_key, secret_key=secret_key)
 
 
 @app.command()
 def describe(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
     timeout: Annotated[float, typer.Option(min=0, help="seconds the call may take")] = 30.0,
+    server_key: ServerKey = None,
+    secret_key: SecretKey = None,
 ) -> None:
     """Print what a server serves: methods, signatures, documentation, flags."""
     from .clients.scripts import run
@@ -261,7 +288,7 @@ def describe(
     def work(connected: Any) -> Generator[Any, Any, None]:
         print_json((yield connected.describe()), indent=2)
 
-    run("threading", [endpoint], work, timeout=timeout)
+    run("threading", [endpoint], work, timeout=timeout, server_key=server_key, secret_key=secret_key)
 
 
 @app.command()
@@ -315,13 +342,15 @@ def check(
 def health(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
     timeout: Annotated[float, typer.Option(min=0, help="seconds that the answer may take")] = 2.0,
+    server_key: ServerKey = None,
+    secret_key: SecretKey = None,
 ) -> None:
     """Tell whether a server takes calls, for probes: exit status 0 if it does, 1 if there is none, it is silent, or shutting down."""
     from .clients.health import run
+    from .security.curve import ClientKeys
 
-    raise typer.Exit(
-        run(endpoint, timeout)
-    )  # (what is said in the plain way is not parsed here, but in __main__.py)
+    # (what is said in the plain way, without keys, is not parsed here, but in __main__.py)
+    raise typer.Exit(run(endpoint, timeout, ClientKeys.asked_for(server_key, secret_key)))
 
 
 @app.command()
@@ -331,12 +360,43 @@ def top(
         float, typer.Option(min=0.1, metavar="SECONDS", help="between two looks at the server")
     ] = 1.0,
     timeout: Annotated[float, typer.Option(min=0, help="seconds that a look may take")] = 30.0,
+    server_key: ServerKey = None,
+    secret_key: SecretKey = None,
 ) -> None:
     """Show what a server does: calls by method, what waits, what is taken. Until Ctrl-C; once where the output is no terminal."""
     from .clients.scripts import run
     from .clients.top import watch
 
-    run("threading", [endpoint], lambda client: watch(client, interval), timeout=timeout)
+    options = {"timeout": timeout, "server_key": server_key, "secret_key": secret_key}
+    run("threading", [endpoint], lambda client: watch(client, interval), **options)
+
+
+keys = typer.Typer(
+    help="Make and show keys, for servers that encrypt and know who calls.", no_args_is_help=True
+)
+app.add_typer(keys, name="keys")
+
+
+@keys.command()
+def new(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="where to write them")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="whose they are: a server's, or a caller's")],
+) -> None:
+    """Make a pair of keys: NAME.key, which others may have, and NAME.key_secret, which nobody else may. Overwrites nothing."""
+    from .security.keys import make
+
+    public, secret = make(directory, name)
+    typer.echo(f"ringback: {public} is the public key, {secret} the secret one")
+
+
+@keys.command()
+def show(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="of a public key or a secret one")],
+) -> None:
+    """Print the public key, as --server-key takes it."""
+    from .security.keys import read_public
+
+    typer.echo(read_public(file).decode())
 
 
 CsvFile = Annotated[

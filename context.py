@@ -22,10 +22,22 @@ class CurrentCall:
 
     `deadline` is in seconds of `time.monotonic()`, None where the caller set no limit; `metadata` is what the caller gave
     with `options(metadata=...)`; `peer` names the client's address and instance, or only its instance where there is no address;
+    `user` is the name of the client's key, which it has proved to have ("" without CURVE, and where any key is let in);
     `app` is what the service's lifespan yielded; `state` is the store that the server was given, None where it was given none.
     """
 
-    __slots__ = ("_open", "_versions", "app", "deadline", "metadata", "method", "peer", "priority", "state")
+    __slots__ = (
+        "_open",
+        "_versions",
+        "app",
+        "deadline",
+        "metadata",
+        "method",
+        "peer",
+        "priority",
+        "state",
+        "user",
+    )
 
     def __init__(
         self,
@@ -38,6 +50,7 @@ class CurrentCall:
         state: State | None = None,
         open_transaction: Callable[[], Transaction] | None = None,
         versions: Mapping[str, int] | None = None,
+        user: str = "",
     ) -> None:
         self.method = method
         self.deadline = deadline
@@ -48,6 +61,7 @@ class CurrentCall:
         self.state = state
         self._open = open_transaction
         self._versions = versions
+        self.user = user
 
     @property
     def versions(self) -> Mapping[str, int] | None:

@@ -31,6 +31,17 @@ def is_everywhere(endpoint: str) -> bool:
         return False  # a name
 
 
+def is_exposed(endpoint: str) -> bool:
+    """Whether other machines may reach a server that is bound there."""
+    if not endpoint.startswith("tcp://"):
+        return False
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host not in ("localhost", "lo")  # a name, or that of an interface
+
+
 def port_of(endpoint: str) -> str | None:
     """Of a tcp endpoint, as it is written; None where it is another."""
     return endpoint.rpartition(":")[2] if endpoint.startswith("tcp://") else None

@@ -9,6 +9,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import zmq
@@ -42,6 +43,7 @@ from .uploads import is_stream
 if TYPE_CHECKING:
     from ..discovery.source import Source
     from ..protocol.links import Link
+    from ..security.curve import ClientKeys
     from .cached import Kept
 
 log = logging.getLogger("ringback.client")
@@ -144,12 +146,14 @@ class Shared:
         places: Sequence[str],
         balancing: dict[str, Any],
         interceptors: Sequence[Interceptor],
+        keys: ClientKeys | None,
         context: zmq.Context[Any] | None,
         max_size: int,
         max_in_flight: int,
         max_bytes_in_flight: int,
     ) -> None:
         self.places = places
+        self.keys = keys
         self.sources: list[Source] = []
         self.endpoints: list[str] = []
         for place in places:
@@ -193,6 +197,8 @@ class Client(ABC):
         zone: str = "",
         ejection: Ejection | bool = True,
         interceptors: Sequence[Interceptor] = (),
+        server_key: str | bytes | Path | None = None,
+        secret_key: str | Path | None = None,
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 10_000,
@@ -204,7 +210,9 @@ class Client(ABC):
         "peak-ewma", "round-robin", or one of your own; servers in the same `zone` are preferred; `ejection`: when one gets no calls for a
         while, False for never. `max_size`: the largest value sent or taken, in bytes. `max_in_flight`: the bound of calls in flight;
         `max_bytes_in_flight`: from so many bytes of arguments on, counted where a call has 4 KiB or more, no further call is in flight.
-        `context`: a zmq.Context to share, for `inproc://`. Further options are those of `options()`."""
+        `server_key`: the public key of the servers, one for all, as text or as the file that has it; then all is encrypted, and
+        `secret_key` is the file of this client's own key, without which it makes a new one, for servers that let in any. `context`: a
+        zmq.Context to share, for `inproc://`. Further options are those of `options()`."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
         if max_in_flight < 1:
@@ -215,6 +223,7 @@ class Client(ABC):
             endpoints,
             {"policy": policy_of(policy), "zone": _zone(zone), "ejection": ejection_of(ejection)},
             interceptors,
+            _keys(server_key, secret_key, endpoints),
             context,
             checked_max_size(max_size),
             max_in_flight,
@@ -342,6 +351,7 @@ class Client(ABC):
             shared.endpoints,
             shared.sources,
             **shared.balancing,
+            keys=shared.keys,
             context=shared.context,
             max_size=shared.max_size,
             max_in_flight=shared.max_in_flight,
@@ -527,6 +537,19 @@ def _source(place: str) -> Source | None:
     from ..discovery import source_of  # few clients need it
 
     return source_of(place)
+
+
+def _keys(
+    server_key: str | bytes | Path | None, secret_key: str | Path | None, places: Sequence[str]
+) -> ClientKeys | None:
+    """What is read of the keys. Raises UsageError."""
+    if server_key is None and secret_key is None:
+        return None
+    from ..security.curve import ClientKeys, check_encrypts  # few clients need it
+
+    for place in places:
+        check_encrypts(str(place))
+    return ClientKeys.asked_for(server_key, secret_key)
 
 
 def _zone(zone: str) -> str:

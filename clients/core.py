@@ -28,9 +28,11 @@ from ..protocol.client import ClientMachine
 from ..protocol.links import Link, LinkState
 from ..protocol.messages import Bye, FromClient, Notify
 from ..version import __version__
+from .refusals import HANDSHAKE_FAILED, Handshakes
 
 if TYPE_CHECKING:
     from ..discovery.source import Source
+    from ..security.curve import ClientKeys
 
 log = logging.getLogger("ringback.client")
 
@@ -49,11 +51,7 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 GRACE = 10.0
 
 _WATCHED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_CONNECT_RETRIED
+    zmq.EVENT_HANDSHAKE_SUCCEEDED | HANDSHAKE_FAILED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 )
 
 _context: tuple[int, zmq.Context[Any]] | None = None
@@ -93,9 +91,19 @@ class Wire:
         socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
         socket.set(zmq.HEARTBEAT_TTL, 20000)
         socket.set(zmq.IPV6, "[" in link.endpoint)
-        events = None if link.endpoint.startswith("inproc://") else monitor(socket, context, _WATCHED)
+        keys = core.keys
+        self._handshakes = Handshakes(link.endpoint, with_keys=keys is not None)
+        watched = _WATCHED if keys is None else _WATCHED | zmq.EVENT_CONNECTED
+        events = None if link.endpoint.startswith("inproc://") else monitor(socket, context, watched)
         try:
+            if keys is not None:
+                keys.protect(socket, link.endpoint)
             socket.connect(link.endpoint)
+        except errors.UsageError:
+            socket.close(0)
+            if events is not None:
+                events.close(0)
+            raise
         except zmq.ZMQError as error:
             socket.close(0)
             if events is not None:
@@ -142,22 +150,33 @@ class Wire:
             self._core.link_changed(self)
 
     def _event(self, first: bytes) -> None:
-        event = parse_monitor_message([first, self._events.recv(NOBLOCK)])["event"]
+        told = parse_monitor_message([first, self._events.recv(NOBLOCK)])
+        event = told["event"]
         machine, link = self._core.machine, self.link
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.stuck = []
+            self._handshakes.succeeded()
+            self._core.known.add(link.endpoint)
             machine.link_up(link)
+        elif event == zmq.EVENT_CONNECTED:
+            self._handshakes.began(time.monotonic())
         elif event == zmq.EVENT_DISCONNECTED:
             self._pump.drain()  # what the server said before it went has arrived: it counts
             self.stuck = []
             link.outbox[:0] = self._whole  # which was never sent
             self._whole = []
-            machine.link_lost(link, f"the connection to {link.endpoint} was lost", time.monotonic())
+            machine.link_lost(link, self._handshakes.lost(), time.monotonic())
         elif event == zmq.EVENT_CONNECT_RETRIED:
+            reason = self._handshakes.retried()
             if link.state in (LinkState.CONNECTING, LinkState.DOWN):
-                machine.link_failed(link, f"no server at {link.endpoint}")
+                machine.link_failed(link, reason)
         else:
-            machine.link_failed(link, f"what answers at {link.endpoint} is not a ringback server")
+            known = link.endpoint in self._core.known
+            refusal = self._handshakes.failed(event, told["value"], time.monotonic(), known=known)
+            if refusal is None:
+                machine.link_failed(link, self._handshakes.lost())
+            else:
+                machine.link_refused(link, refusal)
         if link.state is not self.seen:
             self._core.link_changed(self)
 
@@ -174,12 +193,15 @@ class ClientCore:
         policy: Policy | None,
         zone: str,
         ejection: Ejection,
+        keys: ClientKeys | None,
         context: zmq.Context[Any] | None,
         max_size: int,
         max_in_flight: int,
         max_bytes_in_flight: int,
     ) -> None:
         self.loop = loop
+        self.keys = keys
+        self.known: set[str] = set()  # endpoints whose servers have let this client in before
         self.encoder = codec.Encoder()
         self.machine = ClientMachine(
             endpoints,
@@ -374,9 +396,10 @@ class ClientCore:
             pause = 0.0 if lasted else self._pauses.get(link.endpoint, 0.0)
             self._pauses[link.endpoint] = min(max(2 * pause, PAUSE), PAUSE_AT_MOST)
             self.loop.call_later(random.uniform(pause / 2, pause), self._connect_anew, wire)  # noqa: S311 - no secret
-        elif link not in self.machine.links:
-            self._wires.remove(wire)  # it was kept for the sake of its last answers
+        elif link.refuses or link not in self.machine.links:
+            self._wires.remove(wire)  # it is not to try again, or was kept for the sake of its last answers
             wire.close(0)
+            self._flush_later()
         if link.state is LinkState.DOWN:
             for source in self._sources:
                 source.look()

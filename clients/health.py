@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -21,6 +21,10 @@ from ..protocol import codec
 from ..protocol.messages import Bye, Drain, Fault, FromServer, Hello, Ping, Pong, Welcome
 from ..protocol.values import FRAME_BYTES
 from ..version import __version__
+from .refusals import HANDSHAKE_FAILED, Handshakes
+
+if TYPE_CHECKING:
+    from ..security.curve import ClientKeys
 
 # Seconds for the answer, where nothing else is said.
 TIMEOUT = 2.0
@@ -33,9 +37,9 @@ TRIES = 5
 LEAVE = 100
 
 _WATCHED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | HANDSHAKE_FAILED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECT_RETRIED
 )
@@ -57,10 +61,10 @@ def asked(words: Sequence[str]) -> tuple[str, float] | None:
     return words[0], timeout
 
 
-def run(endpoint: str, timeout: float) -> int:
+def run(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> int:
     """Tell it in one line. Returns the exit status."""
     try:
-        line = f"ringback: {check(checked(endpoint), timeout)} at {endpoint} takes calls"
+        line = f"ringback: {check(checked(endpoint), timeout, keys)} at {endpoint} takes calls"
     except errors.UsageError as error:
         return _fail(str(error))
     except errors.CallError as error:
@@ -76,7 +80,7 @@ def _fail(text: str) -> int:
     return 1
 
 
-def check(endpoint: str, timeout: float) -> str:
+def check(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> str:
     """The name of the service that takes calls there. Raises an error of `ringback.errors` as soon as it is known that none does, and
     DeadlineExceeded where nobody has answered after `timeout` seconds."""
     if endpoint.startswith("inproc://"):
@@ -91,7 +95,7 @@ def check(endpoint: str, timeout: float) -> str:
             if seconds >= timeout:
                 break
             if len(tries) < TRIES and (not silent or seconds >= len(tries) * timeout / TRIES):
-                tries.append(_Try(context, endpoint))
+                tries.append(_Try(context, endpoint, keys))
                 silent.append(tries[-1])
             elif not silent:
                 break
@@ -113,7 +117,7 @@ def check(endpoint: str, timeout: float) -> str:
 class _Try:
     """One connection: `service` and `draining` as the server has said them, `pong` when it has said all that is asked."""
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: str, keys: ClientKeys | None) -> None:
         self.endpoint = endpoint
         self.service: str | None = None
         self.draining = False
@@ -123,6 +127,10 @@ class _Try:
         self.socket.set(zmq.IMMEDIATE, 1)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.IPV6, "[" in endpoint)
+        if keys is not None:
+            keys.protect(self.socket, endpoint)
+        self._with_keys = keys is not None
+        self._handshakes = Handshakes(endpoint, with_keys=self._with_keys)
         self.events = self.socket.get_monitor_socket(_WATCHED)
         try:
             self.socket.connect(endpoint)
@@ -153,16 +161,30 @@ class _Try:
 
     def happened(self) -> None:
         """Raises where nobody is there who could answer."""
-        event = int.from_bytes(self.events.recv_multipart()[0][:2], sys.byteorder)
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        told = self.events.recv_multipart()[0]
+        event = int.from_bytes(told[:2], sys.byteorder)
+        handshakes, now = self._handshakes, time.monotonic()
+        if event == zmq.EVENT_CONNECTED:
+            handshakes.began(now)
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            handshakes.succeeded()
             # In this order: a server that is going says so before it answers the ping.
             self._say(Hello(os.urandom(16), FRAME_BYTES, f"ringback {__version__}"), Ping(1))
         elif event == zmq.EVENT_CONNECT_RETRIED:
-            raise errors.Unavailable(f"no server at {self.endpoint}", started=False)
+            if not handshakes.failing:
+                raise errors.Unavailable(handshakes.retried(), started=False)
+            handshakes.retried()
         elif event == zmq.EVENT_DISCONNECTED:
-            raise errors.Unavailable(f"the server at {self.endpoint} closed the connection", started=False)
+            if not handshakes.failing:
+                raise errors.Unavailable(
+                    f"the server at {self.endpoint} closed the connection", started=False
+                )
         else:
-            raise errors.ProtocolError(f"what answers at {self.endpoint} is not a ringback server")
+            refusal = handshakes.failed(event, int.from_bytes(told[2:6], sys.byteorder), now)
+            if refusal is not None:
+                raise errors.Unauthenticated(refusal)
+            if not self._with_keys:
+                raise errors.ProtocolError(handshakes.lost())
 
     def close(self) -> None:
         welcome = self.service is not None

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..security.options import SecretKey, ServerKey
 from .base import Client
 
 Work = Callable[[Any], Generator[Any, Any, None]]
@@ -166,6 +167,8 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
         count: Annotated[int, typer.Option(min=1, help="how many calls")] = 1,
         client: Annotated[str, typer.Option(help="the client style: " + ", ".join(STYLES))] = "threading",
         timeout: Annotated[float, typer.Option(min=0, help="seconds each call may take")] = 30.0,
+        server_key: ServerKey = None,
+        secret_key: SecretKey = None,
     ) -> None:
         args = [parse_value(text) for text in arguments or []]
         answered = 0
@@ -177,9 +180,8 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
                 print_json(result)
 
         start = time.perf_counter()
-        run(
-            client, [endpoint], lambda connected: calls(connected, method, args, count, show), timeout=timeout
-        )
+        options = {"timeout": timeout, "server_key": server_key, "secret_key": secret_key}
+        run(client, [endpoint], lambda connected: calls(connected, method, args, count, show), **options)
         seconds = time.perf_counter() - start
         typer.echo(
             f"{answered} calls of {method} in {seconds:.3f} s: {answered / seconds:,.0f} calls/s", err=True

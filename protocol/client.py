@@ -179,6 +179,12 @@ class ClientMachine(Routing):
             self._changed()
             self._refuse_impatient()
 
+    def link_refused(self, link: Link, reason: str) -> None:
+        """The server does not let this client in, or is not the one that it should be: no further attempt is made."""
+        if link.state is not LinkState.CLOSED:
+            link.closed_by = errors.Unauthenticated
+            self._close_link(link, reason)
+
     def replace(self, link: Link) -> Link:
         """A new link to the endpoint of one that is draining, which keeps the calls that were sent over it."""
         new = Link(link.endpoint)
@@ -293,15 +299,17 @@ class ClientMachine(Routing):
                 pass  # a Pong that nobody waits for
 
     def _give_up(self, link: Link, text: str) -> None:
+        self._close_link(link, f"{link.endpoint}: {text}")
+
+    def _close_link(self, link: Link, reason: str) -> None:
         link.state = LinkState.CLOSED
-        link.reason = f"{link.endpoint}: {text}"
+        link.reason = reason
         self._changed()
-        error = errors.ProtocolError(link.reason)
-        self._end_all(link, error, None)
+        self._end_all(link, link.closed_by(reason), None)
         self._refuse_impatient()
-        if self.searching is None and all(other.state is LinkState.CLOSED for other in self.links):
+        if self._hopeless:
             for call in list(self.waiting.values()):
-                self._end(call, None, error)
+                self._end(call, None, self._refusal())
 
     def _move_deadline(self, call: OutgoingCall, now: float) -> None:
         if call.settings.timeout is not None:

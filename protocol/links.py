@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from .. import errors
 from ..balancing.loads import Load
 from ..balancing.outliers import Health
 from .messages import About, FromClient, Welcome
@@ -25,6 +26,7 @@ class Link(Load):
 
     __slots__ = (
         "careful",
+        "closed_by",
         "health",
         "limit",
         "once",
@@ -51,6 +53,12 @@ class Link(Load):
         self.once: frozenset[str] = frozenset()  # methods whose calls need a key
         self.careful = False  # whether a call must be looked at before it is sent, for the sake of these
         self.reason = f"no server at {endpoint}"
+        self.closed_by: type[errors.CallError] = errors.ProtocolError  # once it is closed
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the server does not let this client in."""
+        return self.state is LinkState.CLOSED and self.closed_by is errors.Unauthenticated
 
     def opened(self, welcome: Welcome, max_size: int, now: float) -> None:
         """The server has said who it is, to a client that takes values of so many bytes."""

@@ -191,19 +191,34 @@ class Routing:
             if only.state in (LinkState.CONNECTING, LinkState.GREETING):
                 self.waiting[call.id] = call
             else:
-                self._end(call, None, errors.Unavailable(only.reason, started=False))
+                error = errors.Unauthenticated(only.reason) if only.refuses else None
+                self._end(call, None, error or errors.Unavailable(only.reason, started=False))
             return
         links = self.links
-        hopeful = call.settings.wait_for_ready and (
-            self.searching is not None or any(link.state is not LinkState.CLOSED for link in links)
-        )
+        hopeful = call.settings.wait_for_ready and not self._hopeless
         coming = any(link.state in (LinkState.CONNECTING, LinkState.GREETING) for link in links)
         if hopeful or coming or not self.found:
             self.waiting[call.id] = call
         elif links and all(link.state is LinkState.CLOSED for link in links):
-            self._end(call, None, errors.ProtocolError(links[0].reason))
+            self._end(call, None, self._refusal())
         else:
             self._end(call, None, self._unavailable())
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether no link will ever be open. (Servers that are found come and go; but where all that are there refuse this client, the
+        next will, too.)"""
+        links = self.links
+        if self.searching is None:
+            return all(link.state is LinkState.CLOSED for link in links)
+        return bool(links) and all(link.refuses for link in links)
+
+    def _refusal(self) -> errors.CallError:
+        """Why all links are closed."""
+        refusing = [link for link in self.links if link.refuses]
+        if refusing:
+            return errors.Unauthenticated("; ".join(dict.fromkeys(link.reason for link in refusing)))
+        return self.links[0].closed_by(self.links[0].reason)
 
     def _refuse_impatient(self) -> None:
         for call in [

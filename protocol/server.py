@@ -97,6 +97,7 @@ class Session:
         "calls",
         "heard",
         "instance",
+        "key",
         "last_id",
         "max_size",
         "outbox",
@@ -109,7 +110,8 @@ class Session:
     def __init__(self, address: bytes, peer: str) -> None:
         self.address = address  # the routing id, which is the core's to read
         self.peer = peer
-        self.user = ""  # the name of its key, where it has one; the core's to set
+        self.user = ""  # the name of the client's key, and the key: "" without CURVE. The core's, before anything is said
+        self.key = ""
         self.state = SessionState.GREETING
         self.instance = b""
         self.max_size = 0

@@ -24,8 +24,10 @@ from ..protocol import codec
 from ..protocol.messages import About, Call, Notify
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..protocol.values import checked_max_size
+from ..security.curve import ServerKeys, check_encrypts
 from ..state.store import State
 from .access import AccessFile
+from .admission import FAILED, Admission, is_of
 from .binding import Bound
 from .dispatcher import Dispatcher
 from .gate import Gate
@@ -68,12 +70,18 @@ class ServerCore:
         about: About | None = None,
         access: AccessFile | None = None,
         rate: Rate | None = None,
+        keys: ServerKeys | None = None,
     ) -> None:
         service.prepare()
         self.service = service
         self.loop = loop
         self.bound = Bound()
         self._bind = [checked(place) if isinstance(place, str) else place for place in bind]
+        if keys is not None:
+            for place in self._bind:
+                check_encrypts(str(place))
+        self._keys = keys
+        self._admission: Admission | None = None  # with CURVE
         self._own_context = context is None
         self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
         self._max_size = checked_max_size(max_size)
@@ -174,8 +182,12 @@ class ServerCore:
     def _open(self) -> None:
         # libzmq numbers its peers from rand(): with its fixed seed a stranger could present the next number and abort the process.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+        if self._keys is not None:
+            self._admission = Admission(self._keys, self._context, self.loop, self._cut_off)
         socket = self._context.socket(zmq.ROUTER)
         try:
+            if self._admission is not None:
+                self._admission.protect(socket)
             socket.set(zmq.ROUTER_MANDATORY, 1)
             socket.set(zmq.RCVHWM, 512)
             socket.set(zmq.SNDHWM, 64)
@@ -189,7 +201,10 @@ class ServerCore:
             socket.set(zmq.LINGER, 0)
             for place in self._bind:
                 self.bound.bind(socket, place)
-            events = monitor(socket, self._context, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+            watched = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+            if self._admission is not None:
+                watched |= FAILED
+            events = monitor(socket, self._context, watched)
         except BaseException:
             socket.close(0)
             raise
@@ -197,6 +212,8 @@ class ServerCore:
         self._monitor = Pump(self.loop, events, self._event, lambda: None)
         self._pump = Pump(self.loop, socket, self._receive, self._flush)
         self._look_at_memory()
+        if self._admission is not None:
+            self._admission.watch(lambda: self._machine.sessions)
 
     def _close_sockets(self) -> None:
         if self._closed:
@@ -213,6 +230,8 @@ class ServerCore:
             self._pump.close(int(FAREWELL * 1000))
             self._monitor.close()
             self._pump = None
+        if self._admission is not None:
+            self._admission.close()
         if not self._own_context:
             self.bound.release()
         elif not opened:
@@ -234,6 +253,8 @@ class ServerCore:
         session = self._sessions.get(address)
         if session is None:
             session, frames = self._first_contact(address)
+        elif self._admission is not None:
+            session, frames = self._next_contact(session)
         else:
             socket = self._socket
             frames = [socket.recv(NOBLOCK)]
@@ -274,9 +295,23 @@ class ServerCore:
 
     def _first_contact(self, address: bytes) -> tuple[Session, list[Any]]:
         """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
+        return self._contacted(address, self._rest())
+
+    def _next_contact(self, session: Session) -> tuple[Session, list[Any]]:
+        """Whose connection this is now: a routing id may be another's once its connection is lost, which is told apart from messages."""
+        parts = self._rest()
+        if is_of(parts[0], session):
+            return session, [parts[0].bytes, *parts[1:]]
+        self._forget(session)
+        return self._contacted(session.address, parts)
+
+    def _rest(self) -> list[zmq.Frame]:
         parts = [self._socket.recv(NOBLOCK, copy=False)]
         while parts[-1].more:
             parts.append(self._socket.recv(NOBLOCK, copy=False))
+        return parts
+
+    def _contacted(self, address: bytes, parts: list[zmq.Frame]) -> tuple[Session, list[Any]]:
         try:
             descriptor = parts[0].get(zmq.SRCFD)
             peer = str(parts[0].get("Peer-Address"))
@@ -287,6 +322,8 @@ class ServerCore:
         session = self._sessions[address] = self._machine.connected(address, peer)
         if descriptor >= 0:
             self._descriptors[descriptor] = session
+        if self._admission is not None:
+            self._admission.identify(session, parts[0])
         return session, [parts[0].bytes, *parts[1:]]
 
     def _event(self, first: bytes) -> None:
@@ -295,6 +332,11 @@ class ServerCore:
         if event["event"] == zmq.EVENT_ACCEPTED:
             self._unfinished.accepted(descriptor)
             return
+        if self._admission is not None:
+            if event["event"] != zmq.EVENT_DISCONNECTED:
+                self._admission.failed(event["event"])
+                return
+            self._admission.ended(self._unfinished.peer(descriptor))
         self._unfinished.closed(descriptor)
         session = self._descriptors.pop(descriptor, None)
         if session is not None:
@@ -362,7 +404,10 @@ class ServerCore:
             return
         if self._left and self._pump.dry:
             for session in self._left:
-                self._sessions.pop(session.address, None)
+                if (
+                    self._sessions.get(session.address) is session
+                ):  # and not another's who has its routing id now
+                    del self._sessions[session.address]
             self._left.clear()
         if self._search_due and self._pump.dry:
             self._search_for_offenders()

@@ -62,6 +62,7 @@ class Inline(Struct, Handling):
             options.priority,
             self.dispatcher.app,
             self.dispatcher.state,
+            user=self.session.user,
         )
 
 
@@ -140,6 +141,7 @@ class Invocation(IncomingCall, Handling):
             self.dispatcher.state,
             None if self.run is None else self.run.open,
             self.versions,
+            self.session.user,
         )
 
     def saw(self, versions: Mapping[str, int]) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+
+from ..endpoints import is_exposed
 
 FIELDS = ("call", "method", "user", "peer", "code")
 FORMATS = ("text", "json")
@@ -47,6 +49,17 @@ def configure(level: str, form: str) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:
+    """In the log of a server without CURVE: who can reach it may call it, and read along."""
+    exposed = [endpoint for endpoint in endpoints if is_exposed(endpoint)]
+    if exposed:
+        logging.getLogger("ringback.server").warning(
+            "ringback serves %s on %s to everyone who can reach it, unencrypted: give --secret-key, or --insecure if that is meant",
+            service,
+            ", ".join(exposed),
+        )
 
 
 class Bounded:

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from ..discovery.announcement import Announcement
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..protocol.messages import ROLES, About
+from ..security.curve import ServerKeys
 from ..state import State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import ReplicaEngine
@@ -27,6 +29,7 @@ from .access import AccessFile
 from .core import ServerCore
 from .executors import Settings
 from .listening import Inherited
+from .logs import warn_of_exposed
 from .rates import checked_rate
 from .registration import Registration
 from .rules import Rules
@@ -57,10 +60,13 @@ class Server:
     those of `readonly` methods ("replica"), or what they would send any other (""). A replica follows the `state`, which is the primary's:
     it has all its data in memory, takes calls of `readonly` methods only, and writes nothing. `register`: the registry in which it
     announces itself while it answers calls, the URL of a state store; under `service_name`, where that is not the service's own, and at
-    the endpoints `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound). `access`:
-    a TOML file that says who may call what. `rate`: the calls a second that each client may make, of which so many at once as `burst` says,
-    those of a second if it is not given. `context`: a zmq.Context to share, for `inproc://`. Raises UsageError for what cannot be served,
-    at once or when it starts.
+    the endpoints `advertise`, where those that are bound are not what clients reach (port * there is the one that is bound).
+
+    `secret_key`: the file of the server's own key, for CURVE: all is encrypted, and who has none of the `authorized_keys`, a directory of
+    files of public keys that may change at any time, is not let in; "any" lets in any key. `insecure`: that there is no CURVE is meant,
+    and needs no warning. `access`: a TOML file that says who may call what. `rate`: the calls a second that each client may make, of
+    which so many at once as `burst` says, those of a second if it is not given. `context`: a zmq.Context to share, for `inproc://`. Raises
+    UsageError for what cannot be served, at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -101,6 +107,9 @@ class Server:
         access: str | os.PathLike[str] | None = None,
         rate: float | None = None,
         burst: float | None = None,
+        secret_key: str | Path | None = None,
+        authorized_keys: str | Path | None = None,
+        insecure: bool = False,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -123,8 +132,13 @@ class Server:
             register, service_name, advertise, service.name, self._bind, about or About(), backend
         )
         self._announcement: Announcement | None = None
+        keys = ServerKeys.asked_for(secret_key, authorized_keys)
+        if keys is not None and insecure:
+            raise UsageError("insecure is for a server without CURVE: give it no secret_key, or leave it out")
+        self._warns = keys is None and not insecure
         self._core_options: dict[str, Any] = {
             "context": context,
+            "keys": keys,
             "max_size": max_size,
             "max_elements": max_elements,
             "max_in_flight": max_in_flight,
@@ -337,6 +351,8 @@ class Server:
         def started(error: BaseException | None) -> None:
             if error is None:
                 self._watchdog = Watchdog(loop, self.service)
+                if self._warns:
+                    warn_of_exposed(self.service.name, self.endpoints)
                 if self._announcement is not None and self._registration is not None:
                     self._announcement.start(self._registration.endpoints(self.endpoints))
             report(error)

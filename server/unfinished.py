@@ -59,6 +59,11 @@ class Unfinished:
     def closed(self, descriptor: int) -> None:
         self._connections.pop(descriptor, None)
 
+    def peer(self, descriptor: int) -> str:
+        """The address behind it, as far as that is known."""
+        connection = self._connections.get(descriptor)
+        return "a client" if connection is None else connection.peer or "a local client"
+
     def grown(self) -> bool:
         """Whether the memory has grown so much since the last search that another is due."""
         resident = _resident()

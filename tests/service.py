@@ -418,6 +418,11 @@ def metadata() -> dict[str, Any]:
     return dict(ringback.current_call().metadata)
 
 
+@service.method
+def whoami() -> str:
+    return ringback.current_call().user
+
+
 @service.method(inline=True)
 def metadata_inline() -> dict[str, Any]:
     return dict(ringback.current_call().metadata)
@@ -659,8 +664,8 @@ many = ringback.Service("many")
 _asked: list[None] = []
 
 
-@many.method(readonly=True, inline=True)
-def whoami() -> int:
+@many.method(name="whoami", readonly=True, inline=True)
+def process() -> int:
     _asked.append(None)
     return os.getpid()
 

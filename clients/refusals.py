@@ -1,0 +1,100 @@
+"""What it means that handshakes fail: told from libzmq's events, for the clients and for the probe. It knows no sockets.
+
+With libzmq 4.3.5: a key that the server does not let in is told as such, and one end with CURVE and one without as different mechanisms;
+after both, libzmq does not try again. A wrong server key is told by nothing: the server closes the connection, and libzmq tries again for
+ever. So does a proxy whose server is away; and a
+connection with a server that stands still is given up after a while.
+"""
+
+from __future__ import annotations
+
+import zmq
+
+HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+# Handshakes in a row that were broken off, after which no more are tried; and the seconds that have to be between the first of them and the
+# last where the server had the right key before: it may be starting anew.
+IN_A_ROW = 3
+PATIENCE = 3.0
+
+# Seconds within which a server that does not like a handshake says so; after more, it is one that stands still.
+AT_ONCE = 2.0
+
+# libzmq's ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH.
+_OTHER_MECHANISM = 0x11000002
+
+
+class Handshakes:
+    """Those with one endpoint, over one socket."""
+
+    def __init__(self, endpoint: str, *, with_keys: bool) -> None:
+        self._endpoint = endpoint
+        self._with_keys = with_keys
+        self._began = 0.0
+        self._broken = 0  # in a row
+        self._since = 0.0
+        self._reason = ""  # why the last one failed, where it did
+
+    def began(self, now: float) -> None:
+        self._began = now
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last one failed, and no other attempt has begun."""
+        return bool(self._reason)
+
+    def succeeded(self) -> None:
+        self._broken = 0
+        self._reason = ""
+
+    def lost(self) -> str:
+        """The connection is: why."""
+        return self._reason or f"the connection to {self._endpoint} was lost"
+
+    def retried(self) -> str:
+        """Another attempt is on its way: why the last one came to nothing."""
+        if self._reason:
+            reason, self._reason = self._reason, ""
+            return reason
+        self._broken = 0
+        return f"no server at {self._endpoint}"
+
+    def failed(self, event: int, value: int, now: float, *, known: bool = False) -> str | None:
+        """Why there is no hope, and None where there is; `known`: whether the server has let this client in before."""
+        at = self._endpoint
+        self._reason = (
+            f"what answers at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
+        )
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return (
+                f"the server at {at} does not know this client's key: add its public key to the server's authorized keys, or give the "
+                "right secret_key"
+            )
+        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _OTHER_MECHANISM:
+            if self._with_keys:
+                return f"the server at {at} does not use CURVE: start it with --secret-key, or connect without server_key"
+            return (
+                f"the server at {at} uses CURVE: give its public key as server_key, and your own secret_key"
+            )
+        if not self._with_keys:
+            return None
+        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            return self._reason  # libzmq does not try again
+        if now - self._began > AT_ONCE:
+            self._broken = 0
+            self._reason = f"what listens at {at} does not answer the handshake"
+            return None
+        if not self._broken:
+            self._since = now
+        self._broken += 1
+        self._reason = f"the handshake with {at} was broken off"
+        if self._broken < IN_A_ROW or (known and now - self._since < PATIENCE):
+            return None
+        return (
+            f"{self._reason} {self._broken} times in a row: the server_key is not that server's, it is no ringback server, or the network "
+            "breaks handshakes"
+        )

@@ -1,0 +1,124 @@
+"""Whose keys a server lets in: the public keys in a directory, read anew when it changes.
+
+From any thread: what is known is replaced as a whole, never changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import UsageError
+from .keys import PUBLIC, checked_name, read_public
+
+log = logging.getLogger("ringback.security")
+
+# What is said in place of a directory by who lets in everybody.
+ANYBODY = "any"
+
+# Seconds from one look at all files to the next, where the directory itself shows no change.
+LOOK = 1.0
+
+# Seconds for which a time stamp is not believed: what changes twice within one tick of a file system's clock looks unchanged.
+TICK = 0.1
+
+
+class Authorized:
+    """The keys in a directory's files NAME.key, by key; `every` where any key will do."""
+
+    def __init__(self, directory: str | Path) -> None:
+        """Raises UsageError for what cannot be read."""
+        self.every = str(directory) == ANYBODY
+        self.directory = Path(directory)
+        self.names: Mapping[bytes, str] = {}
+        self._stamp: object = None
+        self._read_at = self._looked_at = 0.0
+        if not self.every:
+            try:
+                self._changed = self.directory.stat().st_mtime_ns
+                self._stamp, self.names = self._read(strictly=True)
+            except OSError as error:
+                raise UsageError(
+                    f"cannot read the authorized keys in {directory}: {error.strerror or error}; it must be a directory of "
+                    f"files NAME{PUBLIC}, or the word {ANYBODY}"
+                ) from None
+            self._read_at = time.time()
+            if self.directory.stat().st_mode & 0o002:
+                log.warning("everybody on this machine may add authorized keys to %s: chmod o-w", directory)
+            if not self.names:
+                log.warning("there are no authorized keys in %s yet: nobody is let in", directory)
+
+    def name_of(self, key: bytes) -> str | None:
+        """Whose it is, "" where any key will do; None where it is not let in. The newest word counts."""
+        if self.every:
+            return ""
+        self.look()
+        return self.names.get(key)
+
+    def look(self) -> None:
+        """Read the directory if it has changed: by its own time stamp at once, by those of its files at most once in a while."""
+        if self.every:
+            return
+        now = time.monotonic()
+        try:
+            changed = self.directory.stat().st_mtime_ns
+            fresh = changed / 1e9 < self._read_at - TICK
+            if changed == self._changed and fresh and now - self._looked_at < LOOK:
+                return
+            self._looked_at, read_at = now, time.time()
+            stamp = _stamp(self._files())
+            if stamp != self._stamp or not fresh:
+                before = self.names
+                self._stamp, self.names = self._read()
+                _tell(self.directory, before, self.names)
+            self._changed, self._read_at = changed, read_at
+        except OSError as error:
+            if self.names:
+                log.error("nobody is let in: cannot read %s: %s", self.directory, error.strerror)
+            self.names, self._stamp, self._read_at = {}, None, 0.0
+
+    def _files(self) -> list[Path]:
+        names = sorted(name for name in os.listdir(self.directory) if name.endswith(PUBLIC))
+        return [self.directory / name for name in names]
+
+    def _read(self, *, strictly: bool = False) -> tuple[object, dict[bytes, str]]:
+        """Raises OSError where the directory cannot be read, and UsageError for what is in it where it is to be strict."""
+        files = self._files()
+        stamp = _stamp(files)  # before: what changes meanwhile is read again
+        names: dict[bytes, str] = {}
+        for path in files:
+            try:
+                name = checked_name(path.name.removesuffix(PUBLIC))
+                key = read_public(path)
+                if names.setdefault(key, name) != name:
+                    raise UsageError(f"{path} has the same key as {names[key]}{PUBLIC}: remove one of them")
+            except UsageError as error:
+                if strictly:
+                    raise
+                if path.exists() and stamp != self._stamp:
+                    log.warning("an authorized key is passed over: %s", error)
+        return stamp, names
+
+
+def _stamp(files: list[Path]) -> object:
+    stamps = []
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # it is gone, or not to be read
+        stamps.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
+    return stamps
+
+
+def _tell(directory: Path, before: Mapping[bytes, str], after: Mapping[bytes, str]) -> None:
+    added = sorted(after[key] for key in after.keys() - before.keys())
+    removed = sorted(before[key] for key in before.keys() - after.keys())
+    if added or removed:
+        changes = [
+            f"{word}: {', '.join(names)}" for word, names in (("added", added), ("removed", removed)) if names
+        ]
+        log.info("authorized keys in %s: %s", directory, "; ".join(changes))

@@ -1,0 +1,185 @@
+"""Files of CURVE keys: made, read, and checked before they are believed. It knows no sockets.
+
+The format is that of pyzmq and czmq (`zmq.auth`), so that their tools read ours and the other way round: NAME.key has the public
+key, NAME.key_secret both. No text of an error or of a log tells a secret key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import zmq
+from zmq.auth import load_certificate
+from zmq.utils import z85
+
+from ..errors import UsageError
+
+PUBLIC, SECRET = ".key", ".key_secret"
+
+# Older ones have known holes in CURVE (CVE-2020-15166 and others).
+_OLDEST = (4, 3, 3)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}")
+
+_PUBLIC_FILE = """\
+#   The public key of {name}: not secret, but whoever believes it must know that it is theirs.
+metadata
+curve
+    public-key = "{public}"
+"""
+
+_PAIR_FILE = """\
+#   The SECRET key of {name}: for {name} alone. Who has it is {name}.
+metadata
+curve
+    public-key = "{public}"
+    secret-key = "{secret}"
+"""
+
+
+class KeyPair:
+    """A public key and its secret one, in Z85 text; it shows neither."""
+
+    __slots__ = ("public", "secret")
+
+    def __init__(self, public: bytes, secret: bytes) -> None:
+        self.public = public
+        self.secret = secret
+
+    @classmethod
+    def fresh(cls) -> KeyPair:
+        check_library()
+        return cls(*zmq.curve_keypair())
+
+    def __repr__(self) -> str:
+        return "<KeyPair>"
+
+
+def check_library() -> None:
+    """Raises UsageError where libzmq has no CURVE that can be trusted."""
+    if not zmq.has("curve"):
+        raise UsageError("keys need a libzmq with CURVE, as in pyzmq's own wheels: reinstall pyzmq")
+    if zmq.zmq_version_info() < _OLDEST:
+        raise UsageError(
+            f"keys need libzmq 4.3.3 or newer, not {zmq.zmq_version()}: its CURVE has known holes; upgrade pyzmq"
+        )
+
+
+def make(directory: str | Path, name: str) -> tuple[Path, Path]:
+    """Write a new pair: the public file and the secret one. Raises UsageError, and overwrites nothing."""
+    pair = KeyPair.fresh()
+    checked_name(name)
+    directory = Path(directory)
+    public, secret = directory / f"{name}{PUBLIC}", directory / f"{name}{SECRET}"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (public, secret):
+            if path.exists():
+                raise FileExistsError(path)
+        told = {"name": name, "public": pair.public.decode(), "secret": pair.secret.decode()}
+        _write(secret, _PAIR_FILE.format(**told), 0o600)
+        try:
+            _write(public, _PUBLIC_FILE.format(**told), 0o644)
+        except BaseException:
+            secret.unlink()
+            raise
+    except FileExistsError as error:
+        path = error.filename or error.args[0]
+        raise UsageError(f"{path} is there already: keys are not overwritten; choose another name") from None
+    except OSError as error:
+        raise UsageError(f"cannot write the keys of {name} to {directory}: {error.strerror}") from None
+    return public, secret
+
+
+def checked_name(name: str) -> str:
+    """The name, if keys may have it. Raises UsageError."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"bad name of a key {name!r}: it must be letters, digits and . _ @ + -, and begin with a letter or digit"
+        )
+    return name
+
+
+def read_public(path: str | Path) -> bytes:
+    """The public key in the file. Raises UsageError."""
+    return _read(path)[0]
+
+
+def read_secret(path: str | Path) -> KeyPair:
+    """The pair in a file that only this user can read. Raises UsageError."""
+    check_library()
+    _check_secrecy(path)
+    public, secret = _read(path)
+    if secret is None:
+        raise UsageError(f"{path} has no secret key: give the file that ends in {SECRET}")
+    if not _is_key(secret) or zmq.curve_public(secret) != public:
+        raise UsageError(f"the two keys in {path} are no pair: make new ones with ringback keys new")
+    return KeyPair(public, secret)
+
+
+def public_key(given: str | bytes | Path) -> bytes:
+    """The public key that is given as itself, in Z85 text, or as the file that has it. Raises UsageError."""
+    check_library()
+    if not isinstance(given, (str, bytes, Path)) or not given:
+        raise UsageError(
+            f"server_key must be a public key, 40 characters, or the file that has it, not {given!r}"
+        )
+    key = given if isinstance(given, bytes) else os.fsencode(given)
+    if len(key) == 40 and not isinstance(given, Path) and not os.path.exists(key) and _is_key(key):
+        return key
+    if isinstance(given, bytes):
+        raise UsageError("server_key is no public key: that is 40 characters of Z85 text")
+    return read_public(given)
+
+
+def _is_key(text: bytes) -> bool:
+    try:
+        return len(text) == 40 and len(z85.decode(text)) == 32
+    except Exception:
+        return False  # not Z85: each version of pyzmq says so in its own way
+
+
+def _read(path: str | Path) -> tuple[bytes, bytes | None]:
+    try:
+        os.stat(path)
+        public, secret = load_certificate(path)
+    except ValueError:
+        public, secret = b"", None
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise UsageError(f"cannot read the key file {path}: {reason}") from None
+    if not _is_key(public):
+        raise UsageError(
+            f"{path} is no key file: it must have a line public-key = ..., as ringback keys new writes it"
+        )
+    return public, secret
+
+
+def _check_secrecy(path: str | Path) -> None:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise UsageError(f"cannot read the secret key {path}: {error.strerror}") from None
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.geteuid():
+        raise UsageError(
+            f"the secret key {path} belongs to another user: it must be this user's own, chown it or make another"
+        )
+    if mode & 0o077:
+        raise UsageError(f"others can read the secret key {path} (mode {mode:04o}): chmod 600 {path}")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    # Exclusively, and with its mode from the first byte on.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise

@@ -1,0 +1,109 @@
+"""Who is let in to a server with CURVE: each connection's key is known from its first message on, and looked at again as long as it lasts.
+
+libzmq asks for a key at the handshake only, and tells a connection's end apart from what came over it. So here each batch is compared with
+the key of the session it is taken for, and whose key is no longer authorized is cut off.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import zmq
+
+from .. import errors
+from ..backends.base import Handle, Loop
+from ..protocol.server import Session
+from ..security.curve import Guard, ServerKeys, key_of, user_of
+from .logs import Bounded
+
+log = logging.getLogger("ringback.server")
+
+# Seconds from one look at whose keys are authorized to the next.
+RECHECK = 1.0
+
+# Events of a monitor that are for `failed`.
+FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+
+# The bytes of a routing id that libzmq has drawn, of which the first is 0.
+_DRAWN = 5
+
+_CODE = errors.Unauthenticated.code
+
+
+class Admission:
+    """Of one server. `cut(session, why)` ends a connection."""
+
+    def __init__(
+        self,
+        keys: ServerKeys,
+        context: zmq.Context[Any],
+        loop: Loop,
+        cut: Callable[[Session, str], object],
+    ) -> None:
+        """To be made before the server binds. Raises UsageError where somebody else answers for the context."""
+        self._guard = Guard(keys, context, loop, self._refused)
+        self._loop = loop
+        self._cut = cut
+        self._known = self._guard.authorized.names
+        self._timer: Handle | None = None
+        self._failed = (
+            0  # the event of a handshake that failed, whose connection's end is the next that is told
+        )
+        self._refusal = Bounded(log)
+        self._incomplete = Bounded(log)
+        self.protect = self._guard.protect
+
+    def watch(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """Look from time to time whether all of them may stay."""
+        guard = self._guard
+        guard.authorized.look()
+        if self._known is not guard.authorized.names:
+            self._known = guard.authorized.names
+            for session in list(sessions()):
+                self._check(session)
+        self._timer = self._loop.call_later(RECHECK, self.watch, sessions)
+
+    def identify(self, session: Session, frame: zmq.Frame) -> None:
+        """A new session, by its first frame; it is cut off where it may not be here."""
+        session.user, session.key = user_of(frame), key_of(frame)
+        self._check(session)
+        if len(session.address) != _DRAWN or session.address[0]:
+            # Who has it next would get the last answers that are meant for who has it now.
+            self._cut(session, "it has chosen its routing id, which the protocol does not allow")
+
+    def _check(self, session: Session) -> None:
+        if not self._guard.lets_in(session.key):
+            self._cut(session, f"the key of {session.user or 'this client'} is not authorized any more")
+
+    # What is said of who does not get in
+
+    def _refused(self, peer: str, key: bytes) -> None:
+        text = "refused %s: its key, %s..., is not authorized"
+        more = {"peer": peer, "code": _CODE}
+        self._refusal(logging.WARNING, text, peer, key[:8].decode(), fields=more)
+
+    def failed(self, event: int) -> None:
+        """A handshake has, of the connection that ends next."""
+        self._failed = event
+
+    def ended(self, peer: str) -> None:
+        """A connection has."""
+        if self._failed:
+            # (who goes away by itself, such as a probe of the port, is no matter for a warning)
+            level = logging.WARNING if self._failed == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else logging.INFO
+            self._failed = 0
+            text = "refused %s: its handshake failed; it does not use CURVE, or has another server key"
+            self._incomplete(level, text, peer, fields={"peer": peer, "code": _CODE})
+
+    def close(self) -> None:
+        """After the server's socket, and before the context is terminated."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._guard.close()
+
+
+def is_of(frame: zmq.Frame, session: Session) -> bool:
+    """Whether what came belongs to the session, whose routing id it has."""
+    return key_of(frame) == session.key

@@ -1,0 +1,171 @@
+"""The files of keys: made so that only their owner reads what is secret, and refused in one line where they are not as they must be."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+import ringback
+import zmq.auth
+from ringback.clients.threading import connect
+from ringback.errors import UsageError
+from ringback.security import keys
+
+NOBODY = "tcp://127.0.0.1:9"
+
+
+def test_a_secret_key_is_for_its_owner_alone_from_the_beginning(tmp_path):
+    before = os.umask(0)
+    try:
+        public, secret = keys.make(tmp_path / "new", "alice")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(public.stat().st_mode) == 0o644
+    assert stat.S_IMODE(public.parent.stat().st_mode) == 0o700
+
+
+def test_pyzmq_reads_our_files_and_we_its_own(tmp_path):
+    public, secret = keys.make(tmp_path, "ours")
+    assert zmq.auth.load_certificate(secret) == (keys.read_public(public), keys.read_secret(secret).secret)
+    theirs = [str(path) for path in zmq.auth.create_certificates(tmp_path, "theirs")]
+    os.chmod(theirs[1], 0o600)
+    assert keys.read_secret(theirs[1]).public == keys.read_public(theirs[0])
+
+
+def test_keys_are_never_overwritten(tmp_path):
+    public, secret = keys.make(tmp_path, "alice")
+    kept = secret.read_bytes()
+    with pytest.raises(UsageError, match="there already"):
+        keys.make(tmp_path, "alice")
+    public.unlink()
+    with pytest.raises(UsageError, match="there already"):
+        keys.make(tmp_path, "alice")
+    assert secret.read_bytes() == kept
+    assert not public.exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "../bob", "a/b", "a b", "-x", "ä", "a\n", "x" * 256])
+def test_a_name_is_one_word(tmp_path, name):
+    with pytest.raises(UsageError, match="bad name of a key"):
+        keys.make(tmp_path / "new", name)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o610])
+def test_a_secret_key_that_others_can_read_is_not_used(pairs, mode):
+    os.chmod(pairs.secret("server"), mode)
+    for use in (
+        lambda: ringback.Server(ringback.Service("s"), NOBODY, **pairs.server),
+        lambda: connect(NOBODY, server_key=pairs.public("server"), secret_key=pairs.secret("server")),
+    ):
+        with pytest.raises(UsageError, match=f"chmod 600 {pairs.secret('server')}"):
+            use()
+
+
+def test_a_stricter_mode_will_do(pairs):
+    os.chmod(pairs.secret("server"), 0o400)
+    keys.read_secret(pairs.secret("server"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_secret_key_of_another_user_is_not_used(pairs):
+    os.chown(pairs.secret("server"), 1, 1)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        keys.read_secret(pairs.secret("server"))
+
+
+def test_what_is_wrong_with_a_file_is_told_without_what_is_in_it(pairs, tmp_path):
+    pair = keys.read_secret(pairs.secret("server"))
+    other = keys.KeyPair.fresh()
+    wrong = {
+        "no key at all": ("is no key file", "hello"),
+        "a short key": ("is no key file", 'public-key = "abc"\nsecret-key = "def"'),
+        "no secret": ("has no secret key", f'public-key = "{pair.public.decode()}"'),
+        "not a pair": (
+            "no pair",
+            f'public-key = "{other.public.decode()}"\nsecret-key = "{pair.secret.decode()}"',
+        ),
+    }
+    for name, (said, text) in wrong.items():
+        path = tmp_path / name
+        path.write_text(text)
+        path.chmod(0o600)
+        with pytest.raises(UsageError, match=said) as caught:
+            keys.read_secret(path)
+        assert str(path) in str(caught.value)
+        assert pair.secret.decode() not in str(caught.value)
+    with pytest.raises(UsageError, match="No such file"):
+        keys.read_secret(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="No such file"):
+        keys.read_public(tmp_path / "nothing")
+
+
+def test_nothing_shows_a_key_by_chance(pairs):
+    client = connect(NOBODY, **pairs.make("alice"))
+    server = ringback.Server(ringback.Service("s"), NOBODY, **pairs.server)
+    shown = f"{vars(client)} {vars(client._shared)} {vars(server)} {keys.KeyPair.fresh()!r}"
+    assert not [secret for secret in pairs.secrets() if secret in shown]
+
+
+def test_a_server_key_is_text_or_a_file(pairs):
+    path = pairs.public("server")
+    key = keys.read_public(path)
+    for given in (key, key.decode(), path, str(path), str(pairs.secret("server"))):
+        assert keys.public_key(given) == key
+    for given in ("", 5, b"short", None):
+        with pytest.raises(UsageError):
+            keys.public_key(given)
+    with pytest.raises(UsageError, match="No such file"):
+        keys.public_key("é" * 40)
+
+
+def test_options_that_belong_together_are_asked_for_together(pairs):
+    service, secret = ringback.Service("s"), pairs.secret("server")
+    for given, said in (
+        ({"secret_key": secret}, "whom to let in"),
+        ({"authorized_keys": "any"}, "secret_key too"),
+        ({**pairs.server, "insecure": True}, "insecure is for a server without CURVE"),
+        ({**pairs.server, "authorized_keys": pairs.home / "nothing"}, "must be a directory"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            ringback.Server(service, NOBODY, **given)
+    with pytest.raises(UsageError, match="server_key too"):
+        connect(NOBODY, secret_key=secret)
+
+
+def test_keys_are_not_for_what_is_within_one_process(pairs):
+    with pytest.raises(UsageError, match="inproc://here is within one process"):
+        connect("inproc://here", **pairs.make("alice"))
+    with (
+        pytest.raises(UsageError, match="inproc://here is within one process"),
+        ringback.Server(ringback.Service("s"), "inproc://here", backend="threading", **pairs.server),
+    ):
+        pass
+
+
+def test_a_broken_file_among_the_authorized_keys_is_told_when_the_server_is_made(pairs):
+    (pairs.authorized / "broken.key").write_text("hello")
+    with pytest.raises(UsageError, match=r"broken.key is no key file"):
+        ringback.Server(ringback.Service("s"), NOBODY, **pairs.server)
+
+
+def test_one_key_has_one_name(pairs):
+    pairs.make("alice", authorized=True)
+    pairs.authorize("alice", under="bob")
+    with pytest.raises(UsageError, match=r"bob.key has the same key as alice.key"):
+        ringback.Server(ringback.Service("s"), NOBODY, **pairs.server)
+
+
+def test_the_commands_make_and_show_keys(run_program, tmp_path):
+    made = run_program("-m", "ringback", "keys", "new", "here", "alice")
+    assert made.status == 0, made
+    shown = [
+        run_program("-m", "ringback", "keys", "show", f"here/alice.{end}") for end in ("key", "key_secret")
+    ]
+    key = keys.read_public(tmp_path / "here" / "alice.key").decode()
+    assert [each.out for each in shown] == [f"{key}\n"] * 2
+    again = run_program("-m", "ringback", "keys", "new", "here", "alice")
+    assert (again.status, len(again.err.splitlines())) == (1, 1)
+    assert "there already" in again.err
