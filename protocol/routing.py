@@ -91,6 +91,7 @@ class Routing:
         self._next_tick: float | None = None
         self._retries = Retries()
         self._last_id = 0
+        self._more_ids = 0  # that were given to what is no further call
 
     @property
     def state(self) -> str:
@@ -277,6 +278,7 @@ class Routing:
         if options.key is not None:
             return options
         self._last_id += 1
+        self._more_ids += 1
         return msgspec.structs.replace(options, key=f"{self._hello.instance.hex()}-{self._last_id}")
 
     def _send_waiting(self, now: float) -> None:
@@ -306,8 +308,9 @@ class Routing:
         """Under a new id: the old one may have been seen."""
         self._leave(call)
         del self.calls[call.id]
-        call.message = msgspec.structs.replace(call.message, id=self._last_id + 1)
         self._last_id += 1
+        self._more_ids += 1
+        call.message = msgspec.structs.replace(call.message, id=self._last_id)
         self.calls[call.id] = call
         if link is None:
             self._wait(call)
@@ -340,7 +343,7 @@ class Routing:
             elsewhere = (
                 self._choose(call, but=link) if message.started is False and not _stays(call) else None
             )
-            again = elsewhere is not None and self._retries.spend(self._last_id)
+            again = elsewhere is not None and self._retries.spend(self._last_id - self._more_ids)
         if again and not _stays(call) and self._retries.allow(call):
             # To another server at once; to the same one, where it has come back.
             self._send_again(call, elsewhere or self._choose(call), now)
@@ -399,7 +402,7 @@ class Routing:
             or not (flags.idempotent or flags.readonly or flags.once)
         ):
             return False
-        return self._retries.spend(self._last_id)
+        return self._retries.spend(self._last_id - self._more_ids)
 
     def _retry(self, call: OutgoingCall, now: float) -> bool:
         """Send the call again after a while, if it has the time and an attempt left."""
@@ -444,6 +447,7 @@ class Routing:
             twin = Twin(call)
             plan.twin = twin
             twin.message.id = self._last_id = self._last_id + 1
+            self._more_ids += 1
             self.calls[twin.id] = twin
             self._hand_over(twin, other, now)
 

@@ -288,7 +288,7 @@ def test_a_server_that_stands_still_or_starts_anew_is_not_taken_for_an_impostor(
     """What libzmq tells then, and when."""
     for known, pause, taken in ((False, 0.1, 3), (False, 5.0, None), (True, 0.1, 31), (True, 5.0, None)):
         handshakes, now = Handshakes("tcp://there:1", with_keys=True), 100.0
-        for _ in range(1, 40):
+        for attempt in range(1, 40):  # noqa: B007 - it is looked at afterwards
             handshakes.began(now)
             now += pause
             if handshakes.failed(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 32, now, known=known):
