@@ -349,3 +349,25 @@ def test_a_probe_has_keys_too(pairs, start_server, run_program, backend):
         assert said in ran.err
     ran = run_program(*ask)
     assert (ran.status, "uses CURVE" in ran.err) == (1, True), ran
+
+
+def test_servers_that_are_found_and_all_refuse_are_no_silent_wait(pairs, serving, connected, tmp_path):
+    url = f"sqlite:///{tmp_path}/registry.db"
+    serving(service(), register=url)
+    found = f"{url}?service=here"
+    alice, mallory = pairs.make("alice", authorized=True), pairs.make("mallory")
+    assert connected(found, **alice).call("whoami") == "alice"
+    begin = time.monotonic()
+    refused(connected, found, mallory)
+    assert time.monotonic() - begin < 5.0
+
+
+def test_a_server_with_keys_that_cannot_bind_leaves_nothing_behind(pairs, serving, connected):
+    context = zmq.Context()
+    first = serving(service())
+    with pytest.raises(errors.UsageError, match="is in use"):
+        serving(service(), first.endpoint, context=context)
+    second = serving(service(), context=context)
+    assert connected(second.endpoint, **pairs.make("alice", authorized=True)).call("whoami") == "alice"
+    second.__exit__(None, None, None)
+    context.term()
