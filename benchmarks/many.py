@@ -3,7 +3,8 @@
 python benchmarks/many.py [--backend NAME]... [--condition NAME]... [--policy NAME]... [--servers N] [--rate N] [--seconds N]
     [--method read|write] [--no-ejection] [--hedge]
 
-Each method waits for 5 ms, the slow server's for 50. Calls come at random at a rate, whatever the servers do, and a call's time counts from
+Each method waits for 5 ms, the slow server's for 50; one that is so sometimes, and all where calls are mixed, in one of ten (of a
+hundred, for half a second, where they are very mixed). Calls come at random at a rate, whatever the servers do, and a call's time counts from
 when it should have begun: so what waits behind a server that does not answer is in the percentiles.
 """
 
@@ -24,7 +25,7 @@ from ringback.balancing.policies import POLICIES
 from ringback.clients.asyncio import AsyncioClient, connect
 from running import HERE, options_of
 
-CONDITIONS = ("well", "slow", "sometimes", "dead", "stopped", "restarting")
+CONDITIONS = ("well", "mixed", "very-mixed", "slow", "sometimes", "dead", "stopped", "restarting")
 SHORT, LONG = 0.005, 0.05
 # Seconds of the run before something happens.
 BEFORE = 1.0
@@ -139,7 +140,8 @@ def main() -> None:
         for condition in given.condition or CONDITIONS:
             for policy in given.policy or POLICIES:
                 slow = {"slow": (LONG, 1.0), "sometimes": (LONG, 0.1)}.get(condition, (SHORT, 0.0))
-                kinds = [slow] + [(SHORT, 0.0)] * (given.servers - 1)
+                others = {"mixed": (LONG, 0.1), "very-mixed": (0.5, 0.01)}.get(condition, (SHORT, 0.0))
+                kinds = [others if slow == (SHORT, 0.0) else slow, *[others] * (given.servers - 1)]
                 with ExitStack() as stack:
                     servers = [Server(backend, *kind) for kind in kinds]
                     for server in servers:
