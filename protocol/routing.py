@@ -288,6 +288,7 @@ class Routing:
         self._leave(call)
         del self.calls[call.id]
         call.message = msgspec.structs.replace(call.message, id=self._last_id + 1)
+        call.allowed = call.message.credit
         self._last_id += 1
         self.calls[call.id] = call
         if link is None:

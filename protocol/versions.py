@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+# Services whose versions are kept: a server could name others without end.
+MOST = 1000
+
 
 class Versions:
     """The highest version seen of each service's data."""
@@ -18,5 +21,5 @@ class Versions:
         """Keep the highest of each."""
         mine = self.versions
         for service, version in versions.items():
-            if version > mine.get(service, 0):
+            if version > mine.get(service, 0) and (service in mine or len(mine) < MOST):
                 mine[service] = version

@@ -31,12 +31,15 @@ from .logs import Bounded
 from .outgoing import Outgoing
 from .rules import Rules
 from .service import Service
-from .unfinished import INTERVAL, Unfinished, give_back_memory, shut_down
+from .unfinished import HELLO_WITHIN, INTERVAL, Unfinished, give_back_memory, shut_down
 
 log = logging.getLogger("ringback.server")
 
 # Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
 FAREWELL = 1.0
+
+# Batches that a client may have sent before it knew that nothing more is taken from it.
+IGNORED = 1000
 
 # Seconds from cutting off who filled the memory to giving it back: libzmq has let go of it by then.
 TIDY_AFTER = 0.5
@@ -85,6 +88,7 @@ class ServerCore:
         )
         self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state)
         self._decoder = codec.from_client()
+        self._decoder.values.limit = max_size
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
         self._left: list[Session] = []  # disconnected, though the socket may still hold what they said
@@ -97,7 +101,7 @@ class ServerCore:
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
         self._complaint = Bounded(log)
-        self._unfinished = Unfinished(2 * (max_size + codec.BATCH_BYTES))
+        self._unfinished = Unfinished(2 * (max_size + codec.BATCH_BYTES), max_bytes_in_flight)
         self._look: Handle | None = None
         self._search_due = False
         self.terminated: Any = None
@@ -229,7 +233,13 @@ class ServerCore:
             while socket.get(RCVMORE):
                 frames.append(socket.recv(NOBLOCK, False))  # uncopied
         session.heard += 1
+        for frame in frames:
+            length = len(frame)
+            session.bytes += length + 2 if length < 256 else length + 9  # with ZMTP's own
         if session.state is SessionState.CLOSED:
+            session.ignored += 1
+            if session.ignored == IGNORED:
+                self._cut_off(session, f"it goes on after its end: {IGNORED} batches")
             return
         try:
             if len(frames) > codec.MAX_FRAMES:
@@ -263,6 +273,7 @@ class ServerCore:
         session = self._sessions[address] = self._machine.connected(address, peer)
         if descriptor >= 0:
             self._descriptors[descriptor] = session
+            self._unfinished.spoke(descriptor)
         return session, [parts[0].bytes, *parts[1:]]
 
     def _event(self, first: bytes) -> None:
@@ -301,7 +312,12 @@ class ServerCore:
                 shut_down(descriptor, session.peer)
 
     def _look_at_memory(self) -> None:
-        if self._pump is not None and self._unfinished.grown():
+        grown = self._unfinished.grown()
+        if self._pump is not None and grown:
+            for session, unread in self._unfinished.unread(self._descriptors):
+                self._cut_off(session, f"it sends faster than it can be served: {unread:,} bytes wait")
+                self.loop.call_later(TIDY_AFTER, give_back_memory)
+        if self._pump is not None and (grown or self._unfinished.waits):
             self._search_due = True
             self._pump.schedule()
         self._dispatcher.look()
@@ -321,6 +337,10 @@ class ServerCore:
                 self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
                 shut_down(descriptor, peer)
             self.loop.call_later(TIDY_AFTER, give_back_memory)
+        for descriptor, peer in self._unfinished.silent():
+            why = f"it said nothing for {HELLO_WITHIN:g} s"
+            self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
+            shut_down(descriptor, peer)
 
     # Out
 
