@@ -104,6 +104,7 @@ class ServerCore:
         self._unfinished = Unfinished(2 * (max_size + codec.BATCH_BYTES), max_bytes_in_flight)
         self._look: Handle | None = None
         self._search_due = False
+        self._untidy = False  # whether the memory has grown since it was last given back
         self.terminated: Any = None
 
     # Life
@@ -313,6 +314,12 @@ class ServerCore:
 
     def _look_at_memory(self) -> None:
         grown = self._unfinished.grown()
+        if grown:
+            self._untidy = True
+        elif self._untidy and not self._machine.in_flight:
+            # What was large has been freed, but glibc keeps it.
+            self._untidy = False
+            self.loop.call_later(TIDY_AFTER, give_back_memory)
         if self._pump is not None and grown:
             for session, unread in self._unfinished.unread(self._descriptors):
                 self._cut_off(session, f"it sends faster than it can be served: {unread:,} bytes wait")
