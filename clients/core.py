@@ -374,7 +374,7 @@ class ClientCore:
             pause = 0.0 if lasted else self._pauses.get(link.endpoint, 0.0)
             self._pauses[link.endpoint] = min(max(2 * pause, PAUSE), PAUSE_AT_MOST)
             self.loop.call_later(random.uniform(pause / 2, pause), self._connect_anew, wire)  # noqa: S311 - no secret
-        elif link.state is LinkState.CLOSED and wire in self._wires:
+        elif link.state is LinkState.CLOSED and wire in self._wires and not self.closed:
             # Nothing that comes over it counts any more; and its server may send without end.
             self._wires.remove(wire)
             wire.flush()

@@ -189,6 +189,7 @@ class Dispatcher:
             call.input = None
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
+        call.options = None  # its metadata may be large too
         if self._machine.phase is not Phase.SERVING:
             self._answered(
                 call.session
