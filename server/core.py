@@ -320,7 +320,7 @@ class ServerCore:
             # What was large has been freed, but glibc keeps it.
             self._untidy = False
             self.loop.call_later(TIDY_AFTER, give_back_memory)
-        if self._pump is not None and grown:
+        if self._pump is not None and grown and not self._pump.dry:
             for session, unread in self._unfinished.unread(self._descriptors):
                 self._cut_off(session, f"it sends faster than it can be served: {unread:,} bytes wait")
                 self.loop.call_later(TIDY_AFTER, give_back_memory)
