@@ -96,7 +96,7 @@ class Dealer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.socket.close(0)
+        self.socket.close(500)  # what was said is to arrive
         self._context.term()
 
 
