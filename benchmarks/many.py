@@ -4,8 +4,8 @@ python benchmarks/many.py [--backend NAME]... [--condition NAME]... [--policy NA
     [--method read|write] [--no-ejection] [--hedge]
 
 Each method waits for 5 ms, the slow server's for 50; one that is so sometimes, and all where calls are mixed, in one of ten (of a
-hundred, for half a second, where they are very mixed). Calls come at random at a rate, whatever the servers do, and a call's time counts from
-when it should have begun: so what waits behind a server that does not answer is in the percentiles.
+hundred, for half a second, where they are very mixed). Calls come at random at a rate, whatever the servers do, and a call's time
+counts from when it should have begun: so what waits behind a server that does not answer is in the percentiles.
 """
 
 from __future__ import annotations

@@ -396,8 +396,15 @@ class ClientCore:
             pause = 0.0 if lasted else self._pauses.get(link.endpoint, 0.0)
             self._pauses[link.endpoint] = min(max(2 * pause, PAUSE), PAUSE_AT_MOST)
             self.loop.call_later(random.uniform(pause / 2, pause), self._connect_anew, wire)  # noqa: S311 - no secret
-        elif link.refuses or link not in self.machine.links:
-            self._wires.remove(wire)  # it is not to try again, or was kept for the sake of its last answers
+        elif link.state is LinkState.CLOSED and wire in self._wires and not self.closed:
+            # Nothing that comes over it counts any more, it is not to try again, and its server may send without end.
+            self._wires.remove(wire)
+            if not link.refuses:
+                wire.flush()
+            wire.close(0 if link.refuses else LEAVE)
+            self._flush_later()
+        elif link not in self.machine.links:
+            self._wires.remove(wire)  # it was kept for the sake of its last answers
             wire.close(0)
             self._flush_later()
         if link.state is LinkState.DOWN:

@@ -58,6 +58,7 @@ class OutgoingCall:
     """
 
     __slots__ = (
+        "allowed",
         "deadline",
         "ended",
         "latest",
@@ -75,6 +76,7 @@ class OutgoingCall:
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         self.message = message
         self.settings = settings
+        self.allowed = message.credit  # items that may still come
         self.deadline = deadline
         self.ended = False
         self.latest: float | None = None

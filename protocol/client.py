@@ -43,6 +43,12 @@ from .values import UNREADABLE, Unpacker, size
 
 log = logging.getLogger("ringback.client")
 
+# Messages that may wait for a server to read them before it gets no pongs any more: it might ask for them without end.
+UNREAD = 1024
+
+# Characters of a server's text that are kept and shown.
+_LONGEST = 1000
+
 # What is the server's fault, or that of the way to it.
 _FAILURES = frozenset(
     error.code
@@ -113,6 +119,7 @@ class ClientMachine(Routing):
         """Let so many more items of a stream come."""
         if not call.ended and call.link is not None:
             self._move_deadline(call, now)
+            call.allowed += items
             call.link.outbox.append(Credit(call.id, items))
 
     def send_item(self, call: OutgoingCall, value: Raw, now: float) -> None:
@@ -207,6 +214,8 @@ class ClientMachine(Routing):
 
     def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
         """Deal with what a server said."""
+        if link.state is LinkState.CLOSED:
+            return
         calls, attempts, balancer = self.calls, self._retries.attempts, self._balancer
         if balancer is not None:
             self._now = link.health.heard = now
@@ -251,9 +260,14 @@ class ClientMachine(Routing):
             case End(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
+                    error = None
+                    if not call.message.credit:
+                        error = errors.ProtocolError(
+                            f"{call.method}: its answer is a stream, and none was asked for"
+                        )
                     if self._balancer is not None:
                         self._balancer.ended(call, link, now)
-                    self._end(call, None, None)
+                    self._end(call, None, error)
             case Credit(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link and call.upload is not None and message.items > 0:
@@ -286,15 +300,17 @@ class ClientMachine(Routing):
                     link.outbox.append(Drained())
             case Bye():
                 self._left_behind(link, now)
-                link.outbox.append(Bye())
+                if len(link.outbox) < UNREAD:
+                    link.outbox.append(Bye())
             case Ping(token=token):
-                link.outbox.append(Pong(token))
+                if len(link.outbox) < UNREAD:
+                    link.outbox.append(Pong(token))
             case Reached(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
                     self._reached(call, link, message)
             case Fault(message=text):
-                self._give_up(link, text)
+                self._give_up(link, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
             case _:
                 pass  # a Pong that nobody waits for
 
@@ -319,6 +335,11 @@ class ClientMachine(Routing):
 
     def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
         self._move_deadline(call, now)
+        if not call.allowed:
+            # (nobody may have taken those before it: they are kept until then)
+            self.cancel(call, errors.ProtocolError(f"{call.method}: more items came than were asked for"))
+            return
+        call.allowed -= 1
         try:
             call.item(values.typed(message.value, call.settings.returns))
         except UNREADABLE as error:

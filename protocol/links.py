@@ -11,6 +11,9 @@ from .messages import About, FromClient, Welcome
 
 _NOTHING = About()
 
+# A share of the calls that no server can go below or above, whatever it says of itself.
+_LEAST, _MOST = 1e-6, 1e6
+
 
 class LinkState(enum.Enum):
     DOWN = "down"  # the last attempt to connect failed, or the link was lost
@@ -68,9 +71,13 @@ class Link(Load):
         self.state = LinkState.OPEN
         self.welcome = welcome
         self.service = welcome.service
-        self.role, self.zone = about.role, about.zone
-        self.weight = min(max(1e-6, about.weight), 1e6)  # in this order: of what is no number, the first
+        self.role, self.zone, self.weight = about.role, about.zone, _weight(about.weight)
         self.reached = 0
         self.limit = welcome.max_size if welcome.max_size < max_size else None
         self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)
         self.careful = self.limit is not None or bool(self.once) or bool(self.role)
+
+
+def _weight(told: float) -> float:
+    """One that can be reckoned with."""
+    return min(max(told, _LEAST), _MOST) if told == told else _LEAST

@@ -308,6 +308,7 @@ class Routing:
         """Under a new id: the old one may have been seen."""
         self._leave(call)
         del self.calls[call.id]
+        call.allowed = call.message.credit
         self._last_id += 1
         self._more_ids += 1
         call.message = msgspec.structs.replace(call.message, id=self._last_id)

@@ -94,8 +94,10 @@ class Session:
 
     __slots__ = (
         "address",
+        "bytes",
         "calls",
         "heard",
+        "ignored",
         "instance",
         "key",
         "last_id",
@@ -117,6 +119,8 @@ class Session:
         self.max_size = 0
         self.last_id = 0
         self.heard = 0  # batches, counted by the core
+        self.bytes = 0  # of these
+        self.ignored = 0  # those of them that came when nothing more was taken
         self.turn = 0  # which is next or was last, when its calls have to wait; the scheduler's
         self.calls: dict[int, IncomingCall] = {}
         self.outbox: list[FromServer] = []
@@ -312,7 +316,7 @@ class ServerMachine:
 
     def _greet(self, session: Session, hello: Hello) -> None:
         session.state = SessionState.OPEN
-        session.instance = hello.instance
+        session.instance = hello.instance[:16]  # what is longer would be kept with the session
         session.max_size = hello.max_size
         session.outbox.append(self._welcome if self._visible is None else self._welcome_of(session))
         if self.phase is not Phase.SERVING:

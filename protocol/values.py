@@ -6,6 +6,7 @@ extension 3 says that an argument is a stream, whose items follow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -234,12 +235,25 @@ class Unpacker:
     """Decodes values, given the frames of the batch they came in."""
 
     def __init__(self) -> None:
-        self.frames: Sequence[Buffer] = ()
+        self._frames: Sequence[Buffer] = ()
+        self._copies: dict[int, bytes] = {}  # of the frames, as far as they were asked for
         self.taken = 0  # bytes of frames that values were made of; whoever asks sets it back
+        self.limit = math.inf  # of these, for one value: it may refer to a frame often
         self.streamed = False  # whether an argument was a stream; set by who finds it, and back by who asks
         self._decode = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
         self._decode_uncopied = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
+
+    @property
+    def frames(self) -> Sequence[Buffer]:
+        """Those of the batch whose values are decoded."""
+        return self._frames
+
+    @frames.setter
+    def frames(self, frames: Sequence[Buffer]) -> None:
+        self._frames = frames
+        if self._copies:
+            self._copies = {}
 
     def plain(self, raw: Raw) -> Any:
         """As plain data. Raises msgspec.DecodeError or ProtocolValueError for what is not a value."""
@@ -264,7 +278,11 @@ class Unpacker:
 
     def _extension(self, code: int, data: memoryview) -> Any:
         if code == FRAME:
-            return bytes(self._frame(data))
+            number, frame = self._frame(data)
+            copy = self._copies.get(number)
+            if copy is None:  # once, however often it is referred to
+                copy = self._copies[number] = bytes(frame)
+            return copy
         if code == BIG_INTEGER:
             return int.from_bytes(data, "big", signed=True)
         return Ext(code, bytes(data))
@@ -272,16 +290,18 @@ class Unpacker:
     def _uncopied(self, code: int, data: memoryview) -> Any:
         """A frame as a view of the memory that it arrived in, which stays as long as the view."""
         if code == FRAME:
-            return memoryview(self._frame(data)).toreadonly()
+            return memoryview(self._frame(data)[1]).toreadonly()
         return self._extension(code, data)
 
-    def _frame(self, data: memoryview) -> Buffer:
-        number = int.from_bytes(data, "big")
-        if len(data) > 2 or number >= len(self.frames):
+    def _frame(self, data: memoryview) -> tuple[int, Buffer]:
+        number = int.from_bytes(data[:8], "big")
+        if len(data) > 2 or number >= len(self._frames):
             raise msgspec.DecodeError(f"a value refers to frame {number}, and there is none")
-        frame = self.frames[number]
+        frame = self._frames[number]
         self.taken += len(frame)
-        return frame
+        if self.taken > self.limit:
+            raise msgspec.DecodeError(f"with what it refers to, a value takes more than {self.limit:,} bytes")
+        return number, frame
 
 
 def typed_decoder(kind: Any) -> Callable[[Raw], Any]:

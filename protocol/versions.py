@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .calls import Session
 
+# Services whose versions are kept: a server could name others without end.
+MOST = 1000
+
 
 class Versions:
     """The highest version seen of each service's data."""
@@ -22,7 +25,7 @@ class Versions:
         """Keep the highest of each."""
         mine = self.versions
         for service, version in versions.items():
-            if version > mine.get(service, 0):
+            if version > mine.get(service, 0) and (service in mine or len(mine) < MOST):
                 mine[service] = version
 
 

@@ -37,12 +37,15 @@ from .outgoing import Outgoing
 from .rates import Rate
 from .rules import Rules
 from .service import Service
-from .unfinished import INTERVAL, Unfinished, give_back_memory, shut_down
+from .unfinished import HELLO_WITHIN, INTERVAL, Unfinished, give_back_memory, shut_down
 
 log = logging.getLogger("ringback.server")
 
 # Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
 FAREWELL = 1.0
+
+# Batches that a client may have sent before it knew that nothing more is taken from it.
+IGNORED = 1000
 
 # Seconds from cutting off who filled the memory to giving it back: libzmq has let go of it by then.
 TIDY_AFTER = 0.5
@@ -103,6 +106,7 @@ class ServerCore:
         )
         self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
         self._decoder = codec.from_client(codec.checked_max_elements(max_elements))
+        self._decoder.values.limit = max_size
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
         self._left: list[Session] = []  # disconnected, though the socket may still hold what they said
@@ -115,9 +119,10 @@ class ServerCore:
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
         self._complaint = Bounded(log)
-        self._unfinished = Unfinished(2 * (max_size + codec.BATCH_BYTES))
+        self._unfinished = Unfinished(2 * (max_size + codec.BATCH_BYTES), max_bytes_in_flight)
         self._look: Handle | None = None
         self._search_due = False
+        self._untidy = False  # whether the memory has grown since it was last given back
         self.terminated: Any = None
 
     # Life
@@ -261,7 +266,13 @@ class ServerCore:
             while socket.get(RCVMORE):
                 frames.append(socket.recv(NOBLOCK, False))  # uncopied
         session.heard += 1
+        for frame in frames:
+            length = len(frame)
+            session.bytes += length + 2 if length < 256 else length + 9  # with ZMTP's own
         if session.state is SessionState.CLOSED:
+            session.ignored += 1
+            if session.ignored == IGNORED:
+                self._cut_off(session, f"it goes on after its end: {IGNORED} batches")
             return
         try:
             if len(frames) > codec.MAX_FRAMES:
@@ -322,6 +333,7 @@ class ServerCore:
         session = self._sessions[address] = self._machine.connected(address, peer)
         if descriptor >= 0:
             self._descriptors[descriptor] = session
+            self._unfinished.spoke(descriptor)
         if self._admission is not None:
             self._admission.identify(session, parts[0])
         return session, [parts[0].bytes, *parts[1:]]
@@ -367,7 +379,18 @@ class ServerCore:
                 shut_down(descriptor, session.peer)
 
     def _look_at_memory(self) -> None:
-        if self._pump is not None and self._unfinished.grown():
+        grown = self._unfinished.grown()
+        if grown:
+            self._untidy = True
+        elif self._untidy and not self._machine.in_flight:
+            # What was large has been freed, but glibc keeps it.
+            self._untidy = False
+            self.loop.call_later(TIDY_AFTER, give_back_memory)
+        if self._pump is not None and grown and not self._pump.dry:
+            for session, unread in self._unfinished.unread(self._descriptors):
+                self._cut_off(session, f"it sends faster than it can be served: {unread:,} bytes wait")
+                self.loop.call_later(TIDY_AFTER, give_back_memory)
+        if self._pump is not None and (grown or self._unfinished.waits):
             self._search_due = True
             self._pump.schedule()
         self._dispatcher.look()
@@ -389,6 +412,10 @@ class ServerCore:
                 self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
                 shut_down(descriptor, peer)
             self.loop.call_later(TIDY_AFTER, give_back_memory)
+        for descriptor, peer in self._unfinished.silent():
+            why = f"it said nothing for {HELLO_WITHIN:g} s"
+            self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
+            shut_down(descriptor, peer)
 
     # Out
 

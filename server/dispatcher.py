@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Raw
+from msgspec.msgpack import encode
 
 from .. import errors
 from ..backends.base import Handle, Loop
@@ -29,7 +30,7 @@ from ..state.store import State
 from .cached import cached
 from .inputs import Input
 from .invocation import UNSENDABLE, VALUES, Inline, Invocation
-from .logs import Bounded
+from .logs import Bounded, shortened
 from .once import Once, Run
 from .resources import Pool, Resource
 from .rules import Rules, Schedule, Served
@@ -42,9 +43,6 @@ log = logging.getLogger("ringback.server")
 
 # So many calls that were given up are swept from those that wait.
 _SWEPT = 1024
-
-# Characters of a method's name that are told.
-_LONGEST_NAME = 200
 
 
 class Dispatcher:
@@ -90,15 +88,16 @@ class Dispatcher:
         """Begin the calls that a session's machine has accepted."""
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
-        values.taken, values.streamed = 0, False
+        values.streamed = False
         inline: Tally | None = None
         for message in messages:
             served = methods.get(message.method)
             if served is None:
-                text = f"there is no method {shown(message.method)!r}"
+                text = f"there is no method {shortened(message.method)!r}"
                 self._reject(session, message, errors.MethodNotFound(text))
                 continue
             method = served.method
+            values.taken = 0
             try:
                 args, kwargs = method.bind(values, message.args, message.kwargs)
             except errors.InvalidArgument as error:
@@ -201,6 +200,7 @@ class Dispatcher:
             call.input = None
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
+        call.options = None  # its metadata may be large too
         if self._machine.phase is not Phase.SERVING:
             self._answered(
                 call.session
@@ -551,10 +551,10 @@ class Dispatcher:
 
     def _drop(self, session: Session, note: Notify, why: object) -> None:
         """Nobody else would ever know of it."""
+        method, reason = shortened(note.method), shortened(str(why))
         text = "one-way call to %r from %s dropped: %s"
-        method = shown(note.method)
         more = {"method": method, "peer": session.peer}
-        self._dropped(logging.WARNING, text, method, session.peer, why, fields=more)
+        self._dropped(logging.WARNING, text, method, session.peer, reason, fields=more)
 
     def _error(self, call: Invocation, error: BaseException) -> Error:
         if isinstance(error, CancelledError):
@@ -579,11 +579,6 @@ class Dispatcher:
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)
 
 
-def shown(method: str) -> str:
-    """The name of a method as logs and errors tell it: a caller may have made up one of any length."""
-    return method if len(method) <= _LONGEST_NAME else f"{method[:_LONGEST_NAME]}..."
-
-
 def _inputs(values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Input]:
     """The arguments that stream, of a call that has just been bound."""
     if not values.streamed:
@@ -593,8 +588,10 @@ def _inputs(values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _weight(message: Call | Notify, values: Unpacker) -> int:
-    """What the arguments of a call take, in bytes: it has just been bound. (What calls before it in the batch took beside their
-    messages and did not ask for is counted for this one, which does no harm.)"""
-    taken, values.taken = values.taken, 0
-    named = sum(map(len, message.kwargs.values())) if message.kwargs else 0
-    return len(message.args) + named + taken
+    """What the arguments of a call and its metadata take, in bytes: it has just been bound."""
+    weight = len(message.args) + values.taken
+    if message.kwargs:
+        weight += sum(map(len, message.kwargs.values()))
+    if message.options is not None and message.options.metadata:
+        weight += len(encode(message.options.metadata))
+    return weight

@@ -13,8 +13,8 @@ from .. import errors
 from ..protocol.messages import Call, MethodFlags, Notify
 from ..protocol.server import Session
 from .access import ANONYMOUS, AccessFile, Rule
-from .dispatcher import Dispatcher, shown
-from .logs import Bounded
+from .dispatcher import Dispatcher
+from .logs import Bounded, shortened
 from .rates import Buckets, Rate
 
 log = logging.getLogger("ringback.server")
@@ -78,7 +78,7 @@ class Gate:
 
     def _deny(self, dispatcher: Dispatcher, session: Session, message: Call | Notify) -> None:
         # (the text is the same for a method that is not there)
-        method, who = shown(message.method), session.user or ANONYMOUS
+        method, who = shortened(message.method), session.user or ANONYMOUS
         error = errors.PermissionDenied(f"{who} may not call {method!r}")
         dispatcher.reject(session, message, error, quiet=True)
         write = self._audits.get(session.user)

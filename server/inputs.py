@@ -47,6 +47,7 @@ class Input(Items):
             raise errors.ProtocolError(f"an item for {self._call.method.name} that it gave no credit for")
         self._allowed -= 1
         self._count += 1
+        self._values.taken = 0
         try:
             item = self._values.typed(value, self._kind)
         except UNREADABLE as error:

@@ -20,7 +20,10 @@ FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
 # Lines of one kind that are written in a second; those beyond are counted.
-LINES = 10
+LINES = 1
+
+# Characters of what a peer has said that are written.
+_LONGEST = 200
 
 
 class JsonFormatter(logging.Formatter):
@@ -60,6 +63,11 @@ def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:
             service,
             ", ".join(exposed),
         )
+
+
+def shortened(text: str) -> str:
+    """What a peer has said, as much of it as somebody would read."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 class Bounded:

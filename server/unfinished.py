@@ -1,6 +1,7 @@
-"""Who fills the memory where nobody sees it: libzmq keeps the frames of a message until its last one has come, however many they are.
+"""Who fills the memory where nobody sees it: libzmq keeps the frames of a message until its last one has come, however many they are, and
+whole messages until they are read: 512 of each connection, however large.
 
-No option of libzmq bounds that. So the process's own memory is looked at, and where it has grown, what each connection has
+No option of libzmq bounds either. So the process's own memory is looked at, and where it has grown, what each connection has
 received (by the kernel's count) beside whether it has said anything whole.
 """
 
@@ -20,6 +21,9 @@ from ..protocol.server import Session
 INTERVAL = 0.25
 GROWTH = 8 * 1024 * 1024
 
+# Seconds in which a connection must have said something whole. (The handshake has its own time, which is libzmq's.)
+HELLO_WITHIN = 10.0
+
 # Heartbeats are no part of a message, and not this many bytes a second.
 HEARTBEATS = 20.0
 
@@ -32,32 +36,54 @@ _STATM = Path("/proc/self/statm")
 class _Connection:
     """One that libzmq has accepted: `base` is what it had received when it was last known to have said something whole."""
 
-    __slots__ = ("base", "heard", "peer", "since")
+    __slots__ = ("base", "begun", "heard", "peer", "since")
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.base = 0
         self.heard = 0
-        self.since = time.monotonic()
+        self.begun = self.since = time.monotonic()
 
 
 class Unfinished:
-    """Messages without an end. `bound` is what a connection may have received of one, in bytes."""
+    """Messages without an end, and those that nobody has read yet. `bound` is what a connection may have received of one, in bytes, and
+    `waiting` what all connections together may have received of the others."""
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, waiting: int) -> None:
         self._bound = bound
+        self._waiting = waiting
         self._connections: dict[int, _Connection] = {}
+        self._mute: dict[int, _Connection] = {}  # those of them that have said nothing yet, the oldest first
         self._resident = _resident()
 
     def accepted(self, descriptor: int) -> None:
         try:
             with socketlib.socket(fileno=os.dup(descriptor)) as connection:
-                self._connections[descriptor] = _Connection(_peer(connection))
+                new = self._connections[descriptor] = _Connection(_peer(connection))
+                self._mute.pop(descriptor, None)
+                self._mute[descriptor] = new
         except OSError:
             pass  # it has gone already
 
+    def spoke(self, descriptor: int) -> None:
+        """It has said something whole."""
+        self._mute.pop(descriptor, None)
+
     def closed(self, descriptor: int) -> None:
         self._connections.pop(descriptor, None)
+        self._mute.pop(descriptor, None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a connection has said nothing for too long, as far as was read."""
+        oldest = next(iter(self._mute.values()), None)
+        return oldest is not None and time.monotonic() - oldest.since > HELLO_WITHIN
+
+    def silent(self) -> Iterator[tuple[int, str]]:
+        """The descriptor and peer of each connection that has said nothing for too long. To be called as `search`."""
+        while self.waits:
+            descriptor = next(iter(self._mute))
+            yield descriptor, self._mute.pop(descriptor).peer
 
     def peer(self, descriptor: int) -> str:
         """The address behind it, as far as that is known."""
@@ -69,6 +95,23 @@ class Unfinished:
         resident = _resident()
         self._resident = min(self._resident, resident)
         return resident - self._resident > GROWTH
+
+    def unread(self, sessions: Mapping[int, Session]) -> Iterator[tuple[Session, int]]:
+        """The sessions of which too much waits to be read, and how many bytes: the greatest first, until the rest is within the bound."""
+        waits = []
+        now = time.monotonic()
+        for descriptor, connection in self._connections.items():
+            session = sessions.get(descriptor)
+            received = None if session is None else _received(descriptor, connection.peer)
+            if session is not None and received is not None:
+                beats = HEARTBEATS * (now - connection.begun)
+                waits.append((received - session.bytes - beats, descriptor))
+        waits.sort()
+        total = sum(max(0.0, unread) for unread, _ in waits)
+        while waits and total > self._waiting:
+            unread, descriptor = waits.pop()
+            total -= unread
+            yield sessions[descriptor], int(unread)
 
     def search(self, sessions: Mapping[int, Session]) -> Iterator[tuple[int, str]]:
         """The descriptor and peer of each connection that has received too much of one message. To be called when all that libzmq

@@ -13,6 +13,7 @@ from ringback import errors
 from ringback.protocol import codec
 from ringback.protocol.links import LinkState
 from ringback.protocol.messages import (
+    About,
     Bye,
     Call,
     Cancel,
@@ -28,6 +29,7 @@ from ringback.protocol.messages import (
     Notify,
     Ping,
     Pong,
+    Reached,
     Refusal,
     Reply,
     Welcome,
@@ -1248,3 +1250,64 @@ def test_closing_ends_a_call_that_is_held():
     client.machine.hold(asked)
     client.machine.close(errors.Cancelled("closed"))
     assert isinstance(asked.error, errors.Cancelled)
+
+
+def test_items_beyond_the_credit_end_the_call_and_no_other():
+    client = Client()
+    asked, other = client.start(call(credit=2)), client.start(call())
+    client.hear(*[Item(asked.id, raw(n)) for n in range(5)], Reply(other.id, raw("fine")))
+    assert asked.items == [0, 1]
+    assert isinstance(asked.error, errors.ProtocolError)
+    assert other.result == "fine"
+
+
+def test_credit_that_was_granted_lets_as_many_items_come():
+    client = Client()
+    asked = client.start(call(credit=1))
+    client.machine.grant(asked, 2, 0.0)
+    client.hear(*[Item(asked.id, raw(n)) for n in range(3)], End(asked.id))
+    assert (asked.items, asked.result) == ([0, 1, 2], None)
+
+
+def test_the_end_of_a_stream_is_no_answer_to_a_plain_call():
+    client = Client()
+    asked = client.start(call(returns=int))
+    client.hear(End(asked.id))
+    assert isinstance(asked.error, errors.ProtocolError)
+
+
+def test_pings_without_end_take_no_memory():
+    client = Client()
+    client.hear(*[Ping(n) for n in range(10_000)], *[Bye()] * 10_000)
+    assert len(client.sent()) < 2000
+
+
+def test_a_link_that_was_given_up_hears_nothing():
+    client = Client()
+    client.machine.fault(client.link, "nonsense")
+    client.sent()
+    client.hear(Ping(1), Bye(), WELCOME)
+    assert client.sent() == []
+
+
+def test_the_text_of_a_fault_is_kept_short():
+    client = Client()
+    asked = client.start(call())
+    client.hear(Fault("x" * 1_000_000))
+    assert len(str(asked.error)) < 2000
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1.0, 0.0, -float("inf")])
+def test_a_weight_that_is_none_is_bounded(weight):
+    client = Client(open=False)
+    client.machine.link_up(client.link)
+    client.hear(msgspec.structs.replace(WELCOME, about=About(weight=weight)))
+    assert 0 < client.link.weight < 1e9
+
+
+def test_a_server_cannot_name_services_without_end():
+    client = Client()
+    asked = client.start(call())
+    client.hear(*[Reached(asked.id, {f"service {n}": 1, "one more": n}) for n in range(1, 3000)])
+    assert len(client.machine.versions.versions) == 1000
+    assert client.machine.versions.versions["one more"] == 2999

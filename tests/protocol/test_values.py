@@ -437,3 +437,19 @@ def test_arbitrary_bytes_are_a_value_or_unreadable(data, kind):
 def test_an_unknown_extension_arrives_as_itself():
     arrived = Unpacker().plain(msgspec.Raw(bytes.fromhex("d4630a")))
     assert (arrived.code, bytes(arrived.data)) == (99, b"\x0a")
+
+
+def test_a_frame_is_copied_once_however_often_a_value_refers_to_it():
+    reader = Unpacker()
+    reader.frames = [bytearray(b"x" * 70_000)]
+    first, *others = reader.plain(msgspec.Raw(b"\xdc\x03\xe8" + b"\xd4\x01\x00" * 1000))
+    assert len(first) == 70_000
+    assert all(other is first for other in others)
+
+
+def test_a_value_that_refers_to_more_than_the_limit_is_none():
+    reader = Unpacker()
+    reader.limit = 200_000
+    reader.frames = [b"x" * 70_000]
+    with pytest.raises(msgspec.DecodeError, match="more than 200,000 bytes"):
+        reader.plain(msgspec.Raw(b"\x93" + b"\xd4\x01\x00" * 3))

@@ -1,0 +1,29 @@
+"""Writes the part of the corpus that comes from the vectors; what the fuzzers found stands beside it.
+
+python tests/fuzz/corpus.py
+"""
+
+from __future__ import annotations
+
+import fuzzing  # noqa: F401 - for the path
+from exchange import HELLO, WELCOME
+from oracles import CORPUS, packed, vectors
+from ringback.protocol import codec
+
+
+def said(*messages: object) -> list[bytes]:
+    return [bytes(frame) for frame in codec.Encoder().encode(list(messages))[0]]
+
+
+def main() -> None:
+    for end, opening, machine in (("client", HELLO, "server"), ("server", WELCOME, "client")):
+        small = [batch for batch in vectors(end) if sum(map(len, batch)) < 4096 and len(batch) < 100]
+        for number, batch in enumerate(small):
+            (CORPUS / "codec" / f"vector-{end}-{number}").write_bytes(packed([batch]))
+        for number in range(0, len(small), 8):
+            some = [said(opening), *small[number : number + 8]]
+            (CORPUS / machine / f"vectors-{number}").write_bytes(packed(some))
+
+
+if __name__ == "__main__":
+    main()

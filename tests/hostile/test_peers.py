@@ -1,0 +1,470 @@
+"""Attacks on a running server, while an honest client calls it all the time: that is served, the memory comes back, the server ends well.
+
+Each attack is a function of the endpoint; it takes about `SECONDS`, or its own number of messages.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+import zmq
+from mutations import mutated
+from oracles import vectors
+from processes import SOON, ServerProcess, eventually
+from raw import (
+    GREETING,
+    HELLO,
+    Dealer,
+    Honest,
+    Watch,
+    args,
+    by_hand,
+    descriptors,
+    ready,
+    resident,
+    said,
+    threads,
+    value,
+    zmtp,
+)
+from ringback.protocol import codec
+from ringback.protocol.messages import (
+    Bye,
+    Call,
+    CallOptions,
+    Cancel,
+    Credit,
+    Drained,
+    End,
+    Fault,
+    Hello,
+    Item,
+    Notify,
+    Ping,
+)
+from ringback.protocol.values import NOTHING, STREAM
+from sizes import size
+
+MIB = 1024 * 1024
+# What a server may hold on to after an attack, in bytes.
+GROWTH = 64 * MIB
+SECONDS = size(0.3, 5.0)
+
+Attack = Callable[[str], None]
+
+
+def for_a_while() -> Iterator[int]:
+    end = time.monotonic() + SECONDS
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        yield number
+
+
+def flood(endpoint: str, batch: Callable[[int], list[bytes]]) -> None:
+    """As many batches as go, with all answers read; over another connection where one is cut."""
+    with Dealer(endpoint, again=True) as peer:
+        for number in for_a_while():
+            if not peer.send(batch(number)):
+                return
+            peer.skip()
+
+
+# The attacks
+
+
+def small_batches(endpoint: str) -> None:
+    flood(endpoint, lambda n: said(Call(n, "add_inline", args(n, 1))))
+
+
+def long_batches(endpoint: str) -> None:
+    calls = 500
+    flood(endpoint, lambda n: said(*(Call(n * calls + i, "add_inline", args(i, 1)) for i in range(calls))))
+
+
+def pings_by_the_thousand(endpoint: str) -> None:
+    batch = [codec.PREAMBLE + b"\xdd" + (50_000).to_bytes(4, "big") + b"\x92\x0c\x01" * 50_000]
+    with Dealer(endpoint) as peer:
+        for _ in range(size(10, 100)):
+            peer.send(batch)
+            peer.skip()
+
+
+def large_arguments(endpoint: str) -> None:
+    data = bytes(8 * MIB)
+    flood(endpoint, lambda n: said(Call(n, "metadata", args(data))))
+
+
+def many_objects(endpoint: str) -> None:
+    """What takes the most memory for its bytes: arrays of nothing."""
+    arrays = msgspec.Raw(b"\x91\xdd" + (1_000_000).to_bytes(4, "big") + b"\x90" * 1_000_000)
+    flood(endpoint, lambda n: said(Call(n, "metadata", arrays)))
+
+
+def one_frame_named_a_million_times(endpoint: str) -> None:
+    names = msgspec.Raw(b"\x91\xdd" + (1_000_000).to_bytes(4, "big") + b"\xd4\x01\x00" * 1_000_000)
+    with Dealer(endpoint) as peer:
+        for number in range(1, 4):
+            peer.send([*said(Call(number, "echo", names)), bytes(1 * MIB)])
+            assert peer.hear(), "no answer"
+
+
+def integers_of_a_megabyte(endpoint: str) -> None:
+    flood(endpoint, lambda n: said(Call(n, "big", args((1 << 800_000) + n))))
+
+
+def deep_nesting(endpoint: str) -> None:
+    flood(endpoint, lambda n: said(Call(n, "echo", msgspec.Raw(b"\x91" * (900 + n % 200) + b"\xc0"))))
+
+
+def connections_without_a_word(endpoint: str) -> None:
+    with ExitStack() as stack:
+        for _ in range(size(100, 500)):
+            stack.enter_context(by_hand(endpoint, handshake=False))
+        time.sleep(SECONDS)
+
+
+def handshakes_without_a_hello(endpoint: str) -> None:
+    with ExitStack() as stack:
+        for _ in range(size(100, 500)):
+            stack.enter_context(by_hand(endpoint, hello=False))
+        time.sleep(SECONDS)
+
+
+def half_a_greeting(endpoint: str) -> None:
+    with ExitStack() as stack:
+        for number in range(size(50, 500)):
+            connection = stack.enter_context(by_hand(endpoint, handshake=False))
+            connection.sendall((GREETING + ready())[: 1 + number % 80])
+        time.sleep(SECONDS)
+
+
+def half_a_hello(endpoint: str) -> None:
+    hello = zmtp(said(HELLO)[0])
+    with ExitStack() as stack:
+        for number in range(size(50, 500)):
+            connection = stack.enter_context(by_hand(endpoint, hello=False))
+            connection.sendall(hello[: 1 + number % (len(hello) - 1)])
+        time.sleep(SECONDS)
+
+
+def a_byte_at_a_time(endpoint: str) -> None:
+    data = zmtp(said(Call(1, "add", args(1, 2)))[0])
+    with ExitStack() as stack:
+        slow = [stack.enter_context(by_hand(endpoint)) for _ in range(20)]
+        for byte in data[: size(5, 1000)]:
+            for connection in slow:
+                connection.sendall(bytes([byte]))
+            time.sleep(SECONDS / 20)
+
+
+def frames_without_an_end(endpoint: str) -> None:
+    frames = zmtp(bytes(10_000), more=True) * 100
+    with by_hand(endpoint) as connection, suppress(OSError):
+        end = time.monotonic() + SOON
+        while time.monotonic() < end:
+            connection.sendall(frames)
+
+
+def conversations_again(endpoint: str) -> None:
+    whole = [
+        said(HELLO),
+        said(Call(1, "add", args(1, 2)), Call(2, "count", args(3), credit=9), Cancel(1)),
+        said(
+            Call(1, "add", args(1, 2)), Call(2, "nap", args(0.001)), Credit(2, 3), Item(2, value(1)), End(2)
+        ),
+        said(Drained()),
+    ]
+    for number in for_a_while():
+        with Dealer(endpoint, hello=False) as peer:
+            for batch in whole * (1 + number % 3):
+                peer.send(batch)
+            peer.hear()
+
+
+def credit_without_measure(endpoint: str) -> None:
+    most = (1 << 64) - 1
+
+    def batch(number: int) -> list[bytes]:
+        return said(
+            Call(2 * number, "count", args(50), credit=most),
+            Call(2 * number + 1, "count_async", args(50), credit=1),
+            *(Credit(2 * number + 1, items) for items in (most, most, -1, -(1 << 63), 0)),
+            *(Credit(id_, most) for id_ in (0, -1, 2 * number + 2, most)),
+        )
+
+    flood(endpoint, batch)
+
+
+def items_that_nobody_asked_for(endpoint: str) -> None:
+    for _ in for_a_while():
+        with Dealer(endpoint) as peer:
+            peer.say(Call(1, "sum_of", args(STREAM)), Call(2, "add", args(1, 2)))
+            for number in range(100):
+                peer.say(*(Item(1 + number % 3, value(number)) for _ in range(100)))
+
+
+def routing_ids_of_their_own(endpoint: str) -> None:
+    chosen = [b"\0" + (n * 16777619 & 0xFFFFFFFF).to_bytes(4, "big") for n in range(20)]
+    for _ in for_a_while():
+        with ExitStack() as stack:
+            for identity in [*chosen, b"me", b"me", b"x" * 255]:
+                connection = stack.enter_context(by_hand(endpoint, identity=identity))
+                connection.sendall(zmtp(said(Call(1, "add", args(1, 2)))[0]))
+            with Dealer(endpoint, identity=b"me") as peer:
+                peer.say(Call(1, "add", args(1, 2)))
+
+
+def other_protocols(endpoint: str) -> None:
+    with ExitStack() as stack:
+        for first in (b"RBK\x02\x90", b"RBJ\x01\x90", b"", b"R", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"):
+            peer = stack.enter_context(Dealer(endpoint))
+            peer.send([first])
+            raw = stack.enter_context(by_hand(endpoint, handshake=False))
+            raw.sendall(first or b"\0")
+            assert any(isinstance(message, Fault) for _ in range(2) for message in peer.hear())
+
+
+def mutated_batches(endpoint: str) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    batches = vectors("client")
+    batches += [said(Call(n, name, args(*given))) for n, (name, *given) in enumerate(CALLS, 1)]
+    left = size(2000, 100_000)
+    while left > 0:
+        with Dealer(endpoint, hello=chance.random() < 0.9) as peer:
+            for _ in range(chance.randint(1, 40)):
+                batch = chance.choice(batches)
+                peer.send(mutated(chance, batch, batches) if chance.random() < 0.7 else batch)
+                left -= 1
+            peer.skip()
+
+
+CALLS: list[tuple[Any, ...]] = [
+    ("add", 1, 2),
+    ("echo", {"a": [1, b"b", 1.5, None]}),
+    ("greet", "you"),
+    ("count", 3),
+    ("total", [{"x": 1, "y": 2}]),
+    ("sum_of", STREAM),
+    ("ringback.describe",),
+    ("no.such.method",),
+]
+
+
+def unknown_methods(endpoint: str) -> None:
+    flood(endpoint, lambda n: said(*(Call(n * 100 + i, f"no.such.{i}", NOTHING) for i in range(100))))
+
+
+def names_of_a_megabyte(endpoint: str) -> None:
+    name = "é" * MIB
+    flood(
+        endpoint,
+        lambda n: said(
+            Call(n, name, NOTHING), Notify(name, NOTHING), Notify("add", NOTHING, {name: value(1)})
+        ),
+    )
+
+
+def metadata_of_a_megabyte(endpoint: str) -> None:
+    options = CallOptions({"a": "x" * MIB, "b": [{}] * 1000}, 1 << 63, "k" * 300, {"tests": 1 << 63})
+    flood(endpoint, lambda n: said(Call(n, "nap", args(0.01), options=options, timeout=(1 << 64) - 1)))
+
+
+def hellos_of_eight_megabytes(endpoint: str) -> None:
+    hello = said(Hello(bytes(8 * MIB), (1 << 64) - 1, "x" * MIB))
+    with ExitStack() as stack:
+        for _ in range(size(20, 100)):
+            peer = stack.enter_context(Dealer(endpoint, hello=False))
+            peer.send(hello)
+            assert peer.hear(), "no welcome"
+
+
+def connects_and_disconnects(endpoint: str) -> None:
+    with zmq.Context() as context:
+        for number in range(size(200, 10_000)):
+            with context.socket(zmq.DEALER) as peer:
+                peer.set(zmq.LINGER, 0)
+                peer.connect(endpoint)
+                if number % 2:
+                    peer.send_multipart(said(HELLO))
+                    peer.poll(1000)
+
+
+def answers_that_nobody_reads(endpoint: str) -> None:
+    with Dealer(endpoint) as peer:
+        given = args("x" * 50_000)
+        for number in for_a_while():
+            if not peer.say(*(Call(number * 10 + i, "echo", given) for i in range(10))):
+                return
+
+
+def notes_without_end(endpoint: str) -> None:
+    notes = [
+        Notify("add", args(1, 2)),
+        Notify("no.such", NOTHING),
+        Notify("count", args(3)),
+        Notify("add", args("x")),
+    ] * 50
+    flood(endpoint, lambda _: said(*notes))
+
+
+def words_after_a_fault(endpoint: str) -> None:
+    batch = said(*(Call(n, "add", args(1, 2)) for n in range(1, 200)))
+    with Dealer(endpoint) as peer:
+        peer.say(HELLO)
+        for _ in for_a_while():
+            if not peer.send(batch):
+                return
+
+
+def byes_and_more(endpoint: str) -> None:
+    for _ in for_a_while():
+        with Dealer(endpoint) as peer:
+            peer.say(Call(1, "nap", args(10.0)), Bye(), Call(2, "add", args(1, 2)), Ping(1), Bye())
+
+
+def calls_and_cancels(endpoint: str) -> None:
+    def batch(number: int) -> list[bytes]:
+        ids = range(number * 100, number * 100 + 100)
+        return said(*(Call(id_, "nap", args(60.0)) for id_ in ids), *(Cancel(id_) for id_ in reversed(ids)))
+
+    # (fewer than the calls in flight that a server takes: what is cancelled is there until its handler has ended)
+    with Dealer(endpoint) as peer:
+        for number in range(1, 500):
+            if not peer.send(batch(number)):
+                return
+            peer.skip()
+
+
+ATTACKS = (
+    small_batches,
+    long_batches,
+    pings_by_the_thousand,
+    large_arguments,
+    many_objects,
+    one_frame_named_a_million_times,
+    integers_of_a_megabyte,
+    deep_nesting,
+    connections_without_a_word,
+    handshakes_without_a_hello,
+    half_a_greeting,
+    half_a_hello,
+    a_byte_at_a_time,
+    frames_without_an_end,
+    conversations_again,
+    credit_without_measure,
+    items_that_nobody_asked_for,
+    routing_ids_of_their_own,
+    other_protocols,
+    mutated_batches,
+    unknown_methods,
+    names_of_a_megabyte,
+    metadata_of_a_megabyte,
+    hellos_of_eight_megabytes,
+    connects_and_disconnects,
+    answers_that_nobody_reads,
+    notes_without_end,
+    words_after_a_fault,
+    byes_and_more,
+    calls_and_cancels,
+)
+
+
+class Attacked(NamedTuple):
+    """A server, and its honest client, for all attacks on one backend."""
+
+    server: ServerProcess
+    honest: Honest
+    before: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def attacked() -> Iterator[Callable[[str], Attacked]]:
+    """`attacked(backend)`: the server that all attacks are made on; it must end with status 0 when they are over."""
+    running: dict[str, Attacked] = {}
+
+    def get(backend: str) -> Attacked:
+        if backend not in running or running[backend].server.process.poll() is not None:
+            server = ServerProcess(backend, "service", "--workers", "8")
+            honest = Honest(server.endpoint)
+            with honest.calling():
+                time.sleep(0.2)
+            pid = server.process.pid
+            running[backend] = Attacked(
+                server, honest, {"descriptors": descriptors(pid), "threads": threads(pid)}
+            )
+        return running[backend]
+
+    yield get
+    try:
+        for one in running.values():
+            pid, before = one.server.process.pid, one.before
+            end = time.monotonic() + SOON
+            while (left := (descriptors(pid) - before["descriptors"], threads(pid) - before["threads"])) > (
+                40,
+                0,
+            ):
+                assert time.monotonic() < end, f"more descriptors and threads: {left}"
+                time.sleep(0.05)
+            assert left[1] <= 20, (
+                f"more threads: {left[1]}"
+            )  # workers come with the first calls that need them
+            one.honest.close()
+        assert [one.server.stop() for one in running.values()] == [0] * len(running)
+    finally:
+        for one in running.values():
+            one.server.kill()
+
+
+@pytest.mark.timeout(size(60, 600))
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def test_an_attack_harms_nobody_else(attacked, table, backend, attack):
+    server, honest, _ = attacked(backend)
+    pid = server.process.pid
+    lines = server.log.count("\n")
+    begun = time.monotonic()
+    with Watch(pid) as watch, honest.calling():
+        attack(server.endpoint)
+    seconds = time.monotonic() - begun
+    assert server.process.poll() is None, server.log
+    eventually(lambda: resident(pid) < watch.before + GROWTH)
+    table.append(
+        (
+            backend,
+            attack.__name__.replace("_", " "),
+            len(honest.took),
+            honest.quantile(0.5) * 1000,
+            honest.quantile(0.99) * 1000,
+            honest.took[-1] * 1000,
+            (watch.most - watch.before) / MIB,
+            (resident(pid) - watch.before) / MIB,
+        )
+    )
+    assert honest.wrong == []
+    # A line a second of each of two or three causes, and how many more there were.
+    assert server.log.count("\n") - lines <= 6 * (seconds + 2), server.log[-5000:]
+
+
+def test_who_never_says_hello_is_cut_off(start_server, connected, backend):
+    server = start_server(backend)
+    other = connected(server.endpoint)
+    assert other.call("add", 1, 2) == 3
+    with by_hand(server.endpoint, hello=False) as silent, by_hand(server.endpoint, hello=False) as slow:
+        silent.settimeout(2 * SOON)
+        slow.settimeout(2 * SOON)
+        slow.sendall(zmtp(b"RBK\x01", more=True))
+        for connection in (silent, slow):
+            with suppress(ConnectionError):
+                while connection.recv(4096):
+                    pass
+    assert server.logged("said nothing for")
+    assert other.call("add", 1, 2) == 3
+    assert server.stop() == 0

@@ -1,0 +1,208 @@
+"""A hostile server against each client style: every call ends once, with an error of ours, in its time; an honest server is called on."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import zmq
+from raw import resident, said, value
+from ringback import errors
+from ringback.protocol import codec
+from ringback.protocol.messages import (
+    About,
+    Bye,
+    Call,
+    Credit,
+    Drain,
+    End,
+    Error,
+    Fault,
+    Item,
+    MethodFlags,
+    Ping,
+    Reached,
+    Refusal,
+    Reply,
+    Welcome,
+)
+from styles import STYLES
+
+MIB = 1024 * 1024
+TIMEOUT = 0.5
+WELCOME = Welcome(b"s" * 16, "tests", 16 * MIB, 1000, {})
+
+# What a server does with a call: the batches that it sends.
+Behaviour = Callable[[Call], list[list[bytes]]]
+
+
+class Hostile:
+    """A ROUTER that welcomes whom it hears, and answers calls as it likes."""
+
+    def __init__(self, behaviour: Behaviour, welcome: list[list[bytes]]) -> None:
+        self._behaviour, self._welcome = behaviour, welcome
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.set(zmq.LINGER, 0)
+        self.endpoint = f"tcp://127.0.0.1:{self._socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self._over = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        reader = codec.from_client()
+        while not self._over:
+            if not self._socket.poll(20):
+                continue
+            address, *frames = self._socket.recv_multipart()
+            for message in reader.decode(frames):
+                batches = self._welcome if type(message).__name__ == "Hello" else []
+                if isinstance(message, Call):
+                    batches = self._behaviour(message)
+                for batch in batches:
+                    self._socket.send_multipart([address, *batch])
+
+    def close(self) -> None:
+        self._over = True
+        self._thread.join()
+        self._socket.close(0)
+        self._context.term()
+
+
+@contextmanager
+def hostile(behaviour: Behaviour, welcome: list[list[bytes]] | None = None) -> Iterator[str]:
+    server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome)
+    try:
+        yield server.endpoint
+    finally:
+        server.close()
+
+
+def garbage(*tail: bytes) -> list[bytes]:
+    return [codec.PREAMBLE + b"\xc1", *tail]
+
+
+def raw_reply(call: Call, data: bytes) -> list[list[bytes]]:
+    return [said(Reply(call.id, msgspec.Raw(data)))]
+
+
+ANYTHING = errors.CallError
+LATE = errors.DeadlineExceeded
+
+# By name: what the server does with a call, and how the call ends.
+BEHAVIOURS: dict[str, tuple[Behaviour, Any]] = {
+    "silence": (lambda call: [], LATE),
+    "the_wrong_id": (lambda call: [said(Reply(call.id + 1000, value(3)))], LATE),
+    "ids_that_are_none": (lambda call: [said(Reply(0, value(3)), Reply((1 << 64) - 1, value(3)))], LATE),
+    "the_wrong_type": (lambda call: [said(Reply(call.id, value("three")))], errors.InvalidArgument),
+    "no_value": (lambda call: raw_reply(call, b"\xa1\xff"), (errors.InvalidArgument, errors.ProtocolError)),
+    "a_frame_that_is_not_there": (lambda call: raw_reply(call, b"\xd4\x01\x07"), ANYTHING),
+    "the_end_of_a_stream": (lambda call: [said(End(call.id))], errors.ProtocolError),
+    "an_item_then_silence": (lambda call: [said(Item(call.id, value(3)))], LATE),
+    "credit_for_nothing": (lambda call: [said(Credit(call.id, (1 << 64) - 1), Credit(7, -1))], LATE),
+    "garbage": (lambda call: [garbage()], errors.ProtocolError),
+    "garbage_without_end": (lambda call: [garbage()] * 500, errors.ProtocolError),
+    "another_version": (lambda call: [[b"RBK\x02\x90"]], errors.ProtocolError),
+    "a_message_of_a_client": (lambda call: [said(call)], errors.ProtocolError),
+    "a_batch_cut_short": (lambda call: [[said(Reply(call.id, value(3)))[0][:-1]]], errors.ProtocolError),
+    "two_thousand_frames": (lambda call: [[*said(Ping(1)), *[b""] * 2000]], ANYTHING),
+    "a_frame_that_is_too_large": (lambda call: [[bytes(20 * MIB)]], ANYTHING),
+    "a_long_fault": (lambda call: [said(Fault("x" * 8 * MIB))], errors.ProtocolError),
+    "an_error_of_a_megabyte": (
+        lambda call: [said(Error(call.id, "UNKNOWN", "K" * MIB, "m" * MIB))],
+        errors.RemoteError,
+    ),
+    "a_code_that_is_none": (lambda call: [said(Error(call.id, "\0", "", ""))], errors.CallError),
+    "refusals_without_end": (
+        lambda call: [said(Refusal(call.id, "UNAVAILABLE", "no", started=False))],
+        errors.Unavailable,
+    ),
+    "a_bye_in_the_midst": (lambda call: [said(Bye(), Bye())], (LATE, errors.Unavailable)),
+    "pings_without_end": (lambda call: [said(*[Ping(n) for n in range(20_000)])] * 5, LATE),
+    "versions_without_end": (
+        lambda call: [
+            said(*[Reached(call.id + n % 2, {f"{n} {m}": m for m in range(200)}) for n in range(100)])
+        ],
+        LATE,
+    ),
+}
+
+# These end in a right answer all the same.
+HARMLESS: dict[str, Behaviour] = {
+    "doubled_replies": lambda call: [
+        said(*[Reply(call.id, value(3))] * 3, Error(call.id, "UNKNOWN", "", "late"))
+    ],
+    "words_beside": lambda call: [
+        said(Ping(1), Credit(9, 9), Item(99, value(1)), WELCOME, Reply(call.id, value(3)))
+    ],
+    "a_drain_at_once": lambda call: [said(Drain(), Drain(), Reply(call.id, value(3)))],
+}
+
+WELCOMES: dict[str, list[list[bytes]]] = {
+    "twice": [said(WELCOME, WELCOME)],
+    "weight_nan": [said(msgspec.structs.replace(WELCOME, about=About("primary", "z", float("nan"))))],
+    "weight_inf": [said(msgspec.structs.replace(WELCOME, about=About("", "", float("inf"))))],
+    "weight_negative": [said(msgspec.structs.replace(WELCOME, about=About("no such role", "", -1e308)))],
+    "many_methods": [
+        said(msgspec.structs.replace(WELCOME, methods={f"m{n}": MethodFlags() for n in range(100_000)}))
+    ],
+    "numbers": [said(msgspec.structs.replace(WELCOME, max_in_flight=-(1 << 63), max_size=(1 << 64) - 1))],
+}
+
+
+@pytest.fixture(params=list(STYLES))
+def style(request: pytest.FixtureRequest) -> Any:
+    pytest.importorskip(request.param if request.param in ("gevent", "twisted") else "asyncio")
+    return STYLES[request.param]()
+
+
+def ended(style: Any, endpoints: list[str]) -> tuple[Any, float]:
+    """How one call ends, and after how long; then the client is closed."""
+    seen: list[Any] = []
+
+    def script() -> Iterator[Any]:
+        client = style.connect(*endpoints, timeout=TIMEOUT)
+        begun = time.monotonic()
+        try:
+            seen.append((yield client.options(returns=int).fire("add", 1, 2)))
+        except errors.CallError as error:
+            seen.append(error)
+        seen.append(time.monotonic() - begun)
+        yield client.close()
+
+    style.run(script)
+    outcome, seconds = seen
+    return outcome, seconds
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_a_call_ends_with_an_error_of_ours_in_its_time(style, name):
+    behaviour, kind = BEHAVIOURS[name]
+    before = resident(os.getpid())
+    with hostile(behaviour) as endpoint:
+        outcome, seconds = ended(style, [endpoint])
+    assert isinstance(outcome, kind)
+    assert seconds < TIMEOUT + 2.0
+    assert resident(os.getpid()) < before + 64 * MIB
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_said_beside_the_answer_does_no_harm(style, name):
+    with hostile(HARMLESS[name]) as endpoint:
+        assert ended(style, [endpoint])[0] == 3
+
+
+@pytest.mark.parametrize("name", WELCOMES)
+def test_no_welcome_upsets_a_client(style, name):
+    with (
+        hostile(lambda call: [said(Reply(call.id, value(3)))], WELCOMES[name]) as one,
+        hostile(lambda call: [said(Reply(call.id, value(3)))]) as other,
+    ):
+        assert ended(style, [one])[0] == 3
+        assert ended(style, [one, other])[0] == 3
