@@ -388,7 +388,8 @@ class Dispatcher:
             text = f"{method.name} can never run here: {served.never}"
             self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
-        if not self._machine.admit(session, message.id, weight):
+        taken = weight + _metadata(message)
+        if not self._machine.admit(session, message.id, taken):
             tally.refused += 1
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
@@ -399,7 +400,7 @@ class Dispatcher:
             kind = cached(message, weight) or Invocation
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
-        call.weight = weight
+        call.weight = taken
         call.run = run
         if deadline is not None and not method.inline:
             self._expire_at(deadline, call)
@@ -435,9 +436,10 @@ class Dispatcher:
             self._reject(session, message, errors.FailedPrecondition(why), served.tally)
             return
         machine.in_flight += 1
-        machine.bytes_in_flight += weight
+        taken = weight + _metadata(message)
+        machine.bytes_in_flight += taken
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
-        call.weight = weight
+        call.weight = taken
         call.run = run
         self._begin(call, now)
 
@@ -588,10 +590,14 @@ def _inputs(values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _weight(message: Call | Notify, values: Unpacker) -> int:
-    """What the arguments of a call and its metadata take, in bytes: it has just been bound."""
+    """What the arguments of a call take, in bytes: it has just been bound."""
     weight = len(message.args) + values.taken
     if message.kwargs:
         weight += sum(map(len, message.kwargs.values()))
-    if message.options is not None and message.options.metadata:
-        weight += len(encode(message.options.metadata))
     return weight
+
+
+def _metadata(message: Call | Notify) -> int:
+    """What a call's metadata takes, in bytes: it is held as long as the arguments are."""
+    options = message.options
+    return 0 if options is None or not options.metadata else len(encode(options.metadata))
