@@ -1,11 +1,12 @@
 """One of several servers is slow, dead, stopped, or all are restarted: errors and response times by policy.
 
 python benchmarks/many.py [--backend NAME]... [--condition NAME]... [--policy NAME]... [--servers N] [--rate N] [--seconds N]
-    [--method read|write] [--no-ejection] [--hedge]
+    [--workers N] [--method read|write] [--no-ejection] [--hedge]
 
 Each method waits for 5 ms, the slow server's for 50; one that is so sometimes, and all where calls are mixed, in one of ten (of a
-hundred, for half a second, where they are very mixed). Calls come at random at a rate, whatever the servers do, and a call's time
-counts from when it should have begun: so what waits behind a server that does not answer is in the percentiles.
+hundred, for half a second, where they are very mixed); a report is one call of two seconds. Calls come at random at a rate, whatever
+the servers do, and a call's time counts from when it should have begun: so what waits behind a server that does not answer is in the
+percentiles.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ringback.balancing.policies import POLICIES
 from ringback.clients.asyncio import AsyncioClient, connect
 from running import HERE, options_of
 
-CONDITIONS = ("well", "mixed", "very-mixed", "slow", "sometimes", "dead", "stopped", "restarting")
+CONDITIONS = ("well", "mixed", "very-mixed", "report", "slow", "sometimes", "dead", "stopped", "restarting")
 SHORT, LONG = 0.005, 0.05
 # Seconds of the run before something happens.
 BEFORE = 1.0
@@ -34,8 +35,8 @@ BEFORE = 1.0
 class Server:
     """One that waits in each call; it can be started anew at its endpoint."""
 
-    def __init__(self, backend: str, wait: float, part: float) -> None:
-        self._words = ["--backend", backend, "--log-level", "error"]
+    def __init__(self, backend: str, workers: int, wait: float, part: float) -> None:
+        self._words = [backend, str(workers)]
         self._wait, self._part = wait, part
         self.endpoint = "tcp://127.0.0.1:*"
         self.start()
@@ -97,9 +98,11 @@ async def drive(client: AsyncioClient, method: str, rate: float, seconds: float,
     return outcome
 
 
-async def happen(condition: str, servers: list[Server]) -> None:
+async def happen(condition: str, client: AsyncioClient, servers: list[Server]) -> None:
     await asyncio.sleep(BEFORE)
-    if condition == "dead":
+    if condition == "report":
+        await client.call("report")
+    elif condition == "dead":
         servers[0].process.kill()
     elif condition == "stopped":
         servers[0].process.send_signal(signal.SIGSTOP)
@@ -116,7 +119,7 @@ async def measure(
     async with connect(*[server.endpoint for server in servers], **options) as client:
         for _ in range(20):
             await client.call(given.method)
-        happening = asyncio.create_task(happen(condition, servers))
+        happening = asyncio.create_task(happen(condition, client, servers))
         outcome = await drive(client.options(**view), given.method, given.rate, given.seconds, given.seed)
         await happening
     return outcome
@@ -129,6 +132,7 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=3)
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--workers", type=int, default=32, help="of each server")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--method", choices=("read", "write"), default="read", help="readonly, or one that may run once only"
@@ -143,7 +147,7 @@ def main() -> None:
                 others = {"mixed": (LONG, 0.1), "very-mixed": (0.5, 0.01)}.get(condition, (SHORT, 0.0))
                 kinds = [others if slow == (SHORT, 0.0) else slow, *[others] * (given.servers - 1)]
                 with ExitStack() as stack:
-                    servers = [Server(backend, *kind) for kind in kinds]
+                    servers = [Server(backend, given.workers, *kind) for kind in kinds]
                     for server in servers:
                         stack.callback(server.close)
                     options = {"policy": policy, "ejection": not given.no_ejection, "timeout": 10.0}

@@ -1,5 +1,5 @@
-"""The server of `many.py`: `waiting.py SECONDS PART ENDPOINT [OPTION]...` waits so long in this part of its calls, 5 ms in the others. When
-it ends, it says on standard error how many calls it has had."""
+"""The server of `many.py`, `waiting.py SECONDS PART ENDPOINT BACKEND WORKERS`: it waits so long in this part of its calls, 5 ms in the
+others."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import time
 
 import ringback
 
-seconds, part, endpoint = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+seconds, part, endpoint, backend = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4]
 service = ringback.Service("waiting")
-had = 0
 
 
 def wait() -> int:
-    global had
-    had += 1
     time.sleep(seconds if random.random() < part else 0.005)
     return os.getpid()
 
@@ -26,10 +23,10 @@ service.method(name="read", readonly=True)(wait)
 service.method(name="write")(wait)
 
 
-@service.method(readonly=True, inline=True)
-def calls() -> int:
-    return had
+@service.method(readonly=True)
+def report() -> None:
+    time.sleep(2.0)
 
 
 if __name__ == "__main__":
-    ringback.serve(service, endpoint, backend=sys.argv[sys.argv.index("--backend") + 1])
+    ringback.serve(service, endpoint, backend=backend, workers=int(sys.argv[5]))

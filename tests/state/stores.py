@@ -73,8 +73,8 @@ class Valkey:
 
 
 def _own_port() -> int:
-    """One that nobody takes while the server is away. (Its own choice is the first that is free: that of a server which was just killed by a
-    test in another process. Those above 32,767 are taken by connections.)"""
+    """One that nobody takes while the server is away. (Its own choice is the first that is free: that of a server which a test in another
+    process has just killed. Those above 32,767 are taken by connections.)"""
     while True:
         port = random.randrange(20_000, 32_000)
         if is_port_available("127.0.0.1", port):
