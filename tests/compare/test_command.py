@@ -52,11 +52,13 @@ def compare(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[st
 
 def test_a_run_measures_every_cell_and_writes_all_it_is_asked_for(tmp_path: Path) -> None:
     backends = ("--backend", "threading", "--backend", "asyncio")
-    done = compare(
-        *backends, *LITTLE, "--json", "f", "--csv", "g", "--html", "h", "--peer", "pyzmq", cwd=tmp_path
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done
-    found = msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report, strict=True)
+    outputs = ("--json", "f", "--csv", "g", "--html", "h")
+    for _ in range(3):
+        done = compare(*backends, *LITTLE, *outputs, "--peer", "pyzmq", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        found = msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report, strict=True)
+        if found.twin is not None:
+            break  # (in such short windows, what else this machine does may leave too few rounds that can be believed)
     assert found.schema == 1
     assert found.complete
     assert {(each.backend, each.client, each.style, each.workload) for each in found.results} == {
