@@ -61,6 +61,7 @@ class Outcome:
     failed: Counter[str] = field(default_factory=Counter)
     by: Counter[int] = field(default_factory=Counter)
     due: int = 0
+    begun: int = 0  # by the servers, those to get to know them too
 
     def percentile(self, part: float) -> float:
         return sorted(self.times)[min(len(self.times) - 1, int(len(self.times) * part))]
@@ -122,6 +123,10 @@ async def measure(
         happening = asyncio.create_task(happen(condition, client, servers))
         outcome = await drive(client.options(**view), given.method, given.rate, given.seconds, given.seed)
         await happening
+        if given.hedge:
+            for answer in await client.call_all("ringback.stats"):
+                if answer.error is None:
+                    outcome.begun += answer.result["methods"][given.method]["calls"]
     return outcome
 
 
@@ -159,6 +164,7 @@ def main() -> None:
                 print(
                     f"{backend:9} {condition:10} {policy:15} {outcome.due:6,} calls, p50 {p50:5.1f} p99 {p99:7.1f} p99.9 {p999:7.1f} "
                     f"max {longest:7.1f} ms, {100 * outcome.by[first] / outcome.due:4.1f} % by the first, failed: "
+                    + (f"(begun {outcome.begun:,}) " if given.hedge else "")
                     + (", ".join(f"{count} {name}" for name, count in outcome.failed.items()) or "none"),
                     flush=True,
                 )
