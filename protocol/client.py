@@ -346,8 +346,7 @@ class ClientMachine(Routing):
             self.cancel(call, _unreadable(call, error))
 
     def _reached(self, call: OutgoingCall, link: Link, message: Reached) -> None:
-        session = self.versions if call.plan is None else call.plan.session or self.versions
-        session.saw(message.versions)
+        self._session(call).saw(message.versions)
         link.reached = max(link.reached, message.versions.get(link.service, 0))
 
 

@@ -15,7 +15,7 @@ from .. import errors
 from ..balancing.outliers import LOOK, Ejection
 from ..balancing.policies import Policy
 from .balancer import Balancer
-from .calls import OutgoingCall, milliseconds
+from .calls import OutgoingCall, Session, milliseconds
 from .hedges import Hedges, Twin
 from .links import Link, LinkState
 from .messages import (
@@ -253,7 +253,7 @@ class Routing:
             message.options = self._keyed(message.options)
         plan = call.plan
         if link.role or (plan is not None and plan.session is not None):
-            message.options = self._dated(message.options, self._seen(call))
+            message.options = self._dated(message.options, self._session(call).versions)
         call.link = link
         link.outbox.append(message)
         if self._balancer is not None:
@@ -262,10 +262,9 @@ class Routing:
             if plan is not None and plan.hedged and not call.streams and self._balancer.is_readonly(call):
                 self._hedges.sent(call, now)
 
-    def _seen(self, call: OutgoingCall) -> dict[str, int] | None:
-        """The versions that its caller has seen."""
-        session = self.versions if call.plan is None else call.plan.session or self.versions
-        return session.versions
+    def _session(self, call: OutgoingCall) -> Session:
+        """Whose call it is: the client's own, if nobody else's."""
+        return self.versions if call.plan is None else call.plan.session or self.versions
 
     def _dated(self, options: CallOptions | None, versions: dict[str, int] | None) -> CallOptions:
         """The options with what its caller has seen. (A copy: where a handler asks, other threads may add to it.)"""
