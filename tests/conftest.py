@@ -1,4 +1,4 @@
-"""What every test may ask for: servers on each backend, a blocking client, a program run to its end."""
+"""What every test may ask for: servers on each backend, a blocking client, a program run to its end, a Valkey server."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from processes import SOON, ServerProcess, chosen_backends
 from ringback.clients.threading import ThreadingClient, connect
+
+if TYPE_CHECKING:
+    from stores import Valkey
 
 # By client style and backend, what became of the promises.
 _outcomes: dict[tuple[str, str], Counter[str]] = {}
@@ -30,6 +34,28 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
     names = pyfuncitem._fixtureinfo.argnames
     pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
     return True
+
+
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A real Valkey server that tests share, each with its own part of it."""
+    pytest.importorskip("redis")
+    from stores import Valkey  # few tests need it
+
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server for this test alone."""
+    pytest.importorskip("redis")
+    from stores import Valkey  # few tests need it
+
+    server = Valkey(tmp_path / "valkey")
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,8 @@ WIRE_PATH = sorted(
             for name in ("core", "dispatcher", "invocation", "streams", "arguments")
         ),
         *(path for path in ROOT.glob("clients/*.py") if path.name != "scripts.py"),
+        *ROOT.glob("balancing/*.py"),
+        ROOT / "errors.py",
     ]
 )
 
@@ -275,6 +277,8 @@ FORBIDDEN_MODULES = {
     "importlib",
     "runpy",
 }
+# Names that others may have, too.
+FORBIDDEN_IMPORTS = FORBIDDEN_MODULES | {"code", "imp", "subprocess"}
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__", "import_module"}
 
 
@@ -284,10 +288,10 @@ def forbidden(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [
-                f"{node.lineno}: {a.name}" for a in node.names if a.name.split(".")[0] in FORBIDDEN_MODULES
+                f"{node.lineno}: {a.name}" for a in node.names if a.name.split(".")[0] in FORBIDDEN_IMPORTS
             ]
         elif isinstance(node, ast.ImportFrom):
-            if not node.level and (node.module or "").split(".")[0] in FORBIDDEN_MODULES:
+            if not node.level and (node.module or "").split(".")[0] in FORBIDDEN_IMPORTS:
                 found.append(f"{node.lineno}: {node.module}")
         elif isinstance(node, ast.Name) and node.id in FORBIDDEN_NAMES | FORBIDDEN_MODULES:
             found.append(f"{node.lineno}: {node.id}")

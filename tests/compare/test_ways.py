@@ -304,6 +304,13 @@ def test_what_cannot_be_is_refused_before_the_run(
 # What is claimed
 
 
+def judged(results: list[Result]) -> Report:
+    made_report = report(*results)
+    analyse(made_report, [])
+    made_report.verdict = verdict(made_report)
+    return made_report
+
+
 def ways(speeds: dict[str, float], found: dict[str, Consistency] | None = None, **changes: Any) -> Report:
     """A report of one backend's counters, as fast as `speeds` says of each way."""
     results = []
@@ -314,10 +321,7 @@ def ways(speeds: dict[str, float], found: dict[str, Consistency] | None = None, 
         for name, value in changes.get(way, {}).items():
             setattr(made, name, value)
         results.append(made)
-    made_report = report(*results)
-    analyse(made_report, [])
-    made_report.verdict = verdict(made_report)
-    return made_report
+    return judged(results)
 
 
 SPEEDS = {"none": 1000.0, "lock": 300.0, "version": 1004.0, "idempotency": 600.0}
@@ -472,10 +476,7 @@ def policies(speeds: dict[str, float], **changes: Any) -> Report:
         for name, value in changes.get(way, {}).items():
             setattr(made, name, value)
         results.append(made)
-    made_report = report(*results)
-    analyse(made_report, [])
-    made_report.verdict = verdict(made_report)
-    return made_report
+    return judged(results)
 
 
 POLICIES = {"round-robin": 1000.0, "two-choices": 1003.0, "default": 5000.0, "hedge": 500.0}

@@ -62,6 +62,14 @@ def who_answers(client, *pids: int) -> Iterator:
     raise AssertionError(f"{left} got no call")
 
 
+def renewed(load, fleet, place):
+    """What has ended is started anew under load, until that server has been asked."""
+    renewing = threading.Thread(target=fleet.renew)
+    renewing.start()
+    yield from load.until(lambda: not renewing.is_alive())
+    yield from load.until(lambda: fleet.pids[place] in load.seen)
+
+
 @pytest.mark.parametrize("policy", ["peak-ewma", "two-choices", "least-in-flight", "round-robin"])
 @promise
 def test_calls_are_spread_over_the_servers(client, pair, fleet, policy):
@@ -169,10 +177,7 @@ def test_a_server_that_is_killed_and_started_anew_costs_no_call_that_only_reads(
     fleet.servers[0].send_signal(signal.SIGKILL)
     yield from load.calls(50)
     fleet.servers[0].wait()
-    renewing = threading.Thread(target=fleet.renew)
-    renewing.start()
-    yield from load.until(lambda: not renewing.is_alive())
-    yield from load.until(lambda: fleet.pids[0] in load.seen)
+    yield from renewed(load, fleet, 0)
     yield from load.end()
 
 
@@ -185,10 +190,7 @@ def test_servers_of_a_registry_come_and_go_and_no_call_is_lost(client, pair, fle
     going.send_signal(signal.SIGTERM)
     yield from load.until(lambda: going.process.poll() is not None)
     assert going.wait() == 0
-    renewing = threading.Thread(target=fleet.renew)
-    renewing.start()
-    yield from load.until(lambda: not renewing.is_alive())
-    yield from load.until(lambda: fleet.pids[1] in load.seen)
+    yield from renewed(load, fleet, 1)
     yield from load.end()
 
 

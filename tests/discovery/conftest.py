@@ -20,23 +20,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "PAUSE", 0.1)
 
 
-@pytest.fixture(scope="session")
-def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    pytest.importorskip("redis")
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server for this test alone."""
-    pytest.importorskip("redis")
-    server = Valkey(tmp_path / "valkey")
-    yield server
-    server.close()
-
-
 @pytest.fixture(params=["sqlite", "valkey"])
 def url(request: pytest.FixtureRequest) -> str:
     """An empty registry, as servers know it."""

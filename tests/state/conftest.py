@@ -10,23 +10,6 @@ from ringback.state import State, open_state
 from stores import Client, Valkey
 
 
-@pytest.fixture(scope="session")
-def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    pytest.importorskip("redis")
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server for this test alone."""
-    pytest.importorskip("redis")
-    server = Valkey(tmp_path / "valkey")
-    yield server
-    server.close()
-
-
 @pytest.fixture(params=["sqlite", "valkey"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store."""
