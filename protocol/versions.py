@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 MOST = 1000
 
 
+def learn(known: dict[str, int], versions: Mapping[str, int]) -> None:
+    """Keep the highest of each."""
+    for service, version in versions.items():
+        if version > known.get(service, 0) and (service in known or len(known) < MOST):
+            known[service] = version
+
+
 class Versions:
     """The highest version seen of each service's data."""
 
@@ -23,10 +30,7 @@ class Versions:
 
     def saw(self, versions: Mapping[str, int]) -> None:
         """Keep the highest of each."""
-        mine = self.versions
-        for service, version in versions.items():
-            if version > mine.get(service, 0) and (service in mine or len(mine) < MOST):
-                mine[service] = version
+        learn(self.versions, versions)
 
 
 class Both:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import errors
 from ..backends import native
+from ..protocol import versions as seen
 from ..protocol.messages import CallOptions, Reached
 from ..state.replica import ReplicaEngine
 from ..state.store import State
@@ -31,11 +32,9 @@ def asked(options: CallOptions | None) -> dict[str, int] | None:
 
 
 def learn(known: dict[str, int], versions: Mapping[str, int]) -> None:
-    """Keep the highest of each."""
+    """Keep the highest of each, from whatever thread."""
     with _learning:
-        for service, version in versions.items():
-            if version > known.get(service, -1):
-                known[service] = version
+        seen.learn(known, versions)
 
 
 class Versions:
