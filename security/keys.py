@@ -110,7 +110,7 @@ def read_public(path: str | Path) -> bytes:
 
 
 def read_secret(path: str | Path) -> KeyPair:
-    """The pair in a file that only this user can read. Raises UsageError."""
+    """The pair in a file that only this user can read, or root's that its group can read too. Raises UsageError."""
     check_library()
     _check_secrecy(path)
     public, secret = _read(path)
@@ -165,6 +165,11 @@ def _check_secrecy(path: str | Path) -> None:
     except OSError as error:
         raise UsageError(f"cannot read the secret key {path}: {error.strerror}") from None
     mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid == 0 and os.geteuid() != 0:
+        # As who mounts secrets does it: root's, readable by the group of who is to use it. (PostgreSQL has the same rule.)
+        if mode & 0o037:
+            raise UsageError(f"others can read the secret key {path} (mode {mode:04o}): chmod 640 {path}")
+        return
     if status.st_uid != os.geteuid():
         raise UsageError(
             f"the secret key {path} belongs to another user: it must be this user's own, chown it or make another"

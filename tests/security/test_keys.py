@@ -76,6 +76,17 @@ def test_a_secret_key_of_another_user_is_not_used(pairs):
         keys.read_secret(pairs.secret("server"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of root's")
+def test_a_secret_key_of_root_may_be_readable_by_the_group_it_is_mounted_for(pairs, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    os.chmod(pairs.secret("server"), 0o440)
+    keys.read_secret(pairs.secret("server"))
+    for mode in (0o444, 0o460, 0o604):
+        os.chmod(pairs.secret("server"), mode)
+        with pytest.raises(UsageError, match=f"chmod 640 {pairs.secret('server')}"):
+            keys.read_secret(pairs.secret("server"))
+
+
 def test_what_is_wrong_with_a_file_is_told_without_what_is_in_it(pairs, tmp_path):
     pair = keys.read_secret(pairs.secret("server"))
     other = keys.KeyPair.fresh()
