@@ -1,4 +1,4 @@
-"""`python -m ringback` and the command `ringback`: all that is in `cli.py`, and a short way to a probe.
+"""`python -m ringback` and the command `ringback`: the commands of `cli.py`, and a short way to a probe.
 
 A probe is run every few seconds for as long as a server lives, and what parses the options of all commands takes twice the processor
 time of the probe itself.

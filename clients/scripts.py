@@ -152,7 +152,8 @@ def _run_on_reactor(client: Any, work: Work) -> None:
 
 def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]) -> int:
     """The command line of a client script: `ENDPOINT [METHOD [ARG]...] [--count N] [--client NAME]`."""
-    from ..cli import parse_value, print_json, run_command
+    from ..commands.arguments import parse_value
+    from ..commands.output import print_json, run_command
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

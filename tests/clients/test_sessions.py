@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import ringback
-from ringback.cli import load_service
 from ringback.clients.threading import ThreadingClient
+from ringback.commands.arguments import load_service
 
 COPIED = Path(__file__).parent.parent / "server" / "copied.py"
 

@@ -13,7 +13,7 @@ import ringback
 import zmq
 from processes import SOON, ServerProcess, eventually
 from ringback import errors
-from ringback.cli import load_service
+from ringback.commands.arguments import load_service
 from ringback.protocol import codec
 from ringback.protocol.messages import (
     Bye,

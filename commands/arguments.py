@@ -1,0 +1,88 @@
+"""What the words of a command line stand for: values, amounts, a service; and the options that were given, as words again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..targets import find
+
+if TYPE_CHECKING:
+    import typer
+
+    from ..server.service import Service
+
+
+def parse_arguments(
+    given: Sequence[str], parameters: Sequence[dict[str, Any]]
+) -> tuple[list[Any], dict[str, Any]]:
+    """JSON where it is JSON, a string where not; `NAME=` only where the method has a parameter of that name."""
+    names = {
+        p["name"] for p in parameters if p["kind"] not in ("positional_only", "var_positional", "var_keyword")
+    }
+    any_name = any(p["kind"] == "var_keyword" for p in parameters)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if equals and (name in names or (any_name and name.isidentifier())):
+            kwargs[name] = parse_value(value)
+        elif kwargs:
+            raise UsageError(f"argument {text!r} comes after a named one")
+        else:
+            args.append(parse_value(text))
+    return args, kwargs
+
+
+def parse_value(text: str) -> Any:
+    """The JSON value, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_amount(word: str) -> tuple[str, float]:
+    """What `NAME=AMOUNT` says. Raises UsageError."""
+    name, _, amount = word.partition("=")
+    try:
+        return name, float(amount)
+    except ValueError:
+        raise UsageError(f"--resource must be NAME=AMOUNT, such as db=4, not {word!r}") from None
+
+
+def one_of(words: Sequence[str], word: str, option: str) -> None:
+    """Raises UsageError for another word."""
+    if word not in words:
+        raise UsageError(f"{option} must be one of {', '.join(words)}, not {word!r}")
+
+
+def load_service(target: str) -> Service:
+    """The service that `MODULE_OR_FILE:ATTRIBUTE` names. Raises UsageError that says what is missing where."""
+    from ..server.service import Service
+
+    found = find(target)
+    if not isinstance(found, Service):
+        raise UsageError(f"{target} is a {type(found).__name__}, not a ringback.Service")
+    return found
+
+
+def given_options(context: typer.Context, *without: str) -> list[str]:
+    """The options that this command was given, as they are given to another of its kind."""
+    words: list[str] = []
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if (
+            option.param_type_name != "option"
+            or name in without
+            or source is None
+            or source.name != "COMMANDLINE"
+        ):
+            continue
+        value = context.params[name]
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            words += [option.opts[0]] if each is True else [option.opts[0], str(each)]
+    return words

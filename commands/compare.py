@@ -1,0 +1,225 @@
+"""`ringback compare` and `report`: the options of both, handed to the package `compare`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .extras import require_extra
+
+CsvFile = Annotated[
+    str | None, typer.Option("--csv", metavar="FILE", help="write a line for each cell; - is standard output")
+]
+HtmlFile = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="write a page with plots, which needs no network")
+]
+
+# What --self-check takes: it measures what it needs, and nothing else.
+_OF_SELF_CHECK = ("self_check", "seed", "json_file", "csv_file", "html_file")
+
+
+def compare(
+    context: typer.Context,
+    backend: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="all that are installed, where not given")
+    ] = None,
+    client: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="the client styles [threading]")
+    ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="request-reply or fire-and-callback; both, where not given"),
+    ] = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="lone, echo, echo-rate, payload-64k, cpu, io; also payload-1k, payload-1m, pooled, io-async, overload, mixed, burst, "
+            "idle, stream, counter, read, balance",
+        ),
+    ] = None,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="how calls of counter are kept consistent: none, lock, version, idempotency; all of them, where not given",
+        ),
+    ] = None,
+    optimise: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="what speeds up calls of read: none, cache, async-io, balance; all of them, where not given",
+        ),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="how calls of balance choose among servers of which one is slow: round-robin, least-in-flight, two-choices, peak-ewma, "
+            "all without ejection; default, a client without options, with it; hedge, that with second calls; all of them, where not given",
+        ),
+    ] = None,
+    servers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="of balance [3, one of them slow], and of read with --optimise balance [2]",
+        ),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="the store of counter's counters [a SQLite file of each server, in a temporary directory]",
+        ),
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option(metavar="FILE:ATTRIBUTE", help="your own service, called by a --scenario")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(metavar="FILE[:NAME]", help="a function of a number that yields calls")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="calls in flight")] = 64,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="workers of each server [as many as calls in flight]")
+    ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|adaptive", help="of each server: calls that run at once, as of ringback serve"
+        ),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CALLS/S|search",
+            help="calls come at this rate whatever the server does; search: at the highest that keeps the --slo",
+        ),
+    ] = None,
+    slo: Annotated[
+        str | None, typer.Option(metavar="OBJECTIVE", help="what --rate search keeps, such as p99=20ms")
+    ] = None,
+    arrivals: Annotated[
+        str, typer.Option(metavar="KIND", help="how calls come at a rate: poisson (at random) or even")
+    ] = "poisson",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="under 45 seconds, instead of under three minutes")
+    ] = False,
+    thorough: Annotated[
+        bool,
+        typer.Option("--thorough", help="half an hour: all workloads, up to 15 rounds, every round a sweep"),
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="so many, whatever they take; with --time what can be measured so often in that time"
+        ),
+    ] = None,
+    time: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="seconds that the run may take, in which as many rounds are measured as fit"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**53 - 1, help="of the order and the arrivals, to repeat a run")
+    ] = None,
+    pin: Annotated[
+        bool, typer.Option(help="give server and client processors of their own, where there are two")
+    ] = True,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="another library beside it: pyzmq, zerorpc, rpyc, pyro5, grpc, grpc-aio, aiozmq, or all that are installed",
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="exit status 3 if met, 4 if that cannot be told: 'p99>20ms'"),
+    ] = None,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="write every figure as JSON; - is standard output"),
+    ] = None,
+    csv_file: CsvFile = None,
+    html_file: HtmlFile = None,
+    self_check: Annotated[
+        bool,
+        typer.Option(
+            "--self-check",
+            help="measure whether what this command says can be trusted here; with --seed, --json, --csv, --html alone",
+        ),
+    ] = False,
+) -> None:
+    """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
+    require_extra("compare")
+    from ..compare.options import Options
+    from ..compare.outputs import Outputs
+
+    outputs = Outputs(json_file, csv_file, html_file)
+    if self_check:
+        from ..compare.checks import self_check as check_itself
+
+        for option in context.command.params:
+            source = context.get_parameter_source(option.name or "")
+            if option.name not in _OF_SELF_CHECK and source is not None and source.name == "COMMANDLINE":
+                text = f"--self-check measures what it needs by itself: {option.opts[0]} is not for it"
+                raise typer.BadParameter(text)
+        raise typer.Exit(check_itself(outputs, seed))
+    from ..compare.command import compare as run
+
+    options = Options(
+        backends=backend or [],
+        clients=client or [],
+        styles=style or [],
+        workloads=workload or [],
+        concurrency=concurrency,
+        workers=workers,
+        quick=quick,
+        thorough=thorough,
+        rounds=rounds,
+        time=time,
+        rate=rate,
+        slo=slo,
+        arrivals=arrivals,
+        pin=pin,
+        seed=seed,
+        peers=peer or [],
+        service=service,
+        scenario=scenario,
+        limit=limit,
+        protect=protect or [],
+        optimise=optimise or [],
+        policy=policy or [],
+        servers=servers,
+        state=state,
+    )
+    raise typer.Exit(run(options, outputs, fail_if or [], sys.argv[2:]))
+
+
+def report(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="what compare --json wrote")],
+    newer: Annotated[
+        str | None, typer.Argument(metavar="[NEWER]", help="a later run, to be compared with the first")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="exit status 3 if met, 4 if that cannot be told: 'p99>20ms', of two runs 'throughput<95%'",
+        ),
+    ] = None,
+    csv_file: CsvFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Show a comparison again, or what changed from one to a later one."""
+    require_extra("compare")
+    from ..compare.command import report as run
+    from ..compare.outputs import Outputs
+
+    older, shown = (None, file) if newer is None else (file, newer)
+    raise typer.Exit(run(older, shown, Outputs(None, csv_file, html_file), fail_if or []))

@@ -1,0 +1,245 @@
+"""`ringback serve`: its options, and what this process needs before it serves."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..endpoints import DEFAULT_ENDPOINT, checked
+from .arguments import given_options, load_service, one_of, parse_amount
+
+
+def serve(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="where the service is")],
+    backend: Annotated[
+        str, typer.Option(help="asyncio, gevent, threading or twisted, or one that another package adds")
+    ] = "asyncio",
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENDPOINT", help="may be given several times; tcp port * is any free one"),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="serve from so many processes, which are watched and restarted, and on SIGHUP replaced one by one",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="the most threads (gevent: greenlets) that run blocking handlers [32; gevent 1000]"
+        ),
+    ] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=AMOUNT",
+            help="what there is for methods with resources={NAME: ...}, in each process",
+        ),
+    ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|adaptive",
+            help="calls that run at once; adaptive: learned, and what would not end in its time is refused",
+        ),
+    ] = None,
+    aging: Annotated[
+        float, typer.Option(metavar="SECONDS", help="of waiting that are worth one priority")
+    ] = 1.0,
+    max_priority: Annotated[int, typer.Option(metavar="N", help="the most that a caller may ask for")] = 100,
+    executor: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="where functions run that do not say: thread, process or dask"),
+    ] = None,
+    worker_processes: Annotated[
+        int | None, typer.Option(min=1, help="of --executor process [one for each processor]")
+    ] = None,
+    worker_memory: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="the most that each worker process may have")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="the state store of handlers, and of methods that run once for each key: sqlite:///FILE or valkey://HOST:PORT/0",
+        ),
+    ] = None,
+    role: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="among many servers: primary, or replica: follows --state in memory, and takes calls of readonly methods only",
+        ),
+    ] = "",
+    zone: Annotated[
+        str, typer.Option(metavar="NAME", help="where this is: clients of the same zone prefer it")
+    ] = "",
+    weight: Annotated[
+        float, typer.Option(metavar="NUMBER", help="the share of calls that it gets among many servers")
+    ] = 1.0,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="the registry where this server announces itself: valkey://HOST:PORT/0, or sqlite:///FILE on one machine",
+        ),
+    ] = None,
+    service_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="of the service in the registry [its own]")
+    ] = None,
+    advertise: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ENDPOINT",
+            help="how clients reach it, where that is not what is bound; port * is the one that is bound",
+        ),
+    ] = None,
+    max_size: Annotated[int, typer.Option(metavar="BYTES", help="the largest value taken or sent")] = 16
+    * 1024
+    * 1024,
+    max_elements: Annotated[
+        int, typer.Option(metavar="N", help="the most values, lists and maps in the arguments of one call")
+    ] = 1_000_000,
+    max_in_flight: Annotated[
+        int, typer.Option(min=1, metavar="N", help="the most calls that are handled or wait for that")
+    ] = 100_000,
+    max_bytes_in_flight: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="of their arguments, at most")
+    ] = 256 * 1024 * 1024,
+    access: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="TOML rules that say who may call what; all others may nothing"),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="CALLS/S", help="the most that each client may make; more is refused"),
+    ] = None,
+    burst: Annotated[
+        float | None, typer.Option(metavar="N", help="of --rate: so many at once [what comes in a second]")
+    ] = None,
+    secret_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="this server's own key, as keys new makes it: encrypt, and know who calls"
+        ),
+    ] = None,
+    authorized_keys: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|any",
+            help="whom to let in: the public keys there, read anew when they change; any: whoever has the server's key",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="do not warn that others can reach it, without --secret-key")
+    ] = False,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="where the scheduler of --executor dask is")
+    ] = None,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0, help="seconds that accepted calls get to finish after SIGTERM")
+    ] = 30.0,
+    uvloop: Annotated[bool, typer.Option("--uvloop", help="run asyncio on uvloop")] = False,
+    reactor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Twisted's reactor: epoll, asyncio, poll, select")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
+    log_format: Annotated[str, typer.Option(help="text, or json: one object a line")] = "text",
+    supervised: Annotated[int | None, typer.Option(hidden=True)] = None,
+    inherited: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve a service until SIGTERM or Ctrl-C; then finish what was accepted and exit with 0."""
+    if backend == "gevent" and processes is None:
+        _patch()
+    from ..server import logs
+
+    one_of(logs.LEVELS, log_level, "--log-level")
+    one_of(logs.FORMATS, log_format, "--log-format")
+    logs.configure(log_level, log_format)
+    _raise_descriptor_limit()
+    endpoints = [checked(endpoint) for endpoint in bind or [DEFAULT_ENDPOINT]]
+    resources = dict(parse_amount(word) for word in resource or [])
+    at_once = int(limit) if limit is not None and limit.isdecimal() else limit
+    if processes is not None:
+        from ..server.supervisor import Supervisor
+
+        command = [
+            sys.executable,
+            "-m",
+            "ringback.server",
+            target,
+            *given_options(context, "bind", "processes"),
+        ]
+        if secret_key is None and not insecure:
+            logs.warn_of_exposed(target, endpoints)  # once for all of them
+            command.append("--insecure")
+        raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
+
+    from ..server.listening import Inherited
+    from ..server.server import serve as run
+    from ..server.supervisor import Channel
+
+    service = load_service(target)
+    status = run(
+        service,
+        [Inherited.read(word) for word in inherited or []] or endpoints,
+        channel=None if supervised is None else Channel(supervised),
+        backend=backend,
+        workers=workers,
+        resources=resources,
+        limit=at_once,
+        aging=aging,
+        max_priority=max_priority,
+        executor=executor,
+        worker_processes=worker_processes,
+        dask=dask,
+        state=state,
+        role=role,
+        zone=zone,
+        weight=weight,
+        register=register,
+        service_name=service_name,
+        advertise=advertise,
+        max_size=max_size,
+        max_elements=max_elements,
+        max_in_flight=max_in_flight,
+        max_bytes_in_flight=max_bytes_in_flight,
+        access=access,
+        rate=rate,
+        burst=burst,
+        worker_memory=None if worker_memory is None else worker_memory << 20,
+        secret_key=secret_key,
+        authorized_keys=authorized_keys,
+        insecure=insecure,
+        drain_timeout=drain_timeout,
+        uvloop=uvloop,
+        reactor=reactor,
+    )
+    raise typer.Exit(status)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection is a descriptor, and the soft limit is often 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            pass  # macOS says there is no limit, and allows less
+
+
+def _patch() -> None:
+    """gevent's patches, before anything that it patches is imported by the service."""
+    from .. import backends
+
+    backends.load("gevent")
+    from gevent import monkey
+
+    monkey.patch_all()
