@@ -122,7 +122,7 @@ class Wire:
         link, stuck = self.link, self.stuck
         if not stuck:
             outbox, link.outbox = link.outbox, []
-            stuck = self.stuck = self._core.encoder.encode(outbox)
+            stuck = self.stuck = self._core.encoder.encode(outbox, link.max_messages, link.max_frames)
             self._whole = outbox
         while stuck and self._pump.send(stuck[0]):
             del stuck[0]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..endpoints import DEFAULT_ENDPOINT, checked
+from ..server.limits import Limits
 from .arguments import given_options, load_service, one_of, parse_amount
 
 
@@ -99,18 +100,35 @@ def serve(
             help="how clients reach it, where that is not what is bound; port * is the one that is bound",
         ),
     ] = None,
-    max_size: Annotated[int, typer.Option(metavar="BYTES", help="the largest value taken or sent")] = 16
-    * 1024
-    * 1024,
+    max_size: Annotated[
+        int, typer.Option(metavar="BYTES", help="the largest value taken or sent")
+    ] = Limits.max_size,
     max_elements: Annotated[
         int, typer.Option(metavar="N", help="the most values, lists and maps in the arguments of one call")
-    ] = 1_000_000,
+    ] = Limits.max_elements,
+    max_depth: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="of lists and maps in each other there [what Python decodes]"),
+    ] = Limits.max_depth,
+    max_messages: Annotated[
+        int, typer.Option(metavar="N", help="the most that come together; clients are told")
+    ] = Limits.max_messages,
+    max_frames: Annotated[
+        int, typer.Option(metavar="N", help="the most ZeroMQ frames of a message; clients are told")
+    ] = Limits.max_frames,
+    max_connections: Annotated[
+        int,
+        typer.Option(metavar="N", help="the most at once; one more costs who has been silent for longest"),
+    ] = Limits.max_connections,
     max_in_flight: Annotated[
-        int, typer.Option(min=1, metavar="N", help="the most calls that are handled or wait for that")
-    ] = 100_000,
+        int,
+        typer.Option(
+            metavar="N", help="the most calls that are handled or wait for that; of one client 9/10"
+        ),
+    ] = Limits.max_in_flight,
     max_bytes_in_flight: Annotated[
-        int, typer.Option(min=1, metavar="BYTES", help="of their arguments, at most")
-    ] = 256 * 1024 * 1024,
+        int, typer.Option(metavar="BYTES", help="of their arguments, at most; of one client 9/10")
+    ] = Limits.max_bytes_in_flight,
     access: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="TOML rules that say who may call what; all others may nothing"),
@@ -207,6 +225,10 @@ def serve(
         advertise=advertise,
         max_size=max_size,
         max_elements=max_elements,
+        max_depth=max_depth,
+        max_messages=max_messages,
+        max_frames=max_frames,
+        max_connections=max_connections,
         max_in_flight=max_in_flight,
         max_bytes_in_flight=max_bytes_in_flight,
         access=access,

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.msgpack import Ext
 
-from ..errors import ProtocolError, UsageError
-from .elements import more_than
-from .messages import Call, FromClient, FromServer, Notify
+from ..errors import ProtocolError
+from .elements import array_length, deeper_than, more_than
+from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Notify
 from .values import FRAME, NOTHING, UNREADABLE, Buffer, Frame, Unpacker
 
 VERSION = 1
@@ -23,14 +23,11 @@ PREAMBLE = MAGIC + bytes([VERSION])
 # A batch grows to about this; more goes into further batches, so that none keeps a socket busy for long.
 BATCH_BYTES = 512 * 1024
 
-# The most ZeroMQ frames of one batch, the first among them.
-MAX_FRAMES = 1024
+# Bytes of a message, at least.
+_SHORTEST = 3
 
-# The most messages of one batch: what is sent takes three bytes at least, and many times as much when it is read.
-MAX_MESSAGES = 65_536
-
-# Only longer batches may have more messages than that, or more elements than a reader takes, so that no other is looked at.
-_LONG = 3 * MAX_MESSAGES
+# The depth of arguments in a batch: it is a list of messages, which are lists, and so are positional arguments.
+_ABOVE = 3
 
 M = TypeVar("M")
 
@@ -40,34 +37,39 @@ class Encoder:
 
     def __init__(self) -> None:
         self._frames: list[bytes | memoryview] = []
+        self._beside = 0  # the most of them
         self._encode_into = msgspec.msgpack.Encoder(enc_hook=self._attach).encode_into
 
-    def encode(self, messages: list[Any]) -> list[list[bytes | bytearray | memoryview]]:
-        """The messages, in order, as batches: each the frames of one ZeroMQ message."""
+    def encode(
+        self, messages: list[Any], max_messages: int = MAX_MESSAGES, max_frames: int = MAX_FRAMES
+    ) -> list[list[bytes | bytearray | memoryview]]:
+        """The messages, in order, as batches: each the frames of one ZeroMQ message, within what its reader takes."""
         frames = self._frames = []
+        self._beside = max_frames - 1
         first = bytearray(PREAMBLE)
         many = len(messages)
-        if many <= MAX_MESSAGES:
+        if many <= max_messages:
             self._encode_into(messages, first, 4)
-        if many > 1 and (many > MAX_MESSAGES or len(first) + sum(map(len, frames)) > BATCH_BYTES):
+        if many > 1 and (many > max_messages or len(first) + sum(map(len, frames)) > BATCH_BYTES):
             middle = len(messages) // 2
-            return self.encode(messages[:middle]) + self.encode(messages[middle:])
+            halves = messages[:middle], messages[middle:]
+            return [batch for half in halves for batch in self.encode(half, max_messages, max_frames)]
         return [[first, *frames]]
 
     def _attach(self, value: Any) -> Any:
         if type(value) is not Frame:
             raise TypeError(f"a {type(value).__name__} in a message was not packed")
-        if len(self._frames) == MAX_FRAMES - 1:
+        if len(self._frames) >= self._beside:
             return value.data
         self._frames.append(value.data)
         return Ext(FRAME, (len(self._frames) - 1).to_bytes(2, "big"))
 
 
-class TooManyElements(ProtocolError):
-    """One call has more elements than the reader takes, and was not decoded: `call` is what it asks for, without its arguments."""
+class TooMuch(ProtocolError):
+    """One call has more in it than the reader takes, and was not decoded: `call` is what it asks for, without its arguments."""
 
-    def __init__(self, call: Call | Notify, most: int) -> None:
-        super().__init__(f"the arguments have more than {most:,} elements")
+    def __init__(self, call: Call | Notify, what: str) -> None:
+        super().__init__(f"the arguments have {what}")
         self.call = call
 
 
@@ -91,29 +93,37 @@ class _NotifyHead(Struct, array_like=True, tag=4):
 _decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead]).decode
 
 
-def checked_max_elements(max_elements: int) -> int:
-    """The most elements of one call. Raises UsageError for so few that many small calls in one batch might have more together."""
-    if max_elements < BATCH_BYTES:
-        raise UsageError(f"max_elements must be at least {BATCH_BYTES}, not {max_elements}")
-    return max_elements
-
-
 class Decoder(Generic[M]):
     """Frames to messages. `values` decodes what is in them, until the next batch. `max_elements`: the most in one batch: values, keys,
-    lists and maps, which take up to 80 times as much when they are decoded."""
+    lists and maps, which take up to 80 times as much when they are decoded. `max_depth`: of lists and maps within the arguments of a
+    call; None is as deep as the interpreter can."""
 
-    def __init__(self, kind: Any, max_elements: int = 1 << 62) -> None:
+    def __init__(
+        self,
+        kind: Any,
+        max_elements: int = 1 << 62,
+        max_messages: int = MAX_MESSAGES,
+        max_frames: int = MAX_FRAMES,
+        max_depth: int | None = None,
+    ) -> None:
         self._max_elements = max_elements
+        self._max_messages = max_messages
+        self._max_frames = max_frames
+        self._max_depth = 1 << 62 if max_depth is None else max_depth
+        # What is no longer cannot be over any of them, and is not looked at.
+        self._long = min(_SHORTEST * max_messages, max_elements, self._max_depth)
         self.values = Unpacker()
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
         """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError,
-        saying what is wrong with it; TooManyElements where that is one call."""
+        saying what is wrong with it; TooMuch where that is one call."""
         first: bytes = frames[0]
+        if len(frames) > self._max_frames:
+            raise ProtocolError(f"a message of {len(frames)} frames")
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
-        if len(first) > _LONG:
+        if len(first) > self._long:
             self._look_at(first)
         self.values.frames = frames[1:]
         try:
@@ -124,16 +134,20 @@ class Decoder(Generic[M]):
 
     def _look_at(self, first: bytes) -> None:
         """Before a long batch is decoded: has it more than is taken?"""
-        if first[4] == 0xDD and int.from_bytes(first[5:9], "big") > MAX_MESSAGES:
-            raise ProtocolError(f"a batch of more than {MAX_MESSAGES:,} messages")
-        most = self._max_elements
-        if len(first) <= most or not more_than(most, first, 4):
-            return
+        if array_length(first, 4) > self._max_messages:
+            raise ProtocolError(f"a batch of more than {self._max_messages:,} messages")
+        most, deepest = self._max_elements, self._max_depth
+        if len(first) > most and more_than(most, first, 4):
+            self._refuse(first, f"more than {most:,} elements")
+        if len(first) > deepest and deeper_than(deepest + _ABOVE, first, 4):
+            self._refuse(first, f"lists or maps more than {deepest:,} deep")
+
+    def _refuse(self, first: bytes, what: str) -> None:
         try:
             (head,) = _decode_head(memoryview(first)[4:])
         except UNREADABLE:
-            raise ProtocolError(f"a batch of more than {most:,} elements") from None
-        raise TooManyElements(head.call(), most)
+            raise ProtocolError(f"a batch with {what}") from None
+        raise TooMuch(head.call(), what)
 
 
 def _foreign(first: bytes) -> str:
@@ -142,9 +156,9 @@ def _foreign(first: bytes) -> str:
     return "this is not ringback's protocol (wrong magic)"
 
 
-def from_client(max_elements: int = 1 << 62) -> Decoder[FromClient]:
-    """What a server reads."""
-    return Decoder(FromClient, max_elements)
+def from_client(**bounds: Any) -> Decoder[FromClient]:
+    """What a server reads, within the bounds of `Decoder`."""
+    return Decoder(FromClient, **bounds)
 
 
 def from_server() -> Decoder[FromServer]:

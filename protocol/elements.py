@@ -1,4 +1,4 @@
-"""How many elements a piece of MessagePack has, without decoding it.
+"""How many elements a piece of MessagePack has, and how deep they are, without decoding it.
 
 A value of 16 MiB may be 16 million empty lists, which take 1.2 GiB when they are decoded. To count them no structure is needed:
 MessagePack is a row of tokens, and each value, key, list and map is one.
@@ -7,20 +7,31 @@ MessagePack is a row of tokens, and each value, key, list and map is one.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-# One token that says in its first byte how long it is. (Those in front are the most frequent.)
-_SHORT = b"|".join(
-    [
-        rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]",
-        *[rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."],  # numbers
-        *[rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)],  # str
-        *[rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"],  # ext
-        *[rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"],  # arrays and maps
-    ]
-)
+# Tokens that say in their first byte how long they are. (Those in front are the most frequent.)
+_SCALARS = [
+    rb"[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]",
+    *[rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."],  # numbers
+    *[rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)],  # str
+    *[rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"],  # ext
+]
+_CONTAINERS = [rb"[\x80-\x9f]", rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
 
-# So many of them at once, in C: the most first.
-_RUNS = [(many, re.compile(rb"(?:%s){%d}+" % (_SHORT, many), re.DOTALL).match) for many in (4096, 64, 1)]
+
+def _runs(
+    tokens: list[bytes], *lengths: int
+) -> list[tuple[int, Callable[[bytes, int], re.Match[bytes] | None]]]:
+    """So many tokens at once, in C."""
+    one = b"|".join(tokens)
+    return [(many, re.compile(rb"(?:%s){%d}+" % (one, many), re.DOTALL).match) for many in lengths]
+
+
+_RUNS = _runs([*_SCALARS[:1], *_CONTAINERS, *_SCALARS[1:]], 4096, 64, 1)
+_SCALAR_RUNS = _runs(_SCALARS, 64, 1)
+
+# Bytes that no list and no map begins with.
+_NEVER = bytes(byte for byte in range(256) if not (0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF))
 
 # Tokens that say their length: how many bytes it has, and how many come between it and the data.
 _LONG = {
@@ -40,10 +51,8 @@ def more_than(most: int, data: bytes, start: int = 0) -> bool:
     """Whether the data from there on have more elements than that. What is no MessagePack or has no end is for the decoder to find."""
     count, at, end = 0, start, len(data)
     while at < end and count <= most:
-        long = _LONG.get(data[at])
-        if long is not None:
-            width, between = long
-            at += 1 + width + between + int.from_bytes(data[at + 1 : at + 1 + width], "big")
+        if data[at] in _LONG:
+            at = _after_long(data, at)
             count += 1
             continue
         before = at
@@ -54,3 +63,57 @@ def more_than(most: int, data: bytes, start: int = 0) -> bool:
         if at == before:
             return False
     return count > most
+
+
+def deeper_than(most: int, data: bytes, start: int = 0) -> bool:
+    """Whether lists and maps are nested deeper than that in the data from there on."""
+    if len(data.translate(None, _NEVER)) <= most:
+        return False
+    around: list[
+        int
+    ] = []  # for each list and map that is not at its end, how much comes after it in the one around it
+    left, at, end = -1, start, len(data)
+    while at < end:
+        first = data[at]
+        if first in _LONG:
+            at = _after_long(data, at)
+            left -= 1
+        elif 0x80 <= first <= 0x9F or 0xDC <= first <= 0xDF:
+            if len(around) == most:
+                return True
+            around.append(left - 1)
+            left, at = _begun(data, at)
+        else:
+            before = at
+            for many, match in _SCALAR_RUNS:
+                while not 0 <= left < many and (found := match(data, at)) is not None:
+                    at = found.end()
+                    left -= many
+            if at == before:
+                return False
+        while not left and around:
+            left = around.pop()
+    return False
+
+
+def array_length(data: bytes, at: int) -> int:
+    """Of the array that begins there; 0 where none does."""
+    first = data[at]
+    return _begun(data, at)[0] if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD) else 0
+
+
+def _begun(data: bytes, at: int) -> tuple[int, int]:
+    """How much comes in a list or a map, and where that begins."""
+    first = data[at]
+    if first <= 0x9F:
+        length, after = first & 0x0F, at + 1
+        is_map = first < 0x90
+    else:
+        after = at + (3 if first in (0xDC, 0xDE) else 5)
+        length, is_map = int.from_bytes(data[at + 1 : after], "big"), first >= 0xDE
+    return (2 * length if is_map else length), after
+
+
+def _after_long(data: bytes, at: int) -> int:
+    width, between = _LONG[data[at]]
+    return at + 1 + width + between + int.from_bytes(data[at + 1 : at + 1 + width], "big")

@@ -7,7 +7,7 @@ import enum
 from .. import errors
 from ..balancing.loads import Load
 from ..balancing.outliers import Health
-from .messages import About, FromClient, Welcome
+from .messages import MAX_FRAMES, MAX_MESSAGES, About, FromClient, Welcome
 
 _NOTHING = About()
 
@@ -32,6 +32,8 @@ class Link(Load):
         "closed_by",
         "health",
         "limit",
+        "max_frames",
+        "max_messages",
         "once",
         "outbox",
         "reached",
@@ -53,6 +55,7 @@ class Link(Load):
         self.reached = 0  # the version of its service's data that it is known to have
         # Bytes that a call may take, where the server takes less than this client.
         self.limit: int | None = None
+        self.max_messages, self.max_frames = MAX_MESSAGES, MAX_FRAMES  # of one batch
         self.once: frozenset[str] = frozenset()  # methods whose calls need a key
         self.careful = False  # whether a call must be looked at before it is sent, for the sake of these
         self.reason = f"no server at {endpoint}"
@@ -74,6 +77,8 @@ class Link(Load):
         self.role, self.zone, self.weight = about.role, about.zone, _weight(about.weight)
         self.reached = 0
         self.limit = welcome.max_size if welcome.max_size < max_size else None
+        self.max_messages = min(max(welcome.max_messages, 1), MAX_MESSAGES)
+        self.max_frames = min(max(welcome.max_frames, 1), MAX_FRAMES)
         self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)
         self.careful = self.limit is not None or bool(self.once) or bool(self.role)
 

@@ -51,6 +51,13 @@ class Hello(Struct, array_like=True, tag=1, gc=False):
     software: str = ""
 
 
+# The most messages of one batch: what is sent takes three bytes at least, and many times as much when it is read.
+MAX_MESSAGES = 65_536
+
+# The most ZeroMQ frames of one batch, the first among them.
+MAX_FRAMES = 1024
+
+
 class Welcome(Struct, array_like=True, tag=2, gc=False):
     """Server: who I am, what I serve, and the bounds I keep."""
 
@@ -60,6 +67,8 @@ class Welcome(Struct, array_like=True, tag=2, gc=False):
     max_in_flight: int
     methods: dict[str, MethodFlags]
     about: About | None = None
+    max_messages: int = MAX_MESSAGES
+    max_frames: int = MAX_FRAMES
 
 
 class Call(Struct, array_like=True, tag=3, gc=False):

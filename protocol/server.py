@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Raw, structs
@@ -18,6 +19,8 @@ from msgspec import Raw, structs
 from .. import errors
 from .codec import BATCH_BYTES
 from .messages import (
+    MAX_FRAMES,
+    MAX_MESSAGES,
     About,
     Bye,
     Call,
@@ -44,6 +47,10 @@ from .messages import (
 
 # Bytes of a welcome, at most: whatever else a client takes, it takes so many.
 WELCOME_BYTES = BATCH_BYTES
+
+# One client may have so many times in flight what it leaves free, so that none takes all that there is: the rule of Choudhury and
+# Hahne, Dynamic queue length thresholds for shared-memory packet switches (1998).
+GREED = 9
 
 
 class SessionState(enum.Enum):
@@ -89,6 +96,16 @@ class IncomingCall:
         raise NotImplementedError
 
 
+class Share:
+    """What one client has in flight: calls, and bytes of their arguments, until their handlers have ended."""
+
+    __slots__ = ("__weakref__", "bytes", "calls")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.bytes = 0
+
+
 class Session:
     """One client, for as long as its connection lasts."""
 
@@ -104,6 +121,7 @@ class Session:
         "max_size",
         "outbox",
         "peer",
+        "share",
         "state",
         "turn",
         "user",
@@ -114,6 +132,7 @@ class Session:
         self.peer = peer
         self.user = ""  # the name of the client's key, and the key: "" without CURVE. The core's, before anything is said
         self.key = ""
+        self.share = Share()
         self.state = SessionState.GREETING
         self.instance = b""
         self.max_size = 0
@@ -148,6 +167,8 @@ class ServerMachine:
         max_size: int,
         max_in_flight: int,
         max_bytes_in_flight: int = 1 << 62,
+        max_messages: int = MAX_MESSAGES,
+        max_frames: int = MAX_FRAMES,
         about: About | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
@@ -156,10 +177,13 @@ class ServerMachine:
         self.phase = Phase.SERVING
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
-        # Over all sessions; the dispatcher counts down.
+        # Over all sessions.
         self.in_flight = 0
         self.bytes_in_flight = 0
-        self._welcome = Welcome(instance, service, max_size, max_in_flight, methods, about)
+        self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()  # by user
+        self._welcome = Welcome(
+            instance, service, max_size, max_in_flight, methods, about, max_messages, max_frames
+        )
         taken = len(msgspec.msgpack.encode(self._welcome))
         if taken > WELCOME_BYTES:
             raise errors.UsageError(
@@ -201,24 +225,40 @@ class ServerMachine:
             accepted = [message for message in accepted if type(message) is Notify]
         return accepted
 
-    @property
-    def full(self) -> str:
-        """Which bound of what is in flight has been met, in words; "" where none has."""
-        if self.in_flight >= self.max_in_flight:
-            return f"the server has {self.in_flight} calls in flight, as many as it takes"
-        if self.bytes_in_flight >= self.max_bytes_in_flight:
-            return f"the server has calls with {self.bytes_in_flight:,} bytes in flight, as many as it takes"
+    def identified(self, session: Session) -> None:
+        """Its user is known: all connections of one user share what one client may have in flight."""
+        if session.user:
+            session.share = self._shares.setdefault(session.user, session.share)
+
+    def admit(self, session: Session, weight: int = 0) -> str:
+        """Count one more call in flight, with so many bytes of arguments, and return ""; or say why it is not taken."""
+        share, taken, held = session.share, self.in_flight, self.bytes_in_flight
+        if share.calls >= GREED * (self.max_in_flight - taken):
+            if taken >= self.max_in_flight:
+                return f"the server has {taken} calls in flight, as many as it takes"
+            return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
+        if share.bytes >= GREED * (self.max_bytes_in_flight - held):
+            if held >= self.max_bytes_in_flight:
+                return f"the server has calls with {held:,} bytes in flight, as many as it takes"
+            return (
+                f"this client has {share.bytes:,} of the {held:,} bytes in flight: what is left is for others"
+            )
+        self.hold(session, weight)
         return ""
 
-    def admit(self, session: Session, id: int, weight: int = 0) -> bool:  # noqa: A002
-        """Count one more call in flight, with so many bytes of arguments; where there are as many as the server takes, refuse it."""
-        text = self.full
-        if text:
-            session.outbox.append(Refusal(id, errors.ResourceExhausted.code, text, started=False))
-            return False
+    def hold(self, session: Session, weight: int = 0) -> None:
+        """Count one that cannot be refused any more."""
         self.in_flight += 1
         self.bytes_in_flight += weight
-        return True
+        session.share.calls += 1
+        session.share.bytes += weight
+
+    def release(self, session: Session, weight: int) -> None:
+        """A handler has ended, or will never begin."""
+        self.in_flight -= 1
+        self.bytes_in_flight -= weight
+        session.share.calls -= 1
+        session.share.bytes -= weight
 
     def drain(self) -> None:
         """Tell every client that this server is going."""

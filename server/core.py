@@ -23,7 +23,6 @@ from ..endpoints import checked
 from ..protocol import codec
 from ..protocol.messages import About, Call, Notify
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
-from ..protocol.values import checked_max_size
 from ..security.curve import ServerKeys, check_encrypts
 from ..state.store import State
 from .access import AccessFile
@@ -31,6 +30,7 @@ from .admission import FAILED, Admission, is_of
 from .binding import Bound
 from .dispatcher import Dispatcher
 from .gate import Gate
+from .limits import Limits
 from .listening import Inherited
 from .logs import Bounded
 from .outgoing import Outgoing
@@ -64,10 +64,7 @@ class ServerCore:
         bind: Sequence[str | Inherited],
         *,
         context: zmq.Context[Any] | None = None,
-        max_size: int = 16 * 1024 * 1024,
-        max_elements: int = 1_000_000,
-        max_in_flight: int = 100_000,
-        max_bytes_in_flight: int = 256 * 1024 * 1024,
+        limits: Limits,
         rules: Rules,
         state: State | None = None,
         about: About | None = None,
@@ -87,7 +84,7 @@ class ServerCore:
         self._admission: Admission | None = None  # with CURVE
         self._own_context = context is None
         self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
-        self._max_size = checked_max_size(max_size)
+        self._limits = limits
         flags = {name: method.flags for name, method in service.methods.items()}
         self._gate = None if access is None and rate is None else Gate(access, rate, flags)
         visible = None if access is None or self._gate is None else self._gate.visible
@@ -95,18 +92,25 @@ class ServerCore:
             service.name,
             os.urandom(16),
             flags,
-            max_size=max_size,
-            max_in_flight=max_in_flight,
-            max_bytes_in_flight=max_bytes_in_flight,
+            max_size=limits.max_size,
+            max_in_flight=limits.max_in_flight,
+            max_bytes_in_flight=limits.max_bytes_in_flight,
+            max_messages=limits.max_messages,
+            max_frames=limits.max_frames,
             about=about,
             visible=visible,
         )
         self._out = Outgoing(
-            loop, max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
+            loop, limits.max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
         )
         self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
-        self._decoder = codec.from_client(codec.checked_max_elements(max_elements))
-        self._decoder.values.limit = max_size
+        self._decoder = codec.from_client(
+            max_elements=limits.max_elements,
+            max_messages=limits.max_messages,
+            max_frames=limits.max_frames,
+            max_depth=limits.max_depth,
+        )
+        self._decoder.values.limit = limits.max_size
         self._sessions: dict[bytes, Session] = {}
         self._descriptors: dict[int, Session] = {}
         self._left: list[Session] = []  # disconnected, though the socket may still hold what they said
@@ -119,7 +123,8 @@ class ServerCore:
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
         self._complaint = Bounded(log)
-        self._unfinished = Unfinished(2 * (max_size + codec.BATCH_BYTES), max_bytes_in_flight)
+        longest = limits.max_size + codec.BATCH_BYTES
+        self._unfinished = Unfinished(2 * longest, limits.max_bytes_in_flight, limits.connections())
         self._look: Handle | None = None
         self._search_due = False
         self._untidy = False  # whether the memory has grown since it was last given back
@@ -196,7 +201,7 @@ class ServerCore:
             socket.set(zmq.ROUTER_MANDATORY, 1)
             socket.set(zmq.RCVHWM, 512)
             socket.set(zmq.SNDHWM, 64)
-            socket.set(zmq.MAXMSGSIZE, self._max_size + codec.BATCH_BYTES)
+            socket.set(zmq.MAXMSGSIZE, self._limits.max_size + codec.BATCH_BYTES)
             socket.set(zmq.BACKLOG, 1024)
             socket.set(zmq.HANDSHAKE_IVL, 5000)
             socket.set(zmq.HEARTBEAT_IVL, 5000)
@@ -275,10 +280,8 @@ class ServerCore:
                 self._cut_off(session, f"it goes on after its end: {IGNORED} batches")
             return
         try:
-            if len(frames) > codec.MAX_FRAMES:
-                raise errors.ProtocolError(f"a message of {len(frames)} frames")
             messages = self._decoder.decode(frames)
-        except codec.TooManyElements as error:
+        except codec.TooMuch as error:
             self._refuse_unread(session, error)
             accepted = []
         except errors.ProtocolError as error:
@@ -296,7 +299,7 @@ class ServerCore:
         if session.outbox:
             self._out.add(session)
 
-    def _refuse_unread(self, session: Session, error: codec.TooManyElements) -> None:
+    def _refuse_unread(self, session: Session, error: codec.TooMuch) -> None:
         """One call is too much to be decoded: what is wrong with it otherwise is said first."""
         accepted = self._machine.receive(session, [error.call])
         if self._gate is not None:
@@ -336,13 +339,16 @@ class ServerCore:
             self._unfinished.spoke(descriptor)
         if self._admission is not None:
             self._admission.identify(session, parts[0])
+            self._machine.identified(session)
         return session, [parts[0].bytes, *parts[1:]]
 
     def _event(self, first: bytes) -> None:
         event = parse_monitor_message([first, self._events.recv(NOBLOCK)])
         descriptor = event["value"]
         if event["event"] == zmq.EVENT_ACCEPTED:
-            self._unfinished.accepted(descriptor)
+            surplus = self._unfinished.accepted(descriptor)
+            if surplus is not None:
+                self._hang_up(*surplus, why="there are as many connections as are taken")
             return
         if self._admission is not None:
             if event["event"] != zmq.EVENT_DISCONNECTED:
@@ -409,13 +415,15 @@ class ServerCore:
             if session is not None:
                 self._cut_off(session, why)
             else:
-                self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
-                shut_down(descriptor, peer)
+                self._hang_up(descriptor, peer, why)
             self.loop.call_later(TIDY_AFTER, give_back_memory)
         for descriptor, peer in self._unfinished.silent():
-            why = f"it said nothing for {HELLO_WITHIN:g} s"
-            self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
-            shut_down(descriptor, peer)
+            self._hang_up(descriptor, peer, f"it said nothing for {HELLO_WITHIN:g} s")
+
+    def _hang_up(self, descriptor: int, peer: str, why: str) -> None:
+        """End a connection that has said nothing yet."""
+        self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
+        shut_down(descriptor, peer)
 
     # Out
 

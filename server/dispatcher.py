@@ -175,8 +175,7 @@ class Dispatcher:
         self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
     ) -> None:
         """A handler has ended, or never `ran`: answer, unless nobody waits any more."""
-        self._machine.in_flight -= 1
-        self._machine.bytes_in_flight -= call.weight
+        self._machine.release(call.session, call.weight)
         if call.flight is not None:
             result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
         if call.interception is not None:
@@ -214,9 +213,8 @@ class Dispatcher:
 
     def admitted(self, call: Invocation) -> bool:
         """Whether a call that nobody waits for may run; then it counts."""
-        if self._machine.phase is not Phase.SERVING or self._machine.full:
+        if self._machine.phase is not Phase.SERVING or self._machine.admit(call.session):
             return False
-        self._machine.in_flight += 1
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
         return True
@@ -354,7 +352,7 @@ class Dispatcher:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now)
         session.calls[message.id] = call
-        self._machine.in_flight += 1  # it has run: too late to refuse it
+        self._machine.hold(session)  # it has run: too late to refuse it
         call.returned(result, failure)
 
     def _start(
@@ -389,8 +387,9 @@ class Dispatcher:
             self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
         taken = weight + _metadata(message)
-        if not self._machine.admit(session, message.id, taken):
-            tally.refused += 1
+        full = self._machine.admit(session, taken)
+        if full:
+            self._reject(session, message, errors.ResourceExhausted(full), tally)
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
         if method.timeout is not None:
@@ -424,20 +423,18 @@ class Dispatcher:
         weight: int,
         run: Run | None,
     ) -> None:
-        machine = self._machine
         why = served.never
+        taken = weight + _metadata(message)
         if served.method.is_stream:
             why = "it is a stream"
         elif inputs:
             why = "nothing follows it that could be a stream"
-        elif machine.phase is not Phase.SERVING or machine.full:
-            why = machine.full or "the server is shutting down"
+        elif self._machine.phase is not Phase.SERVING:
+            why = "the server is shutting down"
+        why = why or self._machine.admit(session, taken)
         if why:
             self._reject(session, message, errors.FailedPrecondition(why), served.tally)
             return
-        machine.in_flight += 1
-        taken = weight + _metadata(message)
-        machine.bytes_in_flight += taken
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
         call.weight = taken
         call.run = run

@@ -46,24 +46,31 @@ class _Connection:
 
 
 class Unfinished:
-    """Messages without an end, and those that nobody has read yet. `bound` is what a connection may have received of one, in bytes, and
-    `waiting` what all connections together may have received of the others."""
+    """Messages without an end, and those that nobody has read yet. `bound` is what a connection may have received of one, in bytes,
+    `waiting` what all connections together may have received of the others, and `most` how many connections there may be."""
 
-    def __init__(self, bound: int, waiting: int) -> None:
+    def __init__(self, bound: int, waiting: int, most: int) -> None:
         self._bound = bound
         self._waiting = waiting
+        self._most = most
         self._connections: dict[int, _Connection] = {}
         self._mute: dict[int, _Connection] = {}  # those of them that have said nothing yet, the oldest first
         self._resident = _resident()
 
-    def accepted(self, descriptor: int) -> None:
+    def accepted(self, descriptor: int) -> tuple[int, str] | None:
+        """The descriptor and peer of what has to go for it, if there are too many: who has been silent for longest, rather than who has
+        spoken."""
         try:
             with socketlib.socket(fileno=os.dup(descriptor)) as connection:
                 new = self._connections[descriptor] = _Connection(_peer(connection))
-                self._mute.pop(descriptor, None)
-                self._mute[descriptor] = new
         except OSError:
-            pass  # it has gone already
+            return None  # it has gone already
+        self._mute.pop(descriptor, None)
+        self._mute[descriptor] = new
+        if len(self._connections) <= self._most:
+            return None
+        oldest = next(iter(self._mute))
+        return oldest, self._mute.pop(oldest).peer
 
     def spoke(self, descriptor: int) -> None:
         """It has said something whole."""

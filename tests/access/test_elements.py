@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.msgpack import Ext
-from ringback.errors import ProtocolError, UsageError
+from ringback.errors import ProtocolError
 from ringback.protocol import codec
-from ringback.protocol.elements import more_than
+from ringback.protocol.elements import deeper_than, more_than
 from ringback.protocol.messages import Call, CallOptions, Cancel, Notify
-from ringback.protocol.values import Unpacker
+from ringback.protocol.values import NOTHING, Unpacker, pack
 
 lengths = st.sampled_from([0, 1, 2, 4, 8, 16, 31, 32, 255, 256, 65_535, 65_536])
 scalars = (
@@ -72,10 +72,10 @@ def batch(*messages: Any) -> bytes:
 
 
 def test_a_call_with_too_many_elements_is_not_decoded_and_known_by_its_id():
-    reader = codec.from_client(codec.BATCH_BYTES)
+    reader = codec.from_client(max_elements=codec.BATCH_BYTES)
     args = msgspec.Raw(msgspec.msgpack.encode([[[]] * 600_000]))
     for message in (Call(7, "add", args), Notify("add", args), Call(7, "add", args, {"a": args}, 5, 6)):
-        with pytest.raises(codec.TooManyElements, match="more than 524,288 elements") as caught:
+        with pytest.raises(codec.TooMuch, match="more than 524,288 elements") as caught:
             reader.decode([batch(message)])
         assert (caught.value.call.method, type(caught.value.call)) == ("add", type(message))
     assert caught.value.call.id == 7
@@ -84,19 +84,19 @@ def test_a_call_with_too_many_elements_is_not_decoded_and_known_by_its_id():
 def test_metadata_counts_too():
     call = Call(7, "add", msgspec.Raw(b"\x90"), options=CallOptions(metadata={"a": [[]] * 1_000_000}))
     assert codec.from_client().decode([batch(call)])[0].method == "add"
-    with pytest.raises(codec.TooManyElements):
-        codec.from_client(1_000_000).decode([batch(call)])
+    with pytest.raises(codec.TooMuch):
+        codec.from_client(max_elements=1_000_000).decode([batch(call)])
 
 
 def test_too_many_elements_in_anything_but_one_call_are_a_fault():
     data = batch(*[Call(n, "add", msgspec.Raw(b"\x91\xdc\xff\xff" + b"\x90" * 65_535)) for n in range(1, 20)])
-    with pytest.raises(ProtocolError, match="a batch of more than 1,000,000 elements") as caught:
-        codec.from_client(1_000_000).decode([data])
-    assert not isinstance(caught.value, codec.TooManyElements)
+    with pytest.raises(ProtocolError, match="a batch with more than 1,000,000 elements") as caught:
+        codec.from_client(max_elements=1_000_000).decode([data])
+    assert not isinstance(caught.value, codec.TooMuch)
 
 
 def test_what_an_encoder_sends_is_taken_whole_whatever_its_elements():
-    reader = codec.from_client(codec.BATCH_BYTES)
+    reader = codec.from_client(max_elements=codec.BATCH_BYTES)
     calls = [Call(n, "a", msgspec.Raw(b"\x93\x01\x02\x90")) for n in range(1, 150_000)]
     arrived = [m for frames in codec.Encoder().encode(calls) for m in reader.decode([bytes(frames[0])])]
     assert [call.id for call in arrived] == [call.id for call in calls]
@@ -112,9 +112,68 @@ def test_a_batch_has_a_bound_of_messages_to_which_an_encoder_keeps():
     assert len(codec.from_client().decode([batch(*cancels[: codec.MAX_MESSAGES])])) == codec.MAX_MESSAGES
 
 
-def test_a_bound_that_honest_batches_could_meet_is_refused():
-    with pytest.raises(UsageError, match="max_elements must be at least 524288, not 1000"):
-        codec.checked_max_elements(1000)
+def test_an_encoder_keeps_to_what_its_reader_takes():
+    cancels = [Cancel(n) for n in range(1, 102)]
+    reader = codec.from_client(max_messages=10)
+    batches = codec.Encoder().encode(cancels, 10)
+    assert [m for (first,) in batches for m in reader.decode([bytes(first)])] == cancels
+    with pytest.raises(ProtocolError, match="a batch of more than 10 messages"):
+        reader.decode([batch(*cancels)])
+    for many in (11, 16):  # whose length is said in the same byte, and beside it
+        with pytest.raises(ProtocolError):
+            reader.decode([batch(*cancels[:many])])
+
+
+def test_bytes_for_which_the_reader_takes_no_frame_stay_in_their_value():
+    large = bytes(range(256)) * 256
+    reader = codec.from_client(max_frames=3)
+    call = Call(1, "add", pack([large] * 5, 1 << 20))
+    (frames,) = codec.Encoder().encode([call], max_frames=3)
+    assert len(frames) == 3
+    (arrived,) = reader.decode([bytes(frame) for frame in frames])
+    assert reader.values.plain(arrived.args) == [large] * 5
+    with pytest.raises(ProtocolError, match="a message of 6 frames"):
+        reader.decode([bytes(frame) for frame in codec.Encoder().encode([call])[0]])
+
+
+# Depth
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
+
+
+@settings(deadline=None, max_examples=100)
+@given(values)
+def test_each_list_and_map_around_a_value_is_one_deeper(value):
+    data, deep = msgspec.msgpack.encode(value), depth(value)
+    assert not deeper_than(deep, data)
+    assert deep == 0 or deeper_than(deep - 1, data)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.binary(max_size=200))
+def test_no_bytes_are_deeper_than_they_are_many(data):
+    assert not deeper_than(len(data), data)
+
+
+@pytest.mark.parametrize("around", ["args", "kwargs"])
+def test_a_call_that_is_too_deep_is_known_by_its_id(around):
+    reader = codec.from_client(max_depth=2)
+
+    def call(value: Any) -> Call:
+        if around == "kwargs":
+            return Call(7, "add", NOTHING, {"a": msgspec.Raw(msgspec.msgpack.encode(value))})
+        return Call(7, "add", msgspec.Raw(msgspec.msgpack.encode([value])))
+
+    assert reader.decode([batch(call([[1, 2], {"a": 1}]))])[0].id == 7
+    with pytest.raises(codec.TooMuch, match="the arguments have lists or maps more than 2 deep") as caught:
+        reader.decode([batch(call([[1, 2], {"a": []}]))])
+    assert caught.value.call.id == 7
+    with pytest.raises(ProtocolError, match="a batch with lists or maps more than 2 deep"):
+        reader.decode([batch(call([[[]]]), Cancel(1))])
 
 
 # What msgspec does, on which all this relies
@@ -133,7 +192,7 @@ def test_a_huge_length_takes_no_memory_before_there_are_data():
     program = f"""
 import resource, msgspec
 from ringback.protocol import codec
-from ringback.protocol.values import Unpacker
+from ringback.protocol.values import NOTHING, Unpacker, pack
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for data in {list(HUGE.values())!r}:
     for read in (Unpacker().plain, lambda raw: Unpacker().typed(raw, list[int]), lambda raw: Unpacker().typed(raw, dict[str, int]),

@@ -162,13 +162,13 @@ def check_server(data: bytes) -> None:
             if isinstance(message, Call):
                 assert message.id not in ids[which], "an id was accepted twice"
                 ids[which].add(message.id)
-                if machine.admit(session, message.id):
+                if not machine.admit(session):
                     one = Served(session, message.id)
                     one.takes = message.id % 3
                     running.append(one)
         for one in running[::2]:
             running.remove(one)
-            machine.in_flight -= 1
+            machine.release(one.session, 0)
             one.session.reply(one, Reply(one.id, msgspec.Raw(b"\xc0")))
         for each, seen in zip(sessions, answered, strict=True):
             ends = [m.id for m in each.outbox if isinstance(m, (Reply, Error, End))]

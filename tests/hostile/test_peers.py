@@ -332,16 +332,18 @@ def byes_and_more(endpoint: str) -> None:
 
 
 def calls_and_cancels(endpoint: str) -> None:
-    def batch(number: int) -> list[bytes]:
-        ids = range(number * 100, number * 100 + 100)
-        return said(*(Call(id_, "nap", args(60.0)) for id_ in ids), *(Cancel(id_) for id_ in reversed(ids)))
+    """In the same batch, and in the next: what is cancelled is in flight until its handler has ended."""
 
-    # (fewer than the calls in flight that a server takes: what is cancelled is there until its handler has ended)
-    with Dealer(endpoint) as peer:
-        for number in range(1, 500):
-            if not peer.send(batch(number)):
-                return
-            peer.skip()
+    def batch(number: int) -> list[bytes]:
+        ids = range(number * 200, number * 200 + 200)
+        cancels = [Cancel(id_) for id_ in (*ids[::-2], *(id_ - 200 for id_ in ids[::2]))]
+        return said(*(Call(id_, ("nap", "work")[id_ & 1], args(0.05)) for id_ in ids), *cancels)
+
+    flood(endpoint, batch)
+
+
+def as_many_calls_as_there_are_places(endpoint: str) -> None:
+    flood(endpoint, lambda n: said(*(Call(n * 500 + i, "nap", args(60.0)) for i in range(500))))
 
 
 ATTACKS = (
@@ -375,6 +377,7 @@ ATTACKS = (
     words_after_a_fault,
     byes_and_more,
     calls_and_cancels,
+    as_many_calls_as_there_are_places,
 )
 
 
@@ -418,7 +421,7 @@ def attacked() -> Iterator[Callable[[str], Attacked]]:
                 f"more threads: {left[1]}"
             )  # workers come with the first calls that need them
             one.honest.close()
-        assert [one.server.stop() for one in running.values()] == [0] * len(running)
+            assert one.server.stop() == 0, one.server.log
     finally:
         for one in running.values():
             one.server.kill()

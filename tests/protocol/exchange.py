@@ -182,8 +182,9 @@ class Sending(Upload):
         self.told.append("stop")
 
 
-def server(*, max_in_flight: int = 100) -> ServerMachine:
-    return ServerMachine("service", b"s" * 16, {}, max_size=LIMIT, max_in_flight=max_in_flight)
+def server(*, max_in_flight: int = 100, max_bytes_in_flight: int = 1 << 62) -> ServerMachine:
+    limits = {"max_in_flight": max_in_flight, "max_bytes_in_flight": max_bytes_in_flight}
+    return ServerMachine("service", b"s" * 16, {}, max_size=LIMIT, **limits)
 
 
 def greeted(machine: ServerMachine) -> Session:

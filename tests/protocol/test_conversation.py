@@ -65,7 +65,7 @@ class Running(IncomingCall):
     def over(self) -> None:
         if self in self.place.running:
             self.place.running.remove(self)
-            self.place.server.in_flight -= 1
+            self.place.server.release(self.session, 0)
 
 
 class Place:
@@ -272,7 +272,10 @@ class Conversation(RuleBasedStateMachine):
                 continue
             assert place.server.phase is Phase.SERVING, "a server that drains took a call"
             (token,) = place.reader.values.plain(message.args)
-            if not place.server.admit(place.session, message.id):
+            full = place.server.admit(place.session)
+            if full:
+                code = errors.ResourceExhausted.code
+                place.session.outbox.append(Refusal(message.id, code, full, started=False))
                 continue
             assert token not in self.begun, "a call was carried out twice"
             self.begun.add(token)

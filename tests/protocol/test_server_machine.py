@@ -26,7 +26,7 @@ from ringback.protocol.messages import (
     Reply,
     Welcome,
 )
-from ringback.protocol.server import SessionState
+from ringback.protocol.server import ServerMachine, Session, SessionState
 from ringback.protocol.values import NOTHING
 
 
@@ -116,11 +116,69 @@ def test_the_ids_of_one_client_are_no_matter_to_another():
     assert machine.receive(second, [incoming(1)]) == [incoming(1)]
 
 
-def test_a_server_admits_as_many_calls_as_it_takes_and_refuses_more():
+def test_a_server_admits_as_many_calls_as_it_takes_and_no_more():
     machine = server(max_in_flight=2)
     session = greeted(machine)
-    assert [machine.admit(session, id_) for id_ in (1, 2, 3)] == [True, True, False]
-    assert refusals(session.outbox) == [(3, "RESOURCE_EXHAUSTED", False)]
+    assert [machine.admit(session) for _ in range(2)] == ["", ""]
+    assert machine.admit(session) == "the server has 2 calls in flight, as many as it takes"
+    machine.release(session, 0)
+    assert machine.admit(session) == ""
+
+
+def admitted(machine: ServerMachine, session: Session, weight: int = 0) -> int:
+    """How many calls of a client are, until one is not."""
+    count = 0
+    while not machine.admit(session, weight):
+        count += 1
+    return count
+
+
+def test_one_client_cannot_take_all_the_places():
+    machine = server(max_in_flight=100)
+    greedy = greeted(machine)
+    assert admitted(machine, greedy) == 90
+    assert machine.admit(greedy) == "this client has 90 of the 90 calls in flight: what is left is for others"
+    assert admitted(machine, greeted(machine)) == 9
+
+
+def test_one_client_cannot_take_all_the_bytes():
+    machine = server(max_in_flight=1000, max_bytes_in_flight=10_000)
+    greedy = greeted(machine)
+    assert admitted(machine, greedy, 100) == 90
+    assert "9,000 of the 9,000 bytes in flight" in machine.admit(greedy, 100)
+    assert machine.admit(greeted(machine), 100) == ""
+
+
+def test_each_further_client_that_is_greedy_leaves_a_tenth_of_what_it_found():
+    machine = server(max_in_flight=10_000)
+    for _ in range(3):
+        admitted(machine, greeted(machine))
+    assert machine.in_flight == 9990
+
+
+def test_a_call_that_was_given_up_counts_until_its_handler_has_ended():
+    machine = server(max_in_flight=10)
+    session = greeted(machine)
+    for id_ in range(1, 10):
+        machine.receive(session, [incoming(id_)])
+        Served(session, id_)
+        assert machine.admit(session) == ""
+        machine.receive(session, [Cancel(id_)])
+    assert machine.admit(session) != ""
+    machine.release(session, 0)
+    assert machine.admit(session) == ""
+
+
+def test_all_connections_of_one_user_share_what_one_client_may_have():
+    machine = server(max_in_flight=100)
+    sessions = [greeted(machine) for _ in range(3)]
+    for session, user in zip(sessions, ["one", "one", "other"], strict=True):
+        session.user = user
+        machine.identified(session)
+    first, second, other = sessions
+    assert admitted(machine, first) == 90
+    assert admitted(machine, second) == 0
+    assert admitted(machine, other) > 0
 
 
 def test_a_one_way_call_is_accepted():

@@ -19,7 +19,7 @@ BLOCKS = TEXT.split("```")[1::2]
 ROW = re.compile(r"\| (\d+) \| (\w+) \| ([CS, ]+) \| (.*)\|")
 FIELD = re.compile(r"`(\w+)`((?: (?:int|str|bytes|bool|value|map|or|nil|of|to|flags))*)(?: = (\S+?))?(?:,|$)")
 ROWS = {row[2]: row for row in ROW.finditer(TEXT)}
-DEFAULTS = {"nil": None, "0": 0, '""': "", "false": False}
+DEFAULTS = {"nil": None, "0": 0, "65536": 65536, "1024": 1024, '""': "", "false": False}
 
 
 def kinds(union: Any) -> set[str]:

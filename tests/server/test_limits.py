@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack, suppress
+
 import pytest
 import ringback
 from asking import asking
 from msgspec import Raw
+from processes import SOON
+from raw import by_hand
 from ringback import errors
 from ringback.clients.threading import connect
 from ringback.protocol.messages import Call, Fault, Ping, Pong
@@ -75,6 +80,73 @@ def test_limits_are_options_of_the_command(start_server, connected, backend):
     held.cancel()
 
 
+def test_one_client_cannot_fill_the_server(start_server, connected, backend):
+    greedy, other = map(connected, [start_server(backend, "service", "--max-in-flight", "20").endpoint] * 2)
+    key = f"greedy {backend}"
+    held = [greedy.fire("hold", key, errback=lambda _: None) for _ in range(30)]
+    for refused in held[18:]:
+        with pytest.raises(errors.ResourceExhausted, match="this client has 18 of the 18 calls in flight"):
+            refused.result(SOON)
+    assert other.call("add", 1, 2) == 3
+    assert not any(each.done() for each in held[:18])
+    for each in held:
+        each.cancel()
+
+
+def test_a_call_that_is_nested_too_deep_is_refused_and_its_client_goes_on(start_server, connected, backend):
+    client = connected(start_server(backend, "service", "--max-depth", "3").endpoint)
+    assert client.call("echo", [[{"a": 1}]]) == [[{"a": 1}]]
+    with pytest.raises(errors.ResourceExhausted, match="more than 3 deep"):
+        client.call("echo", [[{"a": []}]])
+    with pytest.raises(errors.ResourceExhausted, match="more than 3 deep"):
+        client.call("echo", value=[[[[]]]])
+    assert client.call("add", 1, 2) == 3
+
+
+def test_clients_keep_to_what_the_server_takes_in_a_batch(start_server, connected, backend):
+    options = ("--max-messages", "4", "--max-frames", "2")
+    server = start_server(backend, "service", *options)
+    client = connected(server.endpoint)
+    assert [each.result(SOON) for each in [client.fire("add", n, 1) for n in range(100)]] == [*range(1, 101)]
+    large = [bytes(65_536), b"a" * 65_536, b"b" * 65_536]
+    assert client.call("echo", large) == large
+    with asking(server.endpoint) as peer:
+        assert (peer.welcome.max_messages, peer.welcome.max_frames) == (4, 2)
+        peer.say(*[Ping(n) for n in range(5)])
+        assert peer.next() == Fault("a batch of more than 4 messages")
+
+
+def test_who_says_nothing_makes_room_for_others(start_server, connected, backend):
+    server = start_server(backend, "service", "--max-connections", "5")
+    client = connected(server.endpoint)
+    assert client.call("add", 1, 2) == 3
+    with ExitStack() as stack:
+        silent = [stack.enter_context(by_hand(server.endpoint, handshake=False)) for _ in range(20)]
+        for each in silent[:16]:
+            assert ended(each)
+        assert connected(server.endpoint).call("add", 1, 2) == 3
+        assert client.call("add", 1, 2) == 3
+    assert server.logged("as many connections as are taken")
+
+
+def test_who_has_spoken_is_not_sent_away_for_others(start_server, connected, backend):
+    server = start_server(backend, "service", "--max-connections", "3")
+    with asking(server.endpoint), asking(server.endpoint), asking(server.endpoint) as last:
+        with by_hand(server.endpoint, handshake=False) as late:
+            assert ended(late)
+        last.say(Ping(1))
+        assert last.next() == Pong(1)
+    assert connected(server.endpoint).call("add", 1, 2) == 3
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other end ends it, in time. (It sends its greeting before.)"""
+    with suppress(ConnectionError):
+        while connection.recv(1000):
+            pass
+    return True
+
+
 def test_a_service_of_more_methods_than_can_be_told_does_not_start():
     service = ringback.Service("many")
     for number in range(40_000):
@@ -98,11 +170,23 @@ def test_a_client_that_takes_little_is_welcomed_by_a_service_of_many_methods():
         assert client.call("method.19999") is None
 
 
-@pytest.mark.parametrize("option", [{"max_elements": 100}, {"max_size": 100}])
-def test_a_limit_that_is_too_small_is_refused_at_the_start(option):
-    service = ringback.Service("few")
-    with pytest.raises(errors.UsageError, match=f"{next(iter(option))} must be at least"):
-        ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", **option).__enter__()
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"max_elements": 100}, "at least 524288, not 100"),
+        ({"max_size": 100}, "at least 65536 bytes, not 100"),
+        ({"max_depth": 0}, "at least 1, not 0"),
+        ({"max_messages": 0}, "at least 1, not 0"),
+        ({"max_messages": 65_537}, "at most 65536, not 65537"),
+        ({"max_frames": 1025}, "at most 1024, not 1025"),
+        ({"max_connections": 0}, "at least 1, not 0"),
+        ({"max_in_flight": 1.5}, "a whole number, not 1.5"),
+    ],
+    ids=repr,
+)
+def test_a_limit_that_cannot_be_kept_is_refused(option, says):
+    with pytest.raises(errors.UsageError, match=f"^{next(iter(option))} must be {says}$"):
+        ringback.Server(ringback.Service("few"), backend="threading", **option)
 
 
 def _nothing() -> None:

@@ -75,6 +75,12 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
         ],
         [{}],
     ),
+    (
+        "welcome from a server that takes less in a batch",
+        "server",
+        [m.Welcome(INSTANCE, "accounts", 65536, 1000, {}, None, 100, 16)],
+        [{}],
+    ),
     ("a call", "client", [call(1, "add", 1, 2)], [{"args": [1, 2]}]),
     (
         "a call with an argument that streams",
