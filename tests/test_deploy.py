@@ -232,6 +232,13 @@ def test_a_full_server_is_healthy(home: Path, tmp_path: Path) -> None:
             process.communicate(timeout=SOON)
 
 
+def test_a_probe_that_may_call_nothing_is_told_all_the_same(home: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "access.toml"
+    rules.write_text('[[rule]]\nwho = ["ada"]\nmethods = ["*"]\n')
+    with ServerProcess("asyncio", "service", "--access", str(rules), path=home / "probed.py") as server:
+        assert Health(server.endpoint).takes_calls("the server", server.endpoint)
+
+
 def test_a_server_that_drains_takes_no_calls_though_it_answers_those_it_has(
     home: Path, tmp_path: Path
 ) -> None:
