@@ -81,7 +81,8 @@ class Wire:
         socket.set(zmq.IMMEDIATE, 1)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, 64)
-        socket.set(zmq.RCVHWM, 512)
+        # What comes is bounded by what was asked for; a pipe that is full could abort this process (decisions/0021).
+        socket.set(zmq.RCVHWM, 0)
         socket.set(zmq.MAXMSGSIZE, max_size + codec.BATCH_BYTES)
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 1000)

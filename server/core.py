@@ -37,12 +37,15 @@ from .outgoing import Outgoing
 from .rates import Rate
 from .rules import Rules
 from .service import Service
-from .unfinished import HELLO_WITHIN, INTERVAL, Unfinished, give_back_memory, shut_down
+from .unfinished import HELLO_WITHIN, INTERVAL, SOON, Unfinished, give_back_memory, shut_down
 
 log = logging.getLogger("ringback.server")
 
 # Seconds to wait for clients to say that they have read their last answers, before the socket closes anyway.
 FAREWELL = 1.0
+
+# Batches of one client that wait to be read, where nothing else bounds them.
+PIPE = 512
 
 # Batches that a client may have sent before it knew that nothing more is taken from it.
 IGNORED = 1000
@@ -199,17 +202,21 @@ class ServerCore:
             if self._admission is not None:
                 self._admission.protect(socket)
             socket.set(zmq.ROUTER_MANDATORY, 1)
-            socket.set(zmq.RCVHWM, 512)
             socket.set(zmq.SNDHWM, 64)
             socket.set(zmq.MAXMSGSIZE, self._limits.max_size + codec.BATCH_BYTES)
             socket.set(zmq.BACKLOG, 1024)
             socket.set(zmq.HANDSHAKE_IVL, 5000)
-            socket.set(zmq.HEARTBEAT_IVL, 5000)
-            socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
-            socket.set(zmq.HEARTBEAT_TTL, 20000)
+            # No heartbeats from here (decisions/0021): clients send them, and say after which time they are gone. For those that do not:
+            socket.set(zmq.TCP_KEEPALIVE, 1)
+            socket.set(zmq.TCP_KEEPALIVE_IDLE, 20)
+            socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
+            socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
             socket.set(zmq.IPV6, any("[" in str(place) for place in self._bind))
             socket.set(zmq.LINGER, 0)
             for place in self._bind:
+                # A pipe that is full lets any client on it abort this process (decisions/0021): who fills it is cut off instead, where
+                # the kernel tells how much there is of it.
+                socket.set(zmq.RCVHWM, 0 if "tcp://" in str(place) else PIPE)
                 self.bound.bind(socket, place)
             watched = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
             if self._admission is not None:
@@ -402,7 +409,7 @@ class ServerCore:
         self._dispatcher.look()
         if self._gate is not None:
             self._gate.look(time.monotonic())
-        self._look = self.loop.call_later(INTERVAL, self._look_at_memory)
+        self._look = self.loop.call_later(SOON if grown else INTERVAL, self._look_at_memory)
 
     def _search_for_offenders(self) -> None:
         """All that is whole has been read: who fills the memory with what is not?"""

@@ -1,8 +1,8 @@
 """Who fills the memory where nobody sees it: libzmq keeps the frames of a message until its last one has come, however many they are, and
-whole messages until they are read: 512 of each connection, however large.
+whole messages until they are read.
 
-No option of libzmq bounds either. So the process's own memory is looked at, and where it has grown, what each connection has
-received (by the kernel's count) beside whether it has said anything whole.
+No option of libzmq bounds the first, and to bound the second there would do more harm (decisions/0021). So the process's own memory is
+looked at, and where it has grown, what each connection has received (by the kernel's count) beside whether it has said anything whole.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 
 from ..protocol.server import Session
 
-# Seconds from one look at the memory to the next, and the growth that is looked into, in bytes.
+# Seconds from one look at the memory to the next, and where it has grown; and the growth that is looked into, in bytes.
 INTERVAL = 0.25
+SOON = 0.05
 GROWTH = 8 * 1024 * 1024
 
 # Seconds in which a connection must have said something whole. (The handshake has its own time, which is libzmq's.)
@@ -56,6 +57,7 @@ class Unfinished:
         self._connections: dict[int, _Connection] = {}
         self._mute: dict[int, _Connection] = {}  # those of them that have said nothing yet, the oldest first
         self._resident = _resident()
+        self._growth = 0  # since all that was whole was last read
 
     def accepted(self, descriptor: int) -> tuple[int, str] | None:
         """The descriptor and peer of what has to go for it, if there are too many: who has been silent for longest, rather than who has
@@ -101,10 +103,13 @@ class Unfinished:
         """Whether the memory has grown so much since the last search that another is due."""
         resident = _resident()
         self._resident = min(self._resident, resident)
-        return resident - self._resident > GROWTH
+        self._growth = resident - self._resident
+        return self._growth > GROWTH
 
     def unread(self, sessions: Mapping[int, Session]) -> Iterator[tuple[Session, int]]:
-        """The sessions of which too much waits to be read, and how many bytes: the greatest first, until the rest is within the bound."""
+        """The sessions of which too much waits to be read, and how many bytes: the greatest first, until the rest is within the bound. What
+        is small may take many times its bytes, so the bound is lower where the memory has grown far beyond it."""
+        bound = self._waiting if self._growth < 2 * self._waiting else self._waiting // 16
         waits = []
         now = time.monotonic()
         for descriptor, connection in self._connections.items():
@@ -115,7 +120,7 @@ class Unfinished:
                 waits.append((received - session.bytes - beats, descriptor))
         waits.sort()
         total = sum(max(0.0, unread) for unread, _ in waits)
-        while waits and total > self._waiting:
+        while waits and total > bound:
             unread, descriptor = waits.pop()
             total -= unread
             yield sessions[descriptor], int(unread)
