@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError, UsageError
 from .elements import more_than
+from .keys import FEW_BYTES, check_keys, may_be_slow
 from .messages import Call, FromClient, FromServer, Notify
-from .values import FRAME, NOTHING, UNREADABLE, Buffer, Frame, Unpacker
+from .values import FRAME, NOTHING, UNREAD, UNREADABLE, Buffer, Frame, Unpacker
 
 VERSION = 1
 MAGIC = b"RBK"
@@ -88,6 +89,11 @@ class _NotifyHead(Struct, array_like=True, tag=4):
         return Notify(self.method, NOTHING)
 
 
+_decode_parts = msgspec.msgpack.Decoder(list[list[Raw]]).decode
+_decode_tag = msgspec.msgpack.Decoder(int).decode
+# Where the options are, among the parts of a message with that tag.
+_OPTIONS = {3: 7, 4: 4}
+
 _decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead]).decode
 
 
@@ -100,27 +106,49 @@ def checked_max_elements(max_elements: int) -> int:
 
 class Decoder(Generic[M]):
     """Frames to messages. `values` decodes what is in them, until the next batch. `max_elements`: the most in one batch: values, keys,
-    lists and maps, which take up to 80 times as much when they are decoded."""
+    lists and maps, which take up to 80 times as much when they are decoded. `wary`: of keys in maps, as an Unpacker is."""
 
-    def __init__(self, kind: Any, max_elements: int = 1 << 62) -> None:
+    def __init__(self, kind: Any, max_elements: int = 1 << 62, *, wary: bool = False) -> None:
         self._max_elements = max_elements
-        self.values = Unpacker()
+        self._wary = wary
+        self.values = Unpacker(wary=wary)
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
-        """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError,
-        saying what is wrong with it; TooManyElements where that is one call."""
+        """The messages of one batch: its first frame as bytes, the others as whatever holds them. A call with metadata that are not
+        decoded, for their keys, has UNREAD as its arguments. Raises ProtocolError, saying what is wrong with the batch; TooManyElements
+        where that is one call."""
         first: bytes = frames[0]
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
-        if len(first) > _LONG:
-            self._look_at(first)
         self.values.frames = frames[1:]
         try:
+            if len(first) > FEW_BYTES:
+                if len(first) > _LONG:
+                    self._look_at(first)
+                if self._wary and b"metadata" in first and may_be_slow(first):
+                    return self._decode_checked(first)
             messages: list[M] = self._decode(memoryview(first)[4:])
         except UNREADABLE as error:
             raise ProtocolError(f"this is not a batch of ringback messages: {error}") from None
         return messages
+
+    def _decode_checked(self, first: bytes) -> list[M]:
+        """The messages of a batch whose metadata could have keys that make a map slow."""
+        messages = _decode_parts(memoryview(first)[4:])
+        unread = []
+        for number, parts in enumerate(messages):
+            where = _OPTIONS.get(_decode_tag(parts[0])) if parts else None
+            if where is not None and where < len(parts):
+                try:
+                    check_keys(bytes(parts[where]))
+                except msgspec.ValidationError:
+                    del parts[where:]
+                    unread.append(number)
+        decoded: list[Any] = self._decode(msgspec.msgpack.encode(messages))
+        for number in unread:
+            decoded[number].args = UNREAD
+        return decoded
 
     def _look_at(self, first: bytes) -> None:
         """Before a long batch is decoded: has it more than is taken?"""
@@ -144,7 +172,7 @@ def _foreign(first: bytes) -> str:
 
 def from_client(max_elements: int = 1 << 62) -> Decoder[FromClient]:
     """What a server reads."""
-    return Decoder(FromClient, max_elements)
+    return Decoder(FromClient, max_elements, wary=True)
 
 
 def from_server() -> Decoder[FromServer]:
