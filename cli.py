@@ -132,7 +132,7 @@ def serve(
         int, typer.Option(min=1, metavar="N", help="the most calls that are handled or wait for that")
     ] = 100_000,
     max_bytes_in_flight: Annotated[
-        int, typer.Option(min=1, metavar="BYTES", help="of their arguments, at most")
+        int, typer.Option(min=1, metavar="BYTES", help="of memory for their arguments, at most; estimated")
     ] = 256 * 1024 * 1024,
     access: Annotated[
         str | None,

@@ -47,15 +47,16 @@ class Server:
     running asyncio loop; with `backend="twisted"` it is an IService. Leaving drains, at most `drain_timeout` seconds; then it may be
     started anew.
 
-    `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or
-    sent, in bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call. `max_in_flight`:
-    the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
-    arguments at most. `resources`: what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones
-    and streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds of
-    waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that
-    say nothing of it themselves: "thread", "process" or "dask"; there are `worker_processes` (one for each processor), each with
-    `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `state`: the store for methods
-    with `once=True` and `current_call().state`, or its URL as `open_state` reads it. Of many servers of one service, clients send this one
+    `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or sent, in
+    bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call. `max_in_flight`: the most calls that
+    are being handled or wait for that, `max_bytes_in_flight`: the most memory that their arguments take, as estimated from what was
+    sent. `resources`: what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones and
+    streams apart, or "adaptive": learned from how long they take, and what would not end in its time is refused. `aging`: seconds
+    of waiting that are worth one priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions
+    run that say nothing of it themselves: "thread", "process" or "dask"; there are `worker_processes` (one for each processor),
+    each with `worker_memory` bytes at most; `dask` is where the cluster's scheduler is. `state`: the store for methods with
+    `once=True` and `current_call().state`, or its URL as `open_state` reads it.
+    Of many servers of one service, clients send this one
     a share of the calls by its `weight`, prefer it where they are in the same `zone`, and send it by its `role` all calls ("primary"),
     those of `readonly` methods ("replica"), or what they would send any other (""). A replica follows the `state`, which is the primary's:
     it has all its data in memory, takes calls of `readonly` methods only, and writes nothing. `register`: the registry in which it
