@@ -127,7 +127,8 @@ def serve(
         ),
     ] = Limits.max_in_flight,
     max_bytes_in_flight: Annotated[
-        int, typer.Option(metavar="BYTES", help="of their arguments, at most; of one client 9/10")
+        int,
+        typer.Option(metavar="BYTES", help="of memory for their arguments, estimated; of one client 9/10"),
     ] = Limits.max_bytes_in_flight,
     access: Annotated[
         str | None,

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
 from .elements import array_length, deeper_than, more_than
+from .keys import FEW_BYTES, check_keys, may_be_slow
 from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Notify
-from .values import FRAME, NOTHING, UNREADABLE, Buffer, Frame, Unpacker
+from .values import FRAME, NOTHING, UNREAD, UNREADABLE, Buffer, Frame, Unpacker
 
 VERSION = 1
 MAGIC = b"RBK"
@@ -90,13 +91,18 @@ class _NotifyHead(Struct, array_like=True, tag=4):
         return Notify(self.method, NOTHING)
 
 
+_decode_parts = msgspec.msgpack.Decoder(list[list[Raw]]).decode
+_decode_tag = msgspec.msgpack.Decoder(int).decode
+# Where the options are, among the parts of a message with that tag.
+_OPTIONS = {3: 7, 4: 4}
+
 _decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead]).decode
 
 
 class Decoder(Generic[M]):
     """Frames to messages. `values` decodes what is in them, until the next batch. `max_elements`: the most in one batch: values, keys,
     lists and maps, which take up to 80 times as much when they are decoded. `max_depth`: of lists and maps within the arguments of a
-    call; None is as deep as the interpreter can."""
+    call; None is as deep as the interpreter can. `wary`: of keys in maps, as an Unpacker is."""
 
     def __init__(
         self,
@@ -105,32 +111,55 @@ class Decoder(Generic[M]):
         max_messages: int = MAX_MESSAGES,
         max_frames: int = MAX_FRAMES,
         max_depth: int | None = None,
+        *,
+        wary: bool = False,
     ) -> None:
         self._max_elements = max_elements
         self._max_messages = max_messages
         self._max_frames = max_frames
         self._max_depth = 1 << 62 if max_depth is None else max_depth
+        self._wary = wary
         # What is no longer cannot be over any of them, and is not looked at.
-        self._long = min(_SHORTEST * max_messages, max_elements, self._max_depth)
-        self.values = Unpacker()
+        self._short = min(_SHORTEST * max_messages, max_elements, self._max_depth, FEW_BYTES)
+        self.values = Unpacker(wary=wary)
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
-        """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError,
-        saying what is wrong with it; TooMuch where that is one call."""
+        """The messages of one batch: its first frame as bytes, the others as whatever holds them. A call with metadata that are not
+        decoded, for their keys, has UNREAD as its arguments. Raises ProtocolError, saying what is wrong with the batch; TooMuch
+        where that is one call."""
         first: bytes = frames[0]
         if len(frames) > self._max_frames:
             raise ProtocolError(f"a message of {len(frames)} frames")
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
-        if len(first) > self._long:
-            self._look_at(first)
         self.values.frames = frames[1:]
         try:
+            if len(first) > self._short:
+                self._look_at(first)
+                if self._wary and b"metadata" in first and may_be_slow(first):
+                    return self._decode_checked(first)
             messages: list[M] = self._decode(memoryview(first)[4:])
         except UNREADABLE as error:
             raise ProtocolError(f"this is not a batch of ringback messages: {error}") from None
         return messages
+
+    def _decode_checked(self, first: bytes) -> list[M]:
+        """The messages of a batch whose metadata could have keys that make a map slow."""
+        messages = _decode_parts(memoryview(first)[4:])
+        unread = []
+        for number, parts in enumerate(messages):
+            where = _OPTIONS.get(_decode_tag(parts[0])) if parts else None
+            if where is not None and where < len(parts):
+                try:
+                    check_keys(bytes(parts[where]))
+                except msgspec.ValidationError:
+                    del parts[where:]
+                    unread.append(number)
+        decoded: list[Any] = self._decode(msgspec.msgpack.encode(messages))
+        for number in unread:
+            decoded[number].args = UNREAD
+        return decoded
 
     def _look_at(self, first: bytes) -> None:
         """Before a long batch is decoded: has it more than is taken?"""
@@ -158,7 +187,7 @@ def _foreign(first: bytes) -> str:
 
 def from_client(**bounds: Any) -> Decoder[FromClient]:
     """What a server reads, within the bounds of `Decoder`."""
-    return Decoder(FromClient, **bounds)
+    return Decoder(FromClient, **bounds, wary=True)
 
 
 def from_server() -> Decoder[FromServer]:

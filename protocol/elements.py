@@ -9,14 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# Tokens that say in their first byte how long they are. (Those in front are the most frequent.)
-_SCALARS = [
-    rb"[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]",
-    *[rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."],  # numbers
-    *[rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)],  # str
-    *[rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"],  # ext
-]
-_CONTAINERS = [rb"[\x80-\x9f]", rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
+# Tokens that say in their first bytes how long they are. (Those in front are the most frequent.)
+ONE_BYTE = rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]"  # small integers, arrays and maps; nil, bool, the empty str
+ONE_BYTE_SCALARS = rb"[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]"
+NUMBERS = [rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."]
+STRINGS = [rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
+STRINGS += [
+    rb"[\xd9\xc4](?:%s)" % b"|".join(rb"\x%02x.{%d}" % (length, length) for length in range(80))
+]  # and bin
+EXTENSIONS = [rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"]
+
+_SCALARS = [ONE_BYTE_SCALARS, *NUMBERS, *STRINGS, *EXTENSIONS]
+_TOKENS = [ONE_BYTE, *NUMBERS, *STRINGS, *EXTENSIONS, rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
 
 
 def _runs(
@@ -27,7 +31,8 @@ def _runs(
     return [(many, re.compile(rb"(?:%s){%d}+" % (one, many), re.DOTALL).match) for many in lengths]
 
 
-_RUNS = _runs([*_SCALARS[:1], *_CONTAINERS, *_SCALARS[1:]], 4096, 64, 1)
+# The most first. (More at once are no faster, and lose more where they end.)
+_RUNS = _runs(_TOKENS, 256, 16, 1)
 _SCALAR_RUNS = _runs(_SCALARS, 64, 1)
 
 # Bytes that no list and no map begins with.
@@ -49,40 +54,43 @@ _LONG = {
 
 def more_than(most: int, data: bytes, start: int = 0) -> bool:
     """Whether the data from there on have more elements than that. What is no MessagePack or has no end is for the decoder to find."""
-    count, at, end = 0, start, len(data)
-    while at < end and count <= most:
-        if data[at] in _LONG:
-            at = _after_long(data, at)
-            count += 1
-            continue
+    return count(data, start, most) > most
+
+
+def count(data: bytes, start: int = 0, most: int = 1 << 62) -> int:
+    """How many elements the data from there on have; where they are more than `most`, some number above it."""
+    found, at, end = 0, start, len(data)
+    while at < end and found <= most:
         before = at
         for many, match in _RUNS:
-            while count <= most and (found := match(data, at)) is not None:
-                at = found.end()
-                count += many
-        if at == before:
-            return False
-    return count > most
+            while found <= most and (run := match(data, at)) is not None:
+                at = run.end()
+                found += many
+        if at < end and (after := after_long(data, at)):
+            at = after
+            found += 1
+        elif at == before:
+            break
+    return found
 
 
 def deeper_than(most: int, data: bytes, start: int = 0) -> bool:
     """Whether lists and maps are nested deeper than that in the data from there on."""
     if len(data.translate(None, _NEVER)) <= most:
         return False
-    around: list[
-        int
-    ] = []  # for each list and map that is not at its end, how much comes after it in the one around it
+    # For each list and map that is not at its end, how much comes after it in the one around it.
+    around: list[int] = []
     left, at, end = -1, start, len(data)
     while at < end:
         first = data[at]
-        if first in _LONG:
-            at = _after_long(data, at)
-            left -= 1
-        elif 0x80 <= first <= 0x9F or 0xDC <= first <= 0xDF:
+        if 0x80 <= first <= 0x9F or 0xDC <= first <= 0xDF:
             if len(around) == most:
                 return True
             around.append(left - 1)
             left, at = _begun(data, at)
+        elif after := after_long(data, at):
+            at = after
+            left -= 1
         else:
             before = at
             for many, match in _SCALAR_RUNS:
@@ -114,6 +122,10 @@ def _begun(data: bytes, at: int) -> tuple[int, int]:
     return (2 * length if is_map else length), after
 
 
-def _after_long(data: bytes, at: int) -> int:
-    width, between = _LONG[data[at]]
+def after_long(data: bytes, at: int) -> int:
+    """Where a token that says its length ends, which may be after the data; 0 where there is another token."""
+    long = _LONG.get(data[at])
+    if long is None:
+        return 0
+    width, between = long
     return at + 1 + width + between + int.from_bytes(data[at + 1 : at + 1 + width], "big")

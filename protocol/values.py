@@ -15,12 +15,13 @@ from msgspec import Raw
 from msgspec.msgpack import Ext
 
 from ..errors import ResourceExhausted, UsageError
+from .keys import BIG_INTEGER, looked_at
+from .kinds import Chosen, keys_chosen
 
 # What holds the bytes of a frame: bytes, or what the transport received them in.
 Buffer = Any
 
 FRAME = 1
-BIG_INTEGER = 2
 # The argument itself, as it is packed.
 STREAM = Ext(3, b"")
 
@@ -38,6 +39,9 @@ _BUFFERS = frozenset(_BUILTIN)
 
 # The arguments of a call that has none.
 NOTHING = Raw(b"\x90")
+
+# The arguments of a call whose metadata are not decoded, for the keys that are in them.
+UNREAD = Raw(b"\xc1")
 
 # The first bytes of extensions that say their length.
 _EXT = (0xC7, 0xC8, 0xC9)
@@ -232,16 +236,22 @@ def _extend(value: Any) -> Any:
 
 
 class Unpacker:
-    """Decodes values, given the frames of the batch they came in."""
+    """Decodes values, given the frames of the batch they came in. One that is `wary` looks at the keys first (`keys.py`), where their kinds
+    are the sender's choice, and raises msgspec.ValidationError for those that could be made slow."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, wary: bool = False) -> None:
         self._frames: Sequence[Buffer] = ()
         self._copies: dict[int, bytes] = {}  # of the frames, as far as they were asked for
         self.taken = 0  # bytes of frames that values were made of; whoever asks sets it back
         self.limit = math.inf  # of these, for one value: it may refer to a frame often
         self.streamed = False  # whether an argument was a stream; set by who finds it, and back by who asks
-        self._decode = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
-        self._decode_uncopied = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
+        self._wary = wary
+        self._decode_chosen = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
+        self._decode: Callable[[Raw], Any] = self._decode_chosen
+        self._decode_uncopied: Callable[[Raw], Any] = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
+        if wary:
+            self._decode = looked_at(self._decode)
+            self._decode_uncopied = looked_at(self._decode_uncopied)
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
 
     @property
@@ -255,9 +265,10 @@ class Unpacker:
         if self._copies:
             self._copies = {}
 
-    def plain(self, raw: Raw) -> Any:
-        """As plain data. Raises msgspec.DecodeError or ProtocolValueError for what is not a value."""
-        return self._decode(raw)
+    def plain(self, raw: Raw, keys: Chosen = Chosen.BY_SENDER) -> Any:
+        """As plain data. `keys`: whose choice they were where the value was taken before. Raises msgspec.DecodeError or
+        ProtocolValueError for what is not a value."""
+        return self._decode_chosen(raw) if keys is Chosen.BY_AUTHOR else self._decode(raw)
 
     def typed(self, raw: Raw, kind: Any) -> Any:
         """As that type. Raises msgspec.ValidationError, which names what was expected and found."""
@@ -265,7 +276,10 @@ class Unpacker:
             return self._decode(raw)
         decode = self._typed.get(kind)
         if decode is None:
-            decode = self._typed[kind] = typed_decoder(kind)
+            decode = typed_decoder(kind)
+            if self._wary and keys_chosen(kind) is Chosen.BY_SENDER:
+                decode = looked_at(decode)
+            self._typed[kind] = decode
         try:
             return decode(raw)
         except msgspec.ValidationError:
@@ -273,7 +287,10 @@ class Unpacker:
 
     def converted(self, raw: Raw, kind: Any) -> Any:
         """The long way round: extensions mean something only to the plain decoder, so types are looked at after it."""
-        value = self._decode_uncopied(raw) if kind is memoryview else self._decode(raw)
+        decode = self._decode_uncopied if kind is memoryview else self._decode
+        if self._wary and keys_chosen(kind) is Chosen.BY_AUTHOR:
+            decode = self._decode_chosen
+        value = decode(raw)
         return msgspec.convert(value, kind, builtin_types=_BUILTIN)
 
     def _extension(self, code: int, data: memoryview) -> Any:

@@ -24,7 +24,9 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import InvalidArgument, UsageError
-from ..protocol.values import UNREADABLE, Unpacker, is_stream, typed_decoder
+from ..protocol.keys import FEW_BYTES, check_keys
+from ..protocol.kinds import Chosen, keys_chosen
+from ..protocol.values import UNREAD, UNREADABLE, Unpacker, is_stream, typed_decoder
 from .inputs import AsyncInput, Input, SyncInput
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -61,6 +63,10 @@ class Arguments:
                 raise UsageError(
                     f"method {name!r}: values cannot be checked as {parameter}: {error}"
                 ) from None
+        choices = {keys_chosen(kind) for kind in self.types.values()}
+        # Whose choice the keys in its maps are, of all arguments together.
+        self.keys = Chosen.BY_AUTHOR if Chosen.BY_AUTHOR in choices else Chosen.BY_SENDER
+        self._wary = Chosen.BY_SENDER in choices
         self._fast: Callable[[Raw], tuple[Any, ...]] | None = None
         if not self.streams and all(parameter.kind in _POSITIONAL for parameter in parameters):
             self._fast = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
@@ -71,6 +77,8 @@ class Arguments:
         """`(args, kwargs)` to call the function with. Raises InvalidArgument that names method, argument and types."""
         if kwargs is None and self._fast is not None:
             try:
+                if self._wary and len(args) > FEW_BYTES:
+                    check_keys(bytes(args))
                 return self._fast(args), _NOTHING
             except UNREADABLE:
                 pass
@@ -79,6 +87,10 @@ class Arguments:
     def _bind(
         self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args is UNREAD:
+            raise InvalidArgument(
+                f"{self.name}: the metadata has a large map with keys that could make it slow"
+            )
         try:
             given = _decode_list(args)
         except UNREADABLE as error:

@@ -20,10 +20,10 @@ from ..state.cache import MISSING, Flight
 from .invocation import Invocation, plain
 
 
-def cached(message: Call, weight: int) -> Callable[..., CachedCall] | None:
+def cached(message: Call, size: int) -> Callable[..., CachedCall] | None:
     """What makes the call; None for one whose arguments came in frames of their own, which runs as ever."""
     named = sum(map(len, message.kwargs.values())) if message.kwargs else 0
-    key = key_of(message.args, message.kwargs) if weight == len(message.args) + named else None
+    key = key_of(message.args, message.kwargs) if size == len(message.args) + named else None
     return None if key is None else partial(CachedCall, key)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Raw
-from msgspec.msgpack import encode
 
 from .. import errors
 from ..backends.base import Handle, Loop
@@ -38,6 +37,7 @@ from .scheduler import Verdict
 from .service import Service, reserved
 from .streams import Stream
 from .versions import Versions
+from .weight import size_of, weight_of, weight_of_metadata
 
 log = logging.getLogger("ringback.server")
 
@@ -110,14 +110,14 @@ class Dispatcher:
                     or interceptors
                     or (message.options is not None and message.options.versions is not None)
                 ):
-                    weight = _weight(message, values)
+                    size = size_of(message, values)
                     inputs = _inputs(values, args, kwargs)
                     run = None
                     if served.once is not None:
-                        run = self._run_of(session, message, served, served.once, values, weight)
+                        run = self._run_of(session, message, served, served.once, values, size)
                         if run is None:
                             continue
-                    self._start(session, message, served, args, kwargs, inputs, now, weight, run)
+                    self._start(session, message, served, args, kwargs, inputs, now, size, run)
                     continue
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
                 handling.set(Inline(session, message, now, self))
@@ -136,14 +136,14 @@ class Dispatcher:
                         pass  # the long way finds the words for it
                 self._finish_inline(session, message, served, result, None, now)
             else:
-                weight = _weight(message, values)
+                size = size_of(message, values)
                 inputs = _inputs(values, args, kwargs)
                 run = None
                 if served.once is not None:
-                    run = self._run_of(session, message, served, served.once, values, weight)
+                    run = self._run_of(session, message, served, served.once, values, size)
                     if run is None:
                         continue
-                self._start_note(session, message, served, args, kwargs, inputs, now, weight, run)  # type: ignore[arg-type]
+                self._start_note(session, message, served, args, kwargs, inputs, now, size, run)  # type: ignore[arg-type]
         handling.set(None)
         self._now = 0.0
         if inline is not None:
@@ -364,7 +364,7 @@ class Dispatcher:
         kwargs: dict[str, Any],
         inputs: Sequence[Input],
         now: float,
-        weight: int,
+        size: int,
         run: Run | None,
     ) -> None:
         method, tally = served.method, served.tally
@@ -386,7 +386,7 @@ class Dispatcher:
             text = f"{method.name} can never run here: {served.never}"
             self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
-        taken = weight + _metadata(message)
+        taken = self._weight(message, args, kwargs, size)
         full = self._machine.admit(session, taken)
         if full:
             self._reject(session, message, errors.ResourceExhausted(full), tally)
@@ -396,7 +396,7 @@ class Dispatcher:
             deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
         kind: Callable[..., Invocation] = Stream if method.is_stream else Invocation
         if served.kept is not None and not inputs:
-            kind = cached(message, weight) or Invocation
+            kind = cached(message, size) or Invocation
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.weight = taken
@@ -420,11 +420,11 @@ class Dispatcher:
         kwargs: dict[str, Any],
         inputs: Sequence[Input],
         now: float,
-        weight: int,
+        size: int,
         run: Run | None,
     ) -> None:
         why = served.never
-        taken = weight + _metadata(message)
+        taken = self._weight(message, args, kwargs, size)
         if served.method.is_stream:
             why = "it is a stream"
         elif inputs:
@@ -440,6 +440,13 @@ class Dispatcher:
         call.run = run
         self._begin(call, now)
 
+    def _weight(
+        self, message: Call | Notify, args: tuple[Any, ...], kwargs: dict[str, Any], size: int
+    ) -> int:
+        """The bytes that a call takes as long as it is in flight. (Up to half of the bound, a rough estimate will do.)"""
+        free = self._machine.max_bytes_in_flight // 2 - self._machine.bytes_in_flight
+        return weight_of(message, args, kwargs, size, free) + weight_of_metadata(message.options)
+
     def _run_of(
         self,
         session: Session,
@@ -447,11 +454,11 @@ class Dispatcher:
         served: Served,
         once: Once,
         values: Unpacker,
-        weight: int,
+        size: int,
     ) -> Run | None:
         """What runs a call once for its key; None where the call has been rejected."""
         try:
-            return once.run_of(message, values, weight)
+            return once.run_of(message, values, size)
         except errors.InvalidArgument as error:
             self._reject(session, message, error, served.tally)
             return None
@@ -584,17 +591,3 @@ def _inputs(values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return ()
     values.streamed = False
     return [value for value in (*args, *kwargs.values()) if isinstance(value, Input)]
-
-
-def _weight(message: Call | Notify, values: Unpacker) -> int:
-    """What the arguments of a call take, in bytes: it has just been bound."""
-    weight = len(message.args) + values.taken
-    if message.kwargs:
-        weight += sum(map(len, message.kwargs.values()))
-    return weight
-
-
-def _metadata(message: Call | Notify) -> int:
-    """What a call's metadata takes, in bytes: it is held as long as the arguments are."""
-    options = message.options
-    return 0 if options is None or not options.metadata else len(encode(options.metadata))

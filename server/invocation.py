@@ -126,7 +126,7 @@ class Invocation(IncomingCall, Handling):
         self.interception: Interception | None = None
         self.input: Input | None = None
         self.run: Run | None = None  # of one that is to be run once for its key
-        self.weight = 0  # bytes of arguments that are counted for it
+        self.weight = 0  # bytes that are counted for it (`weight.py`)
         self.held: Needs = ()  # what it has until it gives it back
 
     def current(self) -> CurrentCall:

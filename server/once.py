@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from .. import errors
+from ..protocol.kinds import Chosen
 from ..protocol.messages import Call, Notify
-from ..protocol.values import FRAME_BYTES, Unpacker, whole
+from ..protocol.values import FRAME_BYTES, UNREADABLE, Unpacker, whole
 from ..state.engine import Conflict
 from ..state.gevent import pause
 from ..state.once import CUT, Claim, Keys, Outcome
@@ -42,14 +43,19 @@ class Once:
         self.state = state
         self.keep = method.once
 
-    def run_of(self, message: Call | Notify, values: Unpacker, weight: int) -> Run:
-        """The run of one call. Raises InvalidArgument where it has no key."""
+    def run_of(self, message: Call | Notify, values: Unpacker, size: int) -> Run:
+        """The run of one call. Raises InvalidArgument where it has no key, or arguments that cannot be told from others."""
         key = None if message.options is None else message.options.key
         if not key or len(key) > 255:
             raise errors.InvalidArgument(
                 f"{self.method.name} runs once for each key: give an idempotency key of 1 to 255 characters"
             )
-        return Run(self, key, _fingerprint(message, values, weight))
+        try:
+            return Run(self, key, _fingerprint(message, values, size, self.method.arguments.keys))
+        except UNREADABLE as error:
+            raise errors.InvalidArgument(
+                f"{self.method.name}: the arguments cannot be compared: {error}"
+            ) from None
 
 
 class Run:
@@ -175,11 +181,11 @@ def _told(outcome: Outcome) -> Raw:
     return Raw(outcome.result)
 
 
-def _fingerprint(message: Call | Notify, values: Unpacker, weight: int) -> bytes:
+def _fingerprint(message: Call | Notify, values: Unpacker, size: int, keys: Chosen) -> bytes:
     """What tells these arguments from others. Large ones may have travelled in frames, numbered within one batch: they count themselves."""
     told: Callable[[Raw], bytes] = bytes
-    if weight >= FRAME_BYTES:
-        told = lambda raw: whole(values.plain(raw))  # noqa: E731
+    if size >= FRAME_BYTES:
+        told = lambda raw: whole(values.plain(raw, keys))  # noqa: E731
     found = hashlib.blake2b(told(message.args), digest_size=16)
     for name, value in sorted((message.kwargs or {}).items()):
         found.update(b"\0" + name.encode() + b"\0" + told(value))

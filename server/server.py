@@ -52,19 +52,19 @@ class Server:
     bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call; `max_depth`: of lists and maps in each
     other there, which costs more to look at than to decode (None: what Python can decode). `max_messages` and `max_frames`: the most of
     each in one batch, as clients are told. `max_connections`: the most at once, or fewer where the process may not have so many files
-    open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: with so many bytes of
-    arguments at most; one client may have nine times as much of either as it leaves free. `resources`: what there is of what methods
-    need, by name. `limit`: the most calls that run at once, inline ones and streams apart, or "adaptive": learned from how long they
-    take, and what would not end in its time is refused. `aging`: seconds of waiting that are worth one priority. `max_priority`: the
-    most that callers may ask for. `executor`: where the plain functions run that say nothing of it themselves: "thread", "process" or
-    "dask"; there are `worker_processes` (one for each processor), each with `worker_memory` bytes at most; `dask` is where the
-    cluster's scheduler is. `state`: the store for methods with `once=True` and `current_call().state`, or its URL as `open_state` reads
-    it. Of many servers of one service, clients send this one a share of the calls by its `weight`, prefer it where they are in the same
-    `zone`, and send it by its `role` all calls ("primary"), those of `readonly` methods ("replica"), or what they would send any other
-    (""). A replica follows the `state`, which is the primary's: it has all its data in memory, takes calls of `readonly` methods only,
-    and writes nothing. `register`: the registry in which it announces itself while it answers calls, the URL of a state store; under
-    `service_name`, where that is not the service's own, and at the endpoints `advertise`, where those that are bound are not what
-    clients reach (port * there is the one that is bound).
+    open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: the most memory that their
+    arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. `resources`:
+    what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones and streams apart, or "adaptive":
+    learned from how long they take, and what would not end in its time is refused. `aging`: seconds of waiting that are worth one
+    priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that say nothing of it
+    themselves: "thread", "process" or "dask"; there are `worker_processes` (one for each processor), each with `worker_memory` bytes at
+    most; `dask` is where the cluster's scheduler is. `state`: the store for methods with `once=True` and `current_call().state`, or its
+    URL as `open_state` reads it. Of many servers of one service, clients send this one a share of the calls by its `weight`, prefer it
+    where they are in the same `zone`, and send it by its `role` all calls ("primary"), those of `readonly` methods ("replica"), or what
+    they would send any other (""). A replica follows the `state`, which is the primary's: it has all its data in memory, takes calls of
+    `readonly` methods only, and writes nothing. `register`: the registry in which it announces itself while it answers calls, the URL
+    of a state store; under `service_name`, where that is not the service's own, and at the endpoints `advertise`, where those that are
+    bound are not what clients reach (port * there is the one that is bound).
 
     `secret_key`: the file of the server's own key, for CURVE: all is encrypted, and who has none of the `authorized_keys`, a directory of
     files of public keys that may change at any time, is not let in; "any" lets in any key. `insecure`: that there is no CURVE is meant,

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
+import collisions
 import msgspec
 import pytest
 import zmq
+from msgspec.msgpack import encode
 from mutations import mutated
 from oracles import vectors
 from processes import SOON, ServerProcess, eventually
@@ -105,6 +107,22 @@ def many_objects(endpoint: str) -> None:
     """What takes the most memory for its bytes: arrays of nothing."""
     arrays = msgspec.Raw(b"\x91\xdd" + (1_000_000).to_bytes(4, "big") + b"\x90" * 1_000_000)
     flood(endpoint, lambda n: said(Call(n, "metadata", arrays)))
+
+
+def keys_of_one_hash(endpoint: str) -> None:
+    """What would hold the loop for ten seconds: many keys that are equal in their hash, untyped or not."""
+    keys = collisions.as_map(map(encode, collisions.tuples(40_000)))
+    calls = [
+        Call(1, "echo", msgspec.Raw(b"\x91" + keys)),
+        Call(2, "echo_async", NOTHING, {"value": msgspec.Raw(keys)}),
+        Call(3, "add", msgspec.Raw(b"\x92\x01" + keys)),
+        Call(4, "add", args(1, 2), options=CallOptions({"a": msgspec.Raw(keys)})),
+    ]
+    with Dealer(endpoint) as peer:
+        peer.hear()
+        for call in calls:
+            peer.say(call)
+            assert [message.code for message in peer.hear()] == ["INVALID_ARGUMENT"]
 
 
 def one_frame_named_a_million_times(endpoint: str) -> None:
@@ -352,6 +370,7 @@ ATTACKS = (
     pings_by_the_thousand,
     large_arguments,
     many_objects,
+    keys_of_one_hash,
     one_frame_named_a_million_times,
     integers_of_a_megabyte,
     deep_nesting,
