@@ -84,6 +84,10 @@ class IncomingCall:
         """The next item of the argument that streams. Raises ProtocolError where none was asked for."""
         raise NotImplementedError
 
+    def fail(self, error: errors.CallError) -> None:
+        """It ends with that, and what it does is stopped."""
+        raise NotImplementedError
+
     def end_input(self) -> None:
         """The argument that streams has no more items."""
         raise NotImplementedError
@@ -181,7 +185,11 @@ class ServerMachine:
         for message in messages:
             kind = type(message)
             if kind is not Call:
-                if (kind is Cancel or kind is Credit) and message.id not in session.calls:  # type: ignore[union-attr]
+                if kind is Item:  # in short: one call may have very many
+                    call = session.calls.get(message.id)  # type: ignore[union-attr]
+                    if call is not None:  # then the session is open
+                        self._receive_item(session, call, message.value)  # type: ignore[union-attr]
+                elif (kind is Cancel or kind is Credit) and message.id not in session.calls:  # type: ignore[union-attr]
                     if message.id <= session.last_id:  # type: ignore[union-attr]
                         early.append(message)  # type: ignore[arg-type]
                 else:
@@ -206,6 +214,11 @@ class ServerMachine:
         """Which bound of what is in flight has been met, in words; "" where none has."""
         if self.in_flight >= self.max_in_flight:
             return f"the server has {self.in_flight} calls in flight, as many as it takes"
+        return self.full_of_bytes
+
+    @property
+    def full_of_bytes(self) -> str:
+        """The same, of bytes alone."""
         if self.bytes_in_flight >= self.max_bytes_in_flight:
             return f"the server has calls with {self.bytes_in_flight:,} bytes in flight, as many as it takes"
         return ""
@@ -292,13 +305,6 @@ class ServerMachine:
                 call = session.calls.get(id_)
                 if call is not None and message.items > 0:
                     call.credit(message.items)
-            case Item(id=id_):
-                call = session.calls.get(id_)
-                if call is not None:
-                    try:
-                        call.item(message.value)
-                    except errors.ProtocolError as error:
-                        self.fault(session, error.message)
             case End(id=id_):
                 call = session.calls.get(id_)
                 if call is not None:
@@ -313,6 +319,12 @@ class ServerMachine:
                 self._end(session, SessionState.CLOSED)
             case _:
                 pass  # a pong that nobody waits for
+
+    def _receive_item(self, session: Session, call: IncomingCall, value: Raw) -> None:
+        try:
+            call.item(value)
+        except errors.ProtocolError as error:
+            self.fault(session, error.message)
 
     def _greet(self, session: Session, hello: Hello) -> None:
         session.state = SessionState.OPEN
