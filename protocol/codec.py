@@ -13,7 +13,7 @@ from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError, UsageError
 from .elements import more_than
-from .messages import Call, FromClient, FromServer, Notify
+from .messages import Call, FromClient, FromServer, Item, Notify
 from .values import FRAME, NOTHING, UNREADABLE, Buffer, Frame, Unpacker
 
 VERSION = 1
@@ -64,11 +64,12 @@ class Encoder:
 
 
 class TooManyElements(ProtocolError):
-    """One call has more elements than the reader takes, and was not decoded: `call` is what it asks for, without its arguments."""
+    """One call or item has more elements than the reader takes, and was not decoded: `of` is that, without its arguments or value."""
 
-    def __init__(self, call: Call | Notify, most: int) -> None:
-        super().__init__(f"the arguments have more than {most:,} elements")
-        self.call = call
+    def __init__(self, of: Call | Notify | Item, most: int) -> None:
+        what = "an item has" if type(of) is Item else "the arguments have"
+        super().__init__(f"{what} more than {most:,} elements")
+        self.of = of
 
 
 class _CallHead(Struct, array_like=True, tag=3):
@@ -77,18 +78,25 @@ class _CallHead(Struct, array_like=True, tag=3):
     id: int
     method: str
 
-    def call(self) -> Call:
+    def message(self) -> Call:
         return Call(self.id, self.method, NOTHING)
 
 
 class _NotifyHead(Struct, array_like=True, tag=4):
     method: str
 
-    def call(self) -> Notify:
+    def message(self) -> Notify:
         return Notify(self.method, NOTHING)
 
 
-_decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead]).decode
+class _ItemHead(Struct, array_like=True, tag=7):
+    id: int
+
+    def message(self) -> Item:
+        return Item(self.id, NOTHING)
+
+
+_decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead]).decode
 
 
 def checked_max_elements(max_elements: int) -> int:
@@ -109,7 +117,7 @@ class Decoder(Generic[M]):
 
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
         """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError,
-        saying what is wrong with it; TooManyElements where that is one call."""
+        saying what is wrong with it; TooManyElements where that is one call or item."""
         first: bytes = frames[0]
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
@@ -133,7 +141,7 @@ class Decoder(Generic[M]):
             (head,) = _decode_head(memoryview(first)[4:])
         except UNREADABLE:
             raise ProtocolError(f"a batch of more than {most:,} elements") from None
-        raise TooManyElements(head.call(), most)
+        raise TooManyElements(head.message(), most)
 
 
 def _foreign(first: bytes) -> str:

@@ -13,6 +13,7 @@ import pytest
 import ringback
 from asking import Asking, asking
 from processes import SOON
+from ringback import errors
 from ringback.protocol.messages import Call, Cancel, Credit, End, Error, Item, Ping, Pong, Refusal, Reply
 from ringback.protocol.values import STREAM, pack, pack_args
 
@@ -136,3 +137,16 @@ def test_the_end_of_a_call_gives_back_what_its_unread_items_held(end):
             if end != "a loss":
                 assert has_room(server.endpoint)
         assert has_room(server.endpoint)
+
+
+def test_an_item_of_too_many_elements_ends_its_call_alone():
+    reads = threading.Event()
+    with (
+        serving(reads, max_elements=1 << 19) as server,
+        ringback.connect(server.endpoint, timeout=SOON) as client,
+    ):
+        held = client.fire("count", iter(["a", "b"]))
+        with pytest.raises(errors.ResourceExhausted, match="an item has more than 524,288 elements"):
+            client.call("never", iter([[0] * 600_000]))
+        reads.set()
+        assert held.result(SOON) == 2
