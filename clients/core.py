@@ -121,11 +121,15 @@ class Wire:
     def flush(self) -> None:
         """Send what the link has gathered."""
         link, stuck = self.link, self.stuck
-        if not stuck:
-            outbox, link.outbox = link.outbox, []
-            stuck = self.stuck = self._core.encoder.encode(outbox, link.max_messages, link.max_frames)
-            self._whole = outbox
-        while stuck and self._pump.send(stuck[0]):
+        while True:
+            if not stuck:
+                if not link.outbox:
+                    break
+                outbox, link.outbox = link.outbox, []
+                stuck = self.stuck = self._core.encoder.encode(outbox, link.max_messages, link.max_frames)
+                self._whole = outbox
+            if not self._pump.send(stuck[0]):
+                break
             del stuck[0]
             self._whole = []
         self._pump.flushed()

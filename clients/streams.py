@@ -44,8 +44,9 @@ class _Reading(Items):
         call.stream = self
 
     def grant(self, items: int) -> None:
-        with self._guard:
-            self._core.grant(self._call, items)
+        if not self.over:
+            with self._guard:
+                self._core.grant(self._call, items)
 
     def _give_up(self) -> None:
         self.items.clear()

@@ -45,7 +45,7 @@ class _Upload(calls.Upload):
         self._gate: Any = gate
         self._spawn = spawn
         self._context = copy_context()
-        self._guard = guard if guard is not None else nullcontext()
+        self._guard = guard
         self._stopped = False
         self._interrupt: Callable[[], object] | None = None
 
@@ -55,6 +55,9 @@ class _Upload(calls.Upload):
 
     def credit(self, items: int) -> None:
         self.allowed += items
+        self._gate.open()
+
+    def go_on(self) -> None:
         self._gate.open()
 
     def stop(self) -> None:
@@ -76,11 +79,14 @@ class _Upload(calls.Upload):
             text = f"an item for {self._call.method} cannot be sent: {error}"
             raise errors.InvalidArgument(text) from None
         self.sent += 1
-        with self._guard:
+        if self._guard is None:  # (each item would pay for a guard that does nothing)
             self._core.send_item(self._call, value)
+        else:
+            with self._guard:
+                self._core.send_item(self._call, value)
 
     def _end(self) -> None:
-        with self._guard:
+        with self._guard or nullcontext():
             self._core.end_items(self._call)
 
     def _fail(self, error: BaseException) -> None:
@@ -88,7 +94,7 @@ class _Upload(calls.Upload):
         self._stopped = True
         if not isinstance(error, Exception):
             error = errors.Cancelled(f"the iterator for {self._call.method} ended with {error!r}")
-        with self._guard:
+        with self._guard or nullcontext():
             self._core.cancel(self._call, error)
 
 
@@ -99,7 +105,7 @@ class SyncUpload(_Upload):
         iterator: Iterator[Any] = self._iterator
         try:
             while not self._stopped:
-                if self.sent < self.allowed:
+                if self.sent < self.allowed and not self.held:
                     self._send(next(iterator))
                 else:
                     self._gate.wait()
@@ -120,7 +126,7 @@ class AsyncUpload(_Upload):
         iterator: AsyncIterator[Any] = given if hasattr(given, "__anext__") else _stepwise(given)
         try:
             while not self._stopped:
-                if self.sent < self.allowed:
+                if self.sent < self.allowed and not self.held:
                     self._send(await anext(iterator))
                 else:
                     await self._gate.wait()

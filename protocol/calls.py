@@ -122,12 +122,13 @@ class OutgoingCall:
 
 class Upload(ABC):
     """The items of an argument that streams. A client style knows how to get them from their iterator, and sends them with
-    `ClientMachine.send_item` and `end_items`, no more than there is credit for."""
+    `ClientMachine.send_item` and `end_items`, no more than there is credit for, and none while it is `held`."""
 
-    __slots__ = ("allowed", "sent")
+    __slots__ = ("allowed", "held", "sent")
 
     def __init__(self) -> None:
         self.allowed = 0
+        self.held = False  # the machine's: its items are too far ahead of the server
         self.sent = 0
 
     @abstractmethod
@@ -137,6 +138,10 @@ class Upload(ABC):
     @abstractmethod
     def credit(self, items: int) -> None:
         """The server takes so many more."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """It is `held` no longer: the server has read on."""
 
     @abstractmethod
     def stop(self) -> None:

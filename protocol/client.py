@@ -126,10 +126,15 @@ class ClientMachine(Routing):
         """Send the next item of the argument that streams. Raises ResourceExhausted where it is more than the server takes."""
         link = call.link
         if not call.ended and link is not None:
-            if link.limit is not None and (taken := size(value)) > link.limit:
+            taken = size(value)
+            if link.limit is not None and taken > link.limit:
                 raise too_large(f"an item for {call.method} takes", taken, link)
             self._move_deadline(call, now)
             link.outbox.append(Item(call.id, value))
+            if link.ahead.sent(taken):
+                self._ask(link)
+                if link.ahead.full and call.upload is not None:
+                    call.upload.held = True
 
     def end_items(self, call: OutgoingCall, now: float) -> None:
         """That was the last item of the argument that streams."""
@@ -305,14 +310,31 @@ class ClientMachine(Routing):
             case Ping(token=token):
                 if len(link.outbox) < UNREAD:
                     link.outbox.append(Pong(token))
+            case Pong(token=token):
+                self._read_by(link, token)
             case Reached(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
                     self._reached(call, link, message)
             case Fault(message=text):
                 self._give_up(link, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
-            case _:
-                pass  # a Pong that nobody waits for
+
+    def _ask(self, link: Link) -> None:
+        """Whether the server has read the items that were sent, if that is to be asked now."""
+        ping = link.ahead.asks()
+        if ping is not None:
+            link.outbox.append(ping)
+
+    def _read_by(self, link: Link, token: int) -> None:
+        """The server has read what was said before a ping, if that token was its."""
+        was_full = link.ahead.full
+        if link.ahead.answered(token):
+            self._ask(link)
+        if was_full and not link.ahead.full:
+            for call in list(self.calls.values()):  # to go on may end one
+                if call.link is link and call.upload is not None and call.upload.held:
+                    call.upload.held = False
+                    call.upload.go_on()
 
     def _give_up(self, link: Link, text: str) -> None:
         self._close_link(link, f"{link.endpoint}: {text}")

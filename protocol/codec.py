@@ -14,7 +14,7 @@ from msgspec.msgpack import Ext
 from ..errors import ProtocolError
 from .elements import array_length, deeper_than, more_than
 from .keys import FEW_BYTES, check_keys, may_be_slow
-from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Notify
+from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Item, Notify
 from .values import FRAME, NOTHING, UNREAD, UNREADABLE, Buffer, Frame, Unpacker
 
 VERSION = 1
@@ -67,11 +67,12 @@ class Encoder:
 
 
 class TooMuch(ProtocolError):
-    """One call has more in it than the reader takes, and was not decoded: `call` is what it asks for, without its arguments."""
+    """One call or item has more in it than the reader takes, and was not decoded: `of` is that, without its arguments or value."""
 
-    def __init__(self, call: Call | Notify, what: str) -> None:
-        super().__init__(f"the arguments have {what}")
-        self.call = call
+    def __init__(self, of: Call | Notify | Item, what: str) -> None:
+        whose = "an item has" if type(of) is Item else "the arguments have"
+        super().__init__(f"{whose} {what}")
+        self.of = of
 
 
 class _CallHead(Struct, array_like=True, tag=3):
@@ -80,23 +81,30 @@ class _CallHead(Struct, array_like=True, tag=3):
     id: int
     method: str
 
-    def call(self) -> Call:
+    def message(self) -> Call:
         return Call(self.id, self.method, NOTHING)
 
 
 class _NotifyHead(Struct, array_like=True, tag=4):
     method: str
 
-    def call(self) -> Notify:
+    def message(self) -> Notify:
         return Notify(self.method, NOTHING)
 
+
+class _ItemHead(Struct, array_like=True, tag=7):
+    id: int
+
+    def message(self) -> Item:
+        return Item(self.id, NOTHING)
+
+
+_decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead]).decode
 
 _decode_parts = msgspec.msgpack.Decoder(list[list[Raw]]).decode
 _decode_tag = msgspec.msgpack.Decoder(int).decode
 # Where the options are, among the parts of a message with that tag.
 _OPTIONS = {3: 7, 4: 4}
-
-_decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead]).decode
 
 
 class Decoder(Generic[M]):
@@ -127,7 +135,7 @@ class Decoder(Generic[M]):
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
         """The messages of one batch: its first frame as bytes, the others as whatever holds them. A call with metadata that are not
         decoded, for their keys, has UNREAD as its arguments. Raises ProtocolError, saying what is wrong with the batch; TooMuch
-        where that is one call."""
+        where that is one call or item."""
         first: bytes = frames[0]
         if len(frames) > self._max_frames:
             raise ProtocolError(f"a message of {len(frames)} frames")
@@ -176,7 +184,7 @@ class Decoder(Generic[M]):
             (head,) = _decode_head(memoryview(first)[4:])
         except UNREADABLE:
             raise ProtocolError(f"a batch with {what}") from None
-        raise TooMuch(head.call(), what)
+        raise TooMuch(head.message(), what)
 
 
 def _foreign(first: bytes) -> str:

@@ -7,6 +7,7 @@ import enum
 from .. import errors
 from ..balancing.loads import Load
 from ..balancing.outliers import Health
+from .ahead import Ahead
 from .messages import MAX_FRAMES, MAX_MESSAGES, About, FromClient, Welcome
 
 _NOTHING = About()
@@ -28,6 +29,7 @@ class Link(Load):
     """The way to one server, and what is known of it."""
 
     __slots__ = (
+        "ahead",
         "careful",
         "closed_by",
         "health",
@@ -48,6 +50,7 @@ class Link(Load):
         super().__init__(endpoint)
         self.state = LinkState.CONNECTING
         self.outbox: list[FromClient] = []
+        self.ahead = Ahead()
         self.welcome: Welcome | None = None
         self.service = ""
         self.role = ""
@@ -70,6 +73,7 @@ class Link(Load):
         """The server has said who it is, to a client that takes values of so many bytes."""
         about = welcome.about or _NOTHING
         self.forget()
+        self.ahead = Ahead()
         self.health.opened(now)
         self.state = LinkState.OPEN
         self.welcome = welcome

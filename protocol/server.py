@@ -91,6 +91,10 @@ class IncomingCall:
         """The next item of the argument that streams. Raises ProtocolError where none was asked for."""
         raise NotImplementedError
 
+    def fail(self, error: errors.CallError) -> None:
+        """It ends with that, and what it does is stopped."""
+        raise NotImplementedError
+
     def end_input(self) -> None:
         """The argument that streams has no more items."""
         raise NotImplementedError
@@ -205,7 +209,11 @@ class ServerMachine:
         for message in messages:
             kind = type(message)
             if kind is not Call:
-                if (kind is Cancel or kind is Credit) and message.id not in session.calls:  # type: ignore[union-attr]
+                if kind is Item:  # in short: one call may have very many
+                    call = session.calls.get(message.id)  # type: ignore[union-attr]
+                    if call is not None:  # then the session is open
+                        self._receive_item(session, call, message.value)  # type: ignore[union-attr]
+                elif (kind is Cancel or kind is Credit) and message.id not in session.calls:  # type: ignore[union-attr]
                     if message.id <= session.last_id:  # type: ignore[union-attr]
                         early.append(message)  # type: ignore[arg-type]
                 else:
@@ -232,19 +240,35 @@ class ServerMachine:
 
     def admit(self, session: Session, weight: int = 0) -> str:
         """Count one more call in flight, with so many bytes of arguments, and return ""; or say why it is not taken."""
-        share, taken, held = session.share, self.in_flight, self.bytes_in_flight
+        share, taken = session.share, self.in_flight
         if share.calls >= GREED * (self.max_in_flight - taken):
             if taken >= self.max_in_flight:
                 return f"the server has {taken} calls in flight, as many as it takes"
             return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
-        if share.bytes >= GREED * (self.max_bytes_in_flight - held):
-            if held >= self.max_bytes_in_flight:
-                return f"the server has calls with {held:,} bytes in flight, as many as it takes"
-            return (
-                f"this client has {share.bytes:,} of the {held:,} bytes in flight: what is left is for others"
-            )
-        self.hold(session, weight)
-        return ""
+        full = self._full_of_bytes(share)
+        if not full:
+            self.hold(session, weight)
+        return full
+
+    def admit_bytes(self, session: Session, size: int) -> str:
+        """The same for so many bytes more of a call."""
+        full = self._full_of_bytes(session.share)
+        if not full:
+            self.bytes_in_flight += size
+            session.share.bytes += size
+        return full
+
+    def release_bytes(self, session: Session, size: int) -> None:
+        self.bytes_in_flight -= size
+        session.share.bytes -= size
+
+    def _full_of_bytes(self, share: Share) -> str:
+        held = self.bytes_in_flight
+        if share.bytes < GREED * (self.max_bytes_in_flight - held):
+            return ""
+        if held >= self.max_bytes_in_flight:
+            return f"the server has calls with {held:,} bytes in flight, as many as it takes"
+        return f"this client has {share.bytes:,} of the {held:,} bytes in flight: what is left is for others"
 
     def hold(self, session: Session, weight: int = 0) -> None:
         """Count one that cannot be refused any more."""
@@ -332,13 +356,6 @@ class ServerMachine:
                 call = session.calls.get(id_)
                 if call is not None and message.items > 0:
                     call.credit(message.items)
-            case Item(id=id_):
-                call = session.calls.get(id_)
-                if call is not None:
-                    try:
-                        call.item(message.value)
-                    except errors.ProtocolError as error:
-                        self.fault(session, error.message)
             case End(id=id_):
                 call = session.calls.get(id_)
                 if call is not None:
@@ -353,6 +370,12 @@ class ServerMachine:
                 self._end(session, SessionState.CLOSED)
             case _:
                 pass  # a pong that nobody waits for
+
+    def _receive_item(self, session: Session, call: IncomingCall, value: Raw) -> None:
+        try:
+            call.item(value)
+        except errors.ProtocolError as error:
+            self.fault(session, error.message)
 
     def _greet(self, session: Session, hello: Hello) -> None:
         session.state = SessionState.OPEN

@@ -17,11 +17,12 @@ class Tally:
     end in one turn of the loop, one is timed.
     """
 
-    __slots__ = ("calls", "errors", "refused", "times")
+    __slots__ = ("calls", "errors", "largest_item", "refused", "times")
 
     def __init__(self) -> None:
         self.calls = 0
         self.errors = 0
+        self.largest_item = 0  # in bytes, of the arguments that streamed; not told
         self.refused = 0
         self.times: list[int] = []
 

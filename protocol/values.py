@@ -36,6 +36,7 @@ _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 # Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
 _BUILTIN = (bytes, bytearray, memoryview)
 _BUFFERS = frozenset(_BUILTIN)
+_SCALARS = frozenset({type(None), bool, int, float})
 
 # The arguments of a call that has none.
 NOTHING = Raw(b"\x90")
@@ -133,11 +134,16 @@ def whole(packed: Any) -> bytes:
 
 
 def size(packed: Any) -> int:
-    """Bytes that a packed value takes on the wire, with those in frames of their own."""
-    if isinstance(packed, Raw):
-        return memoryview(packed).nbytes
-    if isinstance(packed, Frame):
+    """Bytes that a packed value takes on the wire, with those in frames of their own. (A scalar counts as the longest.)"""
+    kind = type(packed)
+    if kind is Raw:
+        return len(packed)
+    if kind is Frame:
         return len(packed.data)
+    if kind in _SCALARS:
+        return 9
+    if kind is not list and kind is not dict:
+        return len(_encode(packed))
     beside: list[int] = []
     return len(_measurer(beside)(packed)) + sum(beside)
 

@@ -21,7 +21,7 @@ from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
 from ..endpoints import checked
 from ..protocol import codec
-from ..protocol.messages import About, Call, Notify
+from ..protocol.messages import About, Call, Item, Notify
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..security.curve import ServerKeys, check_encrypts
 from ..state.store import State
@@ -307,8 +307,13 @@ class ServerCore:
             self._out.add(session)
 
     def _refuse_unread(self, session: Session, error: codec.TooMuch) -> None:
-        """One call is too much to be decoded: what is wrong with it otherwise is said first."""
-        accepted = self._machine.receive(session, [error.call])
+        """One call is too much to be decoded: what is wrong with it otherwise is said first. An item that is ends its call."""
+        if type(error.of) is Item:
+            invocation = session.calls.get(error.of.id)
+            if invocation is not None:
+                invocation.fail(errors.ResourceExhausted(error.message))
+            return
+        accepted = self._machine.receive(session, [error.of])
         if self._gate is not None:
             accepted = self._gate.passed(self._dispatcher, session, accepted)
         for call in accepted:

@@ -265,6 +265,23 @@ class Dispatcher:
             call.session.outbox.append(Credit(call.id, items))
             self._answered(call.session)
 
+    @property
+    def room(self) -> int:
+        """Bytes that may still come in flight."""
+        return self._machine.max_bytes_in_flight - self._machine.bytes_in_flight
+
+    def hold(self, call: Invocation, size: int) -> None:
+        """Count so many bytes more for the call. Raises ResourceExhausted where there are as many in flight as the server takes."""
+        full = self._machine.admit_bytes(call.session, size)
+        if full:
+            raise errors.ResourceExhausted(f"{call.method.name}: {full}")
+        call.weight += size
+
+    def let_go(self, call: Invocation, size: int) -> None:
+        """The call needs so many of its bytes no longer."""
+        self._machine.release_bytes(call.session, size)
+        call.weight -= size
+
     def release(self, call: Invocation, resource: Resource) -> None:
         """A call no longer needs one of the things that it holds."""
         self._scheduler.release(call, resource)

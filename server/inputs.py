@@ -1,6 +1,7 @@
 """What a handler gets for an argument that streams: the client's items as an iterator, sync or async as the handler is.
 
 A client sends no more items than it has credit for, and gets credit as the handler takes them: a slow handler holds its client back.
+What is unread counts among the server's bytes in flight.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from msgspec import Raw
 
 from .. import errors
 from ..backends.gates import AsyncGate, AsyncioGate, Gate, ThreadGate
-from ..protocol.streams import WINDOW, AsyncItems, Items, SyncItems
+from ..protocol.streams import AsyncItems, Items, SyncItems, Window
 from ..protocol.values import UNREADABLE, Unpacker
 
 if TYPE_CHECKING:
@@ -22,50 +23,68 @@ class Input(Items):
     """The items for one argument: `kind` is their type, `name` the argument's. It is bound to its call before the call begins."""
 
     _call: Invocation
+    _window: Window
 
     def __init__(self, values: Unpacker, kind: Any, name: str) -> None:
         super().__init__()
         self._values = values
         self._kind = kind
         self._name = name
-        self._allowed = 0
         self._count = 0
 
     def bind(self, call: Invocation) -> None:
         """On the serving loop, as all but the taking of items."""
         self._call = call
         self.gate = self.gate_of(call)
-        self._allow(WINDOW)
+        self._window = Window(call.served.tally.largest_item)
+        self._allow()
 
     def gate_of(self, call: Invocation) -> Gate | AsyncGate:
         """Where the handler of that call can wait."""
         raise NotImplementedError
 
     def receive(self, value: Raw) -> None:
-        """An item has come. Raises ProtocolError for one more than was asked for, InvalidArgument for one that does not fit."""
-        if not self._allowed:
-            raise errors.ProtocolError(f"an item for {self._call.method.name} that it gave no credit for")
-        self._allowed -= 1
+        """An item has come. Raises ProtocolError for one more than was asked for, ResourceExhausted where the server has no room for it,
+        InvalidArgument where it does not fit."""
+        call, values, window = self._call, self._values, self._window
+        if not window.allowed:
+            raise errors.ProtocolError(f"an item for {call.method.name} that it gave no credit for")
         self._count += 1
-        self._values.taken = 0
+        values.taken = 0
         try:
-            item = self._values.typed(value, self._kind)
+            item = values.typed(value, self._kind)
         except UNREADABLE as error:
-            text = f"{self._call.method.name}: item {self._count} of argument {self._name!r}: {error}"
+            text = f"{call.method.name}: item {self._count} of argument {self._name!r}: {error}"
             raise errors.InvalidArgument(text) from None
-        self.arrived(item)
+        size = len(value) + values.taken
+        call.dispatcher.hold(call, size)
+        if window.arrived(size):
+            self._allow()
+        self.arrived(item)  # last: who takes it has to know of the window as it is now
 
     def ended(self, error: BaseException | None) -> None:
-        self._allowed = 0
+        self._window.allowed = 0
         super().ended(error)
 
     def grant(self, items: int) -> None:
-        self._call.dispatcher.post(self._allow, items)
+        self._call.dispatcher.post(self._given, items)
 
-    def _allow(self, items: int) -> None:
+    def _given(self, items: int) -> None:
+        """The handler has taken so many. (Those that a call has left at its end are no longer counted.)"""
+        call = self._call
+        if call.input is self:
+            call.dispatcher.let_go(call, self._window.taken(items))
+            self._allow()
+
+    def _allow(self) -> None:
         if not self.over:
-            self._allowed += items
-            self._call.dispatcher.send_credit(self._call, items)
+            call, window = self._call, self._window
+            more = window.more(call.dispatcher.room)
+            self.batch = window.batch
+            if more:
+                call.dispatcher.send_credit(call, more)
+            tally = call.served.tally  # from it the method's next call knows how to begin
+            tally.largest_item = max(tally.largest_item, window.largest)
 
 
 class SyncInput(Input, SyncItems):

@@ -196,9 +196,12 @@ class Invocation(IncomingCall, Handling):
             raise errors.ProtocolError(f"an item for {self.method.name}, which takes none")
         try:
             self.input.receive(value)
-        except errors.InvalidArgument as error:
-            self.dispatcher.answer(self, Error(self.id, *errors.to_wire(error)))
-            self.cancel()
+        except (errors.InvalidArgument, errors.ResourceExhausted) as error:
+            self.fail(error)
+
+    def fail(self, error: errors.CallError) -> None:
+        self.dispatcher.answer(self, Error(self.id, *errors.to_wire(error)))
+        self.cancel()
 
     def end_input(self) -> None:
         if self.input is not None:

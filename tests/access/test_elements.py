@@ -14,7 +14,7 @@ from msgspec.msgpack import Ext
 from ringback.errors import ProtocolError
 from ringback.protocol import codec
 from ringback.protocol.elements import deeper_than, more_than
-from ringback.protocol.messages import Call, CallOptions, Cancel, Notify
+from ringback.protocol.messages import Call, CallOptions, Cancel, Item, Notify
 from ringback.protocol.values import NOTHING, Unpacker, pack
 
 lengths = st.sampled_from([0, 1, 2, 4, 8, 16, 31, 32, 255, 256, 65_535, 65_536])
@@ -77,8 +77,16 @@ def test_a_call_with_too_many_elements_is_not_decoded_and_known_by_its_id():
     for message in (Call(7, "add", args), Notify("add", args), Call(7, "add", args, {"a": args}, 5, 6)):
         with pytest.raises(codec.TooMuch, match="more than 524,288 elements") as caught:
             reader.decode([batch(message)])
-        assert (caught.value.call.method, type(caught.value.call)) == ("add", type(message))
-    assert caught.value.call.id == 7
+        of = caught.value.of
+        assert (of.method, type(of)) == ("add", type(message))  # type: ignore[union-attr]
+    assert of.id == 7  # type: ignore[union-attr]
+
+
+def test_an_item_with_too_many_elements_is_not_decoded_and_known_by_its_id():
+    item = Item(7, msgspec.Raw(msgspec.msgpack.encode([[]] * 600_000)))
+    with pytest.raises(codec.TooMuch, match="an item has more than 524,288 elements") as caught:
+        codec.from_client(max_elements=codec.BATCH_BYTES).decode([batch(item)])
+    assert (type(caught.value.of), caught.value.of.id) == (Item, 7)  # type: ignore[union-attr]
 
 
 def test_metadata_counts_too():
@@ -88,7 +96,7 @@ def test_metadata_counts_too():
         codec.from_client(max_elements=1_000_000).decode([batch(call)])
 
 
-def test_too_many_elements_in_anything_but_one_call_are_a_fault():
+def test_too_many_elements_in_anything_but_one_call_or_item_are_a_fault():
     data = batch(*[Call(n, "add", msgspec.Raw(b"\x91\xdc\xff\xff" + b"\x90" * 65_535)) for n in range(1, 20)])
     with pytest.raises(ProtocolError, match="a batch with more than 1,000,000 elements") as caught:
         codec.from_client(max_elements=1_000_000).decode([data])
@@ -171,7 +179,7 @@ def test_a_call_that_is_too_deep_is_known_by_its_id(around):
     assert reader.decode([batch(call([[1, 2], {"a": 1}]))])[0].id == 7
     with pytest.raises(codec.TooMuch, match="the arguments have lists or maps more than 2 deep") as caught:
         reader.decode([batch(call([[1, 2], {"a": []}]))])
-    assert caught.value.call.id == 7
+    assert caught.value.of.id == 7
     with pytest.raises(ProtocolError, match="a batch with lists or maps more than 2 deep"):
         reader.decode([batch(call([[[]]]), Cancel(1))])
 

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 import zmq
+from processes import SOON
+from promises import until
 from raw import resident, said, value
 from ringback import errors
 from ringback.protocol import codec
@@ -27,6 +29,7 @@ from ringback.protocol.messages import (
     Item,
     MethodFlags,
     Ping,
+    Pong,
     Reached,
     Refusal,
     Reply,
@@ -45,8 +48,11 @@ Behaviour = Callable[[Call], list[list[bytes]]]
 class Hostile:
     """A ROUTER that welcomes whom it hears, and answers calls as it likes."""
 
-    def __init__(self, behaviour: Behaviour, welcome: list[list[bytes]]) -> None:
-        self._behaviour, self._welcome = behaviour, welcome
+    def __init__(
+        self, behaviour: Behaviour, welcome: list[list[bytes]], reads: threading.Event | None = None
+    ) -> None:
+        """`reads`: after the first call it takes nothing before that."""
+        self._behaviour, self._welcome, self._reads = behaviour, welcome, reads
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
@@ -57,14 +63,21 @@ class Hostile:
 
     def _serve(self) -> None:
         reader = codec.from_client()
+        called = False
         while not self._over:
+            if called and self._reads is not None and not self._reads.wait(0.02):
+                continue
             if not self._socket.poll(20):
                 continue
             address, *frames = self._socket.recv_multipart()
             for message in reader.decode(frames):
                 batches = self._welcome if type(message).__name__ == "Hello" else []
                 if isinstance(message, Call):
-                    batches = self._behaviour(message)
+                    batches, called = self._behaviour(message), True
+                elif isinstance(message, Ping):
+                    batches = [said(Pong(message.token))]
+                elif isinstance(message, End):
+                    batches = [said(Reply(message.id, value(3)))]
                 for batch in batches:
                     self._socket.send_multipart([address, *batch])
 
@@ -76,8 +89,10 @@ class Hostile:
 
 
 @contextmanager
-def hostile(behaviour: Behaviour, welcome: list[list[bytes]] | None = None) -> Iterator[str]:
-    server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome)
+def hostile(
+    behaviour: Behaviour, welcome: list[list[bytes]] | None = None, reads: threading.Event | None = None
+) -> Iterator[str]:
+    server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome, reads)
     try:
         yield server.endpoint
     finally:
@@ -190,6 +205,38 @@ def test_a_call_ends_with_an_error_of_ours_in_its_time(style, name):
     assert isinstance(outcome, kind)
     assert seconds < TIMEOUT + 2.0
     assert resident(os.getpid()) < before + 64 * MIB
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["never", "late"])
+def test_credit_without_end_of_a_server_that_does_not_read_leaves_a_client_its_memory(style, late):
+    made: list[int] = []
+    outcomes: list[Any] = []
+    reads = threading.Event()
+
+    def items() -> Iterator[bytes]:
+        for number in range(100):
+            made.append(number)
+            yield bytes([number]) * MIB
+
+    def script() -> Iterator[Any]:
+        client = style.connect(endpoint, timeout=SOON if late else 0.2)
+        call = client.fire("take", items(), errback=lambda _: None)
+        if late:
+            yield from until(lambda: len(made) >= 48)
+            reads.set()
+        try:
+            outcomes.append((yield call))
+        except errors.CallError as error:
+            outcomes.append(type(error))
+        yield client.close()
+
+    with hostile(lambda call: [said(Credit(call.id, 1 << 40))], reads=reads) as endpoint:
+        style.run(script)
+    if late:
+        assert (outcomes, len(made)) == ([3], 100)
+    else:
+        assert outcomes == [LATE]
+        assert len(made) < 60
 
 
 @pytest.mark.parametrize("name", HARMLESS)

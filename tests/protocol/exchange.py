@@ -178,6 +178,9 @@ class Sending(Upload):
         self.allowed += items
         self.told.append(items)
 
+    def go_on(self) -> None:
+        self.told.append("go on")
+
     def stop(self) -> None:
         self.told.append("stop")
 

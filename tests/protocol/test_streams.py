@@ -1,0 +1,140 @@
+"""The credit for items that may be large: how much may be on its way or unread, and that it never runs dry."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ringback.protocol.streams import FIRST, LEAST, WINDOW, WINDOW_BYTES, Items, SyncItems, Window
+
+MIB = 1 << 20
+FREE = 256 * MIB
+
+
+def widths(sizes: list[int], free: int = FREE) -> list[int]:
+    """How many items may be on their way or unread, at first and after each of these has come and been taken."""
+    window = Window()
+    window.more(free)
+    seen = [window.allowed]
+    for size in sizes:
+        window.arrived(size)
+        window.taken(1)
+        window.more(free)
+        seen.append(window.allowed)
+    return seen
+
+
+def test_a_window_is_small_until_items_have_come_and_then_wide_for_small_ones():
+    assert widths([100] * 4) == [FIRST, WINDOW, WINDOW, WINDOW, WINDOW]
+
+
+def test_a_window_begins_as_wide_as_the_largest_item_known_lets_it():
+    begun = []
+    for largest in (100, MIB, 16 * MIB):
+        window = Window(largest)
+        begun.append(window.more(FREE))
+    assert begun == [WINDOW, 32, LEAST]
+
+
+@pytest.mark.parametrize("size", [1, 100_000, MIB, 3 * MIB, 16 * MIB, 100 * MIB])
+def test_items_ahead_of_a_reader_are_two_or_within_the_bytes_of_a_window(size):
+    width = widths([size] * 100)[-1]
+    assert width * size <= max(WINDOW_BYTES, LEAST * size)
+    assert width == WINDOW or (width + 1) * size > WINDOW_BYTES
+
+
+def test_a_large_item_narrows_the_window_for_a_while():
+    seen = widths([1] * 10 + [16 * MIB] * 70 + [1] * 10)
+    assert min(seen[10:]) == LEAST
+    assert seen[10] == seen[-1] == WINDOW
+
+
+def test_the_less_is_free_for_all_streams_the_less_one_gets():
+    assert [widths([MIB] * 100, free)[-1] for free in (FREE, 64 * MIB, 32 * MIB, 0, -MIB)] == [
+        32,
+        16,
+        8,
+        LEAST,
+        LEAST,
+    ]
+
+
+class Taken(Items):
+    """The items of one stream, as their reader sees them: what it has taken lies there until the protocol hears of it."""
+
+    class Gate:
+        def open(self) -> None:
+            """Nobody waits here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = self.Gate()
+        self.told: deque[int] = deque()
+
+    def grant(self, items: int) -> None:
+        self.told.append(items)
+
+
+class Stream(SyncItems, Taken):
+    """A sender of these items, a window and a reader, each of which goes on when it is told to."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.window = Window()
+        self.coming = deque(sizes)
+        self.unread = 0
+        self.allow(FREE)
+
+    def allow(self, free: int) -> None:
+        self.window.more(free)
+        self.batch = self.window.batch
+
+    def send(self, free: int) -> bool:
+        if not self.coming or not self.window.allowed:
+            return False
+        size = self.coming.popleft()
+        self.unread += size
+        if self.window.arrived(size):
+            self.allow(free)
+        self.arrived(size)
+        return True
+
+    def take(self, free: int) -> bool:
+        if not self.items:
+            return False
+        next(self)
+        return True
+
+    def hear(self, free: int) -> bool:
+        if not self.told:
+            return False
+        self.unread -= self.window.taken(self.told.popleft())
+        self.allow(free)
+        return True
+
+
+sizes = st.lists(st.sampled_from([1, 1000, MIB, 4 * MIB, 16 * MIB]) | st.integers(1, 16 * MIB), max_size=300)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([Stream.send, Stream.take, Stream.hear]),
+        st.integers(1, 70),
+        st.sampled_from([FREE, 32 * MIB, 0]),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(sizes, steps)
+def test_credit_never_runs_dry_whatever_the_sizes_and_who_goes_first(sizes, steps):
+    stream = Stream(sizes)
+    for step, times, free in steps:
+        for _ in range(times):
+            step(stream, free)
+    while stream.send(0) or stream.take(0) or stream.hear(0):
+        pass
+    assert not stream.coming
+    assert not stream.items
+    assert stream.unread == sum(stream.window._sizes)
