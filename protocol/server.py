@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Raw, structs
 
 from .. import errors
 from .codec import BATCH_BYTES
+from .inflight import InFlight, Share
 from .messages import (
     MAX_FRAMES,
     MAX_MESSAGES,
@@ -47,10 +47,6 @@ from .messages import (
 
 # Bytes of a welcome, at most: whatever else a client takes, it takes so many.
 WELCOME_BYTES = BATCH_BYTES
-
-# One client may have so many times in flight what it leaves free, so that none takes all that there is: the rule of Choudhury and
-# Hahne, Dynamic queue length thresholds for shared-memory packet switches (1998).
-GREED = 9
 
 
 class SessionState(enum.Enum):
@@ -98,16 +94,6 @@ class IncomingCall:
     def end_input(self) -> None:
         """The argument that streams has no more items."""
         raise NotImplementedError
-
-
-class Share:
-    """What one client has in flight: calls, and bytes of their arguments, until their handlers have ended."""
-
-    __slots__ = ("__weakref__", "bytes", "calls")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.bytes = 0
 
 
 class Session:
@@ -179,12 +165,7 @@ class ServerMachine:
         """`visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not
         given. Raises UsageError for more methods than a client can be told of."""
         self.phase = Phase.SERVING
-        self.max_in_flight = max_in_flight
-        self.max_bytes_in_flight = max_bytes_in_flight
-        # Over all sessions.
-        self.in_flight = 0
-        self.bytes_in_flight = 0
-        self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()  # by user
+        self.in_flight = InFlight(max_in_flight, max_bytes_in_flight)
         self._welcome = Welcome(
             instance, service, max_size, max_in_flight, methods, about, max_messages, max_frames
         )
@@ -235,54 +216,7 @@ class ServerMachine:
 
     def identified(self, session: Session) -> None:
         """Its user is known: all connections of one user share what one client may have in flight."""
-        if session.user:
-            session.share = self._shares.setdefault(session.user, session.share)
-
-    def admit(self, session: Session, weight: int = 0) -> str:
-        """Count one more call in flight, with so many bytes of arguments, and return ""; or say why it is not taken."""
-        share, taken = session.share, self.in_flight
-        if share.calls >= GREED * (self.max_in_flight - taken):
-            if taken >= self.max_in_flight:
-                return f"the server has {taken} calls in flight, as many as it takes"
-            return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
-        full = self._full_of_bytes(share)
-        if not full:
-            self.hold(session, weight)
-        return full
-
-    def admit_bytes(self, session: Session, size: int) -> str:
-        """The same for so many bytes more of a call."""
-        full = self._full_of_bytes(session.share)
-        if not full:
-            self.bytes_in_flight += size
-            session.share.bytes += size
-        return full
-
-    def release_bytes(self, session: Session, size: int) -> None:
-        self.bytes_in_flight -= size
-        session.share.bytes -= size
-
-    def _full_of_bytes(self, share: Share) -> str:
-        held = self.bytes_in_flight
-        if share.bytes < GREED * (self.max_bytes_in_flight - held):
-            return ""
-        if held >= self.max_bytes_in_flight:
-            return f"the server has calls with {held:,} bytes in flight, as many as it takes"
-        return f"this client has {share.bytes:,} of the {held:,} bytes in flight: what is left is for others"
-
-    def hold(self, session: Session, weight: int = 0) -> None:
-        """Count one that cannot be refused any more."""
-        self.in_flight += 1
-        self.bytes_in_flight += weight
-        session.share.calls += 1
-        session.share.bytes += weight
-
-    def release(self, session: Session, weight: int) -> None:
-        """A handler has ended, or will never begin."""
-        self.in_flight -= 1
-        self.bytes_in_flight -= weight
-        session.share.calls -= 1
-        session.share.bytes -= weight
+        session.share = self.in_flight.share_of(session.user)
 
     def drain(self) -> None:
         """Tell every client that this server is going."""

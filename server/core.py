@@ -400,7 +400,7 @@ class ServerCore:
         grown = self._unfinished.grown()
         if grown:
             self._untidy = True
-        elif self._untidy and not self._machine.in_flight:
+        elif self._untidy and not self._machine.in_flight.calls:
             # What was large has been freed, but glibc keeps it.
             self._untidy = False
             self.loop.call_later(TIDY_AFTER, give_back_memory)
@@ -470,7 +470,7 @@ class ServerCore:
 
     def _check_ending(self) -> None:
         machine = self._machine
-        if self._ended is None or machine.in_flight or self._out.held:
+        if self._ended is None or machine.in_flight.calls or self._out.held:
             return
         if machine.phase is Phase.DRAINING:
             machine.leave()
@@ -480,7 +480,7 @@ class ServerCore:
             self.loop.call_soon(self._end, True)
 
     def _out_of_time(self) -> None:
-        log.warning("gave up draining with %d calls unfinished", self._machine.in_flight)
+        log.warning("gave up draining with %d calls unfinished", self._machine.in_flight.calls)
         self._end(False)
 
     def _end(self, complete: bool) -> None:

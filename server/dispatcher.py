@@ -62,6 +62,7 @@ class Dispatcher:
         self.app: Any = None
         self.state = state
         self._machine = machine
+        self._in_flight = machine.in_flight
         self._name = service.name
         self._began = time.monotonic()
         self._interceptors = service.interceptors
@@ -175,7 +176,7 @@ class Dispatcher:
         self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
     ) -> None:
         """A handler has ended, or never `ran`: answer, unless nobody waits any more."""
-        self._machine.release(call.session, call.weight)
+        self._in_flight.release(call.session.share, call.weight)
         if call.flight is not None:
             result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
         if call.interception is not None:
@@ -213,7 +214,7 @@ class Dispatcher:
 
     def admitted(self, call: Invocation) -> bool:
         """Whether a call that nobody waits for may run; then it counts."""
-        if self._machine.phase is not Phase.SERVING or self._machine.admit(call.session):
+        if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.share):
             return False
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
@@ -222,7 +223,7 @@ class Dispatcher:
     def given_up(self) -> None:
         """A call has ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
         self._given_up += 1
-        if self._given_up >= max(_SWEPT, self._machine.in_flight // 2):
+        if self._given_up >= max(_SWEPT, self._in_flight.calls // 2):
             self._given_up = 0
             for call in self._scheduler.swept():
                 self._shed(call)
@@ -268,18 +269,18 @@ class Dispatcher:
     @property
     def room(self) -> int:
         """Bytes that may still come in flight."""
-        return self._machine.max_bytes_in_flight - self._machine.bytes_in_flight
+        return self._in_flight.room
 
     def hold(self, call: Invocation, size: int) -> None:
         """Count so many bytes more for the call. Raises ResourceExhausted where there are as many in flight as the server takes."""
-        full = self._machine.admit_bytes(call.session, size)
+        full = self._in_flight.admit_bytes(call.session.share, size)
         if full:
             raise errors.ResourceExhausted(f"{call.method.name}: {full}")
         call.weight += size
 
     def let_go(self, call: Invocation, size: int) -> None:
         """The call needs so many of its bytes no longer."""
-        self._machine.release_bytes(call.session, size)
+        self._in_flight.release_bytes(call.session.share, size)
         call.weight -= size
 
     def release(self, call: Invocation, resource: Resource) -> None:
@@ -327,7 +328,7 @@ class Dispatcher:
             "process": os.getpid(),
             "seconds": time.monotonic() - self._began,
             "clients": len(self._machine.sessions),
-            "in_flight": self._machine.in_flight,
+            "in_flight": self._in_flight.calls,
             **self._schedule.snapshot(),
             "methods": {
                 name: served.tally.snapshot()
@@ -369,7 +370,7 @@ class Dispatcher:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now)
         session.calls[message.id] = call
-        self._machine.hold(session)  # it has run: too late to refuse it
+        self._in_flight.hold(session.share)  # it has run: too late to refuse it
         call.returned(result, failure)
 
     def _start(
@@ -404,7 +405,7 @@ class Dispatcher:
             self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
         taken = self._weight(message, args, kwargs, size)
-        full = self._machine.admit(session, taken)
+        full = self._in_flight.admit(session.share, taken)
         if full:
             self._reject(session, message, errors.ResourceExhausted(full), tally)
             return
@@ -448,7 +449,7 @@ class Dispatcher:
             why = "nothing follows it that could be a stream"
         elif self._machine.phase is not Phase.SERVING:
             why = "the server is shutting down"
-        why = why or self._machine.admit(session, taken)
+        why = why or self._in_flight.admit(session.share, taken)
         if why:
             self._reject(session, message, errors.FailedPrecondition(why), served.tally)
             return
@@ -461,7 +462,7 @@ class Dispatcher:
         self, message: Call | Notify, args: tuple[Any, ...], kwargs: dict[str, Any], size: int
     ) -> int:
         """The bytes that a call takes as long as it is in flight. (Up to half of the bound, a rough estimate will do.)"""
-        free = self._machine.max_bytes_in_flight // 2 - self._machine.bytes_in_flight
+        free = self._in_flight.room - self._in_flight.max_bytes // 2
         return weight_of(message, args, kwargs, size, free) + weight_of_metadata(message.options)
 
     def _run_of(

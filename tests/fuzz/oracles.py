@@ -162,13 +162,13 @@ def check_server(data: bytes) -> None:
             if isinstance(message, Call):
                 assert message.id not in ids[which], "an id was accepted twice"
                 ids[which].add(message.id)
-                if not machine.admit(session):
+                if not machine.in_flight.admit(session.share):
                     one = Served(session, message.id)
                     one.takes = message.id % 3
                     running.append(one)
         for one in running[::2]:
             running.remove(one)
-            machine.release(one.session, 0)
+            machine.in_flight.release(one.session.share)
             one.session.reply(one, Reply(one.id, msgspec.Raw(b"\xc0")))
         for each, seen in zip(sessions, answered, strict=True):
             ends = [m.id for m in each.outbox if isinstance(m, (Reply, Error, End))]
@@ -178,7 +178,7 @@ def check_server(data: bytes) -> None:
             assert codec.Encoder().encode(each.outbox)
             each.outbox.clear()
             assert all(not one.ended and one.cancelled == 0 for one in each.calls.values())
-        assert machine.in_flight == len(running)
+        assert machine.in_flight.calls == len(running)
         assert all(one.cancelled <= 1 for one in running)
     machine.drain()
     machine.leave()

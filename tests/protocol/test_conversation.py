@@ -65,7 +65,7 @@ class Running(IncomingCall):
     def over(self) -> None:
         if self in self.place.running:
             self.place.running.remove(self)
-            self.place.server.release(self.session, 0)
+            self.place.server.in_flight.release(self.session.share)
 
 
 class Place:
@@ -272,7 +272,7 @@ class Conversation(RuleBasedStateMachine):
                 continue
             assert place.server.phase is Phase.SERVING, "a server that drains took a call"
             (token,) = place.reader.values.plain(message.args)
-            full = place.server.admit(place.session)
+            full = place.server.in_flight.admit(place.session.share)
             if full:
                 code = errors.ResourceExhausted.code
                 place.session.outbox.append(Refusal(message.id, code, full, started=False))
@@ -382,7 +382,7 @@ class Conversation(RuleBasedStateMachine):
 
     def leave(self, index: int) -> None:
         server = self.places[index].server
-        if server.phase is Phase.DRAINING and not server.in_flight:
+        if server.phase is Phase.DRAINING and not server.in_flight.calls:
             server.leave()
 
     def misunderstand(self, index: int) -> None:

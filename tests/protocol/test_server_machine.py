@@ -119,16 +119,16 @@ def test_the_ids_of_one_client_are_no_matter_to_another():
 def test_a_server_admits_as_many_calls_as_it_takes_and_no_more():
     machine = server(max_in_flight=2)
     session = greeted(machine)
-    assert [machine.admit(session) for _ in range(2)] == ["", ""]
-    assert machine.admit(session) == "the server has 2 calls in flight, as many as it takes"
-    machine.release(session, 0)
-    assert machine.admit(session) == ""
+    assert [machine.in_flight.admit(session.share) for _ in range(2)] == ["", ""]
+    assert machine.in_flight.admit(session.share) == "the server has 2 calls in flight, as many as it takes"
+    machine.in_flight.release(session.share)
+    assert machine.in_flight.admit(session.share) == ""
 
 
 def admitted(machine: ServerMachine, session: Session, weight: int = 0) -> int:
     """How many calls of a client are, until one is not."""
     count = 0
-    while not machine.admit(session, weight):
+    while not machine.in_flight.admit(session.share, weight):
         count += 1
     return count
 
@@ -137,7 +137,10 @@ def test_one_client_cannot_take_all_the_places():
     machine = server(max_in_flight=100)
     greedy = greeted(machine)
     assert admitted(machine, greedy) == 90
-    assert machine.admit(greedy) == "this client has 90 of the 90 calls in flight: what is left is for others"
+    assert (
+        machine.in_flight.admit(greedy.share)
+        == "this client has 90 of the 90 calls in flight: what is left is for others"
+    )
     assert admitted(machine, greeted(machine)) == 9
 
 
@@ -145,15 +148,15 @@ def test_one_client_cannot_take_all_the_bytes():
     machine = server(max_in_flight=1000, max_bytes_in_flight=10_000)
     greedy = greeted(machine)
     assert admitted(machine, greedy, 100) == 90
-    assert "9,000 of the 9,000 bytes in flight" in machine.admit(greedy, 100)
-    assert machine.admit(greeted(machine), 100) == ""
+    assert "9,000 of the 9,000 bytes in flight" in machine.in_flight.admit(greedy.share, 100)
+    assert machine.in_flight.admit(greeted(machine).share, 100) == ""
 
 
 def test_each_further_client_that_is_greedy_leaves_a_tenth_of_what_it_found():
     machine = server(max_in_flight=10_000)
     for _ in range(3):
         admitted(machine, greeted(machine))
-    assert machine.in_flight == 9990
+    assert machine.in_flight.calls == 9990
 
 
 def test_a_call_that_was_given_up_counts_until_its_handler_has_ended():
@@ -162,11 +165,11 @@ def test_a_call_that_was_given_up_counts_until_its_handler_has_ended():
     for id_ in range(1, 10):
         machine.receive(session, [incoming(id_)])
         Served(session, id_)
-        assert machine.admit(session) == ""
+        assert machine.in_flight.admit(session.share) == ""
         machine.receive(session, [Cancel(id_)])
-    assert machine.admit(session) != ""
-    machine.release(session, 0)
-    assert machine.admit(session) == ""
+    assert machine.in_flight.admit(session.share) != ""
+    machine.in_flight.release(session.share)
+    assert machine.in_flight.admit(session.share) == ""
 
 
 def test_all_connections_of_one_user_share_what_one_client_may_have():

@@ -1,0 +1,87 @@
+"""What a server has in flight: calls that are being handled or wait for that, and the bytes that these hold; in all, and of each client."""
+
+from __future__ import annotations
+
+from weakref import WeakValueDictionary
+
+# One client may have so many times in flight what it leaves free, so that none takes all that there is: the rule of Choudhury and
+# Hahne, Dynamic queue length thresholds for shared-memory packet switches (1998).
+GREED = 9
+
+
+class Share:
+    """One client's part of it. A call is in it until its handler has ended, also where it was given up before."""
+
+    __slots__ = ("__weakref__", "bytes", "calls")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.bytes = 0
+
+
+class InFlight:
+    """Of one server, with its bounds. Whoever is refused is told why; bytes are those of arguments, metadata and unread items."""
+
+    __slots__ = ("_by_user", "bytes", "calls", "max_bytes", "max_calls")
+
+    def __init__(self, max_calls: int, max_bytes: int) -> None:
+        self.max_calls = max_calls
+        self.max_bytes = max_bytes
+        self.calls = 0
+        self.bytes = 0
+        self._by_user: WeakValueDictionary[str, Share] = WeakValueDictionary()
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still come; less than none where what could not be refused is above the bound."""
+        return self.max_bytes - self.bytes
+
+    def share_of(self, user: str) -> Share:
+        """One for all connections of that user; a new one for who has no name."""
+        return self._by_user.setdefault(user, Share()) if user else Share()
+
+    def admit(self, share: Share, weight: int = 0) -> str:
+        """Count one more call, with so many bytes, and return ""; or say why it is not taken."""
+        taken = self.calls
+        if share.calls >= GREED * (self.max_calls - taken):
+            if taken >= self.max_calls:
+                return f"the server has {taken} calls in flight, as many as it takes"
+            return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
+        full = self._full(share)
+        if not full:
+            self.hold(share, weight)
+        return full
+
+    def admit_bytes(self, share: Share, size: int) -> str:
+        """The same for so many bytes more of a call."""
+        full = self._full(share)
+        if not full:
+            self.bytes += size
+            share.bytes += size
+        return full
+
+    def hold(self, share: Share, weight: int = 0) -> None:
+        """Count a call that cannot be refused any more."""
+        self.calls += 1
+        self.bytes += weight
+        share.calls += 1
+        share.bytes += weight
+
+    def release(self, share: Share, weight: int = 0) -> None:
+        """A handler has ended, or will never begin."""
+        self.calls -= 1
+        share.calls -= 1
+        self.release_bytes(share, weight)
+
+    def release_bytes(self, share: Share, size: int) -> None:
+        """A call needs so many of its bytes no longer."""
+        self.bytes -= size
+        share.bytes -= size
+
+    def _full(self, share: Share) -> str:
+        held = self.bytes
+        if share.bytes < GREED * (self.max_bytes - held):
+            return ""
+        if held >= self.max_bytes:
+            return f"the server has calls with {held:,} bytes in flight, as many as it takes"
+        return f"this client has {share.bytes:,} of the {held:,} bytes in flight: what is left is for others"
