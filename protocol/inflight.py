@@ -43,14 +43,17 @@ class InFlight:
     def admit(self, share: Share, weight: int = 0) -> str:
         """Count one more call, with so many bytes, and return ""; or say why it is not taken."""
         taken = self.calls
-        if share.calls >= GREED * (self.max_calls - taken):
-            if taken >= self.max_calls:
-                return f"the server has {taken} calls in flight, as many as it takes"
-            return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
-        full = self._full(share)
-        if not full:
-            self.hold(share, weight)
-        return full
+        if share.calls < GREED * (self.max_calls - taken):
+            if share.bytes < GREED * (self.max_bytes - self.bytes):
+                self.calls = taken + 1
+                self.bytes += weight
+                share.calls += 1
+                share.bytes += weight
+                return ""
+            return self._full(share)
+        if taken >= self.max_calls:
+            return f"the server has {taken} calls in flight, as many as it takes"
+        return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
 
     def admit_bytes(self, share: Share, size: int) -> str:
         """The same for so many bytes more of a call."""
@@ -70,8 +73,9 @@ class InFlight:
     def release(self, share: Share, weight: int = 0) -> None:
         """A handler has ended, or will never begin."""
         self.calls -= 1
+        self.bytes -= weight
         share.calls -= 1
-        self.release_bytes(share, weight)
+        share.bytes -= weight
 
     def release_bytes(self, share: Share, size: int) -> None:
         """A call needs so many of its bytes no longer."""

@@ -463,7 +463,8 @@ class Dispatcher:
     ) -> int:
         """The bytes that a call takes as long as it is in flight. (Up to half of the bound, a rough estimate will do.)"""
         free = self._in_flight.room - self._in_flight.max_bytes // 2
-        return weight_of(message, args, kwargs, size, free) + weight_of_metadata(message.options)
+        weight, options = weight_of(message, args, kwargs, size, free), message.options
+        return weight if options is None else weight + weight_of_metadata(options)
 
     def _run_of(
         self,
