@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -39,6 +40,19 @@ def monitor(socket: zmq.Socket[bytes], context: zmq.Context[Any], events: int) -
     )  # a full monitor would block libzmq's I/O thread, and with it every socket of the context
     pair.connect(address)
     return pair
+
+
+# Of libzmq, which its Python binding has no name for: whether what arrives stays in the pieces of 8 KiB that it arrived in.
+_ZERO_COPY_RECV = 10
+
+
+def new_context() -> zmq.Context[Any]:
+    """One whose sockets copy what arrives, which costs nothing that can be measured: else a batch of 40 bytes, come by itself, would hold
+    8 KiB for as long as it waits to be read."""
+    context: zmq.Context[Any] = zmq.Context()
+    with suppress(zmq.ZMQError):
+        context.set(_ZERO_COPY_RECV, 0)
+    return context
 
 
 # Bytes from which on a frame is handed to libzmq uncopied, where that can be: nobody changes it later.

@@ -20,7 +20,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .. import errors
 from ..backends.base import Handle, Loop
-from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
+from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..balancing import Ejection, Policy
 from ..protocol import codec
 from ..protocol.calls import OutgoingCall
@@ -61,7 +61,7 @@ def shared_context() -> zmq.Context[Any]:
     """The ZeroMQ context of all clients of this process; a forked child gets its own, as none survives a fork."""
     global _context
     if _context is None or _context[0] != os.getpid():
-        _context = (os.getpid(), zmq.Context())
+        _context = (os.getpid(), new_context())
         _context[1].set(zmq.MAX_SOCKETS, _context[1].get(zmq.SOCKET_LIMIT))
     return _context[1]
 

@@ -46,6 +46,9 @@ log = logging.getLogger("ringback.client")
 # Messages that may wait for a server to read them before it gets no pongs any more: it might ask for them without end.
 UNREAD = 1024
 
+# Messages in a row that nobody asked for, after which a server is not read any more. (Late answers to calls that were given up are such.)
+UNASKED = 100_000
+
 # Characters of a server's text that are kept and shown.
 _LONGEST = 1000
 
@@ -222,6 +225,7 @@ class ClientMachine(Routing):
         if link.state is LinkState.CLOSED:
             return
         calls, attempts, balancer = self.calls, self._retries.attempts, self._balancer
+        unasked = link.unasked
         if balancer is not None:
             self._now = link.health.heard = now
             if link.health.asked is not None:
@@ -231,6 +235,7 @@ class ClientMachine(Routing):
             if kind is Reply:
                 call = calls.get(message.id)  # type: ignore[union-attr]
                 if call is None or call.link is not link:
+                    link.unasked += 1
                     continue  # late, or doubled: the call has had its ending
                 try:
                     result = values.typed(message.result, call.settings.returns)  # type: ignore[union-attr]
@@ -250,6 +255,10 @@ class ClientMachine(Routing):
                     call.finish(result, None)
             else:
                 self._receive_rare(link, message, values, now)
+        if link.unasked == unasked:
+            link.unasked = 0
+        elif link.unasked > UNASKED:
+            self._give_up(link, f"the server has said {link.unasked:,} things that nobody asked for")
 
     def fault(self, link: Link, text: str) -> None:
         """The server sent what is not this protocol: tell it so, and use this link no more."""
@@ -262,6 +271,8 @@ class ClientMachine(Routing):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link and call.message.credit:
                     self._receive_item(call, message, values, now)
+                else:
+                    link.unasked += 1
             case End(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
@@ -330,6 +341,8 @@ class ClientMachine(Routing):
         was_full = link.ahead.full
         if link.ahead.answered(token):
             self._ask(link)
+        else:
+            link.unasked += 1
         if was_full and not link.ahead.full:
             for call in list(self.calls.values()):  # to go on may end one
                 if call.link is link and call.upload is not None and call.upload.held:

@@ -4,6 +4,7 @@ MessagePack array of messages; the frames after it are bytes that the messages r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
 from .elements import array_length, deeper_than, more_than
-from .keys import FEW_BYTES, check_keys, may_be_slow
+from .keys import FEW_BYTES, check_keys
 from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Item, Notify
 from .values import FRAME, NOTHING, UNREAD, UNREADABLE, Buffer, Frame, Unpacker
 
@@ -103,6 +104,8 @@ _decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead
 
 _decode_parts = msgspec.msgpack.Decoder(list[list[Raw]]).decode
 _decode_tag = msgspec.msgpack.Decoder(int).decode
+# What may be the head of a large map. (How large it says it is may not be true: it is decoded as far as it goes.)
+_large_map = re.compile(rb"\xdf|\xde[\x01-\xff]").search
 # Where the options are, among the parts of a message with that tag.
 _OPTIONS = {3: 7, 4: 4}
 
@@ -145,7 +148,7 @@ class Decoder(Generic[M]):
         try:
             if len(first) > self._short:
                 self._look_at(first)
-                if self._wary and b"metadata" in first and may_be_slow(first):
+                if self._wary and b"metadata" in first and _large_map(first) is not None:
                     return self._decode_checked(first)
             messages: list[M] = self._decode(memoryview(first)[4:])
         except UNREADABLE as error:

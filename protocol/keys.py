@@ -65,10 +65,10 @@ def looked_at(decode: Callable[[Raw], Any]) -> Callable[[Raw], Any]:
 
 
 def may_be_slow(data: bytes) -> bool:
-    """Whether a large map could be in the data. Most have none, which takes no longer than to read them once."""
+    """Whether a large map could be in the data, which are whole. Most have none, which takes no longer than to read them once."""
     if len(data) < _ROOM:
         return False
-    if 0xDF in data and b"\xdf\0" in data:
+    if 0xDF in data and (b"\xdf\0" in data or len(data) >= 2 << 24):
         return True
     return 0xDE in data and _candidate(min(0xFF, len(data) >> 9))(data) is not None
 

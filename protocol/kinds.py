@@ -31,9 +31,15 @@ _FROM_ARRAYS = (
 _PLAIN = (inspect.AnyType, inspect.CustomType)
 
 
-@cache
 def keys_chosen(kind: Any) -> Chosen:
     """Raises TypeError for what values cannot be decoded as."""
+    try:
+        return _kept(kind)
+    except TypeError:  # it may just have no hash, as Annotated[int, {...}] has none
+        return _chosen(kind)
+
+
+def _chosen(kind: Any) -> Chosen:
     parts = list(_parts(inspect.type_info(kind), set()))
     for part in parts:
         if isinstance(part, inspect.DictType) and any(
@@ -41,6 +47,9 @@ def keys_chosen(kind: Any) -> Chosen:
         ):
             return Chosen.BY_AUTHOR
     return Chosen.BY_SENDER if any(isinstance(part, _PLAIN) for part in parts) else Chosen.FIXED
+
+
+_kept = cache(_chosen)
 
 
 def _parts(part: Any, seen: set[int]) -> Iterator[Any]:

@@ -43,6 +43,7 @@ class Link(Load):
         "role",
         "service",
         "state",
+        "unasked",
         "welcome",
     )
 
@@ -51,6 +52,7 @@ class Link(Load):
         self.state = LinkState.CONNECTING
         self.outbox: list[FromClient] = []
         self.ahead = Ahead()
+        self.unasked = 0  # messages that nobody asked for, since one that was
         self.welcome: Welcome | None = None
         self.service = ""
         self.role = ""

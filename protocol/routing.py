@@ -418,6 +418,7 @@ class Routing:
             ask, silent = balancer.look(now)
             for link in ask:
                 link.outbox.append(Ping(0))
+                link.unasked -= 1  # as its pong will count
             for link in silent:
                 self._fell_silent(link, now)
         for call in self._hedges.due(now):

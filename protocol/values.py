@@ -280,16 +280,20 @@ class Unpacker:
         """As that type. Raises msgspec.ValidationError, which names what was expected and found."""
         if kind is Any:
             return self._decode(raw)
-        decode = self._typed.get(kind)
-        if decode is None:
-            decode = typed_decoder(kind)
-            if self._wary and keys_chosen(kind) is Chosen.BY_SENDER:
-                decode = looked_at(decode)
-            self._typed[kind] = decode
+        try:
+            decode = self._typed[kind]
+        except KeyError:
+            decode = self._typed[kind] = self._decoder(kind)
+        except TypeError:  # it has no hash
+            decode = self._decoder(kind)
         try:
             return decode(raw)
         except msgspec.ValidationError:
             return self.converted(raw, kind)
+
+    def _decoder(self, kind: Any) -> Callable[[Raw], Any]:
+        decode = typed_decoder(kind)
+        return looked_at(decode) if self._wary and keys_chosen(kind) is Chosen.BY_SENDER else decode
 
     def converted(self, raw: Raw, kind: Any) -> Any:
         """The long way round: extensions mean something only to the plain decoder, so types are looked at after it."""

@@ -18,12 +18,12 @@ from ..protocol.messages import Call
 from ..protocol.values import key_of, whole
 from ..state.cache import MISSING, Flight
 from .invocation import Invocation, plain
+from .weight import encoded
 
 
 def cached(message: Call, size: int) -> Callable[..., CachedCall] | None:
     """What makes the call; None for one whose arguments came in frames of their own, which runs as ever."""
-    named = sum(map(len, message.kwargs.values())) if message.kwargs else 0
-    key = key_of(message.args, message.kwargs) if size == len(message.args) + named else None
+    key = key_of(message.args, message.kwargs) if size == encoded(message) else None
     return None if key is None else partial(CachedCall, key)
 
 
@@ -107,7 +107,9 @@ class CachedCall(Invocation):
     def _again(self) -> CachedCall:
         """What runs in the background for a call that is answered with what is stale."""
         call = (self.session, 0, self.served, self.args, self.kwargs, self.deadline, self.options, self.came)
-        return CachedCall(self.key, self.dispatcher, *call)
+        again = CachedCall(self.key, self.dispatcher, *call)
+        again.weight = self.weight
+        return again
 
     def _hand_on(self) -> None:
         """It was given up, or could not begin: the next of those who wait runs."""

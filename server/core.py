@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 from .. import errors
 from ..backends import native
 from ..backends.base import Handle, Loop
-from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor
+from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..endpoints import checked
 from ..protocol import codec
 from ..protocol.messages import About, Call, Item, Notify
@@ -46,6 +46,9 @@ FAREWELL = 1.0
 
 # Batches of one client that wait to be read, where nothing else bounds them.
 PIPE = 512
+
+# Bytes that CurveZMQ adds to a frame: the name of a command, a nonce, a code, flags.
+SEALED = 33
 
 # Batches that a client may have sent before it knew that nothing more is taken from it.
 IGNORED = 1000
@@ -85,8 +88,9 @@ class ServerCore:
                 check_encrypts(str(place))
         self._keys = keys
         self._admission: Admission | None = None  # with CURVE
+        self._sealed = 0 if keys is None else SEALED  # bytes of each frame that are CURVE's
         self._own_context = context is None
-        self._context: zmq.Context[Any] = context if context is not None else zmq.Context()
+        self._context: zmq.Context[Any] = context if context is not None else new_context()
         self._limits = limits
         flags = {name: method.flags for name, method in service.methods.items()}
         self._gate = None if access is None and rate is None else Gate(access, rate, flags)
@@ -279,7 +283,7 @@ class ServerCore:
                 frames.append(socket.recv(NOBLOCK, False))  # uncopied
         session.heard += 1
         for frame in frames:
-            length = len(frame)
+            length = len(frame) + self._sealed
             session.bytes += length + 2 if length < 256 else length + 9  # with ZMTP's own
         if session.state is SessionState.CLOSED:
             session.ignored += 1

@@ -37,7 +37,7 @@ from .scheduler import Verdict
 from .service import Service, reserved
 from .streams import Stream
 from .versions import Versions
-from .weight import size_of, weight_of, weight_of_metadata
+from .weight import size_of, weight_of, weight_of_options
 
 log = logging.getLogger("ringback.server")
 
@@ -214,7 +214,7 @@ class Dispatcher:
 
     def admitted(self, call: Invocation) -> bool:
         """Whether a call that nobody waits for may run; then it counts."""
-        if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.share):
+        if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.share, call.weight):
             return False
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
@@ -464,7 +464,7 @@ class Dispatcher:
         """The bytes that a call takes as long as it is in flight. (Up to half of the bound, a rough estimate will do.)"""
         free = self._in_flight.room - self._in_flight.max_bytes // 2
         weight, options = weight_of(message, args, kwargs, size, free), message.options
-        return weight if options is None else weight + weight_of_metadata(options)
+        return weight if options is None else weight + weight_of_options(options)
 
     def _run_of(
         self,

@@ -14,6 +14,7 @@ from .. import errors
 from ..backends.gates import AsyncGate, AsyncioGate, Gate, ThreadGate
 from ..protocol.streams import AsyncItems, Items, SyncItems, Window
 from ..protocol.values import UNREADABLE, Unpacker
+from .weight import weight_of_item
 
 if TYPE_CHECKING:
     from .invocation import Invocation
@@ -56,7 +57,7 @@ class Input(Items):
         except UNREADABLE as error:
             text = f"{call.method.name}: item {self._count} of argument {self._name!r}: {error}"
             raise errors.InvalidArgument(text) from None
-        size = len(value) + values.taken
+        size = weight_of_item(value, item, values.taken)
         call.dispatcher.hold(call, size)
         if window.arrived(size):
             self._allow()
@@ -73,8 +74,13 @@ class Input(Items):
         """The handler has taken so many. (Those that a call has left at its end are no longer counted.)"""
         call = self._call
         if call.input is self:
-            call.dispatcher.let_go(call, self._window.taken(items))
+            window = self._window
+            call.dispatcher.let_go(call, window.taken(items))
             self._allow()
+            # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
+            if not self.over and not window.allowed and not self.items:
+                window.allowed = 1
+                call.dispatcher.send_credit(call, 1)
 
     def _allow(self) -> None:
         if not self.over:

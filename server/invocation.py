@@ -280,10 +280,14 @@ class Invocation(IncomingCall, Handling):
         """An inline function has returned: a value, or a future of one."""
         if error is None and type(result) not in VALUES:
             if isinstance(result, concurrent.futures.Future):
+                self.method.immediate = (
+                    False  # its calls stay, so they are counted from now on before they begin
+                )
                 result.add_done_callback(self._report_future)
                 return
             self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked)
             if self.handle is not None:
+                self.method.immediate = False
                 return
         if error is None and not self.interception:
             try:

@@ -25,6 +25,9 @@ GROWTH = 8 * 1024 * 1024
 # Seconds in which a connection must have said something whole. (The handshake has its own time, which is libzmq's.)
 HELLO_WITHIN = 10.0
 
+# Bytes that libzmq takes for a batch that waits, beside its own.
+BATCH = 128
+
 # Heartbeats are no part of a message, and not this many bytes a second.
 HEARTBEATS = 20.0
 
@@ -107,9 +110,9 @@ class Unfinished:
         return self._growth > GROWTH
 
     def unread(self, sessions: Mapping[int, Session]) -> Iterator[tuple[Session, int]]:
-        """The sessions of which too much waits to be read, and how many bytes: the greatest first, until the rest is within the bound. What
-        is small may take many times its bytes, so the bound is lower where the memory has grown far beyond it."""
-        bound = self._waiting if self._growth < 2 * self._waiting else self._waiting // 16
+        """The sessions of which too much waits to be read, and how many bytes of memory that takes: the greatest first, until the rest is
+        within the bound, or half of it where the memory has grown by twice as much."""
+        bound = self._waiting if self._growth < 2 * self._waiting else self._waiting // 2
         waits = []
         now = time.monotonic()
         for descriptor, connection in self._connections.items():
@@ -117,7 +120,9 @@ class Unfinished:
             received = None if session is None else _received(descriptor, connection.peer)
             if session is not None and received is not None:
                 beats = HEARTBEATS * (now - connection.begun)
-                waits.append((received - session.bytes - beats, descriptor))
+                # As many to a batch as there were so far.
+                each = 1 + BATCH * session.heard / max(1, session.bytes)
+                waits.append((each * (received - session.bytes - beats), descriptor))
         waits.sort()
         total = sum(max(0.0, unread) for unread, _ in waits)
         while waits and total > bound:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Raw
 from msgspec.msgpack import encode
 
 from ..protocol.elements import count
@@ -21,9 +22,22 @@ ELEMENT = 64
 _SCALARS = frozenset({str, bytes, int, float, bool, type(None), bytearray, memoryview})
 
 
+# So many arguments are looked at one by one.
+_FEW = 16
+
+# In so few bytes each is taken for an element.
+_SHORT = 512
+
+
 def size_of(message: Call | Notify, values: Unpacker) -> int:
     """The bytes that the arguments of a call took on the wire: it has just been bound."""
-    return _encoded(message) + values.taken
+    return encoded(message) + values.taken
+
+
+def encoded(message: Call | Notify) -> int:
+    """Those of them that did not come in frames of their own."""
+    named = message.kwargs
+    return len(message.args) + (sum(map(len, named)) + sum(map(len, named.values())) if named else 0)
 
 
 def weight_of(
@@ -31,25 +45,32 @@ def weight_of(
 ) -> int:
     """The bytes that they take in memory. Elements are counted, as long as it takes to decode them, only where `free` bytes would not do
     if each byte were one."""
-    if _SCALARS.issuperset(map(type, args)) and (
-        not kwargs or _SCALARS.issuperset(map(type, kwargs.values()))
+    if len(args) + len(kwargs) <= _FEW and (
+        _SCALARS.issuperset(map(type, args))
+        and (not kwargs or _SCALARS.issuperset(map(type, kwargs.values())))
     ):
         return size
-    most = size + ELEMENT * _encoded(message)
+    most = size + ELEMENT * encoded(message)
     return most if most <= free else size + ELEMENT * _elements(message)
 
 
-def weight_of_metadata(options: CallOptions | None) -> int:
+def weight_of_item(value: Raw, item: Any, taken: int) -> int:
+    """The same for an item, with so many bytes in frames of their own."""
+    size = len(value)
+    if type(item) not in _SCALARS:
+        size += ELEMENT * (size if size <= _SHORT else count(bytes(value)))
+    return size + taken
+
+
+def weight_of_options(options: CallOptions) -> int:
     """They are held as long as the arguments are."""
-    if options is None or not options.metadata:
+    if not options.metadata and options.key is None and not options.versions:
         return 0
-    data = encode(options.metadata)
-    return len(data) + ELEMENT * count(data)
-
-
-def _encoded(message: Call | Notify) -> int:
-    return len(message.args) + (sum(map(len, message.kwargs.values())) if message.kwargs else 0)
+    data = encode(options)
+    size = len(data)
+    return size + ELEMENT * (size if size <= _SHORT else count(data))
 
 
 def _elements(message: Call | Notify) -> int:
-    return sum(count(bytes(raw)) for raw in (message.args, *(message.kwargs or {}).values()))
+    named = message.kwargs or {}
+    return len(named) + sum(count(bytes(raw)) for raw in (message.args, *named.values()))

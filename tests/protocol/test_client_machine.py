@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback import errors
 from ringback.protocol import codec
+from ringback.protocol.client import UNASKED
 from ringback.protocol.links import LinkState
 from ringback.protocol.messages import (
     About,
@@ -1361,3 +1362,19 @@ def test_a_server_cannot_name_services_without_end():
     client.hear(*[Reached(asked.id, {f"service {n}": 1, "one more": n}) for n in range(1, 3000)])
     assert len(client.machine.versions.versions) == 1000
     assert client.machine.versions.versions["one more"] == 2999
+
+
+@pytest.mark.parametrize("message", [Pong(5), Reply(99, NOTHING), Item(99, NOTHING)], ids=repr)
+def test_a_server_that_says_nothing_but_what_nobody_asked_for_is_not_read_for_ever(message):
+    client = Client()
+    asked = client.start(call())
+    for _ in range(9):
+        client.hear(*[message] * (UNASKED // 10))
+    client.hear(Reply(asked.id, raw(3)))
+    assert asked.result == 3
+    for _ in range(9):
+        client.hear(*[message] * (UNASKED // 10))
+        assert client.link.state is LinkState.OPEN
+    client.hear(*[message] * (UNASKED // 5))
+    assert client.link.state is LinkState.CLOSED
+    assert "nobody asked for" in client.link.reason

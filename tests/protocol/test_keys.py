@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import collisions
 import msgspec
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.msgpack import encode
-from ringback.errors import InvalidArgument
+from ringback.errors import InvalidArgument, ProtocolError
 from ringback.protocol import codec
 from ringback.protocol.keys import check_keys
 from ringback.protocol.kinds import Chosen, keys_chosen
@@ -283,3 +284,26 @@ def test_metadata_spoil_their_own_call_and_no_other(equal):
 
     with pytest.raises(InvalidArgument, match="add: the metadata has a large map"):
         Arguments("add", add).bind(reader.values, spoilt.args, spoilt.kwargs)
+
+
+@pytest.mark.parametrize("entries", [(1 << 24) + 5000, 5000, 300, 1 << 31], ids=hex)
+def test_a_map_of_metadata_that_is_cut_off_is_not_decoded_as_far_as_it_goes(entries):
+    keys = b"".join(encode(key) + b"\xc0" for key in collisions.tuples(20_000))
+    batch = (
+        b"\x91\x98\x03\x01\xa1x\x90\xc0\xc0\x00\x81\xa8metadata\x81\xa1m\xdf"
+        + entries.to_bytes(4, "big")
+        + keys
+    )
+    begun = time.process_time()
+    with pytest.raises(ProtocolError):
+        codec.from_client().decode([codec.PREAMBLE + batch])
+    assert time.process_time() - begun < 1  # of three, if they were put into a dict
+
+
+def test_an_annotation_without_a_hash_is_one_as_any_other():
+    def method(value: Annotated[int, {"doc": "a number"}], other: Any) -> None:
+        """Takes two."""
+
+    arguments = Arguments("method", method)
+    assert arguments.bind(Unpacker(wary=True), Raw(encode([1, 2])), None) == ((1, 2), {})
+    assert arguments.bind(Unpacker(wary=True), Raw(encode([1])), {"other": Raw(encode(2))}) == ((1, 2), {})

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
+from msgspec.msgpack import encode
 from ringback.protocol.streams import FIRST, LEAST, WINDOW, WINDOW_BYTES, Items, SyncItems, Window
+from ringback.protocol.values import Unpacker
+from ringback.server.inputs import AsyncInput
 
 MIB = 1 << 20
 FREE = 256 * MIB
@@ -112,6 +118,8 @@ class Stream(SyncItems, Taken):
             return False
         self.unread -= self.window.taken(self.told.popleft())
         self.allow(free)
+        if not self.window.allowed and not self.items:
+            self.window.allowed = 1
         return True
 
 
@@ -120,12 +128,21 @@ steps = st.lists(
     st.tuples(
         st.sampled_from([Stream.send, Stream.take, Stream.hear]),
         st.integers(1, 70),
-        st.sampled_from([FREE, 32 * MIB, 0]),
+        st.sampled_from([FREE, 40 * MIB, 32 * MIB, 8 * MIB, 0]),
     ),
     max_size=60,
 )
 
 
+SEND, TAKE, HEAR = Stream.send, Stream.take, Stream.hear
+
+
+# The window becomes narrower when all has been taken, and less than a part of it was told.
+AT_EASE = [(SEND, 1, 40 * MIB), (TAKE, 1, 40 * MIB), (HEAR, 1, 40 * MIB)] * 4
+IN_NEED = [(SEND, 70, 40 * MIB), (TAKE, 70, 40 * MIB), (HEAR, 70, 8 * MIB)]
+
+
+@example([1] * 63 + [900_000] + [1] * 10, [*AT_EASE, (HEAR, 70, 40 * MIB), *IN_NEED])
 @settings(deadline=None, max_examples=200)
 @given(sizes, steps)
 def test_credit_never_runs_dry_whatever_the_sizes_and_who_goes_first(sizes, steps):
@@ -138,3 +155,47 @@ def test_credit_never_runs_dry_whatever_the_sizes_and_who_goes_first(sizes, step
     assert not stream.coming
     assert not stream.items
     assert stream.unread == sum(stream.window._sizes)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.randoms(use_true_random=False))
+def test_an_upload_never_stalls_whatever_room_there_is_when_its_handler_is_heard(chance):
+    """The server's own input, whose handler takes what there is, while what is free for it comes and goes."""
+    told: deque[tuple[Any, tuple[Any, ...]]] = deque()
+    credit = 0
+
+    def give(_: Any, items: int) -> None:
+        nonlocal credit
+        credit += items
+
+    dispatcher = SimpleNamespace(
+        room=FREE,
+        post=lambda function, *args: told.append((function, args)),
+        send_credit=give,
+        hold=lambda *_: None,
+        let_go=lambda *_: None,
+        loop=SimpleNamespace(native_gate=Taken.Gate),
+    )
+    method = SimpleNamespace(name="m", native=True)
+    call = SimpleNamespace(
+        method=method, served=SimpleNamespace(tally=SimpleNamespace(largest_item=0)), dispatcher=dispatcher
+    )
+    call.input = AsyncInput(Unpacker(), Any, "x")
+    call.input.bind(call)
+    item = Raw(encode(bytes(chance.choice([1, 3, 5, 8]) * 50_000)))
+    for _ in range(300):
+        match chance.choice("saarh"):
+            case "s":
+                for _ in range(chance.randint(0, credit)):
+                    credit -= 1
+                    call.input.receive(item)
+            case "a":
+                while call.input.items:
+                    call.input._take()
+            case "r":
+                dispatcher.room = chance.choice([4000, 1000, 100, 1]) * 10_000
+            case "h":
+                for _ in range(len(told)):
+                    function, args = told.popleft()
+                    function(*args)
+        assert told or credit or call.input.items

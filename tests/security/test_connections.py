@@ -15,6 +15,7 @@ from ringback.protocol import codec
 from ringback.protocol.messages import Call, Hello, Notify, Ping, Pong
 from ringback.protocol.values import pack_args
 from ringback.security import keys
+from ringback.server.unfinished import _received
 
 
 class Guarded:
@@ -182,7 +183,7 @@ def test_the_answer_to_who_has_gone_is_given_to_nobody(pairs, serving, guarded, 
     bob.say(Ping(7))
     bob.socket.set(zmq.RCVTIMEO, int(SOON * 1000))
     assert bob.heard() == [Pong(7)]
-    eventually(lambda: server._core._machine.in_flight == 0)
+    eventually(lambda: server._core._machine.in_flight.calls == 0)
     bob.say(Ping(8))
     assert bob.heard() == [Pong(8)]
 
@@ -198,3 +199,16 @@ def test_what_comes_before_the_handshake_is_over_is_not_heard(pairs, serving, gu
         while raw.recv(4096):
             pass  # to the end: it is cut off
     assert guarded.told == []
+
+
+def test_what_curve_adds_is_not_taken_for_what_waits_to_be_read(guarded, serving, pairs):
+    server = serving(guarded.service)
+    with ringback.connect(server.endpoint, **pairs.make("alice", authorized=True)) as client:
+        for _ in range(1000):
+            client.call("tell", "alice")
+        core = server._core
+        assert core is not None
+        ((descriptor, session),) = core._descriptors.items()
+        received = _received(descriptor, session.peer)
+        assert received is not None
+        assert 0 <= received - session.bytes < 2000  # the handshake, and heartbeats
