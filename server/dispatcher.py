@@ -201,6 +201,7 @@ class Dispatcher:
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
         call.options = None  # its metadata may be large too
+        call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
         if self._machine.phase is not Phase.SERVING:
             self._answered(
                 call.session

@@ -22,8 +22,9 @@ INTERVAL = 0.25
 SOON = 0.05
 GROWTH = 8 * 1024 * 1024
 
-# Seconds in which a connection must have said something whole. (The handshake has its own time, which is libzmq's.)
+# Seconds in which a connection must have said something whole, and the bytes. (The handshake has its own time, which is libzmq's.)
 HELLO_WITHIN = 10.0
+HELLO_BYTES = 64 * 1024
 
 # Bytes that libzmq takes for a batch that waits, beside its own.
 BATCH = 128
@@ -140,10 +141,10 @@ class Unfinished:
             if received is None:
                 continue
             session = sessions.get(descriptor)
-            heard = 0 if session is None else session.heard
+            heard, bound = (0, HELLO_BYTES) if session is None else (session.heard, self._bound)
             if heard != connection.heard:
                 connection.heard, connection.base, connection.since = heard, received, now
-            elif received - connection.base - HEARTBEATS * (now - connection.since) > self._bound:
+            elif received - connection.base - HEARTBEATS * (now - connection.since) > bound:
                 yield descriptor, connection.peer
 
 

@@ -302,7 +302,7 @@ def hellos_of_eight_megabytes(endpoint: str) -> None:
         for _ in range(size(20, 100)):
             peer = stack.enter_context(Dealer(endpoint, hello=False))
             peer.send(hello)
-            assert peer.hear(), "no welcome"
+            peer.skip()
 
 
 def connects_and_disconnects(endpoint: str) -> None:
@@ -455,9 +455,9 @@ def test_an_attack_harms_nobody_else(attacked, table, backend, attack):
     begun = time.monotonic()
     with Watch(pid) as watch, honest.calling():
         attack(server.endpoint)
-    seconds = time.monotonic() - begun
     assert server.process.poll() is None, server.log
     eventually(lambda: resident(pid) < watch.before + GROWTH)
+    seconds = time.monotonic() - begun
     table.append(
         (
             backend,
