@@ -415,7 +415,7 @@ def attacked() -> Iterator[Callable[[str], Attacked]]:
 
     def get(backend: str) -> Attacked:
         if backend not in running or running[backend].server.process.poll() is not None:
-            server = ServerProcess(backend, "service", "--workers", "8")
+            server = ServerProcess(backend, "service", "--workers", "8", "--max-in-flight", "20000")
             honest = Honest(server.endpoint)
             with honest.calling():
                 time.sleep(0.2)
