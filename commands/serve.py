@@ -108,17 +108,19 @@ def serve(
     ] = Limits.max_elements,
     max_depth: Annotated[
         int | None,
-        typer.Option(metavar="N", help="of lists and maps in each other there [what Python decodes]"),
+        typer.Option(min=1, metavar="N", help="of lists and maps in each other there [what Python decodes]"),
     ] = Limits.max_depth,
     max_messages: Annotated[
-        int, typer.Option(metavar="N", help="the most that come together; clients are told")
+        int, typer.Option(min=1, metavar="N", help="the most that come together; clients are told")
     ] = Limits.max_messages,
     max_frames: Annotated[
-        int, typer.Option(metavar="N", help="the most ZeroMQ frames of a message; clients are told")
+        int, typer.Option(min=1, metavar="N", help="the most ZeroMQ frames of a message; clients are told")
     ] = Limits.max_frames,
     max_connections: Annotated[
         int,
-        typer.Option(metavar="N", help="the most at once; one more costs who has been silent for longest"),
+        typer.Option(
+            min=1, metavar="N", help="the most at once; one more costs who has been silent for longest"
+        ),
     ] = Limits.max_connections,
     max_in_flight: Annotated[
         int,
@@ -128,7 +130,9 @@ def serve(
     ] = Limits.max_in_flight,
     max_bytes_in_flight: Annotated[
         int,
-        typer.Option(metavar="BYTES", help="of memory for their arguments, estimated; of one client 9/10"),
+        typer.Option(
+            min=1, metavar="BYTES", help="of memory for their arguments, estimated; of one client 9/10"
+        ),
     ] = Limits.max_bytes_in_flight,
     access: Annotated[
         str | None,
