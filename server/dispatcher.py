@@ -104,22 +104,13 @@ class Dispatcher:
             except errors.InvalidArgument as error:
                 self._reject(session, message, error, served.tally)
                 continue
-            if type(message) is Call:
-                if (
-                    not method.immediate
-                    or message.credit
-                    or interceptors
-                    or (message.options is not None and message.options.versions is not None)
-                ):
-                    size = size_of(message, values)
-                    inputs = _inputs(values, args, kwargs)
-                    run = None
-                    if served.once is not None:
-                        run = self._run_of(session, message, served, served.once, values, size)
-                        if run is None:
-                            continue
-                    self._start(session, message, served, args, kwargs, inputs, now, size, run)
-                    continue
+            if (
+                type(message) is Call
+                and method.immediate
+                and not message.credit
+                and not interceptors
+                and (message.options is None or message.options.versions is None)
+            ):
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
                 handling.set(Inline(session, message, now, self))
                 try:
@@ -136,14 +127,17 @@ class Dispatcher:
                     except UNSENDABLE:
                         pass  # the long way finds the words for it
                 self._finish_inline(session, message, served, result, None, now)
+                continue
+            size = size_of(message, values)
+            inputs = _inputs(values, args, kwargs)
+            run = None
+            if served.once is not None:
+                run = self._run_of(session, message, served, served.once, values, size)
+                if run is None:
+                    continue
+            if type(message) is Call:
+                self._start(session, message, served, args, kwargs, inputs, now, size, run)
             else:
-                size = size_of(message, values)
-                inputs = _inputs(values, args, kwargs)
-                run = None
-                if served.once is not None:
-                    run = self._run_of(session, message, served, served.once, values, size)
-                    if run is None:
-                        continue
                 self._start_note(session, message, served, args, kwargs, inputs, now, size, run)  # type: ignore[arg-type]
         handling.set(None)
         self._now = 0.0
