@@ -83,7 +83,9 @@ class GeventLoop(Loop):
         self.workers = workers
         self.threads = min(workers, 32)
         self._running = 0
-        self._queue: deque[_Work] = deque()
+        self._calls: deque[_Work] = deque()
+        self._streams: deque[_Work] = deque()
+        self._calls_turn = False
         self._feeding = False
         self._sliced = False  # whether a worker has ended before its work had
         self._next_slice = self._loop.timer(0)
@@ -115,10 +117,10 @@ class GeventLoop(Loop):
         self._loop.run_callback_threadsafe(function, *args)
 
     def run_in_worker(self, work: Callable[[], object]) -> Handle:
-        task = _Work(self._loop, work)
-        self._queue.append(task)
-        self._feed_later()
-        return task
+        return self._add(self._calls, work)
+
+    def run_stream_in_worker(self, work: Callable[[], object]) -> Handle:
+        return self._add(self._streams, work)
 
     def worker_gate(self) -> GreenletGate:
         return GreenletGate()
@@ -156,6 +158,12 @@ class GeventLoop(Loop):
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
         signal_handler(number, function)
 
+    def _add(self, queue: deque[_Work], work: Callable[[], object]) -> Handle:
+        task = _Work(self._loop, work)
+        queue.append(task)
+        self._feed_later()
+        return task
+
     def _feed_later(self) -> None:
         if not self._feeding:
             self._feeding = True
@@ -169,7 +177,7 @@ class GeventLoop(Loop):
             self._sliced = False
             self._feeding = True
             self._next_slice.start(self._feed)
-        elif self._queue and self._running < self.workers:
+        elif (self._calls or self._streams) and self._running < self.workers:
             self._running += 1
             # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
             gevent.spawn_raw(self._work)
@@ -179,8 +187,8 @@ class GeventLoop(Loop):
         """A worker: a greenlet that takes one piece of work after the other, without a switch where none of them waits."""
         greenlet = gevent.getcurrent()
         end = time.monotonic() + SLICE
-        while self._queue and time.monotonic() < end:
-            task = self._queue.popleft()
+        while (self._calls or self._streams) and time.monotonic() < end:
+            task = self._next()
             task.greenlet = greenlet
             try:
                 task.work()
@@ -189,6 +197,12 @@ class GeventLoop(Loop):
             finally:
                 task.greenlet = None
         self._running -= 1
-        if self._queue:
+        if self._calls or self._streams:
             self._sliced = True
             self._feed_later()
+
+    def _next(self) -> _Work:
+        """Calls and streams take turns."""
+        self._calls_turn = not self._calls_turn
+        first, second = (self._calls, self._streams) if self._calls_turn else (self._streams, self._calls)
+        return first.popleft() if first else second.popleft()

@@ -39,7 +39,7 @@ class Stream(Invocation):
         elif method.executor == "thread":
             self.handle = loop.run_in_thread(self._advance)
         else:
-            self.handle = loop.run_in_worker(self._advance)
+            self.handle = loop.run_stream_in_worker(self._advance)
 
     def credit(self, items: int) -> None:
         self.allowed += items
