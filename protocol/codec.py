@@ -130,8 +130,9 @@ class Decoder(Generic[M]):
         self._max_frames = max_frames
         self._max_depth = 1 << 62 if max_depth is None else max_depth
         self._wary = wary
-        # What is no longer cannot be over any of them, and is not looked at.
-        self._short = min(_SHORTEST * max_messages, max_elements, self._max_depth, FEW_BYTES)
+        # What is no longer cannot be over any of them, and is not looked at; nor has it large maps.
+        self._long = min(_SHORTEST * max_messages, max_elements, self._max_depth)
+        self._short = min(self._long, FEW_BYTES)
         self.values = Unpacker(wary=wary)
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
@@ -147,7 +148,8 @@ class Decoder(Generic[M]):
         self.values.frames = frames[1:]
         try:
             if len(first) > self._short:
-                self._look_at(first)
+                if len(first) > self._long:
+                    self._look_at(first)
                 if self._wary and b"metadata" in first and _large_map(first) is not None:
                     return self._decode_checked(first)
             messages: list[M] = self._decode(memoryview(first)[4:])

@@ -87,7 +87,7 @@ def deeper_than(most: int, data: bytes, start: int = 0) -> bool:
             if len(around) == most:
                 return True
             around.append(left - 1)
-            left, at = _begun(data, at)
+            left, at = begun(data, at)
         elif after := after_long(data, at):
             at = after
             left -= 1
@@ -107,10 +107,10 @@ def deeper_than(most: int, data: bytes, start: int = 0) -> bool:
 def array_length(data: bytes, at: int) -> int:
     """Of the array that begins there; 0 where none does."""
     first = data[at]
-    return _begun(data, at)[0] if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD) else 0
+    return begun(data, at)[0] if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD) else 0
 
 
-def _begun(data: bytes, at: int) -> tuple[int, int]:
+def begun(data: bytes, at: int) -> tuple[int, int]:
     """How much comes in a list or a map, and where that begins."""
     first = data[at]
     if first <= 0x9F:

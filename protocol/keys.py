@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from .elements import EXTENSIONS, NUMBERS, ONE_BYTE, STRINGS, after_long
+from .elements import EXTENSIONS, NUMBERS, ONE_BYTE, STRINGS, after_long, begun
 
 # A map of so many entries is fast whatever its keys are.
 SMALL = 255
@@ -45,7 +45,7 @@ _harmless = re.compile(rb"(?:%s)*+" % b"|".join(_HARMLESS), re.DOTALL).fullmatch
 
 _ARRAYS = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
 _MAPS = (0xDE, 0xDF)
-_HEADS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}  # the widths of their counts
+_HEADS = frozenset([0xDC, 0xDD, *_MAPS])  # of those that are not short
 _CODES = {0xC7: 2, 0xC8: 3, 0xC9: 5, **dict.fromkeys(range(0xD4, 0xD9), 1)}  # where an extension has its code
 
 _skip = msgspec.msgpack.Decoder(Raw).decode
@@ -91,17 +91,15 @@ def check_keys(data: bytes) -> None:
         if after:
             at = after
             continue
-        width = _HEADS.get(data[at])
-        if width is None:
+        if data[at] not in _HEADS:
             return
-        is_map, inside = data[at] in _MAPS, at + 1 + width
+        is_map = data[at] in _MAPS
+        many, inside = begun(data, at)  # read as an array, a map is its keys and values in turn
         if left[is_map] > 0:
             size = _length(memoryview(data)[at:])
             if not size:
                 return
             left[is_map] -= size
-            # Read as an array, a map is its keys and values in turn.
-            many = int.from_bytes(data[at + 1 : inside], "big") << is_map
             parts = _parts(b"\xdd" + many.to_bytes(4, "big") + data[inside : at + size])
             if is_map and _check(parts[::2]):
                 del parts[::2]

@@ -280,14 +280,12 @@ class Invocation(IncomingCall, Handling):
         """An inline function has returned: a value, or a future of one."""
         if error is None and type(result) not in VALUES:
             if isinstance(result, concurrent.futures.Future):
-                self.method.immediate = (
-                    False  # its calls stay, so they are counted from now on before they begin
-                )
                 result.add_done_callback(self._report_future)
+                self._stays()
                 return
             self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked)
             if self.handle is not None:
-                self.method.immediate = False
+                self._stays()
                 return
         if error is None and not self.interception:
             try:
@@ -295,6 +293,10 @@ class Invocation(IncomingCall, Handling):
             except errors.CallError as unsendable:
                 result, error = None, unsendable
         self.dispatcher.finished(self, result, error)
+
+    def _stays(self) -> None:
+        """An inline function has returned and its call goes on: from now on those of its method are counted before they begin."""
+        self.method.immediate = False
 
     def fitting(self, value: Raw) -> Raw:
         """A result that was made for another call. Raises ResourceExhausted where it is more than this caller takes."""

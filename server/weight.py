@@ -21,7 +21,6 @@ ELEMENT = 64
 # Arguments of these types take about as much as on the wire.
 _SCALARS = frozenset({str, bytes, int, float, bool, type(None), bytearray, memoryview})
 
-
 # So many arguments are looked at one by one.
 _FEW = 16
 
@@ -56,19 +55,19 @@ def weight_of(
 
 def weight_of_item(value: Raw, item: Any, taken: int) -> int:
     """The same for an item, with so many bytes in frames of their own."""
-    size = len(value)
-    if type(item) not in _SCALARS:
-        size += ELEMENT * (size if size <= _SHORT else count(bytes(value)))
-    return size + taken
+    return taken + (len(value) if type(item) in _SCALARS else _weight(value))
 
 
 def weight_of_options(options: CallOptions) -> int:
     """They are held as long as the arguments are."""
     if not options.metadata and options.key is None and not options.versions:
         return 0
-    data = encode(options)
+    return _weight(encode(options))
+
+
+def _weight(data: Raw | bytes) -> int:
     size = len(data)
-    return size + ELEMENT * (size if size <= _SHORT else count(data))
+    return size + ELEMENT * (size if size <= _SHORT else count(bytes(data)))
 
 
 def _elements(message: Call | Notify) -> int:
