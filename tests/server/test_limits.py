@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -91,6 +92,27 @@ def test_one_client_cannot_fill_the_server(start_server, connected, backend):
     assert not any(each.done() for each in held[:18])
     for each in held:
         each.cancel()
+
+
+def test_inline_functions_that_return_futures_cannot_take_all_places():
+    service, futures = ringback.Service("later"), []
+
+    @service.method(inline=True)
+    def later() -> Future[int]:
+        futures.append(Future())
+        return futures[-1]
+
+    with (
+        ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", max_in_flight=10) as server,
+        connect(server.endpoint) as client,
+    ):
+        calls = [client.fire("later", errback=lambda _: None) for _ in range(30)]
+        for refused in calls[9:]:
+            with pytest.raises(errors.ResourceExhausted, match="this client has 9 of the 9 calls in flight"):
+                refused.result(SOON)
+        for future in futures:
+            future.set_result(1)
+        assert [call.result(SOON) for call in calls[:9]] == [1] * 9
 
 
 def test_a_call_that_is_nested_too_deep_is_refused_and_its_client_goes_on(start_server, connected, backend):
