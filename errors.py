@@ -6,12 +6,19 @@ This module knows nothing of messages or event loops.
 
 from __future__ import annotations
 
+import re
+from typing import TypeGuard
+
+# What a code may look like: the name of a status.
+_is_code = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
+
 
 class CallError(Exception):
     """A call that ended without its result.
 
     `code` is the name of a gRPC status (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). A class has its own;
-    `CallError` itself takes one, for a cause that has no class here (`"NOT_FOUND"`, `"OUT_OF_RANGE"`, ...).
+    `CallError` itself takes one, for a cause that has no class here (`"NOT_FOUND"`, `"OUT_OF_RANGE"`, ...). Raises ValueError
+    for a code that is not a name: a letter, then at most 63 letters, digits and `_.-`, all ASCII.
     """
 
     code: str = "UNKNOWN"
@@ -19,6 +26,8 @@ class CallError(Exception):
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
         super().__init__(message)
         if code is not None:
+            if type(code) is not str or not _is_code(code):
+                raise ValueError(f"an error's code is a name such as NOT_FOUND, not {code!r:.100}")
             self.code = code
 
     @property
@@ -158,16 +167,44 @@ def from_wire(code: str, type_name: str, message: str, started: bool | None = No
     if code == RemoteError.code and type_name:
         return RemoteError(type_name, message)
     cls = _CLASSES.get(code)
-    return cls(message) if cls else CallError(message, code=code)
+    if cls is not None:
+        return cls(message)
+    if not _is_code(code):
+        return ProtocolError(f"the server sent an error with {code!r:.100} as its code: {message}")
+    return CallError(message, code=code)
 
 
 def to_wire(error: BaseException) -> tuple[str, str, str]:
-    """`(code, type, message)` of what a handler raised: a CallError as itself, anything else as a RemoteError."""
+    """`(code, type, message)` of what a handler raised: a CallError as itself, anything else as a RemoteError.
+
+    All three can be sent, whatever class the user has made of the error."""
+    if not is_ours(error):
+        return RemoteError.code, _sendable(type(error).__name__), text_of(error)
     try:
-        code, kind, message = _told(error)
-    except Exception:  # an exception of the user's may have no words for itself
-        code, kind, message = RemoteError.code, type(error).__name__, ""
-    return code, _sendable(kind), _sendable(message)
+        code, kind, message = error.code, "", error.message
+        if isinstance(error, RemoteError):
+            kind = error.type
+        if type(code) is str and _is_code(code):
+            return code, _sendable(kind), _sendable(message)
+    except BaseException:  # noqa: S110 - a class of the user's own may raise anything, and is told like any other
+        pass
+    return RemoteError.code, _sendable(type(error).__name__), text_of(error)
+
+
+def text_of(error: BaseException) -> str:
+    """What the exception says of itself, as text that can be sent; nothing where even that raises."""
+    try:
+        return _sendable(str(error))
+    except BaseException:  # the user's own `__str__`
+        return ""
+
+
+def described(error: BaseException) -> str:
+    """The exception in words: its text, after the name of its class where the text alone would not tell."""
+    text, name = text_of(error), _sendable(type(error).__name__)
+    if not text:
+        return name
+    return text if isinstance(error, (TypeError, ValueError)) else f"{name}: {text}"
 
 
 # Characters of an error's text that are sent: an answer, not a document.
@@ -181,15 +218,7 @@ def _sendable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _told(error: BaseException) -> tuple[str, str, str]:
-    if isinstance(error, RemoteError):
-        return error.code, error.type, error.message
-    if isinstance(error, CallError):
-        return error.code, "", error.message
-    return RemoteError.code, type(error).__name__, str(error)
-
-
-def is_ours(error: BaseException) -> bool:
+def is_ours(error: BaseException) -> TypeGuard[CallError]:
     """Whether the handler meant this as an answer, so that it needs no traceback in the server's log."""
     return isinstance(error, CallError)
 

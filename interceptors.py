@@ -45,14 +45,14 @@ class Interception:
 
     def enter(self, interceptors: Sequence[Interceptor], call: Any) -> tuple[bool, Any, BaseException | None]:
         """`(True, None, None)`: the call goes on, and `leave` is to be called with its outcome. `(False, result, error)`: an
-        interceptor answered or refused it."""
+        interceptor answered or refused it. Whatever an interceptor raises is an outcome of its call; nothing is raised here."""
         for interceptor in interceptors:
-            generator = interceptor(call)
             try:
+                generator = interceptor(call)
                 next(generator)
             except StopIteration as stop:
                 return False, *self.leave(stop.value, None)
-            except Exception as error:
+            except BaseException as error:
                 return False, *self.leave(None, error)
             self._entered.append(generator)
         return True, None, None
@@ -66,11 +66,10 @@ class Interception:
                     generator.send(result)
                 else:
                     generator.throw(error)
+                generator.close()
+                raise RuntimeError("an interceptor yielded more than once")
             except StopIteration as stop:
                 result, error = result if stop.value is None else stop.value, None
             except BaseException as raised:
                 result, error = None, raised
-            else:
-                generator.close()
-                result, error = None, RuntimeError("an interceptor yielded more than once")
         return result, error

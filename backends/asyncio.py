@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import signal
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 from ..errors import UsageError
-from .asyncio_thread import cancel_all, start_task
+from .asyncio_thread import cancel_all, outcome_of, run_to_its_end, start_task
 from .base import Handle, Loop, Report
 from .workers import Workers
 
@@ -60,23 +61,19 @@ class AsyncioLoop(Loop):
     def run_in_worker(self, work: Callable[[], object]) -> None:
         self._workers.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
-        return start_task(self._loop, coroutine, report)
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+        return start_task(self._loop, coroutine, report, context)
 
-    def adopt(self, value: object, report: Report) -> Handle | None:
+    def adopt(self, value: object, report: Report, context: Context) -> Handle | None:
         if not inspect.isawaitable(value):
             return None
-
-        async def wait() -> Any:
-            return await value
-
-        return start_task(self._loop, wait(), report)
+        return start_task(self._loop, outcome_of(value), report, context)
 
     def run(self, start: Callable[[], object]) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.call_soon(start)
         try:
-            self._loop.run_forever()
+            run_to_its_end(self._loop)
         finally:
             cancel_all(self._loop)
             self._loop.close()

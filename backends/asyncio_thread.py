@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
+from ..errors import RemoteError, text_of
 from . import native
 from .base import Report
+
+log = logging.getLogger("ringback.backends")
 
 
 class RemoteTask:
@@ -19,8 +24,8 @@ class RemoteTask:
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
 
-    def start(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> None:
-        self._task = start_task(self._loop, coroutine, report)
+    def start(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> None:
+        self._task = start_task(self._loop, coroutine, report, context)
 
     def cancel(self) -> None:
         def cancel() -> None:
@@ -30,10 +35,23 @@ class RemoteTask:
         self._loop.call_soon_threadsafe(cancel)
 
 
+def leaving(error: BaseException) -> RemoteError:
+    """What becomes of a coroutine that would end the program: asyncio would stop the loop, and the server with it."""
+    return RemoteError(type(error).__name__, text_of(error))
+
+
+async def outcome_of(awaitable: Awaitable[Any]) -> Any:
+    """What it becomes, in a coroutine that can be run as a task."""
+    try:
+        return await awaitable
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise leaving(error) from None
+
+
 def start_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], report: Report
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
 ) -> asyncio.Task[Any]:
-    """Run the coroutine as a task of that loop and report its outcome."""
+    """Run the coroutine as a task of that loop, in that context, and report its outcome."""
 
     def done(task: asyncio.Task[Any]) -> None:
         if task.cancelled():
@@ -43,7 +61,7 @@ def start_task(
         else:
             report(task.result(), None)
 
-    task = loop.create_task(coroutine)
+    task = loop.create_task(coroutine, context=context)
     task.add_done_callback(done)
     return task
 
@@ -54,10 +72,12 @@ class AsyncioThread:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> RemoteTask:
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> RemoteTask:
         loop = self._loop or self._start()
         task = RemoteTask(loop)
-        loop.call_soon_threadsafe(task.start, coroutine, report)
+        loop.call_soon_threadsafe(task.start, coroutine, report, context)
         return task
 
     def close(self) -> None:
@@ -75,7 +95,7 @@ class AsyncioThread:
             asyncio.set_event_loop(loop)
             started.release()
             try:
-                loop.run_forever()
+                run_to_its_end(loop)
                 cancel_all(loop)
             finally:
                 loop.close()
@@ -84,6 +104,17 @@ class AsyncioThread:
         started.acquire()
         assert self._loop is not None
         return self._loop
+
+
+def run_to_its_end(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped. What would end it before, such as a SystemExit in a task that a handler has left behind, is
+    logged."""
+    while True:
+        try:
+            loop.run_forever()
+            return
+        except (SystemExit, KeyboardInterrupt) as error:
+            log.error("a task or a callback of the service's raised", exc_info=error)
 
 
 def cancel_all(loop: asyncio.AbstractEventLoop) -> None:

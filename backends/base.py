@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, ClassVar, Protocol
 
 from .gates import AsyncGate, AsyncioGate, Gate, ThreadGate
@@ -65,16 +66,18 @@ class Loop(ABC):
         return ThreadGate()
 
     @abstractmethod
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
-        """Run an asyncio coroutine on the asyncio loop of this backend. Cancelling raises CancelledError in it."""
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+        """Run an asyncio coroutine on the asyncio loop of this backend, in that context. Cancelling raises CancelledError in it. It
+        does not raise what would end the loop (SystemExit, KeyboardInterrupt)."""
 
-    def adopt(self, value: object, report: Report) -> Handle | None:  # noqa: ARG002 - for subclasses
-        """Report what this loop's own kind of future becomes (an awaitable, a Deferred); None if it is not one."""
+    def adopt(self, value: object, report: Report, context: Context) -> Handle | None:  # noqa: ARG002 - for subclasses
+        """Report what this loop's own kind of future becomes (an awaitable, awaited in that context, or a Deferred); None if it is
+        not one."""
         return None
 
-    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
         """Run a coroutine that awaits this loop's own kind of future (`native=True`)."""
-        return self.run_coroutine(coroutine, report)
+        return self.run_coroutine(coroutine, report, context)
 
     def native_gate(self) -> AsyncGate:
         """Where the coroutine that `run_native` runs can wait."""

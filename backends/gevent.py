@@ -5,11 +5,13 @@ The hub runs our callbacks between greenlets, so they must never block. asyncio 
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any
 
 import gevent
@@ -19,6 +21,8 @@ from gevent.event import Event
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
+
+log = logging.getLogger("ringback.backends")
 
 # Seconds after which a worker lets the hub do something else between two pieces of work.
 SLICE = 0.0005
@@ -128,8 +132,8 @@ class GeventLoop(Loop):
     def run_in_thread(self, work: Callable[[], object]) -> None:
         self._threads.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
-        return self._coroutines.run_coroutine(coroutine, report)
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+        return self._coroutines.run_coroutine(coroutine, report, context)
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
@@ -145,7 +149,11 @@ class GeventLoop(Loop):
     def run(self, start: Callable[[], object]) -> None:
         with self.kept_alive():
             start()
-            self._stopped.wait()
+            while not self._stopped.is_set():
+                try:
+                    self._stopped.wait()
+                except (SystemExit, KeyboardInterrupt) as error:  # of any greenlet: gevent raises it here
+                    log.error("a greenlet or a callback of the service's raised", exc_info=error)
 
     def stop(self) -> None:
         self._stopped.set()

@@ -7,6 +7,7 @@ its pump, so that nobody can forget. It knows frames, not what is in them.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -18,6 +19,8 @@ import zmq
 import zmq.backend
 
 from .base import Loop
+
+log = logging.getLogger("ringback.backends")
 
 POLLIN = int(zmq.POLLIN)
 NOBLOCK = int(zmq.NOBLOCK)
@@ -68,6 +71,10 @@ def _send_large(socket: zmq.Socket[bytes], frame: Any, flags: int) -> None:
         send(socket, frame, flags, "gevent" in sys.modules)
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 # Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
 MESSAGES_PER_TURN = 64
 TURN = 0.001
@@ -75,7 +82,10 @@ TURN = 0.001
 
 class Pump:
     """Hands the first frame of each message to `receive`, which takes the others from the socket and deals with it, and calls
-    `turn_ended` after each turn, in which what was gathered is sent."""
+    `turn_ended` after each turn, in which what was gathered is sent.
+
+    Nothing that these raise leaves a turn, or a loop would watch the descriptor no longer: gevent and Twisted do not. An Exception is
+    logged; all else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own."""
 
     def __init__(
         self,
@@ -122,14 +132,27 @@ class Pump:
             if not self._closed:
                 self._turn_ended()
             ended = True
-        finally:
-            if self._sent or not left or not ended:  # whatever was raised must not cost the edge
-                self._look_again()
+        except BaseException as error:
+            self._contain(error)
+        if self._sent or not left or not ended:  # whatever was raised must not cost the edge
+            self._look_again()
 
     def drain(self) -> None:
         """Take everything that has come, now: for what must be known before something else is believed."""
         while not self._closed and self._get(EVENTS) & POLLIN:
-            self._receive(self._recv(NOBLOCK))
+            try:
+                self._receive(self._recv(NOBLOCK))
+            except BaseException as error:
+                self._contain(error)
+
+    def _contain(self, error: BaseException) -> None:
+        """A message could not be dealt with, or what was gathered could not be sent: no other message is to suffer from that."""
+        while not self._closed and self._get(RCVMORE):
+            self._recv(NOBLOCK)  # its other frames
+        if isinstance(error, Exception):
+            log.error("a turn of a socket failed", exc_info=error)
+        else:
+            self._loop.call_soon(_raise, error)
 
     def send(self, frames: list[Any]) -> bool:
         """Send one message; False if its pipe is full. Raises ZMQError for a ROUTER's peer that is gone."""

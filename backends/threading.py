@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import select
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
+
+log = logging.getLogger("ringback.backends")
 
 # Milliseconds: what poll takes at most is 24 days; a timer further off is looked at again in between.
 MAX_POLL = 3_600_000.0
@@ -121,6 +125,7 @@ class ThreadingLoop(Loop):
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self._stop = Waiter()
+        self._serves = False  # whether a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
 
     @property
@@ -150,10 +155,11 @@ class ThreadingLoop(Loop):
     def run_in_worker(self, work: Callable[[], object]) -> None:
         self._workers.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
-        return self._coroutines.run_coroutine(coroutine, report)
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+        return self._coroutines.run_coroutine(coroutine, report, context)
 
     def run(self, start: Callable[[], object]) -> None:
+        self._serves = True
         with self:
             start()
         self.wait(self._stop)
@@ -244,7 +250,7 @@ class ThreadingLoop(Loop):
                                 False  # after the read, or a write between the two would be the last for ever
                             )
                         elif fd in watched:
-                            watched[fd]()
+                            self._call(watched[fd], ())
                     if self._timers:
                         self._run_timers()
         finally:
@@ -256,8 +262,7 @@ class ThreadingLoop(Loop):
         """Call what `call_soon` has gathered; what that adds waits for the next turn."""
         soon = self._soon
         for _ in range(len(soon)):
-            function, args = soon.popleft()
-            function(*args)
+            self._call(*soon.popleft())
 
     def interrupt(self) -> None:
         """Wake the driver, if it polls, with one write however many ask for it."""
@@ -300,4 +305,13 @@ class ThreadingLoop(Loop):
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             if timer.function is not None:
-                timer.function(*timer.args)
+                self._call(timer.function, timer.args)
+
+    def _call(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Call what is due. Where this is a server's thread, nothing that it raises ends that; a client's caller gets it."""
+        try:
+            function(*args)
+        except Exception:
+            if not self._serves:
+                raise
+            log.exception("what the loop has called failed")

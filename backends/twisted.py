@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from importlib import import_module
 from typing import Any
 
@@ -46,15 +47,35 @@ class _Reader:
         """The reactor is going; our own close has removed or will remove this reader."""
 
 
-class _Timer:
-    __slots__ = ("_call",)
+# Seconds: what epoll waits for at most is 24 days, and more ends every turn of the reactor with an error.
+LONGEST_WAIT = 86_400.0
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+
+class _Timer:
+    """One call of the reactor's, or one after the other, until the time has come."""
+
+    __slots__ = ("_args", "_call", "_function", "_left", "_reactor")
+
+    def __init__(
+        self, reactor: Any, seconds: float, function: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
+        self._reactor = reactor
+        self._function = function
+        self._args = args
+        self._left = seconds
+        self._wait()
 
     def cancel(self) -> None:
         if self._call.active():
             self._call.cancel()
+
+    def _wait(self) -> None:
+        seconds = min(self._left, LONGEST_WAIT)
+        self._left -= seconds
+        if self._left > 0:
+            self._call: Any = self._reactor.callLater(seconds, self._wait)
+        else:
+            self._call = self._reactor.callLater(seconds, self._function, *self._args)
 
 
 class DeferredGate:
@@ -103,7 +124,7 @@ class TwistedLoop(Loop):
         self._reactor.callLater(0, function, *args).time = next(self._order) * 1e-6
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
-        return _Timer(self._reactor.callLater(seconds, function, *args))
+        return _Timer(self._reactor, seconds, function, args)
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
         self._reactor.callFromThread(function, *args)
@@ -111,13 +132,13 @@ class TwistedLoop(Loop):
     def run_in_worker(self, work: Callable[[], object]) -> None:
         self._workers.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
         loop = getattr(self._reactor, "_asyncioEventloop", None)
         if loop is not None:
-            return start_task(loop, coroutine, report)
-        return self._coroutines.run_coroutine(coroutine, report)
+            return start_task(loop, coroutine, report, context)
+        return self._coroutines.run_coroutine(coroutine, report, context)
 
-    def adopt(self, value: object, report: Report) -> Handle | None:
+    def adopt(self, value: object, report: Report, context: Context) -> Handle | None:  # noqa: ARG002
         if not isinstance(value, Deferred):
             return None
 
@@ -127,8 +148,8 @@ class TwistedLoop(Loop):
         value.addCallbacks(lambda result: report(result, None), failed)
         return value
 
-    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report) -> Handle:
-        handle = self.adopt(ensureDeferred(coroutine), report)
+    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+        handle = self.adopt(context.run(ensureDeferred, coroutine), report, context)
         assert handle is not None
         return handle
 

@@ -24,13 +24,21 @@ class Workers:
         self._lock = native.allocate_lock()
 
     def submit(self, work: Callable[[], object]) -> None:
+        """Raises RuntimeError where no thread can be started, and none is there."""
         with self._lock:
             self._unfinished += 1
             start = self._threads < min(self.limit, self._unfinished)
             self._threads += start
-        self._queue.put(work)
         if start:
-            native.start_thread(self._run)
+            try:
+                native.start_thread(self._run)
+            except RuntimeError:
+                with self._lock:
+                    self._threads -= 1
+                    if not self._threads:
+                        self._unfinished -= 1
+                        raise
+        self._queue.put(work)
 
     def close(self) -> None:
         """Every thread ends after the work it has in hand and what is queued before this."""

@@ -150,15 +150,14 @@ class AsyncioClient(Client):
     async def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
+        self._shared.close()
         core = self._shared.core
-        if not self._shared.closed and core is not None and not core.closed:
-            self._shared.close()
+        if core is not None and not core.closed:
             if not now:
                 idle = self._shared.loop.create_future()
                 core.when_idle(_settle(idle))
                 await asyncio.wait([idle], timeout=timeout)
             core.close("the client was closed")
-        self._shared.close()
 
     async def __aenter__(self) -> Self:
         self._core()

@@ -9,6 +9,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -29,7 +30,6 @@ from ..protocol.messages import Call, Notify
 from ..protocol.values import (
     NOTHING,
     STREAM,
-    UNPACKABLE,
     checked_max_size,
     pack,
     pack_args,
@@ -50,6 +50,9 @@ log = logging.getLogger("ringback.client")
 
 # Bytes of arguments from which on they count for the bound.
 WEIGHTY = 4096
+
+# Characters of a method's name at most.
+LONGEST_NAME = 4096
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
@@ -229,7 +232,7 @@ class Client(ABC):
             max_in_flight,
             max_bytes_in_flight,
         )
-        self._options = Options(30.0).merged({"timeout": timeout, **options})
+        self._options = Options(30.0, self._shared.max_size).merged({"timeout": timeout, **options})
         self._is_view = False
         self._origin: Client | None = None
         self._only: Link | None = None  # of a view all whose calls go to one server
@@ -367,6 +370,8 @@ class Client(ABC):
         """The call, ready for the core. Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
         options = self._options
         iterator = None
+        if type(method) is not str:
+            method = _plain(method)
         try:
             packed, packed_kwargs = self._pack(method, args, kwargs)
         except errors.InvalidArgument:
@@ -432,28 +437,27 @@ class Client(ABC):
         return call
 
     def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        if not isinstance(method, str):
-            raise TypeError(f"a method is named by a string, not by {method!r}")
-        limit = self._shared.max_size
+        limit = self._options.room
         try:
             packed = pack_args(args, limit)
+            if len(method) > LONGEST_NAME:
+                raise errors.ResourceExhausted(f"its name has {len(method):,} characters")
             if not kwargs:
                 if not method.isascii():
                     method.encode()  # a lone surrogate would spoil the whole batch
                 return packed, None
-            for name in (method, *kwargs):
-                name.encode()
-            packed_kwargs = {name: pack(value, limit) for name, value in kwargs.items()}
-            taken = size_of_arguments(packed, packed_kwargs)
+            names = b"".join(name.encode() for name in (method, *kwargs))
+            packed_kwargs = {_plain(name): pack(value, limit) for name, value in kwargs.items()}
+            taken = size_of_arguments(packed, packed_kwargs) + len(names)
             if taken > limit:
                 raise errors.ResourceExhausted(f"{taken:,} bytes are over the limit of {limit:,}")
             return packed, packed_kwargs
         except errors.ResourceExhausted as error:
-            raise errors.ResourceExhausted(f"the arguments of {method} are too large: {error}") from None
-        except UNPACKABLE as error:
-            raise errors.InvalidArgument(
-                f"the arguments of {_printable(method)} cannot be sent: {error}"
-            ) from None
+            text = f"the arguments of {_printable(method)} are too large: {error}"
+            raise errors.ResourceExhausted(text) from None
+        except Exception as error:
+            text = f"the arguments of {_printable(method)} cannot be sent: {errors.described(error)}"
+            raise errors.InvalidArgument(text) from None
 
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -464,15 +468,20 @@ class Client(ABC):
             self._start_inside(core, call, args, kwargs)
             return
         seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
-        interception = Interception()
-        goes_on, result, error = interception.enter(self._shared.interceptors, seen)
+        interception, context = Interception(), copy_context()
+        goes_on, result, error = context.run(interception.enter, self._shared.interceptors, seen)
+        if goes_on:
+            try:
+                if seen.metadata != options.metadata:
+                    call.message.options = options.merged({"metadata": seen.metadata}).options
+            except Exception as unsendable:
+                goes_on = False
+                result, error = context.run(interception.leave, None, unsendable)
         if not goes_on:
             call.ended = True
             call.finish(result, error)
             return
-        call.passes = interception.leave
-        if seen.metadata != options.metadata:
-            call.message.options = options.merged({"metadata": seen.metadata}).options
+        call.passes = lambda result, error: context.run(interception.leave, result, error)
         self._start_inside(core, call, args, kwargs)
 
     def _start_inside(
@@ -501,6 +510,7 @@ class Client(ABC):
         return [link.endpoint for link in links], futures
 
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
+        method = _plain(method)
         packed, packed_kwargs = self._pack(method, args, kwargs)
         return Notify(method, packed, packed_kwargs, self._options.options)
 
@@ -570,10 +580,10 @@ def _subscribed(entries: list[T], entry: T) -> Callable[[], None]:
 
 
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
-    """Call a user's callback; what it raises is logged with its call and harms nothing."""
+    """Call a user's callback; whatever it raises is logged with its call and harms nothing."""
     try:
         function(argument)
-    except Exception:
+    except BaseException:
         log.exception("a callback for %s raised", method)
 
 
@@ -589,5 +599,14 @@ def _without_stream(
     return (streams[0] if streams else None), marked, named
 
 
+def _plain(name: str) -> str:
+    """A name as it can be sent: of a subclass of str, such as a StrEnum, the text in it."""
+    if type(name) is str:
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"a method is named by a string, not by {name!r}")
+    return str.__str__(name)
+
+
 def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text[:LONGEST_NAME].encode("utf-8", "backslashreplace").decode()

@@ -15,7 +15,7 @@ from msgspec import Raw
 from .. import errors
 from ..protocol.calls import OutgoingCall
 from ..protocol.messages import Call
-from ..protocol.values import UNPACKABLE, Unpacker, key_of, pack, whole
+from ..protocol.values import Unpacker, key_of, pack, whole
 from ..state.cache import MISSING, Cache, Entries, Flight, checked_tags
 from .core import ClientCore
 
@@ -61,11 +61,11 @@ class Kept:
             core.start(call, now)
             return
         value, flight = entries.ask(key, call, now)
-        failure: Exception | None = None
+        failure: BaseException | None = None
         if flight is not None:
             try:
                 flight.tags = cache.tags_of(call.method, args, kwargs)
-            except Exception as error:
+            except BaseException as error:  # of the user's own function
                 entries.give_up(flight)
                 flight, failure = None, error
         if flight is not None and value is MISSING:
@@ -112,7 +112,7 @@ class _Landing:
             return
         try:
             value = None if error is not None else Raw(whole(pack(result, _UNBOUNDED)))
-        except UNPACKABLE:
+        except Exception:
             value = None  # a type of the caller's own, that can be read and not be written
         if value is None:
             self._hand_on(now)

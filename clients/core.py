@@ -126,8 +126,14 @@ class Wire:
                 if not link.outbox:
                     break
                 outbox, link.outbox = link.outbox, []
-                stuck = self.stuck = self._core.encoder.encode(outbox, link.max_messages, link.max_frames)
-                self._whole = outbox
+                try:
+                    stuck = self._core.encoder.encode(outbox, link.max_messages, link.max_frames)
+                except codec.Unencodable as found:
+                    link.outbox[:0] = found.sound
+                    for message, error in found.spoiled:
+                        self._core.machine.spoiled(message, error)
+                    continue
+                self.stuck, self._whole = stuck, outbox
             if not self._pump.send(stuck[0]):
                 break
             del stuck[0]
@@ -147,10 +153,13 @@ class Wire:
         machine = self._core.machine
         try:
             messages = self._decoder.decode(frames)
+            machine.receive(self.link, messages, self._decoder.values, time.monotonic())
         except errors.ProtocolError as error:
             machine.fault(self.link, error.message)
-        else:
-            machine.receive(self.link, messages, self._decoder.values, time.monotonic())
+        except Exception as error:
+            # What is left to go wrong is ringback's own, and ends with the link that met it.
+            log.error("the client failed at what %s sent", self.link.endpoint, exc_info=error)
+            machine.fault(self.link, "the client failed at what this server sent")
         if self.link.state is not self.seen:
             self._core.link_changed(self)
 
@@ -272,6 +281,9 @@ class ClientCore:
 
     def start_now(self, call: OutgoingCall, now: float) -> None:
         """`start`, for who flushes at once."""
+        if self.closed:  # while the call waited for room
+            call.conclude(None, errors.Cancelled(f"{call.method}: the client was closed"))
+            return
         self.machine.start(call, now)
         if call.upload is not None:
             try:
@@ -376,6 +388,14 @@ class ClientCore:
         for source in self._sources:
             source.close()
         self._close_wires(LEAVE)
+        waiting, self._room, self._idle, self._unsettled = (
+            self._room + self._idle + self._unsettled,
+            [],
+            [],
+            [],
+        )
+        for function in waiting:
+            function()
 
     def flush(self) -> None:
         """Send what has gathered; see who waits for what has changed."""

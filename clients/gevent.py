@@ -179,17 +179,16 @@ class GeventClient(Client):
     def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
-        _open.discard(self)
+        self._shared.close()
         core = self._shared.core
-        if not self._shared.closed and core is not None:
-            self._shared.close()
+        if core is not None and not core.closed:
             if not now:
                 idle = Event()
                 core.when_idle(idle.set)
                 idle.wait(timeout)
             core.close("the client was closed")
             self._callbacks.close(1.0 if now else timeout)
-        self._shared.close()
+        _open.discard(self)
 
     def __enter__(self) -> Self:
         return self

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .. import errors
 from ..protocol.calls import CallSettings, milliseconds
 from ..protocol.messages import CallOptions
-from ..protocol.values import UNPACKABLE
+from ..protocol.values import typed_decoder
 from ..protocol.versions import Versions
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ class Options(CallSettings):
         "options",
         "plans",
         "priority",
+        "room",
         "session",
     )
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, max_size: int) -> None:
+        """`max_size`: bytes that arguments may take, with all that travels beside them."""
         super().__init__(timeout)
+        self.room = max_size  # what of that is left for the arguments
         self.milliseconds: int | None = None  # the timeout as a message says it
         self.priority = 0
         self.idempotency_key: str | None = None
@@ -47,14 +51,19 @@ class Options(CallSettings):
         self.options: CallOptions | None = None  # what of these travels with each call
 
     def merged(self, changes: Mapping[str, Any]) -> Options:
+        """These options with others. Raises TypeError for one that there is not, or that has a value which cannot be sent;
+        ResourceExhausted for metadata that take more than a call may."""
         new = copy.copy(self)
         for name, value in changes.items():
-            if name not in _CHECKS:
-                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_CHECKS)}")
-            if not _CHECKS[name](value):
-                raise TypeError(f"bad value for option {name!r}: {value!r}")
+            if name not in _OPTIONS:
+                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_OPTIONS)}")
+            fits, wanted = _OPTIONS[name]
+            if not fits(value):
+                raise TypeError(f"bad value for option {name!r}: {wanted}, not {value!r:.200}")
             if name == "metadata":
                 value = {**self.metadata, **value}
+            elif name == "timeout" and value is not None and value > _LONGEST:
+                value = None
             elif name == "cache" and value is not None:
                 from ..state.cache import cache_of  # few clients need it
 
@@ -64,36 +73,82 @@ class Options(CallSettings):
             setattr(new, name, value)
         new.plans = new.affinity is not None or new.hedge or new.session is not None
         new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
-        new.options = None
-        if new.metadata or new.priority or new.idempotency_key is not None:
-            new.options = CallOptions(new.metadata, new.priority, new.idempotency_key)
-            try:
-                msgspec.msgpack.encode(new.options)
-            except UNPACKABLE as error:
-                raise TypeError(f"the metadata cannot be sent: {error}") from None
+        new._travels(_size(self.options))
         return new
+
+    def _travels(self, before: int) -> None:
+        """Make what of these travels with each call, as it is now, and see that it can."""
+        self.options = None
+        if self.metadata or self.priority or self.idempotency_key is not None:
+            options = CallOptions(self.metadata, self.priority, self.idempotency_key)
+            try:
+                self.options = _decode_options(msgspec.msgpack.encode(options))
+            except Exception as error:
+                raise TypeError(f"the metadata cannot be sent: {errors.described(error)}") from None
+        taken = _size(self.options)
+        self.room += before - taken
+        if self.room < 0:
+            raise errors.ResourceExhausted(
+                f"the metadata take {taken:,} bytes, and with them no call is within the limit of {self.room + taken:,}"
+            )
+
+
+_decode_options = msgspec.msgpack.Decoder(CallOptions).decode
+
+
+def _size(options: CallOptions | None) -> int:
+    return 0 if options is None else len(msgspec.msgpack.encode(options))
+
+
+# Seconds above which a timeout is none: 30 years.
+_LONGEST = 1e9
+
+_INT64 = range(-(1 << 63), 1 << 63)
 
 
 def _is_timeout(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
 
 
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that can be sent."""
+    return type(value) is str and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def _is_versions(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(name, str) and type(version) is int and version >= 0 for name, version in value.items()
+        _is_text(name) and type(version) is int and 0 <= version < _INT64.stop
+        for name, version in value.items()
     )
 
 
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "timeout": _is_timeout,
-    "priority": lambda value: isinstance(value, int),
-    "idempotency_key": lambda value: value is None or (isinstance(value, str) and 0 < len(value) <= 255),
-    "metadata": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
-    "returns": lambda value: True,  # noqa: ARG005
-    "wait_for_ready": lambda value: isinstance(value, bool),
-    "cache": lambda value: True,  # noqa: ARG005 - `cache_of` has the words for what is none
-    "affinity": lambda value: value is None or isinstance(value, str),
-    "hedge": lambda value: isinstance(value, bool),
-    "session": lambda value: value is None or isinstance(value, bool) or _is_versions(value),
-    "attempts": lambda value: type(value) is int and value >= 1,
+def _is_type(value: Any) -> bool:
+    try:
+        return value is Any or callable(typed_decoder(value))
+    except Exception:
+        return False
+
+
+# Of each option: whether a value is one, and what it has to be.
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "timeout": (_is_timeout, "seconds from 0 on, or None for no limit"),
+    "priority": (lambda value: type(value) is int and value in _INT64, "an integer of 64 bits"),
+    "idempotency_key": (
+        lambda value: value is None or (_is_text(value) and 0 < len(value) <= 255),
+        "a string of 1 to 255 characters, or None",
+    ),
+    "metadata": (
+        lambda value: isinstance(value, Mapping) and all(map(_is_text, value)),
+        "a mapping of strings to values",
+    ),
+    "returns": (_is_type, "a type that values can be decoded as"),
+    "wait_for_ready": (lambda value: isinstance(value, bool), "True or False"),
+    "cache": (lambda value: True, ""),  # noqa: ARG005 - `cache_of` has the words for what is none
+    "affinity": (lambda value: value is None or isinstance(value, str), "a string, or None"),
+    "hedge": (lambda value: isinstance(value, bool), "True or False"),
+    "session": (
+        lambda value: value is None or isinstance(value, bool) or _is_versions(value),
+        "True, False, or the versions of another client",
+    ),
+    "attempts": (lambda value: type(value) is int and value >= 1, "an integer from 1 on"),
 }

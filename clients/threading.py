@@ -177,23 +177,23 @@ class ThreadingClient(Client):
     def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
-        _open.discard(self)
-        shared = self._shared
-        core, closed = shared.core, shared.closed
-        shared.close()
-        if core is None or closed:
-            return
-        loop = self._threads.loop
-        if not now:
-            idle = Waiter()
+        self._shared.close()
+        core = self._shared.core
+        if core is not None and not core.closed:
+            loop = self._threads.loop
+            if not now:
+                idle = Waiter()
+                with loop:
+                    core.when_idle(idle.finish)
+                    timer = loop.call_later(timeout, idle.finish)
+                try:
+                    loop.wait(idle)
+                finally:
+                    timer.cancel()
             with loop:
-                core.when_idle(idle.finish)
-                timer = loop.call_later(timeout, idle.finish)
-            loop.wait(idle)
-            timer.cancel()
-        with loop:
-            core.close("the client was closed")
-        self._threads.close(1.0 if now else timeout)
+                core.close("the client was closed")
+            self._threads.close(1.0 if now else timeout)
+        _open.discard(self)
 
     def __enter__(self) -> Self:
         return self

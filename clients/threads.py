@@ -4,7 +4,6 @@ one that runs the callbacks. Both are started with the first fired call: once th
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -12,8 +11,7 @@ from typing import Any
 
 from ..backends.threading import ThreadingLoop, Waiter
 from ..protocol.calls import OutgoingCall
-
-log = logging.getLogger("ringback.client")
+from .base import run_callback
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
@@ -115,9 +113,5 @@ class ClientThreads:
     def _call_back(self) -> None:
         while (entries := self._callbacks.get()) is not None:
             for call, function, argument in entries:
-                try:
-                    function(argument)
-                except Exception:
-                    method = call if isinstance(call, str) else call.method
-                    log.exception("a callback for %s raised", method)
+                run_callback(call if isinstance(call, str) else call.method, function, argument)
             del entries, call, function, argument  # the next wait may be long

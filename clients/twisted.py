@@ -26,7 +26,7 @@ class _Call(OutgoingCall):
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         deferred, self.deferred = self.deferred, None
-        if deferred is not None:
+        if deferred is not None and not deferred.called:
             if error is None:
                 deferred.callback(result)
             else:
@@ -144,17 +144,16 @@ class TwistedClient(Client):
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled. The
         Deferred fires when all has ended."""
         self._check_closable()
-        core = self._shared.core
-        if self._shared.closed or core is None:
-            self._shared.close()
-            return succeed(None)
         self._shared.close()
+        core = self._shared.core
+        if core is None or core.closed:
+            return succeed(None)
         idle: Deferred[None] = Deferred()
 
         def end() -> None:
-            if not idle.called:
-                timer.cancel()
-                core.close("the client was closed")
+            timer.cancel()
+            core.close("the client was closed")
+            if not idle.called:  # nor cancelled
                 idle.callback(None)
 
         timer = core.loop.call_later(0 if now else timeout, end)

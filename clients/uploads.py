@@ -6,16 +6,19 @@ Beside: in a thread, a greenlet, a task or a coroutine of its own, so that the c
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context, copy_context
 from typing import Any
 
 from .. import errors
 from ..backends.gates import AsyncGate, Gate
 from ..protocol import calls
-from ..protocol.values import UNPACKABLE, pack
+from ..protocol.values import pack
 from .core import ClientCore
+
+log = logging.getLogger("ringback.client")
 
 # Runs what it is given in a thread, greenlet or task, and in that context. Returns what stops it, where anything can.
 Spawn = Callable[[Context, Callable[[], Any]], Callable[[], object] | None]
@@ -75,8 +78,8 @@ class _Upload(calls.Upload):
             value = pack(item, self._core.machine.max_size)
         except errors.ResourceExhausted as error:
             raise errors.ResourceExhausted(f"an item for {self._call.method} is too large: {error}") from None
-        except UNPACKABLE as error:
-            text = f"an item for {self._call.method} cannot be sent: {error}"
+        except Exception as error:
+            text = f"an item for {self._call.method} cannot be sent: {errors.described(error)}"
             raise errors.InvalidArgument(text) from None
         self.sent += 1
         if self._guard is None:  # (each item would pay for a guard that does nothing)
@@ -115,7 +118,8 @@ class SyncUpload(_Upload):
             self._fail(error)
         finally:
             if inspect.isgenerator(iterator):
-                iterator.close()
+                with _logged(self._call.method):
+                    iterator.close()
 
 
 class AsyncUpload(_Upload):
@@ -136,7 +140,17 @@ class AsyncUpload(_Upload):
             self._fail(error)
         finally:
             if inspect.isasyncgen(iterator):
-                await iterator.aclose()
+                with _logged(self._call.method):
+                    await iterator.aclose()
+
+
+@contextmanager
+def _logged(method: str) -> Iterator[None]:
+    """What a user's generator raises when it is closed harms nothing: its call has ended."""
+    try:
+        yield
+    except BaseException:
+        log.exception("the iterator for %s raised when it was closed", method)
 
 
 async def _stepwise(iterator: Iterator[Any]) -> AsyncIterator[Any]:

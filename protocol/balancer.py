@@ -86,19 +86,18 @@ class Balancer:
             link = self._policy.choose(among, now)
             if link in among:
                 return link
-            trouble: Exception | None = None
-        except Exception as error:
+            trouble: BaseException | None = None
+        except BaseException as error:
             link, trouble = None, error
         if not self._told:
             self._told = True
             what = (
                 "raised"
                 if trouble is not None
-                else f"chose {link!r}, which is none of those that it was given"
+                else f"chose a {type(link).__name__} which is none of those that it was given"
             )
-            log.error(
-                "%s %s; such calls go to the server with the fewest", self._policy, what, exc_info=trouble
-            )
+            text = "the policy %s %s; such calls go to the server with the fewest"
+            log.error(text, type(self._policy).__name__, what, exc_info=trouble)
         return min(among, key=lambda each: each.burden)
 
     def is_readonly(self, call: OutgoingCall) -> bool:

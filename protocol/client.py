@@ -14,7 +14,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from .. import errors
@@ -31,6 +30,7 @@ from .messages import (
     Fault,
     FromServer,
     Item,
+    Notify,
     Ping,
     Pong,
     Reached,
@@ -39,7 +39,7 @@ from .messages import (
     Welcome,
 )
 from .routing import Routing, too_large
-from .values import UNREADABLE, Unpacker, size
+from .values import Unpacker, size
 
 log = logging.getLogger("ringback.client")
 
@@ -237,9 +237,13 @@ class ClientMachine(Routing):
                 if call is None or call.link is not link:
                     link.unasked += 1
                     continue  # late, or doubled: the call has had its ending
+                if call.message.credit:
+                    text = f"{call.method}: a stream was asked for, and one result came"
+                    self.cancel(call, errors.ProtocolError(text))
+                    continue
                 try:
                     result = values.typed(message.result, call.settings.returns)  # type: ignore[union-attr]
-                except UNREADABLE as error:
+                except BaseException as error:  # of the caller's own types, too
                     self._end(call, None, _unreadable(call, error))
                     continue
                 if balancer is not None:
@@ -264,6 +268,15 @@ class ClientMachine(Routing):
         """The server sent what is not this protocol: tell it so, and use this link no more."""
         self._give_up(link, text)
         link.outbox = [Fault(text)]
+
+    def spoiled(self, message: Any, error: Exception) -> None:
+        """A message cannot be encoded: what it belongs to ends, and nothing else."""
+        call = self.calls.get(getattr(message, "id", 0))
+        if call is not None:
+            text = f"{call.method}: what was to be sent cannot be encoded: {errors.described(error)}"
+            self._end(call, None, errors.InvalidArgument(text))
+        elif type(message) is Notify:
+            log.error("a one-way call of %s cannot be encoded", message.method, exc_info=error)
 
     def _receive_rare(self, link: Link, message: FromServer, values: Unpacker, now: float) -> None:
         match message:
@@ -376,18 +389,21 @@ class ClientMachine(Routing):
             return
         call.allowed -= 1
         try:
-            call.item(values.typed(message.value, call.settings.returns))
-        except UNREADABLE as error:
+            item = values.typed(message.value, call.settings.returns)
+        except BaseException as error:  # of the caller's own types, too
             self.cancel(call, _unreadable(call, error))
+        else:
+            call.item(item)
 
     def _reached(self, call: OutgoingCall, link: Link, message: Reached) -> None:
         self._session(call).saw(message.versions)
         link.reached = max(link.reached, message.versions.get(link.service, 0))
 
 
-def _unreadable(call: OutgoingCall, error: Exception) -> errors.CallError:
-    if isinstance(error, msgspec.MsgspecError) and call.settings.returns is not Any:
+def _unreadable(call: OutgoingCall, error: BaseException) -> errors.CallError:
+    why = errors.described(error)
+    if call.settings.returns is not Any:
         return errors.InvalidArgument(
-            f"{call.method}: the result does not fit {call.settings.returns}: {error}"
+            f"{call.method}: the result does not fit {call.settings.returns}: {why}"
         )
-    return errors.ProtocolError(f"{call.method}: the result cannot be read: {error}")
+    return errors.ProtocolError(f"{call.method}: the result cannot be read: {why}")

@@ -16,7 +16,7 @@ from ..errors import ProtocolError
 from .elements import array_length, deeper_than, more_than
 from .keys import FEW_BYTES, check_keys
 from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Item, Notify
-from .values import FRAME, NOTHING, UNREAD, UNREADABLE, Buffer, Frame, Unpacker
+from .values import FRAME, NOTHING, UNREAD, Buffer, Frame, Unpacker
 
 VERSION = 1
 MAGIC = b"RBK"
@@ -34,6 +34,15 @@ _ABOVE = 3
 M = TypeVar("M")
 
 
+class Unencodable(Exception):
+    """Messages that cannot be encoded, each with the reason: those, and no others, are not sent."""
+
+    def __init__(self, sound: list[Any], spoiled: list[tuple[Any, Exception]]) -> None:
+        super().__init__(f"{len(spoiled)} of {len(sound) + len(spoiled)} messages cannot be encoded")
+        self.sound = sound
+        self.spoiled = spoiled
+
+
 class Encoder:
     """Messages to frames; one for each end."""
 
@@ -45,18 +54,34 @@ class Encoder:
     def encode(
         self, messages: list[Any], max_messages: int = MAX_MESSAGES, max_frames: int = MAX_FRAMES
     ) -> list[list[bytes | bytearray | memoryview]]:
-        """The messages, in order, as batches: each the frames of one ZeroMQ message, within what its reader takes."""
+        """The messages, in order, as batches: each the frames of one ZeroMQ message, within what its reader takes. Raises
+        Unencodable where some of them cannot be."""
         frames = self._frames = []
         self._beside = max_frames - 1
         first = bytearray(PREAMBLE)
         many = len(messages)
         if many <= max_messages:
-            self._encode_into(messages, first, 4)
+            try:
+                self._encode_into(messages, first, 4)
+            except Exception as error:
+                raise self._sorted(messages, error) from None
         if many > 1 and (many > max_messages or len(first) + sum(map(len, frames)) > BATCH_BYTES):
             middle = len(messages) // 2
             halves = messages[:middle], messages[middle:]
             return [batch for half in halves for batch in self.encode(half, max_messages, max_frames)]
         return [[first, *frames]]
+
+    def _sorted(self, messages: list[Any], failure: Exception) -> Exception:
+        """Which of them cannot be encoded? Where each can, the failure is of all together."""
+        sound, spoiled = [], []
+        for message in messages:
+            try:
+                self._encode_into([message], bytearray())
+            except Exception as error:
+                spoiled.append((message, error))
+            else:
+                sound.append(message)
+        return Unencodable(sound, spoiled) if spoiled else failure
 
     def _attach(self, value: Any) -> Any:
         if type(value) is not Frame:
@@ -153,7 +178,9 @@ class Decoder(Generic[M]):
                 if self._wary and b"metadata" in first and _large_map(first) is not None:
                     return self._decode_checked(first)
             messages: list[M] = self._decode(memoryview(first)[4:])
-        except UNREADABLE as error:
+        except ProtocolError:
+            raise
+        except Exception as error:
             raise ProtocolError(f"this is not a batch of ringback messages: {error}") from None
         return messages
 
@@ -187,7 +214,7 @@ class Decoder(Generic[M]):
     def _refuse(self, first: bytes, what: str) -> None:
         try:
             (head,) = _decode_head(memoryview(first)[4:])
-        except UNREADABLE:
+        except Exception:
             raise ProtocolError(f"a batch with {what}") from None
         raise TooMuch(head.message(), what)
 

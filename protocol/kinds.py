@@ -40,10 +40,10 @@ def keys_chosen(kind: Any) -> Chosen:
 
 
 def _chosen(kind: Any) -> Chosen:
-    parts = list(_parts(inspect.type_info(kind), set()))
+    parts = list(parts_of(inspect.type_info(kind), set()))
     for part in parts:
         if isinstance(part, inspect.DictType) and any(
-            isinstance(key, _FROM_ARRAYS) for key in _parts(part.key_type, set())
+            isinstance(key, _FROM_ARRAYS) for key in parts_of(part.key_type, set())
         ):
             return Chosen.BY_AUTHOR
     return Chosen.BY_SENDER if any(isinstance(part, _PLAIN) for part in parts) else Chosen.FIXED
@@ -52,13 +52,13 @@ def _chosen(kind: Any) -> Chosen:
 _kept = cache(_chosen)
 
 
-def _parts(part: Any, seen: set[int]) -> Iterator[Any]:
+def parts_of(part: Any, seen: set[int]) -> Iterator[Any]:
     """A type and all that it is made of; types may be made of themselves."""
     if isinstance(part, tuple):
         for one in part:
-            yield from _parts(one, seen)
+            yield from parts_of(one, seen)
     elif isinstance(part, (inspect.Type, inspect.Field)) and id(part) not in seen:
         seen.add(id(part))
         yield part
         for name in part.__struct_fields__:
-            yield from _parts(getattr(part, name), seen)
+            yield from parts_of(getattr(part, name), seen)

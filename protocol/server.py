@@ -204,10 +204,13 @@ class ServerMachine:
             elif message.id > session.last_id:  # type: ignore[union-attr]
                 # (a repeat is passed over: the first is answered or will be, and must not be run or ended twice)
                 session.last_id = message.id  # type: ignore[union-attr]
-                if self.phase is Phase.SERVING:
-                    accepted.append(message)  # type: ignore[arg-type]
-                else:
+                timeout = message.timeout  # type: ignore[union-attr]
+                if self.phase is not Phase.SERVING:
                     session.outbox.append(self._shutting_down(message))  # type: ignore[arg-type]
+                elif timeout is not None and timeout <= 0:
+                    session.outbox.append(_late(message))  # type: ignore[arg-type]
+                else:
+                    accepted.append(message)  # type: ignore[arg-type]
         if early:
             accepted = _amended(accepted, early)
         if session.state in (SessionState.CLOSED, SessionState.LEFT):
@@ -327,6 +330,11 @@ class ServerMachine:
         if methods is None:
             return structs.replace(self._welcome, service="", methods={}, about=None)
         return structs.replace(self._welcome, methods=dict(methods))
+
+
+def _late(call: Call) -> Refusal:
+    text = f"{call.method}: its time was over before it came"
+    return Refusal(call.id, errors.DeadlineExceeded.code, text, started=False)
 
 
 def _amended(accepted: list[Call | Notify], early: Sequence[Cancel | Credit]) -> list[Call | Notify]:

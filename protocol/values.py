@@ -7,6 +7,7 @@ extension 3 says that an argument is a stream, whose items follow.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -15,8 +16,10 @@ from msgspec import Raw
 from msgspec.msgpack import Ext
 
 from ..errors import ResourceExhausted, UsageError
+from .decimals import check_for
 from .keys import BIG_INTEGER, looked_at
 from .kinds import Chosen, keys_chosen
+from .order import ordered
 
 # What holds the bytes of a frame: bytes, or what the transport received them in.
 Buffer = Any
@@ -27,10 +30,6 @@ STREAM = Ext(3, b"")
 
 # Bytes of this length and more go in a frame of their own: from here on a copy costs more than a frame.
 FRAME_BYTES = 64 * 1024
-
-# What packing and unpacking raise for values that cannot be sent or read (UnicodeError is a ValueError).
-UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
-UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 # Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
@@ -44,10 +43,12 @@ NOTHING = Raw(b"\x90")
 # The arguments of a call whose metadata are not decoded, for the keys that are in them.
 UNREAD = Raw(b"\xc1")
 
-# The first bytes of extensions that say their length.
-_EXT = (0xC7, 0xC8, 0xC9)
+# All ways to say that an argument is a stream.
+_STREAMS = frozenset([b"\xc7\0\3", b"\xc8\0\0\3", b"\xc9\0\0\0\0\3"])
 
-_decode = msgspec.msgpack.Decoder().decode
+# What in the format of a buffer (PEP 3118, struct) is an address in this process's memory. Names of fields are between colons.
+_ADDRESSES = re.compile(r"[OPXz&]|Z(?![fdg])")
+_NAMES = re.compile(r":[^:]*:")
 
 
 def _buffer(value: Any) -> bytes | memoryview:
@@ -58,9 +59,18 @@ def _buffer(value: Any) -> bytes | memoryview:
         view = None
     if view is None or not view.ndim:  # NumPy's scalars are buffers too
         raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    _check_format(view, value)
     if view.nbytes >= FRAME_BYTES:
         raise OverflowError("it is for a frame of its own")
     return view if view.c_contiguous else view.tobytes()
+
+
+def _check_format(view: memoryview, value: Any) -> None:
+    """Raises TypeError for a buffer whose bytes mean something in this process alone."""
+    if _ADDRESSES.search(_NAMES.sub("", view.format)):
+        raise TypeError(
+            f"the {type(value).__name__} has format {view.format!r}: addresses of memory, not values"
+        )
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_buffer).encode
@@ -69,8 +79,7 @@ _encode_whole = msgspec.msgpack.Encoder(enc_hook=lambda value: value.data).encod
 
 def is_stream(raw: Raw) -> bool:
     """Whether a packed argument says that it is a stream."""
-    data = memoryview(raw)
-    return data[0] in _EXT and len(data) < 8 and _decode(data) == STREAM
+    return len(raw) < 8 and bytes(raw) in _STREAMS
 
 
 class Frame:
@@ -86,8 +95,8 @@ def pack(value: Any, limit: int) -> Raw:
     """The value as it is now, ready for a message: later changes to it do not travel.
 
     What cannot change and surely encodes is returned as it is, which saves a step on the hot path; the annotation says Raw because
-    that is what a message holds. Raises ResourceExhausted for a value of more than `limit` bytes, and one of UNPACKABLE, with
-    the reason, for one that cannot be sent.
+    that is what a message holds. Raises ResourceExhausted for a value of more than `limit` bytes, and anything else for one that
+    cannot be sent: also what its own class raises when it is looked at.
     """
     kind = type(value)
     if (
@@ -154,18 +163,19 @@ def size_of_arguments(args: Any, kwargs: dict[str, Any] | None) -> int:
 
 
 def key_of(args: Any, kwargs: dict[str, Any] | None) -> bytes | None:
-    """What tells these packed arguments from all others, whatever order the named ones came in; None where one is in a frame of its own."""
+    """What tells these packed arguments from all others, whatever order the named ones came in, and the entries of maps; None where
+    one is in a frame of its own."""
     try:
-        named = msgspec.msgpack.encode(sorted(kwargs.items())) if kwargs else b""
-        return msgspec.msgpack.encode(args) + named
+        named = ordered(msgspec.msgpack.encode(sorted(kwargs.items()))) if kwargs else b""
+        return ordered(msgspec.msgpack.encode(args)) + named
     except TypeError:
         return None
 
 
 def checked_max_size(max_size: int) -> int:
     """The largest value that an end takes, in bytes. Raises UsageError for less than must be taken."""
-    if max_size < FRAME_BYTES:
-        raise UsageError(f"max_size must be at least {FRAME_BYTES} bytes, not {max_size}")
+    if type(max_size) is not int or not FRAME_BYTES <= max_size < 1 << 62:
+        raise UsageError(f"max_size must be a number of bytes, at least {FRAME_BYTES}, not {max_size!r}")
     return max_size
 
 
@@ -188,6 +198,8 @@ def _measurer(beside: list[int]) -> Callable[[Any], bytes]:
     """An encoder that notes the lengths of what would go in frames of their own."""
 
     def note(frame: Any) -> Ext:
+        if type(frame) is not Frame:
+            raise TypeError(f"Encoding objects of type {type(frame).__name__} is unsupported")
         beside.append(len(frame.data))
         return Ext(FRAME, b"\0\0")
 
@@ -197,7 +209,10 @@ def _measurer(beside: list[int]) -> Callable[[Any], bytes]:
 def _is_large(value: Any) -> bool:
     if isinstance(value, (bytes, bytearray)):
         return len(value) >= FRAME_BYTES
-    return isinstance(value, memoryview) and value.nbytes >= FRAME_BYTES
+    if not isinstance(value, memoryview):
+        return False
+    _check_format(value, value)
+    return value.nbytes >= FRAME_BYTES
 
 
 def _frozen(value: Any) -> bytes | memoryview:
@@ -205,6 +220,7 @@ def _frozen(value: Any) -> bytes | memoryview:
     if type(value) is bytes:
         return value
     view = memoryview(value)
+    _check_format(view, value)
     if view.readonly and view.c_contiguous:
         try:
             return view.cast("B")
@@ -301,6 +317,9 @@ class Unpacker:
         if self._wary and keys_chosen(kind) is Chosen.BY_AUTHOR:
             decode = self._decode_chosen
         value = decode(raw)
+        check = check_for(kind)
+        if check is not None:
+            check(value)
         return msgspec.convert(value, kind, builtin_types=_BUILTIN)
 
     def _extension(self, code: int, data: memoryview) -> Any:
@@ -333,9 +352,28 @@ class Unpacker:
 
 def typed_decoder(kind: Any) -> Callable[[Raw], Any]:
     """A decoder of values of that type. It raises ValidationError for values that do not fit, and for all with extensions, which
-    are `Unpacker.converted`'s to read. Raises TypeError for a type that cannot be told from its data."""
-    return cast("Callable[[Raw], Any]", msgspec.msgpack.Decoder(kind, ext_hook=_not_here).decode)
+    are `Unpacker.converted`'s to read; and whatever the types of the user's own raise. Raises TypeError for a type that cannot be
+    told from its data."""
+    decode: Callable[[Raw], Any] = msgspec.msgpack.Decoder(kind, ext_hook=_not_here).decode
+    check = check_for(kind)
+    if check is None:
+        return decode
+
+    def decode_exact(raw: Raw) -> Any:
+        value = decode(raw)
+        if _floats(raw):
+            check(_decode_plain(raw))
+        return value
+
+    return decode_exact
+
+
+# Whether there may be a float in MessagePack.
+_floats = re.compile(rb"[\xca\xcb]").search
 
 
 def _not_here(code: int, data: memoryview) -> Any:  # noqa: ARG001
     raise msgspec.ValidationError("an extension needs its batch")
+
+
+_decode_plain = msgspec.msgpack.Decoder(ext_hook=_not_here).decode

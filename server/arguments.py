@@ -6,6 +6,7 @@ The common case, as many positional arguments as there are parameters, is one ca
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import (
@@ -23,10 +24,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from ..errors import InvalidArgument, UsageError
+from ..errors import InvalidArgument, UsageError, described
 from ..protocol.keys import FEW_BYTES, check_keys
 from ..protocol.kinds import Chosen, keys_chosen
-from ..protocol.values import UNREAD, UNREADABLE, Unpacker, is_stream, typed_decoder
+from ..protocol.values import UNREAD, Unpacker, is_stream, typed_decoder
 from .inputs import AsyncInput, Input, SyncInput
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -34,6 +35,16 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _SYNC = (Iterator, Generator, Iterable)
 _ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
 _decode_list = msgspec.msgpack.Decoder(list[Raw]).decode
+
+
+def called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose code runs, and whose annotations count, when that is called: of a partial its function, of an object its
+    `__call__`, of a class its `__init__`."""
+    while isinstance(function, (functools.partial, staticmethod)):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    if inspect.isclass(function):
+        return function.__init__
+    return function if inspect.isroutine(function) else type(function).__call__
 
 
 class Arguments:
@@ -45,9 +56,11 @@ class Arguments:
         self._input = input
         self.signature = inspect.signature(function)
         try:
-            hints = typing.get_type_hints(function, include_extras=True)
+            hints = typing.get_type_hints(called(function), include_extras=True)
         except Exception as error:
-            raise UsageError(f"the annotations of method {name!r} cannot be read: {error}") from None
+            raise UsageError(
+                f"the annotations of method {name!r} cannot be read: {described(error)}"
+            ) from None
         self.returns: Any = hints.get("return", Any)
         parameters = self.signature.parameters.values()
         self.types = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
@@ -74,40 +87,37 @@ class Arguments:
     def bind(
         self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """`(args, kwargs)` to call the function with. Raises InvalidArgument that names method, argument and types."""
+        """`(args, kwargs)` to call the function with. Raises InvalidArgument, which names method, argument and types, and nothing
+        else: whatever the user's own types raise is what is wrong with the argument."""
         if kwargs is None and self._fast is not None:
             try:
                 if self._wary and len(args) > FEW_BYTES:
                     check_keys(bytes(args))
                 return self._fast(args), _NOTHING
-            except UNREADABLE:
+            except BaseException:  # noqa: S110 - the long way finds the words for it
                 pass
-        return self._bind(values, args, kwargs)
-
-    def _bind(
-        self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if args is UNREAD:
-            raise InvalidArgument(
-                f"{self.name}: the metadata has a large map with keys that could make it slow"
-            )
+        where = ": "
         try:
+            if args is UNREAD:
+                raise ValueError("the metadata has a large map with keys that could make it slow")
+            where = ": the arguments cannot be read: "
             given = _decode_list(args)
-        except UNREADABLE as error:
-            raise InvalidArgument(f"{self.name}: the arguments cannot be read: {error}") from None
-        try:
+            where = f"{self.signature}: "
             bound = self.signature.bind(*given, **(kwargs or _NOTHING))
-        except TypeError as error:
-            raise InvalidArgument(f"{self.name}{self.signature}: {error}") from None
-        for name, value in bound.arguments.items():
-            kind = self.signature.parameters[name].kind
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                bound.arguments[name] = tuple(self._value(values, name, one) for one in value)
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                bound.arguments[name] = {key: self._value(values, name, one) for key, one in value.items()}
-            else:
-                bound.arguments[name] = self._value(values, name, value)
-        return bound.args, bound.kwargs
+            for name, value in bound.arguments.items():
+                where = f": argument {name!r}: "
+                kind = self.signature.parameters[name].kind
+                if kind is inspect.Parameter.VAR_POSITIONAL:
+                    bound.arguments[name] = tuple(self._value(values, name, one) for one in value)
+                elif kind is inspect.Parameter.VAR_KEYWORD:
+                    bound.arguments[name] = {
+                        key: self._value(values, name, one) for key, one in value.items()
+                    }
+                else:
+                    bound.arguments[name] = self._value(values, name, value)
+            return bound.args, bound.kwargs
+        except BaseException as error:
+            raise InvalidArgument(f"{self.name}{where}{described(error)}") from None
 
     def _item_type(self, name: str, kind: Any) -> tuple[Any] | None:
         """The type of the items, if an argument is annotated as a stream."""
@@ -128,28 +138,19 @@ class Arguments:
 
     def _stream(self, values: Unpacker, name: str) -> Input:
         if self._input is None:
-            raise InvalidArgument(
-                f"{self.name}: argument {name!r}: a stream cannot be waited for on the event loop"
-            )
+            raise TypeError("a stream cannot be waited for on the event loop")
         if name not in self.streams and self.types[name] is not Any:
-            raise InvalidArgument(
-                f"{self.name}: argument {name!r}: Expected {self.types[name]}, got a stream"
-            )
+            raise TypeError(f"Expected {self.types[name]}, got a stream")
         values.streamed = True
         return self._input(values, self.streams.get(name, Any), name)
 
     def _value(self, values: Unpacker, name: str, raw: Raw) -> Any:
         if is_stream(raw):
             return self._stream(values, name)
-        try:
-            value = values.typed(raw, self.types[name])
-            if name not in self.streams:
-                return value
-            return _each(value) if self._input is AsyncInput else iter(value)
-        except msgspec.ValidationError as error:
-            raise InvalidArgument(f"{self.name}: argument {name!r}: {error}") from None
-        except UNREADABLE as error:
-            raise InvalidArgument(f"{self.name}: argument {name!r} cannot be read: {error}") from None
+        value = values.typed(raw, self.types[name])
+        if name not in self.streams:
+            return value
+        return _each(value) if self._input is AsyncInput else iter(value)
 
 
 async def _each(items: Sequence[Any]) -> AsyncIterator[Any]:

@@ -98,8 +98,8 @@ class CachedCall(Invocation):
         assert cache is not None
         if flight.tags is None:
             try:
-                flight.tags = cache.tags_of(self.method.name, self.args, self.kwargs)
-            except Exception as error:
+                flight.tags = self.within(cache.tags_of, self.method.name, self.args, self.kwargs)
+            except BaseException as error:  # of the service's own function
                 self.dispatcher.finished(self, None, error)
                 return
         self.dispatcher.take_place(self, now)

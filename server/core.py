@@ -21,7 +21,7 @@ from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..endpoints import checked
 from ..protocol import codec
-from ..protocol.messages import About, Call, Item, Notify
+from ..protocol.messages import About, Error, FromServer, Item, Reached
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..security.curve import ServerKeys, check_encrypts
 from ..state.store import State
@@ -30,6 +30,7 @@ from .admission import FAILED, Admission, is_of
 from .binding import Bound
 from .dispatcher import Dispatcher
 from .gate import Gate
+from .lifespan import Lifespan
 from .limits import Limits
 from .listening import Inherited
 from .logs import Bounded
@@ -108,7 +109,12 @@ class ServerCore:
             visible=visible,
         )
         self._out = Outgoing(
-            loop, limits.max_size, unreachable=self._forget, cut=self._cut_off, flush=self._flush_outside
+            loop,
+            limits.max_size,
+            unreachable=self._forget,
+            cut=self._cut_off,
+            spoiled=self._spoiled,
+            flush=self._flush_outside,
         )
         self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
         self._decoder = codec.from_client(
@@ -125,7 +131,7 @@ class ServerCore:
         self._monitor: Pump | None = None
         self._socket: Any = None
         self._events: Any = None
-        self._lifespan: Any = None
+        self._lifespan = Lifespan(service.lifespan_factory, loop)
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
@@ -153,27 +159,10 @@ class ServerCore:
                     self._leave_lifespan(lambda: done(problem))
                     return
             else:
-                self._lifespan = None  # what was not entered cannot be left
                 self._close_sockets()
             done(error)
 
-        factory = self.service.lifespan_factory
-        if factory is None:
-            entered(None, None)
-            return
-        self._lifespan = factory()
-        if hasattr(self._lifespan, "__aenter__"):
-            self.loop.run_coroutine(
-                self._lifespan.__aenter__(),
-                lambda app, error: self.loop.call_soon_threadsafe(entered, app, error),
-            )
-            return
-        try:
-            app = self._lifespan.__enter__()
-        except BaseException as error:
-            entered(None, error)
-        else:
-            entered(app, None)
+        self._lifespan.enter(entered)
 
     def drain(self, timeout: float, ended: Callable[[bool], object]) -> None:
         """Refuse new calls, finish the accepted ones, deliver their answers, then close.
@@ -270,7 +259,6 @@ class ServerCore:
     def _receive(self, address: bytes) -> None:
         """Take one batch."""
         frames: list[Any]
-        accepted: list[Call | Notify]
         session = self._sessions.get(address)
         if session is None:
             session, frames = self._first_contact(address)
@@ -292,21 +280,22 @@ class ServerCore:
             return
         try:
             messages = self._decoder.decode(frames)
-        except codec.TooMuch as error:
-            self._refuse_unread(session, error)
-            accepted = []
-        except errors.ProtocolError as error:
-            self._machine.fault(session, error.message)
-            self._complain(session, error.message)
-            accepted = []
-        else:
             if self._out.held:
                 messages = self._out.admitted(session, messages)
             accepted = self._machine.receive(session, messages)
             if accepted and self._gate is not None:
                 accepted = self._gate.passed(self._dispatcher, session, accepted)
-        if accepted:
-            self._dispatcher.dispatch(session, accepted, self._decoder.values)
+            if accepted:
+                self._dispatcher.dispatch(session, accepted, self._decoder.values)
+        except codec.TooMuch as error:
+            self._refuse_unread(session, error)
+        except errors.ProtocolError as error:
+            self._machine.fault(session, error.message)
+            self._complain(session, error.message)
+        except Exception as error:
+            # What is left to go wrong is ringback's own, and ends with the session that met it.
+            self._machine.fault(session, "the server failed at what this client sent")
+            self._complain(session, "the server failed at what it sent", error)
         if session.outbox:
             self._out.add(session)
 
@@ -384,10 +373,11 @@ class ServerCore:
         if self._pump is not None:
             self._pump.schedule()
 
-    def _complain(self, session: Session, text: str) -> None:
-        """Log what a peer did wrong."""
+    def _complain(self, session: Session, text: str, error: Exception | None = None) -> None:
+        """Log why a peer's session ends; with a traceback, where that is not the peer's fault."""
         more = {"peer": session.peer, "code": errors.ProtocolError.code}
-        self._complaint(logging.WARNING, "cut off %s: %s", session.peer, text, fields=more)
+        level = logging.WARNING if error is None else logging.ERROR
+        self._complaint(level, "cut off %s: %s", session.peer, text, fields=more, error=error)
 
     def _cut_off(self, session: Session, why: str) -> None:
         """End the connection from this side, for which libzmq has no call."""
@@ -465,6 +455,22 @@ class ServerCore:
         self._out.send(self._pump)
         self._check_ending()
 
+    def _spoiled(self, session: Session, message: FromServer, error: Exception) -> None:
+        """A message cannot be encoded: its call ends in its place."""
+        more = {"peer": session.peer, "code": errors.ProtocolError.code}
+        kind = type(message).__name__
+        self._complaint(
+            logging.ERROR, "%s cannot be sent to %s", kind, session.peer, fields=more, error=error
+        )
+        number: int | None = getattr(message, "id", None)
+        if number is not None:
+            failure = errors.ProtocolError(f"the answer cannot be encoded: {errors.described(error)}")
+            call = session.calls.get(number)
+            if call is not None:  # a stream, that goes on
+                call.fail(failure)
+            elif type(message) is not Reached:
+                session.outbox.append(Error(number, *errors.to_wire(failure)))
+
     def _tell_all(self) -> None:
         for session in self._machine.sessions:
             self._out.add_soon(session)
@@ -502,24 +508,9 @@ class ServerCore:
             done()
 
     def _leave_lifespan(self, done: Callable[[], object]) -> None:
-        lifespan, self._lifespan = self._lifespan, None
-
-        def left(_: Any, error: BaseException | None) -> None:
+        def left(error: BaseException | None) -> None:
             if error is not None:
                 log.error("the lifespan of %s raised at its end", self.service.name, exc_info=error)
             done()
 
-        if lifespan is None:
-            done()
-        elif hasattr(lifespan, "__aexit__"):
-            self.loop.run_coroutine(
-                lifespan.__aexit__(None, None, None),
-                lambda value, error: self.loop.call_soon_threadsafe(left, value, error),
-            )
-        else:
-            try:
-                lifespan.__exit__(None, None, None)
-            except BaseException as error:
-                left(None, error)
-            else:
-                left(None, None)
+        self._lifespan.leave(left)

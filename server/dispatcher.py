@@ -12,6 +12,7 @@ import time
 from asyncio import CancelledError
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Context, copy_context
 from typing import Any
 
 from msgspec import Raw
@@ -28,7 +29,7 @@ from ..protocol.values import Unpacker, pack
 from ..state.store import State
 from .cached import cached
 from .inputs import Input
-from .invocation import UNSENDABLE, VALUES, Inline, Invocation
+from .invocation import VALUES, Inline, Invocation
 from .logs import Bounded, shortened
 from .once import Once, Run
 from .resources import Pool, Resource
@@ -87,6 +88,10 @@ class Dispatcher:
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
+        Context().run(self._dispatch, session, messages, values)
+
+    def _dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
+        """In a context in which nothing is set."""
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
         values.streamed = False
@@ -113,10 +118,11 @@ class Dispatcher:
             ):
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight.
                 handling.set(Inline(session, message, now, self))
+                context = copy_context()
                 try:
-                    result = method.function(*args, **kwargs)
+                    result = context.run(method.function, *args, **kwargs)
                 except BaseException as error:
-                    self._finish_inline(session, message, served, None, error, now)
+                    self._finish_inline(session, message, served, None, error, now, context)
                     continue
                 if type(result) in VALUES:
                     try:
@@ -124,9 +130,9 @@ class Dispatcher:
                         inline = served.tally
                         inline.calls += 1
                         continue
-                    except UNSENDABLE:
-                        pass  # the long way finds the words for it
-                self._finish_inline(session, message, served, result, None, now)
+                    except BaseException:  # noqa: S110 - the long way finds the words for it
+                        pass
+                self._finish_inline(session, message, served, result, None, now, context)
                 continue
             size = size_of(message, values)
             inputs = _inputs(values, args, kwargs)
@@ -139,7 +145,6 @@ class Dispatcher:
                 self._start(session, message, served, args, kwargs, inputs, now, size, run)
             else:
                 self._start_note(session, message, served, args, kwargs, inputs, now, size, run)  # type: ignore[arg-type]
-        handling.set(None)
         self._now = 0.0
         if inline is not None:
             inline.took(time.monotonic() - now)
@@ -169,7 +174,10 @@ class Dispatcher:
     def finished(
         self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
     ) -> None:
-        """A handler has ended, or never `ran`: answer, unless nobody waits any more."""
+        """A handler has ended, or never `ran`: answer, unless nobody waits any more. A call finishes once: a future of the user's may
+        report what it likes."""
+        if call.context is None:
+            return
         self._in_flight.release(call.session.share, call.weight)
         if call.flight is not None:
             result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
@@ -177,6 +185,7 @@ class Dispatcher:
             result, error = self._intercepted(call, result, error)
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
+        call.context = None  # in which the call itself is: a cycle
         now = self._now
         if ran:
             tally = call.served.tally
@@ -200,6 +209,12 @@ class Dispatcher:
             self._answered(
                 call.session
             )  # also without an answer: it may have been the last that the end waits for
+
+    def complain(self, call: Invocation, what: str, error: BaseException) -> None:
+        """Log what the service's own code has done wrong, with its traceback."""
+        method, peer = call.method.name, call.session.peer
+        more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
+        self._raised(logging.ERROR, f"%s {what} for %s", method, peer, fields=more, error=error)
 
     def dropped(self, call: Invocation) -> None:
         """A call had ended before its handler could begin."""
@@ -361,9 +376,10 @@ class Dispatcher:
         result: Any,
         failure: BaseException | None,
         now: float,
+        context: Context,
     ) -> None:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
-        call = Invocation(self, session, message.id, served, (), {}, None, message.options, now)
+        call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
         session.calls[message.id] = call
         self._in_flight.hold(session.share)  # it has run: too late to refuse it
         call.returned(result, failure)
@@ -479,9 +495,8 @@ class Dispatcher:
 
     def _begin(self, call: Invocation, now: float) -> None:
         if self._interceptors:
-            call.interception = Interception()
-            handling.set(call)
-            goes_on, result, error = call.interception.enter(self._interceptors, call.current())
+            interception = call.interception = Interception()
+            goes_on, result, error = call.within(interception.enter, self._interceptors, call.current())
             if not goes_on:
                 call.interception = None
                 self.finished(call, *self._packed(call, result, error))
@@ -491,13 +506,13 @@ class Dispatcher:
     def take_place(self, call: Invocation, now: float) -> None:
         """Begin the call, or let it wait for what it needs."""
         if call.queue is None:
-            call.start()
+            call.begin()
             return
         options, priority = call.options, call.method.priority
         call.priority = priority if options is None else self._schedule.priority(priority, options.priority)
         verdict = self._scheduler.add(call, now)
         if verdict is Verdict.BEGIN:
-            call.start()
+            call.begin()
         elif verdict is Verdict.SHED:
             self._shed(call)
 
@@ -511,7 +526,7 @@ class Dispatcher:
         """Something is free again: begin what may begin now."""
         for call in self._scheduler.following(now):
             if call.held:
-                call.start()
+                call.begin()
             else:
                 self._shed(call)
 
@@ -528,8 +543,7 @@ class Dispatcher:
         self, call: Invocation, result: Any, error: BaseException | None
     ) -> tuple[Any, BaseException | None]:
         assert call.interception is not None
-        handling.set(call)
-        return self._packed(call, *call.interception.leave(result, error))
+        return self._packed(call, *call.within(call.interception.leave, result, error))
 
     def _packed(
         self, call: Invocation, result: Any, error: BaseException | None
@@ -548,11 +562,14 @@ class Dispatcher:
         reports = self._reports
         for _ in range(len(reports)):
             function, args = reports.popleft()
-            function(*args)
+            try:
+                function(*args)
+            except Exception as error:  # of ringback's own: the others are to be dealt with all the same
+                more = {"code": errors.ProtocolError.code}
+                self._raised(logging.ERROR, "a report of a handler failed", fields=more, error=error)
         if self._freed:
             self._freed = False
             self._go_on(self._now)
-        handling.set(None)
 
     def _reject(
         self,
@@ -580,9 +597,7 @@ class Dispatcher:
         if isinstance(error, CancelledError):
             error = errors.Cancelled(f"{call.method.name} was cancelled at the server")
         elif not errors.is_ours(error):
-            method, peer = call.method.name, call.session.peer
-            more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
-            self._raised(logging.ERROR, "%s raised for %s", method, peer, fields=more, error=error)
+            self.complain(call, "raised", error)
         return Error(call.id, *errors.to_wire(error))
 
     def _expire_at(self, deadline: float, call: Invocation) -> None:

@@ -13,7 +13,7 @@ from msgspec import Raw
 from .. import errors
 from ..backends.gates import AsyncGate, AsyncioGate, Gate, ThreadGate
 from ..protocol.streams import AsyncItems, Items, SyncItems, Window
-from ..protocol.values import UNREADABLE, Unpacker
+from ..protocol.values import Unpacker
 from .weight import weight_of_item
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class Input(Items):
         values.taken = 0
         try:
             item = values.typed(value, self._kind)
-        except UNREADABLE as error:
-            text = f"{call.method.name}: item {self._count} of argument {self._name!r}: {error}"
+        except BaseException as error:
+            text = f"{call.method.name}: item {self._count} of argument {self._name!r}: {errors.described(error)}"
             raise errors.InvalidArgument(text) from None
         size = weight_of_item(value, item, values.taken)
         call.dispatcher.hold(call, size)

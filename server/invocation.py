@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import concurrent.futures
 from asyncio import CancelledError
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw, Struct
 
 from .. import errors
+from ..backends.asyncio_thread import leaving
 from ..backends.base import Handle
 from ..context import CurrentCall, Handling, handling
 from ..interceptors import Interception
 from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session
-from ..protocol.values import UNPACKABLE, Unpacker, pack, whole
+from ..protocol.values import Unpacker, pack, whole
 from ..state.cache import Flight
 from .executors.base import Job
 from .inputs import Input, SyncInput
@@ -29,11 +32,10 @@ if TYPE_CHECKING:
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
-# What packing a result may raise.
-UNSENDABLE = (errors.ResourceExhausted, *UNPACKABLE)
 # What others wait for too may be as large as they take.
 UNBOUNDED = 1 << 62
 _NO_OPTIONS = CallOptions()
+T = TypeVar("T")
 # What is kept for many calls has no frames of its own.
 plain = Unpacker().plain
 
@@ -69,13 +71,16 @@ class Inline(Struct, Handling):
 class Invocation(IncomingCall, Handling):
     """One call that is being handled: what `current_call()` tells of, and the state of its handler.
 
-    Where it has a queue, the dispatcher sets its `priority`, and the scheduler when it `began` and what it has `held` since.
+    Interceptors and handler run in its `context`, which is empty at first: what these set, this call alone sees. It is None once the
+    call has finished. Where the call has a queue, the dispatcher sets its `priority`, and the scheduler when it `began` and what it
+    has `held` since.
     """
 
     __slots__ = (
         "args",
         "began",
         "came",
+        "context",
         "deadline",
         "dispatcher",
         "handle",
@@ -108,6 +113,7 @@ class Invocation(IncomingCall, Handling):
         deadline: float | None,
         options: CallOptions | None,
         came: float,
+        context: Context | None = None,
     ) -> None:
         self.session = session
         self.id = id
@@ -122,6 +128,7 @@ class Invocation(IncomingCall, Handling):
         self.options = options
         self.versions = asked(options)
         self.came = came
+        self.context: Context | None = Context() if context is None else context
         self.handle: Handle | None = None
         self.interception: Interception | None = None
         self.input: Input | None = None
@@ -148,20 +155,39 @@ class Invocation(IncomingCall, Handling):
         if self.versions is not None:
             learn(self.versions, versions)
 
+    def begin(self) -> None:
+        """Start the handler, on the serving loop; its outcome comes to `dispatcher.finished`, also where it cannot be started."""
+        try:
+            self.start()
+        except BaseException as error:
+            self.dispatcher.finished(self, None, error)
+
     def start(self) -> None:
-        """Begin, on the serving loop; the outcome comes to `dispatcher.finished`."""
         dispatcher, method = self.dispatcher, self.method
         if method.inline:
             self._run_inline()
         elif method.is_coroutine:
             run = dispatcher.loop.run_native if method.native else dispatcher.loop.run_coroutine
-            self.handle = run(self._await(), self._report)
+            self.handle = run(self._await(), self._report, self.own_context)
         elif self.served.executor is not None:
             self.handle = self.served.executor.run(self._job(), self._report_unpacked)
         elif self.served.in_thread:
             self.handle = dispatcher.loop.run_in_thread(self._work)
         else:
             self.handle = dispatcher.loop.run_in_worker(self._work)
+
+    def within(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call the function in the context of this call."""
+        return self.own_context.run(self._within, function, args, kwargs)
+
+    def _within(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        handling.set(self)
+        return function(*args, **kwargs)
+
+    @property
+    def own_context(self) -> Context:
+        assert self.context is not None
+        return self.context
 
     def _job(self) -> Job:
         """Itself, for another process, where the lifespan's value is not."""
@@ -177,7 +203,11 @@ class Invocation(IncomingCall, Handling):
 
     def cancel(self) -> None:
         if self.handle is not None:
-            self.handle.cancel()
+            try:
+                self.handle.cancel()
+            except BaseException as error:  # of what a Deferred of the user's does when it is cancelled
+                self.dispatcher.complain(self, "raised when it was cancelled", error)
+                self.dispatcher.report(self, None, error)  # nobody else may ever do so
         elif self.queue is not None and not self.held:
             self.dispatcher.given_up()
         if isinstance(self.input, SyncInput):  # a thread cannot be stopped; a coroutine is, where it waits
@@ -208,14 +238,16 @@ class Invocation(IncomingCall, Handling):
             self.input.ended(None)
 
     def pack(self, result: Any) -> Raw:
-        """The result for the wire. Raises a CallError that says why it cannot be sent."""
+        """The result for the wire. Raises a CallError that says why it cannot be sent, and nothing else."""
         try:
             return pack(result, self.session.max_size if self.flight is None else UNBOUNDED)
         except errors.ResourceExhausted as error:
             text = f"the result of {self.method.name} is too large: {error}"
             raise errors.ResourceExhausted(text) from None
-        except UNPACKABLE as error:
-            text = f"the result of {self.method.name} cannot be sent: {error}"
+        except BaseException as error:
+            text = (
+                f"the result of {self.method.name} cannot be sent: {errors.described(error)}{_advice(result)}"
+            )
             raise errors.RemoteError(type(error).__name__, text) from None
 
     def _work(self) -> None:
@@ -226,31 +258,32 @@ class Invocation(IncomingCall, Handling):
         if self.ended:  # cancelled or expired on its way here
             self.dispatcher.post(self.dispatcher.dropped, self)
             return
-        handling.set(self)
-        outcome: tuple[Any, BaseException | None]
         try:
-            if self.run is not None:
-                self._run_once(self.run)
-                return
-            result = self.method.function(*self.args, **self.kwargs)
-            if isinstance(result, concurrent.futures.Future):
-                if pool is not None:
-                    self.dispatcher.post(self.dispatcher.release, self, pool)
-                result.add_done_callback(self._report_future)
-                return
-            outcome = (result if self.interception else self.pack(result)), None
+            ended, result = self.within(self._called)
         except BaseException as error:
-            outcome = None, error
-        finally:
-            handling.set(None)
-        self.dispatcher.report(self, *outcome)
+            self.dispatcher.report(self, None, error)
+        else:
+            if ended:
+                self.dispatcher.report(self, result, None)
 
-    def _run_once(self, run: Run) -> None:
+    def _called(self) -> tuple[bool, Any]:
+        """Whether the handler has a result now, and that."""
+        if self.run is not None:
+            return self._run_once(self.run)
+        result = self.method.function(*self.args, **self.kwargs)
+        if isinstance(result, concurrent.futures.Future):
+            if self.queue is not None and self.queue.pool is not None:
+                self.dispatcher.post(self.dispatcher.release, self, self.queue.pool)
+            result.add_done_callback(self._report_future)
+            return False, None
+        return True, result if self.interception else self.pack(result)
+
+    def _run_once(self, run: Run) -> tuple[bool, Any]:
         there, result = run.work(self)
         if there:
-            self.dispatcher.report(self, self._unpacked(result) if self.interception else result, None)
-        else:
-            self.dispatcher.post(self.dispatcher.postpone, self, run.pause)
+            return True, self._unpacked(result) if self.interception else result
+        self.dispatcher.post(self.dispatcher.postpone, self, run.pause)
+        return False, None
 
     def _unpacked(self, result: Any) -> Any:
         """For interceptors, a result that has been stored."""
@@ -268,9 +301,8 @@ class Invocation(IncomingCall, Handling):
         return result if self.interception else self.pack(result)
 
     def _run_inline(self) -> None:
-        handling.set(self)
         try:
-            result = self.method.function(*self.args, **self.kwargs)
+            result = self.within(self.method.function, *self.args, **self.kwargs)
         except BaseException as error:
             self.returned(None, error)
         else:
@@ -278,25 +310,28 @@ class Invocation(IncomingCall, Handling):
 
     def returned(self, result: Any, error: BaseException | None) -> None:
         """An inline function has returned: a value, or a future of one."""
-        if error is None and type(result) not in VALUES:
-            if isinstance(result, concurrent.futures.Future):
-                result.add_done_callback(self._report_future)
-                self._stays()
-                return
-            self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked)
-            if self.handle is not None:
-                self._stays()
-                return
-        if error is None and not self.interception:
+        if error is None:
             try:
-                result = self.pack(result)
-            except errors.CallError as unsendable:
-                result, error = None, unsendable
+                if type(result) not in VALUES and self._adopted(result):
+                    self.method.immediate = (
+                        False  # from now on calls of its method are counted before they begin
+                    )
+                    return
+                if not self.interception:
+                    result = self.pack(result)
+            except (
+                BaseException
+            ) as raised:  # by a future of the user's own, or for a value that cannot be sent
+                result, error = None, raised
         self.dispatcher.finished(self, result, error)
 
-    def _stays(self) -> None:
-        """An inline function has returned and its call goes on: from now on those of its method are counted before they begin."""
-        self.method.immediate = False
+    def _adopted(self, result: Any) -> bool:
+        """Whether that is a future, whose result will be reported."""
+        if isinstance(result, concurrent.futures.Future):
+            result.add_done_callback(self._report_future)
+            return True
+        self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked, self.own_context)
+        return self.handle is not None
 
     def fitting(self, value: Raw) -> Raw:
         """A result that was made for another call. Raises ResourceExhausted where it is more than this caller takes."""
@@ -318,13 +353,21 @@ class Invocation(IncomingCall, Handling):
         self.dispatcher.report(self, result, error)
 
     def _report_future(self, future: concurrent.futures.Future[Any]) -> None:
-        if future.cancelled():
+        try:
+            result = future.result(0)
+        except concurrent.futures.CancelledError:
             self._report_unpacked(None, CancelledError())
+        except BaseException as error:
+            self._report_unpacked(None, error)
         else:
-            error = future.exception()
-            self._report_unpacked(None if error else future.result(), error)
+            self._report_unpacked(result, None)
 
 
-def leaving(error: BaseException) -> errors.RemoteError:
-    """What becomes of a coroutine that would end the program: asyncio would stop the loop, and the server with it."""
-    return errors.RemoteError(type(error).__name__, str(error))
+def _advice(result: Any) -> str:
+    """What to do where a plain function has returned what only a handler of another kind may."""
+    if type(result) is CoroutineType:
+        result.close()
+        return ": a function that returns a coroutine must be `async def`, or inline=True on asyncio"
+    if type(result) in (GeneratorType, AsyncGeneratorType):
+        return ": a method that streams must be a generator function itself, not a function that returns a generator"
+    return ""

@@ -17,7 +17,8 @@ from msgspec import Raw
 from .. import errors
 from ..protocol.kinds import Chosen
 from ..protocol.messages import Call, Notify
-from ..protocol.values import FRAME_BYTES, UNREADABLE, Unpacker, whole
+from ..protocol.order import ordered
+from ..protocol.values import FRAME_BYTES, Unpacker, whole
 from ..state.engine import Conflict
 from ..state.gevent import pause
 from ..state.once import CUT, Claim, Keys, Outcome
@@ -52,9 +53,9 @@ class Once:
             )
         try:
             return Run(self, key, _fingerprint(message, values, size, self.method.arguments.keys))
-        except UNREADABLE as error:
+        except Exception as error:
             raise errors.InvalidArgument(
-                f"{self.method.name}: the arguments cannot be compared: {error}"
+                f"{self.method.name}: the arguments cannot be compared: {errors.described(error)}"
             ) from None
 
 
@@ -160,11 +161,12 @@ class Run:
         if self._claim is None:
             return  # it was stored, and something else went wrong
         self._claim = None
+        cut = _was_stopped(error)
         harmless = self.transaction is not None or self._once.method.flags.idempotent
-        if harmless and (not isinstance(error, Exception) or isinstance(error, _NOTHING_DONE)):
+        if harmless and (cut or isinstance(error, _NOTHING_DONE)):
             claim.give_back()
             return
-        outcome = Outcome(None, errors.to_wire(error)) if isinstance(error, Exception) else CUT
+        outcome = CUT if cut else Outcome(None, errors.to_wire(error))
         try:
             claim.finish(outcome)
         except errors.CallError:
@@ -172,6 +174,13 @@ class Run:
 
     def _wait_longer(self) -> None:
         self.pause = min(self.pause * 1.5, LATEST)
+
+
+def _was_stopped(error: BaseException) -> bool:
+    """Whether a handler raised that because it was stopped from outside, as a task or a greenlet is. (All else is what came of it.)"""
+    return isinstance(error, (asyncio.CancelledError, GeneratorExit)) or any(
+        kind.__name__ == "GreenletExit" for kind in type(error).__mro__
+    )
 
 
 def _told(outcome: Outcome) -> Raw:
@@ -182,13 +191,14 @@ def _told(outcome: Outcome) -> Raw:
 
 
 def _fingerprint(message: Call | Notify, values: Unpacker, size: int, keys: Chosen) -> bytes:
-    """What tells these arguments from others. Large ones may have travelled in frames, numbered within one batch: they count themselves."""
+    """What tells these arguments from others, whatever order the entries of a map came in. Large ones may have travelled in frames,
+    numbered within one batch: they count themselves."""
     told: Callable[[Raw], bytes] = bytes
     if size >= FRAME_BYTES:
         told = lambda raw: whole(values.plain(raw, keys))  # noqa: E731
-    found = hashlib.blake2b(told(message.args), digest_size=16)
+    found = hashlib.blake2b(ordered(told(message.args)), digest_size=16)
     for name, value in sorted((message.kwargs or {}).items()):
-        found.update(b"\0" + name.encode() + b"\0" + told(value))
+        found.update(b"\0" + name.encode() + b"\0" + ordered(told(value)))
     return found.digest()
 
 

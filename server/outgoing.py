@@ -12,7 +12,7 @@ from .. import errors
 from ..backends.base import Handle, Loop
 from ..backends.pump import Pump
 from ..protocol import codec
-from ..protocol.messages import Call, FromClient, Refusal
+from ..protocol.messages import Call, FromClient, FromServer, Refusal
 from ..protocol.server import Session
 
 # A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
@@ -46,7 +46,8 @@ class Held:
 
 class Outgoing:
     """All answers of one server. `unreachable(session)` is told of a client that has left, `cut(session, why)` has to cut one off,
-    `flush` is called when there is something to be sent."""
+    `spoiled(session, message, error)` ends the one call whose message cannot be sent, `flush` is called when there is something to be
+    sent."""
 
     def __init__(
         self,
@@ -55,12 +56,14 @@ class Outgoing:
         *,
         unreachable: Callable[[Session], object],
         cut: Callable[[Session, str], object],
+        spoiled: Callable[[Session, FromServer, Exception], object],
         flush: Callable[[], object],
     ) -> None:
         self._loop = loop
         self._refuse_at, self._cut_at = REFUSE_AT * max_size, CUT_AT * max_size
         self._unreachable = unreachable
         self._cut = cut
+        self._spoiled = spoiled
         self._flush = flush
         self._encoder = codec.Encoder()
         self._unsent: set[Session] = set()
@@ -92,8 +95,7 @@ class Outgoing:
         unsent, self._unsent = self._unsent, set()
         for session in unsent:
             if session.outbox:
-                outbox, session.outbox = session.outbox, []
-                batches = [[session.address, *frames] for frames in self._encoder.encode(outbox)]
+                batches = [[session.address, *frames] for frames in self._encoded(session)]
                 held = self.held.get(session)
                 if held is None:
                     self._send(pump, session, batches)
@@ -101,6 +103,18 @@ class Outgoing:
                     held.add(batches)
         if self.held:
             self._send_held(pump)
+
+    def _encoded(self, session: Session) -> list[list[Any]]:
+        """What the session has to be sent, without what cannot be."""
+        outbox, session.outbox = session.outbox, []
+        try:
+            return self._encoder.encode(outbox)
+        except codec.Unencodable as found:
+            for message, error in found.spoiled:
+                self._spoiled(session, message, error)
+            said_instead, session.outbox = session.outbox, []
+            outbox = found.sound + said_instead
+            return self._encoder.encode(outbox) if outbox else []
 
     def admitted(self, session: Session, messages: list[FromClient]) -> list[FromClient]:
         """What a client says, without its calls if it leaves too many answers unread: those are refused."""

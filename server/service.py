@@ -13,7 +13,7 @@ from ..interceptors import checked as checked_interceptor
 from ..protocol.messages import MethodFlags
 from ..state.cache import Cache, Entries, cache_of, checked_tags
 from ..state.values import LONGEST_TTL
-from .arguments import Arguments
+from .arguments import Arguments, called
 from .executors import ELSEWHERE, NAMES
 from .executors.base import check as find_elsewhere
 from .inputs import AsyncInput, Input, SyncInput
@@ -22,6 +22,9 @@ from .resources import checked
 F = TypeVar("F", bound=Callable[..., Any])
 
 ADAPTIVE = "adaptive"
+
+# Bytes of a name at most.
+LONGEST_NAME = 4096
 
 # Seconds for which the key of a call is remembered, where the method says nothing else.
 DAY = 86_400.0
@@ -61,9 +64,8 @@ class Method:
         self.limit = limit
         self.resources = resources
         self.cache = cache
-        target = inspect.unwrap(function)
-        if not inspect.isfunction(target) and not inspect.ismethod(target) and callable(target):
-            target = getattr(target, "__call__", target)  # noqa: B004 - an object that is called like a function
+        # Of what was registered, not of what that wraps: a decorator may make anything of a function.
+        target = called(function)
         self.is_async_stream = inspect.isasyncgenfunction(target)
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
         self.is_coroutine = inspect.iscoroutinefunction(target)
@@ -72,7 +74,7 @@ class Method:
         self.flags = MethodFlags(
             stream=self.is_stream, idempotent=idempotent, readonly=readonly, once=once is not None
         )
-        self.code = getattr(target, "__code__", None)
+        self.code = getattr(inspect.unwrap(target), "__code__", None)
         self._arguments: Arguments | None = None
         self.bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _unprepared
 
@@ -143,6 +145,7 @@ class Service:
     def __init__(self, name: str, *, executor: str | None = None, needs_state: bool = False) -> None:
         if not isinstance(name, str) or not name:
             raise UsageError(f"a service needs a name, a non-empty string, not {name!r}")
+        _check_text(name, "the name of a service")
         self.name = name
         self.executor = checked_executor(executor, f"service {name!r}")
         self.needs_state = needs_state
@@ -256,6 +259,7 @@ class Service:
         name = name if name is not None else getattr(function, "__name__", "")
         if not name:
             raise UsageError(f"{function!r} has no name of its own: give one with method(name=...)")
+        _check_text(name, "the name of a method")
         if name.startswith(_RESERVED):
             raise UsageError(f"method {name!r}: names that begin with {_RESERVED!r} are ringback's own")
         if name in self.methods:
@@ -280,7 +284,13 @@ class Service:
         resources: Mapping[str, float] | None = None,
         cache: Cache | float | None = None,
     ) -> None:
-        for parameter in inspect.signature(function).parameters:
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"method {name!r}: {function!r} does not tell its parameters: serve a function that calls it"
+            ) from None
+        for parameter in parameters:
             if parameter in _CALL_OPTIONS:
                 raise UsageError(
                     f"method {name!r}: a parameter cannot be called {parameter!r}, which belongs to client.fire"
@@ -341,6 +351,16 @@ class Service:
                 "the store must be asked before, and told after"
             )
         self.methods[name] = method
+
+
+def _check_text(text: Any, what: str) -> None:
+    """Clients are told of it. Raises UsageError for what cannot be sent."""
+    try:
+        if len(text.encode()) <= LONGEST_NAME:
+            return
+    except (AttributeError, UnicodeEncodeError):
+        pass
+    raise UsageError(f"{what} is text of at most {LONGEST_NAME:,} bytes in UTF-8, not {text!r:.100}")
 
 
 def checked_once(once: bool | float, owner: str) -> float | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from ..backends.asyncio_thread import leaving
 from ..context import handling
 from ..protocol.messages import End
-from .invocation import Invocation, leaving
+from .invocation import Invocation
 
 
 class Stream(Invocation):
@@ -33,7 +34,7 @@ class Stream(Invocation):
         self.runs = True
         method, loop = self.method, self.dispatcher.loop
         if method.is_async_stream:
-            self.handle = loop.run_coroutine(self._advance_async(), self._rested_async)
+            self.handle = loop.run_coroutine(self._advance_async(), self._rested_async, self.own_context)
         elif method.inline:
             self._advance()
         elif method.executor == "thread":
@@ -44,39 +45,52 @@ class Stream(Invocation):
     def credit(self, items: int) -> None:
         self.allowed += items
         if self.source is not None and not self.runs:
-            self.start()
+            self.begin()
 
     def cancel(self) -> None:
         if self.runs:
             super().cancel()
         elif self.source is not None:
-            self.start()  # it finds that it has ended, and closes the generator where generators run
+            self.begin()  # it finds that it has ended, and closes the generator where generators run
 
     def _advance(self) -> None:
         """In a worker, or inline on the loop."""
-        handling.set(self)
-        over, failure = False, None
         try:
-            if self.source is None and not self.ended:
-                self.source = iter(self.method.function(*self.args, **self.kwargs))
-            source: Iterator[Any] = self.source
+            over, failure = self.within(self._advanced), None
+        except BaseException as error:
+            over, failure = True, error
+        self.dispatcher.post(self._rested, over, failure)
+
+    def _advanced(self) -> bool:
+        """Whether the generator is over."""
+        if self.source is None:
+            if self.ended:
+                return True
+            self.source = iter(self.method.function(*self.args, **self.kwargs))
+        source: Iterator[Any] = self.source
+        try:
             while not self.ended and self.sent < self.allowed:
                 item = self.pack(next(source))
                 self.sent += 1
                 self.dispatcher.post(self.dispatcher.send_item, self, item)
-            if self.ended and source is not None:
-                over = True
-                source.close()  # type: ignore[attr-defined] # generators have it
+            if not self.ended:
+                return False
         except StopIteration:
-            over = True
-        except BaseException as error:
-            over, failure = True, error
-        finally:
-            handling.set(None)
-        self.dispatcher.post(self._rested, over or self.ended, failure)
+            return True
+        except BaseException:
+            source.close()  # type: ignore[attr-defined] # generators have it
+            raise
+        source.close()  # type: ignore[attr-defined]
+        return True
 
     async def _advance_async(self) -> bool:
         handling.set(self)
+        try:
+            return await self._advanced_async()
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise leaving(error) from None
+
+    async def _advanced_async(self) -> bool:
         if self.source is None:
             self.source = self.method.function(*self.args, **self.kwargs)
         source: AsyncIterator[Any] = self.source
@@ -89,8 +103,6 @@ class Stream(Invocation):
                 return False
         except StopAsyncIteration:
             return True
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise leaving(error) from None
         except BaseException:
             await source.aclose()  # type: ignore[attr-defined]
             raise
@@ -107,7 +119,7 @@ class Stream(Invocation):
             self.source = None
             self.dispatcher.finished(self, None, failure)
         elif self.ended or self.sent < self.allowed:
-            self.start()
+            self.begin()
 
     def success(self, result: Any) -> End:  # noqa: ARG002 - a stream has items, and no result
         return End(self.id)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from processes import SOON, ServerProcess, chosen_backends
+from processes import SERVICES, SOON, ServerProcess, chosen_backends
 from ringback.clients.threading import ThreadingClient, connect
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 @pytest.fixture(scope="session")
 def running_server() -> Iterator[Callable[..., ServerProcess]]:
     """`running_server(backend, service)`: a server shared by all tests; it must end with status 0 when they are over."""
-    servers: dict[tuple[str, str], ServerProcess] = {}
+    servers: dict[tuple[str, str, Path], ServerProcess] = {}
 
-    def get(backend: str, service: str = "service") -> ServerProcess:
-        if (backend, service) not in servers:
-            servers[backend, service] = ServerProcess(backend, service)
-        return servers[backend, service]
+    def get(backend: str, service: str = "service", path: Path = SERVICES) -> ServerProcess:
+        if (backend, service, path) not in servers:
+            servers[backend, service, path] = ServerProcess(backend, service, path=path)
+        return servers[backend, service, path]
 
     yield get
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from contextvars import Context
 from typing import Any
 
 from ... import errors
@@ -31,11 +32,14 @@ def work(job: Job) -> tuple[Any, Failed | None]:
     """Call the function here."""
     if job.left is not None:
         job.call.deadline = time.monotonic() + job.left
-    handling.set(_There(job.call))
     try:
-        return job.function(*job.args, **job.kwargs), None
+        return Context().run(_called, job), None
     except BaseException as error:
         trace = "" if errors.is_ours(error) else traceback.format_exc()
         return None, Failed(*errors.to_wire(error), trace)
-    finally:
-        handling.set(None)
+
+
+def _called(job: Job) -> Any:
+    """In a context of the call's own: the process has had others, and will have."""
+    handling.set(_There(job.call))
+    return job.function(*job.args, **job.kwargs)

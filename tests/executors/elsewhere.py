@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import time
 from collections.abc import Iterator
@@ -38,6 +39,17 @@ def kept() -> int:
 @service.method(executor="process")
 def there() -> int:
     return os.getpid()
+
+
+_named: contextvars.ContextVar[str] = contextvars.ContextVar("named", default="nobody")
+
+
+@service.method(executor="process")
+def named(name: str) -> str:
+    "Who was named before."
+    before = _named.get()
+    _named.set(name)
+    return before
 
 
 @service.method(executor="process")

@@ -60,6 +60,10 @@ def test_the_call_is_told_there(client):
     assert 0 < told["left"] <= SLOW
 
 
+def test_a_call_sees_nothing_of_what_another_has_set_there(client):
+    assert {client.call("named", str(number)) for number in range(10)} == {"nobody"}
+
+
 @pytest.mark.parametrize(
     ("kind", "error"),
     [("key", errors.RemoteError), ("ours", errors.Aborted), ("unsendable", errors.RemoteError)],

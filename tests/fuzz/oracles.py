@@ -22,7 +22,11 @@ from ringback.protocol.client import ClientMachine
 from ringback.protocol.links import LinkState
 from ringback.protocol.messages import Call, End, Error, Reply, Welcome
 from ringback.protocol.server import ServerMachine, SessionState
-from ringback.protocol.values import UNPACKABLE, UNREADABLE, Unpacker, pack
+from ringback.protocol.values import Unpacker, pack
+
+# What packing raises for values of the types that Python and msgspec have, and unpacking for bytes that are none.
+UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
+UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 Batch = list[bytes]
 

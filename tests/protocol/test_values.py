@@ -21,8 +21,6 @@ from ringback.protocol import codec
 from ringback.protocol.messages import Reply
 from ringback.protocol.values import (
     FRAME_BYTES,
-    UNPACKABLE,
-    UNREADABLE,
     Unpacker,
     pack,
     pack_any,
@@ -32,6 +30,10 @@ from ringback.protocol.values import (
 LIMIT = 16 * 1024 * 1024
 
 quick = settings(deadline=None, max_examples=150)
+
+# What packing raises for values of the types that Python and msgspec have, and unpacking for bytes that are none.
+UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
+UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 def sent(packed: Any) -> tuple[list[bytes], Any, Unpacker]:

@@ -1,0 +1,82 @@
+"""Each call has a context of its own: what its handler or an interceptor sets, it sees wherever it runs, and no other call does."""
+
+from __future__ import annotations
+
+import pytest
+from processes import TESTS
+
+FAULTY = TESTS / "faulty.py"
+
+KINDS = ["be", "be_inline", "be_async", "be_in_thread", "be_in_stream", "be_in_async_stream"]
+ASKED = ["now", "now_inline", "now_async", "now_in_thread"]
+
+NOTHING_SET = ["nobody", 28]
+
+
+@pytest.fixture
+def client(running_server, connected, backend):
+    return connected(running_server(backend, "service", FAULTY).endpoint)
+
+
+@pytest.fixture
+def intercepted(running_server, connected, backend):
+    return connected(running_server(backend, "intercepted", FAULTY).endpoint)
+
+
+def be(client, method, name, precision):
+    """What a call sees that has set this."""
+    if "stream" in method:
+        seen, later = client.stream(method, name, precision)
+        assert later == seen  # between the items it keeps what it has set
+        return seen
+    return client.call(method, name, precision)
+
+
+def test_what_a_handler_sets_is_seen_by_its_call_alone(client, backend):
+    kinds = [*KINDS, "be_native"] + (["be_deferred"] if backend == "twisted" else [])
+    for kind in kinds:
+        for number in range(3):
+            assert be(client, kind, f"user {number}", 5 + number) == [f"user {number}", 5 + number]
+        for asked in ASKED:
+            for _ in range(5):  # in whatever worker it was set
+                assert client.call(asked) == NOTHING_SET, f"{asked} after {kind}"
+
+
+def test_calls_at_once_see_what_each_has_set(client):
+    fired = [
+        (client.fire(kind, f"user {number}", number + 1), number)
+        for number in range(200)
+        for kind in KINDS
+        if "stream" not in kind
+    ]
+    for future, number in fired:
+        assert future.result(10) == [f"user {number}", number + 1]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_an_interceptor_sets_is_seen_by_the_handler_of_its_call_alone(intercepted, asked):
+    for number in range(10):
+        named = intercepted.options(metadata={"name": f"user {number}"})
+        assert named.call(asked) == [f"user {number}", 28]
+        assert intercepted.call(asked) == NOTHING_SET
+
+
+def test_what_an_interceptor_sets_is_seen_by_a_stream(intercepted):
+    assert list(intercepted.options(metadata={"name": "ada"}).stream("now_in_stream")) == [["ada", 28]]
+    assert list(intercepted.stream("now_in_stream")) == [NOTHING_SET]
+
+
+def test_what_an_interceptor_of_a_client_sets_is_not_seen_by_its_caller(client, connected):
+    from faulty import who
+
+    seen = []
+
+    def naming(call):
+        who.set("the client's")
+        yield
+        seen.append(who.get())
+
+    other = connected(client._shared.endpoints[0], interceptors=[naming])
+    assert other.call("add", 1, 2) == 3
+    assert seen == ["the client's"]  # on its way out it has what it has set
+    assert who.get() == "nobody"
