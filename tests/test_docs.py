@@ -1,4 +1,4 @@
-"""README and each page of docs/ run as one program, by the rules of `pages.py`."""
+"""README and each page of docs/ run as one program, by the rules of `pages.py`; mypy accepts the programs of README."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ringback
 from pages import Reading, Rules, blocks
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +80,26 @@ def test_every_rule_is_about_a_command_of_some_page() -> None:
     commands = [command for page in PAGES for block in blocks(page) for command, _ in block.commands()]
     for beginning in [*RULES.run, *RULES.not_run, *RULES.fails, *RULES.varies]:
         assert any(command.startswith(beginning) for command in commands), f"no page has {beginning}"
+
+
+def test_the_programs_of_the_readme_pass_mypy_strict(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is not installed; tox -e docs has it")
+    programs = [block for block in blocks(PAGES[0]) if block.language == "python"]
+    for program in programs:
+        (tmp_path / (program.file or f"line_{program.line}.py")).write_text(program.text)
+    # mypy does not see an editable installation, so it is shown the package.
+    package = tmp_path / "installed" / "ringback"
+    package.parent.mkdir()
+    package.symlink_to(Path(ringback.__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", *sorted(tmp_path.glob("*.py"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(package.parent)},
+    )
+    assert done.stdout == f"Success: no issues found in {len(programs)} source files\n"
 
 
 @pytest.fixture(scope="module")
