@@ -22,7 +22,8 @@ from .context import CurrentCall, current_call
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .clients import connect
+    # The gevent client, which `connect` gives in a program that gevent has patched, is called in the same way.
+    from .clients.threading import connect
     from .server.server import Server, serve
     from .server.service import Service
     from .state import open_state

@@ -1,34 +1,110 @@
-"""Every code sample in the README and the docs is run: Python blocks as programs of their own, `ringback call` lines against a server."""
+"""README and each page of docs/ run as one program, by the rules of `pages.py`; mypy accepts the programs of README."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ringback
+from pages import Reading, Rules, blocks
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ENDPOINT = "tcp://127.0.0.1:5555"
+
+# A command that is run ends with 0 and prints exactly what its page shows, unless it is in one of the other lists.
+RULES = Rules(
+    run=["ringback ", "mkdir authorized && cp keys/", "for name in server "],
+    not_run={
+        "make ": "makes an environment from a registry, and takes minutes",
+        "ringback compare": "takes a minute and more; tests/compare runs it",
+        "ringback report": "needs the files of two comparisons; tests/compare runs it",
+        "ringback tune": "takes three minutes; tests/tune runs it",
+        "mkdir -p /opt/calc": "changes the machine",
+        "python3 -m venv /opt/calc": "changes the machine",
+        "cp deploy/systemd": "changes the machine",
+        "systemctl": "changes the machine; tests/test_deploy.py reads the unit",
+        "docker": "needs Docker; tests/test_deploy.py runs the commands of the files",
+        "kubectl": "needs a cluster; tests/test_deploy.py reads the files",
+    },
+    fails=[
+        "ringback call tcp://127.0.0.1:5555 add 1 two",
+        "ringback call tcp://127.0.0.1:5555 accounts.close ada --server-key keys/server.key --secret-key keys/bob",
+        "ringback access check access.toml bob",
+    ],
+    varies=["ringback servers", "ringback top"],
+    logged=re.compile(
+        "to everyone who can reach it, unencrypted|refused bob at 127.0.0.1: may not call 'accounts.close'"
+    ),
+)
+# Files to which a page links, and which its reader has.
+GIVEN = {"deployment": ["examples/calc.py"]}
+
+# Calls a page's service as its scenario says, in place of a comparison, which takes minutes.
+SCENARIO = """
+import ringback
+from app import service
+from scenario import scenario
+
+with ringback.Server(service, "tcp://127.0.0.1:*", backend="threading") as server:
+    with ringback.connect(server.endpoint) as client:
+        for number in range(20):
+            script, reply = scenario(number), None
+            try:
+                while True:
+                    asked = script.send(reply)
+                    reply = client.call(asked.method, *asked.args, **asked.kwargs)
+            except StopIteration:
+                pass
+"""
 
 
-def blocks(language: str) -> list[pytest.ParameterSet]:
-    """Every fenced block of the language, named by its page and number."""
-    found = []
-    for page in PAGES:
-        texts = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-        found += [pytest.param(text, id=f"{page.stem}-{number}") for number, text in enumerate(texts, 1)]
-    return found
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_is_one_program(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    for file in GIVEN.get(page.stem, []):
+        assert f"](../{file})" in page.read_text()
+        shutil.copy(ROOT / file, tmp_path)
+    with Reading(page, tmp_path, RULES, lambda: request.getfixturevalue("valkey").port) as reading:
+        for block in blocks(page):
+            reading.take(block)
+        if (tmp_path / "scenario.py").exists():
+            reading.run_python("try_scenario.py", SCENARIO)
+
+
+def test_every_rule_is_about_a_command_of_some_page() -> None:
+    commands = [command for page in PAGES for block in blocks(page) for command, _ in block.commands()]
+    for beginning in [*RULES.run, *RULES.not_run, *RULES.fails, *RULES.varies]:
+        assert any(command.startswith(beginning) for command in commands), f"no page has {beginning}"
+
+
+def test_the_programs_of_the_readme_pass_mypy_strict(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is not installed; tox -e docs has it")
+    programs = [block for block in blocks(PAGES[0]) if block.language == "python"]
+    for program in programs:
+        (tmp_path / (program.file or f"line_{program.line}.py")).write_text(program.text)
+    # mypy does not see an editable installation, so it is shown the package.
+    package = tmp_path / "installed" / "ringback"
+    package.parent.mkdir()
+    package.symlink_to(Path(ringback.__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", *sorted(tmp_path.glob("*.py"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(package.parent)},
+    )
+    assert done.stdout == f"Success: no issues found in {len(programs)} source files\n"
 
 
 @pytest.fixture(scope="module")
 def endpoint():
-    """The server that the samples call: the service of the examples."""
+    """A server of the examples' service."""
     server = subprocess.Popen(
         [
             sys.executable,
@@ -45,40 +121,6 @@ def endpoint():
     yield server.stdout.readline().split()[-2]
     server.terminate()
     assert server.wait(10) == 0
-
-
-@pytest.mark.parametrize("text", blocks("python"))
-def test_a_python_sample_runs(text, endpoint, tmp_path):
-    script = tmp_path / "sample.py"
-    script.write_text(text.replace(ENDPOINT, endpoint))
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def commands() -> list[pytest.ParameterSet]:
-    """The `ringback call` and `describe` lines of the console blocks, with the output that the page shows."""
-    found = []
-    for block in blocks("console"):
-        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.values[0], re.MULTILINE):
-            if command.startswith(("ringback call", "ringback describe")) and output:
-                found.append(pytest.param(command, output, id=f"{block.id}-{command}"))
-    return found
-
-
-@pytest.mark.parametrize(("command", "output"), commands())
-def test_a_command_prints_what_the_page_shows(command, output, endpoint):
-    words = shlex.split(command.replace(ENDPOINT, endpoint))[1:]
-    done = subprocess.run(
-        [sys.executable, "-m", "ringback", *words], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (done.stdout + done.stderr).strip() == output.strip()
 
 
 @pytest.mark.parametrize("style", ["threading", "gevent", "asyncio", "twisted"])
