@@ -113,8 +113,7 @@ class Pump:
             return
         get, recv, receive = self._get, self._recv, self._receive
         left = MESSAGES_PER_TURN
-        self._sent = False
-        ended = False
+        self._sent = failed = False
         try:
             try:
                 first = recv(NOBLOCK)  # mostly there is something: this takes one look less
@@ -128,13 +127,17 @@ class Pump:
                     begun = begun or time.monotonic()
                     receive(recv(NOBLOCK))
                     left = left - 1 if time.monotonic() - begun < TURN else 0
-            self.dry = left > 0
-            if not self._closed:
-                self._turn_ended()
-            ended = True
         except BaseException as error:
             self._contain(error)
-        if self._sent or not left or not ended:  # whatever was raised must not cost the edge
+            failed = True
+        self.dry = left > 0 and not failed
+        if not self._closed:
+            try:
+                self._turn_ended()
+            except BaseException as error:
+                self._contain(error)
+                failed = True
+        if self._sent or not left or failed:  # whatever was raised must not cost the edge
             self._look_again()
 
     def drain(self) -> None:

@@ -524,7 +524,8 @@ class Client(ABC):
 
     def _post_state(self, listener: Callable[[str], object], state: str) -> None:
         """Call a listener where callbacks run; on the loop, if a style says nothing else."""
-        self._shared.loop.call_soon(run_callback, "on_state", listener, state)
+        assert self._shared.core is not None
+        self._shared.core.loop.call_soon(run_callback, "on_state", listener, state)
 
     def _tell_listeners(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         if self._shared.listeners:

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from .. import errors
 from ..protocol.calls import OutgoingCall
+from ..protocol.client import unreadable
 from ..protocol.messages import Call
 from ..protocol.values import Unpacker, key_of, pack, whole
 from ..state.cache import MISSING, Cache, Entries, Flight, checked_tags
@@ -77,7 +78,7 @@ class Kept:
         if failure is not None:
             core.loop.call_soon(core.end, call, None, failure)
         elif value is not MISSING:
-            core.loop.call_soon(core.end, call, _decoded(value, call), None)
+            core.loop.call_soon(core.end, call, *_decoded(value, call))
         if flight is not None:
             _refresh(core, entries, flight, call, now)
 
@@ -112,14 +113,14 @@ class _Landing:
             return
         try:
             value = None if error is not None else Raw(whole(pack(result, _UNBOUNDED)))
-        except Exception:
+        except BaseException:
             value = None  # a type of the caller's own, that can be read and not be written
         if value is None:
             self._hand_on(now)
             return
         self._entries.land(flight, value, len(flight.key[1]) + len(value), now)  # type: ignore[index] # of `_key`
         for other in flight.waiting:
-            core.machine.end(other, _decoded(value, other), None)
+            core.machine.end(other, *_decoded(value, other))
 
     def _hand_on(self, now: float) -> None:
         """There is nothing for the others in it: the next of them is sent."""
@@ -167,14 +168,21 @@ def _key(call: OutgoingCall) -> tuple[Any, ...] | None:
     message = call.message
     arguments = key_of(message.args, message.kwargs)
     metadata = message.options.metadata if message.options is not None else {}
+    try:
+        hash(call.settings.returns)
+    except TypeError:  # what is annotated in it may have none
+        return None
     if arguments is None:
         return None
     return message.method, arguments, msgspec.msgpack.encode(metadata, order="sorted"), call.settings.returns
 
 
-def _decoded(value: Raw, call: OutgoingCall) -> Any:
-    """For each caller anew: it may be changed."""
-    return _typed(value, call.settings.returns)
+def _decoded(value: Raw, call: OutgoingCall) -> tuple[Any, BaseException | None]:
+    """The outcome, for each caller anew: it may be changed."""
+    try:
+        return _typed(value, call.settings.returns), None
+    except BaseException as error:  # of the caller's own types, too
+        return None, unreadable(call, error)
 
 
 def _is_own(call: OutgoingCall, error: BaseException, now: float) -> bool:

@@ -244,7 +244,7 @@ class ClientMachine(Routing):
                 try:
                     result = values.typed(message.result, call.settings.returns)  # type: ignore[union-attr]
                 except BaseException as error:  # of the caller's own types, too
-                    self._end(call, None, _unreadable(call, error))
+                    self._end(call, None, unreadable(call, error))
                     continue
                 if balancer is not None:
                     balancer.answered(call, link, now)
@@ -391,7 +391,7 @@ class ClientMachine(Routing):
         try:
             item = values.typed(message.value, call.settings.returns)
         except BaseException as error:  # of the caller's own types, too
-            self.cancel(call, _unreadable(call, error))
+            self.cancel(call, unreadable(call, error))
         else:
             call.item(item)
 
@@ -400,7 +400,8 @@ class ClientMachine(Routing):
         link.reached = max(link.reached, message.versions.get(link.service, 0))
 
 
-def _unreadable(call: OutgoingCall, error: BaseException) -> errors.CallError:
+def unreadable(call: OutgoingCall, error: BaseException) -> errors.CallError:
+    """What a call ends with whose result cannot be read as it is to be."""
     why = errors.described(error)
     if call.settings.returns is not Any:
         return errors.InvalidArgument(

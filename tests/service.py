@@ -151,6 +151,11 @@ def double(value: Decimal) -> Decimal:
     return value * 2
 
 
+@service.method(inline=True)
+def double_inline(value: Decimal) -> Decimal:
+    return double(value)
+
+
 @service.method
 def mirrored(point: Point) -> Point:
     assert isinstance(point, Point)

@@ -49,7 +49,8 @@ class Together:
 
 
 class Begin:
-    """A caller of its own for one call: what it yields has `cancel()`, the loop's own way to call off one that waits."""
+    """A caller of its own for one call: what it yields can be yielded in turn, for the outcome, and has `cancel()`, the loop's own
+    way to call off one that waits (a thread has none)."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
@@ -172,6 +173,10 @@ class Threading(_Blocking):
             return self._items(step)
         if isinstance(step, Together):
             return [thread.outcome() for thread in [_Thread(call) for call in step.calls]]
+        if isinstance(step, Begin):
+            return _Thread(step.call)
+        if isinstance(step, _Thread):
+            return step.outcome()
         if isinstance(step, self.future):
             return step.result(DEADLINE)
         return step

@@ -98,3 +98,12 @@ def test_several_endpoints_share_the_calls(client, pair, unserved):
     both = pair.connect(unserved, pair.endpoint)
     for number in range(10):
         assert (yield both.call("echo", number)) == number
+
+
+@promise
+def test_every_new_state_is_told_to_who_listens(client):
+    states = []
+    stop = client.on_state(states.append)
+    yield client.call("ringback.ping")
+    yield from until(lambda: states[-1:] == ["ready"])
+    stop()

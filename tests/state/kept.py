@@ -63,6 +63,21 @@ def fail(amount: int) -> None:
     raise ValueError(f"{amount} is too much")
 
 
+ENDINGS = {kind.__name__: kind for kind in (SystemExit, KeyboardInterrupt, MemoryError)}
+
+
+@service.method(once=True)
+def end(kind: str) -> None:
+    ran("end")
+    raise ENDINGS[kind]("the end")
+
+
+@service.method(once=True)
+async def end_async(kind: str) -> None:
+    ran("end")
+    raise ENDINGS[kind]("the end")
+
+
 @service.method(once=True)
 def fail_half_way() -> None:
     ringback.current_call().transaction.put("half", "written")

@@ -110,6 +110,26 @@ def test_an_error_is_what_came_of_it_too(client, ran):
     assert ran() == ["fail"]
 
 
+@pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt", "MemoryError"])
+@pytest.mark.parametrize("method", ["end", "end_async"])
+def test_what_would_end_a_program_is_what_came_of_it_too(client, ran, method, kind):
+    for _ in range(3):
+        with pytest.raises(errors.RemoteError, match="the end") as raised:
+            keyed(client, "a").call(method, kind)
+        assert raised.value.type == kind
+    assert ran() == ["end"]
+
+
+def test_the_entries_of_a_map_are_the_same_arguments_in_any_order(client, ran):
+    one = {"a": 1, "b": [{"c": 2, "d": "x" * 70_000}, {}], "e": {"f": None, "g": True}}
+    other = {"e": {"g": True, "f": None}, "b": [{"d": "x" * 70_000, "c": 2}, {}], "a": 1}
+    assert list(one) != list(other)
+    assert [keyed(client, "a").call("pay", amount) for amount in (one, other, one)] == ["paid dict"] * 3
+    with pytest.raises(errors.FailedPrecondition, match="other arguments"):
+        keyed(client, "a").call("pay", one | {"a": 2})
+    assert ran() == ["pay"]
+
+
 def test_calls_with_other_keys_run_for_themselves(client, ran):
     assert [keyed(client, key).call("pay", 5) for key in "abc"] == ["paid 5"] * 3
     assert ran() == ["pay"] * 3

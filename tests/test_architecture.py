@@ -1,0 +1,153 @@
+"""Where a service's or a caller's own code runs, whatever it raises is taken (decision 0023). This is read off the source, so that no new
+place goes around the rule.
+
+Code of theirs is known by the names below. Each use of one stands in a `try` that takes BaseException, or in a function of RELAYS.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = [
+    "protocol",
+    "server",
+    "server/executors",
+    "clients",
+    "backends",
+    "state",
+    "balancing",
+    "discovery",
+    ".",
+]
+
+# Attributes that are theirs, or run theirs: handlers, lifespans, tags of caches, policies, and their types in values.
+ATTRIBUTES = {"__enter__", "__aenter__", "__exit__", "__aexit__", "tags_of", "typed"}
+# Names of functions that do.
+FUNCTIONS = {"interceptor", "_typed", "anext", "pack", "pack_any", "pack_args"}
+# Objects of theirs, whatever is done with which.
+OBJECTS = {"generator", "source", "iterator", "lifespan"}
+# Theirs, to be called by `run_callback` alone.
+CALLBACKS = {"callback", "errback", "listener"}
+# What has a method of such a name, and is not theirs.
+DEFERREDS = {"deferred", "room", "idle", "started", "ended", "waiter"}
+
+# Files in which these names are of something else: a service that is declared and not called, and where servers are found.
+OTHERS = {"server/service.py", "clients/core.py"}
+
+# Functions in which they are used freely, and who takes what these raise.
+RELAYS = {
+    "server/invocation.py:Invocation._called": "Invocation._work",
+    "server/invocation.py:Invocation._await": "its task, but for what would end the loop, which it takes itself",
+    "server/invocation.py:Invocation._job": "it makes a job of the function, and does not call it",
+    "server/streams.py:Stream._advanced": "Stream._advance",
+    "server/streams.py:Stream._advanced_async": "Stream._advance_async, and its task",
+    "server/once.py:Run.work": "Invocation._work, around Invocation._called",
+    "server/once.py:Run.work_async": "as Invocation._await, which calls it",
+    "server/arguments.py:Arguments._value": "Arguments.bind",
+    "server/executors/elsewhere.py:_called": "work",
+    "server/lifespan.py:Lifespan.leave": "the coroutine in Lifespan._run, where it is an async one",
+    "clients/base.py:Client._pack": "the caller, whose arguments these are",
+    "clients/uploads.py:_Upload._send": "SyncUpload._run and AsyncUpload._run",
+    "clients/uploads.py:_stepwise": "AsyncUpload._run, which advances it",
+    "clients/cached.py:": "_decoded, which uses it",
+    "protocol/values.py:pack": "whoever packs",
+}
+
+
+class Use:
+    """One use of their code: where, and whether what it raises is taken there."""
+
+    def __init__(self, where: str, line: int, what: str, taken: bool) -> None:
+        self.where, self.line, self.what, self.taken = where, line, what, taken
+
+    def __repr__(self) -> str:
+        return f"{self.where}, line {self.line}: {self.what}"
+
+
+def uses() -> Iterator[Use]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).glob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if name not in OTHERS:
+                yield from _in(ast.parse(path.read_text()), name, "", False)
+
+
+def _in(node: ast.AST, name: str, scope: str, taken: bool) -> Iterator[Use]:
+    what = _use(node)
+    if what:
+        yield Use(f"{name}:{scope}", node.lineno, what, taken)  # type: ignore[attr-defined]
+    for field, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST):
+                continue
+            inner, safe = scope, taken
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                inner, safe = f"{scope}.{child.name}".lstrip("."), False
+            elif isinstance(node, ast.Try):
+                safe = taken or (field == "body" and any(map(_takes_all, node.handlers)))
+            elif isinstance(node, (ast.With, ast.AsyncWith)) and field == "body":
+                safe = taken or any(_is_logged(item) for item in node.items)
+            yield from _in(child, name, inner, safe)
+
+
+def _takes_all(handler: ast.ExceptHandler) -> bool:
+    return isinstance(handler.type, ast.Name) and handler.type.id == "BaseException"
+
+
+def _is_logged(item: ast.withitem) -> bool:
+    call = item.context_expr
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "_logged"
+
+
+def _use(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+        owner = node.value
+        if node.attr == "function" and isinstance(owner, (ast.Name, ast.Attribute)):
+            named = owner.id if isinstance(owner, ast.Name) else owner.attr
+            return f"{named}.function" if named in ("method", "job", "self") else ""
+        if node.attr == "choose" and isinstance(owner, ast.Attribute) and owner.attr == "_policy":
+            return "policy.choose"
+        return node.attr if node.attr in ATTRIBUTES else ""
+    if not isinstance(node, ast.Call):
+        return ""
+    if isinstance(node.func, ast.Attribute) and node.func.attr in ("_fast", "_factory"):
+        return node.func.attr
+    if isinstance(node.func, ast.Name):
+        if node.func.id in FUNCTIONS | CALLBACKS:
+            return node.func.id
+        given = node.args[0] if node.args else None
+        if node.func.id in ("next", "iter") and isinstance(given, ast.Name) and given.id in OBJECTS:
+            return f"{node.func.id}({given.id})"
+    if isinstance(node.func, ast.Attribute):
+        owner = node.func.value
+        named = owner.id if isinstance(owner, ast.Name) else ""
+        if named in OBJECTS:
+            return f"{named}.{node.func.attr}"
+        if node.func.attr in CALLBACKS and named not in DEFERREDS:
+            return f"{named}.{node.func.attr}"
+    return ""
+
+
+FOUND = list(uses())
+
+
+def test_what_their_code_raises_is_taken_where_it_is_called():
+    assert [use for use in FOUND if not use.taken and use.where not in RELAYS] == []
+
+
+def test_their_code_is_found_where_it_is_known_to_be():
+    places = {use.where for use in FOUND}
+    assert {
+        "server/dispatcher.py:Dispatcher._dispatch",
+        "server/arguments.py:Arguments.bind",
+        "server/inputs.py:Input.receive",
+        "server/lifespan.py:Lifespan.enter",
+        "protocol/client.py:ClientMachine.receive",
+        "protocol/balancer.py:Balancer._ask",
+        "interceptors.py:Interception.enter",
+        "interceptors.py:Interception.leave",
+    } <= places
+    assert set(RELAYS) <= places, "a relay is no longer one"
