@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from ipaddress import ip_address
 
 from .errors import UsageError
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
-_FORM = re.compile(r"(tcp://(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\*|\d{1,5})|(ipc|inproc)://\S+)")
+_FORM = re.compile(r"(tcp://(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\*|\d{1,5})|(ipc|inproc)://[^\s\0]+)")
+
+# Bytes of a Unix socket's path: the kernel's bound.
+_LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
 
 def checked(endpoint: str) -> str:
@@ -18,6 +23,10 @@ def checked(endpoint: str) -> str:
     if match is None or (match[3] not in (None, "*") and int(match[3]) > 65535):
         raise UsageError(
             f"bad endpoint {endpoint!r}: it must look like tcp://127.0.0.1:5555, ipc:///path or inproc://name"
+        )
+    if match[4] == "ipc" and (length := len(os.fsencode(endpoint)) - len("ipc://")) > _LONGEST_PATH:
+        raise UsageError(
+            f"bad endpoint {endpoint!r}: its path has {length} bytes, the system takes {_LONGEST_PATH}: use a shorter one"
         )
     return endpoint
 
