@@ -28,6 +28,6 @@ def show(
     file: Annotated[str, typer.Argument(metavar="FILE", help="of a public key or a secret one")],
 ) -> None:
     """Print the public key, as --server-key takes it."""
-    from ..security.keys import read_public
+    from ..security.keys import public_part
 
-    typer.echo(read_public(file).decode())
+    typer.echo(public_part(file).decode())
