@@ -52,5 +52,8 @@ def is_exposed(endpoint: str) -> bool:
 
 
 def port_of(endpoint: str) -> str | None:
-    """Of a tcp endpoint, as it is written; None where it is another."""
-    return endpoint.rpartition(":")[2] if endpoint.startswith("tcp://") else None
+    """The port of a tcp endpoint, "*" for any free one (0 means the same); None for another endpoint."""
+    if not endpoint.startswith("tcp://"):
+        return None
+    port = endpoint.rpartition(":")[2]
+    return "*" if port == "0" else port

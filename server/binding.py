@@ -7,6 +7,7 @@ from typing import Any
 
 import zmq
 
+from ..endpoints import port_of
 from ..errors import UsageError
 from .listening import Inherited, refused
 from .paths import OwnedPaths
@@ -33,7 +34,7 @@ class Bound:
                 socket.set(zmq.USE_FD, -1)
         except zmq.ZMQError as error:
             raise UsageError(refused(endpoint, error.errno, error.strerror)) from None
-        if "*" in endpoint:
+        if "*" in endpoint or port_of(endpoint) == "*":
             endpoint = str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
         self.endpoints.append(endpoint)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import re
 import socket
 import subprocess
 import sys
@@ -252,6 +253,19 @@ def test_a_server_may_have_several_endpoints(tmp_path: Path) -> None:
         assert [ask(endpoint) for endpoint in server.endpoints] == ["calc"] * 3
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "*", "localhost", "[::1]"])
+def test_port_0_is_any_free_port_and_the_real_one_is_told(host: str) -> None:
+    if host == "[::1]":
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    with ringback.Server(calc(), f"tcp://{host}:0", backend="threading") as server:
+        port = server.endpoint.rpartition(":")[2]
+        assert int(port) > 0
+        assert ask(f"tcp://{'127.0.0.1' if host == '*' else host}:{port}") == "calc"
+
+
 def test_before_the_start_there_is_no_endpoint() -> None:
     server = ringback.Server(calc(), ANY, backend="threading")
     assert server.endpoints == []
@@ -306,6 +320,17 @@ def _second(backend: str, endpoint: str) -> subprocess.CompletedProcess[str]:
     target = f"{TESTS}/service.py:service"
     command = [sys.executable, "-m", "ringback.server", target, "--backend", backend, "--bind", endpoint]
     return subprocess.run(command, capture_output=True, text=True, timeout=2 * SOON, check=False)
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "many processes"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "*"])
+def test_the_ready_line_has_the_real_port_for_0(
+    backend: str, host: str, options: tuple[str, ...], start_server, connected
+) -> None:
+    server = start_server(backend, "service", *options, bind=(f"tcp://{host}:0",))
+    shown = "0.0.0.0" if host == "*" else host
+    assert re.fullmatch(rf"tcp://{re.escape(shown)}:[1-9]\d*", server.endpoint)
+    assert connected(server.endpoint.replace(shown, "127.0.0.1")).call("add", 1, 2) == 3
 
 
 def test_a_second_server_on_an_ipc_path_is_refused_in_one_line(
