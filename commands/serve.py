@@ -198,10 +198,13 @@ def serve(
             target,
             *given_options(context, "bind", "processes"),
         ]
-        if secret_key is None and not insecure:
-            logs.warn_of_exposed(target, endpoints)  # once for all of them
+        exposed = secret_key is None and not insecure
+        if exposed:
             command.append("--insecure")
-        raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
+        supervisor = Supervisor(command, endpoints, processes, drain_timeout=drain_timeout)
+        if exposed:
+            logs.warn_of_exposed(target, endpoints)  # once for all of them
+        raise typer.Exit(supervisor.run())
 
     from ..server.listening import Inherited
     from ..server.server import serve as run

@@ -10,10 +10,14 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from ..endpoints import host_of
 from ..errors import UsageError
 from .paths import in_use, path_of
 
 BACKLOG = 1024
+
+# What libzmq and the system's resolver say of a host that has no address.
+_UNRESOLVED = (errno.ENODEV, socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN, socket.EAI_FAIL)
 
 
 @dataclass(frozen=True)
@@ -90,4 +94,9 @@ def refused(endpoint: str, number: int | None, reason: str) -> str:
     """Why one cannot listen there, for people."""
     if number == errno.EADDRINUSE:
         return in_use(endpoint)
+    host = host_of(endpoint)
+    if host is not None and number in _UNRESOLVED:
+        reason = f"host {host!r} cannot be resolved: give an address of this machine, or * for all of them"
+    elif host is not None and number == errno.EADDRNOTAVAIL:
+        reason = f"{host} is no address of this machine"
     return f"cannot bind {endpoint}: {reason}"

@@ -360,6 +360,49 @@ def test_serve_says_in_one_line_what_is_wrong_with_an_endpoint(endpoint: str, ho
     assert_one_line(outcome, repr(endpoint), "tcp://127.0.0.1:5555")
 
 
+@pytest.mark.parametrize("port", ["99999", "-1", "abc", "5555x", ""])
+@pytest.mark.parametrize(
+    "command",
+    [["serve", "calc:service", "--bind"], ["call"], ["describe"], ["health"], ["top"]],
+    ids=lambda command: command[0],
+)
+def test_a_bad_port_is_named_in_one_line(command: list[str], port: str, home: Path) -> None:
+    words = [*command, f"tcp://127.0.0.1:{port}", *(["add"] if command == ["call"] else [])]
+    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is no port")
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:5555"])
+@pytest.mark.parametrize("command", ["call", "describe", "health"])
+def test_what_only_servers_bind_is_refused_at_clients(command: str, endpoint: str, home: Path) -> None:
+    words = [command, endpoint, *(["add"] if command == "call" else [])]
+    assert_one_line(run_module("ringback", *words, cwd=home), endpoint, "is for servers")
+
+
+# The top level domain "invalid" is reserved: it never exists.
+NO_HOST = "tcp://nosuchhost.invalid:5555"
+
+
+@pytest.mark.parametrize("more", [[], ["--processes", "2"]], ids=["one process", "many processes"])
+def test_a_host_without_an_address_is_told_by_serve(more: list[str], home: Path) -> None:
+    outcome = run_module("ringback", "serve", "calc:service", "--bind", NO_HOST, *more, cwd=home)
+    assert_one_line(outcome, NO_HOST, "host 'nosuchhost.invalid' cannot be resolved")
+
+
+@pytest.mark.parametrize("command", ["describe", "health"])
+def test_a_host_without_an_address_is_told_by_commands(command: str, home: Path) -> None:
+    outcome = run_module("ringback", command, NO_HOST, "--timeout", "0.5", cwd=home)
+    assert_one_line(outcome, NO_HOST, "host 'nosuchhost.invalid' cannot be resolved")
+    assert "no server" not in outcome.err
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_host_without_an_address_is_told_by_every_client_style(style: str, home: Path) -> None:
+    args = ("call", NO_HOST, "add", "--timeout", "0.5", "--client", style)
+    outcome = run_module("ringback", *args, cwd=home)
+    assert_one_line(outcome, "UNAVAILABLE", NO_HOST, "host 'nosuchhost.invalid' cannot be resolved")
+    assert "no server" not in outcome.err
+
+
 @pytest.mark.parametrize("loop", BACKENDS)
 def test_serve_says_in_one_line_that_a_port_is_in_use(loop: str, home: Path) -> None:
     with socket.socket() as taken:
