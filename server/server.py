@@ -22,7 +22,7 @@ from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..protocol.messages import ROLES, About
 from ..security.curve import ServerKeys
-from ..state import State, open_state
+from ..state import Missing, State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import ReplicaEngine
 from .access import AccessFile
@@ -374,7 +374,7 @@ class Server:
         self._draining = False
         try:
             given = self._given_state
-            self._state = open_state(given) if isinstance(given, str) else given
+            self._state = self._open_state(given) if isinstance(given, str) else given
             if self._registration is not None:
                 self._announcement = self._registration.opened()
             replica = None
@@ -389,6 +389,12 @@ class Server:
                 replica.start(lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started))
         except BaseException as error:
             report(error)
+
+    def _open_state(self, url: str) -> State:
+        try:
+            return open_state(url, create=self._role != "replica")
+        except Missing as error:
+            raise UsageError(f"{error}, which a replica follows: start its primary first") from None
 
     def _followed(
         self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]
