@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..terminal import say
+
 keys = typer.Typer(
     help="Make and show keys, for servers that encrypt and know who calls.", no_args_is_help=True
 )
@@ -20,7 +22,7 @@ def new(
     from ..security.keys import make
 
     public, secret = make(directory, name)
-    typer.echo(f"ringback: {public} is the public key, {secret} the secret one")
+    say(f"ringback: {public} is the public key, {secret} the secret one")
 
 
 @keys.command()
@@ -30,4 +32,4 @@ def show(
     """Print the public key, as --server-key takes it."""
     from ..security.keys import public_part
 
-    typer.echo(public_part(file).decode())
+    say(public_part(file).decode())

@@ -12,7 +12,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -139,8 +138,7 @@ class Supervisor:
                 self._start(len(self._workers))
             if all(one.ready_since is not None for one in self._workers.values()):
                 self._serving = True
-                sys.stdout.write(worker.told[:-1].decode())
-                sys.stdout.flush()
+                print(worker.told[:-1].decode(), end="", flush=True)  # noqa: T201 - promised
         old, worker.replaces = worker.replaces, None
         if old is not None:
             log.info("process %d takes over from process %d", worker.pid, old.pid)

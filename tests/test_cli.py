@@ -73,6 +73,38 @@ def big(size: int) -> bytes:
     return bytes(size)
 
 
+HOSTILE = "\\x1b[31mred\\x07\\x7f\\x9b31m\\u2028\\u202e"
+
+RESULTS = {
+    "nan": float("nan"),
+    "infinity": [1.0, float("-inf")],
+    "a tuple as key": {(1, 2): 3},
+    "a key that is NaN": {float("nan"): 1},
+    "bytes": b"\\xff\\x00",
+    "a set": {7},
+    "keys of many kinds": {"a": 1, 2: 3, None: 4, True: 5, b"a": 6},
+    "a huge integer": 2**200,
+    "a larger one": 2**20000,
+    "escapes": {HOSTILE: HOSTILE},
+}
+
+
+@service.method
+def odd(what: str):
+    return RESULTS[what]
+
+
+@service.method
+def odds(what: str):
+    yield 1
+    yield RESULTS[what]
+
+
+@service.method
+def hostile():
+    raise ValueError(HOSTILE + "\\ud800")
+
+
 @service.method
 def started(path: str, seconds: float) -> str:
     "Leave a mark, so that the caller knows the call has begun; then block."
@@ -521,6 +553,138 @@ def test_describe_prints_the_methods_as_json(server: str, home: Path) -> None:
     assert methods["add"]["doc"] == "Sum of two integers."
     assert methods["count"]["stream"] is True
     assert not [name for name in methods if name.startswith("_")]
+
+
+@pytest.mark.parametrize(
+    ("what", "printed"),
+    [
+        ("bytes", '"/wA="'),
+        ("a set", "[7]"),
+        ("keys of many kinds", '{"a":1,"2":3,"null":4,"true":5,"YQ==":6}'),
+        ("a huge integer", str(2**200)),
+    ],
+)
+def test_call_prints_what_has_a_form_in_json(what: str, printed: str, server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "odd", what, cwd=home)
+    assert (outcome.status, outcome.out, outcome.err) == (0, printed + "\n", ""), outcome
+
+
+NOT_JSON = ["nan", "infinity", "a tuple as key", "a key that is NaN", "a larger one"]
+
+
+@pytest.mark.parametrize("what", NOT_JSON)
+def test_call_says_that_a_result_is_not_json(what: str, server: str, home: Path) -> None:
+    assert_one_line(run_module("ringback", "call", server, "odd", what, cwd=home), "no form in JSON")
+    stream = run_module("ringback", "call", server, "odds", what, cwd=home)
+    assert (stream.status, stream.out) == (1, "1\n"), stream
+    assert re.fullmatch("ringback: [^\n]*no form in JSON[^\n]*\n", stream.err), stream
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_client_style_says_that_a_fired_result_is_not_json(style: str, server: str, home: Path) -> None:
+    args = ("call", server, "odd", "nan", "--fire", "--client", style)
+    assert_one_line(run_module("ringback", *args, cwd=home), "no form in JSON")
+    for script in SCRIPTS:
+        args = (server, "odd", "nan", "--client", style)
+        assert_one_line(run_module(f"ringback.clients.{script}", *args, cwd=home), "no form in JSON")
+
+
+def test_no_control_character_of_a_server_reaches_the_terminal(server: str, home: Path) -> None:
+    controls = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]")
+    result = run_module("ringback", "call", server, "odd", "escapes", cwd=home)
+    assert result.status == 0, result
+    assert not controls.search(result.out), result
+    hostile = "\x1b[31mred\x07\x7f\x9b31m\u2028\u202e"
+    assert json.loads(result.out) == {hostile: hostile}
+    error = run_module("ringback", "call", server, "hostile", cwd=home)
+    assert_one_line(error, r"\x1b[31mred\x07\x7f\x9b31m")
+    assert not controls.search(error.err), error
+    described = run_module("ringback", "describe", server, cwd=home)
+    assert described.status == 0, described
+    assert not controls.search(described.out), described
+
+
+# What cannot be printed is one line
+
+
+def run_into(out: str, module: str, *args: str, cwd: Path) -> Outcome:
+    """With that file as standard output, or with none at all."""
+    words = [sys.executable, "-m", module, *args]
+    redirected = subprocess.run(
+        ["sh", "-c", f'exec "$@" {out}', "sh", *words],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+    )
+    return Outcome(redirected.returncode, "", redirected.stderr)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["call", "SERVER", "add", "1", "2"],
+        ["call", "SERVER", "add", "1", "2", "--fire"],
+        ["call", "SERVER", "count", "3"],
+        ["describe", "SERVER"],
+        ["health", "SERVER"],
+        ["health", "SERVER", "--timeout=5"],
+        ["top", "SERVER"],
+        ["--help"],
+        ["call", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_is_one_line_and_status_1(args: list[str], server: str, home: Path) -> None:
+    words = [server if word == "SERVER" else word for word in args]
+    assert_one_line(
+        run_into(">/dev/full", "ringback", *words, cwd=home),
+        "standard output cannot be written",
+        "No space left",
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_full_disk_is_one_line_of_a_client_script(script: str, server: str, home: Path) -> None:
+    outcome = run_into(">/dev/full", f"ringback.clients.{script}", server, cwd=home)
+    assert_one_line(outcome, "standard output cannot be written")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("options", [["--backend", loop] for loop in BACKENDS] + [["--processes", "1"]])
+def test_a_ready_line_that_cannot_be_written_ends_the_server(options: list[str], home: Path) -> None:
+    args = ("serve", "calc:service", "--bind", ANY_PORT, "--log-level", "error", *options)
+    outcome = run_into(">/dev/full", "ringback", *args, cwd=home)
+    assert_one_line(outcome, "standard output cannot be written")
+
+
+@pytest.mark.parametrize(
+    "args", [["call", "SERVER", "add", "1", "2"], ["describe", "SERVER"], ["health", "SERVER"]]
+)
+def test_a_closed_standard_output_is_one_line_and_status_1(args: list[str], server: str, home: Path) -> None:
+    words = [server if word == "SERVER" else word for word in args]
+    outcome = run_into(">&-", "ringback", *words, cwd=home)
+    assert_one_line(outcome, "standard output cannot be written", "closed")
+
+
+def test_a_reader_that_has_gone_is_no_error_worth_a_word(server: str, home: Path) -> None:
+    for words in (["call", server, "add", "1", "2"], ["describe", server], ["health", server]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        ended = subprocess.run(
+            [sys.executable, "-m", "ringback", *words],
+            cwd=home,
+            env=environment(),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE,
+        )
+        os.close(writing)
+        assert (ended.returncode, ended.stderr) == (1, b""), words
 
 
 # call: what goes wrong is one line

@@ -309,3 +309,10 @@ def test_a_store_that_does_not_answer_is_one_line(valkey, run_program):
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("ringback: UNAVAILABLE: the state store valkey://127.0.0.1:")
     assert ran.err.count("\n") == 1
+
+
+def test_no_control_character_of_a_registry_reaches_the_terminal(run_program, announced, sqlite_url):
+    announced(sqlite_url, OTHER, zone="\x1b[31m\x9b\u202e")
+    ran = run_program("-m", "ringback", "servers", sqlite_url)
+    assert ran.status == 0, ran
+    assert r"\x1b[31m\x9b\u202e" in ran.out
