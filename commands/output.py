@@ -11,6 +11,9 @@ import typer
 from ..errors import CallError, UsageError
 from ..terminal import fail, guarded, printable_json, say
 
+# The exit status of a server that did not start.
+NOT_STARTED = 3
+
 
 class NotJson(Exception):
     """The result has no form in JSON."""

@@ -30,6 +30,7 @@ from .admission import FAILED, Admission, is_of
 from .binding import Bound
 from .dispatcher import Dispatcher
 from .gate import Gate
+from .lifespan import Lifespan
 from .limits import Limits
 from .listening import Inherited
 from .logs import Bounded
@@ -125,7 +126,7 @@ class ServerCore:
         self._monitor: Pump | None = None
         self._socket: Any = None
         self._events: Any = None
-        self._lifespan: Any = None
+        self._lifespan: Lifespan | None = None
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
@@ -161,19 +162,8 @@ class ServerCore:
         if factory is None:
             entered(None, None)
             return
-        self._lifespan = factory()
-        if hasattr(self._lifespan, "__aenter__"):
-            self.loop.run_coroutine(
-                self._lifespan.__aenter__(),
-                lambda app, error: self.loop.call_soon_threadsafe(entered, app, error),
-            )
-            return
-        try:
-            app = self._lifespan.__enter__()
-        except BaseException as error:
-            entered(None, error)
-        else:
-            entered(app, None)
+        self._lifespan = Lifespan(factory, self.service.name, self.loop)
+        self._lifespan.enter(entered)
 
     def drain(self, timeout: float, ended: Callable[[bool], object]) -> None:
         """Refuse new calls, finish the accepted ones, deliver their answers, then close.
@@ -503,23 +493,7 @@ class ServerCore:
 
     def _leave_lifespan(self, done: Callable[[], object]) -> None:
         lifespan, self._lifespan = self._lifespan, None
-
-        def left(_: Any, error: BaseException | None) -> None:
-            if error is not None:
-                log.error("the lifespan of %s raised at its end", self.service.name, exc_info=error)
-            done()
-
         if lifespan is None:
             done()
-        elif hasattr(lifespan, "__aexit__"):
-            self.loop.run_coroutine(
-                lifespan.__aexit__(None, None, None),
-                lambda value, error: self.loop.call_soon_threadsafe(left, value, error),
-            )
         else:
-            try:
-                lifespan.__exit__(None, None, None)
-            except BaseException as error:
-                left(None, error)
-            else:
-                left(None, None)
+            lifespan.leave(done)

@@ -384,6 +384,34 @@ def test_serve_says_in_one_line_what_is_wrong_with_a_target(
     assert_one_line(run_module("ringback", "serve", target, "--bind", ANY_PORT, cwd=home), *words)
 
 
+@pytest.mark.parametrize("where", ["outer", "outer.py"])
+@pytest.mark.parametrize(
+    ("source", "line", "words"),
+    [
+        ("def look():\n    return {}['db']\n\n\nlook()\n", 2, ["KeyError: 'db'"]),
+        ("x = 1\ndef (\n", 2, ["SyntaxError: "]),
+        ("import json\n\njson.loads('{')\n", 3, ["JSONDecodeError: "]),
+        ("import sys\n\nsys.exit('not so')\n", 3, ["SystemExit: not so", "__main__"]),
+        ("raise BaseException('no')\n", 1, ["BaseException: no"]),
+        ("import a_library_nobody_has\n", 1, ["No module named", "install what has a_library_nobody_has"]),
+        ("from json import nothing_like_it\n", 1, ["ImportError: "]),
+        (
+            "import ringback\n\ns = ringback.Service('s')\ns.method(lambda callback: 1, name='m')\n",
+            4,
+            ["callback"],
+        ),
+    ],
+    ids=["a KeyError", "syntax", "in a library", "exit", "BaseException", "missing", "a name", "usage"],
+)
+def test_serve_says_where_an_import_went_wrong(
+    where: str, source: str, line: int, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "outer.py").write_text("import inner\n", encoding="utf-8")
+    (tmp_path / "inner.py").write_text(source, encoding="utf-8")
+    outcome = run_module("ringback", "serve", f"{where}:service", "--bind", ANY_PORT, cwd=tmp_path)
+    assert_one_line(outcome, f"{tmp_path}/inner.py:{line}", *words)
+
+
 @pytest.mark.parametrize(
     "endpoint", ["foo", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", "http://127.0.0.1:80", ""]
 )

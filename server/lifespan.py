@@ -1,0 +1,79 @@
+"""The lifespan of a service, entered before the server binds and left after its last answer. Whatever it raises ends no loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..backends.base import Loop
+from ..errors import UsageError
+
+log = logging.getLogger("ringback.server")
+
+# The note of an error that a lifespan raised before the server served.
+NOTE = "the lifespan raised this, so the server did not start"
+
+
+class Lifespan:
+    """One stay in the context manager that the factory makes, on that loop."""
+
+    def __init__(self, factory: Callable[[], Any], service: str, loop: Loop) -> None:
+        self._factory = factory
+        self._service = service
+        self._loop = loop
+        self._manager: Any = None
+
+    def enter(self, entered: Callable[[Any, BaseException | None], object]) -> None:
+        """Call `entered(app, None)`, or `entered(None, error)` with the error noted."""
+
+        def report(app: Any, error: BaseException | None) -> None:
+            if error is not None:
+                error.add_note(NOTE)
+            entered(app, error)
+
+        try:
+            self._manager = manager = self._factory()
+            if not any(hasattr(manager, name) for name in ("__aenter__", "__enter__")):
+                raise UsageError(
+                    f"the lifespan of {self._service} gave {manager!r:.100}, which is no context manager: "
+                    "make it a generator function that yields once"
+                )
+            if hasattr(manager, "__aenter__"):
+                self._run(manager.__aenter__(), report)
+                return
+            app = manager.__enter__()
+        except BaseException as error:
+            report(None, error)
+        else:
+            report(app, None)
+
+    def leave(self, left: Callable[[], object]) -> None:
+        """Call `left()` when it is left; what it raises is logged."""
+
+        def report(_: Any, error: BaseException | None) -> None:
+            if error is not None:
+                log.error("the lifespan of %s raised at its end", self._service, exc_info=error)
+            left()
+
+        try:
+            if hasattr(self._manager, "__aexit__"):
+                self._run(self._manager.__aexit__(None, None, None), report)
+                return
+            self._manager.__exit__(None, None, None)
+        except BaseException as error:
+            report(None, error)
+        else:
+            report(None, None)
+
+    def _run(self, work: Coroutine[Any, Any, Any], report: Callable[..., object]) -> None:
+        async def contained() -> tuple[Any, BaseException | None]:
+            try:
+                return await work, None
+            except BaseException as error:  # SystemExit would end the loop, and its report with it
+                return None, error
+
+        self._loop.run_coroutine(
+            contained(),
+            lambda outcome, error: self._loop.call_soon_threadsafe(report, *(outcome or (None, error))),
+        )
