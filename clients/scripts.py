@@ -152,12 +152,12 @@ def _run_on_reactor(client: Any, work: Work) -> None:
 
 def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]) -> int:
     """The command line of a client script: `ENDPOINT [METHOD [ARG]...] [--count N] [--client NAME]`."""
-    from ..commands.arguments import parse_value
+    from ..commands.arguments import MethodCommand, parse_value
     from ..commands.output import Printer, run_command
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-    @app.command(help=explanation, context_settings={"ignore_unknown_options": True})
+    @app.command(cls=MethodCommand, help=explanation, context_settings={"ignore_unknown_options": True})
     def main(
         endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
         method: Annotated[str, typer.Argument(metavar="METHOD")] = "ringback.ping",

@@ -738,6 +738,7 @@ def test_every_client_style_reports_an_error_in_one_line(
         (["add", "1", "x"], ["INVALID_ARGUMENT", "add", "'b'", "int", "str"]),
         (["add", "1", "a=2"], ["INVALID_ARGUMENT", "add", "'a'"]),
         (["add", "a=1", "2"], ["'2'", "after a named one"]),
+        (["add", "a=1", "c=2"], ["there is no parameter 'c', only a, b"]),
         (["count", "x"], ["INVALID_ARGUMENT", "count", "'n'"]),
         (["unserialisable"], ["unserialisable", "object"]),
         (["big", str(17 * 1024 * 1024)], ["RESOURCE_EXHAUSTED", "big"]),
@@ -831,6 +832,8 @@ def test_a_reader_that_goes_away_ends_a_stream_without_a_traceback(
         ["call", "tcp://127.0.0.1:1"],
         ["call", "tcp://127.0.0.1:1", "add", "--timeout", "soon"],
         ["call", "tcp://127.0.0.1:1", "add", "--timeout"],
+        ["call", "tcp://127.0.0.1:1", "add", "1", "2", "--timout", "3"],
+        ["call", "tcp://127.0.0.1:1", "add", "1", "2", "--timout=3"],
         ["describe"],
         ["describe", "tcp://127.0.0.1:1", "--nosuch"],
     ],
@@ -838,6 +841,17 @@ def test_a_reader_that_goes_away_ends_a_stream_without_a_traceback(
 )
 def test_wrong_usage_is_told_and_ends_with_2(args: list[str], home: Path) -> None:
     assert_usage(run_module("ringback", *args, cwd=home))
+
+
+@pytest.mark.parametrize("module", ["ringback call", *(f"ringback.clients.{script}" for script in SCRIPTS)])
+def test_a_mistyped_option_is_no_argument(module: str, home: Path) -> None:
+    name, *command = module.split()
+    args = (*command, "tcp://127.0.0.1:1", "add", "1", "2", "--timout", "3")
+    outcome = run_module(name, *args, cwd=home)
+    assert_usage(outcome)
+    assert "no option --timout, did you mean --timeout?" in outcome.err, outcome
+    outcome = run_module(name, *args[:-2], "--nothing-like-it", cwd=home)
+    assert "no option --nothing-like-it; what is an argument goes after --" in outcome.err, outcome
 
 
 @pytest.mark.parametrize(
