@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from .commands.access import rules
+from .commands.arguments import MethodCommand
 from .commands.call import call, describe
 from .commands.compare import compare, report
 from .commands.keys import keys
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 
 app.command()(serve)
-app.command(context_settings={"ignore_unknown_options": True})(call)  # -1 is an argument
+app.command(cls=MethodCommand, context_settings={"ignore_unknown_options": True})(call)  # -1 is an argument
 app.command()(describe)
 app.command()(servers)
 app.command()(health)

@@ -110,5 +110,8 @@ def current_call() -> CurrentCall:
     """The call that is being handled here. Raises RuntimeError outside a handler."""
     now = handling.get()
     if now is None:
-        raise RuntimeError("ringback.current_call() was called outside a handler")
+        raise RuntimeError(
+            "ringback.current_call() was called outside a handler, where there is no call: call the method through a "
+            "server, or run the thread or greenlet that asks in a copy of the handler's context (contextvars.copy_context())"
+        )
     return now.current()

@@ -2,40 +2,89 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from ipaddress import ip_address
 
 from .errors import UsageError
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
-_FORM = re.compile(r"(tcp://(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\*|\d{1,5})|(ipc|inproc)://\S+)")
+_FORM = re.compile(r"(?:(tcp)://(?:\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\S*)|(ipc|inproc)://[^\s\0]+)")
+
+# Bytes of a Unix socket's path: the kernel's bound.
+_LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
 
 def checked(endpoint: str) -> str:
     """The endpoint, if it is one. Raises UsageError that shows the forms."""
     match = _FORM.fullmatch(endpoint) if isinstance(endpoint, str) else None
-    if match is None or (match[3] not in (None, "*") and int(match[3]) > 65535):
+    if match is None:
         raise UsageError(
             f"bad endpoint {endpoint!r}: it must look like tcp://127.0.0.1:5555, ipc:///path or inproc://name"
+        )
+    tcp, port, scheme = match.groups()
+    if tcp and port != "*" and not is_port(port):
+        raise UsageError(
+            f"bad endpoint {endpoint!r}: {port!r} is no port, a number up to 65535, as in tcp://127.0.0.1:5555"
+        )
+    if scheme == "ipc" and (length := len(os.fsencode(endpoint)) - len("ipc://")) > _LONGEST_PATH:
+        raise UsageError(
+            f"bad endpoint {endpoint!r}: its path has {length} bytes, the system takes {_LONGEST_PATH}: use a shorter one"
         )
     return endpoint
 
 
+def connectable(endpoint: str) -> str:
+    """The endpoint, if a client can connect to it. Raises UsageError."""
+    if port_of(checked(endpoint)) == "*":
+        raise UsageError(
+            f"{endpoint} is for servers, where it means any free port: a client needs the port that the server printed"
+        )
+    if host_of(endpoint) == "*":
+        raise UsageError(
+            f"{endpoint} is for servers, where it means all addresses: a client needs one address or name"
+        )
+    return endpoint
+
+
+def is_port(text: str) -> bool:
+    """Whether it is the number of a port, 0 among them."""
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535
+
+
+def host_of(endpoint: str) -> str | None:
+    """The host of a tcp endpoint, without brackets; None for another endpoint."""
+    if not endpoint.startswith("tcp://"):
+        return None
+    return endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+
+
+def is_name(host: str) -> bool:
+    """Whether the host is a name, which has to be resolved, and no address."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return host != "*"
+    return False
+
+
 def is_everywhere(endpoint: str) -> bool:
     """Whether it is all addresses of a machine: that can be bound, and nobody can connect to it."""
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    host = host_of(endpoint)
     try:
-        return endpoint.startswith("tcp://") and (host == "*" or ip_address(host).is_unspecified)
+        return host is not None and (host == "*" or ip_address(host).is_unspecified)
     except ValueError:
         return False  # a name
 
 
 def is_exposed(endpoint: str) -> bool:
     """Whether other machines may reach a server that is bound there."""
-    if not endpoint.startswith("tcp://"):
+    host = host_of(endpoint)
+    if host is None:
         return False
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]").partition("%")[0]
+    host = host.partition("%")[0]
     try:
         return not ip_address(host).is_loopback
     except ValueError:
@@ -43,5 +92,8 @@ def is_exposed(endpoint: str) -> bool:
 
 
 def port_of(endpoint: str) -> str | None:
-    """Of a tcp endpoint, as it is written; None where it is another."""
-    return endpoint.rpartition(":")[2] if endpoint.startswith("tcp://") else None
+    """The port of a tcp endpoint, "*" for any free one (0 means the same); None for another endpoint."""
+    if not endpoint.startswith("tcp://"):
+        return None
+    port = endpoint.rpartition(":")[2]
+    return "*" if port == "0" else port

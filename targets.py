@@ -6,10 +6,13 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .tracebacks import described, location
 
 
 def find(target: str) -> Any:
@@ -34,24 +37,35 @@ def _load_file(path: Path) -> Any:
         raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    try:
+    with _importing(str(path), f"python {path}"):
         spec.loader.exec_module(module)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     return module
 
 
 def _load_module(name: str) -> Any:
     sys.path.insert(0, os.getcwd())
-    try:
+    with _importing(name, f"python -c 'import {name}'"):
         return importlib.import_module(name)
-    except UsageError:
+
+
+@contextmanager
+def _importing(what: str, command: str) -> Iterator[None]:
+    """Whatever the user's code raises, SystemExit too, becomes a UsageError that says where it was raised."""
+    try:
+        yield
+    except KeyboardInterrupt:
         raise
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise UsageError(f"there is no module {name!r}") from None
-        raise UsageError(f"{name} cannot be imported: {error}") from error
-    except Exception as error:
-        raise UsageError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+    except UsageError as error:
+        where = location(error)
+        raise UsageError(f"{error} ({where})" if where else str(error)) from error
+    except SystemExit as error:
+        raise UsageError(
+            f"{what} ended the program when it was imported: {described(error)}: "
+            "put what a script does under if __name__ == '__main__'"
+        ) from error
+    except BaseException as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and (what == missing or what.startswith(f"{missing}.")):
+            raise UsageError(f"there is no module {what!r}") from None
+        remedy = f"install what has {missing}" if missing else f"{command} shows all of it"
+        raise UsageError(f"{what} cannot be imported: {described(error)}: {remedy}") from error

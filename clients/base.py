@@ -22,7 +22,7 @@ from ..balancing import Ejection, Policy
 from ..balancing.outliers import ejection_of
 from ..balancing.policies import policy_of
 from ..context import Handling, handling
-from ..endpoints import checked
+from ..endpoints import connectable
 from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..protocol.calls import OutgoingCall, Session, Upload
@@ -162,7 +162,7 @@ class Shared:
         for place in places:
             source = _source(place)
             if source is None:
-                self.endpoints.append(checked(place))
+                self.endpoints.append(connectable(place))
             else:
                 self.sources.append(source)
         self.balancing = balancing

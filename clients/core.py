@@ -51,7 +51,11 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 GRACE = 10.0
 
 _WATCHED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED | HANDSHAKE_FAILED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | HANDSHAKE_FAILED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
 )
 
 _context: tuple[int, zmq.Context[Any]] | None = None
@@ -174,6 +178,8 @@ class Wire:
             machine.link_up(link)
         elif event == zmq.EVENT_CONNECTED:
             self._handshakes.began(time.monotonic())
+        elif event == zmq.EVENT_CLOSED:
+            self._handshakes.closed()
         elif event == zmq.EVENT_DISCONNECTED:
             self._pump.drain()  # what the server said before it went has arrived: it counts
             self.stuck = []

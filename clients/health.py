@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from .. import errors
-from ..endpoints import checked
+from ..endpoints import connectable
 from ..protocol import codec
 from ..protocol.messages import Bye, Drain, Fault, FromServer, Hello, Ping, Pong, Welcome
 from ..protocol.values import FRAME_BYTES
+from ..terminal import fail, guarded, printable, say
 from ..version import __version__
 from .refusals import HANDSHAKE_FAILED, Handshakes
 
@@ -40,6 +41,7 @@ _WATCHED = (
     zmq.EVENT_CONNECTED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | HANDSHAKE_FAILED
+    | zmq.EVENT_CLOSED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECT_RETRIED
 )
@@ -63,22 +65,21 @@ def asked(words: Sequence[str]) -> tuple[str, float] | None:
 
 def run(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> int:
     """Tell it in one line. Returns the exit status."""
+    return guarded(lambda: _run(endpoint, timeout, keys))
+
+
+def _run(endpoint: str, timeout: float, keys: ClientKeys | None) -> int:
     try:
         # (access rules may keep the name from who may call nothing)
-        service = check(checked(endpoint), timeout, keys) or "the server"
+        service = check(connectable(endpoint), timeout, keys) or "the server"
     except errors.UsageError as error:
-        return _fail(str(error))
+        return fail(str(error))
     except errors.CallError as error:
-        return _fail(f"{error.code}: {error}")
+        return fail(f"{error.code}: {error}")
     except KeyboardInterrupt:
         return 130
-    print(f"ringback: {service} at {endpoint} takes calls")  # noqa: T201 - promised
+    say(printable(f"ringback: {service} at {endpoint} takes calls"))
     return 0
-
-
-def _fail(text: str) -> int:
-    print(f"ringback: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201 - promised
-    return 1
 
 
 def check(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> str:
@@ -171,6 +172,8 @@ class _Try:
             handshakes.succeeded()
             # In this order: a server that is going says so before it answers the ping.
             self._say(Hello(os.urandom(16), FRAME_BYTES, f"ringback {__version__}"), Ping(1))
+        elif event == zmq.EVENT_CLOSED:
+            handshakes.closed()
         elif event == zmq.EVENT_CONNECT_RETRIED:
             if not handshakes.failing:
                 raise errors.Unavailable(handshakes.retried(), started=False)

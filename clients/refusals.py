@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import zmq
 
+from ..endpoints import host_of, is_name
+
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -38,6 +40,7 @@ class Handshakes:
         self._broken = 0  # in a row
         self._since = 0.0
         self._reason = ""  # why the last one failed, where it did
+        self._attempted = False  # whether there was an address to connect to, since the last retry
 
     def began(self, now: float) -> None:
         self._began = now
@@ -51,16 +54,25 @@ class Handshakes:
         self._broken = 0
         self._reason = ""
 
+    def closed(self) -> None:
+        """An attempt to connect failed. Where none was made, libzmq did not resolve the host."""
+        self._attempted = True
+
     def lost(self) -> str:
         """The connection is: why."""
+        self._attempted = True
         return self._reason or f"the connection to {self._endpoint} was lost"
 
     def retried(self) -> str:
         """Another attempt is on its way: why the last one came to nothing."""
+        attempted, self._attempted = self._attempted, False
         if self._reason:
             reason, self._reason = self._reason, ""
             return reason
         self._broken = 0
+        host = host_of(self._endpoint)
+        if not attempted and host is not None and is_name(host):
+            return f"host {host!r} cannot be resolved ({self._endpoint})"
         return f"no server at {self._endpoint}"
 
     def failed(self, event: int, value: int, now: float, *, known: bool = False) -> str | None:

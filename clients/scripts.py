@@ -152,12 +152,12 @@ def _run_on_reactor(client: Any, work: Work) -> None:
 
 def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]) -> int:
     """The command line of a client script: `ENDPOINT [METHOD [ARG]...] [--count N] [--client NAME]`."""
-    from ..commands.arguments import parse_value
-    from ..commands.output import print_json, run_command
+    from ..commands.arguments import MethodCommand, parse_value
+    from ..commands.output import Printer, run_command
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-    @app.command(help=explanation, context_settings={"ignore_unknown_options": True})
+    @app.command(cls=MethodCommand, help=explanation, context_settings={"ignore_unknown_options": True})
     def main(
         endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
         method: Annotated[str, typer.Argument(metavar="METHOD")] = "ringback.ping",
@@ -173,17 +173,19 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
     ) -> None:
         args = [parse_value(text) for text in arguments or []]
         answered = 0
+        printer = Printer()
 
         def show(result: Any) -> None:
             nonlocal answered
             answered += 1
             if count <= PRINTED:
-                print_json(result)
+                printer(result)
 
         start = time.perf_counter()
         options = {"timeout": timeout, "server_key": server_key, "secret_key": secret_key}
         run(client, [endpoint], lambda connected: calls(connected, method, args, count, show), **options)
         seconds = time.perf_counter() - start
+        printer.check()
         typer.echo(
             f"{answered} calls of {method} in {seconds:.3f} s: {answered / seconds:,.0f} calls/s", err=True
         )

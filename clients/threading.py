@@ -17,7 +17,8 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self, cast
 
-from .. import errors
+from .. import errors, hubs
+from ..backends.native import get_ident
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
@@ -212,12 +213,15 @@ class ThreadingClient(Client):
         if shared.owner == 0:
             self._connect()
         shared.entries += 1
-        if shared.entries & 15 == 1 and not shared.warned and (problem := _event_loop_here()):
-            shared.warned = True
-            warnings.warn(problem, RuntimeWarning, stacklevel=3)
+        if shared.entries & 15 == 1:
+            _check_hub()
+            if not shared.warned and (problem := _event_loop_here()):
+                shared.warned = True
+                warnings.warn(problem, RuntimeWarning, stacklevel=3)
         assert shared.core is not None
         loop: ThreadingLoop = shared.threads.loop
         if time.monotonic() - loop.driven > IDLE:
+            _check_hub()
             loop.look()
         return shared.core, loop
 
@@ -231,6 +235,7 @@ class ThreadingClient(Client):
         self._threads.post_now("on_state", listener, state)
 
     def _connect(self) -> None:
+        _check_hub()
         with _making:
             self._check_usable()
             shared = self._shared
@@ -258,6 +263,15 @@ def _close_all() -> None:
     """What is in flight when the interpreter ends is waited for, as `close` does."""
     for client in list(_open):
         client.close()
+
+
+def _check_hub() -> None:
+    """Raises UsageError where a server could not answer, as it runs on the hub of the thread that waits."""
+    if hubs.serving and get_ident() in hubs.serving:
+        raise errors.UsageError(
+            "the blocking client was called in the thread whose gevent hub runs a server, which could not answer: "
+            "use ringback.clients.gevent"
+        )
 
 
 def _event_loop_here() -> str | None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..protocol.tally import seconds_at
+from ..terminal import printable
 
 Look = Mapping[str, Any]
 
@@ -89,7 +90,7 @@ def table(before: Look, after: Look) -> RenderableType:
         shown.add_column("hits %", justify="right")
     for row in rows:
         shown.add_row(
-            row.method,
+            Text(printable(row.method)),
             f"{row.rate:,.0f}",
             f"{row.in_flight:,}",
             _milliseconds(row.p50),
@@ -98,7 +99,7 @@ def table(before: Look, after: Look) -> RenderableType:
             f"{row.refused:,.0f}",
             *["-" if row.hit_rate is None else f"{100 * row.hit_rate:.0f}"][: int(cached)],
         )
-    return Group(Text(head, style="bold"), *(Text(line) for line in _scheduling(after)), shown)
+    return Group(Text(printable(head), style="bold"), *(Text(line) for line in _scheduling(after)), shown)
 
 
 def _scheduling(look: Look) -> Iterator[str]:

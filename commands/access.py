@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..terminal import say
+
 rules = typer.Typer(help="The rules that say who may call what.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -26,5 +28,5 @@ def check(
     from ..server.access import ANONYMOUS, read
 
     rule = read(Path(file)).may("" if user == ANONYMOUS else user, method)
-    typer.echo(f"{user} may {'not ' if rule is None else ''}call {method}: {rule or 'no rule says so'}")
+    say(f"{user} may {'not ' if rule is None else ''}call {method}: {rule or 'no rule says so'}")
     raise typer.Exit(1 if rule is None else 0)

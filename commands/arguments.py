@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
 
 from ..errors import UsageError
 from ..targets import find
 
 if TYPE_CHECKING:
-    import typer
-
     from ..server.service import Service
 
 
@@ -29,11 +32,30 @@ def parse_arguments(
         name, equals, value = text.partition("=")
         if equals and (name in names or (any_name and name.isidentifier())):
             kwargs[name] = parse_value(value)
+        elif kwargs and equals and name.isidentifier() and names:
+            raise UsageError(f"there is no parameter {name!r}, only {', '.join(sorted(names))}")
         elif kwargs:
             raise UsageError(f"argument {text!r} comes after a named one")
         else:
             args.append(parse_value(text))
     return args, kwargs
+
+
+class MethodCommand(TyperCommand):
+    """A command whose words are arguments of a method: -1 is one, but a word that begins with -- is an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = ["--help", *(word for option in self.params for word in option.opts if word[:1] == "-")]
+        for word in takewhile(lambda word: word != "--", args):
+            name = word.partition("=")[0]
+            if name.startswith("--") and name not in options:
+                close = get_close_matches(name, options, 1)
+                raise typer.BadParameter(
+                    f"there is no option {name}{f', did you mean {close[0]}?' if close else ''}; "
+                    "what is an argument goes after --",
+                    ctx=ctx,
+                )
+        return super().parse_args(ctx, args)
 
 
 def parse_value(text: str) -> Any:

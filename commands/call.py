@@ -9,7 +9,7 @@ import typer
 
 from ..security.options import SecretKey, ServerKey
 from .arguments import parse_arguments
-from .output import print_json
+from .output import Printer, print_json
 
 
 def call(
@@ -29,8 +29,13 @@ def call(
     server_key: ServerKey = None,
     secret_key: SecretKey = None,
 ) -> None:
-    """Call a method and print its result as one line of JSON; a stream is one line an item."""
+    """Call a method and print its result as one line of JSON; a stream is one line an item.
+
+    A result that JSON cannot hold (NaN, infinity, a list as a key) is an error, with status 1.
+    """
     from ..clients.scripts import Each, run
+
+    printer = Printer()
 
     def work(connected: Any) -> Generator[Any, Any, None]:
         described = {entry["name"]: entry for entry in (yield connected.call("ringback.describe"))["methods"]}
@@ -39,11 +44,12 @@ def call(
         if entry["stream"]:
             yield Each(connected.stream(method, *args, **kwargs), print_json)
         elif fire:
-            yield connected.fire(method, *args, callback=print_json, errback=lambda _: None, **kwargs)
+            yield connected.fire(method, *args, callback=printer, errback=lambda _: None, **kwargs)
         else:
             print_json((yield connected.call(method, *args, **kwargs)))
 
     run(client, [endpoint], work, timeout=timeout, server_key=server_key, secret_key=secret_key)
+    printer.check()
 
 
 def describe(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..terminal import say
+
 keys = typer.Typer(
     help="Make and show keys, for servers that encrypt and know who calls.", no_args_is_help=True
 )
@@ -20,7 +22,7 @@ def new(
     from ..security.keys import make
 
     public, secret = make(directory, name)
-    typer.echo(f"ringback: {public} is the public key, {secret} the secret one")
+    say(f"ringback: {public} is the public key, {secret} the secret one")
 
 
 @keys.command()
@@ -28,6 +30,6 @@ def show(
     file: Annotated[str, typer.Argument(metavar="FILE", help="of a public key or a secret one")],
 ) -> None:
     """Print the public key, as --server-key takes it."""
-    from ..security.keys import read_public
+    from ..security.keys import public_part
 
-    typer.echo(read_public(file).decode())
+    say(public_part(file).decode())

@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 
 from ..errors import CallError, UsageError
+from ..terminal import fail, guarded, printable_json, say
+
+# The exit status of a server that did not start.
+NOT_STARTED = 3
+
+
+class NotJson(Exception):
+    """The result has no form in JSON."""
 
 
 def print_json(value: Any, indent: int | None = None) -> None:
-    """Print as JSON; what JSON has not (bytes, dates) as msgspec writes it."""
+    """Print as JSON; what JSON has not (bytes, dates, sets) as msgspec writes it. Raises NotJson."""
     import msgspec
 
-    text = msgspec.json.encode(value)
-    typer.echo(msgspec.json.format(text, indent=indent) if indent else text)
+    try:
+        text = json.dumps(
+            msgspec.to_builtins(value),
+            allow_nan=False,
+            ensure_ascii=False,
+            indent=indent,
+            separators=None if indent else (",", ":"),
+        )
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise NotJson(
+            "the result has no form in JSON, which knows no NaN, no infinity and no lists as keys: "
+            f"call the method from Python ({error})"
+        ) from None
+    say(printable_json(text))
+
+
+class Printer:
+    """Prints what a callback gets, which must not raise: the first error is kept for `check`."""
+
+    def __init__(self) -> None:
+        self._error: Exception | None = None
+
+    def __call__(self, value: Any) -> None:
+        if self._error is None:
+            try:
+                print_json(value)
+            except (NotJson, OSError) as error:
+                self._error = error
+
+    def check(self) -> None:
+        """To be called when all callbacks have run."""
+        if self._error is not None:
+            raise self._error
 
 
 def run_command(command: Callable[..., Any], args: Sequence[str] | None) -> int:
     """Run a typer app or command, with every error as its one line."""
+    return guarded(lambda: _run(command, args))
+
+
+def _run(command: Callable[..., Any], args: Sequence[str] | None) -> int:
     try:
         status = command(args=args, standalone_mode=False)
     except typer.Abort:
@@ -30,13 +72,10 @@ def run_command(command: Callable[..., Any], args: Sequence[str] | None) -> int:
         return 130
     except typer.TyperException as error:
         return _show_usage(error)
-    except UsageError as error:
-        return _fail(str(error))
+    except (UsageError, NotJson) as error:
+        return fail(str(error))
     except CallError as error:
-        return _fail(f"{error.code}: {error}")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no word at exit
-        return 1
+        return fail(f"{error.code}: {error}")
     return status if isinstance(status, int) else 0
 
 
@@ -44,8 +83,3 @@ def _show_usage(error: Any) -> int:
     error.show()  # a usage line and the reason
     status: int = error.exit_code
     return status
-
-
-def _fail(text: str) -> int:
-    print(f"ringback: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
-    return 1

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from ..endpoints import DEFAULT_ENDPOINT, checked
+from ..errors import UsageError
 from ..server.limits import Limits
+from ..terminal import fail
+from ..tracebacks import described, user_traceback
 from .arguments import given_options, load_service, one_of, parse_amount
+from .output import NOT_STARTED
 
 
 def serve(
@@ -198,56 +205,80 @@ def serve(
             target,
             *given_options(context, "bind", "processes"),
         ]
-        if secret_key is None and not insecure:
-            logs.warn_of_exposed(target, endpoints)  # once for all of them
+        exposed = secret_key is None and not insecure
+        if exposed:
             command.append("--insecure")
-        raise typer.Exit(Supervisor(command, endpoints, processes, drain_timeout=drain_timeout).run())
+        supervisor = Supervisor(command, endpoints, processes, drain_timeout=drain_timeout)
+        if exposed:
+            logs.warn_of_exposed(target, endpoints)  # once for all of them
+        raise typer.Exit(supervisor.run())
 
     from ..server.listening import Inherited
     from ..server.server import serve as run
     from ..server.supervisor import Channel
 
-    service = load_service(target)
-    status = run(
-        service,
-        [Inherited.read(word) for word in inherited or []] or endpoints,
-        channel=None if supervised is None else Channel(supervised),
-        backend=backend,
-        workers=workers,
-        resources=resources,
-        limit=at_once,
-        aging=aging,
-        max_priority=max_priority,
-        executor=executor,
-        worker_processes=worker_processes,
-        dask=dask,
-        state=state,
-        role=role,
-        zone=zone,
-        weight=weight,
-        register=register,
-        service_name=service_name,
-        advertise=advertise,
-        max_size=max_size,
-        max_elements=max_elements,
-        max_depth=max_depth,
-        max_messages=max_messages,
-        max_frames=max_frames,
-        max_connections=max_connections,
-        max_in_flight=max_in_flight,
-        max_bytes_in_flight=max_bytes_in_flight,
-        access=access,
-        rate=rate,
-        burst=burst,
-        worker_memory=None if worker_memory is None else worker_memory << 20,
-        secret_key=secret_key,
-        authorized_keys=authorized_keys,
-        insecure=insecure,
-        drain_timeout=drain_timeout,
-        uvloop=uvloop,
-        reactor=reactor,
-    )
+    with _starting():
+        service = load_service(target)
+        status = run(
+            service,
+            [Inherited.read(word) for word in inherited or []] or endpoints,
+            channel=None if supervised is None else Channel(supervised),
+            backend=backend,
+            workers=workers,
+            resources=resources,
+            limit=at_once,
+            aging=aging,
+            max_priority=max_priority,
+            executor=executor,
+            worker_processes=worker_processes,
+            dask=dask,
+            state=state,
+            role=role,
+            zone=zone,
+            weight=weight,
+            register=register,
+            service_name=service_name,
+            advertise=advertise,
+            max_size=max_size,
+            max_elements=max_elements,
+            max_depth=max_depth,
+            max_messages=max_messages,
+            max_frames=max_frames,
+            max_connections=max_connections,
+            max_in_flight=max_in_flight,
+            max_bytes_in_flight=max_bytes_in_flight,
+            access=access,
+            rate=rate,
+            burst=burst,
+            worker_memory=None if worker_memory is None else worker_memory << 20,
+            secret_key=secret_key,
+            authorized_keys=authorized_keys,
+            insecure=insecure,
+            drain_timeout=drain_timeout,
+            uvloop=uvloop,
+            reactor=reactor,
+        )
     raise typer.Exit(status)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """What the user's code raises instead of a start is one line, after the traceback of that code in the log."""
+    from ..server.lifespan import NOTE
+
+    try:
+        yield
+    except BaseException as error:
+        if NOTE not in getattr(error, "__notes__", ()):
+            raise
+        trace = user_traceback(error)
+        if trace is not None and not isinstance(error, UsageError):
+            log = logging.getLogger("ringback.server")
+            log.error("the lifespan raised", exc_info=(type(error), error, trace))
+        expected = isinstance(error, UsageError)
+        reason = str(error) if expected else f"its lifespan raised {described(error)}"
+        fail(f"the server did not start: {reason}")
+        raise typer.Exit(NOT_STARTED) from None
 
 
 def _raise_descriptor_limit() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..security.options import SecretKey, ServerKey
+from ..terminal import printable, say
 from .output import print_json
 
 
@@ -26,7 +27,7 @@ def servers(
     if as_json:
         print_json(as_data(rows))
     for line in [] if as_json else as_lines(rows):
-        typer.echo(line)
+        say(printable(line))
     if not rows:
         typer.echo("ringback: no server is announced there", err=True)
 

@@ -7,6 +7,7 @@ import socket
 
 from .. import errors
 from ..backends import native
+from ..endpoints import is_port
 from ..errors import UsageError
 from .places import Place
 from .source import Source
@@ -14,7 +15,7 @@ from .source import Source
 # Seconds from one look to the next, where nobody says how many; and the most.
 REFRESH, REFRESH_AT_MOST = 10.0, 86_400.0
 
-_FORM = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/@\s]+):(\d{1,5})")
+_FORM = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/@\s]+):(\S*)")
 
 
 class Name(Source):
@@ -40,8 +41,10 @@ class Name(Source):
 
 def _host_and_port(place: Place) -> tuple[str, int]:
     match = _FORM.fullmatch(place.where)
-    if match is None or not 0 < int(match[2]) < 65536:
+    if match is None:
         raise UsageError(f"{place}: a name is given with its port, as dns://host:5555")
+    if not is_port(match[2]) or int(match[2]) == 0:
+        raise UsageError(f"{place}: {match[2]!r} is no port, a number from 1 to 65535, as in dns://host:5555")
     host = match[1].strip("[]")
     try:
         host.encode("idna")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ..errors import UsageError
+from ..state import Missing
 from .places import parsed
 from .rows import Announced, checked_service, opened, prefix_of, read
 
@@ -23,7 +24,13 @@ def announced(url: str) -> list[Announced]:
     service = place.options.get("service")
     prefix = prefix_of(None if service is None else checked_service(service))
     found: dict[str, Announced | None] = {}
-    with opened(place) as state:
+    try:
+        state = opened(place, create=False)
+    except Missing as error:
+        raise UsageError(
+            f"there is no registry {place}: {error}; a server makes it with --register"
+        ) from None
+    with state:
         changes, since = state.changes_up_to(prefix, 0)
         while changes:
             found.update((each.key, None if each.deleted else read(each.value)) for each in changes)

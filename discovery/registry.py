@@ -7,10 +7,12 @@ has been silent for half of it is looked at alone: only the store can tell wheth
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from .. import errors
 from ..errors import UsageError
+from ..state import Missing, State
 from ..state.values import row_of
 from .places import Place
 from .rows import DRAINING, Announced, checked_service, opened, prefix_of, read
@@ -34,7 +36,10 @@ class Registry(Source):
         if "service" not in place.options:
             raise UsageError(f"{place}: whose servers? Name the service, with ?service=NAME")
         self._service = checked_service(place.options["service"])
-        self._state = opened(place)
+        self._url = place
+        self._opened: State | None = None
+        with suppress(Missing):
+            self._opened = opened(place, create=False)
         self._prefix = prefix_of(self._service)
         self._rows: dict[str, _Heard] = {}
         self._since = 0  # the version up to which all is known; 0 where all is to be read
@@ -49,6 +54,10 @@ class Registry(Source):
             if not self._answered:
                 self._forgive()
             self._look_after_the_silent()
+        except Missing:
+            raise errors.Unavailable(f"there is no registry {self._url} yet", started=False) from None
+        except UsageError as error:
+            raise errors.Unavailable(f"the registry cannot be read: {error}", started=False) from None
         except errors.CallError as error:
             self._answered = False
             raise errors.Unavailable(f"the registry does not answer: {error}", started=False) from None
@@ -59,7 +68,15 @@ class Registry(Source):
         return f"no server of {self._service!r} is announced"
 
     def _let_go(self) -> None:
-        self._state.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _state(self) -> State:
+        """The store. Raises Missing as long as no server has made it."""
+        if self._opened is None:
+            self._opened = opened(self._url, create=False)
+        return self._opened
 
     def _hear(self) -> None:
         complete = self._since == 0

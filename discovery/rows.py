@@ -71,10 +71,11 @@ def read(value: Any) -> Announced | None:
     return row if reachable else None
 
 
-def opened(place: Place) -> State:
-    """The store of a registry, whose `service` is not the store's to know. Raises UsageError for what is no store."""
+def opened(place: Place, *, create: bool = True) -> State:
+    """The store of a registry, whose `service` is not the store's to know. Raises UsageError for what is no store, and Missing for one that
+    is not there and is not to be made."""
     if place.scheme not in SCHEMES:
         raise UsageError(
             f"{place} is no registry: give the URL of a state store, such as valkey://host:6379/0 or sqlite:///file.db"
         )
-    return open_state(place.without("service"))
+    return open_state(place.without("service"), create=create)

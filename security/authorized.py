@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import UsageError
-from .keys import PUBLIC, checked_name, read_public
+from .keys import PUBLIC, SECRET, checked_name, read_public
 
 log = logging.getLogger("ringback.security")
 
@@ -81,7 +81,7 @@ class Authorized:
             self.names, self._stamp, self._read_at = {}, None, 0.0
 
     def _files(self) -> list[Path]:
-        names = sorted(name for name in os.listdir(self.directory) if name.endswith(PUBLIC))
+        names = sorted(name for name in os.listdir(self.directory) if name.endswith((PUBLIC, SECRET)))
         return [self.directory / name for name in names]
 
     def _read(self, *, strictly: bool = False) -> tuple[object, dict[bytes, str]]:
@@ -91,6 +91,10 @@ class Authorized:
         names: dict[bytes, str] = {}
         for path in files:
             try:
+                if path.name.endswith(SECRET):
+                    raise UsageError(
+                        f"{path} is a secret key: authorized keys are public ones, so move it to its owner"
+                    )
                 name = checked_name(path.name.removesuffix(PUBLIC))
                 key = read_public(path)
                 if names.setdefault(key, name) != name:

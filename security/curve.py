@@ -100,7 +100,10 @@ class ClientKeys(NamedTuple):
                 raise UsageError("secret_key is for a server with CURVE: give the server_key too")
             return None
         server = public_key(server_key)
-        return cls(KeyPair.fresh() if secret_key is None else read_secret(secret_key), server)
+        pair = KeyPair.fresh() if secret_key is None else read_secret(secret_key)
+        if server == pair.secret:
+            raise UsageError("server_key is the secret key of secret_key: give the server's public key")
+        return cls(pair, server)
 
     def protect(self, socket: zmq.Socket[Any], endpoint: str) -> None:
         """To be called before it connects. Raises UsageError."""

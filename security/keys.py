@@ -105,17 +105,31 @@ def checked_name(name: str) -> str:
 
 
 def read_public(path: str | Path) -> bytes:
-    """The public key in the file. Raises UsageError."""
+    """The key in a public file. Raises UsageError, for a secret file too: it belongs nowhere but at its owner."""
+    public, secret = _read(path)
+    if secret is not None:
+        raise UsageError(
+            f"{path} holds a secret key, where a public one belongs: give the file that ends in {PUBLIC}"
+        )
+    return public
+
+
+def public_part(path: str | Path) -> bytes:
+    """The public key in a file of either kind. Raises UsageError."""
     return _read(path)[0]
 
 
 def read_secret(path: str | Path) -> KeyPair:
     """The pair in a file that only this user can read, or root's that its group can read too. Raises UsageError."""
     check_library()
-    _check_secrecy(path)
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise UsageError(f"secret_key must be the file of a secret key, not a {type(path).__name__}")
+    if _is_key(os.fsencode(path)) and not os.path.exists(path):
+        raise UsageError(f"secret_key must be the file of a secret key (NAME{SECRET}), not the key itself")
     public, secret = _read(path)
     if secret is None:
         raise UsageError(f"{path} has no secret key: give the file that ends in {SECRET}")
+    _check_secrecy(path)
     if not _is_key(secret) or zmq.curve_public(secret) != public:
         raise UsageError(f"the two keys in {path} are no pair: make new ones with ringback keys new")
     return KeyPair(public, secret)

@@ -7,8 +7,10 @@ from typing import Any
 
 import zmq
 
+from ..endpoints import port_of
 from ..errors import UsageError
-from .listening import Inherited, Locks, refused
+from .listening import Inherited, refused
+from .paths import OwnedPaths
 
 
 class Bound:
@@ -16,25 +18,26 @@ class Bound:
 
     def __init__(self) -> None:
         self.endpoints: list[str] = []
-        self._locks = Locks()
+        self._paths = OwnedPaths()
 
     def bind(self, socket: zmq.Socket[Any], place: str | Inherited) -> None:
         """Bind, and remember the real endpoint. Raises UsageError when it is in use or cannot be had."""
         endpoint = place if isinstance(place, str) else place.endpoint
         try:
             if isinstance(place, str):
-                self._locks.take(endpoint)
+                self._paths.take(endpoint)
                 socket.bind(endpoint)
+                self._paths.keep(endpoint)
             else:
                 socket.set(zmq.USE_FD, os.dup(place.descriptor))  # libzmq closes it
                 socket.bind(endpoint)
                 socket.set(zmq.USE_FD, -1)
         except zmq.ZMQError as error:
             raise UsageError(refused(endpoint, error.errno, error.strerror)) from None
-        if "*" in endpoint:
+        if "*" in endpoint or port_of(endpoint) == "*":
             endpoint = str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
         self.endpoints.append(endpoint)
 
     def release(self) -> None:
         """Let go of the ipc paths. To be called after the socket is closed."""
-        self._locks.release()
+        self._paths.release()

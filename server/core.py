@@ -131,7 +131,7 @@ class ServerCore:
         self._monitor: Pump | None = None
         self._socket: Any = None
         self._events: Any = None
-        self._lifespan = Lifespan(service.lifespan_factory, loop)
+        self._lifespan: Lifespan | None = None
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
@@ -159,9 +159,15 @@ class ServerCore:
                     self._leave_lifespan(lambda: done(problem))
                     return
             else:
+                self._lifespan = None  # what was not entered cannot be left
                 self._close_sockets()
             done(error)
 
+        factory = self.service.lifespan_factory
+        if factory is None:
+            entered(None, None)
+            return
+        self._lifespan = Lifespan(factory, self.service.name, self.loop)
         self._lifespan.enter(entered)
 
     def drain(self, timeout: float, ended: Callable[[bool], object]) -> None:
@@ -508,9 +514,8 @@ class ServerCore:
             done()
 
     def _leave_lifespan(self, done: Callable[[], object]) -> None:
-        def left(error: BaseException | None) -> None:
-            if error is not None:
-                log.error("the lifespan of %s raised at its end", self.service.name, exc_info=error)
+        lifespan, self._lifespan = self._lifespan, None
+        if lifespan is None:
             done()
-
-        self._lifespan.leave(left)
+        else:
+            lifespan.leave(done)

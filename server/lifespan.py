@@ -1,73 +1,81 @@
-"""What a service does around the time of serving: its lifespan, entered before the first call and left after the last."""
+"""The lifespan of a service, entered before the server binds and left after its last answer. Whatever it raises ends no loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any
 
-from ..backends.base import Loop, Report
+from ..backends.base import Loop
+from ..errors import UsageError
+
+log = logging.getLogger("ringback.server")
+
+# The note of an error that a lifespan raised before the server served.
+NOTE = "the lifespan raised this, so the server did not start"
 
 
 class Lifespan:
-    """One server's, made by the service's `factory` when it is entered: a sync or async context manager, on the serving loop.
+    """One stay in the context manager that the factory makes, on that loop."""
 
-    Whatever it raises is handed to who enters or leaves it. What was not entered is not left.
-    """
-
-    def __init__(self, factory: Callable[[], Any] | None, loop: Loop) -> None:
+    def __init__(self, factory: Callable[[], Any], service: str, loop: Loop) -> None:
         self._factory = factory
+        self._service = service
         self._loop = loop
-        self._entered: Any = None
+        self._manager: Any = None
 
-    def enter(self, done: Report) -> None:
-        """Calls `done(value, error)`, on the loop."""
-        if self._factory is None:
-            done(None, None)
-            return
+    def enter(self, entered: Callable[[Any, BaseException | None], object]) -> None:
+        """Call `entered(app, None)`, or `entered(None, error)` with the error noted."""
 
-        def entered(value: Any, error: BaseException | None) -> None:
-            if error is None:
-                self._entered = lifespan
-            done(value, error)
+        def report(app: Any, error: BaseException | None) -> None:
+            if error is not None:
+                error.add_note(NOTE)
+            entered(app, error)
 
         try:
-            lifespan = self._factory()
-            enter = getattr(lifespan, "__aenter__", None)
-            if enter is None:
-                value = lifespan.__enter__()
+            self._manager = manager = self._factory()
+            if not any(hasattr(manager, name) for name in ("__aenter__", "__enter__")):
+                raise UsageError(
+                    f"the lifespan of {self._service} gave {manager!r:.100}, which is no context manager: "
+                    "make it a generator function that yields once"
+                )
+            if hasattr(manager, "__aenter__"):
+                self._run(manager.__aenter__(), report)
+                return
+            app = manager.__enter__()
         except BaseException as error:
-            done(None, error)
+            report(None, error)
         else:
-            if enter is None:
-                entered(value, None)
-            else:
-                self._run(enter, entered)
+            report(app, None)
 
-    def leave(self, done: Callable[[BaseException | None], None]) -> None:
-        """Calls `done(error)`, on the loop."""
-        lifespan, self._entered = self._entered, None
-        if lifespan is None:
-            done(None)
-        elif hasattr(lifespan, "__aexit__"):
-            self._run(lambda: lifespan.__aexit__(None, None, None), lambda _, error: done(error))
+    def leave(self, left: Callable[[], object]) -> None:
+        """Call `left()` when it is left; what it raises is logged."""
+
+        def report(_: Any, error: BaseException | None) -> None:
+            if error is not None:
+                log.error("the lifespan of %s raised at its end", self._service, exc_info=error)
+            left()
+
+        try:
+            if hasattr(self._manager, "__aexit__"):
+                self._run(self._manager.__aexit__(None, None, None), report)
+                return
+            self._manager.__exit__(None, None, None)
+        except BaseException as error:
+            report(None, error)
         else:
+            report(None, None)
+
+    def _run(self, work: Coroutine[Any, Any, Any], report: Callable[..., object]) -> None:
+        async def contained() -> tuple[Any, BaseException | None]:
             try:
-                lifespan.__exit__(None, None, None)
-            except BaseException as error:
-                done(error)
-            else:
-                done(None)
+                return await work, None
+            except BaseException as error:  # SystemExit would end the loop, and its report with it
+                return None, error
 
-    def _run(self, function: Callable[[], Any], done: Report) -> None:
-        async def run() -> Any:
-            try:
-                return True, await function()
-            except BaseException as error:  # (some of these would end the loop)
-                return False, error
-
-        def ended(outcome: Any, error: BaseException | None) -> None:
-            well, value = (False, error) if error is not None else outcome
-            self._loop.call_soon_threadsafe(done, *((value, None) if well else (None, value)))
-
-        self._loop.run_coroutine(run(), ended, copy_context())
+        self._loop.run_coroutine(
+            contained(),
+            lambda outcome, error: self._loop.call_soon_threadsafe(report, *(outcome or (None, error))),
+            copy_context(),
+        )

@@ -1,4 +1,4 @@
-"""Listening sockets that several processes share, and the lock that keeps a second server from an ipc path.
+"""Listening sockets that several processes share.
 
 It does not import zmq: the supervisor of many processes makes the sockets, and ZeroMQ lives only in the processes that serve.
 """
@@ -6,15 +6,18 @@ It does not import zmq: the supervisor of many processes makes the sockets, and 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import socket
 from dataclasses import dataclass
 from typing import Any
 
+from ..endpoints import host_of
 from ..errors import UsageError
+from .paths import in_use, path_of
 
 BACKLOG = 1024
+
+# What libzmq and the system's resolver say of a host that has no address.
+_UNRESOLVED = (errno.ENODEV, socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN, socket.EAI_FAIL)
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,15 @@ def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
     the same one tends to be the first, again and again. An ipc path has one socket for all.
     """
     try:
-        if endpoint.startswith("ipc://"):
-            return endpoint, [_listen_at_path(endpoint.removeprefix("ipc://"))] * shares
+        path = path_of(endpoint)
+        if path is not None:
+            name = f"\0{path[1:]}" if path.startswith("@") else path  # an abstract name, as libzmq writes it
+            return endpoint, [_listening(socket.AF_UNIX, name)] * shares
         if endpoint.startswith("tcp://"):
             return _listen_at_port(endpoint, shares)
     except OSError as error:
         raise UsageError(refused(endpoint, error.errno, error.strerror or str(error))) from None
-    raise UsageError(f"{endpoint}: many processes can share a tcp or an ipc endpoint only")
-
-
-def _listen_at_path(path: str) -> socket.socket:
-    if os.path.exists(path):
-        os.unlink(path)  # left by one that was killed: whoever calls this has its lock
-    return _listening(socket.AF_UNIX, path)
+    raise UsageError(f"{endpoint}: many processes can share a tcp port or an ipc path only")
 
 
 def _listen_at_port(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
@@ -94,42 +93,10 @@ def _listening(family: int, address: Any, *, shared: bool = False) -> socket.soc
 def refused(endpoint: str, number: int | None, reason: str) -> str:
     """Why one cannot listen there, for people."""
     if number == errno.EADDRINUSE:
-        return f"{endpoint} is in use: stop what listens there, or --bind another endpoint"
+        return in_use(endpoint)
+    host = host_of(endpoint)
+    if host is not None and number in _UNRESOLVED:
+        reason = f"host {host!r} cannot be resolved: give an address of this machine, or * for all of them"
+    elif host is not None and number == errno.EADDRNOTAVAIL:
+        reason = f"{host} is no address of this machine"
     return f"cannot bind {endpoint}: {reason}"
-
-
-class Locks:
-    """The ipc paths that are ours. libzmq would take a path over from a server that uses it, so a lock beside it says who has it. The
-    kernel frees it when its process dies, however that happens."""
-
-    def __init__(self) -> None:
-        self._held: list[tuple[int, str]] = []
-
-    def take(self, endpoint: str) -> None:
-        """Raises UsageError when another has it."""
-        if not endpoint.startswith("ipc://"):
-            return
-        path = endpoint.removeprefix("ipc://") + ".lock"
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise UsageError(f"cannot bind {endpoint}: {error.strerror}") from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise UsageError(
-                f"{endpoint} is in use: stop the server that has it, or --bind another endpoint"
-            ) from None
-        self._held.append((fd, path))
-
-    def release(self) -> None:
-        """To be called when nobody listens there any more."""
-        for fd, path in self._held:
-            for left in (path.removesuffix(".lock"), path):  # libzmq does not always remove its own
-                try:
-                    os.unlink(left)
-                except FileNotFoundError:
-                    pass
-            os.close(fd)
-        self._held.clear()

@@ -15,14 +15,15 @@ from typing import Any
 
 import zmq
 
-from .. import backends
+from .. import backends, hubs
+from ..backends import native
 from ..backends.base import Loop
 from ..discovery.announcement import Announcement
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..protocol.messages import ROLES, About
 from ..security.curve import ServerKeys
-from ..state import State, open_state
+from ..state import Missing, State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import ReplicaEngine
 from .access import AccessFile
@@ -182,6 +183,7 @@ class Server:
         self._invalidations: Invalidations | None = None
         self.drain_timeout = drain_timeout
         self._loop: Loop | None = None
+        self._hub: int | None = None  # on gevent: the thread that it serves in
         self._core: ServerCore | None = None
         self._watchdog: Watchdog | None = None
         self._draining = False
@@ -203,9 +205,7 @@ class Server:
 
     def __enter__(self) -> Server:
         if self.backend not in ("threading", "gevent"):
-            raise UsageError(
-                f"on {self.backend} a server is entered with {_HOW.get(self.backend, 'serve()')}"
-            )
+            raise self._entered_wrongly("with")
         if self.backend == "gevent":
             return self._enter_gevent()
         loop = self._new_loop()
@@ -243,11 +243,15 @@ class Server:
 
     async def __aenter__(self) -> Server:
         if self.backend != "asyncio":
-            raise UsageError(
-                f"on {self.backend} a server is entered with {_HOW.get(self.backend, 'serve()')}"
-            )
+            raise self._entered_wrongly("async with")
         import asyncio
 
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError(
+                "`async with` needs a running asyncio loop: enter the server in a coroutine of asyncio.run()"
+            ) from None
         loop = self._new_loop()
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._begin(loop, lambda error: started.set_exception(error) if error else started.set_result(None))
@@ -269,6 +273,13 @@ class Server:
         self._drain(ended.set_result)
         await ended
         self._close(loop)
+
+    def _entered_wrongly(self, statement: str) -> UsageError:
+        how = _HOW.get(self.backend, "serve()")
+        return UsageError(
+            f"a server on {self.backend} is not entered with `{statement}`, but with {how}; "
+            'for a server in the background of a blocking program give backend="threading"'
+        )
 
     def _enter_gevent(self) -> Server:
         from gevent.event import AsyncResult
@@ -357,6 +368,9 @@ class Server:
         if self._loop is not None:
             raise RuntimeError("this server is running already: make another one for another start")
         self._loop = self._loop_class(**self._loop_options)
+        if self.backend == "gevent":
+            self._hub = native.get_ident()
+            hubs.entered(self._hub)
         return self._loop
 
     def _begin(self, loop: Loop, report: Callable[[BaseException | None], object]) -> None:
@@ -374,7 +388,7 @@ class Server:
         self._draining = False
         try:
             given = self._given_state
-            self._state = open_state(given) if isinstance(given, str) else given
+            self._state = self._open_state(given) if isinstance(given, str) else given
             if self._registration is not None:
                 self._announcement = self._registration.opened()
             replica = None
@@ -389,6 +403,12 @@ class Server:
                 replica.start(lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started))
         except BaseException as error:
             report(error)
+
+    def _open_state(self, url: str) -> State:
+        try:
+            return open_state(url, create=self._role != "replica")
+        except Missing as error:
+            raise UsageError(f"{error}, which a replica follows: start its primary first") from None
 
     def _followed(
         self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]
@@ -429,6 +449,9 @@ class Server:
             self._watchdog = None
         loop.close()
         self._loop = None
+        if self._hub is not None:
+            hubs.left(self._hub)
+            self._hub = None
         if self._announcement is not None:
             self._announcement.close()
             self._announcement = None

@@ -12,12 +12,12 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .listening import Inherited, Locks, listen
+from .listening import Inherited, listen
+from .paths import OwnedPaths
 
 log = logging.getLogger("ringback.supervisor")
 
@@ -74,12 +74,13 @@ class Supervisor:
         self._serving = False  # once all workers have been ready
         self._stopping = False
         self._status = 0
-        self._locks = Locks()
+        self._paths = OwnedPaths()
         self._listeners: dict[str, list[socket.socket]] = {}  # of each endpoint, one for each place
         try:
             for endpoint in endpoints:
-                self._locks.take(endpoint)
+                self._paths.take(endpoint)
                 real, listeners = listen(endpoint, processes)
+                self._paths.keep(endpoint)
                 self._listeners[real] = listeners
         except BaseException:
             self._release()
@@ -137,8 +138,7 @@ class Supervisor:
                 self._start(len(self._workers))
             if all(one.ready_since is not None for one in self._workers.values()):
                 self._serving = True
-                sys.stdout.write(worker.told[:-1].decode())
-                sys.stdout.flush()
+                print(worker.told[:-1].decode(), end="", flush=True)  # noqa: T201 - promised
         old, worker.replaces = worker.replaces, None
         if old is not None:
             log.info("process %d takes over from process %d", worker.pid, old.pid)
@@ -249,7 +249,7 @@ class Supervisor:
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.close()
-        self._locks.release()
+        self._paths.release()
 
 
 class Channel:

@@ -6,7 +6,10 @@ from typing import Any
 
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred
+from twisted.python import threadable
 
+from ..backends.native import get_ident
+from ..errors import UsageError
 from .server import Server
 
 
@@ -14,6 +17,11 @@ class TwistedServer(Server, TwistedService):
     """An IService: `startService` begins to serve (its Deferred fires when calls are answered), `stopService` drains."""
 
     def startService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        started_in: int | None = threadable.ioThread  # None before the reactor runs
+        if started_in is not None and started_in != get_ident():
+            raise UsageError(
+                "startService() was called in another thread than the reactor's: use reactor.callFromThread"
+            )
         TwistedService.startService(self)  # type: ignore[no-untyped-call]
         loop = self._new_loop()
         started: Deferred[None] = Deferred()

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from ..errors import UsageError
-from .engine import Engine
+from .engine import Engine, Missing
 from .leases import Fence
 from .locks import Lock
 from .store import Changed, State, Versioned
@@ -25,29 +25,34 @@ SCHEMES = ("sqlite", *_OF_VALKEY)
 _FORMS = "sqlite:///file.db, valkey://host:6379/0 or redis://host:6379/0"
 
 
-def open_state(url: str) -> State:
+def open_state(url: str, *, create: bool = True) -> State:
     """The store at that URL. It may be used by any thread, greenlet and coroutine of this process.
 
     `sqlite:///relative.db` or `sqlite:////absolute.db`; `?synchronous=normal` survives the death of processes, but not the loss of power.
     `valkey://` or `redis://` with host, port and database; `?prefix=` keeps several stores apart. Raises UsageError for what is no such
-    URL, or cannot be opened."""
+    URL, or cannot be opened; with `create=False` also for a file that does not exist yet, which is otherwise made."""
     if not isinstance(url, str) or "://" not in url:
         raise UsageError(f"{url!r} is no state store: give one as {_FORMS}")
     scheme, _, rest = url.partition("://")
     place, _, query = rest.partition("?")
     options = dict(parse_qsl(query))
-    return State(_engine(scheme, place, options, url), url)
+    return State(_engine(scheme, place, options, url, create), url)
 
 
-def _engine(scheme: str, place: str, options: dict[str, str], url: str) -> Engine:
+def _engine(scheme: str, place: str, options: dict[str, str], url: str, create: bool) -> Engine:
     if scheme == "sqlite":
         if not place.startswith("/") or len(place) < 2:
             raise UsageError(
                 f"{url!r} names no file: give one as sqlite:///file.db, or sqlite:////absolute/file.db"
             )
+        path = unquote(place[1:])
+        if path == ":memory:":
+            raise UsageError(
+                f"{url!r} is no file, and in memory each connection has data of its own: give a file, as sqlite:///file.db"
+            )
         from .sqlite import SqliteEngine
 
-        return SqliteEngine(unquote(place[1:]), **_only({"synchronous"}, options, url))
+        return SqliteEngine(path, create=create, **_only({"synchronous"}, options, url))
     if scheme in _OF_VALKEY:
         from .valkey import ValkeyEngine
 
@@ -64,4 +69,4 @@ def _only(allowed: set[str], options: dict[str, str], url: str) -> dict[str, str
     return options
 
 
-__all__ = ["Changed", "Fence", "Lock", "State", "Transaction", "Versioned", "open_state"]
+__all__ = ["Changed", "Fence", "Lock", "Missing", "State", "Transaction", "Versioned", "open_state"]

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
+from ..errors import UsageError
+
 
 class Row(NamedTuple):
     """What is stored under a name, and the revision that stored it."""
@@ -58,6 +60,10 @@ class Conflict(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(f"{name!r} has changed")
         self.name = name
+
+
+class Missing(UsageError):
+    """There is no such store, and whoever only reads does not make one."""
 
 
 class TooLate(Exception):

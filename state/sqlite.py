@@ -6,17 +6,19 @@ together, in one transaction of SQLite's, by whichever gets the lock next: one w
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from ..backends import native
 from ..errors import Unavailable, UsageError
-from .engine import REMEMBERED, Change, Changes, Conflict, Engine, Row, Snapshot, TooLate, Write
+from .engine import REMEMBERED, Change, Changes, Conflict, Engine, Missing, Row, Snapshot, TooLate, Write
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -57,12 +59,13 @@ class _Job:
 
 
 class SqliteEngine(Engine):
-    """`synchronous`: "full", or "normal", which survives the death of a process but not the loss of power."""
+    """`synchronous`: "full", or "normal", which survives the death of a process but not the loss of power. `create`: whether a store that
+    is missing is made; else Missing is raised."""
 
     blocks_thread = True
     one_machine = True
 
-    def __init__(self, path: str, *, synchronous: str = "full") -> None:
+    def __init__(self, path: str, *, synchronous: str = "full", create: bool = True) -> None:
         if synchronous not in ("full", "normal"):
             raise UsageError(f"synchronous must be full or normal, not {synchronous!r}")
         self.path = path
@@ -71,6 +74,8 @@ class SqliteEngine(Engine):
         self._reading = native.allocate_lock()
         self._written = 0
         try:
+            if not create:
+                _check_there(path)
             self._writer = self._connect(synchronous)
             self._reader = self._connect(synchronous)
             self._offset = self._prepare()
@@ -241,6 +246,17 @@ class SqliteEngine(Engine):
 
     def _failed(self, error: BaseException, *, started: bool | None) -> Unavailable:
         return Unavailable(f"the state store {self.path} failed: {error}", started=started)
+
+
+def _check_there(path: str) -> None:
+    """Raises Missing where there is no store, though there might be one."""
+    if os.path.exists(path):
+        with closing(sqlite3.connect(path, timeout=5.0)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'rows'").fetchone():
+                return
+            raise Missing(f"{path} is no state store: it has none of its tables")
+    if os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise Missing(f"there is no state store {path}")
 
 
 def _row(found: Any) -> Row | None:

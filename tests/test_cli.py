@@ -73,6 +73,38 @@ def big(size: int) -> bytes:
     return bytes(size)
 
 
+HOSTILE = "\\x1b[31mred\\x07\\x7f\\x9b31m\\u2028\\u202e"
+
+RESULTS = {
+    "nan": float("nan"),
+    "infinity": [1.0, float("-inf")],
+    "a tuple as key": {(1, 2): 3},
+    "a key that is NaN": {float("nan"): 1},
+    "bytes": b"\\xff\\x00",
+    "a set": {7},
+    "keys of many kinds": {"a": 1, 2: 3, None: 4, True: 5, b"a": 6},
+    "a huge integer": 2**200,
+    "a larger one": 2**20000,
+    "escapes": {HOSTILE: HOSTILE},
+}
+
+
+@service.method
+def odd(what: str):
+    return RESULTS[what]
+
+
+@service.method
+def odds(what: str):
+    yield 1
+    yield RESULTS[what]
+
+
+@service.method
+def hostile():
+    raise ValueError(HOSTILE + "\\ud800")
+
+
 @service.method
 def started(path: str, seconds: float) -> str:
     "Leave a mark, so that the caller knows the call has begun; then block."
@@ -352,12 +384,83 @@ def test_serve_says_in_one_line_what_is_wrong_with_a_target(
     assert_one_line(run_module("ringback", "serve", target, "--bind", ANY_PORT, cwd=home), *words)
 
 
+@pytest.mark.parametrize("where", ["outer", "outer.py"])
+@pytest.mark.parametrize(
+    ("source", "line", "words"),
+    [
+        ("def look():\n    return {}['db']\n\n\nlook()\n", 2, ["KeyError: 'db'"]),
+        ("x = 1\ndef (\n", 2, ["SyntaxError: "]),
+        ("import json\n\njson.loads('{')\n", 3, ["JSONDecodeError: "]),
+        ("import sys\n\nsys.exit('not so')\n", 3, ["SystemExit: not so", "__main__"]),
+        ("raise BaseException('no')\n", 1, ["BaseException: no"]),
+        ("import a_library_nobody_has\n", 1, ["No module named", "install what has a_library_nobody_has"]),
+        ("from json import nothing_like_it\n", 1, ["ImportError: "]),
+        (
+            "import ringback\n\ns = ringback.Service('s')\ns.method(lambda callback: 1, name='m')\n",
+            4,
+            ["callback"],
+        ),
+    ],
+    ids=["a KeyError", "syntax", "in a library", "exit", "BaseException", "missing", "a name", "usage"],
+)
+def test_serve_says_where_an_import_went_wrong(
+    where: str, source: str, line: int, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "outer.py").write_text("import inner\n", encoding="utf-8")
+    (tmp_path / "inner.py").write_text(source, encoding="utf-8")
+    outcome = run_module("ringback", "serve", f"{where}:service", "--bind", ANY_PORT, cwd=tmp_path)
+    assert_one_line(outcome, f"{tmp_path}/inner.py:{line}", *words)
+
+
 @pytest.mark.parametrize(
     "endpoint", ["foo", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", "http://127.0.0.1:80", ""]
 )
 def test_serve_says_in_one_line_what_is_wrong_with_an_endpoint(endpoint: str, home: Path) -> None:
     outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
     assert_one_line(outcome, repr(endpoint), "tcp://127.0.0.1:5555")
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "abc", "5555x", ""])
+@pytest.mark.parametrize(
+    "command",
+    [["serve", "calc:service", "--bind"], ["call"], ["describe"], ["health"], ["top"]],
+    ids=lambda command: command[0],
+)
+def test_a_bad_port_is_named_in_one_line(command: list[str], port: str, home: Path) -> None:
+    words = [*command, f"tcp://127.0.0.1:{port}", *(["add"] if command == ["call"] else [])]
+    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is no port")
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:5555"])
+@pytest.mark.parametrize("command", ["call", "describe", "health"])
+def test_what_only_servers_bind_is_refused_at_clients(command: str, endpoint: str, home: Path) -> None:
+    words = [command, endpoint, *(["add"] if command == "call" else [])]
+    assert_one_line(run_module("ringback", *words, cwd=home), endpoint, "is for servers")
+
+
+# The top level domain "invalid" is reserved: it never exists.
+NO_HOST = "tcp://nosuchhost.invalid:5555"
+
+
+@pytest.mark.parametrize("more", [[], ["--processes", "2"]], ids=["one process", "many processes"])
+def test_a_host_without_an_address_is_told_by_serve(more: list[str], home: Path) -> None:
+    outcome = run_module("ringback", "serve", "calc:service", "--bind", NO_HOST, *more, cwd=home)
+    assert_one_line(outcome, NO_HOST, "host 'nosuchhost.invalid' cannot be resolved")
+
+
+@pytest.mark.parametrize("command", ["describe", "health"])
+def test_a_host_without_an_address_is_told_by_commands(command: str, home: Path) -> None:
+    outcome = run_module("ringback", command, NO_HOST, "--timeout", "0.5", cwd=home)
+    assert_one_line(outcome, NO_HOST, "host 'nosuchhost.invalid' cannot be resolved")
+    assert "no server" not in outcome.err
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_host_without_an_address_is_told_by_every_client_style(style: str, home: Path) -> None:
+    args = ("call", NO_HOST, "add", "--timeout", "0.5", "--client", style)
+    outcome = run_module("ringback", *args, cwd=home)
+    assert_one_line(outcome, "UNAVAILABLE", NO_HOST, "host 'nosuchhost.invalid' cannot be resolved")
+    assert "no server" not in outcome.err
 
 
 @pytest.mark.parametrize("loop", BACKENDS)
@@ -480,6 +583,138 @@ def test_describe_prints_the_methods_as_json(server: str, home: Path) -> None:
     assert not [name for name in methods if name.startswith("_")]
 
 
+@pytest.mark.parametrize(
+    ("what", "printed"),
+    [
+        ("bytes", '"/wA="'),
+        ("a set", "[7]"),
+        ("keys of many kinds", '{"a":1,"2":3,"null":4,"true":5,"YQ==":6}'),
+        ("a huge integer", str(2**200)),
+    ],
+)
+def test_call_prints_what_has_a_form_in_json(what: str, printed: str, server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "odd", what, cwd=home)
+    assert (outcome.status, outcome.out, outcome.err) == (0, printed + "\n", ""), outcome
+
+
+NOT_JSON = ["nan", "infinity", "a tuple as key", "a key that is NaN", "a larger one"]
+
+
+@pytest.mark.parametrize("what", NOT_JSON)
+def test_call_says_that_a_result_is_not_json(what: str, server: str, home: Path) -> None:
+    assert_one_line(run_module("ringback", "call", server, "odd", what, cwd=home), "no form in JSON")
+    stream = run_module("ringback", "call", server, "odds", what, cwd=home)
+    assert (stream.status, stream.out) == (1, "1\n"), stream
+    assert re.fullmatch("ringback: [^\n]*no form in JSON[^\n]*\n", stream.err), stream
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_client_style_says_that_a_fired_result_is_not_json(style: str, server: str, home: Path) -> None:
+    args = ("call", server, "odd", "nan", "--fire", "--client", style)
+    assert_one_line(run_module("ringback", *args, cwd=home), "no form in JSON")
+    for script in SCRIPTS:
+        args = (server, "odd", "nan", "--client", style)
+        assert_one_line(run_module(f"ringback.clients.{script}", *args, cwd=home), "no form in JSON")
+
+
+def test_no_control_character_of_a_server_reaches_the_terminal(server: str, home: Path) -> None:
+    controls = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]")
+    result = run_module("ringback", "call", server, "odd", "escapes", cwd=home)
+    assert result.status == 0, result
+    assert not controls.search(result.out), result
+    hostile = "\x1b[31mred\x07\x7f\x9b31m\u2028\u202e"
+    assert json.loads(result.out) == {hostile: hostile}
+    error = run_module("ringback", "call", server, "hostile", cwd=home)
+    assert_one_line(error, r"\x1b[31mred\x07\x7f\x9b31m")
+    assert not controls.search(error.err), error
+    described = run_module("ringback", "describe", server, cwd=home)
+    assert described.status == 0, described
+    assert not controls.search(described.out), described
+
+
+# What cannot be printed is one line
+
+
+def run_into(out: str, module: str, *args: str, cwd: Path) -> Outcome:
+    """With that file as standard output, or with none at all."""
+    words = [sys.executable, "-m", module, *args]
+    redirected = subprocess.run(
+        ["sh", "-c", f'exec "$@" {out}', "sh", *words],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+    )
+    return Outcome(redirected.returncode, "", redirected.stderr)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["call", "SERVER", "add", "1", "2"],
+        ["call", "SERVER", "add", "1", "2", "--fire"],
+        ["call", "SERVER", "count", "3"],
+        ["describe", "SERVER"],
+        ["health", "SERVER"],
+        ["health", "SERVER", "--timeout=5"],
+        ["top", "SERVER"],
+        ["--help"],
+        ["call", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_is_one_line_and_status_1(args: list[str], server: str, home: Path) -> None:
+    words = [server if word == "SERVER" else word for word in args]
+    assert_one_line(
+        run_into(">/dev/full", "ringback", *words, cwd=home),
+        "standard output cannot be written",
+        "No space left",
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_full_disk_is_one_line_of_a_client_script(script: str, server: str, home: Path) -> None:
+    outcome = run_into(">/dev/full", f"ringback.clients.{script}", server, cwd=home)
+    assert_one_line(outcome, "standard output cannot be written")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("options", [["--backend", loop] for loop in BACKENDS] + [["--processes", "1"]])
+def test_a_ready_line_that_cannot_be_written_ends_the_server(options: list[str], home: Path) -> None:
+    args = ("serve", "calc:service", "--bind", ANY_PORT, "--log-level", "error", *options)
+    outcome = run_into(">/dev/full", "ringback", *args, cwd=home)
+    assert_one_line(outcome, "standard output cannot be written")
+
+
+@pytest.mark.parametrize(
+    "args", [["call", "SERVER", "add", "1", "2"], ["describe", "SERVER"], ["health", "SERVER"]]
+)
+def test_a_closed_standard_output_is_one_line_and_status_1(args: list[str], server: str, home: Path) -> None:
+    words = [server if word == "SERVER" else word for word in args]
+    outcome = run_into(">&-", "ringback", *words, cwd=home)
+    assert_one_line(outcome, "standard output cannot be written", "closed")
+
+
+def test_a_reader_that_has_gone_is_no_error_worth_a_word(server: str, home: Path) -> None:
+    for words in (["call", server, "add", "1", "2"], ["describe", server], ["health", server]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        ended = subprocess.run(
+            [sys.executable, "-m", "ringback", *words],
+            cwd=home,
+            env=environment(),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE,
+        )
+        os.close(writing)
+        assert (ended.returncode, ended.stderr) == (1, b""), words
+
+
 # call: what goes wrong is one line
 
 
@@ -503,6 +738,7 @@ def test_every_client_style_reports_an_error_in_one_line(
         (["add", "1", "x"], ["INVALID_ARGUMENT", "add", "'b'", "int", "str"]),
         (["add", "1", "a=2"], ["INVALID_ARGUMENT", "add", "'a'"]),
         (["add", "a=1", "2"], ["'2'", "after a named one"]),
+        (["add", "a=1", "c=2"], ["there is no parameter 'c', only a, b"]),
         (["count", "x"], ["INVALID_ARGUMENT", "count", "'n'"]),
         (["unserialisable"], ["unserialisable", "object"]),
         (["big", str(17 * 1024 * 1024)], ["RESOURCE_EXHAUSTED", "big"]),
@@ -596,6 +832,8 @@ def test_a_reader_that_goes_away_ends_a_stream_without_a_traceback(
         ["call", "tcp://127.0.0.1:1"],
         ["call", "tcp://127.0.0.1:1", "add", "--timeout", "soon"],
         ["call", "tcp://127.0.0.1:1", "add", "--timeout"],
+        ["call", "tcp://127.0.0.1:1", "add", "1", "2", "--timout", "3"],
+        ["call", "tcp://127.0.0.1:1", "add", "1", "2", "--timout=3"],
         ["describe"],
         ["describe", "tcp://127.0.0.1:1", "--nosuch"],
     ],
@@ -603,6 +841,17 @@ def test_a_reader_that_goes_away_ends_a_stream_without_a_traceback(
 )
 def test_wrong_usage_is_told_and_ends_with_2(args: list[str], home: Path) -> None:
     assert_usage(run_module("ringback", *args, cwd=home))
+
+
+@pytest.mark.parametrize("module", ["ringback call", *(f"ringback.clients.{script}" for script in SCRIPTS)])
+def test_a_mistyped_option_is_no_argument(module: str, home: Path) -> None:
+    name, *command = module.split()
+    args = (*command, "tcp://127.0.0.1:1", "add", "1", "2", "--timout", "3")
+    outcome = run_module(name, *args, cwd=home)
+    assert_usage(outcome)
+    assert "no option --timout, did you mean --timeout?" in outcome.err, outcome
+    outcome = run_module(name, *args[:-2], "--nothing-like-it", cwd=home)
+    assert "no option --nothing-like-it; what is an argument goes after --" in outcome.err, outcome
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,13 @@ def test_without_wait_for_ready_it_is_unavailable_at_once(client, pair, unserved
 
 
 @promise
+def test_a_host_that_cannot_be_resolved_is_told_as_such(client, pair):
+    missing = pair.connect("tcp://nosuchhost.invalid:5555").options(wait_for_ready=False)
+    with pytest.raises(errors.Unavailable, match=r"host 'nosuchhost\.invalid' cannot be resolved"):
+        yield missing.call("add", 1, 2)
+
+
+@promise
 def test_unavailable_is_a_connection_error(client, pair, unserved):
     with pytest.raises(ConnectionError):
         yield pair.connect(unserved).options(wait_for_ready=False).call("add", 1, 2)

@@ -11,6 +11,7 @@ from registries import Watched, of_service
 from ringback.discovery import Source, registry, source_of
 from ringback.discovery.announcement import Announcement
 from ringback.discovery.listing import announced as listed
+from ringback.state import open_state
 from stores import Valkey
 
 
@@ -28,7 +29,9 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'registry.db'}"
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    open_state(url).close()
+    return url
 
 
 @pytest.fixture

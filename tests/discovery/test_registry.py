@@ -36,6 +36,40 @@ def test_servers_join_and_leave(url, watched, announced):
     assert watch.lists == [[A], [A, B], [A]]
 
 
+def test_a_client_makes_no_registry_and_waits_for_one(tmp_path, watched, announced):
+    url = f"sqlite:///{tmp_path / 'none.db'}"
+    watch = watched(url)
+    eventually(lambda: watch.source.reason == f"there is no registry {url} yet")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "none.db").touch()  # as it is before a server has made its tables
+    watch.source.look()
+    announced(url, A)
+    watch.until(A)
+
+
+@pytest.mark.parametrize("query", ["", "?service=calc"])
+@pytest.mark.parametrize("content", [None, b""], ids=["no file", "an empty file"])
+def test_what_is_no_registry_is_told_by_ringback_servers(run_program, tmp_path, content, query):
+    if content is not None:
+        (tmp_path / "none.db").write_bytes(content)
+    before = list(tmp_path.iterdir())
+    ran = run_program("-m", "ringback", "servers", f"sqlite:///none.db{query}")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("ringback: there is no registry sqlite:///none.db: "), ran
+    assert len(ran.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == before
+    assert content is None or (tmp_path / "none.db").read_bytes() == content
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent", "asyncio", "twisted"])
+def test_a_call_by_a_registry_that_is_missing_says_so_and_makes_none(run_program, tmp_path, style):
+    words = ("call", "sqlite:///none.db?service=calc", "add", "--timeout", "0.5", "--client", style)
+    ran = run_program("-m", "ringback", *words)
+    assert ran.status == 1
+    assert "UNAVAILABLE: there is no registry sqlite:///none.db yet" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_who_comes_later_is_told_what_there_is(url, watched, announced):
     announced(url, A, C)
     announced(url, B).close()

@@ -159,9 +159,14 @@ def test_what_a_row_says(start, url):
         assert listed(of_service(url)) == []
 
 
-def test_an_embedded_server_is_there_between_its_start_and_its_end_each_time(sqlite_url, watched):
+@pytest.mark.parametrize("port", ["*", "0"])
+def test_an_embedded_server_is_there_between_its_start_and_its_end_each_time(sqlite_url, watched, port):
     server = ringback.Server(
-        calc, ["tcp://0.0.0.0:*"], backend="threading", register=sqlite_url, advertise="tcp://127.0.0.1:*"
+        calc,
+        [f"tcp://0.0.0.0:{port}"],
+        backend="threading",
+        register=sqlite_url,
+        advertise=f"tcp://127.0.0.1:{port}",
     )
     for _ in range(2):
         with server:
@@ -217,6 +222,11 @@ REGISTER = {"register": "sqlite:///registry.db"}
         (
             ["tcp://10.0.0.7:*", "tcp://10.0.0.8:*"],
             {**REGISTER, "advertise": "tcp://10.0.0.7:*"},
+            "port * in advertise",
+        ),
+        (
+            ["tcp://10.0.0.7:0", "tcp://10.0.0.8:0"],
+            {**REGISTER, "advertise": "tcp://10.0.0.7:0"},
             "port * in advertise",
         ),
         (
@@ -299,3 +309,10 @@ def test_a_store_that_does_not_answer_is_one_line(valkey, run_program):
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("ringback: UNAVAILABLE: the state store valkey://127.0.0.1:")
     assert ran.err.count("\n") == 1
+
+
+def test_no_control_character_of_a_registry_reaches_the_terminal(run_program, announced, sqlite_url):
+    announced(sqlite_url, OTHER, zone="\x1b[31m\x9b\u202e")
+    ran = run_program("-m", "ringback", "servers", sqlite_url)
+    assert ran.status == 0, ran
+    assert r"\x1b[31m\x9b\u202e" in ran.out

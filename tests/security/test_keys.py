@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 
@@ -10,7 +11,7 @@ import ringback
 import zmq.auth
 from ringback.clients.threading import connect
 from ringback.errors import UsageError
-from ringback.security import keys
+from ringback.security import authorized, keys
 
 NOBODY = "tcp://127.0.0.1:9"
 
@@ -123,13 +124,84 @@ def test_nothing_shows_a_key_by_chance(pairs):
 def test_a_server_key_is_text_or_a_file(pairs):
     path = pairs.public("server")
     key = keys.read_public(path)
-    for given in (key, key.decode(), path, str(path), str(pairs.secret("server"))):
+    for given in (key, key.decode(), path, str(path)):
         assert keys.public_key(given) == key
     for given in ("", 5, b"short", None):
         with pytest.raises(UsageError):
             keys.public_key(given)
     with pytest.raises(UsageError, match="No such file"):
         keys.public_key("é" * 40)
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent", "asyncio", "twisted"])
+def test_a_client_refuses_a_secret_key_for_a_public_one_and_the_reverse(pairs, style):
+    connect = importlib.import_module(f"ringback.clients.{style}").connect
+    public, secret = pairs.public("server"), pairs.secret("server")
+    pair = keys.read_secret(secret)
+    for given, said in (
+        ({"server_key": secret}, f"{secret} holds a secret key, where a public one belongs"),
+        ({"server_key": str(secret)}, f"{secret} holds a secret key, where a public one belongs"),
+        (
+            {"server_key": pair.secret, "secret_key": secret},
+            "server_key is the secret key of secret_key",
+        ),
+        ({"server_key": public, "secret_key": public}, f"{public} has no secret key"),
+        ({"server_key": public, "secret_key": pair.secret.decode()}, "not the key itself"),
+        ({"server_key": public, "secret_key": pair.secret}, "not a bytes"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            connect(NOBODY, **given)
+        assert said in str(caught.value)
+        assert pair.secret.decode() not in str(caught.value)
+
+
+def test_a_server_refuses_a_public_key_for_its_secret_one(pairs):
+    service, public = ringback.Service("s"), pairs.public("server")
+    for given, said in (
+        (public, f"{public} has no secret key: give the file that ends in .key_secret"),
+        (keys.read_secret(pairs.secret("server")).secret.decode(), "not the key itself"),
+    ):
+        with pytest.raises(UsageError, match=said) as caught:
+            ringback.Server(service, NOBODY, secret_key=given, authorized_keys="any")
+        assert keys.read_secret(pairs.secret("server")).secret.decode() not in str(caught.value)
+
+
+def test_secret_keys_are_no_authorized_keys(pairs):
+    service = ringback.Service("s")
+    with pytest.raises(UsageError, match="must be a directory"):
+        ringback.Server(service, NOBODY, **{**pairs.server, "authorized_keys": pairs.secret("server")})
+    pairs.make("alice")
+    for name in ("alice.key_secret", "alice.key"):
+        misplaced = pairs.authorized / name
+        misplaced.write_bytes(pairs.secret("alice").read_bytes())
+        with pytest.raises(UsageError, match=f"{misplaced} (is|holds) a secret key"):
+            ringback.Server(service, NOBODY, **pairs.server)
+        misplaced.unlink()
+
+
+def test_a_secret_key_that_comes_to_the_authorized_ones_lets_nobody_in_and_is_logged(pairs, logged):
+    pairs.make("alice", authorized=True)
+    known = authorized.Authorized(pairs.authorized)
+    pairs.make("bob")
+    bob = keys.read_secret(pairs.secret("bob")).public
+    (pairs.authorized / "bob.key").write_bytes(pairs.secret("bob").read_bytes())
+    (pairs.authorized / "bob.key_secret").write_bytes(pairs.secret("bob").read_bytes())
+    known.look()
+    assert known.name_of(bob) is None
+    assert list(known.names.values()) == ["alice"]
+    assert "bob.key holds a secret key" in logged.text
+    assert "bob.key_secret is a secret key" in logged.text
+
+
+@pytest.mark.parametrize("command", ["call", "describe", "health", "top"])
+def test_a_command_refuses_a_secret_key_for_a_public_one(run_program, pairs, command):
+    words = (command, NOBODY, *(["add"] if command == "call" else []))
+    ran = run_program("-m", "ringback", *words, "--server-key", str(pairs.secret("server")))
+    assert ran.err == (
+        f"ringback: {pairs.secret('server')} holds a secret key, where a public one belongs: "
+        "give the file that ends in .key\n"
+    )
+    assert ran.status == 1
 
 
 def test_options_that_belong_together_are_asked_for_together(pairs):

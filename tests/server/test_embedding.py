@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import re
 import socket
 import subprocess
 import sys
@@ -159,6 +160,90 @@ def test_entering_a_server_the_wrong_way_says_which_is_right(loop: str, how: str
         wrong()
 
 
+def test_an_asyncio_server_is_entered_where_a_loop_runs_and_may_be_entered_there_later() -> None:
+    server = ringback.Server(calc(), ANY)
+    with pytest.raises(errors.UsageError, match="running asyncio loop"):
+        server.__aenter__().send(None)
+
+    async def main() -> None:
+        async with server:
+            assert server.endpoints
+
+    asyncio.run(main())
+
+
+HUB_PROGRAM = """
+import sys
+import gevent
+import ringback
+from ringback.clients.threading import connect
+from ringback.errors import UsageError
+
+service = ringback.Service("calc")
+
+
+@service.method
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def refused(ask) -> None:
+    try:
+        ask()
+    except UsageError as error:
+        print(error)
+
+
+server = ringback.Server(service, "tcp://127.0.0.1:*", backend="gevent")
+other = ringback.Server(service, "tcp://127.0.0.1:*", backend="threading")
+with other, connect(other.endpoint) as before:
+    print(before.call("add", 1, 2))
+    with server, connect(server.endpoint) as client:
+        refused(lambda: client.call("add", 1, 2))
+        refused(lambda: client.fire("add", 1, 2))
+        refused(lambda: client.notify("add", 1, 2))
+        refused(lambda: gevent.spawn(client.call, "add", 1, 2).get())
+        print(gevent.get_hub().threadpool.apply(client.call, ("add", 1, 2)))
+    print(before.call("add", 1, 2))
+"""
+
+
+def test_the_blocking_client_says_at_once_that_it_would_keep_the_hub_from_serving(run_program) -> None:
+    ran = run_program("-c", HUB_PROGRAM, within=SOON)
+    assert ran.status == 0, ran
+    said = [line for line in ran.lines if not line.isdigit()]
+    assert len(said) == 4, ran
+    assert all(line.endswith("use ringback.clients.gevent") for line in said)
+    assert [line for line in ran.lines if line.isdigit()] == ["3", "3", "3"]
+
+
+TWISTED_THREAD = """
+import threading
+import ringback
+from ringback.errors import UsageError
+from twisted.internet import reactor, threads
+
+server = ringback.Server(ringback.Service("calc"), "tcp://127.0.0.1:*", backend="twisted")
+
+
+def ask() -> None:
+    try:
+        server.startService()
+    except UsageError as error:
+        print(error)
+
+
+reactor.callWhenRunning(lambda: threads.deferToThread(ask).addBoth(lambda _: reactor.stop()))
+reactor.run()
+"""
+
+
+def test_on_twisted_a_server_is_not_started_in_another_thread(run_program) -> None:
+    ran = run_program("-c", TWISTED_THREAD)
+    assert ran.status == 0, ran
+    assert "reactor.callFromThread" in ran.out
+
+
 TWISTED_PROGRAM = """
 import sys
 
@@ -252,6 +337,19 @@ def test_a_server_may_have_several_endpoints(tmp_path: Path) -> None:
         assert [ask(endpoint) for endpoint in server.endpoints] == ["calc"] * 3
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "*", "localhost", "[::1]"])
+def test_port_0_is_any_free_port_and_the_real_one_is_told(host: str) -> None:
+    if host == "[::1]":
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    with ringback.Server(calc(), f"tcp://{host}:0", backend="threading") as server:
+        port = server.endpoint.rpartition(":")[2]
+        assert int(port) > 0
+        assert ask(f"tcp://{'127.0.0.1' if host == '*' else host}:{port}") == "calc"
+
+
 def test_before_the_start_there_is_no_endpoint() -> None:
     server = ringback.Server(calc(), ANY, backend="threading")
     assert server.endpoints == []
@@ -306,6 +404,17 @@ def _second(backend: str, endpoint: str) -> subprocess.CompletedProcess[str]:
     target = f"{TESTS}/service.py:service"
     command = [sys.executable, "-m", "ringback.server", target, "--backend", backend, "--bind", endpoint]
     return subprocess.run(command, capture_output=True, text=True, timeout=2 * SOON, check=False)
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "many processes"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "*"])
+def test_the_ready_line_has_the_real_port_for_0(
+    backend: str, host: str, options: tuple[str, ...], start_server, connected
+) -> None:
+    server = start_server(backend, "service", *options, bind=(f"tcp://{host}:0",))
+    shown = "0.0.0.0" if host == "*" else host
+    assert re.fullmatch(rf"tcp://{re.escape(shown)}:[1-9]\d*", server.endpoint)
+    assert connected(server.endpoint.replace(shown, "127.0.0.1")).call("add", 1, 2) == 3
 
 
 def test_a_second_server_on_an_ipc_path_is_refused_in_one_line(

@@ -162,7 +162,7 @@ def test_inproc_is_for_one_process(run_program):
     status, said = run(run_program, "nosuch:thing", "--processes", "2", "--bind", "inproc://here")
     assert (status, said) == (
         1,
-        "ringback: inproc://here: many processes can share a tcp or an ipc endpoint only\n",
+        "ringback: inproc://here: many processes can share a tcp port or an ipc path only\n",
     )
 
 

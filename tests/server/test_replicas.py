@@ -424,3 +424,16 @@ def test_what_is_invalidated_at_a_replica_reaches_the_primary(service, url, key)
                 each.key.endswith(f"/{key}") for each in state.changes("ringback.invalidated/", since=before)
             )
         )
+
+
+def test_a_replica_makes_no_store(tmp_path: Path) -> None:
+    server = ringback.Server(
+        load_service(f"{SERVICE}:service"),
+        "tcp://127.0.0.1:*",
+        backend="threading",
+        state=f"sqlite:///{tmp_path}/none.db",
+        role="replica",
+    )
+    with pytest.raises(errors.UsageError, match="start its primary first"):
+        server.__enter__()
+    assert list(tmp_path.iterdir()) == []

@@ -18,8 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from processes import eventually
+from ringback.errors import UsageError
 from ringback.state import open_state
-from ringback.state.engine import REMEMBERED, Change, Conflict, Row, TooLate, Write
+from ringback.state.engine import REMEMBERED, Change, Conflict, Missing, Row, TooLate, Write
 
 WITHIN = 10.0
 # Few and alike, so that they meet; with all that a store might take for a part of its own language.
@@ -240,3 +241,26 @@ def test_what_has_expired_is_cleared_away_at_a_server(shared_valkey, opened):
         return (shared_valkey.ask("HLEN", rows), shared_valkey.ask("ZCARD", changed)) == (1, 1)
 
     eventually(only_one_is_kept)
+
+
+def test_a_store_that_is_not_to_be_made_is_missing(tmp_path):
+    path = tmp_path / "none.db"
+    with pytest.raises(Missing, match=rf"there is no state store {path}"):
+        open_state(f"sqlite:///{path}", create=False)
+    assert list(tmp_path.iterdir()) == []
+    path.touch()
+    with pytest.raises(Missing, match="none of its tables"):
+        open_state(f"sqlite:///{path}", create=False)
+    assert path.read_bytes() == b""
+    with open_state(f"sqlite:///{path}") as state:
+        state.put("a", 1)
+    with open_state(f"sqlite:///{path}", create=False) as state:
+        assert state.get("a") == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///:memory:", "sqlite:///%3Amemory%3A", "sqlite:///:memory:?synchronous=normal"]
+)
+def test_a_store_in_memory_is_refused_at_once(url):
+    with pytest.raises(UsageError, match=r"is no file.*give a file, as sqlite:///file\.db"):
+        open_state(url)

@@ -1,0 +1,93 @@
+"""What a call costs here and in another installation, in pairs: `python benchmarks/cost.py OTHER_PYTHON [--backend NAME]... [--pairs N]`.
+
+OTHER_PYTHON is the interpreter of an environment with another ringback, such as that of the commit before. A pair is a measurement of each,
+in random order, with a client and a server of its own; its figure is the processor time of both processes. A row gives the median of the
+ratios, this ringback's to the other's, and the interval that has it in 95 of 100 such runs (by order statistics).
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from running import BACKENDS, HERE, options_of
+
+CALLS = {"fired": 100_000, "lone": 4_000}
+
+
+def processor_time(pid: int | str) -> float:
+    """Seconds that all threads of a process have run for."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
+def measured(python: str, backend: str, kind: str) -> float:
+    """Seconds of processor time that one call takes, at both ends."""
+    command = [python, "-m", "ringback.server", f"{HERE / 'service.py'}:service", "--backend", backend]
+    options = ["--bind", "tcp://127.0.0.1:*", "--log-level", "error"]
+    server = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, cwd=HERE)
+    try:
+        assert server.stdout is not None
+        endpoint = server.stdout.readline().split()[-2]
+        client = [python, str(HERE / "cost.py"), "--client", kind, endpoint, str(server.pid)]
+        done = subprocess.run(client, check=True, capture_output=True, text=True, cwd=HERE, timeout=300)
+        return float(done.stdout)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def client(kind: str, endpoint: str, server: str) -> float:
+    """The measurement, in a process of its own."""
+    import ringback
+
+    with ringback.connect(endpoint) as connected:
+
+        def run(calls: int) -> None:
+            if kind == "lone":
+                for _ in range(calls):
+                    connected.call("echo", b"x" * 32)
+            else:
+                left = [connected.fire("echo", b"x" * 32, callback=lambda _: None) for _ in range(calls)]
+                left[-1].result()
+
+        run(CALLS[kind] // 10)
+        time.sleep(0.1)
+        before = processor_time("self") + processor_time(server)
+        run(CALLS[kind])
+        return (processor_time("self") + processor_time(server) - before) / CALLS[kind]
+
+
+def main() -> None:
+    parser = options_of(__doc__)
+    parser.add_argument("other", metavar="OTHER_PYTHON")
+    parser.add_argument("--pairs", type=int, default=20)
+    options = parser.parse_args()
+    for backend in options.backend or BACKENDS:
+        for kind in CALLS:
+            ratios = []
+            times = []
+            for _ in range(options.pairs):
+                pair = {}
+                for python in random.sample([sys.executable, options.other], 2):
+                    pair[python] = measured(python, backend, kind)
+                ratios.append(pair[sys.executable] / pair[options.other])
+                times.append(pair[sys.executable])
+            ratios.sort()
+            rank = max(0, int((len(ratios) - 1.96 * len(ratios) ** 0.5) / 2))
+            print(
+                f"{backend:10} {kind:6} {statistics.median(times) * 1e6:8.2f} us   {statistics.median(ratios):.3f}"
+                f"   ({ratios[rank]:.3f} .. {ratios[-1 - rank]:.3f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--client"]:
+        print(client(*sys.argv[2:]))
+    else:
+        main()
