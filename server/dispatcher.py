@@ -13,6 +13,7 @@ from asyncio import CancelledError
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
+from itertools import chain
 from typing import Any
 
 from msgspec import Raw
@@ -88,15 +89,30 @@ class Dispatcher:
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
-        Context().run(self._dispatch, session, messages, values)
+        values.streamed = False
+        rest = iter(messages)
+        undone: Call | Notify | None = None
+        while True:
+            context = Context()
+            those = rest if undone is None else chain((undone,), rest)
+            undone = context.run(self._dispatch, context, session, those, values)
+            if undone is None:
+                return
 
-    def _dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
-        """In a context in which nothing is set."""
+    def _dispatch(
+        self, context: Context, session: Session, messages: Iterable[Call | Notify], values: Unpacker
+    ) -> Call | Notify | None:
+        """In that context, which is empty at first. As soon as something is set there, the next message is returned: it must not see
+        that."""
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
-        values.streamed = False
         inline: Tally | None = None
+        undone: Call | Notify | None = None
+        handling.set(None)
         for message in messages:
+            if len(context) > 1:  # `handling` is always there
+                undone = message
+                break
             served = methods.get(message.method)
             if served is None:
                 text = f"there is no method {shortened(message.method)!r}"
@@ -116,13 +132,13 @@ class Dispatcher:
                 and not interceptors
                 and (message.options is None or message.options.versions is None)
             ):
-                # The hot path: the handler runs here and now, so its call needs no place among those in flight.
+                # The hot path: the handler runs here and now, so its call needs no place among those in flight, and no context
+                # of its own as long as none is set anything in.
                 handling.set(Inline(session, message, now, self))
-                context = copy_context()
                 try:
-                    result = context.run(method.function, *args, **kwargs)
+                    result = method.function(*args, **kwargs)
                 except BaseException as error:
-                    self._finish_inline(session, message, served, None, error, now, context)
+                    self._finish_inline(session, message, served, None, error, now)
                     continue
                 if type(result) in VALUES:
                     try:
@@ -132,7 +148,7 @@ class Dispatcher:
                         continue
                     except BaseException:  # noqa: S110 - the long way finds the words for it
                         pass
-                self._finish_inline(session, message, served, result, None, now, context)
+                self._finish_inline(session, message, served, result, None, now)
                 continue
             size = size_of(message, values)
             inputs = _inputs(values, args, kwargs)
@@ -148,6 +164,7 @@ class Dispatcher:
         self._now = 0.0
         if inline is not None:
             inline.took(time.monotonic() - now)
+        return undone
 
     def reject(
         self, session: Session, message: Call | Notify, error: errors.CallError, *, quiet: bool = False
@@ -376,9 +393,9 @@ class Dispatcher:
         result: Any,
         failure: BaseException | None,
         now: float,
-        context: Context,
     ) -> None:
         """An inline handler raised, or returned what is no plain value, or too large a one."""
+        context = copy_context()
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
         session.calls[message.id] = call
         self._in_flight.hold(session.share)  # it has run: too late to refuse it

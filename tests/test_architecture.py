@@ -28,7 +28,7 @@ ATTRIBUTES = {"__enter__", "__aenter__", "__exit__", "__aexit__", "tags_of", "ty
 # Names of functions that do.
 FUNCTIONS = {"interceptor", "_typed", "anext", "pack", "pack_any", "pack_args"}
 # Objects of theirs, whatever is done with which.
-OBJECTS = {"generator", "source", "iterator", "lifespan"}
+OBJECTS = {"generator", "source", "iterator", "manager"}
 # Theirs, to be called by `run_callback` alone.
 CALLBACKS = {"callback", "errback", "listener"}
 # What has a method of such a name, and is not theirs.
@@ -48,7 +48,6 @@ RELAYS = {
     "server/once.py:Run.work_async": "as Invocation._await, which calls it",
     "server/arguments.py:Arguments._value": "Arguments.bind",
     "server/executors/elsewhere.py:_called": "work",
-    "server/lifespan.py:Lifespan.leave": "the coroutine in Lifespan._run, where it is an async one",
     "clients/base.py:Client._pack": "the caller, whose arguments these are",
     "clients/uploads.py:_Upload._send": "SyncUpload._run and AsyncUpload._run",
     "clients/uploads.py:_stepwise": "AsyncUpload._run, which advances it",
