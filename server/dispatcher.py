@@ -108,9 +108,9 @@ class Dispatcher:
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
         inline: Tally | None = None
         undone: Call | Notify | None = None
-        handling.set(None)
+        set_here = 0  # variables: `handling`, once it is
         for message in messages:
-            if len(context) > 1:  # `handling` is always there
+            if len(context) > set_here:
                 undone = message
                 break
             served = methods.get(message.method)
@@ -135,6 +135,7 @@ class Dispatcher:
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight, and no context
                 # of its own as long as none is set anything in.
                 handling.set(Inline(session, message, now, self))
+                set_here = 1
                 try:
                     result = method.function(*args, **kwargs)
                 except BaseException as error:
