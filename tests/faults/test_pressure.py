@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import zmq
 from processes import SOON, eventually
+from raw import by_hand, resident, zmtp
 from ringback import errors
 from ringback.protocol import codec
 from ringback.protocol.messages import Call, Hello
@@ -25,11 +25,6 @@ from sizes import FULL, size
 MIB = 1024 * 1024
 # What a process may hold on to after it was under pressure, in bytes.
 GROWTH = 64 * MIB
-
-
-def resident(pid: int) -> int:
-    """Bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_client_that_never_reads_is_cut_off_and_harms_nobody(start_server, connected, backend):
@@ -67,15 +62,6 @@ def test_a_client_that_never_reads_is_cut_off_and_harms_nobody(start_server, con
     assert server.stop() == 0
 
 
-# ZMTP 3.0, by hand: what libzmq itself would not send before the message is whole.
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = b"\x05READY" + b"\x0bSocket-Type" + (6).to_bytes(4, "big") + b"DEALER"
-
-
-def zmtp(body: bytes, *, more: bool = False, command: bool = False) -> bytes:
-    return bytes([more | 2 | command << 2]) + len(body).to_bytes(8, "big") + body
-
-
 def send_for_long(connection: socket.socket, data: bytes) -> None:
     """Until nobody takes it any more; a fast machine takes a gigabyte before anybody looks."""
     deadline = time.monotonic() + SOON
@@ -91,16 +77,8 @@ def test_a_message_without_an_end_is_cut_off(start_server, connected, backend, g
     assert other.call("add", 1, 2) == 3
     before = resident(server.process.pid)
     frames = zmtp(bytes(size), more=True) * (1_000_000 // size)
-    host, port = server.endpoint.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port)), timeout=SOON) as endless:
-        endless.sendall(GREETING + zmtp(READY, command=True))
-        heard = b""
-        while b"READY" not in heard:
-            heard += endless.recv(4096)
-        if greets:
-            endless.sendall(zmtp(codec.Encoder().encode([Hello(b"g" * 16, 1 << 30)])[0][0]))
-        with pytest.raises(ConnectionError):
-            send_for_long(endless, frames)
+    with by_hand(server.endpoint, hello=greets) as endless, pytest.raises(ConnectionError):
+        send_for_long(endless, frames)
     assert server.logged("a message without an end")
     eventually(lambda: resident(server.process.pid) < before + GROWTH)
     assert other.call("add", 1, 2) == 3
