@@ -9,6 +9,7 @@ import msgspec
 import zmq
 from generated import BAD_POST, Chance, call, encode, note, value
 from mutations import mutated
+from oracles import vectors
 from processes import SOON
 from raw import HELLO, said
 from ringback.errors import ProtocolError
@@ -39,6 +40,9 @@ OPEN = 6
 WAITING = 40
 # Items that generated values refer to.
 FRAMES: Batch = [b"frame", bytes(70_000), b""]
+
+# Batches of the specification, right ones and wrong ones.
+VECTORS: list[Batch] = vectors("client")
 
 _HONEST = ("add_inline", "add", "add_async")
 
@@ -133,7 +137,9 @@ class Talk:
         first = codec.PREAMBLE + encode([msgspec.Raw(message) for message in messages])
         batch = [first, *FRAMES] if chance.random() < 0.3 else [first]
         if chance.random() < self._mutates:
-            batch = mutated(chance, batch, self.recent or [batch])
+            if chance.random() < 0.3:
+                batch = chance.one(VECTORS)
+            batch = mutated(chance, batch, [*self.recent, *VECTORS])
             self._faulted = True
         self._send(batch)
         if number not in self._pending:  # its bytes were changed

@@ -6,19 +6,16 @@ Each attack is a function of the endpoint; it takes about `SECONDS`, or its own 
 from __future__ import annotations
 
 import functools
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import collisions
 import msgspec
 import pytest
 import zmq
 from msgspec.msgpack import encode
-from mutations import mutated
-from oracles import vectors
 from processes import SOON, ServerProcess, eventually
 from raw import (
     GREETING,
@@ -256,34 +253,6 @@ def other_protocols(endpoint: str) -> None:
             assert any(isinstance(message, Fault) for _ in range(2) for message in peer.hear())
 
 
-def mutated_batches(endpoint: str) -> None:
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    chance = random.Random(seed)
-    batches = vectors("client")
-    batches += [said(Call(n, name, args(*given))) for n, (name, *given) in enumerate(CALLS, 1)]
-    left = size(2000, 100_000)
-    while left > 0:
-        with Dealer(endpoint, hello=chance.random() < 0.9) as peer:
-            for _ in range(chance.randint(1, 40)):
-                batch = chance.choice(batches)
-                peer.send(mutated(chance, batch, batches) if chance.random() < 0.7 else batch)
-                left -= 1
-            peer.skip()
-
-
-CALLS: list[tuple[Any, ...]] = [
-    ("add", 1, 2),
-    ("echo", {"a": [1, b"b", 1.5, None]}),
-    ("greet", "you"),
-    ("count", 3),
-    ("total", [{"x": 1, "y": 2}]),
-    ("sum_of", STREAM),
-    ("ringback.describe",),
-    ("no.such.method",),
-]
-
-
 def unknown_methods(endpoint: str) -> None:
     flood(endpoint, lambda n: said(*(Call(n * 100 + i, f"no.such.{i}", NOTHING) for i in range(100))))
 
@@ -469,7 +438,6 @@ ATTACKS = (
     items_that_nobody_asked_for,
     routing_ids_of_their_own,
     other_protocols,
-    mutated_batches,
     unknown_methods,
     names_of_a_megabyte,
     metadata_of_a_megabyte,
