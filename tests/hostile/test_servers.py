@@ -30,7 +30,7 @@ from ringback.protocol.messages import (
     Reply,
 )
 from servers import WELCOME, Behaviour, garbage, hostile, raw_reply
-from styles import STYLES
+from styles import STYLES, Items
 
 MIB = 1024 * 1024
 TIMEOUT = 0.5
@@ -180,3 +180,19 @@ def test_no_welcome_upsets_a_client(style, name):
     ):
         assert ended(style, [one])[0] == 3
         assert ended(style, [one, other])[0] == 3
+
+
+def test_a_reply_is_no_end_of_a_stream(style):
+    seen: list[Any] = []
+
+    def script() -> Iterator[Any]:
+        client = style.connect(endpoint, timeout=SOON)
+        try:
+            seen.append((yield Items(client.stream("count", 3))))
+        except errors.CallError as error:
+            seen.append(type(error))
+        yield client.close()
+
+    with hostile(lambda call: [said(Reply(call.id, value(3)))]) as endpoint:
+        style.run(script)
+    assert seen == [errors.ProtocolError]
