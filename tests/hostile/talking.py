@@ -222,7 +222,11 @@ class Talk:
         while not self.over and self.socket.poll(int(seconds * 1000)):
             seconds = 0.0
             frames = self.socket.recv_multipart()
-            for message in self._decoder.decode(frames):
+            try:
+                messages = self._decoder.decode(frames)
+            except ProtocolError as error:
+                raise Broken(f"nobody can read its answers: {error}: {frames[0].hex():.10000}") from None
+            for message in messages:
                 self._heard(message)
 
     def _heard(self, message: Any) -> None:
