@@ -50,9 +50,19 @@ class ServerProcess:
         *options: str,
         bind: tuple[str, ...] = ("tcp://127.0.0.1:*",),
         path: Path = SERVICES,
+        inside: tuple[str, ...] = (),
     ) -> None:
+        """`inside`: the words of a command that runs the server's command."""
         binds = [word for endpoint in bind for word in ("--bind", endpoint)]
-        command = [sys.executable, "-m", "ringback.server", f"{path}:{service}", "--backend", backend]
+        command = [
+            *inside,
+            sys.executable,
+            "-m",
+            "ringback.server",
+            f"{path}:{service}",
+            "--backend",
+            backend,
+        ]
         self.backend = backend
         self._home = tempfile.TemporaryDirectory()
         self._log = Path(self._home.name, "log")

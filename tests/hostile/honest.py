@@ -1,4 +1,7 @@
-"""An honest client in a process of its own: on each line "begin" it calls all the time, until "end", and prints what it saw as JSON."""
+"""An honest client in a process of its own.
+
+At each line "begin" it calls without a pause until "end", and prints what it saw as JSON.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import sys
 import threading
 import time
+from typing import Any
 
 from ringback.clients.threading import connect
 
@@ -34,14 +38,27 @@ def _call(client, over: threading.Event) -> dict[str, list]:
         number += 1
         begun = time.monotonic()
         try:
-            answer = client.call("add" if number % 2 else "add_inline", number, 1)
-            if answer != number + 1:
-                wrong.append(f"{number} + 1 = {answer}")
+            answer, right = _one(client, number)
+            if answer != right:
+                wrong.append(f"call {number}: {answer}, not {right}")
         except Exception as error:
             wrong.append(repr(error))
         took.append(time.monotonic() - begun)
     over.wait()
     return {"took": took, "wrong": wrong}
+
+
+def _one(client: Any, number: int) -> tuple[Any, Any]:
+    """An answer, and what it has to be. Now and then one that streams, or the sum of a stream."""
+    match number % 16:
+        case 0:
+            return sum(client.stream("count", 5)), 10
+        case 8:
+            return client.call("sum_of", iter([number, 1, 2])), number + 3
+        case even if even % 2 == 0:
+            return client.call("add_inline", number, 1), number + 1
+        case _:
+            return client.call("add", number, 1), number + 1
 
 
 if __name__ == "__main__":

@@ -115,10 +115,18 @@ def by_hand(
             connection.sendall(GREETING + ready(identity))
             heard = b""
             while b"READY" not in heard:
-                heard += connection.recv(4096)
+                heard += received(connection)
             if hello:
                 connection.sendall(zmtp(said(HELLO)[0]))
         yield connection
+
+
+def received(connection: socket.socket) -> bytes:
+    """The next bytes. Raises ConnectionError at the end of the connection, instead of b"" for ever."""
+    data = connection.recv(4096)
+    if not data:
+        raise ConnectionError("the server has ended the connection")
+    return data
 
 
 def resident(pid: int) -> int:

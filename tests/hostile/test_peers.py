@@ -5,19 +5,17 @@ Each attack is a function of the endpoint; it takes about `SECONDS`, or its own 
 
 from __future__ import annotations
 
-import random
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import collisions
 import msgspec
 import pytest
 import zmq
 from msgspec.msgpack import encode
-from mutations import mutated
-from oracles import vectors
 from processes import SOON, ServerProcess, eventually
 from raw import (
     GREETING,
@@ -49,6 +47,7 @@ from ringback.protocol.messages import (
     Item,
     Notify,
     Ping,
+    Pong,
 )
 from ringback.protocol.values import NOTHING, STREAM
 from sizes import size
@@ -56,7 +55,12 @@ from sizes import size
 MIB = 1024 * 1024
 # What a server may hold on to after an attack, in bytes.
 GROWTH = 64 * MIB
-SECONDS = size(0.3, 5.0)
+SECONDS = size(0.5, 5.0)
+# Seconds by which honest calls may take longer than without attacks: the promise, of 99 in a hundred. In
+# the small run there are too few of them to tell the hundredth from the worst.
+LATER = size(0.6, 0.05)
+# Large messages that a call may meet: one is dealt with when it comes, and one when its answer is due.
+MESSAGES = 2
 
 Attack = Callable[[str], None]
 
@@ -91,27 +95,28 @@ def long_batches(endpoint: str) -> None:
 
 
 def pings_by_the_thousand(endpoint: str) -> None:
-    batch = [codec.PREAMBLE + b"\xdd" + (50_000).to_bytes(4, "big") + b"\x92\x0c\x01" * 50_000]
     with Dealer(endpoint) as peer:
         for _ in range(size(10, 100)):
-            peer.send(batch)
+            peer.send(fifty_thousand_pings(1))
             peer.skip()
 
 
 def large_arguments(endpoint: str) -> None:
-    data = bytes(8 * MIB)
-    flood(endpoint, lambda n: said(Call(n, "metadata", args(data))))
+    flood(endpoint, large_argument)
 
 
 def many_objects(endpoint: str) -> None:
-    """What takes the most memory for its bytes: arrays of nothing."""
-    arrays = msgspec.Raw(b"\x91\xdd" + (1_000_000).to_bytes(4, "big") + b"\x90" * 1_000_000)
-    flood(endpoint, lambda n: said(Call(n, "metadata", arrays)))
+    flood(endpoint, arrays_of_nothing)
+
+
+@functools.cache
+def colliding_keys() -> bytes:
+    return collisions.as_map(map(encode, collisions.tuples(40_000)))
 
 
 def keys_of_one_hash(endpoint: str) -> None:
     """What would hold the loop for ten seconds: many keys that are equal in their hash, untyped or not."""
-    keys = collisions.as_map(map(encode, collisions.tuples(40_000)))
+    keys = colliding_keys()
     calls = [
         Call(1, "echo", msgspec.Raw(b"\x91" + keys)),
         Call(2, "echo_async", NOTHING, {"value": msgspec.Raw(keys)}),
@@ -126,15 +131,14 @@ def keys_of_one_hash(endpoint: str) -> None:
 
 
 def one_frame_named_a_million_times(endpoint: str) -> None:
-    names = msgspec.Raw(b"\x91\xdd" + (1_000_000).to_bytes(4, "big") + b"\xd4\x01\x00" * 1_000_000)
     with Dealer(endpoint) as peer:
         for number in range(1, 4):
-            peer.send([*said(Call(number, "echo", names)), bytes(1 * MIB)])
+            peer.send(a_million_references(number))
             assert peer.hear(), "no answer"
 
 
 def integers_of_a_megabyte(endpoint: str) -> None:
-    flood(endpoint, lambda n: said(Call(n, "big", args((1 << 800_000) + n))))
+    flood(endpoint, an_integer)
 
 
 def deep_nesting(endpoint: str) -> None:
@@ -249,59 +253,23 @@ def other_protocols(endpoint: str) -> None:
             assert any(isinstance(message, Fault) for _ in range(2) for message in peer.hear())
 
 
-def mutated_batches(endpoint: str) -> None:
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    chance = random.Random(seed)
-    batches = vectors("client")
-    batches += [said(Call(n, name, args(*given))) for n, (name, *given) in enumerate(CALLS, 1)]
-    left = size(2000, 100_000)
-    while left > 0:
-        with Dealer(endpoint, hello=chance.random() < 0.9) as peer:
-            for _ in range(chance.randint(1, 40)):
-                batch = chance.choice(batches)
-                peer.send(mutated(chance, batch, batches) if chance.random() < 0.7 else batch)
-                left -= 1
-            peer.skip()
-
-
-CALLS: list[tuple[Any, ...]] = [
-    ("add", 1, 2),
-    ("echo", {"a": [1, b"b", 1.5, None]}),
-    ("greet", "you"),
-    ("count", 3),
-    ("total", [{"x": 1, "y": 2}]),
-    ("sum_of", STREAM),
-    ("ringback.describe",),
-    ("no.such.method",),
-]
-
-
 def unknown_methods(endpoint: str) -> None:
     flood(endpoint, lambda n: said(*(Call(n * 100 + i, f"no.such.{i}", NOTHING) for i in range(100))))
 
 
 def names_of_a_megabyte(endpoint: str) -> None:
-    name = "é" * MIB
-    flood(
-        endpoint,
-        lambda n: said(
-            Call(n, name, NOTHING), Notify(name, NOTHING), Notify("add", NOTHING, {name: value(1)})
-        ),
-    )
+    flood(endpoint, large_names)
 
 
 def metadata_of_a_megabyte(endpoint: str) -> None:
-    options = CallOptions({"a": "x" * MIB, "b": [{}] * 1000}, 1 << 63, "k" * 300, {"tests": 1 << 63})
-    flood(endpoint, lambda n: said(Call(n, "nap", args(0.01), options=options, timeout=(1 << 64) - 1)))
+    flood(endpoint, large_metadata)
 
 
 def hellos_of_eight_megabytes(endpoint: str) -> None:
-    hello = said(Hello(bytes(8 * MIB), (1 << 64) - 1, "x" * MIB))
     with ExitStack() as stack:
         for _ in range(size(20, 100)):
             peer = stack.enter_context(Dealer(endpoint, hello=False))
-            peer.send(hello)
+            peer.send(large_hello(0))
             peer.skip()
 
 
@@ -364,6 +332,91 @@ def as_many_calls_as_there_are_places(endpoint: str) -> None:
     flood(endpoint, lambda n: said(*(Call(n * 500 + i, "nap", args(60.0)) for i in range(500))))
 
 
+# Large messages, of which one alone takes its time
+
+
+def fifty_thousand_pings(number: int) -> list[bytes]:
+    token = b"\x92\x0c" + bytes([number & 0x7F])
+    return [codec.PREAMBLE + b"\xdd" + (50_000).to_bytes(4, "big") + token * 50_000]
+
+
+def large_argument(number: int) -> list[bytes]:
+    return said(Call(number, "metadata", args(bytes(8 * MIB))))
+
+
+def arrays_of_nothing(number: int) -> list[bytes]:
+    """What takes the most memory for its bytes."""
+    arrays = b"\x91\xdd" + (1_000_000).to_bytes(4, "big") + b"\x90" * 1_000_000
+    return said(Call(number, "metadata", msgspec.Raw(arrays)))
+
+
+def a_million_references(number: int) -> list[bytes]:
+    names = b"\x91\xdd" + (1_000_000).to_bytes(4, "big") + b"\xd4\x01\x00" * 1_000_000
+    return [*said(Call(number, "echo", msgspec.Raw(names))), bytes(1 * MIB)]
+
+
+def an_integer(number: int) -> list[bytes]:
+    return said(Call(number, "big", args((1 << 800_000) + number)))
+
+
+def large_names(number: int) -> list[bytes]:
+    name = "é" * MIB
+    notes = Notify(name, NOTHING), Notify("add", NOTHING, {name: value(1)})
+    return said(Call(number, name, NOTHING), *notes)
+
+
+def large_metadata(number: int) -> list[bytes]:
+    options = CallOptions({"a": "x" * MIB, "b": [{}] * 1000}, 1 << 63, "k" * 300, {"tests": 1 << 63})
+    return said(Call(number, "nap", args(0.01), options=options, timeout=(1 << 64) - 1))
+
+
+def large_hello(_: int) -> list[bytes]:
+    return said(Hello(bytes(8 * MIB), (1 << 64) - 1, "x" * MIB))
+
+
+def large_keys(number: int) -> list[bytes]:
+    return said(Call(number, "echo", msgspec.Raw(b"\x91" + colliding_keys())))
+
+
+def unread_answers(number: int) -> list[bytes]:
+    return said(*(Call(number * 10 + i, "echo", args("x" * 50_000)) for i in range(10)))
+
+
+# The attacks by such messages: honest calls wait while one of them is dealt with, which is measured.
+LARGE: dict[Attack, Callable[[int], list[bytes]]] = {
+    pings_by_the_thousand: fifty_thousand_pings,
+    large_arguments: large_argument,
+    many_objects: arrays_of_nothing,
+    keys_of_one_hash: large_keys,
+    one_frame_named_a_million_times: a_million_references,
+    integers_of_a_megabyte: an_integer,
+    names_of_a_megabyte: large_names,
+    metadata_of_a_megabyte: large_metadata,
+    hellos_of_eight_megabytes: large_hello,
+    answers_that_nobody_reads: unread_answers,
+}
+
+
+def seconds_of_one(endpoint: str, attack: Attack) -> float:
+    """What one message of that attack takes of a server that is idle, from end to end; 0 where they are small."""
+    make = LARGE.get(attack)
+    took = []
+    for number in range(1, 4) if make is not None else ():
+        with Dealer(endpoint, hello=make is not large_hello) as peer:
+            message = make(number)
+            if make is not large_hello:
+                peer.hear()
+            begun = time.monotonic()
+            peer.send(message)
+            peer.say(Ping(99))
+            while make is not large_hello and Pong(99) not in peer.hear():
+                pass
+            if make is large_hello:
+                peer.hear()
+            took.append(time.monotonic() - begun)
+    return max(took, default=0.0)
+
+
 ATTACKS = (
     small_batches,
     long_batches,
@@ -385,7 +438,6 @@ ATTACKS = (
     items_that_nobody_asked_for,
     routing_ids_of_their_own,
     other_protocols,
-    mutated_batches,
     unknown_methods,
     names_of_a_megabyte,
     metadata_of_a_megabyte,
@@ -401,11 +453,12 @@ ATTACKS = (
 
 
 class Attacked(NamedTuple):
-    """A server, and its honest client, for all attacks on one backend."""
+    """A server, and its honest client, for all attacks on one backend; `idle` is the p99 of that without attacks, in seconds."""
 
     server: ServerProcess
     honest: Honest
     before: dict[str, int]
+    idle: float
 
 
 @pytest.fixture(scope="module")
@@ -418,10 +471,13 @@ def attacked() -> Iterator[Callable[[str], Attacked]]:
             server = ServerProcess(backend, "service", "--workers", "8", "--max-in-flight", "20000")
             honest = Honest(server.endpoint)
             with honest.calling():
-                time.sleep(0.2)
+                time.sleep(size(1.0, 5.0))
             pid = server.process.pid
             running[backend] = Attacked(
-                server, honest, {"descriptors": descriptors(pid), "threads": threads(pid)}
+                server,
+                honest,
+                {"descriptors": descriptors(pid), "threads": threads(pid)},
+                honest.quantile(0.99),
             )
         return running[backend]
 
@@ -449,7 +505,8 @@ def attacked() -> Iterator[Callable[[str], Attacked]]:
 @pytest.mark.timeout(size(60, 600))
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_an_attack_harms_nobody_else(attacked, table, backend, attack):
-    server, honest, _ = attacked(backend)
+    server, honest, _, idle = attacked(backend)
+    one = seconds_of_one(server.endpoint, attack)
     pid = server.process.pid
     lines = server.log.count("\n")
     begun = time.monotonic()
@@ -468,9 +525,11 @@ def test_an_attack_harms_nobody_else(attacked, table, backend, attack):
             honest.took[-1] * 1000,
             (watch.most - watch.before) / MIB,
             (resident(pid) - watch.before) / MIB,
+            one * 1000,
         )
     )
     assert honest.wrong == []
+    assert honest.quantile(0.99) < idle + LATER + MESSAGES * one
     # A line a second of each of two or three causes, and how many more there were.
     assert server.log.count("\n") - lines <= 6 * (seconds + 2), server.log[-5000:]
 

@@ -9,7 +9,7 @@ import sys
 import threading
 
 from processes import SOON
-from raw import GREETING, args, by_hand, ready, said, zmtp
+from raw import GREETING, args, by_hand, ready, received, said, zmtp
 from ringback.protocol.messages import Call, Pong, Welcome
 
 # More than the pipes of old held, and each with what makes a broken engine write.
@@ -69,7 +69,7 @@ def test_a_client_that_is_busy_outlives_a_server_that_floods_it_and_resets():
             connection.sendall(GREETING + ready(kind=b"ROUTER"))
             heard = b""
             while b"RBK" not in heard:
-                heard += connection.recv(65_536)
+                heard += received(connection)
             connection.sendall(zmtp(said(Welcome(b"s" * 16, "hostile", 1 << 24, 100, {}))[0]))
             assert client.stdout is not None
             assert client.stdout.readline() == "called\n"
