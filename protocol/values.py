@@ -36,6 +36,7 @@ _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 _BUILTIN = (bytes, bytearray, memoryview)
 _BUFFERS = frozenset(_BUILTIN)
 _SCALARS = frozenset({type(None), bool, int, float})
+_PLAIN = _SCALARS | {str}
 
 # The arguments of a call that has none.
 NOTHING = Raw(b"\x90")
@@ -74,6 +75,8 @@ def _check_format(view: memoryview, value: Any) -> None:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_buffer).encode
+# The same bytes, if they are one value.
+_decode_raw = msgspec.msgpack.Decoder(Raw).decode
 _encode_whole = msgspec.msgpack.Encoder(enc_hook=lambda value: value.data).encode
 
 
@@ -118,21 +121,25 @@ def pack_any(value: Any, limit: int) -> Raw:
 
 def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
     """`pack` for the arguments of a call, which are few and small as a rule."""
+    plain = True
     for value in args:
-        if type(value) in _BUFFERS and _is_large(value):
-            return _measured(_extend(args), limit)
-    return _packed(args, limit)
+        if type(value) not in _PLAIN:
+            plain = False
+            if type(value) in _BUFFERS and _is_large(value):
+                return _measured(_extend(args), limit)
+    return _packed(args, limit, plain=plain)
 
 
-def _packed(value: Any, limit: int) -> Raw:
-    """What is likely small is encoded at once; what turns out not to be is looked at part by part."""
+def _packed(value: Any, limit: int, *, plain: bool = False) -> Raw:
+    """What is likely small is encoded at once; what turns out not to be is looked at part by part. Where it is not `plain`, there
+    may be a Raw in it, of which nobody knows whether it is a value."""
     try:
         data = _encode(value)
     except OverflowError:
         pass
     else:
         if len(data) < FRAME_BYTES:
-            return Raw(data)
+            return Raw(data) if plain else _decode_raw(data)
     return _measured(_extend(value), limit)
 
 
@@ -185,10 +192,10 @@ def _measured(extended: Any, limit: int) -> Raw:
     if isinstance(extended, Frame):
         total = len(extended.data)
     else:
-        data = _measurer(beside)(extended)
+        data = _decode_raw(_measurer(beside)(extended))
         total = len(data) + sum(beside)
         if not beside:
-            extended = Raw(data)
+            extended = data
     if total > limit:
         raise ResourceExhausted(f"a value of {total:,} bytes is over the limit of {limit:,}")
     return cast(Raw, extended)

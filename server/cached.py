@@ -144,3 +144,6 @@ class CachedCall(Invocation):
             return self.fitting(value) if self.interception is None else plain(self.fitting(value)), None
         except errors.ResourceExhausted as error:
             return None, error
+        except Exception as error:  # an extension that is not what it says, say
+            text = f"the result of {self.method.name} cannot be read: {errors.described(error)}"
+            return None, errors.RemoteError(type(error).__name__, text)

@@ -240,6 +240,12 @@ class Dispatcher:
             call, None, errors.Cancelled(f"nobody waits for {call.method.name} any more"), ran=False
         )
 
+    def late(self, call: Invocation) -> None:
+        """A call had ended before its handler could begin, or its time was over."""
+        if not call.ended:
+            self._expire(call)
+        self.dropped(call)
+
     def admitted(self, call: Invocation) -> bool:
         """Whether a call that nobody waits for may run; then it counts."""
         if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.share, call.weight):
@@ -341,10 +347,13 @@ class Dispatcher:
         self._timer = None
         now = time.monotonic()
         for call in self._deadlines.expired(now):
-            text = f"{call.method.name} did not finish in time"
-            self.answer(call, Error(call.id, errors.DeadlineExceeded.code, "", text))
+            self._expire(call)
             call.cancel()
         self._set_timer()
+
+    def _expire(self, call: Invocation) -> None:
+        text = f"{call.method.name} did not finish in time"
+        self.answer(call, Error(call.id, errors.DeadlineExceeded.code, "", text))
 
     def stats(self) -> dict[str, Any]:
         """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
@@ -455,6 +464,8 @@ class Dispatcher:
         if inputs:
             (call.input,) = inputs
             call.input.bind(call)
+            if message.id in session.ended_early:
+                call.end_input()
         if call.versions is None or not self.versions.wait(call):
             self._begin(call, now)
 

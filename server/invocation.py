@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from contextvars import Context
@@ -166,6 +167,8 @@ class Invocation(IncomingCall, Handling):
         dispatcher, method = self.dispatcher, self.method
         if method.inline:
             self._run_inline()
+        elif self.is_late():
+            dispatcher.late(self)
         elif method.is_coroutine:
             run = dispatcher.loop.run_native if method.native else dispatcher.loop.run_coroutine
             self.handle = run(self._await(), self._report, self.own_context)
@@ -175,6 +178,10 @@ class Invocation(IncomingCall, Handling):
             self.handle = dispatcher.loop.run_in_thread(self._work)
         else:
             self.handle = dispatcher.loop.run_in_worker(self._work)
+
+    def is_late(self) -> bool:
+        """Whether its time is over. (The serving loop may not have come to say so.)"""
+        return self.deadline is not None and self.deadline <= time.monotonic()
 
     def within(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call the function in the context of this call."""
@@ -255,8 +262,8 @@ class Invocation(IncomingCall, Handling):
         pool = None if self.queue is None else self.queue.pool
         if pool is not None and pool.door is not None:
             self.dispatcher.taken(self, pool)
-        if self.ended:  # cancelled or expired on its way here
-            self.dispatcher.post(self.dispatcher.dropped, self)
+        if self.ended or self.is_late():  # cancelled or expired on its way here
+            self.dispatcher.post(self.dispatcher.late, self)
             return
         try:
             ended, result = self.within(self._called)

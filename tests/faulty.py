@@ -247,6 +247,16 @@ def gives_items(kind: str) -> Iterator[Any]:
     yield Result(kind)
 
 
+@service.method
+def gives_packed(packed: bytes) -> Any:
+    return msgspec.Raw(packed)
+
+
+@service.method(inline=True)
+def gives_packed_inline(packed: bytes) -> Any:
+    return [msgspec.Raw(packed)]
+
+
 @service.method(inline=True)
 def gives_future_inline(kind: str) -> Any:
     return Future()

@@ -46,6 +46,8 @@ def honest(client, number=20):
         pytest.param(memoryview((ctypes.c_void_p * 3)()), id="a-view-of-addresses"),
         pytest.param(object(), id="an-object"),
         pytest.param(msgspec.msgpack.Ext(-1, b"abc"), id="no-time"),
+        pytest.param(msgspec.Raw(b""), id="nothing-packed"),
+        pytest.param([msgspec.Raw(b"\x01\x02")], id="too-much-packed"),
     ],
 )
 @promise

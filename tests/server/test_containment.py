@@ -152,6 +152,13 @@ def test_what_an_item_raises_ends_its_call_and_none_is_left_out(peers, method, k
     assert outcome.message.startswith(f"{method}: item 2 of argument 'values'")
 
 
+@pytest.mark.parametrize("method", ["takes_items", "takes_items_async"])
+def test_a_stream_may_end_in_the_batch_that_its_call_comes_in(peers, method):
+    outcome = peers.last_of(lambda number: [Call(number, method, args(STREAM)), End(number)])
+    assert isinstance(outcome, Reply), outcome
+    assert plain(outcome.result) == 0
+
+
 # Handlers, and what comes of them
 
 
@@ -183,6 +190,14 @@ def test_whatever_a_result_raises_is_the_outcome_of_its_call(peers, method, kind
         assert outcome.kind in (kind, "")
     else:
         assert f"the result of {method} cannot be sent" in outcome.message
+
+
+@pytest.mark.parametrize("packed", [b"", b"\xc1", b"\x92\x01", b"\x01\x02"])
+@pytest.mark.parametrize("method", ["gives_packed", "gives_packed_inline"])
+def test_a_result_that_says_it_is_packed_and_is_not_ends_its_own_call(peers, method, packed):
+    outcome = peers.outcome(method, packed)
+    assert isinstance(outcome, Error)
+    assert f"the result of {method} cannot be sent" in outcome.message
 
 
 @pytest.mark.parametrize("method", ["gives_future", "gives_future_inline"])
