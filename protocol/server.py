@@ -10,7 +10,7 @@ The core hands in what arrived, runs the calls that come out, and sends what gat
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw, structs
@@ -61,6 +61,9 @@ class Phase(enum.Enum):
     SERVING = "serving"
     DRAINING = "draining"
     LEAVING = "leaving"
+
+
+_NONE: set[int] = set()
 
 
 class IncomingCall:
@@ -133,9 +136,7 @@ class Session:
         self.ignored = 0  # those of them that came when nothing more was taken
         self.turn = 0  # which is next or was last, when its calls have to wait; the scheduler's
         self.calls: dict[int, IncomingCall] = {}
-        self.ended_early: Collection[
-            int
-        ] = ()  # calls of the batch that is being dealt with, whose items it ends too
+        self.ended_early = _NONE  # calls of the batch that is being dealt with, whose items it ends too
         self.outbox: list[FromServer] = []
 
     def reply(
@@ -191,7 +192,7 @@ class ServerMachine:
         """Deal with what a client said; the calls to carry out come back."""
         accepted: list[Call | Notify] = []
         early: list[Cancel | Credit] = []
-        session.ended_early = ended = set()
+        session.ended_early = _NONE
         for message in messages:
             kind = type(message)
             if kind is not Call:
@@ -200,7 +201,9 @@ class ServerMachine:
                     if call is not None:  # then the session is open
                         self._receive_item(session, call, message.value)  # type: ignore[union-attr]
                 elif kind is End and message.id not in session.calls:  # type: ignore[union-attr]
-                    ended.add(message.id)  # type: ignore[union-attr]
+                    if session.ended_early is _NONE:
+                        session.ended_early = set()
+                    session.ended_early.add(message.id)  # type: ignore[union-attr]
                 elif (kind is Cancel or kind is Credit) and message.id not in session.calls:  # type: ignore[union-attr]
                     if message.id <= session.last_id:  # type: ignore[union-attr]
                         early.append(message)  # type: ignore[arg-type]

@@ -390,6 +390,7 @@ class ServerCore:
         self._complain(session, why)
         self._machine.cut(session)
         self._out.forget(session)
+        self._untidy = True  # what it had sent is freed soon, however fast it came
         if self._monitor is not None:
             self._monitor.drain()  # the descriptor may be another's by now
         for descriptor, other in list(self._descriptors.items()):
