@@ -18,7 +18,7 @@ encode = msgspec.msgpack.encode
 STREAM = b"\xc7\x00\x03"
 
 HOWS = [encode(name) for name in RAISES]
-WHATS = [encode(name) for name in RETURNS]
+KINDS = [encode(name) for name in RETURNS]
 _LENGTHS = (0, 1, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 31, 255)
 _SCALARS = [
     encode(value)
@@ -146,7 +146,7 @@ def how(chance: Chance) -> bytes:
 
 
 def what(chance: Chance) -> bytes:
-    return chance.one(WHATS) if chance.random() < 0.8 else value(chance)
+    return chance.one(KINDS) if chance.random() < 0.8 else value(chance)
 
 
 def whole(chance: Chance) -> bytes:
