@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 import ringback
 from ringback import errors
+from ringback.context import handling
+from ringback.protocol.messages import Reply
 
 
 class Mute(Exception):
@@ -275,6 +277,14 @@ def gives_coroutine(kind: str) -> Any:
 @service.method
 def gives_generator(kind: str) -> Any:
     return raises_in_stream(kind)
+
+
+@service.method(inline=True)
+def spoils_its_batch() -> str:
+    "Puts a message beside its answer that nothing can encode, as a fault of ringback's own would."
+    call: Any = handling.get()
+    call.session.outbox.append(Reply(1 << 60, object()))  # type: ignore[arg-type]
+    return "answered"
 
 
 def tags_of(kind: str) -> str:

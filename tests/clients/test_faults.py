@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from processes import ServerProcess
 from ringback import errors
+from ringback.clients.asyncio import connect as connect_asyncio
 from ringback.clients.threading import connect
 
 
@@ -67,3 +70,18 @@ def test_clients_that_close_while_their_server_dies_do_not_keep_the_next_from_co
             client = connect(server.endpoint, timeout=5)
             assert client.call("ringback.ping") == "pong"
             client.close()
+
+
+def test_a_call_that_cannot_be_encoded_ends_alone(running_server, backend):
+    async def main() -> None:
+        async with connect_asyncio(running_server(backend).endpoint) as client:
+            await client.call("ringback.ping")
+            others = [client.fire("add", number, 1) for number in range(10)]
+            spoiled = client.fire("add", 1, 2)
+            spoiled.call.message.args = object()  # as a fault of ringback's own would leave it
+            others += [client.fire("add", number, 1) for number in range(10, 20)]
+            with pytest.raises(errors.InvalidArgument, match="cannot be encoded"):
+                await spoiled
+            assert await asyncio.gather(*others) == list(range(1, 21))
+
+    asyncio.run(main())

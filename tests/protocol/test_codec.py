@@ -182,3 +182,12 @@ def test_the_error_for_another_protocol_says_so():
 def test_an_error_whose_text_is_no_unicode_does_not_spoil_the_batch(error):
     other = Reply(2, pack("fine", LIMIT))
     assert [message.id for message in read([Error(1, *to_wire(error)), other])] == [1, 2]
+
+
+def test_messages_that_cannot_be_encoded_are_told_from_the_others():
+    sound = [Reply(number, number) for number in range(3)]
+    spoiled = [Reply(3, object()), Error(4, "\ud800", "", "")]
+    with pytest.raises(codec.Unencodable) as caught:
+        codec.Encoder().encode([sound[0], spoiled[0], *sound[1:], spoiled[1]])
+    assert caught.value.sound == sound
+    assert [message for message, _ in caught.value.spoiled] == spoiled

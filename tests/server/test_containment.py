@@ -221,6 +221,13 @@ def test_whatever_the_tags_of_a_cache_raise_is_the_outcome_of_its_call(peers, me
     assert outcome.code == ("PERMISSION_DENIED" if kind == "PermissionDenied" else "UNKNOWN")
 
 
+def test_a_message_that_cannot_be_encoded_takes_no_other_with_it(peers):
+    outcome = peers.outcome("spoils_its_batch")
+    assert isinstance(outcome, Reply)
+    assert plain(outcome.result) == "answered"
+    assert peers.server.logged("Reply cannot be sent to")
+
+
 def test_what_goes_wrong_when_a_call_is_cancelled_harms_no_other(peers, backend):
     if backend != "twisted":
         pytest.skip("a Deferred is Twisted's")
