@@ -52,7 +52,7 @@ log = logging.getLogger("ringback.client")
 WEIGHTY = 4096
 
 # Characters of a method's name at most.
-LONGEST_NAME = 4096
+LONGEST_NAME = 65_536
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
@@ -610,4 +610,4 @@ def _plain(name: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return text[:LONGEST_NAME].encode("utf-8", "backslashreplace").decode()
+    return text[:200].encode("utf-8", "backslashreplace").decode()
