@@ -10,7 +10,7 @@ from contextvars import Context
 from typing import Any
 
 from ..errors import UsageError
-from .asyncio_thread import cancel_all, outcome_of, run_to_its_end, start_task
+from .asyncio_thread import cancel_all, contained, outcome_of, start_task
 from .base import Handle, Loop, Report
 from .workers import Workers
 
@@ -73,7 +73,7 @@ class AsyncioLoop(Loop):
         asyncio.set_event_loop(self._loop)
         self._loop.call_soon(start)
         try:
-            run_to_its_end(self._loop)
+            contained(self._loop.run_forever, SystemExit)  # (a KeyboardInterrupt may be the user's own)
         finally:
             cancel_all(self._loop)
             self._loop.close()

@@ -95,7 +95,7 @@ class AsyncioThread:
             asyncio.set_event_loop(loop)
             started.release()
             try:
-                run_to_its_end(loop)
+                contained(loop.run_forever, SystemExit, KeyboardInterrupt)
                 cancel_all(loop)
             finally:
                 loop.close()
@@ -106,14 +106,13 @@ class AsyncioThread:
         return self._loop
 
 
-def run_to_its_end(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped. What would end it before, such as a SystemExit in a task that a handler has left behind, is
-    logged."""
+def contained(run: Callable[[], object], *endings: type[BaseException]) -> None:
+    """Run a loop. What would end it before its end, such as a SystemExit in a task that a handler has left behind, is logged."""
     while True:
         try:
-            loop.run_forever()
+            run()
             return
-        except (SystemExit, KeyboardInterrupt) as error:
+        except endings as error:
             log.error("a task or a callback of the service's raised", exc_info=error)
 
 
@@ -124,5 +123,5 @@ def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     gather: Callable[..., Any] = asyncio.gather
     if tasks:
-        loop.run_until_complete(gather(*tasks, return_exceptions=True))
+        contained(lambda: loop.run_until_complete(gather(*tasks, return_exceptions=True)), SystemExit)
     loop.run_until_complete(loop.shutdown_asyncgens())

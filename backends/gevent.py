@@ -152,7 +152,7 @@ class GeventLoop(Loop):
             while not self._stopped.is_set():
                 try:
                     self._stopped.wait()
-                except (SystemExit, KeyboardInterrupt) as error:  # of any greenlet: gevent raises it here
+                except SystemExit as error:  # of any greenlet: gevent raises it here
                     log.error("a greenlet or a callback of the service's raised", exc_info=error)
 
     def stop(self) -> None:

@@ -29,6 +29,8 @@ class _Call(OutgoingCall):
         if not future.done():
             if error is None:
                 future.set_result(result)
+            elif isinstance(error, StopIteration):  # which asyncio does not take
+                future.set_exception(RuntimeError(f"{self.method} ended with {error!r}"))
             else:
                 future.set_exception(error)
 

@@ -473,7 +473,13 @@ class Client(ABC):
         if goes_on:
             try:
                 if seen.metadata != options.metadata:
-                    call.message.options = options.merged({"metadata": seen.metadata}).options
+                    merged = options.merged({"metadata": seen.metadata})
+                    taken = size_of_arguments(call.message.args, call.message.kwargs)
+                    if taken > merged.room:
+                        raise errors.ResourceExhausted(
+                            f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
+                        )
+                    call.message.options = merged.options
             except Exception as unsendable:
                 goes_on = False
                 result, error = context.run(interception.leave, None, unsendable)

@@ -124,12 +124,17 @@ class ThreadingClient(Client):
                 self.ready()
         with loop.lock:
             threads.fired += 1
-            if failure is not None:
-                call.finish(None, failure)
-            elif shared.interceptors or self._options.cache is not None:
-                self._start(core, call, args, kwargs)
-            else:
-                core.start(call, time.monotonic())
+            try:
+                if failure is not None:
+                    call.finish(None, failure)
+                elif shared.interceptors or self._options.cache is not None:
+                    self._start(core, call, args, kwargs)
+                else:
+                    core.start(call, time.monotonic())
+            except BaseException:
+                if not call.ended:
+                    threads.release_one()
+                raise
             if threads.posted or not threads.driving:
                 threads.drive()
             else:

@@ -22,6 +22,7 @@ from .calls import OutgoingCall
 from .links import Link, LinkState
 from .messages import (
     Bye,
+    Call,
     Credit,
     Drain,
     Drained,
@@ -274,7 +275,10 @@ class ClientMachine(Routing):
         call = self.calls.get(getattr(message, "id", 0))
         if call is not None:
             text = f"{call.method}: what was to be sent cannot be encoded: {errors.described(error)}"
-            self._end(call, None, errors.InvalidArgument(text))
+            if type(message) is Call:
+                self._end(call, None, errors.InvalidArgument(text))
+            else:
+                self.cancel(call, errors.InvalidArgument(text))
         elif type(message) is Notify:
             log.error("a one-way call of %s cannot be encoded", message.method, exc_info=error)
 

@@ -117,7 +117,7 @@ class Routing:
         link = self._choose(note)
         if link is None:
             self.notes.append(note)
-        elif link.limit is not None and (taken := size_of_arguments(note.args, note.kwargs)) > link.limit:
+        elif link.limit is not None and (taken := _taken(note)) > link.limit:
             raise too_large(f"the arguments of {note.method} take", taken, link)
         else:
             if note.method in link.once:
@@ -245,7 +245,7 @@ class Routing:
         if deadline is not None and not call.streams and now is not None:
             message.timeout = milliseconds(deadline - now)
         if link.limit is not None:
-            taken = size_of_arguments(message.args, message.kwargs)
+            taken = _taken(message)
             if taken > link.limit:
                 self._end(call, None, too_large(f"the arguments of {call.method} take", taken, link))
                 return
@@ -508,6 +508,13 @@ def too_large(what: str, taken: int, link: Link) -> errors.ResourceExhausted:
     return errors.ResourceExhausted(
         f"{what} {taken:,} bytes; the server at {link.endpoint} takes {link.limit:,}"
     )
+
+
+def _taken(message: Call | Notify) -> int:
+    """Bytes of a call's arguments and of what travels beside them, as far as its caller has chosen that."""
+    names = sum(len(name.encode()) for name in message.kwargs) if message.kwargs else 0
+    beside = 0 if message.options is None else len(msgspec.msgpack.encode(message.options))
+    return size_of_arguments(message.args, message.kwargs) + names + beside
 
 
 def _by_id(call: OutgoingCall) -> int:

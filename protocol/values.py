@@ -175,7 +175,7 @@ def key_of(args: Any, kwargs: dict[str, Any] | None) -> bytes | None:
     try:
         named = ordered(msgspec.msgpack.encode(sorted(kwargs.items()))) if kwargs else b""
         return ordered(msgspec.msgpack.encode(args)) + named
-    except TypeError:
+    except Exception:
         return None
 
 

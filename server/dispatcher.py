@@ -197,10 +197,13 @@ class Dispatcher:
         if call.context is None:
             return
         self._in_flight.release(call.session.share, call.weight)
-        if call.flight is not None:
-            result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
-        if call.interception is not None:
-            result, error = self._intercepted(call, result, error)
+        try:
+            if call.flight is not None:
+                result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
+            if call.interception is not None:
+                result, error = self._intercepted(call, result, error)
+        except Exception as failure:  # of ringback's own: what the call holds is given back all the same
+            result, error = None, failure
         # They may be large, and the heap of deadlines remembers the call for a while.
         call.args, call.kwargs = (), {}
         call.context = None  # in which the call itself is: a cycle
@@ -442,6 +445,9 @@ class Dispatcher:
             text = f"{method.name} can never run here: {served.never}"
             self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
+        kind: Callable[..., Invocation] = Stream if method.is_stream else Invocation
+        if served.kept is not None and not inputs:
+            kind = cached(message, size) or Invocation
         taken = self._weight(message, args, kwargs, size)
         full = self._in_flight.admit(session.share, taken)
         if full:
@@ -450,9 +456,6 @@ class Dispatcher:
         deadline = None if message.timeout is None else now + message.timeout / 1000
         if method.timeout is not None:
             deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
-        kind: Callable[..., Invocation] = Stream if method.is_stream else Invocation
-        if served.kept is not None and not inputs:
-            kind = cached(message, size) or Invocation
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.weight = taken
@@ -553,11 +556,14 @@ class Dispatcher:
 
     def _go_on(self, now: float) -> None:
         """Something is free again: begin what may begin now."""
-        for call in self._scheduler.following(now):
-            if call.held:
-                call.begin()
-            else:
-                self._shed(call)
+        self._freed = True
+        while self._freed:  # what begins may be over at once, and leave its place to another
+            self._freed = False
+            for call in self._scheduler.following(now):
+                if call.held:
+                    call.begin()
+                else:
+                    self._shed(call)
 
     def _shed(self, call: Invocation) -> None:
         """A call that will not begin: it has ended, or could not end in its time."""
@@ -597,7 +603,6 @@ class Dispatcher:
                 more = {"code": errors.ProtocolError.code}
                 self._raised(logging.ERROR, "a report of a handler failed", fields=more, error=error)
         if self._freed:
-            self._freed = False
             self._go_on(self._now)
 
     def _reject(

@@ -267,6 +267,10 @@ class Invocation(IncomingCall, Handling):
             return
         try:
             ended, result = self.within(self._called)
+            if isinstance(result, concurrent.futures.Future):  # not within: what it reports may come at once
+                if pool is not None:
+                    self.dispatcher.post(self.dispatcher.release, self, pool)
+                result.add_done_callback(self._report_future)
         except BaseException as error:
             self.dispatcher.report(self, None, error)
         else:
@@ -274,15 +278,12 @@ class Invocation(IncomingCall, Handling):
                 self.dispatcher.report(self, result, None)
 
     def _called(self) -> tuple[bool, Any]:
-        """Whether the handler has a result now, and that."""
+        """Whether the handler has a result now, and that; or else the future of it, if there is one."""
         if self.run is not None:
             return self._run_once(self.run)
         result = self.method.function(*self.args, **self.kwargs)
         if isinstance(result, concurrent.futures.Future):
-            if self.queue is not None and self.queue.pool is not None:
-                self.dispatcher.post(self.dispatcher.release, self, self.queue.pool)
-            result.add_done_callback(self._report_future)
-            return False, None
+            return False, result
         return True, result if self.interception else self.pack(result)
 
     def _run_once(self, run: Run) -> tuple[bool, Any]:

@@ -95,7 +95,11 @@ class Outgoing:
         unsent, self._unsent = self._unsent, set()
         for session in unsent:
             if session.outbox:
-                batches = [[session.address, *frames] for frames in self._encoded(session)]
+                try:
+                    batches = [[session.address, *frames] for frames in self._encoded(session)]
+                except Exception as error:  # none of them alone, but all together: for want of memory, say
+                    self._cut(session, f"its answers cannot be encoded: {errors.described(error)}")
+                    continue
                 held = self.held.get(session)
                 if held is None:
                     self._send(pump, session, batches)

@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import decimal
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -257,6 +258,26 @@ def gives_packed(packed: bytes) -> Any:
 @service.method(inline=True)
 def gives_packed_inline(packed: bytes) -> Any:
     return [msgspec.Raw(packed)]
+
+
+class Slow(concurrent.futures.Future[Any]):
+    """Tells of its result at once, and comes back later."""
+
+    def add_done_callback(self, fn: Any) -> None:
+        super().add_done_callback(fn)
+        time.sleep(0.05)
+
+
+@service.method(limit=1)
+def gives_done_future() -> Any:
+    future = Slow()
+    future.set_result("done")
+    return future
+
+
+@service.method(cache=60)
+def kept(value: Any) -> int:
+    return 1
 
 
 @service.method(inline=True)

@@ -191,3 +191,11 @@ def test_messages_that_cannot_be_encoded_are_told_from_the_others():
         codec.Encoder().encode([sound[0], spoiled[0], *sound[1:], spoiled[1]])
     assert caught.value.sound == sound
     assert [message for message, _ in caught.value.spoiled] == spoiled
+
+
+def test_of_many_batches_one_message_that_cannot_be_encoded_costs_no_other():
+    all_of_them = [Reply(number, number) for number in range(10)]
+    all_of_them[3] = Reply(3, object())
+    with pytest.raises(codec.Unencodable) as caught:
+        codec.Encoder().encode(all_of_them, max_messages=2)
+    assert [message.id for message in caught.value.sound] == [0, 1, 2, *range(4, 10)]

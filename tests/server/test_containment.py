@@ -6,6 +6,7 @@ Each bad call travels in one batch among honest ones, so that all are dealt with
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -157,6 +158,24 @@ def test_a_stream_may_end_in_the_batch_that_its_call_comes_in(peers, method):
     outcome = peers.last_of(lambda number: [Call(number, method, args(STREAM)), End(number)])
     assert isinstance(outcome, Reply), outcome
     assert plain(outcome.result) == 0
+
+
+@pytest.mark.parametrize(("deep", "size"), [(100, 400_000), (700, 1)])
+def test_deep_arguments_of_what_is_kept_harm_no_other_call(peers, deep, size):
+    given: Any = {"b": "x" * size, "a": 1}
+    for _ in range(deep):
+        given = [given]
+    before = time.monotonic()
+    for _ in range(8):
+        assert isinstance(peers.outcome("kept", given), (Reply, Refusal))
+    assert time.monotonic() - before < 4.0
+    stats = plain(peers.outcome("ringback.stats").result)
+    assert stats["in_flight"] < 8  # the honest ones beside it
+
+
+def test_a_future_that_is_done_at_once_gives_its_place_to_the_next(peers):
+    for _ in range(3):
+        assert plain(peers.outcome("gives_done_future").result) == "done"
 
 
 # Handlers, and what comes of them
