@@ -7,7 +7,9 @@ This module knows nothing of messages or event loops.
 from __future__ import annotations
 
 import re
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 # What a code may look like: the name of a status.
 _is_code = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
@@ -179,16 +181,29 @@ def to_wire(error: BaseException) -> tuple[str, str, str]:
 
     All three can be sent, whatever class the user has made of the error."""
     if not is_ours(error):
-        return RemoteError.code, _sendable(type(error).__name__), text_of(error)
+        return RemoteError.code, name_of(error), text_of(error)
     try:
         code, kind, message = error.code, "", error.message
-        if isinstance(error, RemoteError):
+        if is_a(error, RemoteError):
             kind = error.type
         if type(code) is str and _is_code(code):
             return code, _sendable(kind), _sendable(message)
     except BaseException:  # noqa: S110 - a class of the user's own may raise anything, and is told like any other
         pass
-    return RemoteError.code, _sendable(type(error).__name__), text_of(error)
+    return RemoteError.code, name_of(error), text_of(error)
+
+
+def is_a(error: BaseException, kinds: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
+    """Whether its class is one of these, whatever `__class__` says: of a class of the user's own, that may raise."""
+    return issubclass(type(error), kinds)
+
+
+def name_of(error: BaseException) -> str:
+    """The name of its class, whatever the class says that it is."""
+    return _sendable(_name_of_class(type(error)))
+
+
+_name_of_class = type.__dict__["__name__"].__get__
 
 
 def text_of(error: BaseException) -> str:
@@ -201,10 +216,10 @@ def text_of(error: BaseException) -> str:
 
 def described(error: BaseException) -> str:
     """The exception in words: its text, after the name of its class where the text alone would not tell."""
-    text, name = text_of(error), _sendable(type(error).__name__)
+    text, name = text_of(error), name_of(error)
     if not text:
         return name
-    return text if isinstance(error, (TypeError, ValueError)) else f"{name}: {text}"
+    return text if is_a(error, (TypeError, ValueError)) else f"{name}: {text}"
 
 
 # Characters of an error's text that are sent: an answer, not a document.
@@ -212,7 +227,9 @@ _LONGEST = 8192
 
 
 def _sendable(text: str) -> str:
-    """Text that can be sent: names of files may hold surrogates, and nobody bounds the text of an exception."""
+    """Text that can be sent: names of files may hold surrogates, nobody bounds the text of an exception, and a subclass of str may
+    have methods of its own."""
+    text = str.__str__(text)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}... ({len(text):,} characters)"
     return text.encode("utf-8", "backslashreplace").decode()
@@ -220,7 +237,7 @@ def _sendable(text: str) -> str:
 
 def is_ours(error: BaseException) -> TypeGuard[CallError]:
     """Whether the handler meant this as an answer, so that it needs no traceback in the server's log."""
-    return isinstance(error, CallError)
+    return is_a(error, CallError)
 
 
 __all__ = [

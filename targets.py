@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .tracebacks import described, location
+from .tracebacks import located, location
 
 
 def find(target: str) -> Any:
@@ -60,7 +60,7 @@ def _importing(what: str, command: str) -> Iterator[None]:
         raise UsageError(f"{error} ({where})" if where else str(error)) from error
     except SystemExit as error:
         raise UsageError(
-            f"{what} ended the program when it was imported: {described(error)}: "
+            f"{what} ended the program when it was imported: {located(error)}: "
             "put what a script does under if __name__ == '__main__'"
         ) from error
     except BaseException as error:
@@ -68,4 +68,4 @@ def _importing(what: str, command: str) -> Iterator[None]:
         if missing is not None and (what == missing or what.startswith(f"{missing}.")):
             raise UsageError(f"there is no module {what!r}") from None
         remedy = f"install what has {missing}" if missing else f"{command} shows all of it"
-        raise UsageError(f"{what} cannot be imported: {described(error)}: {remedy}") from error
+        raise UsageError(f"{what} cannot be imported: {located(error)}: {remedy}") from error

@@ -6,6 +6,8 @@ import os
 import sysconfig
 from types import FrameType, TracebackType
 
+from .errors import name_of, text_of
+
 _PYTHON = sysconfig.get_path("stdlib") + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -31,11 +33,11 @@ def location(error: BaseException) -> str:
     return found
 
 
-def described(error: BaseException) -> str:
+def located(error: BaseException) -> str:
     """The error's class, its text, and where it was raised, in one line."""
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = str(error.msg) if isinstance(error, SyntaxError) else text_of(error)
     where = location(error)
-    return f"{type(error).__name__}{f': {text}' if text else ''}{f' at {where}' if where else ''}"
+    return f"{name_of(error)}{f': {text}' if text else ''}{f' at {where}' if where else ''}"
 
 
 def _is_users(frame: FrameType) -> bool:

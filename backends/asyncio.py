@@ -10,8 +10,9 @@ from contextvars import Context
 from typing import Any
 
 from ..errors import UsageError
-from .asyncio_thread import cancel_all, contained, outcome_of, start_task
+from .asyncio_thread import cancel_all, outcome_of, run_until, start_task
 from .base import Handle, Loop, Report
+from .shared import SharedFutures
 from .workers import Workers
 
 
@@ -38,6 +39,8 @@ class AsyncioLoop(Loop):
         self._loop = running or _running_loop() or _new_loop(uvloop)
         self.workers = self.threads = workers
         self._workers = Workers(workers)
+        self._futures = SharedFutures()
+        self._stopped = False
         self.call_soon = self._loop.call_soon  # type: ignore[assignment, method-assign] # no frame of ours in between
         self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[assignment, method-assign]
 
@@ -65,20 +68,37 @@ class AsyncioLoop(Loop):
         return start_task(self._loop, coroutine, report, context)
 
     def adopt(self, value: object, report: Report, context: Context) -> Handle | None:
-        if not inspect.isawaitable(value):
-            return None
-        return start_task(self._loop, outcome_of(value), report, context)
+        if not isinstance(value, asyncio.Future) or value.get_loop() is not self._loop:
+            return (
+                start_task(self._loop, outcome_of(value), report, context)
+                if inspect.isawaitable(value)
+                else None
+            )
+        wait, first = self._futures.wait(value, report)
+        if first:
+            value.add_done_callback(self._settle)
+        return wait
+
+    def _settle(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            self._futures.settle(future, None, asyncio.CancelledError())
+        elif (error := future.exception()) is not None:
+            self._futures.settle(future, None, error)
+        else:
+            self._futures.settle(future, future.result(), None)
 
     def run(self, start: Callable[[], object]) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.call_soon(start)
         try:
-            contained(self._loop.run_forever, SystemExit)  # (a KeyboardInterrupt may be the user's own)
+            # (a KeyboardInterrupt may be the user's own)
+            run_until(self._loop, lambda: self._stopped, SystemExit)
         finally:
             cancel_all(self._loop)
             self._loop.close()
 
     def stop(self) -> None:
+        self._stopped = True
         self._loop.stop()
 
     def close(self) -> None:

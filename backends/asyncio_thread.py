@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
-from ..errors import RemoteError, text_of
+from ..errorlog import log_error
+from ..errors import RemoteError, name_of, text_of
 from . import native
 from .base import Report
 
@@ -37,7 +39,7 @@ class RemoteTask:
 
 def leaving(error: BaseException) -> RemoteError:
     """What becomes of a coroutine that would end the program: asyncio would stop the loop, and the server with it."""
-    return RemoteError(type(error).__name__, text_of(error))
+    return RemoteError(name_of(error), text_of(error))
 
 
 async def outcome_of(awaitable: Awaitable[Any]) -> Any:
@@ -81,9 +83,9 @@ class AsyncioThread:
         return task
 
     def close(self) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         started = native.allocate_lock()
@@ -95,7 +97,7 @@ class AsyncioThread:
             asyncio.set_event_loop(loop)
             started.release()
             try:
-                contained(loop.run_forever, SystemExit, KeyboardInterrupt)
+                run_until(loop, lambda: self._loop is not loop, SystemExit, KeyboardInterrupt)
                 cancel_all(loop)
             finally:
                 loop.close()
@@ -106,14 +108,22 @@ class AsyncioThread:
         return self._loop
 
 
-def contained(run: Callable[[], object], *endings: type[BaseException]) -> None:
-    """Run a loop. What would end it before its end, such as a SystemExit in a task that a handler has left behind, is logged."""
-    while True:
-        try:
-            run()
-            return
-        except endings as error:
-            log.error("a task or a callback of the service's raised", exc_info=error)
+def run_until(
+    loop: asyncio.AbstractEventLoop, ended: Callable[[], bool], *endings: type[BaseException]
+) -> None:
+    """Run a loop that stops when it has ended. Nothing of the service's ends it before: a task that a handler has left behind may raise
+    SystemExit, which is logged, or stop the loop."""
+    while not ended():
+        with _logged(*endings):
+            loop.run_forever()
+
+
+@contextmanager
+def _logged(*endings: type[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except endings as error:
+        log_error(log, "a task or a callback of the service's raised", error=error)
 
 
 def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
@@ -122,6 +132,7 @@ def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     gather: Callable[..., Any] = asyncio.gather
-    if tasks:
-        contained(lambda: loop.run_until_complete(gather(*tasks, return_exceptions=True)), SystemExit)
+    while any(not task.done() for task in tasks):
+        with _logged(SystemExit):
+            loop.run_until_complete(gather(*tasks, return_exceptions=True))
     loop.run_until_complete(loop.shutdown_asyncgens())

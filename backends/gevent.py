@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,7 +18,9 @@ from typing import Any
 import gevent
 from gevent import signal_handler
 from gevent.event import Event
+from greenlet import greenlet
 
+from ..errorlog import log_error
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
@@ -153,7 +156,7 @@ class GeventLoop(Loop):
                 try:
                     self._stopped.wait()
                 except SystemExit as error:  # of any greenlet: gevent raises it here
-                    log.error("a greenlet or a callback of the service's raised", exc_info=error)
+                    log_error(log, "a greenlet or a callback of the service's raised", error=error)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -187,26 +190,33 @@ class GeventLoop(Loop):
             self._next_slice.start(self._feed)
         elif (self._calls or self._streams) and self._running < self.workers:
             self._running += 1
-            # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
-            gevent.spawn_raw(self._work)
             self._feed_later()
+            # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
+            worker = greenlet(self._work)
+            worker.waited = False
+            worker.switch(worker)
+            worker.waited = True  # (or it has ended)
 
-    def _work(self) -> None:
-        """A worker: a greenlet that takes one piece of work after the other, without a switch where none of them waits."""
-        greenlet = gevent.getcurrent()
+    def _work(self, worker: Any) -> None:
+        """A worker: a greenlet that takes one piece of work after the other as long as none of them waits, nor leaves behind what refers to
+        the greenlet. That may be a Timeout, which would be thrown into another piece of work; so the hub gets it, and logs it."""
         end = time.monotonic() + SLICE
-        while (self._calls or self._streams) and time.monotonic() < end:
+        late = spoilt = False
+        while (self._calls or self._streams) and not late and not spoilt:
             task = self._next()
-            task.greenlet = greenlet
+            references = sys.getrefcount(worker)
+            task.greenlet = worker
             try:
                 task.work()
             except gevent.GreenletExit:
                 pass  # thrown just after the handler: inside it, the work has caught and reported it
             finally:
                 task.greenlet = None
+            late = time.monotonic() >= end
+            spoilt = worker.waited or sys.getrefcount(worker) > references
         self._running -= 1
         if self._calls or self._streams:
-            self._sliced = True
+            self._sliced = self._sliced or late
             self._feed_later()
 
     def _next(self) -> _Work:

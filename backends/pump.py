@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 import zmq.backend
 
+from ..errorlog import log_error
 from .base import Loop
 
 log = logging.getLogger("ringback.backends")
@@ -152,8 +153,8 @@ class Pump:
         """A message could not be dealt with, or what was gathered could not be sent: no other message is to suffer from that."""
         while not self._closed and self._get(RCVMORE):
             self._recv(NOBLOCK)  # its other frames
-        if isinstance(error, Exception):
-            log.error("a turn of a socket failed", exc_info=error)
+        if issubclass(type(error), Exception):
+            log_error(log, "a turn of a socket failed", error=error)
         else:
             self._loop.call_soon(_raise, error)
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from ..errorlog import log_error
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
@@ -311,7 +312,7 @@ class ThreadingLoop(Loop):
         """Call what is due. Where this is a server's thread, nothing that it raises ends that; a client's caller gets it."""
         try:
             function(*args)
-        except Exception:
+        except Exception as error:
             if not self._serves:
                 raise
-            log.exception("what the loop has called failed")
+            log_error(log, "what the loop has called failed", error=error)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from importlib import import_module
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReadDescriptor
@@ -21,6 +22,7 @@ from zope.interface import implementer
 from ..errors import UsageError
 from .asyncio_thread import AsyncioThread, start_task
 from .base import Handle, Loop, Report
+from .shared import SharedFutures
 from .workers import Workers
 
 
@@ -109,6 +111,10 @@ class TwistedLoop(Loop):
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self._order = itertools.count()
+        self._futures = SharedFutures()
+        self._failures: WeakKeyDictionary[Deferred[Any], Failure] = (
+            WeakKeyDictionary()
+        )  # of those that have been taken
         self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]
 
     @property
@@ -141,12 +147,23 @@ class TwistedLoop(Loop):
     def adopt(self, value: object, report: Report, context: Context) -> Handle | None:  # noqa: ARG002
         if not isinstance(value, Deferred):
             return None
-
-        def failed(failure: Failure) -> None:
+        failure = self._failures.get(value)
+        if failure is not None:
             report(None, failure.value)
+            return value
+        wait, first = self._futures.wait(value, report)
+        if first:
+            value.addCallbacks(self._succeeded, self._failed, (value,), errbackArgs=(value,))
+        return wait
 
-        value.addCallbacks(lambda result: report(result, None), failed)
-        return value
+    def _succeeded(self, result: Any, deferred: Deferred[Any]) -> Any:
+        self._futures.settle(deferred, result, None)
+        return result  # for those who ask later
+
+    def _failed(self, failure: Failure, deferred: Deferred[Any]) -> None:
+        """It is taken here, or Twisted would log it as one that nobody has seen."""
+        self._failures[deferred] = failure
+        self._futures.settle(deferred, None, failure.value)
 
     def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
         handle = self.adopt(context.run(ensureDeferred, coroutine), report, context)

@@ -23,6 +23,7 @@ from ..balancing.outliers import ejection_of
 from ..balancing.policies import policy_of
 from ..context import Handling, handling
 from ..endpoints import connectable
+from ..errorlog import log_error
 from ..interceptors import Interception, Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..protocol.calls import OutgoingCall, Session, Upload
@@ -171,8 +172,8 @@ class Shared:
         self.max_size = max_size
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
-        self.listeners: list[tuple[Callable[[Event], object], str | None]] = []
-        self.state_listeners: list[Callable[[str], object]] = []
+        self.listeners: dict[object, tuple[Callable[[Event], object], str | None]] = {}
+        self.state_listeners: dict[object, Callable[[str], object]] = {}
         self.generation = _generation
         self.owner = 0  # the thread that may use the core, as long as it may
         self.loop: Any = None
@@ -480,7 +481,7 @@ class Client(ABC):
                             f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
                         )
                     call.message.options = merged.options
-            except Exception as unsendable:
+            except BaseException as unsendable:  # also of what an interceptor has put in the metadata
                 goes_on = False
                 result, error = context.run(interception.leave, None, unsendable)
         if not goes_on:
@@ -525,7 +526,7 @@ class Client(ABC):
         """What will send the items of an argument that streams."""
 
     def _tell_state(self, state: str) -> None:
-        for listener in list(self._shared.state_listeners):
+        for listener in list(self._shared.state_listeners.values()):
             self._post_state(listener, state)
 
     def _post_state(self, listener: Callable[[str], object], state: str) -> None:
@@ -536,7 +537,7 @@ class Client(ABC):
     def _tell_listeners(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         if self._shared.listeners:
             event = Event(call.method, result, error)
-            for listener, method in list(self._shared.listeners):
+            for listener, method in list(self._shared.listeners.values()):
                 if method is None or method == call.method:
                     run_callback(call.method, listener, event)
 
@@ -575,13 +576,13 @@ def _zone(zone: str) -> str:
     return zone
 
 
-def _subscribed(entries: list[T], entry: T) -> Callable[[], None]:
-    """Add an entry. Returns the function that takes it out again."""
-    entries.append(entry)
+def _subscribed(entries: dict[object, T], entry: T) -> Callable[[], None]:
+    """Add an entry. Returns the function that takes it out again, and no other that is equal to it."""
+    key = object()
+    entries[key] = entry
 
     def unsubscribe() -> None:
-        if entry in entries:
-            entries.remove(entry)
+        entries.pop(key, None)
 
     return unsubscribe
 
@@ -590,8 +591,8 @@ def run_callback(method: str, function: Callable[[Any], object], argument: Any) 
     """Call a user's callback; whatever it raises is logged with its call and harms nothing."""
     try:
         function(argument)
-    except BaseException:
-        log.exception("a callback for %s raised", method)
+    except BaseException as error:
+        log_error(log, "a callback for %s raised", method, error=error)
 
 
 def _without_stream(

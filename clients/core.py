@@ -22,6 +22,7 @@ from .. import errors
 from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..balancing import Ejection, Policy
+from ..errorlog import log_error
 from ..protocol import codec
 from ..protocol.calls import OutgoingCall
 from ..protocol.client import ClientMachine
@@ -162,7 +163,7 @@ class Wire:
             machine.fault(self.link, error.message)
         except Exception as error:
             # What is left to go wrong is ringback's own, and ends with the link that met it.
-            log.error("the client failed at what %s sent", self.link.endpoint, exc_info=error)
+            log_error(log, "the client failed at what %s sent", self.link.endpoint, error=error)
             machine.fault(self.link, "the client failed at what this server sent")
         if self.link.state is not self.seen:
             self._core.link_changed(self)

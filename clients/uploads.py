@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import errors
 from ..backends.gates import AsyncGate, Gate
+from ..errorlog import log_error
 from ..protocol import calls
 from ..protocol.values import pack
 from .core import ClientCore
@@ -95,10 +96,9 @@ class _Upload(calls.Upload):
     def _fail(self, error: BaseException) -> None:
         """What the iterator raises is how the call ends."""
         self._stopped = True
-        if not isinstance(error, Exception):
-            error = errors.Cancelled(f"the iterator for {self._call.method} ended with {error!r}")
+        text = f"the iterator for {self._call.method} ended with {errors.described(error)}"
         with self._guard or nullcontext():
-            self._core.cancel(self._call, error)
+            self._core.cancel(self._call, error if errors.is_a(error, Exception) else errors.Cancelled(text))
 
 
 class SyncUpload(_Upload):
@@ -149,8 +149,8 @@ def _logged(method: str) -> Iterator[None]:
     """What a user's generator raises when it is closed harms nothing: its call has ended."""
     try:
         yield
-    except BaseException:
-        log.exception("the iterator for %s raised when it was closed", method)
+    except BaseException as error:
+        log_error(log, "the iterator for %s raised when it was closed", method, error=error)
 
 
 async def _stepwise(iterator: Iterator[Any]) -> AsyncIterator[Any]:

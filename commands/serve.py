@@ -14,7 +14,7 @@ from ..endpoints import DEFAULT_ENDPOINT, checked
 from ..errors import UsageError
 from ..server.limits import Limits
 from ..terminal import fail
-from ..tracebacks import described, user_traceback
+from ..tracebacks import located, user_traceback
 from .arguments import given_options, load_service, one_of, parse_amount
 from .output import NOT_STARTED
 
@@ -276,7 +276,7 @@ def _starting() -> Iterator[None]:
             log = logging.getLogger("ringback.server")
             log.error("the lifespan raised", exc_info=(type(error), error, trace))
         expected = isinstance(error, UsageError)
-        reason = str(error) if expected else f"its lifespan raised {described(error)}"
+        reason = str(error) if expected else f"its lifespan raised {located(error)}"
         fail(f"the server did not start: {reason}")
         raise typer.Exit(NOT_STARTED) from None
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..balancing.affinity import nearest
 from ..balancing.outliers import Condition, Ejection, Health, Outliers
 from ..balancing.policies import Policy, policy_of
+from ..errorlog import log_error
 from .calls import OutgoingCall, Plan
 from .links import Link, LinkState
 from .messages import Notify
@@ -83,21 +84,16 @@ class Balancer:
     def _ask(self, among: Sequence[Link], now: float) -> Link:
         """The policy, which may be the user's own: what it does wrong must cost no call."""
         try:
-            link = self._policy.choose(among, now)
-            if link in among:
-                return link
-            trouble: BaseException | None = None
+            chosen = self._policy.choose(among, now)
+            for link in among:
+                if link is chosen:
+                    return link
+            raise ValueError("it chose what is none of the servers that it was given")
         except BaseException as error:
-            link, trouble = None, error
-        if not self._told:
-            self._told = True
-            what = (
-                "raised"
-                if trouble is not None
-                else f"chose a {type(link).__name__} which is none of those that it was given"
-            )
-            text = "the policy %s %s; such calls go to the server with the fewest"
-            log.error(text, type(self._policy).__name__, what, exc_info=trouble)
+            if not self._told:
+                self._told = True
+                text = "the policy %s failed; such calls go to the server with the fewest"
+                log_error(log, text, type(self._policy).__name__, error=error)
         return min(among, key=lambda each: each.burden)
 
     def is_readonly(self, call: OutgoingCall) -> bool:

@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from .. import errors
 from ..balancing.outliers import LOOK
+from ..errorlog import log_error
 from .calls import OutgoingCall
 from .links import Link, LinkState
 from .messages import (
@@ -280,7 +281,7 @@ class ClientMachine(Routing):
             else:
                 self.cancel(call, errors.InvalidArgument(text))
         elif type(message) is Notify:
-            log.error("a one-way call of %s cannot be encoded", message.method, exc_info=error)
+            log_error(log, "a one-way call of %s cannot be encoded", message.method, error=error)
 
     def _receive_rare(self, link: Link, message: FromServer, values: Unpacker, now: float) -> None:
         match message:

@@ -17,6 +17,7 @@ from zmq.utils import z85
 from ..backends.base import Loop
 from ..backends.native import allocate_lock
 from ..backends.pump import NOBLOCK, RCVMORE, Pump
+from ..errorlog import log_error
 from ..errors import UsageError
 from .authorized import Authorized
 
@@ -125,8 +126,8 @@ class _Answerer:
         request = frames[1] if len(frames) > 1 else b""
         try:
             answer = self._answer(frames)
-        except Exception:  # who asks waits for an answer, and so does all that comes after
-            log.exception("a handshake could not be judged")
+        except Exception as error:  # who asks waits for an answer, and so does all that comes after
+            log_error(log, "a handshake could not be judged", error=error)
             answer = [b"500", b"internal error", b"", b""]
         if self._pump is not None:
             self._pump.send([_VERSION, request, *answer])

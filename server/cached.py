@@ -81,7 +81,7 @@ class CachedCall(Invocation):
         if error is not None:
             kept.give_up(flight)
             told = error
-            if not errors.is_ours(error) and not isinstance(error, CancelledError):
+            if not errors.is_ours(error) and not errors.is_a(error, CancelledError):
                 told = errors.from_wire(*errors.to_wire(error))  # so that one error is logged once
             for call in flight.waiting:
                 self.dispatcher.finished(call, None, told)
@@ -136,7 +136,7 @@ class CachedCall(Invocation):
 
     def _is_own(self, error: BaseException) -> bool:
         """Whether an error comes of this call's having been given up, or of its deadline, which others need not have."""
-        return self.ended or (self.deadline is not None and isinstance(error, errors.DeadlineExceeded))
+        return self.ended or (self.deadline is not None and errors.is_a(error, errors.DeadlineExceeded))
 
     def _fitting(self, value: Raw) -> tuple[Any, BaseException | None]:
         """What is kept as the outcome for this call: plain data, where interceptors are to see it."""
@@ -146,4 +146,4 @@ class CachedCall(Invocation):
             return None, error
         except Exception as error:  # an extension that is not what it says, say
             text = f"the result of {self.method.name} cannot be read: {errors.described(error)}"
-            return None, errors.RemoteError(type(error).__name__, text)
+            return None, errors.RemoteError(errors.name_of(error), text)

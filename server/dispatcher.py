@@ -628,7 +628,7 @@ class Dispatcher:
         self._dropped(logging.WARNING, text, method, session.peer, reason, fields=more)
 
     def _error(self, call: Invocation, error: BaseException) -> Error:
-        if isinstance(error, CancelledError):
+        if errors.is_a(error, CancelledError):
             error = errors.Cancelled(f"{call.method.name} was cancelled at the server")
         elif not errors.is_ours(error):
             self.complain(call, "raised", error)

@@ -255,7 +255,7 @@ class Invocation(IncomingCall, Handling):
             text = (
                 f"the result of {self.method.name} cannot be sent: {errors.described(error)}{_advice(result)}"
             )
-            raise errors.RemoteError(type(error).__name__, text) from None
+            raise errors.RemoteError(errors.name_of(error), text) from None
 
     def _work(self) -> None:
         """In a worker thread or greenlet."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
 from ..backends.base import Loop
+from ..errorlog import log_error
 from ..errors import UsageError
 
 log = logging.getLogger("ringback.server")
@@ -30,7 +32,8 @@ class Lifespan:
 
         def report(app: Any, error: BaseException | None) -> None:
             if error is not None:
-                error.add_note(NOTE)
+                with suppress(BaseException):  # of a class of the user's own
+                    error.add_note(NOTE)
             entered(app, error)
 
         try:
@@ -54,7 +57,7 @@ class Lifespan:
 
         def report(_: Any, error: BaseException | None) -> None:
             if error is not None:
-                log.error("the lifespan of %s raised at its end", self._service, exc_info=error)
+                log_error(log, "the lifespan of %s raised at its end", self._service, error=error)
             left()
 
         try:

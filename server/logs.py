@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ..endpoints import is_exposed
+from ..errorlog import log_error
 
 FIELDS = ("call", "method", "user", "peer", "code")
 FORMATS = ("text", "json")
@@ -96,6 +97,9 @@ class Bounded:
             self._since, self._written, self._left_out = now, 0, 0
         if self._written < self._lines:
             self._written += 1
-            self._logger.log(level, text, *args, exc_info=error, extra=dict(fields))
+            if error is None:
+                self._logger.log(level, text, *args, extra=fields)
+            else:
+                log_error(self._logger, text, *args, error=error, level=level, fields=fields)
         else:
             self._left_out += 1

@@ -163,7 +163,7 @@ class Run:
         self._claim = None
         cut = _was_stopped(error)
         harmless = self.transaction is not None or self._once.method.flags.idempotent
-        if harmless and (cut or isinstance(error, _NOTHING_DONE)):
+        if harmless and (cut or errors.is_a(error, _NOTHING_DONE)):
             claim.give_back()
             return
         outcome = CUT if cut else Outcome(None, errors.to_wire(error))
@@ -178,7 +178,7 @@ class Run:
 
 def _was_stopped(error: BaseException) -> bool:
     """Whether a handler raised that because it was stopped from outside, as a task or a greenlet is. (All else is what came of it.)"""
-    return isinstance(error, (asyncio.CancelledError, GeneratorExit)) or any(
+    return errors.is_a(error, (asyncio.CancelledError, GeneratorExit)) or any(
         kind.__name__ == "GreenletExit" for kind in type(error).__mro__
     )
 

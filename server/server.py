@@ -25,7 +25,7 @@ from ..protocol.messages import ROLES, About
 from ..security.curve import ServerKeys
 from ..state import Missing, State, open_state
 from ..state.invalidations import Invalidations
-from ..state.replica import ReplicaEngine
+from ..state.replica import START, ReplicaEngine
 from .access import AccessFile
 from .core import ServerCore
 from .executors import Settings
@@ -40,6 +40,9 @@ from .supervisor import Channel
 from .watchdog import Watchdog
 
 log = logging.getLogger("ringback.server")
+
+# Seconds after which a replica looks again for its store.
+_AGAIN = 0.1
 
 
 class Server:
@@ -373,8 +376,12 @@ class Server:
             hubs.entered(self._hub)
         return self._loop
 
-    def _begin(self, loop: Loop, report: Callable[[BaseException | None], object]) -> None:
-        """Start on a running loop; where that fails, nothing stays behind but the loop."""
+    def _begin(
+        self, loop: Loop, report: Callable[[BaseException | None], object], waited: float = 0.0
+    ) -> None:
+        """Start on a running loop; where that fails, nothing stays behind but the loop. A replica has `waited` for its store."""
+        if self._loop is not loop:
+            return  # who started it has given up meanwhile
 
         def started(error: BaseException | None) -> None:
             if error is None:
@@ -386,13 +393,20 @@ class Server:
             report(error)
 
         self._draining = False
+        follows = self._role == "replica"
         try:
             given = self._given_state
-            self._state = self._open_state(given) if isinstance(given, str) else given
+            try:
+                self._state = open_state(given, create=not follows) if isinstance(given, str) else given
+            except Missing as error:
+                if waited < START:
+                    loop.call_later(_AGAIN, self._begin, loop, report, waited + _AGAIN)
+                    return
+                raise UsageError(f"{error}, which a replica follows: start its primary first") from None
             if self._registration is not None:
                 self._announcement = self._registration.opened()
             replica = None
-            if self._role == "replica":
+            if follows:
                 assert self._state is not None
                 self._source, replica = self._state, ReplicaEngine(self._state.engine)
                 self._state = State(replica, self._source.url)
@@ -403,12 +417,6 @@ class Server:
                 replica.start(lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started))
         except BaseException as error:
             report(error)
-
-    def _open_state(self, url: str) -> State:
-        try:
-            return open_state(url, create=self._role != "replica")
-        except Missing as error:
-            raise UsageError(f"{error}, which a replica follows: start its primary first") from None
 
     def _followed(
         self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]

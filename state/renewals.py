@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from queue import Empty
 
 from ..backends import native
+from ..errorlog import log_error
 
 log = logging.getLogger("ringback.state")
 
@@ -76,8 +77,8 @@ class Renewals:
                 continue
             try:
                 again = renew()
-            except Exception:  # one must not end the renewing of all others
-                log.exception("a lease could not be renewed")
+            except Exception as error:  # one must not end the renewing of all others
+                log_error(log, "a lease could not be renewed", error=error)
                 again = None
             with self._lock:
                 known = self._known.get(owner)

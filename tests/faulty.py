@@ -44,8 +44,69 @@ class Own(BaseException):
     pass
 
 
+class Unwritable(SyntaxError):
+    """Has no traceback that could be formatted."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, ("f.txt", 1, 1, b"some line\n"))
+
+
+class BadNotes(Exception):
+    @property
+    def __notes__(self) -> Any:
+        raise SystemExit("no notes")
+
+
+class BadCause(Exception):
+    @property
+    def __cause__(self) -> Any:
+        raise SystemExit("no cause")
+
+
+class Undecided(Exception):
+    def __bool__(self) -> bool:
+        raise SystemExit("neither")
+
+
+class NoClass(Exception):
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit("no class")
+
+
+class Nameless(type):
+    @property
+    def __name__(cls) -> Any:
+        raise SystemExit("no name")
+
+
+class OfNoName(Exception, metaclass=Nameless):
+    pass
+
+
+class Closed(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit("no attributes")
+
+
+class Text(str):
+    """Goes wrong when it is encoded."""
+
+    def encode(self, *args: Any) -> bytes:
+        raise SystemExit("no bytes")
+
+    __str__ = __len__ = __getitem__ = encode  # type: ignore[assignment]
+
+
+class BadText(errors.CallError):
+    def __init__(self, text: str) -> None:
+        super().__init__(Text(text))
+
+    message = property(lambda self: self.args[0])  # type: ignore[assignment]
+
+
 RAISED: dict[str, type[BaseException]] = {
-    kind.__name__: kind
+    type.__dict__["__name__"].__get__(kind): kind
     for kind in (
         ValueError,
         AssertionError,
@@ -60,6 +121,14 @@ RAISED: dict[str, type[BaseException]] = {
         NumberAsCode,
         BadMessage,
         Own,
+        Unwritable,
+        BadNotes,
+        BadCause,
+        Undecided,
+        NoClass,
+        OfNoName,
+        Closed,
+        BadText,
         errors.PermissionDenied,
     )
 }

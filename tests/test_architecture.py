@@ -150,3 +150,21 @@ def test_their_code_is_found_where_it_is_known_to_be():
         "interceptors.py:Interception.leave",
     } <= places
     assert set(RELAYS) <= places, "a relay is no longer one"
+
+
+def test_errors_are_logged_where_nothing_is_raised_by_them():
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and _logs_a_traceback(node):
+                    found.append(f"{path.relative_to(ROOT)}, line {node.lineno}")
+    assert [place for place in found if not place.startswith("errorlog.py")] == []
+    assert found
+
+
+def _logs_a_traceback(call: ast.Call) -> bool:
+    named = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    return (named == "exception" and len(call.args) > 0 and isinstance(call.args[0], ast.Constant)) or any(
+        word.arg == "exc_info" for word in call.keywords
+    )

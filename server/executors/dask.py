@@ -90,7 +90,7 @@ class DaskExecutor(Executor):
         try:
             packed = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # arguments that cannot travel
-            self._end(number, None, errors.RemoteError(type(error).__name__, str(error)))
+            self._end(number, None, errors.RemoteError(errors.name_of(error), errors.text_of(error)))
         else:
             self._orders.put(Order(number, job.call.method, packed, job.priority, dict(job.resources)))
         return _Running(self._orders, number)
@@ -157,7 +157,7 @@ class DaskExecutor(Executor):
         try:
             result, failed = pickle.loads(answer.packed)  # noqa: S301 - of our own cluster, which is trusted
         except Exception as error:
-            result, failed = None, errors.RemoteError(type(error).__name__, str(error))
+            result, failed = None, errors.RemoteError(errors.name_of(error), errors.text_of(error))
         else:
             failed = None if failed is None else self._failures.error(job, failed)
         self._end(answer.number, result, failed)

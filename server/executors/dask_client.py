@@ -97,7 +97,7 @@ class Bridge:
             text = f"the workers of Dask on which {order.method} ran have died"
             error = errors.RemoteError("KilledWorker", text)
         except Exception as raised:  # as where a worker has no such module
-            error = errors.RemoteError(type(raised).__name__, str(raised))
+            error = errors.RemoteError(errors.name_of(raised), errors.text_of(raised))
         with contextlib.suppress(OSError):  # nobody is there any more
             self._channel.send(Answer(order.number, packed, error))
 

@@ -6,12 +6,12 @@ What comes of a call goes back as plain data: an exception of the user's may not
 from __future__ import annotations
 
 import time
-import traceback
 from contextvars import Context
 from typing import Any
 
 from ... import errors
 from ...context import CurrentCall, Handling, handling
+from ...errorlog import formatted
 from .base import Failed, Job
 
 
@@ -35,7 +35,7 @@ def work(job: Job) -> tuple[Any, Failed | None]:
     try:
         return Context().run(_called, job), None
     except BaseException as error:
-        trace = "" if errors.is_ours(error) else traceback.format_exc()
+        trace = "" if errors.is_ours(error) else formatted(error) or errors.name_of(error)
         return None, Failed(*errors.to_wire(error), trace)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from faulty import RAISED
 from promises import promise, promise_for, until
 from ringback import errors
 from styles import Begin, Items
@@ -203,6 +204,50 @@ def test_whatever_a_callback_raises_the_next_ones_run(client, logged, kind):
     yield from honest(client)()
 
 
+@pytest.mark.parametrize("name", ["Unwritable", "BadNotes", "Undecided", "OfNoName"])
+@promise
+def test_an_error_that_cannot_be_logged_harms_nothing(client, logged, name):
+    kind = RAISED[name]
+
+    def raises(_: object) -> None:
+        raise kind("in a callback")
+
+    def items():
+        try:
+            yield 1
+        finally:
+            raise kind("in an iterator")
+
+    got: list[object] = []
+    client.listen(raises)
+    client.fire("add", 1, 2, callback=raises)
+    ended: type[BaseException] | None = None
+    try:
+        yield client.call("sum_of", items())
+    except Exception as error:  # which pytest could not show
+        ended = type(error)
+    assert ended is kind
+    client.fire("add", 3, 4, callback=got.append)
+    yield from until(lambda: got == [7])
+    yield from until(lambda: "raised" in logged())
+    yield from honest(client)()
+
+
+@promise
+def test_one_that_listens_no_more_takes_no_other_with_it(client):
+    told: list[str] = []
+
+    def listener(event: object) -> None:
+        told.append("told")
+
+    stop = client.listen(listener)
+    client.listen(listener)
+    stop()
+    stop()
+    client.fire("add", 1, 2)
+    yield from until(lambda: told == ["told"])
+
+
 @pytest.mark.parametrize("kind", ENDINGS)
 @pytest.mark.parametrize("wish", ["before", "after"])
 @promise
@@ -224,18 +269,28 @@ def test_what_an_interceptor_raises_is_the_outcome_of_its_call(client, pair, wis
     yield from honest(other)()
 
 
+class Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise SystemExit("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"), [(object(), "metadata cannot be sent"), (Incomparable(), "not to be compared")]
+)
 @promise
-def test_metadata_of_an_interceptor_that_cannot_travel_end_its_own_call(client, pair):
+def test_metadata_of_an_interceptor_that_cannot_travel_end_its_own_call(client, pair, bad, told):
     def interceptor(call):
         if call.method == "echo":
-            call.metadata["bad"] = object()
+            call.metadata["bad"] = bad
         yield
 
-    other = pair.connect(interceptors=[interceptor])
+    other = pair.connect(interceptors=[interceptor], metadata={"bad": 1})
     failed: list[BaseException] = []
     other.fire("echo", 1, errback=failed.append)
     yield from until(lambda: len(failed) == 1)
-    assert "metadata cannot be sent" in str(failed[0])
+    assert told in str(failed[0])
     yield from honest(other)()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -437,3 +439,17 @@ def test_a_replica_makes_no_store(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="start its primary first"):
         server.__enter__()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_replica_may_be_started_before_its_primary(tmp_path: Path, backend: str) -> None:
+    state = f"sqlite:///{tmp_path}/late.db"
+    command = [sys.executable, "-m", "ringback", "serve", f"{SERVICE}:service", "--state", state]
+    command += ["--role", "replica", "--backend", backend, "--bind", "tcp://127.0.0.1:*"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as replica,
+        ServerProcess(backend, "service", "--state", state, path=SERVICE),
+    ):
+        assert replica.stdout is not None
+        assert replica.stdout.readline().startswith("ringback: ")
+        replica.terminate()
+        assert replica.wait(SOON) == 0
