@@ -10,10 +10,11 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from .gates import AsyncGate, AsyncioGate, Gate, ThreadGate
 
+T = TypeVar("T")
 Report = Callable[[Any, BaseException | None], None]
 
 
@@ -74,6 +75,21 @@ class Loop(ABC):
         """Report what this loop's own kind of future becomes (an awaitable, awaited in that context, or a Deferred); None if it is
         not one."""
         return None
+
+    def turn(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function, which touches the core of a client, where that may be done."""
+        return function(*args)
+
+    def outside(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of the user's from within a turn: it may take turns of its own."""
+        return function(*args)
+
+    def may_be_cut(self) -> bool:
+        """Whether what is raised here may come from the handler of a signal, between any two steps, and is for who uses this loop."""
+        return False
+
+    def forget(self) -> None:  # noqa: B027 - most loops are cut by nobody
+        """Watch nothing any more, and call nothing that is to be called soon: what these belong to was cut half-way."""
 
     def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
         """Run a coroutine that awaits this loop's own kind of future (`native=True`)."""

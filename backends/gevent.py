@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 import gevent
@@ -21,14 +22,21 @@ from gevent.event import Event
 from greenlet import greenlet
 
 from ..errorlog import log_error
+from ..errors import CallError, Unavailable
+from . import native
 from .asyncio_thread import AsyncioThread
-from .base import Handle, Loop, Report
+from .base import Handle, Loop, Report, T
+from .turns import CUT, ENTERED
 from .workers import Workers
 
 log = logging.getLogger("ringback.backends")
 
+
 # Seconds after which a worker lets the hub do something else between two pieces of work.
 SLICE = 0.0005
+
+# Seconds after which a client's timer comes again that has not been called.
+AGAIN = 1.0
 
 
 class _Watch:
@@ -224,3 +232,152 @@ class GeventLoop(Loop):
         self._calls_turn = not self._calls_turn
         first, second = (self._calls, self._streams) if self._calls_turn else (self._streams, self._calls)
         return first.popleft() if first else second.popleft()
+
+
+class _Again:
+    """A timer of a client's loop: it comes again if a signal's handler has kept it from being called."""
+
+    __slots__ = ("_args", "_function", "_loop", "_timer")
+
+    def __init__(
+        self, loop: GeventClientLoop, timer: Any, function: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
+        self._loop = loop
+        self._timer = timer
+        self._function = function
+        self._args = args
+        timer.start(
+            loop.turn_in_hub, self._call, update=True
+        )  # counts from now, not from when the loop last woke
+
+    def cancel(self) -> None:
+        self._timer.stop()
+        self._timer.close()
+
+    def _call(self) -> None:
+        self.cancel()
+        self._function(*self._args)
+
+
+class _ClientWatch:
+    """A descriptor that is watched anew if a signal's handler has kept what it calls from being called: gevent stops it then. `watches` are
+    all of the loop's: it is among them for as long as it may be active, as libev ends the process where a descriptor is closed before."""
+
+    __slots__ = ("_ready", "_turn", "_watches", "watcher")
+
+    def __init__(
+        self,
+        watches: list[_ClientWatch],
+        watcher: Any,
+        turn: Callable[..., object],
+        ready: Callable[[], object],
+    ) -> None:
+        self._watches = watches
+        self.watcher = watcher
+        self._turn = turn
+        self._ready = ready
+        watches.append(self)
+        self.start()
+
+    def start(self) -> None:
+        self.watcher.start(self._turn, self._ready)
+
+    def cancel(self) -> None:
+        if self in self._watches:
+            self.watcher.stop()
+            self._watches.remove(self)
+            self.watcher.close()
+
+
+class GeventClientLoop(GeventLoop):
+    """The loop of a client. All that touches its core is a turn, which a signal's handler may cut (`turns.py`). One that raises at the
+    entry of what the hub calls keeps that from being called: it is still there, or comes again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = True  # False while a turn is taken, and after one that was cut
+        self.cut: Callable[[], object] = lambda: None  # called where one was
+        self._watches: list[_ClientWatch] = []
+        self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self.call_soon = partial(self._call_soon, self._loop.run_callback)  # type: ignore[method-assign]
+        self.call_soon_threadsafe = partial(self._call_soon, self._loop.run_callback_threadsafe)  # type: ignore[method-assign]
+
+    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
+        return _ClientWatch(self._watches, self._loop.io(fd, 1), self.turn_in_hub, ready)
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
+        return _Again(self, self._loop.timer(max(0.0, seconds), AGAIN), function, args)
+
+    def may_be_cut(self) -> bool:
+        return native.may_be_interrupted()
+
+    def forget(self) -> None:
+        for watch in list(self._watches):
+            watch.cancel()
+        self._soon.clear()
+
+    def turn(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""
+        if not self.whole:
+            self._mend()
+            raise Unavailable(CUT, started=False)
+        try:
+            self.whole = False
+            result = function(*args)
+            self.whole = True
+        except CallError:
+            self.whole = True
+            raise
+        except BaseException:
+            self._mend()
+            raise
+        if self._soon:
+            self._loop.run_callback(self.turn_in_hub, self._run_soon)
+        for watch in self._watches:
+            if not watch.watcher.active:
+                watch.start()
+        return result
+
+    def outside(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of the user's from within a turn: it may take turns of its own."""
+        try:
+            self.whole = True
+            return function(*args)
+        finally:
+            self.whole = False
+
+    def turn_in_hub(self, function: Callable[..., object], *args: Any) -> None:
+        """What a signal's handler raises here is raised in the main greenlet; but an Exception is written to standard error, as where
+        gevent calls what raises."""
+        try:
+            self.turn(function, *args)
+        except Exception as error:
+            self._hub.handle_error(self, type(error), error, error.__traceback__)
+        except BaseException as error:
+            self._hub.handle_system_error(type(error), error, error.__traceback__)
+
+    def _call_soon(
+        self, schedule: Callable[..., object], function: Callable[..., object], *args: Any
+    ) -> None:
+        self._soon.append((function, args))
+        schedule(self.turn_in_hub, self._run_soon)
+
+    def _run_soon(self) -> None:
+        soon = self._soon
+        for _ in range(len(soon)):
+            function, args = soon.popleft()
+            function(*args)
+
+    def _mend(self) -> None:
+        """Give up what a turn that was cut has left. Raises RuntimeError where this is called from within a turn, by a signal's handler."""
+        if not self.whole:
+            frame = sys._getframe(1).f_back
+            while frame is not None:
+                if frame.f_code is _TURN:
+                    raise RuntimeError(ENTERED)
+                frame = frame.f_back
+            self.cut()
+            self.whole = True
+
+
+_TURN = GeventClientLoop.turn.__code__

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import selectors
 import sys
+import threading
 from _queue import SimpleQueue
 from collections.abc import Callable
 from importlib import import_module
@@ -23,6 +24,12 @@ def _original(name: str, module: str = "_thread") -> Any:
 
 # The number of the operating system thread that asks; found once, for the hot path.
 get_ident: Callable[[], int] = _original("get_ident")
+
+
+def may_be_interrupted() -> bool:
+    """Whether this is the thread in which handlers of signals run, and may raise between any two steps. (Under gevent's patches it is none:
+    a handler runs in whatever greenlet does.)"""
+    return get_ident() == threading.main_thread().ident
 
 
 def allocate_lock() -> Any:

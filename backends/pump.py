@@ -86,7 +86,7 @@ class Pump:
     `turn_ended` after each turn, in which what was gathered is sent.
 
     Nothing that these raise leaves a turn, or a loop would watch the descriptor no longer: gevent and Twisted do not. An Exception is
-    logged; all else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own."""
+    logged; all else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own. Where a loop may be cut, all leaves it."""
 
     def __init__(
         self,
@@ -151,6 +151,8 @@ class Pump:
 
     def _contain(self, error: BaseException) -> None:
         """A message could not be dealt with, or what was gathered could not be sent: no other message is to suffer from that."""
+        if self._loop.may_be_cut():
+            raise error
         while not self._closed and self._get(RCVMORE):
             self._recv(NOBLOCK)  # its other frames
         if issubclass(type(error), Exception):
@@ -199,8 +201,8 @@ class Pump:
 
     def close(self, linger: int = 0) -> None:
         """Close the socket; what it has not sent yet is kept for `linger` milliseconds."""
-        if not self._closed:
-            self._closed = True
+        self._closed = True
+        if not self._socket.closed:
             self._watch.cancel()  # before the close: the descriptor's number is used again at once
             self._socket.disable_monitor()  # before its monitor is closed, or the next event blocks libzmq's I/O thread for ever
             self._socket.close(linger)

@@ -20,12 +20,16 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from .. import errors
 from ..errorlog import log_error
+from . import native
 from .asyncio_thread import AsyncioThread
-from .base import Handle, Loop, Report
+from .base import Handle, Loop, Report, T
+from .turns import CUT, ENTERED
 from .workers import Workers
 
 log = logging.getLogger("ringback.backends")
+
 
 # Milliseconds: what poll takes at most is 24 days; a timer further off is looked at again in between.
 MAX_POLL = 3_600_000.0
@@ -100,7 +104,10 @@ class DrivingGate:
 
 
 class ThreadingLoop(Loop):
-    """`with loop:` is a turn of the loop in the calling thread; `wait` drives it until a waiter is done."""
+    """`turn` calls a function as a turn of the loop in the calling thread; `wait` drives it until a waiter is done.
+
+    All that touches its state, or that of the core above it, is a turn, which a signal's handler may cut (`turns.py`).
+    """
 
     name = "threading"
 
@@ -128,6 +135,9 @@ class ThreadingLoop(Loop):
         self._stop = Waiter()
         self._serves = False  # whether a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
+        self.whole = True  # False while a turn is taken, and after one that was cut
+        self.cut: Callable[[], object] = lambda: None  # called where one was
+        self.waiting: set[int] = set()  # threads that do: a signal's handler must not call them in again
 
     @property
     def loop(self) -> ThreadingLoop:
@@ -161,12 +171,19 @@ class ThreadingLoop(Loop):
 
     def run(self, start: Callable[[], object]) -> None:
         self._serves = True
-        with self:
-            start()
+        self.turn(start)
         self.wait(self._stop)
 
     def stop(self) -> None:
         self._stop.finish()
+
+    def give_up(self) -> None:
+        """Under the lock: let all who wait find that this loop is closed. (What they wait for has been ended.)"""
+        self._woken = False
+        self.interrupt()
+        self.close()
+        for waiter in list(self._followers):
+            waiter.rouse()
 
     def close(self) -> None:
         """When nothing is waited for any more; a thread may still be on its way out of the poll."""
@@ -178,15 +195,70 @@ class ThreadingLoop(Loop):
                 for fd in set(self._pipe):
                     os.close(fd)
 
-    def __enter__(self) -> ThreadingLoop:
-        self.lock.acquire()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def turn(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""
+        if self.is_turning():
+            raise RuntimeError(ENTERED)
         try:
-            self.end_turn()
+            with (
+                self.lock
+            ):  # (no `with` of our own: an exception could come between its two halves and the lock)
+                self.begin_turn()
+                try:
+                    result = function(*args)
+                except errors.CallError:
+                    self.whole = True
+                    raise
+                self.end_turn()
+                self.whole = True
+            return result
+        except BaseException:
+            self.mend()
+            raise
+
+    def begin_turn(self) -> None:
+        """Before anything is changed, under the lock; at the end, `whole` is to be set. Raises Unavailable where a turn was cut."""
+        if not self.whole:
+            raise errors.Unavailable(CUT, started=False)
+        self.whole = False
+
+    def outside(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of the user's from within a turn: it may take turns of its own."""
+        try:
+            self.whole = True
+            return function(*args)
         finally:
-            self.lock.release()
+            self.whole = False
+
+    def may_be_cut(self) -> bool:
+        return not self._serves and native.may_be_interrupted()
+
+    def forget(self) -> None:
+        for fd in list(self.watched):
+            _Watch(self, fd).cancel()
+        self._soon.clear()
+        self._timers.clear()
+
+    def mend(self) -> None:
+        """Where a turn was cut, give the loop up, with all that it is for. (In a thread of its own, where no signal's handler runs.)"""
+        if not self.whole and not self.is_turning():
+            native.start_thread(self._mend).acquire()
+
+    def _mend(self) -> None:
+        with self.lock:
+            if not self.whole:
+                try:
+                    self.cut()
+                finally:
+                    self.whole = True
+
+    def is_turning(self) -> bool:
+        """Whether this thread is in the midst of a turn: it was called by a signal's handler, or by the collector."""
+        return not self.whole and self.lock._is_owned()  # type: ignore[attr-defined]
+
+    def is_entered(self) -> bool:
+        """Whether this thread is in a call that uses this loop, and was called from there."""
+        return self.is_turning() or (threading.get_ident() in self.waiting and not self.lock._is_owned())  # type: ignore[attr-defined]
 
     def end_turn(self) -> None:
         """Call what has gathered, and tell the driver, who may be polling, of what it must see: what is left for the next turn, or
@@ -202,8 +274,11 @@ class ThreadingLoop(Loop):
 
     def wait(self, waiter: Waiter) -> None:
         """Return when the waiter is done: as its driver, or asleep while another thread drives."""
-        lock = self.lock
+        lock, thread = self.lock, threading.get_ident()
+        if thread in self.waiting or lock._is_owned():  # type: ignore[attr-defined]
+            raise RuntimeError(ENTERED)
         try:
+            self.waiting.add(thread)
             while True:
                 with lock:
                     if self._followers:
@@ -220,44 +295,53 @@ class ThreadingLoop(Loop):
                     self._drive(waiter)
                 else:
                     wake.acquire()
+        except BaseException:
+            self.mend()
+            raise
         finally:
-            with lock:
-                if self._driver is None and self._followers:
+            if self._driver is waiter:
+                self._driver = None
+            self.waiting.discard(thread)
+            with lock:  # another may have to drive now
+                self._followers.pop(waiter, None)
+                if self._driver is None:
                     self._promote()
 
     def _drive(self, waiter: Waiter) -> None:
         """Wait for an event or a timer, then deal with all that is due, until the waiter is done."""
         lock, poll, watched, waker = self.lock, self.poller.poll, self.watched, self._pipe[0]
-        try:
-            while True:
-                with lock:
-                    if self._soon:
-                        self.run_soon()
-                    if waiter.done:
-                        return
-                    self._polling = True  # before the look at what has been gathered: who adds to it looks at this after adding
-                    timeout = self._milliseconds_to_wait()
-                try:
-                    events = poll(timeout)
-                finally:
-                    self._polling = False
-                with lock:
-                    if self._closed:
-                        return  # the descriptors are another's by now
-                    for fd, _ in events:
-                        if fd == waker:
-                            os.read(fd, 4096)
-                            self._woken = (
-                                False  # after the read, or a write between the two would be the last for ever
-                            )
-                        elif fd in watched:
-                            self._call(watched[fd], ())
-                    if self._timers:
-                        self._run_timers()
-        finally:
+        while True:
             with lock:
-                self._driver = None
-                self.driven = time.monotonic()
+                self.begin_turn()
+                if self._soon:
+                    self.run_soon()
+                over = waiter.done or self._closed
+                if over:
+                    self.whole = True
+                    break
+                self._polling = True  # before the look at what has been gathered: who adds to it looks at this after adding
+                timeout = self._milliseconds_to_wait()
+                self.whole = True
+            try:
+                events = poll(timeout)
+            finally:
+                self._polling = False
+            with lock:
+                if self._closed:
+                    break  # the descriptors are another's by now
+                self.begin_turn()
+                for fd, _ in events:
+                    if fd == waker:
+                        os.read(fd, 4096)
+                        self._woken = (
+                            False  # after the read, or a write between the two would be the last for ever
+                        )
+                    elif fd in watched:
+                        self._call(watched[fd], ())
+                if self._timers:
+                    self._run_timers()
+                self.whole = True
+        self.driven = time.monotonic()
 
     def run_soon(self) -> None:
         """Call what `call_soon` has gathered; what that adds waits for the next turn."""
@@ -278,13 +362,10 @@ class ThreadingLoop(Loop):
         with self.lock:
             if self._driver is not None:
                 return
-            waiter = self._driver = Waiter()
-            self.call_soon(
-                self.call_soon, waiter.finish
-            )  # for the turn after this one, which therefore does not wait
-        self._drive(waiter)
-        with self.lock:
-            self._promote()
+            waiter = Waiter()
+            # (for the turn after this one, which therefore does not wait)
+            self.call_soon(self.call_soon, waiter.finish)
+        self.wait(waiter)
 
     def _promote(self) -> None:
         for waiter in self._followers:

@@ -10,6 +10,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -189,6 +190,12 @@ class Shared:
         self.closed = True
         self.owner = 0
 
+    def forget_core(self) -> None:
+        """It was given up: the next call connects anew."""
+        self.owner = 0
+        self.kept = None
+        self.core = None
+
 
 class Client(ABC):
     """A client of one service, on one server or on many. Making one does no I/O; it connects at first use."""
@@ -348,9 +355,9 @@ class Client(ABC):
         if self._is_view:
             raise RuntimeError("this is a view that client.options() made: close the client itself")
 
-    def _make_core(self, loop: Any) -> ClientCore:
+    def _make_core(self, loop: Any, turn_ended: Callable[[], object] | None = None) -> ClientCore:
         shared = self._shared
-        shared.core = ClientCore(
+        core = ClientCore(
             loop,
             shared.endpoints,
             shared.sources,
@@ -361,9 +368,12 @@ class Client(ABC):
             max_in_flight=shared.max_in_flight,
             max_bytes_in_flight=shared.max_bytes_in_flight,
         )
-        shared.core.state_changed = self._tell_state
-        shared.owner = get_ident()  # last: whoever sees it set relies on the core
-        return shared.core
+        core.state_changed = self._tell_state
+        core.turn_ended = turn_ended
+        thread = get_ident()
+        shared.core = core
+        shared.owner = thread  # last: whoever sees it set relies on the core
+        return core
 
     def _outgoing(
         self, kind: type[C], method: str, args: tuple[Any, ...], kwargs: dict[str, Any], credit: int = 0
@@ -470,7 +480,9 @@ class Client(ABC):
             return
         seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
         interception, context = Interception(), copy_context()
-        goes_on, result, error = context.run(interception.enter, self._shared.interceptors, seen)
+        goes_on, result, error = core.loop.outside(
+            context.run, interception.enter, self._shared.interceptors, seen
+        )
         if goes_on:
             try:
                 if seen.metadata != options.metadata:
@@ -483,12 +495,12 @@ class Client(ABC):
                     call.message.options = merged.options
             except BaseException as unsendable:  # also of what an interceptor has put in the metadata
                 goes_on = False
-                result, error = context.run(interception.leave, None, unsendable)
+                result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
         if not goes_on:
             call.ended = True
             call.finish(result, error)
             return
-        call.passes = lambda result, error: context.run(interception.leave, result, error)
+        call.passes = partial(core.loop.outside, context.run, interception.leave)
         self._start_inside(core, call, args, kwargs)
 
     def _start_inside(

@@ -12,6 +12,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -82,7 +83,12 @@ class Wire:
         self.seen = link.state  # when the core was last told
         self.opened = 0.0
         self._decoder = codec.from_server()
-        socket = context.socket(zmq.DEALER)
+        self._socket: Any = None
+        self._events: Any = None
+        self._monitor: Any = None
+        self._pump: Any = None
+        core.opened.append(self)
+        socket = self._socket = context.socket(zmq.DEALER)
         socket.set(zmq.IMMEDIATE, 1)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, 64)
@@ -100,24 +106,19 @@ class Wire:
         keys = core.keys
         self._handshakes = Handshakes(link.endpoint, with_keys=keys is not None)
         watched = _WATCHED if keys is None else _WATCHED | zmq.EVENT_CONNECTED
-        events = None if link.endpoint.startswith("inproc://") else monitor(socket, context, watched)
         try:
+            if not link.endpoint.startswith("inproc://"):
+                self._events = monitor(socket, context, watched)
+                self._monitor = Pump(core.loop, self._events, self._event, core.flush)
             if keys is not None:
                 keys.protect(socket, link.endpoint)
             socket.connect(link.endpoint)
         except errors.UsageError:
-            socket.close(0)
-            if events is not None:
-                events.close(0)
+            self.close(0)
             raise
         except zmq.ZMQError as error:
-            socket.close(0)
-            if events is not None:
-                events.close(0)
+            self.close(0)
             raise errors.UsageError(f"cannot connect to {link.endpoint}: {error.strerror}") from None
-        self._socket = socket
-        self._events: Any = events
-        self._monitor = None if events is None else Pump(core.loop, events, self._event, core.flush)
         self._pump = Pump(core.loop, socket, self._receive, core.flush)
         if self._monitor is None:
             core.machine.link_up(link)
@@ -146,9 +147,17 @@ class Wire:
         self._pump.flushed()
 
     def close(self, linger: int) -> None:
-        self._pump.close(linger)
+        if self._pump is not None:
+            self._pump.close(linger)
+        elif self._socket is not None:  # there is no such endpoint, or this was cut while it was made
+            self._socket.disable_monitor()
+            self._socket.close(0)
         if self._monitor is not None:
             self._monitor.close()
+        elif self._events is not None:
+            self._events.close(0)
+        if self in self._core.opened:
+            self._core.opened.remove(self)
 
     def _receive(self, first: bytes) -> None:
         frames: list[Any] = [first]
@@ -162,6 +171,8 @@ class Wire:
         except errors.ProtocolError as error:
             machine.fault(self.link, error.message)
         except Exception as error:
+            if self._core.loop.may_be_cut():
+                raise
             # What is left to go wrong is ringback's own, and ends with the link that met it.
             log_error(log, "the client failed at what %s sent", self.link.endpoint, error=error)
             machine.fault(self.link, "the client failed at what this server sent")
@@ -244,6 +255,7 @@ class ClientCore:
             str, float
         ] = {}  # seconds before the next try, at endpoints whose servers are going
         self.closed = False
+        self._given_up = ""  # why it was, if it was
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
         self._unsettled: list[Callable[[], object]] = []
@@ -252,6 +264,7 @@ class ClientCore:
         self._flushing = False
         self._retry: Handle | None = None
         self._wires: list[Wire] = []
+        self.opened: list[Wire] = []  # whose sockets are open, or being made
         self._leaving: list[Wire] = []  # of servers that are gone from the list, with their last calls
         self._given = frozenset(endpoints)
         self._sources = sources
@@ -264,6 +277,7 @@ class ClientCore:
                 weakref.finalize(self, source.close)
                 source.start(_teller(weakref.ref(self), source))
         except BaseException:
+            self.loop.forget()
             self._close_wires(0)
             raise
 
@@ -289,15 +303,16 @@ class ClientCore:
     def start_now(self, call: OutgoingCall, now: float) -> None:
         """`start`, for who flushes at once."""
         if self.closed:  # while the call waited for room
-            call.conclude(None, errors.Cancelled(f"{call.method}: the client was closed"))
+            error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
+            call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))
             return
         self.machine.start(call, now)
         if call.upload is not None:
             try:
                 call.upload.begin()
-            except BaseException:  # there may be no thread for it
-                self.machine.cancel(call, errors.Cancelled(f"{call.method}: its items could not be sent"))
-                raise
+            except RuntimeError as error:  # there may be no thread for it
+                text = f"{call.method}: its items could not be sent: {errors.described(error)}"
+                self.machine.cancel(call, errors.ResourceExhausted(text))
         if (call.deadline is not None and call.deadline < self._timer_due) or self.machine.balances:
             self._set_timer()
 
@@ -377,6 +392,26 @@ class ClientCore:
         if self.machine.in_flight or not self.settled:
             self._idle.append(function)
         else:
+            function()
+
+    def give_up(self, why: str) -> None:
+        """A turn was cut half-way: end all calls with Unavailable, and close all, whatever state they are in."""
+        self.closed, self._given_up = True, why
+        error = errors.Unavailable(why, started=None)
+        for calls in (self.machine.ending, list(self.calls.values())):
+            while calls:
+                if not calls[-1].told:
+                    with suppress(Exception):
+                        calls[-1].conclude(None, error)
+                self.calls.pop(calls.pop().id, None)
+        for source in self._sources:
+            source.close()
+        self.loop.forget()
+        for wire in list(self.opened):
+            with suppress(Exception):
+                wire.close(0)
+        self._wires.clear()
+        for function in self._room + self._idle + self._unsettled:
             function()
 
     def close(self, message: str) -> None:
@@ -576,7 +611,7 @@ class ClientCore:
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)
 
     def _close_wires(self, linger: int) -> None:
-        for wire in self._wires:
+        for wire in list(self.opened):
             wire.close(linger)
 
 

@@ -9,12 +9,15 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures._base import FINISHED, PENDING
+from contextlib import suppress
 from typing import Any
 
 from .. import errors
+from ..backends.turns import ENTERED
 from ..protocol.calls import CallSettings, OutgoingCall
 from ..protocol.messages import Call
 from .base import Callback, Client, Errback
+from .core import ClientCore
 
 log = logging.getLogger("ringback.client")
 
@@ -35,6 +38,7 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
         "_lament",
         "_made",
         "_result",
+        "_sleepers",
         "_state",
         "_waiters",
         "callback",
@@ -53,6 +57,7 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
         self._state = PENDING
         self._made = None
         self._lament = None
+        self._sleepers: tuple[Any, ...] = ()  # of threads that wait for it
         self.observed = False
 
     @property
@@ -69,6 +74,8 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
+        if self._state is FINISHED:  # this was cut half-way
+            result, error = self._result, self._exception
         shared = self.client._shared
         threads = shared.threads
         threads.fired -= 1
@@ -84,6 +91,16 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
         if shared.listeners:
             threads.posted.append((self, lambda _: self.client._tell_listeners(self, result, error), None))
 
+    def _rouse(self) -> None:
+        for settled in self._sleepers:
+            with suppress(RuntimeError):  # it may be roused twice
+                settled.release()
+
+    @property
+    def told(self) -> bool:
+        threads = self.client._shared.threads
+        return self._state is not PENDING and any(entry[0] is self for entry in threads.posted)
+
     def _settle(self, result: Any, error: BaseException | None) -> None:
         """`set_result` or `set_exception`, by the one thread that does; without the condition where nobody has asked for it."""
         self._result = result
@@ -94,6 +111,7 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
                 self._lament.silence()
         # From here on whoever asks for the condition sees that there is nothing to wait for.
         self._state = FINISHED
+        self._rouse()
         if self._made is not None:
             with self._made:
                 for waiter in self._waiters:
@@ -106,22 +124,50 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
 
     def cancel(self) -> bool:
         shared = self.client._shared
-        with shared.threads.loop:
-            if shared.core is None or self.ended or not super().cancel():
-                return False
-            return shared.core.cancel(self, errors.Cancelled(f"{self.method} was cancelled by its caller"))
+        return shared.core is not None and bool(shared.threads.loop.turn(self._cancel, shared.core))
+
+    def _cancel(self, core: ClientCore) -> bool:
+        if self.ended or not super().cancel():
+            return False
+        self._rouse()
+        return core.cancel(self, errors.Cancelled(f"{self.method} was cancelled by its caller"))
 
     def result(self, timeout: float | None = None) -> Any:
-        self.observe()
-        return super().result(timeout)
+        error = self.exception(timeout)
+        if error is None:
+            return self._result
+        try:
+            raise error
+        finally:
+            del self, error  # else the error and its traceback would keep each other alive
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self.observe()
-        return super().exception(timeout)
+        self._wait(timeout)
+        if self._state is PENDING:
+            raise concurrent.futures.TimeoutError
+        if self._state is not FINISHED:
+            raise concurrent.futures.CancelledError
+        return self._exception
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         self.observe()
         super().add_done_callback(lambda future: self.client._shared.threads.post_now(self, fn, future))
+
+    def _wait(self, timeout: float | None) -> None:
+        """Until it is settled, at most so many seconds. Not by the condition: a signal's handler that raises while it is entered would
+        leave it taken, and whoever settles the future waiting for it. Raises RuntimeError where to wait would be for ever."""
+        self.observe()
+        if self._state is PENDING:
+            if self.client._shared.threads.loop.is_entered():
+                raise RuntimeError(ENTERED)
+            settled = threading.Lock()
+            settled.acquire()
+            with _making:
+                self._sleepers = (*self._sleepers, settled)
+            if self._state is PENDING:
+                settled.acquire(
+                    timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+                )
 
     def observe(self) -> None:
         """Somebody looks at the outcome, so that an error is not lost."""

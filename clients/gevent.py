@@ -16,11 +16,12 @@ from gevent.event import AsyncResult, Event
 from gevent.queue import SimpleQueue
 
 from .. import errors
-from ..backends.gevent import GeventLoop, GreenletGate
+from ..backends.gevent import GeventClientLoop, GreenletGate
 from ..backends.native import get_ident
+from ..backends.turns import CUT
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, Shared, run_callback
 from .core import ClientCore
 from .streams import Stream, StreamCall
 from .uploads import SyncUpload
@@ -42,6 +43,8 @@ class _Call(OutgoingCall):
 class FiredResult(AsyncResult):  # type: ignore[misc] # gevent has no annotations
     """The outcome of a fired call; cancelling it cancels the call."""
 
+    _observed = True  # until it is one
+
     def __init__(self, client: GeventClient, call: _Fired) -> None:
         super().__init__()
         self._client = client
@@ -52,15 +55,16 @@ class FiredResult(AsyncResult):  # type: ignore[misc] # gevent has no annotation
         core = self._client._shared.core
         assert core is not None
         self._observed = True  # whoever cancels it knows how it ends
-        return core.cancel(self._call, errors.Cancelled(f"{self._call.method} was cancelled by its caller"))
+        error = errors.Cancelled(f"{self._call.method} was cancelled by its caller")
+        return bool(core.loop.turn(core.cancel, self._call, error))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         self._observed = True
         return super().get(block, timeout)
 
-    def rawlink(self, callback: Any) -> Any:
+    def wait(self, timeout: float | None = None) -> Any:
         self._observed = True
-        return super().rawlink(callback)
+        return super().wait(timeout)
 
     def __del__(self) -> None:
         if not self._observed and self.exception is not None:
@@ -102,14 +106,16 @@ class GeventClient(Client):
         while core.full:
             self._wait_for_room(core, self._time_for_room(call))
         call.outcome = AsyncResult()
-        self._start(core, call, args, kwargs)
         try:
+            core.loop.turn(self._start, core, call, args, kwargs)
             return call.outcome.get()
-        except BaseException:
-            core.cancel(
-                call, errors.Cancelled(f"{method} was interrupted")
-            )  # if it has not ended: a kill or a Timeout
+        except BaseException:  # a kill, a Timeout, a signal's handler
+            self._interrupted(core, call)
             raise
+
+    def _interrupted(self, core: ClientCore, call: OutgoingCall) -> None:
+        if call.id and not call.ended:
+            core.loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
 
     def fire(
         self,
@@ -139,8 +145,13 @@ class GeventClient(Client):
         future._observed = errback is not None
         if failure is not None:
             call.finish(None, failure)
-        else:
-            self._start(core, call, args, kwargs)
+            return future
+        try:
+            core.loop.turn(self._start, core, call, args, kwargs)
+        except BaseException:
+            future._observed = True
+            self._interrupted(core, call)
+            raise
         return future
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
@@ -157,14 +168,19 @@ class GeventClient(Client):
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""
-        self._core().notify(self._note(method, args, kwargs))
+        core = self._core()
+        core.loop.turn(core.notify, self._note(method, args, kwargs))
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
         """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
         core = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
         stream = Stream(core, call, GreenletGate())
-        self._start(core, call, args, kwargs)
+        try:
+            core.loop.turn(self._start, core, call, args, kwargs)
+        except BaseException:
+            self._interrupted(core, call)
+            raise
         return stream
 
     def ready(self) -> None:
@@ -173,7 +189,7 @@ class GeventClient(Client):
 
     def _wait_for_room(self, core: ClientCore, seconds: float | None) -> None:
         room = Event()
-        core.when_room(room.set, seconds)
+        core.loop.turn(core.when_room, room.set, seconds)
         room.wait()
 
     def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
@@ -184,9 +200,9 @@ class GeventClient(Client):
         if core is not None and not core.closed:
             if not now:
                 idle = Event()
-                core.when_idle(idle.set)
+                core.loop.turn(core.when_idle, idle.set)
                 idle.wait(timeout)
-            core.close("the client was closed")
+            core.loop.turn(core.close, "the client was closed")
             self._callbacks.close(1.0 if now else timeout)
         _open.discard(self)
 
@@ -202,7 +218,9 @@ class GeventClient(Client):
         self._check_usable()
         core = self._shared.core
         if core is None:
-            return self._make_core(GeventLoop())
+            loop = GeventClientLoop()
+            loop.cut = partial(_give_up, weakref.ref(self._shared))
+            return self._make_core(loop)
         if self._shared.owner != get_ident():
             raise RuntimeError("this client belongs to the hub of another thread: connect again in this one")
         return core
@@ -216,6 +234,14 @@ class GeventClient(Client):
 
     def _post(self, method: str, function: Any, argument: Any) -> None:
         self._callbacks.post(method, function, argument)
+
+
+def _give_up(shared: weakref.ref[Shared]) -> None:
+    """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
+    there = shared()
+    if there is not None and there.core is not None:
+        there.core.give_up(CUT)
+        there.forget_core()
 
 
 class _Callbacks:

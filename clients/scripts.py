@@ -55,7 +55,16 @@ def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> Non
     elif style == "twisted":
         _run_on_reactor(client, work)
     else:
+        if style == "gevent":
+            _interrupt_main_greenlet()
         _run_blocking(client, work)
+
+
+def _interrupt_main_greenlet() -> None:
+    """Ctrl-C is raised in this greenlet, and not in the midst of what the hub does."""
+    import gevent
+
+    gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
 
 
 def _run_blocking(client: Any, work: Work) -> None:

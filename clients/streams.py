@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,35 +24,35 @@ class StreamCall(OutgoingCall):
     def finish(self, result: Any, error: BaseException | None) -> None:  # noqa: ARG002 - a stream has no result
         self.stream.ended(error)
 
+    @property
+    def told(self) -> bool:
+        return self.stream.over
+
 
 class _Reading(Items):
-    """Items of a call; `guard` is held around what touches the core."""
+    """Items of a call."""
 
     def __init__(
         self,
         core: ClientCore,
         call: StreamCall,
         gate: Gate | AsyncGate,
-        guard: AbstractContextManager[Any] | None = None,
     ) -> None:
         super().__init__()
         self._core = core
         self._call = call
         self.gate = gate
-        self._guard = guard if guard is not None else nullcontext()
         call.stream = self
 
     def grant(self, items: int) -> None:
         if not self.over:
-            with self._guard:
-                self._core.grant(self._call, items)
+            self._core.loop.turn(self._core.grant, self._call, items)
 
     def _give_up(self) -> None:
         self.items.clear()
-        with self._guard:
-            if not self.over:
-                text = f"{self._call.method} was closed by its reader"
-                self._core.cancel(self._call, errors.Cancelled(text))
+        if not self.over:
+            text = f"{self._call.method} was closed by its reader"
+            self._core.loop.turn(self._core.cancel, self._call, errors.Cancelled(text))
         self.error = None
 
 

@@ -6,6 +6,7 @@ touches the core holds the loop's lock.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import sys
 import threading
@@ -14,15 +15,19 @@ import warnings
 import weakref
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
 from .. import errors, hubs
+from ..backends import native
 from ..backends.native import get_ident
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
+from ..backends.turns import CUT, ENTERED
 from ..protocol.calls import OutgoingCall
+from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback
+from .base import Answer, Callback, Client, Errback, Shared
 from .core import ClientCore
 from .futures import FiredCall
 from .streams import Stream, StreamCall
@@ -43,6 +48,10 @@ class _Call(OutgoingCall):
         self.result = result
         self.error = error
         self.waiter.finish()
+
+    @property
+    def told(self) -> bool:
+        return self.waiter.done
 
 
 class ThreadingClient(Client):
@@ -65,9 +74,7 @@ class ThreadingClient(Client):
                 self._wait_for_room(core, loop, self._time_for_room(call))
             loop.wait(waiter)
         except BaseException:
-            with loop:
-                if call.link is not None or not call.ended:
-                    core.cancel(call, errors.Cancelled(f"{method} was interrupted"))
+            self._interrupted(core, loop, call)
             raise
         if call.error is not None:
             error, call.error = call.error, None
@@ -86,12 +93,14 @@ class ThreadingClient(Client):
         with loop.lock:
             if core.full:
                 return False
+            loop.begin_turn()
             if self._shared.interceptors or self._options.cache is not None:
                 self._start(core, call, args, kwargs)
             else:
                 core.start_now(call, time.monotonic())
             core.flush()
             loop.end_turn()
+            loop.whole = True
         return True
 
     def fire(
@@ -122,23 +131,25 @@ class ThreadingClient(Client):
             else:
                 call.message.timeout = None  # to be reckoned anew when it is sent
                 self.ready()
-        with loop.lock:
-            threads.fired += 1
-            try:
+        try:
+            with loop.lock:
+                loop.begin_turn()
+                threads.fired += 1
                 if failure is not None:
                     call.finish(None, failure)
                 elif shared.interceptors or self._options.cache is not None:
                     self._start(core, call, args, kwargs)
                 else:
                     core.start(call, time.monotonic())
-            except BaseException:
-                if not call.ended:
-                    threads.release_one()
-                raise
-            if threads.posted or not threads.driving:
-                threads.drive()
-            else:
-                loop.interrupt()
+                if threads.posted or not threads.driving:
+                    threads.drive()
+                else:
+                    loop.interrupt()
+                loop.whole = True
+        except BaseException:
+            call.observe()
+            self._interrupted(core, loop, call)
+            raise
         return call
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
@@ -154,19 +165,24 @@ class ThreadingClient(Client):
         """Send a call that is never answered."""
         core, loop = self._enter()
         note = self._note(method, args, kwargs)
-        with loop:
-            core.notify(note)
-            self._threads.fired += 1  # somebody must drive until it is sent
-            core.when_settled(self._threads.release_one)
-            self._threads.drive()
+        loop.turn(self._notify, core, note)
+
+    def _notify(self, core: ClientCore, note: Notify) -> None:
+        core.notify(note)
+        self._threads.fired += 1  # somebody must drive until it is sent
+        core.when_settled(self._threads.release_one)
+        self._threads.drive()
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
         """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
         core, loop = self._enter()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
-        stream = Stream(core, call, DrivingGate(loop), loop)
-        with loop:
-            self._start(core, call, args, kwargs)
+        stream = Stream(core, call, DrivingGate(loop))
+        try:
+            loop.turn(self._start, core, call, args, kwargs)
+        except BaseException:
+            self._interrupted(core, loop, call)
+            raise
         return stream
 
     def ready(self) -> None:
@@ -176,8 +192,7 @@ class ThreadingClient(Client):
 
     def _wait_for_room(self, core: ClientCore, loop: ThreadingLoop, seconds: float | None) -> None:
         room = Waiter()
-        with loop:
-            core.when_room(room.finish, seconds)
+        loop.turn(core.when_room, room.finish, seconds)
         loop.wait(room)
 
     def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
@@ -186,19 +201,14 @@ class ThreadingClient(Client):
         self._shared.close()
         core = self._shared.core
         if core is not None and not core.closed:
-            loop = self._threads.loop
+            threads, loop = self._threads, self._threads.loop
             if not now:
                 idle = Waiter()
-                with loop:
-                    core.when_idle(idle.finish)
-                    timer = loop.call_later(timeout, idle.finish)
-                try:
-                    loop.wait(idle)
-                finally:
-                    timer.cancel()
-            with loop:
-                core.close("the client was closed")
-            self._threads.close(1.0 if now else timeout)
+                loop.turn(core.when_idle, idle.finish)
+                loop.turn(loop.call_later, timeout, idle.finish)
+                loop.wait(idle)
+            loop.turn(core.close, "the client was closed")
+            threads.close(1.0 if now else timeout)
         _open.discard(self)
 
     def __enter__(self) -> Self:
@@ -223,17 +233,25 @@ class ThreadingClient(Client):
             if not shared.warned and (problem := _event_loop_here()):
                 shared.warned = True
                 warnings.warn(problem, RuntimeWarning, stacklevel=3)
-        assert shared.core is not None
-        loop: ThreadingLoop = shared.threads.loop
+        core, loop = shared.core, shared.threads.loop
+        assert core is not None
+        if (loop.waiting or not loop.whole) and loop.is_entered():
+            raise RuntimeError(ENTERED)
         if time.monotonic() - loop.driven > IDLE:
             _check_hub()
             loop.look()
-        return shared.core, loop
+        return core, loop
+
+    def _interrupted(self, core: ClientCore, loop: ThreadingLoop, call: OutgoingCall) -> None:
+        """Something was raised while the call was made or waited for, perhaps by the handler of a signal."""
+        loop.mend()
+        if call.id and not call.ended:
+            loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
 
     def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
         loop, core = self._threads.loop, self._shared.core
         assert core is not None
-        return SyncUpload(core, call, iterator, DrivingGate(loop), _spawn, loop)
+        return SyncUpload(core, call, iterator, DrivingGate(loop), _spawn)
 
     def _post_state(self, listener: Callable[[str], object], state: str) -> None:
         self._threads.start()
@@ -241,22 +259,47 @@ class ThreadingClient(Client):
 
     def _connect(self) -> None:
         _check_hub()
-        with _making:
-            self._check_usable()
-            shared = self._shared
-            if shared.core is None:
-                loop = ThreadingLoop()
-                shared.threads = ClientThreads(loop)
-                with loop:
-                    self._make_core(loop).turn_ended = shared.threads.hand_over
+        self._check_usable()
+        if native.may_be_interrupted():
+            failed: list[BaseException] = []
+            native.start_thread(partial(self._connect_here, failed.append)).acquire()
+            if failed:
+                raise failed[0]
+        else:
+            self._connect_here(_raise)
+
+    def _connect_here(self, failed: Callable[[BaseException], object]) -> None:
+        try:
+            with _making:
+                shared = self._shared
+                if shared.core is None and not shared.closed:
+                    loop = ThreadingLoop()
+                    loop.cut = partial(_give_up, weakref.ref(shared))
+                    threads = shared.threads = ClientThreads(loop)
+                    self._make_core(loop, threads.hand_over)
+        except BaseException as error:
+            failed(error)
 
     @property
     def _threads(self) -> ClientThreads:
         return cast(ClientThreads, self._shared.threads)
 
 
+def _give_up(shared: weakref.ref[Shared]) -> None:
+    """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
+    there = shared()
+    if there is not None and there.core is not None:
+        there.core.give_up(CUT)
+        there.threads.give_up()
+        there.forget_core()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 def _spawn(context: Context, work: Callable[[], object]) -> None:
-    threading.Thread(target=context.run, args=(work,), name="ringback-upload", daemon=True).start()
+    _thread.start_new_thread(context.run, (work,))
 
 
 _making = threading.Lock()

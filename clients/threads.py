@@ -4,12 +4,15 @@ one that runs the callbacks. Both are started with the first fired call: once th
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
 from ..backends.threading import ThreadingLoop, Waiter
+from ..errors import Unavailable
 from ..protocol.calls import OutgoingCall
 from .base import run_callback
 
@@ -27,7 +30,8 @@ class ClientThreads:
         self.fired = 0  # calls that need a driver though nobody waits
         self.driving = False
         self._reader: threading.Thread | None = None
-        self._drive = threading.Semaphore(0)
+        self._drive = threading.Lock()  # held while the reader has nothing to do
+        self._drive.acquire()
         self._rest = Waiter()
         self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
@@ -52,7 +56,7 @@ class ClientThreads:
         if self.fired and not self._closed:
             self.driving = True
             self._rest = Waiter()
-            self._drive.release()
+            self._start_reading()
 
     def release_one(self) -> None:
         """One of what was fired has ended."""
@@ -75,14 +79,27 @@ class ClientThreads:
     def close(self, timeout: float) -> None:
         """End both threads, after the last callback if that ends within so many seconds. Not under the lock."""
         with self.loop.lock:
-            self._closed = True
-            self._rest.finish()
-        self._drive.release()
-        self._callbacks.put(None)
+            self._end()
         for thread in (self._reader, self._caller):
-            if thread is not None and thread is not threading.current_thread():
+            if thread is not None and thread.ident is not None and thread is not threading.current_thread():
                 thread.join(timeout)
         self.loop.close()
+
+    def give_up(self) -> None:
+        """The loop is given up with all that was to happen on it; the callbacks that are due are still called."""
+        self.hand_over()
+        self._end()
+        self.loop.give_up()
+
+    def _end(self) -> None:
+        self._closed = True
+        self._rest.finish()
+        self._start_reading()
+        self._callbacks.put(None)
+
+    def _start_reading(self) -> None:
+        if self._drive.locked():
+            self._drive.release()
 
     def hand_over(self) -> None:
         """At the end of a turn: pass on what was posted in it. Not by `call_soon`, which may leave it to a next turn that nobody
@@ -92,19 +109,23 @@ class ClientThreads:
             self._callbacks.put(posted)
 
     def _started(self, function: Callable[[], None], name: str) -> threading.Thread:
+        """Not from this thread: a signal's handler that raises in `Thread.start` may leave the new thread waiting for ever."""
         thread = threading.Thread(target=function, name=name, daemon=True)
-        thread.start()
+        _thread.start_new_thread(thread.start, ())
         return thread
 
     def _read(self) -> None:
         loop = self.loop
         while True:
-            if not self._drive.acquire(timeout=IDLE_LOOK):
-                loop.look()
-                continue
+            asked = self._drive.acquire(timeout=IDLE_LOOK)
+            if not self._closed:
+                with suppress(Unavailable):  # a turn was cut, and the loop given up
+                    if not asked:
+                        loop.look()
+                        continue
+                    loop.wait(self._rest)
             if self._closed:
                 return
-            loop.wait(self._rest)
             with loop.lock:
                 self.driving = False
                 if self.fired:  # again, after the last one had ended and before this thread noticed

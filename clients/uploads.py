@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -31,8 +31,6 @@ def is_stream(value: Any) -> bool:
 
 
 class _Upload(calls.Upload):
-    """`guard` is held around what touches the core."""
-
     def __init__(
         self,
         core: ClientCore,
@@ -40,7 +38,6 @@ class _Upload(calls.Upload):
         iterator: Any,
         gate: Gate | AsyncGate,
         spawn: Spawn,
-        guard: AbstractContextManager[Any] | None = None,
     ) -> None:
         super().__init__()
         self._core = core
@@ -49,7 +46,6 @@ class _Upload(calls.Upload):
         self._gate: Any = gate
         self._spawn = spawn
         self._context = copy_context()
-        self._guard = guard
         self._stopped = False
         self._interrupt: Callable[[], object] | None = None
 
@@ -83,22 +79,17 @@ class _Upload(calls.Upload):
             text = f"an item for {self._call.method} cannot be sent: {errors.described(error)}"
             raise errors.InvalidArgument(text) from None
         self.sent += 1
-        if self._guard is None:  # (each item would pay for a guard that does nothing)
-            self._core.send_item(self._call, value)
-        else:
-            with self._guard:
-                self._core.send_item(self._call, value)
+        self._core.loop.turn(self._core.send_item, self._call, value)
 
     def _end(self) -> None:
-        with self._guard or nullcontext():
-            self._core.end_items(self._call)
+        self._core.loop.turn(self._core.end_items, self._call)
 
     def _fail(self, error: BaseException) -> None:
         """What the iterator raises is how the call ends."""
         self._stopped = True
         text = f"the iterator for {self._call.method} ended with {errors.described(error)}"
-        with self._guard or nullcontext():
-            self._core.cancel(self._call, error if errors.is_a(error, Exception) else errors.Cancelled(text))
+        ending = error if errors.is_a(error, Exception) else errors.Cancelled(text)
+        self._core.loop.turn(self._core.cancel, self._call, ending)
 
 
 class SyncUpload(_Upload):

@@ -116,6 +116,11 @@ class OutgoingCall:
     def finish(self, result: Any, error: BaseException | None) -> None:
         raise NotImplementedError
 
+    @property
+    def told(self) -> bool:
+        """Whether `finish` has done its work. Asked where a signal's handler may have cut it half-way."""
+        return False
+
     def item(self, value: Any) -> None:
         raise NotImplementedError
 

@@ -226,7 +226,7 @@ class ClientMachine(Routing):
         """Deal with what a server said."""
         if link.state is LinkState.CLOSED:
             return
-        calls, attempts, balancer = self.calls, self._retries.attempts, self._balancer
+        calls, ending, attempts, balancer = self.calls, self.ending, self._retries.attempts, self._balancer
         unasked = link.unasked
         if balancer is not None:
             self._now = link.health.heard = now
@@ -246,6 +246,7 @@ class ClientMachine(Routing):
                 try:
                     result = values.typed(message.result, call.settings.returns)  # type: ignore[union-attr]
                 except BaseException as error:  # of the caller's own types, too
+                    self._check_cut(call, error)
                     self._end(call, None, unreadable(call, error))
                     continue
                 if balancer is not None:
@@ -256,9 +257,11 @@ class ClientMachine(Routing):
                 elif attempts or call.weight or call.upload is not None or call.passes is not None:
                     self._end(call, result, None)
                 else:  # in short, on the hot path: nothing but the call itself has to know
+                    ending.append(call)
                     del calls[message.id]  # type: ignore[union-attr]
                     call.ended = True
                     call.finish(result, None)
+                    ending.pop()
             else:
                 self._receive_rare(link, message, values, now)
         if link.unasked == unasked:
@@ -396,9 +399,15 @@ class ClientMachine(Routing):
         try:
             item = values.typed(message.value, call.settings.returns)
         except BaseException as error:  # of the caller's own types, too
+            self._check_cut(call, error)
             self.cancel(call, unreadable(call, error))
         else:
             call.item(item)
+
+    def _check_cut(self, call: OutgoingCall, error: BaseException) -> None:
+        """Raises what no value can have raised: it comes from the handler of a signal, and is for whoever reads here."""
+        if call.settings.returns is Any and not errors.is_a(error, Exception):
+            raise error
 
     def _reached(self, call: OutgoingCall, link: Link, message: Reached) -> None:
         self._session(call).saw(message.versions)

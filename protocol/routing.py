@@ -85,6 +85,7 @@ class Routing:
         self.calls: dict[int, OutgoingCall] = {}
         self.waiting: dict[int, OutgoingCall] = {}
         self.notes: list[Notify] = []
+        self.ending: list[OutgoingCall] = []  # what is no longer among the calls, and not yet told of its end
         self.bytes = 0  # the weight of all calls
         self.max_size = max_size
         self._hello = Hello(instance, max_size, software)
@@ -470,6 +471,7 @@ class Routing:
         if call.ended:
             return
         call.ended = True
+        self.ending.append(call)
         if self.calls.pop(call.id, None) is not None:
             self.bytes -= call.weight
         self.waiting.pop(call.id, None)
@@ -482,6 +484,7 @@ class Routing:
         if call.plan is not None:
             self._end_twin(call, result, error)
         call.conclude(result, error)
+        self.ending.pop()
 
     def _end_twin(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         """Of two that are the same, the first result ends both."""

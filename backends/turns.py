@@ -1,0 +1,14 @@
+"""Turns of a client's loop that the handler of a signal may cut half-way.
+
+A handler runs in the main thread, between any two steps of what is done there, and may raise: KeyboardInterrupt, or what limits a
+task's time. What a cut turn has left, nobody can know. So the loop is not `whole` while a turn is taken; where it stays so, all that
+it is for is given up, and made anew when it is next used (decision 0024).
+"""
+
+from __future__ import annotations
+
+CUT = "the handler of a signal raised while this client dealt with its connections, so they were given up"
+ENTERED = (
+    "a client was called by a signal's handler, a destructor or an interceptor while the same thread was in a call of it, which "
+    "can only end after this one: do it after that call, or in another thread"
+)
