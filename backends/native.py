@@ -57,10 +57,18 @@ def start_thread(function: Callable[[], object]) -> Any:
             function()
         finally:
             _end_hub()
+            _end_dummy()
             running.release()
 
     _original("start_new_thread")(run, ())
     return running
+
+
+def _end_dummy() -> None:
+    """Of this thread, which ends: what `threading` has made of it when it logged. Before Python 3.13 it would stay in its list for ever."""
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._active.pop(get_ident(), None)
 
 
 def _end_hub() -> None:

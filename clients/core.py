@@ -12,6 +12,8 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -60,6 +62,10 @@ _WATCHED = (
 
 _context: tuple[int, zmq.Context[Any]] | None = None
 
+# Those that are not closed. The collector must not take one: it would close a monitor before the socket that it watches, at which
+# libzmq's I/O thread may wait for ever.
+_open: set[ClientCore] = set()
+
 
 def shared_context() -> zmq.Context[Any]:
     """The ZeroMQ context of all clients of this process; a forked child gets its own, as none survives a fork."""
@@ -68,6 +74,11 @@ def shared_context() -> zmq.Context[Any]:
         _context = (os.getpid(), new_context())
         _context[1].set(zmq.MAX_SOCKETS, _context[1].get(zmq.SOCKET_LIMIT))
     return _context[1]
+
+
+def open_cores(kind: type[Loop]) -> list[ClientCore]:
+    """Those of this process that are not closed, on loops of that kind."""
+    return [core for core in list(_open) if isinstance(core.loop, kind) and core.process == os.getpid()]
 
 
 class Wire:
@@ -220,6 +231,9 @@ class ClientCore:
         max_bytes_in_flight: int,
     ) -> None:
         self.loop = loop
+        # Has a function called on the loop. A finaliser may use it: in any thread, at any point.
+        self.post: Callable[..., object] = loop.call_soon_threadsafe
+        self.process = os.getpid()
         self.keys = keys
         self.known: set[str] = set()  # endpoints whose servers have let this client in before
         self.encoder = codec.Encoder()
@@ -243,6 +257,7 @@ class ClientCore:
             str, float
         ] = {}  # seconds before the next try, at endpoints whose servers are going
         self.closed = False
+        self.when_closed: Callable[[], object] | None = None
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
         self._unsettled: list[Callable[[], object]] = []
@@ -256,6 +271,9 @@ class ClientCore:
         self._sources = sources
         self._told: dict[Source, Sequence[str]] = {}
         self._context = context if context is not None else shared_context()
+        for core in [core for core in list(_open) if core.loop.closed]:  # whose client their own calls keep
+            core.let_go()
+        _open.add(self)
         try:
             for link in self.machine.links:
                 self._wires.append(Wire(self, link, self._context, max_size))
@@ -263,6 +281,7 @@ class ClientCore:
                 weakref.finalize(self, source.close)
                 source.start(_teller(weakref.ref(self), source))
         except BaseException:
+            _open.discard(self)
             self._close_wires(0)
             raise
 
@@ -338,6 +357,18 @@ class ClientCore:
         self._flush_later()
         return ended
 
+    def drop(self, call: OutgoingCall) -> None:
+        """Cancel a call whose outcome nobody can see any more. For finalisers, as `post` is."""
+        if not (call.ended or self.closed) and self.process == os.getpid():
+            with suppress(Exception):  # the loop is closed
+                self.post(self.cancel, call, errors.Cancelled(f"{call.method} was left by its reader"))
+
+    def cancel_streams(self) -> None:
+        """Nobody will read them: the program ends."""
+        for call in list(self.calls.values()):
+            if call.message.credit:
+                self.cancel(call, errors.Cancelled(f"{call.method}: the program ends"))
+
     def grant(self, call: OutgoingCall, items: int) -> None:
         self.machine.grant(call, items, time.monotonic())
         self._flush_later()
@@ -378,11 +409,25 @@ class ClientCore:
         else:
             function()
 
+    def leave(self) -> None:
+        """Nobody has the client any more: close once nothing is in flight."""
+        self.when_idle(partial(self.close, "the client was dropped"))
+
+    def let_go(self) -> None:
+        """The same where the loop is closed: only the sockets are left."""
+        self.closed = True
+        _open.discard(self)
+        for source in self._sources:
+            source.close()
+        with suppress(Exception):  # of the closed loop
+            self._close_wires(0)
+
     def close(self, message: str) -> None:
         """End what is in flight with Cancelled, and close."""
         if self.closed:
             return
         self.closed = True
+        _open.discard(self)
         if self.machine.notes:
             log.warning("%d one-way calls were never sent: no server came", len(self.machine.notes))
         self.machine.close(errors.Cancelled(message))
@@ -394,6 +439,8 @@ class ClientCore:
         for source in self._sources:
             source.close()
         self._close_wires(LEAVE)
+        if self.when_closed is not None:
+            self.when_closed()
         waiting, self._room, self._idle, self._unsettled = (
             self._room + self._idle + self._unsettled,
             [],

@@ -21,7 +21,7 @@ from ..backends.native import get_ident
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback, run_callback
-from .core import ClientCore
+from .core import ClientCore, open_cores
 from .streams import Stream, StreamCall
 from .uploads import SyncUpload
 
@@ -198,6 +198,10 @@ class GeventClient(Client):
     ) -> None:
         self.close()
 
+    def _drop(self, core: ClientCore) -> None:
+        core.when_closed = self._callbacks.end
+        super()._drop(core)
+
     def _core(self) -> ClientCore:
         self._check_usable()
         core = self._shared.core
@@ -233,14 +237,19 @@ class _Callbacks:
 
     def close(self, timeout: float) -> None:
         """Let it end after the last callback, if that ends in time."""
+        self.end()
+        if self.greenlet is not None and self.greenlet is not gevent.getcurrent():
+            self.greenlet.join(timeout)
+
+    def end(self) -> None:
+        """Let it end after the last callback, without waiting."""
         if self.greenlet is not None:
             self._queue.put(None)
-            if self.greenlet is not gevent.getcurrent():
-                self.greenlet.join(timeout)
 
     def _run(self) -> None:
         while (entry := self._queue.get()) is not None:
             run_callback(*entry)
+            del entry  # the next wait may be long
 
 
 def _spawn(context: Context, work: Callable[[], object]) -> Callable[[], object]:
@@ -252,9 +261,17 @@ _open: weakref.WeakSet[GeventClient] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """What is in flight when the interpreter ends is waited for, as `close` does."""
+    """What is in flight when the interpreter ends is waited for, as `close` does; but for streams, which nobody will read."""
+    for core in open_cores(GeventLoop):
+        if core.loop.loop is gevent.get_hub():  # type: ignore[attr-defined]
+            core.cancel_streams()
     for client in list(_open):
         client.close()
+    for core in open_cores(GeventLoop):  # of clients that were dropped
+        if core.loop.loop is gevent.get_hub():  # type: ignore[attr-defined]
+            idle = Event()
+            core.when_idle(idle.set)
+            idle.wait(30.0)
 
 
 def connect(*endpoints: str, **options: Any) -> GeventClient:

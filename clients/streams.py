@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
@@ -14,16 +15,24 @@ from .core import ClientCore
 
 
 class StreamCall(OutgoingCall):
-    """A call whose answer is a stream."""
+    """A call whose answer is a stream.
 
-    __slots__ = ("stream",)
-    stream: Items
+    It holds the gate, and so the reader that waits there, but not the stream: one that nobody has any more is collected.
+    """
+
+    __slots__ = ("gate", "stream")
+    gate: Gate | AsyncGate
+    stream: weakref.ref[Items]
 
     def item(self, value: Any) -> None:
-        self.stream.arrived(value)
+        stream = self.stream()
+        if stream is not None:
+            stream.arrived(value)
 
     def finish(self, result: Any, error: BaseException | None) -> None:  # noqa: ARG002 - a stream has no result
-        self.stream.ended(error)
+        stream = self.stream()
+        if stream is not None:
+            stream.ended(error)
 
 
 class _Reading(Items):
@@ -39,9 +48,9 @@ class _Reading(Items):
         super().__init__()
         self._core = core
         self._call = call
-        self.gate = gate
+        self.gate = call.gate = gate
         self._guard = guard if guard is not None else nullcontext()
-        call.stream = self
+        call.stream = weakref.ref(self)
 
     def grant(self, items: int) -> None:
         if not self.over:
@@ -55,6 +64,11 @@ class _Reading(Items):
                 text = f"{self._call.method} was closed by its reader"
                 self._core.cancel(self._call, errors.Cancelled(text))
         self.error = None
+
+    def __del__(self) -> None:
+        """Left by `break`, `return` or an exception: nobody can read on."""
+        if not self.over:
+            self._core.drop(self._call)
 
 
 class Stream(_Reading, SyncItems):

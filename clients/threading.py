@@ -7,6 +7,7 @@ touches the core holds the loop's lock.
 from __future__ import annotations
 
 import atexit
+import math
 import sys
 import threading
 import time
@@ -14,16 +15,19 @@ import warnings
 import weakref
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
 from .. import errors, hubs
+from ..backends import native
 from ..backends.native import get_ident
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback
-from .core import ClientCore
+from .core import ClientCore, open_cores
+from .errands import Errands
 from .futures import FiredCall
 from .streams import Stream, StreamCall
 from .threads import ClientThreads
@@ -71,7 +75,10 @@ class ThreadingClient(Client):
             raise
         if call.error is not None:
             error, call.error = call.error, None
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or it and this frame would keep each other, and the client
         return call.result
 
     def _started(
@@ -209,9 +216,8 @@ class ThreadingClient(Client):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if not getattr(self, "_is_view", True) and not self._shared.closed and self._shared.core is not None:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+    def _drop(self, core: ClientCore) -> None:
+        native.start_thread(partial(_leave, core, self._threads))
 
     def _enter(self) -> tuple[ClientCore, ThreadingLoop]:
         shared = self._shared
@@ -248,7 +254,9 @@ class ThreadingClient(Client):
                 loop = ThreadingLoop()
                 shared.threads = ClientThreads(loop)
                 with loop:
-                    self._make_core(loop).turn_ended = shared.threads.hand_over
+                    core = self._make_core(loop)
+                    core.turn_ended = shared.threads.hand_over
+                    core.post = partial(_errands.post, _in_turn, loop)
 
     @property
     def _threads(self) -> ClientThreads:
@@ -259,15 +267,43 @@ def _spawn(context: Context, work: Callable[[], object]) -> None:
     threading.Thread(target=context.run, args=(work,), name="ringback-upload", daemon=True).start()
 
 
+def _in_turn(loop: ThreadingLoop, function: Callable[..., object], *args: Any) -> None:
+    with loop:
+        function(*args)
+
+
+def _wait_until_idle(core: ClientCore, loop: ThreadingLoop, seconds: float = math.inf) -> None:
+    idle = Waiter()
+    with loop:
+        if core.closed:
+            return
+        core.when_idle(idle.finish)
+        loop.call_later(seconds, idle.finish)
+    loop.wait(idle)
+
+
+def _leave(core: ClientCore, threads: ClientThreads) -> None:
+    """What `close` does, for a client that was dropped; in a native thread of its own."""
+    _wait_until_idle(core, threads.loop)
+    with threads.loop:
+        core.close("the client was dropped")
+    threads.close(1.0)
+
+
 _making = threading.Lock()
 _open: weakref.WeakSet[ThreadingClient] = weakref.WeakSet()
+_errands = Errands()
 
 
 @atexit.register
 def _close_all() -> None:
-    """What is in flight when the interpreter ends is waited for, as `close` does."""
+    """What is in flight when the interpreter ends is waited for, as `close` does; but for streams, which nobody will read."""
+    for core in open_cores(ThreadingLoop):
+        _in_turn(cast(ThreadingLoop, core.loop), core.cancel_streams)
     for client in list(_open):
         client.close()
+    for core in open_cores(ThreadingLoop):  # of clients that were dropped
+        _wait_until_idle(core, cast(ThreadingLoop, core.loop), 30.0)
 
 
 def _check_hub() -> None:

@@ -80,7 +80,7 @@ class ClientThreads:
         self._drive.release()
         self._callbacks.put(None)
         for thread in (self._reader, self._caller):
-            if thread is not None and thread is not threading.current_thread():
+            if thread is not None and thread.ident != threading.get_ident():
                 thread.join(timeout)
         self.loop.close()
 

@@ -14,7 +14,7 @@ from .. import errors
 from ..backends.twisted import DeferredGate, TwistedLoop
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, Shared, run_callback
 from .core import ClientCore
 from .streams import AsyncStream, StreamCall
 from .uploads import AsyncUpload
@@ -144,24 +144,7 @@ class TwistedClient(Client):
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled. The
         Deferred fires when all has ended."""
         self._check_closable()
-        self._shared.close()
-        core = self._shared.core
-        if core is None or core.closed:
-            return succeed(None)
-        idle: Deferred[None] = Deferred()
-
-        def end() -> None:
-            timer.cancel()
-            core.close("the client was closed")
-            if not idle.called:  # nor cancelled
-                idle.callback(None)
-
-        timer = core.loop.call_later(0 if now else timeout, end)
-        if now:
-            end()
-        else:
-            core.when_idle(end)
-        return idle
+        return _close(self._shared, timeout, now=now)
 
     async def __aenter__(self) -> Self:
         self._core()
@@ -192,12 +175,48 @@ class TwistedClient(Client):
         core = self._shared.core
         if core is None:
             core = self._make_core(TwistedLoop())
-            core.loop.loop.addSystemEventTrigger(  # type: ignore[attr-defined]
-                "before", "shutdown", lambda: None if self._shared.closed else self.close()
-            )
+            core.when_closed = _Shutdown(core.loop.loop, self._shared).cancel  # type: ignore[attr-defined]
         elif core.loop.loop.running and not isInIOThread():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError("this client belongs to the reactor's thread: use reactor.callFromThread")
         return core
+
+
+def _close(shared: Shared, timeout: float = 30.0, *, now: bool = False) -> Deferred[None]:
+    shared.close()
+    core = shared.core
+    if core is None or core.closed:
+        return succeed(None)
+    idle: Deferred[None] = Deferred()
+
+    def end() -> None:
+        timer.cancel()
+        core.close("the client was closed")
+        if not idle.called:  # nor cancelled
+            idle.callback(None)
+
+    timer = core.loop.call_later(0 if now else timeout, end)
+    if now:
+        end()
+    else:
+        core.when_idle(end)
+    return idle
+
+
+class _Shutdown:
+    """The end of the reactor closes the client, if nothing has before. It does not hold the client, which may be dropped."""
+
+    def __init__(self, reactor: Any, shared: Shared) -> None:
+        self._reactor = reactor
+        self._shared = shared
+        self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._begins)
+
+    def cancel(self) -> None:
+        if self._trigger is not None:
+            self._reactor.removeSystemEventTrigger(self._trigger)
+
+    def _begins(self) -> Deferred[None]:
+        self._trigger = None
+        return _close(self._shared)
 
 
 def _spawn(context: Context, work: Callable[[], Any]) -> Callable[[], object]:
