@@ -12,7 +12,16 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "getaddrinfo", "local", "selector", "start_thread"]
+__all__ = [
+    "SimpleQueue",
+    "allocate_lock",
+    "get_ident",
+    "getaddrinfo",
+    "local",
+    "selector",
+    "sleep",
+    "start_thread",
+]
 
 
 def _original(name: str, module: str = "_thread") -> Any:
@@ -39,6 +48,11 @@ def selector() -> selectors.BaseSelector:
     """The best selector there is, waiting in the thread and not in a hub."""
     chosen: selectors.BaseSelector = _original("DefaultSelector", "selectors")()
     return chosen
+
+
+def sleep(seconds: float) -> None:
+    """Let the whole thread sleep."""
+    _original("sleep", "time")(seconds)
 
 
 def getaddrinfo(host: str, port: int, **options: Any) -> list[Any]:

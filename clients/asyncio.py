@@ -17,6 +17,7 @@ from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback, run_callback
 from .core import ClientCore
 from .streams import AsyncStream, StreamCall
+from .unseen import unseen
 from .uploads import AsyncUpload
 
 
@@ -57,6 +58,13 @@ class FiredFuture(asyncio.Future[Any]):
     """The outcome of a fired call; cancelling it cancels the call."""
 
     call: _Fired
+
+    def __del__(self) -> None:
+        """Where nobody has looked at an error, asyncio would log each."""
+        if self._log_traceback:
+            error = self.exception()  # which counts as a look
+            if error is not None:
+                unseen(self.call.method, error)
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import weakref
 from collections.abc import Callable
 from contextvars import Context
@@ -23,9 +22,8 @@ from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback, run_callback
 from .core import ClientCore, open_cores
 from .streams import Stream, StreamCall
+from .unseen import unseen
 from .uploads import SyncUpload
-
-log = logging.getLogger("ringback.client")
 
 
 class _Call(OutgoingCall):
@@ -64,7 +62,7 @@ class FiredResult(AsyncResult):  # type: ignore[misc] # gevent has no annotation
 
     def __del__(self) -> None:
         if not self._observed and self.exception is not None:
-            log.error("%s failed, and nobody looked: %r", self._call.method, self.exception)
+            unseen(self._call.method, self.exception)
 
 
 class _Fired(_Call):

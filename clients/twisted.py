@@ -7,7 +7,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
+from twisted.internet.defer import DebugInfo, Deferred, DeferredList, ensureDeferred, succeed
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
@@ -17,6 +17,7 @@ from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback, Shared, run_callback
 from .core import ClientCore
 from .streams import AsyncStream, StreamCall
+from .unseen import unseen
 from .uploads import AsyncUpload
 
 
@@ -47,12 +48,25 @@ class _Fired(_Call):
         elif self.errback is not None:
             run_callback(self.method, self.errback, error)
         self.client._tell_listeners(self, result, error)
+        if error is not None and deferred is not None and deferred._debugInfo is None:
+            deferred._debugInfo = _Unseen(self.method)
         super().finish(result, error)
         if error is not None and self.errback is not None and deferred is not None:
             # The errback has observed it: who awaits the Deferred gets it too, and if nobody does, Twisted need not log it.
             info = deferred._debugInfo
             if info is not None:
                 info.failResult = None
+
+
+class _Unseen(DebugInfo):
+    """What a Deferred has that failed: it says so where nobody handles that. Twisted's own would log each."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __del__(self) -> None:
+        if self.failResult is not None and self.failResult.value is not None:
+            unseen(self._method, self.failResult.value)
 
 
 class TwistedClient(Client):
