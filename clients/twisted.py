@@ -69,6 +69,13 @@ class _Unseen(DebugInfo):
             unseen(self._method, self.failResult.value)
 
 
+class _Seen(DebugInfo):
+    """What a Deferred has whose error is nobody's surprise."""
+
+    def __del__(self) -> None:
+        pass
+
+
 class TwistedClient(Client):
     """Calls a service from the reactor's thread.
 
@@ -172,8 +179,10 @@ class TwistedClient(Client):
     def _send(
         self, core: ClientCore, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Deferred[Any]:
-        def cancel(_: Deferred[Any]) -> None:
+        def cancel(deferred: Deferred[Any]) -> None:
             call.deferred = None  # it cancels itself, with Twisted's own CancelledError
+            if type(call) is _Fired and deferred._debugInfo is None:
+                deferred._debugInfo = _Seen()  # whoever cancels it knows how it ends
             core.cancel(call, errors.Cancelled(f"{call.method} was cancelled by its caller"))
 
         deferred = call.deferred = Deferred(cancel)
