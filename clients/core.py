@@ -235,6 +235,7 @@ class ClientCore:
         self.post: Callable[..., object] = loop.call_soon_threadsafe
         self.process = os.getpid()
         self.keys = keys
+        self.largest_items: dict[str, int] = {}  # of streams, by method, in bytes
         self.known: set[str] = set()  # endpoints whose servers have let this client in before
         self.encoder = codec.Encoder()
         self.machine = ClientMachine(

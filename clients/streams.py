@@ -10,8 +10,11 @@ from typing import Any, Self
 from .. import errors
 from ..backends.gates import AsyncGate, Gate
 from ..protocol.calls import OutgoingCall
-from ..protocol.streams import AsyncItems, Items, SyncItems
+from ..protocol.streams import FIRST, AsyncItems, Items, SlowWindow, SyncItems
 from .core import ClientCore
+
+# Bytes of unread items at which a call ends. Credit counts items: large ones may come on the credit for small ones.
+UNREAD = 64 * 1024 * 1024
 
 
 class StreamCall(OutgoingCall):
@@ -22,12 +25,12 @@ class StreamCall(OutgoingCall):
 
     __slots__ = ("gate", "stream")
     gate: Gate | AsyncGate
-    stream: weakref.ref[Items]
+    stream: weakref.ref[_Reading]
 
-    def item(self, value: Any) -> None:
+    def item(self, value: Any, size: int) -> None:
         stream = self.stream()
         if stream is not None:
-            stream.arrived(value)
+            stream.receive(value, size)
 
     def finish(self, result: Any, error: BaseException | None) -> None:  # noqa: ARG002 - a stream has no result
         stream = self.stream()
@@ -36,7 +39,9 @@ class StreamCall(OutgoingCall):
 
 
 class _Reading(Items):
-    """Items of a call; `guard` is held around what touches the core."""
+    """Items of a call; `guard` is held around what touches the core.
+
+    The window for them is as wide as the largest item allows that the client has had of the method."""
 
     def __init__(
         self,
@@ -51,11 +56,42 @@ class _Reading(Items):
         self.gate = call.gate = gate
         self._guard = guard if guard is not None else nullcontext()
         call.stream = weakref.ref(self)
+        self._bound = max(UNREAD, FIRST * core.machine.max_size)
+        self._known = core.largest_items.get(call.method, 0)
+        self._window = SlowWindow(self._known)
+        call.message.credit = call.allowed = self._window.more()
+        self.batch = self._window.batch
+
+    def receive(self, item: Any, size: int) -> None:
+        """An item has come. At too many bytes the call ends, after the items that are here."""
+        window = self._window
+        wants = window.arrived(size)
+        if window.bytes > self._bound:
+            text = f"{self._call.method}: its unread items take more than {self._bound:,} bytes"
+            self._core.cancel(self._call, errors.ResourceExhausted(text))
+            return
+        if size > self._known:
+            self._known = self._core.largest_items[self._call.method] = size
+        if wants:
+            self._allow()
+        self.items.append(item)  # last: who takes it has to know of the window as it is now
+        self.gate.open()
 
     def grant(self, items: int) -> None:
-        if not self.over:
-            with self._guard:
-                self._core.grant(self._call, items)
+        with self._guard:
+            window = self._window
+            window.taken(items)
+            self._allow()
+            # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
+            if not (self.over or window.allowed or self.items):
+                window.allowed = 1
+                self._core.grant(self._call, 1)
+
+    def _allow(self) -> None:
+        more = self._window.more()
+        self.batch = self._window.batch
+        if more and not self.over:
+            self._core.grant(self._call, more)
 
     def _give_up(self) -> None:
         self.items.clear()

@@ -116,7 +116,8 @@ class OutgoingCall:
     def finish(self, result: Any, error: BaseException | None) -> None:
         raise NotImplementedError
 
-    def item(self, value: Any) -> None:
+    def item(self, value: Any, size: int) -> None:
+        """An item has come, which took so many bytes on the way."""
         raise NotImplementedError
 
 

@@ -392,12 +392,13 @@ class ClientMachine(Routing):
             self.cancel(call, errors.ProtocolError(f"{call.method}: more items came than were asked for"))
             return
         call.allowed -= 1
+        values.taken = 0
         try:
             item = values.typed(message.value, call.settings.returns)
         except BaseException as error:  # of the caller's own types, too
             self.cancel(call, unreadable(call, error))
         else:
-            call.item(item)
+            call.item(item, len(message.value) + values.taken)
 
     def _reached(self, call: OutgoingCall, link: Link, message: Reached) -> None:
         self._session(call).saw(message.versions)

@@ -782,8 +782,8 @@ def test_an_item_for_a_call_that_is_no_stream_harms_no_other_call():
     class Plain(Asked):
         __slots__ = ()
 
-        def item(self, value: Any) -> None:
-            super(Asked, self).item(value)
+        def item(self, value: Any, size: int) -> None:
+            super(Asked, self).item(value, size)
 
     client = Client()
     model = call()
