@@ -21,6 +21,7 @@ from zope.interface import implementer
 from ..errors import UsageError
 from .asyncio_thread import AsyncioThread, start_task
 from .base import Handle, Loop, Report
+from .timers import Timers
 from .workers import Workers
 
 
@@ -52,7 +53,7 @@ LONGEST_WAIT = 86_400.0
 
 
 class _Timer:
-    """One call of the reactor's, or one after the other, until the time has come."""
+    """One call of the reactor's, or one after the other, until the time has come. It follows the wall clock."""
 
     __slots__ = ("_args", "_call", "_function", "_left", "_reactor")
 
@@ -109,6 +110,7 @@ class TwistedLoop(Loop):
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self._order = itertools.count()
+        self._timers = Timers(self.watch, self.call_soon)
         self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]
 
     @property
@@ -124,7 +126,10 @@ class TwistedLoop(Loop):
         self._reactor.callLater(0, function, *args).time = next(self._order) * 1e-6
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
-        return _Timer(self._reactor, seconds, function, args)
+        try:
+            return self._timers.call_later(seconds, function, *args)
+        except OSError:  # not on this system, or no descriptor is left
+            return _Timer(self._reactor, seconds, function, args)
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
         self._reactor.callFromThread(function, *args)
