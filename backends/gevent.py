@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -37,8 +38,9 @@ class _Watch:
         self._watcher = watcher
 
     def cancel(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+        if self._watcher.loop.ptr:  # else its hub was destroyed
+            self._watcher.stop()
+            self._watcher.close()
 
 
 class GreenletGate:
@@ -102,6 +104,11 @@ class GeventLoop(Loop):
     @property
     def loop(self) -> Any:
         return self._hub
+
+    @property
+    def closed(self) -> bool:
+        """Whether the hub was destroyed, or its thread has ended."""
+        return not self._loop.ptr or self._hub.thread_ident not in sys._current_frames()
 
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
         watcher = self._loop.io(fd, 1)

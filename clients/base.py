@@ -350,10 +350,10 @@ class Client(ABC):
 
     def _drop(self, core: ClientCore) -> None:
         """Have the core closed where that may be done. In a finaliser: it takes no lock and does not wait."""
-        try:
-            core.post(core.leave)
-        except Exception:  # the loop is closed
+        if core.loop.closed:
             core.let_go()
+        else:
+            core.post(core.leave)
 
     def _check_usable(self) -> None:
         shared = self._shared

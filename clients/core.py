@@ -420,8 +420,7 @@ class ClientCore:
         _open.discard(self)
         for source in self._sources:
             source.close()
-        with suppress(Exception):  # of the closed loop
-            self._close_wires(0)
+        self._close_wires(0)
 
     def close(self, message: str) -> None:
         """End what is in flight with Cancelled, and close."""

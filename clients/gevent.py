@@ -264,7 +264,8 @@ def _close_all() -> None:
         if core.loop.loop is gevent.get_hub():  # type: ignore[attr-defined]
             core.cancel_streams()
     for client in list(_open):
-        client.close()
+        if client._shared.core is None or not client._shared.core.loop.closed:
+            client.close()
     for core in open_cores(GeventLoop):  # of clients that were dropped
         if core.loop.loop is gevent.get_hub():  # type: ignore[attr-defined]
             idle = Event()

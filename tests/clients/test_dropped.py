@@ -124,6 +124,67 @@ print(held() <= before)
     assert (done.status, done.lines) == (0, ["True"]), done
 
 
+def test_a_gevent_client_comes_back_whose_hub_was_destroyed(endpoint, run_program):
+    done = run_program(
+        "-c",
+        f"""
+import gc, os, threading, time, gevent
+from ringback.clients.gevent import connect
+
+def held():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+def use():
+    client = connect({endpoint!r})
+    client.call("ringback.ping")
+    gevent.get_hub().destroy(destroy_loop=True)
+
+def in_threads(number):
+    for _ in range(number):
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+
+in_threads(1)
+time.sleep(1)
+before = held()
+in_threads(20)
+end = time.monotonic() + 10
+while held() > before and time.monotonic() < end:
+    time.sleep(0.05)
+print(held() <= before)
+""",
+    )
+    assert (done.status, done.lines, done.err) == (0, ["True"], ""), done
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent"])
+def test_what_a_forked_child_drops_is_its_parents(endpoint, run_program, style):
+    done = run_program(
+        "-c",
+        f"""
+import gc, os, signal
+from ringback.clients.{style} import connect
+client = connect({endpoint!r})
+stream = client.stream("endless", "of-a-forked-client")
+assert next(stream) == 0
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    del stream, client
+    gc.collect()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert [next(stream) for _ in range(200)] == list(range(1, 201))
+with client:
+    print(client.call("add", 1, 2))
+    stream.close()
+""",
+    )
+    assert (done.status, done.lines) == (0, ["3"]), done
+
+
 @pytest.mark.parametrize("style", ["threading", "gevent"])
 def test_the_end_of_the_program_does_not_wait_for_a_stream(endpoint, run_program, style):
     begin = time.monotonic()
