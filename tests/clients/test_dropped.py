@@ -185,12 +185,20 @@ with client:
     assert (done.status, done.lines) == (0, ["3"]), done
 
 
+# After all that ringback does at the end: libzmq's thread has time to send what was handed to it, on a busy machine too.
+LAST = """
+import atexit, time
+atexit.register(time.sleep, 0.5)
+"""
+
+
 @pytest.mark.parametrize("style", ["threading", "gevent"])
 def test_the_end_of_the_program_does_not_wait_for_a_stream(endpoint, run_program, style):
     begin = time.monotonic()
     done = run_program(
         "-c",
-        f"""
+        LAST
+        + f"""
 from ringback.clients.{style} import connect
 client = connect({endpoint!r})
 stream = client.stream("endless", "of-a-program")
@@ -210,7 +218,8 @@ del client
 def test_the_end_of_the_program_waits_for_the_calls_of_a_dropped_client(endpoint, run_program, style):
     done = run_program(
         "-c",
-        f"""
+        LAST
+        + f"""
 from ringback.clients.{style} import connect
 for number in range(3):
     connect({endpoint!r}).notify("marked", "of-dropped-{style}", number)
