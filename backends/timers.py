@@ -56,27 +56,27 @@ _libc: Any = ctypes.CDLL(None, use_errno=True)
 
 
 class _Timer:
-    __slots__ = ("_timers", "args", "due", "function")
+    __slots__ = ("_timers", "args", "due", "work")
 
     def __init__(
         self, timers: Timers, due: float, function: Callable[..., object], args: tuple[Any, ...]
     ) -> None:
         self._timers = timers
         self.due = due
-        self.function: Callable[..., object] | None = function
+        self.work: Callable[..., object] | None = function
         self.args = args
 
     def cancel(self) -> None:
-        if self.function is not None:
-            self.function, self.args = None, ()
+        if self.work is not None:
+            self.work, self.args = None, ()
             self._timers.ended()
 
     def run(self) -> None:
-        function, args = self.function, self.args
-        if function is not None:
-            self.function, self.args = None, ()
+        work, args = self.work, self.args
+        if work is not None:
+            self.work, self.args = None, ()
             try:
-                function(*args)
+                work(*args)
             finally:
                 self._timers.ended()  # last: mostly another one has begun
 
@@ -117,15 +117,15 @@ class Timers:
             os.close(self._fd)
             self._fd, self._watched = -1, None
         elif len(self._heap) > 2 * self._active + _SWEEP:
-            self._heap = [entry for entry in self._heap if entry[2].function is not None]
+            self._heap = [entry for entry in self._heap if entry[2].work is not None]
             heapq.heapify(self._heap)
 
     def _ring(self) -> None:
         """Have the loop call what is due: it knows what to do with what that raises."""
         heap, now = self._heap, time.monotonic()
-        while heap and (heap[0][0] <= now or heap[0][2].function is None):
+        while heap and (heap[0][0] <= now or heap[0][2].work is None):
             timer = heapq.heappop(heap)[2]
-            if timer.function is not None:
+            if timer.work is not None:
                 self._call_soon(timer.run)
         # Setting it takes back that it is readable; where all that is left is on its way, for as long as can be.
         _set(self._fd, heap[0][0] - now if heap else _LONGEST)
