@@ -79,13 +79,17 @@ class _Reading(Items):
 
     def grant(self, items: int) -> None:
         with self._guard:
-            window = self._window
-            window.taken(items)
-            self._allow()
-            # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
-            if not (self.over or window.allowed or self.items):
-                window.allowed = 1
-                self._core.grant(self._call, 1)
+            self._given(items)
+
+    def _given(self, items: int) -> None:
+        """The reader has taken so many."""
+        window = self._window
+        window.taken(items)
+        self._allow()
+        # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
+        if not (self.over or window.allowed or self.items):
+            window.allowed = 1
+            self._core.grant(self._call, 1)
 
     def _allow(self) -> None:
         more = self._window.more()
