@@ -226,7 +226,8 @@ def _close(shared: Shared, timeout: float = 30.0, *, now: bool = False) -> Defer
 
 
 class _Shutdown:
-    """The end of the reactor closes the client, if nothing has before. It does not hold the client, which may be dropped."""
+    """The end of the reactor closes the client, if nothing has before; but for streams, which nobody will read, it waits for what is in
+    flight. It does not hold the client, which may be dropped."""
 
     def __init__(self, reactor: Any, shared: Shared) -> None:
         self._reactor = reactor
@@ -239,6 +240,8 @@ class _Shutdown:
 
     def _begins(self) -> Deferred[None]:
         self._trigger = None
+        if self._shared.core is not None:
+            self._shared.core.cancel_streams()
         return _close(self._shared)
 
 

@@ -259,3 +259,28 @@ task.react(main)
 """,
     )
     assert (done.status, done.lines) == (0, ["0 0"] * 2), done
+
+
+def test_the_end_of_the_reactor_does_not_wait_for_a_stream(endpoint, run_program):
+    begin = time.monotonic()
+    done = run_program(
+        "-c",
+        f"""
+from twisted.internet import task
+from twisted.internet.defer import ensureDeferred
+from ringback.clients.twisted import connect
+
+kept = []
+
+async def main(_):
+    client = connect({endpoint!r})
+    kept.append(client.stream("endless", "of-a-reactor"))
+    async for item in kept[0]:
+        break
+    client.fire("nap", 0.3, callback=print)
+
+task.react(lambda reactor: ensureDeferred(main(reactor)))
+""",
+    )
+    assert (done.status, done.lines, done.err) == (0, ["0.3"], ""), done
+    assert time.monotonic() - begin < 10
