@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..backends.threading import ThreadingLoop, Waiter
@@ -32,6 +33,7 @@ class ClientThreads:
         self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
         self._caller: threading.Thread | None = None
+        self._called_back = False  # whether that thread has ended
         self._closed = False
 
     def start(self) -> None:
@@ -66,8 +68,10 @@ class ClientThreads:
             self._rest.finish()
 
     def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
-        """Have the function called, from any thread."""
+        """Have the function called, from any thread; at once, where the client is closed and its callbacks have ended."""
         self._callbacks.put([(call, function, argument)])
+        if self._called_back:
+            self._call_rest()
 
     def in_callback(self) -> bool:
         return self._caller is threading.current_thread()
@@ -112,6 +116,17 @@ class ClientThreads:
 
     def _call_back(self) -> None:
         while (entries := self._callbacks.get()) is not None:
-            for call, function, argument in entries:
-                run_callback(call if isinstance(call, str) else call.method, function, argument)
-            del entries, call, function, argument  # the next wait may be long
+            _call(entries)
+            del entries  # the next wait may be long
+        self._called_back = True
+        self._call_rest()  # who put something after the last look has seen that this thread would not take it, or is seen here
+
+    def _call_rest(self) -> None:
+        with suppress(Empty):
+            while True:
+                _call(self._callbacks.get_nowait() or [])
+
+
+def _call(entries: list[Entry]) -> None:
+    for call, function, argument in entries:
+        run_callback(call if isinstance(call, str) else call.method, function, argument)

@@ -284,3 +284,18 @@ task.react(lambda reactor: ensureDeferred(main(reactor)))
     )
     assert (done.status, done.lines, done.err) == (0, ["0.3"], ""), done
     assert time.monotonic() - begin < 10
+
+
+def test_a_future_calls_back_also_when_its_client_is_closed(endpoint):
+    client = connect(endpoint)
+    future = client.fire("add", 1, 2)
+    assert future.result(10) == 3
+    client.close()
+    got = []
+    future.add_done_callback(got.append)
+    assert got == [future]
+    client = connect(endpoint)
+    future = client.fire("nap", 0.2)
+    future.add_done_callback(got.append)  # while it is in flight
+    del future, client
+    eventually(lambda: len(got) == 2)
