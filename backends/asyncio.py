@@ -48,6 +48,10 @@ class AsyncioLoop(Loop):
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
+    @property
+    def closed(self) -> bool:
+        return self._loop.is_closed()
+
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
         self._loop.add_reader(fd, ready)
         return _Watch(self._loop, fd)

@@ -32,6 +32,11 @@ class Loop(ABC):
     workers: int  # how much `run_in_worker` runs at once
     threads: int  # the same of `run_in_thread`
 
+    @property
+    def closed(self) -> bool:
+        """Whether it will never run again, and takes nothing more."""
+        return False
+
     @abstractmethod
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
         """Call `ready` when the descriptor becomes readable (it may do so more often). Cancel before closing the descriptor."""

@@ -48,8 +48,9 @@ class _Watch:
         self._watcher = watcher
 
     def cancel(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+        if self._watcher.loop.ptr:  # else its hub was destroyed
+            self._watcher.stop()
+            self._watcher.close()
 
 
 class GreenletGate:
@@ -113,6 +114,11 @@ class GeventLoop(Loop):
     @property
     def loop(self) -> Any:
         return self._hub
+
+    @property
+    def closed(self) -> bool:
+        """Whether the hub was destroyed, or its thread has ended."""
+        return not self._loop.ptr or self._hub.thread_ident not in sys._current_frames()
 
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
         watcher = self._loop.io(fd, 1)
@@ -251,8 +257,9 @@ class _Again:
         )  # counts from now, not from when the loop last woke
 
     def cancel(self) -> None:
-        self._timer.stop()
-        self._timer.close()
+        if self._timer.loop.ptr:
+            self._timer.stop()
+            self._timer.close()
 
     def _call(self) -> None:
         self.cancel()
@@ -283,7 +290,7 @@ class _ClientWatch:
         self.watcher.start(self._turn, self._ready)
 
     def cancel(self) -> None:
-        if self in self._watches:
+        if self in self._watches and self.watcher.loop.ptr:  # else its hub was destroyed
             self.watcher.stop()
             self._watches.remove(self)
             self.watcher.close()

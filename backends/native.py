@@ -13,7 +13,16 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "getaddrinfo", "local", "selector", "start_thread"]
+__all__ = [
+    "SimpleQueue",
+    "allocate_lock",
+    "get_ident",
+    "getaddrinfo",
+    "local",
+    "selector",
+    "sleep",
+    "start_thread",
+]
 
 
 def _original(name: str, module: str = "_thread") -> Any:
@@ -48,6 +57,11 @@ def selector() -> selectors.BaseSelector:
     return chosen
 
 
+def sleep(seconds: float) -> None:
+    """Let the whole thread sleep."""
+    _original("sleep", "time")(seconds)
+
+
 def getaddrinfo(host: str, port: int, **options: Any) -> list[Any]:
     """What a name stands for, looked up in the thread that asks: `socket.getaddrinfo`, which waits in a hub where gevent has patched it."""
     found: list[Any] = _original("getaddrinfo", "socket")(host, port, **options)
@@ -64,10 +78,18 @@ def start_thread(function: Callable[[], object]) -> Any:
             function()
         finally:
             _end_hub()
+            _end_dummy()
             running.release()
 
     _original("start_new_thread")(run, ())
     return running
+
+
+def _end_dummy() -> None:
+    """Of this thread, which ends: what `threading` has made of it when it logged. Before Python 3.13 it would stay in its list for ever."""
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._active.pop(get_ident(), None)
 
 
 def _end_hub() -> None:

@@ -23,6 +23,7 @@ from ..errors import UsageError
 from .asyncio_thread import AsyncioThread, start_task
 from .base import Handle, Loop, Report
 from .shared import SharedFutures
+from .timers import Timers
 from .workers import Workers
 
 
@@ -54,7 +55,7 @@ LONGEST_WAIT = 86_400.0
 
 
 class _Timer:
-    """One call of the reactor's, or one after the other, until the time has come."""
+    """One call of the reactor's, or one after the other, until the time has come. It follows the wall clock."""
 
     __slots__ = ("_args", "_call", "_function", "_left", "_reactor")
 
@@ -115,6 +116,7 @@ class TwistedLoop(Loop):
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = (
             WeakKeyDictionary()
         )  # of those that have been taken
+        self._timers = Timers(self.watch, self.call_soon)
         self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]
 
     @property
@@ -130,7 +132,10 @@ class TwistedLoop(Loop):
         self._reactor.callLater(0, function, *args).time = next(self._order) * 1e-6
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
-        return _Timer(self._reactor, seconds, function, args)
+        try:
+            return self._timers.call_later(seconds, function, *args)
+        except OSError:  # not on this system, or no descriptor is left
+            return _Timer(self._reactor, seconds, function, args)
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
         self._reactor.callFromThread(function, *args)

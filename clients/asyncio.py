@@ -17,16 +17,17 @@ from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback, run_callback
 from .core import ClientCore
 from .streams import AsyncStream, StreamCall
+from .unseen import unseen
 from .uploads import AsyncUpload
 
 
 class _Call(OutgoingCall):
     __slots__ = ("future",)
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | None
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         future = self.future
-        if not future.done():
+        if future is not None and not future.done():
             if error is None:
                 future.set_result(result)
             elif isinstance(error, StopIteration):  # which asyncio does not take
@@ -43,12 +44,13 @@ class _Fired(_Call):
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         super().finish(result, error)
+        future, self.future = self.future, None  # the two must not keep each other alive
         if error is None:
             if self.callback is not None:
                 run_callback(self.method, self.callback, result)
         elif self.errback is not None:
-            if not self.future.cancelled():
-                self.future.exception()  # the errback observes it
+            if future is not None and not future.cancelled():
+                future.exception()  # the errback observes it
             run_callback(self.method, self.errback, error)
         self.client._tell_listeners(self, result, error)
 
@@ -57,6 +59,13 @@ class FiredFuture(asyncio.Future[Any]):
     """The outcome of a fired call; cancelling it cancels the call."""
 
     call: _Fired
+
+    def __del__(self) -> None:
+        """Where nobody has looked at an error, asyncio would log each."""
+        if self._log_traceback:
+            error = self.exception()  # which counts as a look
+            if error is not None:
+                unseen(self.call.method, error)
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import sys
 import time
+import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -342,7 +344,24 @@ class Client(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__module__} client of {', '.join(self._shared.places)}>"
 
+    def __del__(self) -> None:
+        """Dropped without `close`: what is in flight ends, then all that the client holds is given back."""
+        if getattr(self, "_is_view", True) or sys.is_finalizing():
+            return
+        shared = self._shared
+        if shared.core is not None and not shared.core.closed and shared.generation == _generation:
+            self._drop(shared.core)
+            if not shared.closed:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+
     # For the styles
+
+    def _drop(self, core: ClientCore) -> None:
+        """Have the core closed where that may be done. In a finaliser: it takes no lock and does not wait."""
+        if core.loop.closed:
+            core.let_go()
+        else:
+            core.post(core.leave)
 
     def _check_usable(self) -> None:
         shared = self._shared
@@ -368,7 +387,12 @@ class Client(ABC):
             max_in_flight=shared.max_in_flight,
             max_bytes_in_flight=shared.max_bytes_in_flight,
         )
-        core.state_changed = self._tell_state
+        client: Client = self
+        while client._origin is not None:
+            client = client._origin
+        # The loop holds the core: it must not hold the client, or nobody could drop that.
+        tell = weakref.WeakMethod(client._tell_state)
+        core.state_changed = lambda state: tell_state(state) if (tell_state := tell()) else None
         core.turn_ended = turn_ended
         thread = get_ident()
         shared.core = core

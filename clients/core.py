@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -62,6 +63,10 @@ _WATCHED = (
 
 _context: tuple[int, zmq.Context[Any]] | None = None
 
+# Those that are not closed. The collector must not take one: it would close a monitor before the socket that it watches, at which
+# libzmq's I/O thread may wait for ever.
+_open: set[ClientCore] = set()
+
 
 def shared_context() -> zmq.Context[Any]:
     """The ZeroMQ context of all clients of this process; a forked child gets its own, as none survives a fork."""
@@ -70,6 +75,11 @@ def shared_context() -> zmq.Context[Any]:
         _context = (os.getpid(), new_context())
         _context[1].set(zmq.MAX_SOCKETS, _context[1].get(zmq.SOCKET_LIMIT))
     return _context[1]
+
+
+def open_cores(kind: type[Loop]) -> list[ClientCore]:
+    """Those of this process that are not closed, on loops of that kind."""
+    return [core for core in list(_open) if isinstance(core.loop, kind) and core.process == os.getpid()]
 
 
 class Wire:
@@ -232,7 +242,11 @@ class ClientCore:
         max_bytes_in_flight: int,
     ) -> None:
         self.loop = loop
+        # Has a function called on the loop. A finaliser may use it: in any thread, at any point.
+        self.post: Callable[..., object] = loop.call_soon_threadsafe
+        self.process = os.getpid()
         self.keys = keys
+        self.largest_items: dict[str, int] = {}  # of streams, by method, in bytes
         self.known: set[str] = set()  # endpoints whose servers have let this client in before
         self.encoder = codec.Encoder()
         self.machine = ClientMachine(
@@ -256,6 +270,7 @@ class ClientCore:
         ] = {}  # seconds before the next try, at endpoints whose servers are going
         self.closed = False
         self._given_up = ""  # why it was, if it was
+        self.when_closed: Callable[[], object] | None = None
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
         self._unsettled: list[Callable[[], object]] = []
@@ -270,6 +285,9 @@ class ClientCore:
         self._sources = sources
         self._told: dict[Source, Sequence[str]] = {}
         self._context = context if context is not None else shared_context()
+        for core in [core for core in list(_open) if core.loop.closed]:  # whose client their own calls keep
+            core.let_go()
+        _open.add(self)
         try:
             for link in self.machine.links:
                 self._wires.append(Wire(self, link, self._context, max_size))
@@ -278,6 +296,7 @@ class ClientCore:
                 source.start(_teller(weakref.ref(self), source))
         except BaseException:
             self.loop.forget()
+            _open.discard(self)
             self._close_wires(0)
             raise
 
@@ -354,6 +373,18 @@ class ClientCore:
         self._flush_later()
         return ended
 
+    def drop(self, call: OutgoingCall) -> None:
+        """Cancel a call whose outcome nobody can see any more. For finalisers, as `post` is."""
+        if not (call.ended or self.closed) and self.process == os.getpid():
+            with suppress(Exception):  # the loop is closed
+                self.post(self.cancel, call, errors.Cancelled(f"{call.method} was left by its reader"))
+
+    def cancel_streams(self) -> None:
+        """Nobody will read them: the program ends."""
+        for call in list(self.calls.values()):
+            if call.message.credit:
+                self.cancel(call, errors.Cancelled(f"{call.method}: the program ends"))
+
     def grant(self, call: OutgoingCall, items: int) -> None:
         self.machine.grant(call, items, time.monotonic())
         self._flush_later()
@@ -397,6 +428,7 @@ class ClientCore:
     def give_up(self, why: str) -> None:
         """A turn was cut half-way: end all calls with Unavailable, and close all, whatever state they are in."""
         self.closed, self._given_up = True, why
+        _open.discard(self)
         error = errors.Unavailable(why, started=None)
         for calls in (self.machine.ending, list(self.calls.values())):
             while calls:
@@ -414,11 +446,24 @@ class ClientCore:
         for function in self._room + self._idle + self._unsettled:
             function()
 
+    def leave(self) -> None:
+        """Nobody has the client any more: close once nothing is in flight."""
+        self.when_idle(partial(self.close, "the client was dropped"))
+
+    def let_go(self) -> None:
+        """The same where the loop is closed: only the sockets are left."""
+        self.closed = True
+        _open.discard(self)
+        for source in self._sources:
+            source.close()
+        self._close_wires(0)
+
     def close(self, message: str) -> None:
         """End what is in flight with Cancelled, and close."""
         if self.closed:
             return
         self.closed = True
+        _open.discard(self)
         if self.machine.notes:
             log.warning("%d one-way calls were never sent: no server came", len(self.machine.notes))
         self.machine.close(errors.Cancelled(message))
@@ -430,6 +475,8 @@ class ClientCore:
         for source in self._sources:
             source.close()
         self._close_wires(LEAVE)
+        if self.when_closed is not None:
+            self.when_closed()
         waiting, self._room, self._idle, self._unsettled = (
             self._room + self._idle + self._unsettled,
             [],

@@ -5,7 +5,6 @@ nobody waits for it.
 from __future__ import annotations
 
 import concurrent.futures
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures._base import FINISHED, PENDING
@@ -18,8 +17,7 @@ from ..protocol.calls import CallSettings, OutgoingCall
 from ..protocol.messages import Call
 from .base import Callback, Client, Errback
 from .core import ClientCore
-
-log = logging.getLogger("ringback.client")
+from .unseen import unseen
 
 _making = threading.Lock()
 
@@ -190,4 +188,4 @@ class _Lament:
 
     def __del__(self) -> None:
         if self._error is not None:
-            log.error("%s failed, and nobody looked: %r", self._method, self._error)
+            unseen(self._method, self._error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import weakref
 from collections.abc import Callable
 from contextvars import Context
@@ -22,11 +21,10 @@ from ..backends.turns import CUT
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback, Shared, run_callback
-from .core import ClientCore
+from .core import ClientCore, open_cores
 from .streams import Stream, StreamCall
+from .unseen import unseen
 from .uploads import SyncUpload
-
-log = logging.getLogger("ringback.client")
 
 
 class _Call(OutgoingCall):
@@ -68,7 +66,7 @@ class FiredResult(AsyncResult):  # type: ignore[misc] # gevent has no annotation
 
     def __del__(self) -> None:
         if not self._observed and self.exception is not None:
-            log.error("%s failed, and nobody looked: %r", self._call.method, self.exception)
+            unseen(self._call.method, self.exception)
 
 
 class _Fired(_Call):
@@ -214,6 +212,10 @@ class GeventClient(Client):
     ) -> None:
         self.close()
 
+    def _drop(self, core: ClientCore) -> None:
+        core.when_closed = self._callbacks.end
+        super()._drop(core)
+
     def _core(self) -> ClientCore:
         self._check_usable()
         core = self._shared.core
@@ -259,14 +261,19 @@ class _Callbacks:
 
     def close(self, timeout: float) -> None:
         """Let it end after the last callback, if that ends in time."""
+        self.end()
+        if self.greenlet is not None and self.greenlet is not gevent.getcurrent():
+            self.greenlet.join(timeout)
+
+    def end(self) -> None:
+        """Let it end after the last callback, without waiting."""
         if self.greenlet is not None:
             self._queue.put(None)
-            if self.greenlet is not gevent.getcurrent():
-                self.greenlet.join(timeout)
 
     def _run(self) -> None:
         while (entry := self._queue.get()) is not None:
             run_callback(*entry)
+            del entry  # the next wait may be long
 
 
 def _spawn(context: Context, work: Callable[[], object]) -> Callable[[], object]:
@@ -278,9 +285,18 @@ _open: weakref.WeakSet[GeventClient] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """What is in flight when the interpreter ends is waited for, as `close` does."""
+    """What is in flight when the interpreter ends is waited for, as `close` does; but for streams, which nobody will read."""
+    for core in open_cores(GeventClientLoop):
+        if core.loop.loop is gevent.get_hub():  # type: ignore[attr-defined]
+            core.loop.turn(core.cancel_streams)
     for client in list(_open):
-        client.close()
+        if client._shared.core is None or not client._shared.core.loop.closed:
+            client.close()
+    for core in open_cores(GeventClientLoop):  # of clients that were dropped
+        if core.loop.loop is gevent.get_hub():  # type: ignore[attr-defined]
+            idle = Event()
+            core.loop.turn(core.when_idle, idle.set)
+            idle.wait(30.0)
 
 
 def connect(*endpoints: str, **options: Any) -> GeventClient:

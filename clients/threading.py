@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import math
 import sys
 import threading
 import time
@@ -28,7 +29,8 @@ from ..protocol.calls import OutgoingCall
 from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
 from .base import Answer, Callback, Client, Errback, Shared
-from .core import ClientCore
+from .core import ClientCore, open_cores
+from .errands import Errands
 from .futures import FiredCall
 from .streams import Stream, StreamCall
 from .threads import ClientThreads
@@ -78,7 +80,10 @@ class ThreadingClient(Client):
             raise
         if call.error is not None:
             error, call.error = call.error, None
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or it and this frame would keep each other, and the client
         return call.result
 
     def _started(
@@ -219,9 +224,8 @@ class ThreadingClient(Client):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if not getattr(self, "_is_view", True) and not self._shared.closed and self._shared.core is not None:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+    def _drop(self, core: ClientCore) -> None:
+        native.start_thread(partial(_leave, core, self._threads))
 
     def _enter(self) -> tuple[ClientCore, ThreadingLoop]:
         shared = self._shared
@@ -276,7 +280,8 @@ class ThreadingClient(Client):
                     loop = ThreadingLoop()
                     loop.cut = partial(_give_up, weakref.ref(shared))
                     threads = shared.threads = ClientThreads(loop)
-                    self._make_core(loop, threads.hand_over)
+                    core = self._make_core(loop, threads.hand_over)
+                    core.post = partial(_errands.post, loop.turn)
         except BaseException as error:
             failed(error)
 
@@ -302,15 +307,35 @@ def _spawn(context: Context, work: Callable[[], object]) -> None:
     _thread.start_new_thread(context.run, (work,))
 
 
+def _wait_until_idle(core: ClientCore, loop: ThreadingLoop, seconds: float = math.inf) -> None:
+    idle = Waiter()
+    if not core.closed:
+        loop.turn(core.when_idle, idle.finish)
+        loop.turn(loop.call_later, seconds, idle.finish)
+        loop.wait(idle)
+
+
+def _leave(core: ClientCore, threads: ClientThreads) -> None:
+    """What `close` does, for a client that was dropped; in a native thread of its own."""
+    _wait_until_idle(core, threads.loop)
+    threads.loop.turn(core.close, "the client was dropped")
+    threads.close(1.0)
+
+
 _making = threading.Lock()
 _open: weakref.WeakSet[ThreadingClient] = weakref.WeakSet()
+_errands = Errands()
 
 
 @atexit.register
 def _close_all() -> None:
-    """What is in flight when the interpreter ends is waited for, as `close` does."""
+    """What is in flight when the interpreter ends is waited for, as `close` does; but for streams, which nobody will read."""
+    for core in open_cores(ThreadingLoop):
+        core.loop.turn(core.cancel_streams)
     for client in list(_open):
         client.close()
+    for core in open_cores(ThreadingLoop):  # of clients that were dropped
+        _wait_until_idle(core, cast(ThreadingLoop, core.loop), 30.0)
 
 
 def _check_hub() -> None:

@@ -8,7 +8,7 @@ import _thread
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..backends.threading import ThreadingLoop, Waiter
@@ -36,6 +36,7 @@ class ClientThreads:
         self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
         self._caller: threading.Thread | None = None
+        self._called_back = False  # whether that thread has ended
         self._closed = False
 
     def start(self) -> None:
@@ -70,8 +71,10 @@ class ClientThreads:
             self._rest.finish()
 
     def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
-        """Have the function called, from any thread."""
+        """Have the function called, from any thread; at once, where the client is closed and its callbacks have ended."""
         self._callbacks.put([(call, function, argument)])
+        if self._called_back:
+            self._call_rest()
 
     def in_callback(self) -> bool:
         return self._caller is threading.current_thread()
@@ -81,7 +84,7 @@ class ClientThreads:
         with self.loop.lock:
             self._end()
         for thread in (self._reader, self._caller):
-            if thread is not None and thread.ident is not None and thread is not threading.current_thread():
+            if thread is not None and thread.ident not in (None, threading.get_ident()):
                 thread.join(timeout)
         self.loop.close()
 
@@ -133,6 +136,17 @@ class ClientThreads:
 
     def _call_back(self) -> None:
         while (entries := self._callbacks.get()) is not None:
-            for call, function, argument in entries:
-                run_callback(call if isinstance(call, str) else call.method, function, argument)
-            del entries, call, function, argument  # the next wait may be long
+            _call(entries)
+            del entries  # the next wait may be long
+        self._called_back = True
+        self._call_rest()  # who put something after the last look has seen that this thread would not take it, or is seen here
+
+    def _call_rest(self) -> None:
+        with suppress(Empty):
+            while True:
+                _call(self._callbacks.get_nowait() or [])
+
+
+def _call(entries: list[Entry]) -> None:
+    for call, function, argument in entries:
+        run_callback(call if isinstance(call, str) else call.method, function, argument)

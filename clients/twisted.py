@@ -7,16 +7,17 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
+from twisted.internet.defer import DebugInfo, Deferred, DeferredList, ensureDeferred, succeed
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
 from ..backends.twisted import DeferredGate, TwistedLoop
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, Shared, run_callback
 from .core import ClientCore
 from .streams import AsyncStream, StreamCall
+from .unseen import unseen
 from .uploads import AsyncUpload
 
 
@@ -47,12 +48,32 @@ class _Fired(_Call):
         elif self.errback is not None:
             run_callback(self.method, self.errback, error)
         self.client._tell_listeners(self, result, error)
+        if error is not None and deferred is not None and deferred._debugInfo is None:
+            deferred._debugInfo = _Unseen(self.method)
         super().finish(result, error)
         if error is not None and self.errback is not None and deferred is not None:
             # The errback has observed it: who awaits the Deferred gets it too, and if nobody does, Twisted need not log it.
             info = deferred._debugInfo
             if info is not None:
                 info.failResult = None
+
+
+class _Unseen(DebugInfo):
+    """What a Deferred has that failed: it says so where nobody handles that. Twisted's own would log each."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __del__(self) -> None:
+        if self.failResult is not None and self.failResult.value is not None:
+            unseen(self._method, self.failResult.value)
+
+
+class _Seen(DebugInfo):
+    """What a Deferred has whose error is nobody's surprise."""
+
+    def __del__(self) -> None:
+        pass
 
 
 class TwistedClient(Client):
@@ -144,24 +165,7 @@ class TwistedClient(Client):
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled. The
         Deferred fires when all has ended."""
         self._check_closable()
-        self._shared.close()
-        core = self._shared.core
-        if core is None or core.closed:
-            return succeed(None)
-        idle: Deferred[None] = Deferred()
-
-        def end() -> None:
-            timer.cancel()
-            core.close("the client was closed")
-            if not idle.called:  # nor cancelled
-                idle.callback(None)
-
-        timer = core.loop.call_later(0 if now else timeout, end)
-        if now:
-            end()
-        else:
-            core.when_idle(end)
-        return idle
+        return _close(self._shared, timeout, now=now)
 
     async def __aenter__(self) -> Self:
         self._core()
@@ -175,8 +179,10 @@ class TwistedClient(Client):
     def _send(
         self, core: ClientCore, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Deferred[Any]:
-        def cancel(_: Deferred[Any]) -> None:
+        def cancel(deferred: Deferred[Any]) -> None:
             call.deferred = None  # it cancels itself, with Twisted's own CancelledError
+            if type(call) is _Fired and deferred._debugInfo is None:
+                deferred._debugInfo = _Seen()  # whoever cancels it knows how it ends
             core.cancel(call, errors.Cancelled(f"{call.method} was cancelled by its caller"))
 
         deferred = call.deferred = Deferred(cancel)
@@ -192,12 +198,51 @@ class TwistedClient(Client):
         core = self._shared.core
         if core is None:
             core = self._make_core(TwistedLoop())
-            core.loop.loop.addSystemEventTrigger(  # type: ignore[attr-defined]
-                "before", "shutdown", lambda: None if self._shared.closed else self.close()
-            )
+            core.when_closed = _Shutdown(core.loop.loop, self._shared).cancel  # type: ignore[attr-defined]
         elif core.loop.loop.running and not isInIOThread():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError("this client belongs to the reactor's thread: use reactor.callFromThread")
         return core
+
+
+def _close(shared: Shared, timeout: float = 30.0, *, now: bool = False) -> Deferred[None]:
+    shared.close()
+    core = shared.core
+    if core is None or core.closed:
+        return succeed(None)
+    idle: Deferred[None] = Deferred()
+
+    def end() -> None:
+        timer.cancel()
+        core.close("the client was closed")
+        if not idle.called:  # nor cancelled
+            idle.callback(None)
+
+    timer = core.loop.call_later(0 if now else timeout, end)
+    if now:
+        end()
+    else:
+        core.when_idle(end)
+    return idle
+
+
+class _Shutdown:
+    """The end of the reactor closes the client, if nothing has before; but for streams, which nobody will read, it waits for what is in
+    flight. It does not hold the client, which may be dropped."""
+
+    def __init__(self, reactor: Any, shared: Shared) -> None:
+        self._reactor = reactor
+        self._shared = shared
+        self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._begins)
+
+    def cancel(self) -> None:
+        if self._trigger is not None:
+            self._reactor.removeSystemEventTrigger(self._trigger)
+
+    def _begins(self) -> Deferred[None]:
+        self._trigger = None
+        if self._shared.core is not None:
+            self._shared.core.cancel_streams()
+        return _close(self._shared)
 
 
 def _spawn(context: Context, work: Callable[[], Any]) -> Callable[[], object]:

@@ -121,7 +121,8 @@ class OutgoingCall:
         """Whether `finish` has done its work. Asked where a signal's handler may have cut it half-way."""
         return False
 
-    def item(self, value: Any) -> None:
+    def item(self, value: Any, size: int) -> None:
+        """An item has come, which took so many bytes on the way."""
         raise NotImplementedError
 
 

@@ -396,13 +396,14 @@ class ClientMachine(Routing):
             self.cancel(call, errors.ProtocolError(f"{call.method}: more items came than were asked for"))
             return
         call.allowed -= 1
+        values.taken = 0
         try:
             item = values.typed(message.value, call.settings.returns)
         except BaseException as error:  # of the caller's own types, too
             self._check_cut(call, error)
             self.cancel(call, unreadable(call, error))
         else:
-            call.item(item)
+            call.item(item, len(message.value) + values.taken)
 
     def _check_cut(self, call: OutgoingCall, error: BaseException) -> None:
         """Raises what no value can have raised: it comes from the handler of a signal, and is for whoever reads here."""

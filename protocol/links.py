@@ -8,9 +8,24 @@ from .. import errors
 from ..balancing.loads import Load
 from ..balancing.outliers import Health
 from .ahead import Ahead
-from .messages import MAX_FRAMES, MAX_MESSAGES, About, FromClient, Welcome
+from .messages import (
+    MAX_FRAMES,
+    MAX_MESSAGES,
+    About,
+    Call,
+    Cancel,
+    Credit,
+    End,
+    FromClient,
+    Item,
+    Welcome,
+)
 
 _NOTHING = About()
+
+# Bytes of calls given up after which the outbox is thinned out, and what each counts for beside its arguments: with 2,000 of them, to look
+# through the outbox costs each little.
+_THIN_AT, _CALL = 1024 * 1024, 512
 
 # A share of the calls that no server can go below or above, whatever it says of itself.
 _LEAST, _MOST = 1e-6, 1e6
@@ -32,6 +47,7 @@ class Link(Load):
         "ahead",
         "careful",
         "closed_by",
+        "given_up",
         "health",
         "limit",
         "max_frames",
@@ -52,6 +68,7 @@ class Link(Load):
         self.state = LinkState.CONNECTING
         self.outbox: list[FromClient] = []
         self.ahead = Ahead()
+        self.given_up = 0  # bytes of calls, since the outbox was thinned out
         self.unasked = 0  # messages that nobody asked for, since one that was
         self.welcome: Welcome | None = None
         self.service = ""
@@ -70,6 +87,32 @@ class Link(Load):
     def refuses(self) -> bool:
         """Whether the server does not let this client in."""
         return self.state is LinkState.CLOSED and self.closed_by is errors.Unauthenticated
+
+    def cancel(self, id_: int, weight: int) -> None:
+        """Tell the server that a call is given up, whose arguments take so many bytes."""
+        self.outbox.append(Cancel(id_))
+        self.given_up += weight + _CALL
+        if self.given_up >= _THIN_AT:
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Take out what need not be sent any more: where the server reads nothing, the outbox would grow with each call given up. Of one
+        that was sent only its Cancel stays."""
+        self.given_up = 0
+        cancelled = {message.id for message in self.outbox if type(message) is Cancel}
+        unsent = {message.id for message in self.outbox if type(message) is Call} & cancelled
+        kept: list[FromClient] = []
+        for message in self.outbox:
+            match message:
+                case Cancel(id=id_):
+                    useless = id_ in unsent
+                case Call(id=id_) | Item(id=id_) | End(id=id_) | Credit(id=id_):
+                    useless = id_ in cancelled
+                case _:
+                    useless = False
+            if not useless:
+                kept.append(message)
+        self.outbox = kept
 
     def opened(self, welcome: Welcome, max_size: int, now: float) -> None:
         """The server has said who it is, to a client that takes values of so many bytes."""

@@ -21,7 +21,6 @@ from .links import Link, LinkState
 from .messages import (
     Call,
     CallOptions,
-    Cancel,
     FromClient,
     Hello,
     Notify,
@@ -130,7 +129,7 @@ class Routing:
         if call.ended:
             return False
         if call.link is not None and call.link.state in (LinkState.OPEN, LinkState.DRAINING):
-            call.link.outbox.append(Cancel(call.id))
+            call.link.cancel(call.id, call.weight)
         self._end(call, None, error)
         return True
 
@@ -432,11 +431,11 @@ class Routing:
                 continue  # the end of another took it along
             id_ = call.id
             if self._goes_on_as_twin(call):
-                link.outbox.append(Cancel(id_))
+                link.cancel(id_, call.weight)
                 continue
             other = self._choose(call, but=link)
             if other is not None and self._may_run_twice(call, link) and self._retries.allow(call):
-                link.outbox.append(Cancel(id_))
+                link.cancel(id_, call.weight)
                 self._send_again(call, other, now)
 
     def _hedge(self, call: OutgoingCall, now: float) -> None:
@@ -495,7 +494,7 @@ class Routing:
                 if first.link is not None and self._balancer is not None:
                     self._hedges.answered(first, self._now)
                     self._balancer.failed(first, first.link, self._now)
-                    first.link.outbox.append(Cancel(first.id))
+                    first.link.cancel(first.id, first.weight)
                 self._end(first, result, None)
         elif call.plan is not None and call.plan.twin is not None:
             twin, call.plan.twin = call.plan.twin, None

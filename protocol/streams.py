@@ -12,6 +12,8 @@ WINDOW = 64
 # Where items may be large: as many as can come before their size is known, as many as can however large they are, and the bytes that
 # are to be on their way or unread: two of the largest values there are by default. (With half of it, items of 1 MiB took a tenth longer.)
 FIRST, LEAST, WINDOW_BYTES = 4, 2, 32 * 1024 * 1024
+# A batch of the widest window, and the bytes of an item from which on it has not that width.
+_HALF, _LARGE = WINDOW // 2, WINDOW_BYTES // WINDOW
 # Of what is free for all streams together, one gets this part at most: the more of them there are, the less has each.
 _SHARE = 4
 
@@ -19,37 +21,70 @@ _SHARE = 4
 class Window:
     """The credit for items that may be large: many small ones, or few large ones. Those to come are taken to be as large as the largest
     of the last few, which is `largest` at first, 0 where that is not known. `allowed` may still come; so many as a `batch` taken, and more
-    are to be asked for."""
+    are to be asked for; `bytes` have come and are not known to be taken."""
 
-    __slots__ = ("_sizes", "allowed", "batch", "largest")
+    __slots__ = ("_sizes", "allowed", "batch", "bytes", "largest")
 
     def __init__(self, largest: int = 0) -> None:
         self.allowed = 0
         self.batch = 1
+        self.bytes = 0
         self._sizes: deque[int] = deque()  # of those that have come and are not known to be taken
         self.largest = largest
 
     def arrived(self, size: int) -> bool:
         """An item of so many bytes has come. Whether the window may have another width by that."""
         self.allowed -= 1
+        self.bytes += size
         self._sizes.append(size)
         faded = self.largest >> 3
         self.largest = size if size > faded else faded
-        return self.batch < WINDOW // 2 or size > WINDOW_BYTES // WINDOW
+        return self.batch < _HALF or size > _LARGE
 
     def taken(self, items: int) -> int:
         """So many have been taken: their bytes."""
         sizes = self._sizes
-        return sum([sizes.popleft() for _ in range(items)])
+        taken = sum([sizes.popleft() for _ in range(items)])
+        self.bytes -= taken
+        return taken
 
-    def more(self, free: int) -> int:
+    def more(self, free: int = _SHARE * WINDOW_BYTES) -> int:
         """How many more items are allowed from now on, where so many bytes are free for all streams."""
         width = min(WINDOW_BYTES, free // _SHARE) // (self.largest or WINDOW_BYTES // FIRST)
-        width = min(max(width, LEAST), WINDOW)
+        width = min(max(width, LEAST), self._widest())
         self.batch = width // 2
         more = max(0, width - self.allowed - len(self._sizes))
         self.allowed += more
         return more
+
+    def _widest(self) -> int:
+        return WINDOW
+
+
+class SlowWindow(Window):
+    """One that takes care that large items seldom come on the credit for small ones: it widens with the number of items that have come, and
+    forgets a large one only after some tens."""
+
+    __slots__ = ("_come",)
+
+    def __init__(self, largest: int = 0) -> None:
+        super().__init__(largest)
+        self._come = WINDOW if largest else 0
+
+    def arrived(self, size: int) -> bool:
+        self.allowed -= 1
+        self.bytes += size
+        self._sizes.append(size)
+        faded = self.largest
+        faded -= faded >> 4
+        self.largest = size if size > faded else faded
+        if self._come < WINDOW:
+            self._come += 1
+            return True
+        return self.batch < _HALF or size > _LARGE
+
+    def _widest(self) -> int:
+        return min(max(FIRST, 1 << self._come.bit_length()), WINDOW)
 
 
 class Items:

@@ -332,6 +332,13 @@ async def endless_async(key: str) -> AsyncIterator[int]:
 
 
 @service.method
+def sized(sizes: list[int]) -> Iterator[bytes]:
+    "Items of these sizes, in bytes."
+    for size in sizes:
+        yield bytes(size)
+
+
+@service.method
 async def dripping(n: int, gap: float) -> AsyncIterator[int]:
     for i in range(n):
         await asyncio.sleep(gap)

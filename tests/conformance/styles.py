@@ -7,10 +7,12 @@ future) or one of the steps below, and is sent what came of it; what failed is r
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -39,6 +41,23 @@ class Items:
     @property
     def enough(self) -> bool:
         return self.limit is not None and len(self.seen) >= self.limit
+
+
+class Leave:
+    """Read one item of the stream that `make()` gives, and leave it as a program does that knows no `with`: by `break`, `return`, an
+    `exception`, or with an `iterator` in a cycle of garbage, which another thread collects."""
+
+    WAYS = ("break", "return", "exception", "iterator")
+
+    def __init__(self, make: Callable[[], Any], way: str) -> None:
+        self.make = make
+        self.way = way
+
+    @staticmethod
+    def collect() -> None:
+        collector = threading.Thread(target=gc.collect)
+        collector.start()
+        collector.join()
 
 
 class Together:
@@ -125,6 +144,28 @@ class _Blocking(Style):
                     break
         return step.seen
 
+    def _leave(self, step: Leave) -> None:
+        def litter() -> None:
+            garbage: list[Any] = [iter(step.make())]
+            next(garbage[0])
+            garbage.append(garbage)
+
+        if step.way == "iterator":
+            litter()
+            Leave.collect()
+            return
+
+        def read() -> None:
+            for _ in step.make():
+                if step.way == "break":
+                    break
+                if step.way == "return":
+                    return
+                raise LookupError("on purpose")
+
+        with suppress(LookupError):
+            read()
+
 
 class _Thread(threading.Thread):
     """A thread that keeps its outcome."""
@@ -171,6 +212,8 @@ class Threading(_Blocking):
             return time.sleep(step.seconds)
         if isinstance(step, Items):
             return self._items(step)
+        if isinstance(step, Leave):
+            return self._leave(step)
         if isinstance(step, Together):
             return [thread.outcome() for thread in [_Thread(call) for call in step.calls]]
         if isinstance(step, Begin):
@@ -205,6 +248,8 @@ class Gevent(_Blocking):
             return self._gevent.sleep(step.seconds)
         if isinstance(step, Items):
             return self._items(step)
+        if isinstance(step, Leave):
+            return self._leave(step)
         if isinstance(step, Together):
             greenlets = [_Greenlet(self._gevent, call) for call in step.calls]
             return [greenlet.outcome() for greenlet in greenlets]
@@ -267,6 +312,8 @@ class Asyncio(Style):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Items):
             return await _async_items(step)
+        if isinstance(step, Leave):
+            return await _async_leave(step)
         if isinstance(step, Together):
             return await asyncio.gather(*(call() for call in step.calls))
         if isinstance(step, Begin):
@@ -315,6 +362,8 @@ class Twisted(Style):
             return await task.deferLater(reactor, step.seconds)
         if isinstance(step, Items):
             return await _async_items(step)
+        if isinstance(step, Leave):
+            return await _async_leave(step)
         if isinstance(step, Together):
             return await defer.gatherResults([call() for call in step.calls], consumeErrors=True)
         if isinstance(step, Begin):
@@ -331,6 +380,29 @@ async def _async_items(step: Items) -> list[Any]:
             if step.enough:
                 break
     return step.seen
+
+
+async def _async_leave(step: Leave) -> None:
+    async def litter() -> None:
+        garbage: list[Any] = [aiter(step.make())]
+        await anext(garbage[0])
+        garbage.append(garbage)
+
+    if step.way == "iterator":
+        await litter()
+        Leave.collect()
+        return
+
+    async def read() -> None:
+        async for _ in step.make():
+            if step.way == "break":
+                break
+            if step.way == "return":
+                return
+            raise LookupError("on purpose")
+
+    with suppress(LookupError):
+        await read()
 
 
 STYLES = {"threading": Threading, "gevent": Gevent, "asyncio": Asyncio, "twisted": Twisted}

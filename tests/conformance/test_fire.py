@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -125,6 +126,36 @@ def test_a_lost_error_is_logged(client, logged: Callable[[], str]) -> Script:
         return "nobody looks at this" in logged()
 
     yield from until(seen)
+
+
+@promise
+def test_many_lost_errors_are_a_few_lines_that_count_them_all(client, logged: Callable[[], str]) -> Script:
+    import gc
+
+    lost = 3000
+    before = _told(logged())
+    begin = time.monotonic()
+    for number in range(lost):
+        if number % 500 == 0:
+            yield client.ready()
+        client.fire("no_such_method", "nobody looks")
+    yield from until(lambda: not client._shared.core.machine.calls)
+
+    def all_told() -> bool:
+        gc.collect()
+        return sum(_told(logged())) - sum(before) == lost
+
+    yield from until(all_told)
+    lines = len(_told(logged())) - len(before)
+    assert lines <= 2 + 10 * (time.monotonic() - begin)
+    assert sum("no_such_method" in line for line in logged().splitlines()) == lines + len(before)
+
+
+def _told(log: str) -> list[int]:
+    """How many errors each line of the log tells of."""
+    lines = [line for line in log.splitlines() if "unhandled error of a fired call: no_such_method" in line]
+    more = [re.search(r"\(and ([\d,]+) more\)", line) for line in lines]
+    return [1 + int(each[1].replace(",", "")) if each else 1 for each in more]
 
 
 @promise

@@ -86,6 +86,72 @@ def test_a_slow_reader_does_not_get_ahead_of_itself(client) -> Script:
     yield Items(stream, limit=5, seen=seen[:0])
 
 
+MIB = 1024 * 1024
+
+
+@promise
+def test_large_items_that_nobody_reads_take_a_bounded_number_of_bytes(client) -> Script:
+    stream = client.stream("sized", [MIB] * 100)
+    seen: list[bytes] = []
+    yield Items(_Peek(stream), limit=1, seen=seen)
+    for _ in range(20):  # the server sends as much as it may
+        assert (yield client.call("nap", 0.02)) == 0.02
+        assert sum(map(len, stream.items)) <= 32 * MIB
+    assert len(stream.items) > 16
+    yield Items(stream, seen=seen)
+    assert [len(item) for item in seen] == [MIB] * 100
+
+
+@promise
+def test_of_items_of_unknown_size_few_are_asked_for(client) -> Script:
+    stream = client.stream("sized", [12 * MIB] * 8)
+    most = 0
+    for _ in range(20):
+        assert (yield client.call("nap", 0.02)) == 0.02
+        most = max(most, sum(map(len, stream.items)))
+    assert most <= 48 * MIB
+    assert [len(item) for item in (yield Items(stream))] == [12 * MIB] * 8
+    again = client.stream("sized", [12 * MIB] * 8)  # now it is known
+    for _ in range(20):
+        assert (yield client.call("nap", 0.02)) == 0.02
+        assert sum(map(len, again.items)) <= 32 * MIB
+    assert len((yield Items(again))) == 8
+
+
+@promise
+def test_small_items_are_as_many_as_ever(client) -> Script:
+    for _ in range(2):
+        stream = client.stream("sized", [100] * 1000)
+        yield Items(_Peek(stream), limit=1)
+        yield from until_asleep(client, stream)
+        assert 60 < len(stream.items) <= 64
+        assert len((yield Items(stream))) == 999
+
+
+def until_asleep(client, stream) -> Script:
+    """The server has sent what it may."""
+    seen = -1
+    while seen != len(stream.items):
+        seen = len(stream.items)
+        yield client.call("nap", 0.2)
+
+
+@promise
+def test_large_items_on_the_credit_for_small_ones_end_the_call_at_a_bound(client) -> Script:
+    assert len((yield Items(client.stream("sized", [1] * 100)))) == 100
+    stream = client.stream("sized", [1] + [2 * MIB] * 80)
+    seen: list[bytes] = []
+    for _ in range(30):
+        yield client.call("nap", 0.02)
+        assert sum(map(len, stream.items)) <= 64 * MIB
+    with pytest.raises(errors.ResourceExhausted, match="sized: its unread items take more than"):
+        yield Items(stream, seen=seen)
+    assert [len(item) for item in seen[:2]] == [1, 2 * MIB]
+    slow = client.stream("sized", [1] + [2 * MIB] * 80)  # now their size is known
+    yield from until_asleep(client, slow)
+    assert len((yield Items(slow))) == 81
+
+
 @promise
 def test_stream_on_a_plain_method_is_a_failed_precondition(client) -> Script:
     for method in ("echo.worker", "echo", "echo_async"):

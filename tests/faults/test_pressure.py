@@ -16,7 +16,7 @@ from typing import Self
 
 import pytest
 import zmq
-from processes import SOON, eventually
+from processes import SOON, chosen_backends, eventually
 from raw import Watch, by_hand, resident, said, zmtp
 from ringback import errors
 from ringback.protocol.messages import Call, Hello
@@ -69,6 +69,76 @@ def test_many_clients_that_never_read_are_bounded_in_sum(start_server, connected
     assert quantile(sorted(took), 0.99) < size(1.0, 0.1)
     eventually(lambda: resident(server.process.pid) < watch.before + GROWTH)
     assert server.stop() == 0
+
+
+# Runs as a program: makes calls of 1 kB and cancels them, as fast as it can, and prints how much larger it has become meanwhile.
+GIVES_UP = """
+import asyncio, gc, os, signal, sys
+from importlib import import_module
+
+style, endpoint, pid, batches, size = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+client = import_module(f"ringback.clients.{style}").connect(endpoint)
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def give_up():
+    for future in [client.fire("echo", "x" * 1000, errback=lambda _: None) for _ in range(size)]:
+        future.cancel()
+
+def report(most, before, answer):
+    print(most - before, answer, flush=True)
+
+def blocking(pause):
+    client.call("ringback.ping")
+    os.kill(pid, signal.SIGSTOP)
+    before = most = resident()
+    for _ in range(batches):
+        give_up()
+        pause(0.001)
+        most = max(most, resident())
+    os.kill(pid, signal.SIGCONT)
+    report(most, before, client.call("add", 1, 2))
+    client.close()
+
+async def on_a_loop(pause):
+    await client.call("ringback.ping")
+    os.kill(pid, signal.SIGSTOP)
+    before = most = resident()
+    for _ in range(batches):
+        give_up()
+        await pause(0.001)
+        most = max(most, resident())
+    os.kill(pid, signal.SIGCONT)
+    report(most, before, await client.call("add", 1, 2))
+    await client.close()
+
+if style == "threading":
+    import time
+    blocking(time.sleep)
+elif style == "gevent":
+    import gevent
+    blocking(gevent.sleep)
+elif style == "asyncio":
+    asyncio.run(on_a_loop(asyncio.sleep))
+else:
+    from twisted.internet import task
+    from twisted.internet.defer import ensureDeferred
+    task.react(lambda reactor: ensureDeferred(on_a_loop(lambda seconds: task.deferLater(reactor, seconds))))
+"""
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent", "asyncio", "twisted"])
+def test_calls_given_up_before_a_server_that_reads_nothing_take_little(start_server, run_program, style):
+    server = start_server(chosen_backends()[0])
+    done = run_program(
+        "-c", GIVES_UP, style, server.endpoint, str(server.process.pid), str(size(8, 20)), "5000"
+    )
+    assert done.status == 0, done
+    grown, answer = done.lines[-1].split()
+    assert answer == "3"
+    assert int(grown) < 32 * MIB
 
 
 class Unread:

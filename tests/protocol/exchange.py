@@ -61,7 +61,7 @@ class Asked(OutgoingCall):
         if self.at_end is not None:
             self.at_end()
 
-    def item(self, value: Any) -> None:
+    def item(self, value: Any, size: int) -> None:
         self.items.append(value)
 
     @property

@@ -782,8 +782,8 @@ def test_an_item_for_a_call_that_is_no_stream_harms_no_other_call():
     class Plain(Asked):
         __slots__ = ()
 
-        def item(self, value: Any) -> None:
-            super(Asked, self).item(value)
+        def item(self, value: Any, size: int) -> None:
+            super(Asked, self).item(value, size)
 
     client = Client()
     model = call()
@@ -1378,3 +1378,39 @@ def test_a_server_that_says_nothing_but_what_nobody_asked_for_is_not_read_for_ev
     client.hear(*[message] * (UNASKED // 5))
     assert client.link.state is LinkState.CLOSED
     assert "nobody asked for" in client.link.reason
+
+
+# A server that reads nothing
+
+
+def test_what_is_given_up_before_it_was_sent_is_taken_out_of_the_outbox():
+    client = Client()
+    kept = client.start(call())
+    for _ in range(50):
+        for asked in [client.start(call()) for _ in range(1000)]:
+            client.machine.cancel(asked, errors.Cancelled("given up"))
+    assert len(client.link.outbox) < 10_000
+    sent = client.sent()
+    assert kept.id in calls(sent)
+    cancelled = {message.id for message in sent if isinstance(message, Cancel)}
+    assert cancelled == set(calls(sent)) - {kept.id}
+
+
+def test_large_calls_that_are_given_up_are_taken_out_at_once():
+    client = Client()
+    for _ in range(20):
+        asked = call()
+        asked.weight = 1024 * 1024
+        client.machine.cancel(client.start(asked), errors.Cancelled("given up"))
+        assert len(client.link.outbox) <= 2
+
+
+def test_of_a_call_that_was_sent_and_is_given_up_the_cancel_stays():
+    client = Client()
+    sent = [client.start(call()) for _ in range(3000)]
+    stream = client.start(call(credit=4))
+    assert len(calls(client.sent())) == 3001
+    client.machine.grant(stream, 4, 0.0)
+    for asked in [stream, *sent]:
+        client.machine.cancel(asked, errors.Cancelled("given up"))
+    assert [type(message) for message in client.link.outbox] == [Cancel] * 3001

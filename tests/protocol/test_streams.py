@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.msgpack import encode
-from ringback.protocol.streams import FIRST, LEAST, WINDOW, WINDOW_BYTES, Items, SyncItems, Window
+from ringback.protocol.streams import FIRST, LEAST, WINDOW, WINDOW_BYTES, Items, SlowWindow, SyncItems, Window
 from ringback.protocol.values import Unpacker
 from ringback.server.inputs import AsyncInput
 
@@ -67,6 +67,29 @@ def test_the_less_is_free_for_all_streams_the_less_one_gets():
     ]
 
 
+def slow_widths(sizes: list[int], largest: int = 0) -> list[int]:
+    window = SlowWindow(largest)
+    window.more()
+    seen = [window.allowed]
+    for size in sizes:
+        if window.arrived(size):
+            window.more()
+        seen.append(window.allowed + len(window._sizes))
+        assert window.bytes == sum(window._sizes)
+    return seen
+
+
+def test_a_slow_window_widens_as_items_come():
+    assert slow_widths([1] * 40)[::4] == [FIRST, 8, 16, 16, 32, 32, 32, 32, WINDOW, WINDOW, WINDOW]
+    assert slow_widths([1], largest=1) == [WINDOW, WINDOW]
+
+
+def test_before_a_slow_window_large_items_may_follow_a_small_one():
+    seen = slow_widths([1] + [8 * MIB] * 3)
+    assert max(seen) == FIRST
+    assert slow_widths([1] * 3, largest=2 * MIB)[-1] <= 20
+
+
 class Taken(Items):
     """The items of one stream, as their reader sees them: what it has taken lies there until the protocol hears of it."""
 
@@ -86,9 +109,9 @@ class Taken(Items):
 class Stream(SyncItems, Taken):
     """A sender of these items, a window and a reader, each of which goes on when it is told to."""
 
-    def __init__(self, sizes: list[int]) -> None:
+    def __init__(self, sizes: list[int], window: Window) -> None:
         super().__init__()
-        self.window = Window()
+        self.window = window
         self.coming = deque(sizes)
         self.unread = 0
         self.allow(FREE)
@@ -142,11 +165,12 @@ AT_EASE = [(SEND, 1, 40 * MIB), (TAKE, 1, 40 * MIB), (HEAR, 1, 40 * MIB)] * 4
 IN_NEED = [(SEND, 70, 40 * MIB), (TAKE, 70, 40 * MIB), (HEAR, 70, 8 * MIB)]
 
 
-@example([1] * 63 + [900_000] + [1] * 10, [*AT_EASE, (HEAR, 70, 40 * MIB), *IN_NEED])
+@example(sizes=[1] * 63 + [900_000] + [1] * 10, steps=[*AT_EASE, (HEAR, 70, 40 * MIB), *IN_NEED])
 @settings(deadline=None, max_examples=200)
-@given(sizes, steps)
-def test_credit_never_runs_dry_whatever_the_sizes_and_who_goes_first(sizes, steps):
-    stream = Stream(sizes)
+@given(sizes=sizes, steps=steps)
+@pytest.mark.parametrize("kind", [Window, SlowWindow])
+def test_credit_never_runs_dry_whatever_the_sizes_and_who_goes_first(kind, sizes, steps):
+    stream = Stream(sizes, kind())
     for step, times, free in steps:
         for _ in range(times):
             step(stream, free)
