@@ -109,7 +109,8 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
                 self._lament.silence()
         # From here on whoever asks for the condition sees that there is nothing to wait for.
         self._state = FINISHED
-        self._rouse()
+        if self._sleepers:
+            self._rouse()
         if self._made is not None:
             with self._made:
                 for waiter in self._waiters:

@@ -98,7 +98,9 @@ class ThreadingClient(Client):
         with loop.lock:
             if core.full:
                 return False
-            loop.begin_turn()
+            if not loop.whole:
+                loop.begin_turn()  # which raises
+            loop.whole = False
             if self._shared.interceptors or self._options.cache is not None:
                 self._start(core, call, args, kwargs)
             else:
@@ -138,7 +140,9 @@ class ThreadingClient(Client):
                 self.ready()
         try:
             with loop.lock:
-                loop.begin_turn()
+                if not loop.whole:
+                    loop.begin_turn()  # which raises
+                loop.whole = False
                 threads.fired += 1
                 if failure is not None:
                     call.finish(None, failure)
