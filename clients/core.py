@@ -5,6 +5,7 @@ Everything here runs on the loop (for the blocking client: under its lock).
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -50,6 +51,9 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 # registry that was started anew gets to know its servers one by one.
 GRACE = 10.0
 
+# What a socket cannot be made for where the process, or the machine, has no more of it.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | HANDSHAKE_FAILED
@@ -81,7 +85,28 @@ class Wire:
         self.seen = link.state  # when the core was last told
         self.opened = 0.0
         self._decoder = codec.from_server()
+        self._handshakes = Handshakes(link.endpoint, with_keys=core.keys is not None)
+        opened: list[zmq.Socket[bytes]] = []
+        try:
+            self._open(context, max_size, opened)
+        except BaseException as error:
+            for socket in opened:
+                socket.close(0)
+            if not isinstance(error, zmq.ZMQError):
+                raise
+            text = f"cannot connect to {link.endpoint}: {error.strerror}"
+            if error.errno in _SCARCE:
+                raise errors.ResourceExhausted(f"{text} in this process") from None
+            raise errors.UsageError(text) from None
+        if self._monitor is None:
+            core.machine.link_up(link)
+            self.seen = link.state
+
+    def _open(self, context: zmq.Context[Any], max_size: int, opened: list[zmq.Socket[bytes]]) -> None:
+        """Make the sockets and connect. What has been made is in `opened`, also where this raises."""
+        core, link = self._core, self.link
         socket = context.socket(zmq.DEALER)
+        opened.append(socket)
         socket.set(zmq.IMMEDIATE, 1)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, 64)
@@ -97,30 +122,17 @@ class Wire:
         socket.set(zmq.HEARTBEAT_TTL, 20000)
         socket.set(zmq.IPV6, "[" in link.endpoint)
         keys = core.keys
-        self._handshakes = Handshakes(link.endpoint, with_keys=keys is not None)
         watched = _WATCHED if keys is None else _WATCHED | zmq.EVENT_CONNECTED
         events = None if link.endpoint.startswith("inproc://") else monitor(socket, context, watched)
-        try:
-            if keys is not None:
-                keys.protect(socket, link.endpoint)
-            socket.connect(link.endpoint)
-        except errors.UsageError:
-            socket.close(0)
-            if events is not None:
-                events.close(0)
-            raise
-        except zmq.ZMQError as error:
-            socket.close(0)
-            if events is not None:
-                events.close(0)
-            raise errors.UsageError(f"cannot connect to {link.endpoint}: {error.strerror}") from None
+        if events is not None:
+            opened.append(events)
+        if keys is not None:
+            keys.protect(socket, link.endpoint)
+        socket.connect(link.endpoint)
         self._socket = socket
         self._events: Any = events
         self._monitor = None if events is None else Pump(core.loop, events, self._event, core.flush)
         self._pump = Pump(core.loop, socket, self._receive, core.flush)
-        if self._monitor is None:
-            core.machine.link_up(link)
-            self.seen = link.state
 
     def flush(self) -> None:
         """Send what the link has gathered."""
@@ -405,6 +417,7 @@ class ClientCore:
 
     def flush(self) -> None:
         """Send what has gathered; see who waits for what has changed."""
+        self._flushing = False  # here, and not where it was asked for: what was asked for may be lost at the end of a caller's stack
         for wire in self._wires:
             if wire.link.outbox or wire.stuck:
                 wire.flush()
@@ -482,7 +495,7 @@ class ClientCore:
     def _join(self, endpoint: str) -> None:
         link = self.machine.add(endpoint)
         try:
-            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+            self._connect(link)
         except errors.UsageError as error:  # what the source says is no address here
             log.warning("%s", error)
             self.machine.remove(link)
@@ -516,6 +529,16 @@ class ClientCore:
 
     # Within
 
+    def _connect(self, link: Link) -> None:
+        """Open a link. Where the process has no more descriptors, it is tried every second. Raises UsageError."""
+        if self.closed or link not in self.machine.links:
+            return
+        try:
+            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+        except errors.ResourceExhausted as error:
+            log.warning("%s; trying again", error)
+            self.loop.call_later(PAUSE_AT_MOST, self._connect, link)
+
     def _connect_anew(self, wire: Wire) -> None:
         """The server is going: connect again, to its successor or to another process of it."""
         link = wire.link
@@ -524,7 +547,7 @@ class ClientCore:
         if not self._is_wanted(link):
             self._leave(link)
             return
-        self._wires.append(Wire(self, self.machine.replace(link), self._context, self.machine.max_size))
+        self._connect(self.machine.replace(link))
         if not any(call.link is link for call in self.calls.values()):
             link.outbox.append(Bye())
             wire.flush()
@@ -548,11 +571,10 @@ class ClientCore:
 
     def _flush_later(self) -> None:
         if not self._flushing and not self.closed:
+            self.loop.call_soon(self._flush_soon)  # first: it may raise, at the end of the caller's stack
             self._flushing = True
-            self.loop.call_soon(self._flush_soon)
 
     def _flush_soon(self) -> None:
-        self._flushing = False
         if not self.closed:
             self.flush()
 
@@ -569,10 +591,10 @@ class ClientCore:
     def _set_timer(self) -> None:
         due = self.machine.next_tick()
         if due is not None and due < self._timer_due:
+            timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)  # first: it may raise
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer_due = due
-            self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)
+            self._timer, self._timer_due = timer, due
 
     def _close_wires(self, linger: int) -> None:
         for wire in self._wires:

@@ -20,8 +20,9 @@ from ..backends.gevent import GeventLoop, GreenletGate
 from ..backends.native import get_ident
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, in_context, run_callback
 from .core import ClientCore
+from .options import seconds_to_close
 from .streams import Stream, StreamCall
 from .uploads import SyncUpload
 
@@ -103,13 +104,20 @@ class GeventClient(Client):
             self._wait_for_room(core, self._time_for_room(call))
         call.outcome = AsyncResult()
         self._start(core, call, args, kwargs)
+        outcome = call.outcome
         try:
-            return call.outcome.get()
+            outcome.wait()
+            if outcome.exception is not None:
+                raise outcome.exception
+            return outcome.value
         except BaseException:
             core.cancel(
                 call, errors.Cancelled(f"{method} was interrupted")
             )  # if it has not ended: a kill or a Timeout
             raise
+        finally:
+            # The error's traceback has this frame: together they would wait for the garbage collector.
+            del call, outcome
 
     def fire(
         self,
@@ -134,7 +142,8 @@ class GeventClient(Client):
                 failure = errors.ResourceExhausted(f"{method}: {core.bound}")
             while failure is None and core.full:
                 self.ready()
-        call.client, call.callback, call.errback = self, callback, errback
+        call.client = self
+        call.callback, call.errback = in_context(callback), in_context(errback)
         future = call.outcome = FiredResult(self, call)
         future._observed = errback is not None
         if failure is not None:
@@ -176,18 +185,19 @@ class GeventClient(Client):
         core.when_room(room.set, seconds)
         room.wait()
 
-    def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
+        seconds = seconds_to_close(timeout)
         self._shared.close()
         core = self._shared.core
         if core is not None and not core.closed:
             if not now:
                 idle = Event()
                 core.when_idle(idle.set)
-                idle.wait(timeout)
+                idle.wait(seconds)
             core.close("the client was closed")
-            self._callbacks.close(1.0 if now else timeout)
+            self._callbacks.close(1.0 if now else seconds)
         _open.discard(self)
 
     def __enter__(self) -> Self:

@@ -22,9 +22,10 @@ from ..backends.native import get_ident
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback
+from .base import Answer, Callback, Client, Errback, in_context
 from .core import ClientCore
 from .futures import FiredCall
+from .options import seconds_to_close
 from .streams import Stream, StreamCall
 from .threads import ClientThreads
 from .uploads import SyncUpload
@@ -71,7 +72,10 @@ class ThreadingClient(Client):
             raise
         if call.error is not None:
             error, call.error = call.error, None
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback has this frame: they would wait for the garbage collector
         return call.result
 
     def _started(
@@ -113,7 +117,8 @@ class ThreadingClient(Client):
         except errors.CallError as error:
             failure = error
             call = self._unsent(FiredCall, method)
-        call.client, call.callback, call.errback = self, callback, errback
+        call.client = self
+        call.callback, call.errback = in_context(callback), in_context(errback)
         if errback is not None:
             call.observed = True
         while failure is None and core.full:
@@ -131,14 +136,13 @@ class ThreadingClient(Client):
                     self._start(core, call, args, kwargs)
                 else:
                     core.start(call, time.monotonic())
+                if threads.posted or not threads.driving:
+                    threads.drive()
+                else:
+                    loop.interrupt()
             except BaseException:
-                if not call.ended:
-                    threads.release_one()
+                core.cancel(call, errors.Cancelled(f"{method} could not be sent"))
                 raise
-            if threads.posted or not threads.driving:
-                threads.drive()
-            else:
-                loop.interrupt()
         return call
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
@@ -165,8 +169,12 @@ class ThreadingClient(Client):
         core, loop = self._enter()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
         stream = Stream(core, call, DrivingGate(loop), loop)
-        with loop:
-            self._start(core, call, args, kwargs)
+        try:
+            with loop:
+                self._start(core, call, args, kwargs)
+        except BaseException:
+            stream.close()
+            raise
         return stream
 
     def ready(self) -> None:
@@ -180,9 +188,10 @@ class ThreadingClient(Client):
             core.when_room(room.finish, seconds)
         loop.wait(room)
 
-    def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
+        seconds = seconds_to_close(timeout)
         self._shared.close()
         core = self._shared.core
         if core is not None and not core.closed:
@@ -191,14 +200,14 @@ class ThreadingClient(Client):
                 idle = Waiter()
                 with loop:
                     core.when_idle(idle.finish)
-                    timer = loop.call_later(timeout, idle.finish)
+                    timer = loop.call_later(seconds, idle.finish)
                 try:
                     loop.wait(idle)
                 finally:
                     timer.cancel()
             with loop:
                 core.close("the client was closed")
-            self._threads.close(1.0 if now else timeout)
+            self._threads.close(1.0 if now else seconds)
         _open.discard(self)
 
     def __enter__(self) -> Self:
@@ -245,10 +254,19 @@ class ThreadingClient(Client):
             self._check_usable()
             shared = self._shared
             if shared.core is None:
-                loop = ThreadingLoop()
+                try:
+                    loop = ThreadingLoop()
+                except OSError as error:
+                    raise errors.ResourceExhausted(
+                        f"cannot connect: {error.strerror} in this process"
+                    ) from None
                 shared.threads = ClientThreads(loop)
-                with loop:
-                    self._make_core(loop).turn_ended = shared.threads.hand_over
+                try:
+                    with loop:
+                        self._make_core(loop).turn_ended = shared.threads.hand_over
+                except BaseException:
+                    loop.close()
+                    raise
 
     @property
     def _threads(self) -> ClientThreads:

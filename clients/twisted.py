@@ -14,8 +14,9 @@ from .. import errors
 from ..backends.twisted import DeferredGate, TwistedLoop
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, in_context, run_callback
 from .core import ClientCore
+from .options import seconds_to_close
 from .streams import AsyncStream, StreamCall
 from .uploads import AsyncUpload
 
@@ -98,7 +99,8 @@ class TwistedClient(Client):
         except errors.CallError as error:
             failure = error
             call = self._unsent(_Fired, method)
-        call.client, call.callback, call.errback = self, callback, errback
+        call.client = self
+        call.callback, call.errback = in_context(callback), in_context(errback)
         if failure is None:
             return self._send(core, call, args, kwargs)
         deferred = call.deferred = Deferred()
@@ -140,10 +142,11 @@ class TwistedClient(Client):
         core.when_room(lambda: room.callback(None), seconds)
         return room
 
-    def close(self, timeout: float = 30.0, *, now: bool = False) -> Deferred[None]:
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Deferred[None]:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled. The
         Deferred fires when all has ended."""
         self._check_closable()
+        seconds = seconds_to_close(timeout)
         self._shared.close()
         core = self._shared.core
         if core is None or core.closed:
@@ -156,7 +159,7 @@ class TwistedClient(Client):
             if not idle.called:  # nor cancelled
                 idle.callback(None)
 
-        timer = core.loop.call_later(0 if now else timeout, end)
+        timer = core.loop.call_later(0 if now else seconds, end)
         if now:
             end()
         else:
