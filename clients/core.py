@@ -23,6 +23,7 @@ from .. import errors
 from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..balancing import Ejection, Policy
+from ..endpoints import host_of, is_name
 from ..protocol import codec
 from ..protocol.calls import OutgoingCall
 from ..protocol.client import ClientMachine
@@ -50,6 +51,9 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 # Seconds for which a server that is gone from the list is still asked while its connection stands: one that leaves says so itself, and a
 # registry that was started anew gets to know its servers one by one.
 GRACE = 10.0
+
+# Seconds from one change of the addresses that a name is looked up for to the next.
+LOOK_UP = 1.0
 
 # What a socket cannot be made for where the process, or the machine, has no more of it.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -85,6 +89,8 @@ class Wire:
         self.seen = link.state  # when the core was last told
         self.opened = 0.0
         self._decoder = codec.from_server()
+        self._ipv6 = "[" in link.endpoint
+        self._looked_up = -math.inf  # when the socket was last told which addresses of a name to look for
         self._handshakes = Handshakes(link.endpoint, with_keys=core.keys is not None)
         opened: list[zmq.Socket[bytes]] = []
         try:
@@ -120,7 +126,7 @@ class Wire:
         socket.set(zmq.HEARTBEAT_IVL, 5000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
         socket.set(zmq.HEARTBEAT_TTL, 20000)
-        socket.set(zmq.IPV6, "[" in link.endpoint)
+        socket.set(zmq.IPV6, self._ipv6)
         keys = core.keys
         watched = _WATCHED if keys is None else _WATCHED | zmq.EVENT_CONNECTED
         events = None if link.endpoint.startswith("inproc://") else monitor(socket, context, watched)
@@ -155,6 +161,18 @@ class Wire:
             del stuck[0]
             self._whole = []
         self._pump.flushed()
+
+    def _look_up(self) -> None:
+        """A name is looked up for IPv4, and for IPv6 where it has no such address. libzmq takes one address alone; asked for both, it would
+        take IPv6, where a server may not listen."""
+        host, now = host_of(self.link.endpoint), time.monotonic()
+        ipv6 = self._handshakes.unresolved and not self._ipv6
+        if host is None or not is_name(host) or ipv6 == self._ipv6 or now - self._looked_up < LOOK_UP:
+            return
+        self._ipv6, self._looked_up = ipv6, now
+        self._socket.disconnect(self.link.endpoint)
+        self._socket.set(zmq.IPV6, ipv6)
+        self._socket.connect(self.link.endpoint)
 
     def close(self, linger: int) -> None:
         self._pump.close(linger)
@@ -200,6 +218,7 @@ class Wire:
             machine.link_lost(link, self._handshakes.lost(), time.monotonic())
         elif event == zmq.EVENT_CONNECT_RETRIED:
             reason = self._handshakes.retried()
+            self._look_up()
             if link.state in (LinkState.CONNECTING, LinkState.DOWN):
                 machine.link_failed(link, reason)
         else:
