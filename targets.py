@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .tracebacks import located, location
+from .tracebacks import is_installed, located, location
 
 
 def find(target: str) -> Any:
@@ -31,6 +31,7 @@ def find(target: str) -> Any:
 def _load_file(path: Path) -> Any:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
+    _check_name(path)
     sys.path.insert(0, str(path.parent.resolve()))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -40,6 +41,26 @@ def _load_file(path: Path) -> Any:
     with _importing(str(path), f"python {path}"):
         spec.loader.exec_module(module)
     return module
+
+
+def _check_name(path: Path) -> None:
+    """Raises UsageError for a file that would take the place of a module which others import by its name."""
+    name = path.stem
+    if name in sys.stdlib_module_names and name != "test":
+        whose = "a module that Python has"
+    elif name == __package__ or _is_installed(name):
+        whose = "an installed package"
+    else:
+        return
+    raise UsageError(f"{path} has the name of {whose}, and would be imported in its place: rename the file")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and is_installed(spec.origin or "")
 
 
 def _load_module(name: str) -> Any:

@@ -38,6 +38,14 @@ def say(line: str) -> None:
     sys.stdout.buffer.flush()
 
 
+def announce(line: str) -> None:
+    """`say`, in a program whose standard output may be closed, where nobody is told, or replaced by something without bytes."""
+    if hasattr(sys.stdout, "buffer"):
+        say(line)
+    else:
+        print(line, flush=True)  # noqa: T201 - to nobody, where it is None
+
+
 def fail(text: str) -> int:
     """Tell in one line on standard error what went wrong. Returns the exit status 1."""
     with suppress(OSError):

@@ -40,8 +40,13 @@ def located(error: BaseException) -> str:
     return f"{name_of(error)}{f': {text}' if text else ''}{f' at {where}' if where else ''}"
 
 
+def is_installed(file: str) -> bool:
+    """Whether it is part of an installed package."""
+    return any(part in file for part in _INSTALLED)
+
+
 def _is_users(frame: FrameType) -> bool:
     file, module = frame.f_code.co_filename, frame.f_globals.get("__name__") or ""
     if file.startswith("<") or module.partition(".")[0] == __package__:
         return False
-    return not (any(part in file for part in _INSTALLED) or file.startswith(_PYTHON))
+    return not (is_installed(file) or file.startswith(_PYTHON))

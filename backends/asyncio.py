@@ -53,14 +53,15 @@ class AsyncioLoop(Loop):
         return self._loop.is_closed()
 
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
-        self._loop.add_reader(fd, ready)
+        # In a context of its own: what is read is not only for the task that happens to be the first.
+        Context().run(self._loop.add_reader, fd, ready)
         return _Watch(self._loop, fd)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         self._loop.call_soon(function, *args)
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
-        return self._loop.call_later(seconds, function, *args)
+        return self._loop.call_later(seconds, function, *args, context=Context())
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
         self._loop.call_soon_threadsafe(function, *args)

@@ -38,11 +38,14 @@ def monitor(socket: zmq.Socket[bytes], context: zmq.Context[Any], events: int) -
     address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"  # pyzmq's own choice of a name may be taken
     socket.monitor(address, events)
     pair: zmq.Socket[bytes] = context.socket(zmq.PAIR)
-    pair.set(zmq.LINGER, 0)
-    pair.set(
-        zmq.RCVHWM, 0
-    )  # a full monitor would block libzmq's I/O thread, and with it every socket of the context
-    pair.connect(address)
+    try:
+        pair.set(zmq.LINGER, 0)
+        # A full monitor would block libzmq's I/O thread, and with it every socket of the context.
+        pair.set(zmq.RCVHWM, 0)
+        pair.connect(address)
+    except BaseException:
+        pair.close(0)
+        raise
     return pair
 
 
@@ -183,8 +186,8 @@ class Pump:
         """Another turn soon."""
         self.dry = False
         if not self._scheduled:
+            self._loop.call_soon(self._scheduled_turn)  # first: it may raise, at the end of a caller's stack
             self._scheduled = True
-            self._loop.call_soon(self._scheduled_turn)
 
     def _scheduled_turn(self) -> None:
         self._scheduled = False

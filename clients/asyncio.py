@@ -14,8 +14,9 @@ from ..backends.gates import AsyncioGate
 from ..backends.native import get_ident
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, run_callback
+from .base import Answer, Callback, Client, Errback, in_context, run_callback
 from .core import ClientCore
+from .options import seconds_to_close
 from .streams import AsyncStream, StreamCall
 from .unseen import unseen
 from .uploads import AsyncUpload
@@ -27,13 +28,18 @@ class _Call(OutgoingCall):
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         future = self.future
-        if future is not None and not future.done():
+        if future is None or future.done():
+            return
+        try:
             if error is None:
                 future.set_result(result)
             elif isinstance(error, StopIteration):  # which asyncio does not take
                 future.set_exception(RuntimeError(f"{self.method} ended with {error!r}"))
             else:
                 future.set_exception(error)
+        except RuntimeError:
+            if not future.get_loop().is_closed():  # else nobody is left who could be told
+                raise
 
 
 class _Fired(_Call):
@@ -95,6 +101,9 @@ class AsyncioClient(Client):
         except asyncio.CancelledError:
             core.cancel(call, errors.Cancelled(f"{method} was cancelled by its caller"))
             raise
+        finally:
+            # The error's traceback has this frame: together they would wait for the garbage collector.
+            del call, future
 
     def fire(
         self,
@@ -117,7 +126,8 @@ class AsyncioClient(Client):
             failure: errors.CallError | None = error
         else:
             failure = None
-        call.client, call.callback, call.errback, call.future = self, callback, errback, future
+        call.client, call.future = self, future
+        call.callback, call.errback = in_context(callback), in_context(errback)
         future.call = call
         if failure is not None:
             self._shared.loop.call_soon(call.finish, None, failure)
@@ -158,16 +168,19 @@ class AsyncioClient(Client):
         core.when_room(_settle(room), seconds)
         await room
 
-    async def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
+    async def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
+        seconds = seconds_to_close(timeout)
+        core, loop = self._shared.core, self._shared.loop
+        if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
+            raise RuntimeError("this client belongs to another asyncio loop: close it on that one")
         self._shared.close()
-        core = self._shared.core
         if core is not None and not core.closed:
-            if not now:
-                idle = self._shared.loop.create_future()
+            if not now and not loop.is_closed():
+                idle = loop.create_future()
                 core.when_idle(_settle(idle))
-                await asyncio.wait([idle], timeout=timeout)
+                await asyncio.wait([idle], timeout=seconds)
             core.close("the client was closed")
 
     async def __aenter__(self) -> Self:

@@ -11,7 +11,7 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
@@ -273,7 +273,7 @@ class Client(ABC):
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None: ...
 
     @abstractmethod
-    def close(self, timeout: float = 30.0, *, now: bool = False) -> Any: ...
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Any: ...
 
     def options(self, **changes: Any) -> Self:
         """A light view of the same client whose calls have these options, merged into those it has.
@@ -307,7 +307,7 @@ class Client(ABC):
     def listen(self, listener: Callable[[Event], object], method: str | None = None) -> Callable[[], None]:
         """Give the outcome of every fired call (of one method, or of all) to the listener, as an `Event`, where
         callbacks run. Returns the function that ends this."""
-        return _subscribed(self._shared.listeners, (listener, method))
+        return _subscribed(self._shared.listeners, (_listening(listener), method))
 
     def invalidate(self, *tags: str) -> None:
         """Forget the results that views with a cache have kept under one of these tags, of which the name of its method is one; without
@@ -339,7 +339,7 @@ class Client(ABC):
 
     def on_state(self, listener: Callable[[str], object]) -> Callable[[], None]:
         """Give every new `state` to the listener, where callbacks run. Returns the function that ends this."""
-        return _subscribed(self._shared.state_listeners, listener)
+        return _subscribed(self._shared.state_listeners, _listening(listener))
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__} client of {', '.join(self._shared.places)}>"
@@ -497,35 +497,40 @@ class Client(ABC):
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Through the interceptors and the cache to the core."""
-        options = self._options
-        if not self._shared.interceptors:
+        """Through the interceptors and the cache to the core. Where that raises, such as at the end of the caller's stack, the call is
+        no longer in flight."""
+        try:
+            options = self._options
+            if not self._shared.interceptors:
+                self._start_inside(core, call, args, kwargs)
+                return
+            seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
+            interception, context = Interception(), copy_context()
+            goes_on, result, error = core.loop.outside(
+                context.run, interception.enter, self._shared.interceptors, seen
+            )
+            if goes_on:
+                try:
+                    if seen.metadata != options.metadata:
+                        merged = options.merged({"metadata": seen.metadata})
+                        taken = size_of_arguments(call.message.args, call.message.kwargs)
+                        if taken > merged.room:
+                            raise errors.ResourceExhausted(
+                                f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
+                            )
+                        call.message.options = merged.options
+                except BaseException as unsendable:  # also of what an interceptor has put in the metadata
+                    goes_on = False
+                    result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
+            if not goes_on:
+                call.ended = True
+                call.finish(result, error)
+                return
+            call.passes = partial(core.loop.outside, context.run, interception.leave)
             self._start_inside(core, call, args, kwargs)
-            return
-        seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
-        interception, context = Interception(), copy_context()
-        goes_on, result, error = core.loop.outside(
-            context.run, interception.enter, self._shared.interceptors, seen
-        )
-        if goes_on:
-            try:
-                if seen.metadata != options.metadata:
-                    merged = options.merged({"metadata": seen.metadata})
-                    taken = size_of_arguments(call.message.args, call.message.kwargs)
-                    if taken > merged.room:
-                        raise errors.ResourceExhausted(
-                            f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
-                        )
-                    call.message.options = merged.options
-            except BaseException as unsendable:  # also of what an interceptor has put in the metadata
-                goes_on = False
-                result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
-        if not goes_on:
-            call.ended = True
-            call.finish(result, error)
-            return
-        call.passes = partial(core.loop.outside, context.run, interception.leave)
-        self._start_inside(core, call, args, kwargs)
+        except BaseException:
+            core.cancel(call, errors.Cancelled(f"{call.method} could not be sent"))
+            raise
 
     def _start_inside(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -623,10 +628,26 @@ def _subscribed(entries: dict[object, T], entry: T) -> Callable[[], None]:
     return unsubscribe
 
 
+def in_context(function: Callable[[Any], object] | None) -> Callable[[Any], object] | None:
+    """The function, if there is one, which sees the context variables as they are now. To be called once."""
+    if function is None:
+        return None
+    context = copy_context()
+    if not len(context):
+        return function  # `run_callback` gives it an empty one: most calls need no more, and a closure would cost each of them
+    return lambda argument: context.run(function, argument)
+
+
+def _listening(listener: Callable[[Any], object]) -> Callable[[Any], object]:
+    """`in_context` for what is called often: each call sees the variables as they are now."""
+    context = copy_context()
+    return lambda argument: context.copy().run(listener, argument)
+
+
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
-    """Call a user's callback; whatever it raises is logged with its call and harms nothing."""
+    """Call a user's callback, in a context of its own; whatever it raises is logged with its call and harms nothing."""
     try:
-        function(argument)
+        Context().run(function, argument)
     except BaseException as error:
         log_error(log, "a callback for %s raised", method, error=error)
 

@@ -5,6 +5,7 @@ Everything here runs on the loop (for the blocking client: under its lock).
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -24,6 +25,7 @@ from .. import errors
 from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..balancing import Ejection, Policy
+from ..endpoints import host_of, is_name
 from ..errorlog import log_error
 from ..protocol import codec
 from ..protocol.calls import OutgoingCall
@@ -52,6 +54,12 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 # Seconds for which a server that is gone from the list is still asked while its connection stands: one that leaves says so itself, and a
 # registry that was started anew gets to know its servers one by one.
 GRACE = 10.0
+
+# Seconds from one change of the addresses that a name is looked up for to the next.
+LOOK_UP = 1.0
+
+# What a socket cannot be made for where the process, or the machine, has no more of it.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -93,11 +101,32 @@ class Wire:
         self.seen = link.state  # when the core was last told
         self.opened = 0.0
         self._decoder = codec.from_server()
+        self._ipv6 = "[" in link.endpoint
+        self._looked_up = -math.inf  # when the socket was last told which addresses of a name to look for
+        self._handshakes = Handshakes(link.endpoint, with_keys=core.keys is not None)
         self._socket: Any = None
         self._events: Any = None
         self._monitor: Any = None
         self._pump: Any = None
         core.opened.append(self)
+        try:
+            self._open(context, max_size)
+        except errors.UsageError:
+            self.close(0)
+            raise
+        except zmq.ZMQError as error:
+            self.close(0)
+            text = f"cannot connect to {link.endpoint}: {error.strerror}"
+            if error.errno in _SCARCE:
+                raise errors.ResourceExhausted(f"{text} in this process") from None
+            raise errors.UsageError(text) from None
+        if self._monitor is None:
+            core.machine.link_up(link)
+            self.seen = link.state
+
+    def _open(self, context: zmq.Context[Any], max_size: int) -> None:
+        """Make the sockets and connect. What has been made is closed by `close`, also where this raises."""
+        core, link = self._core, self.link
         socket = self._socket = context.socket(zmq.DEALER)
         socket.set(zmq.IMMEDIATE, 1)
         socket.set(zmq.LINGER, 0)
@@ -112,27 +141,16 @@ class Wire:
         socket.set(zmq.HEARTBEAT_IVL, 5000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
         socket.set(zmq.HEARTBEAT_TTL, 20000)
-        socket.set(zmq.IPV6, "[" in link.endpoint)
+        socket.set(zmq.IPV6, self._ipv6)
         keys = core.keys
-        self._handshakes = Handshakes(link.endpoint, with_keys=keys is not None)
         watched = _WATCHED if keys is None else _WATCHED | zmq.EVENT_CONNECTED
-        try:
-            if not link.endpoint.startswith("inproc://"):
-                self._events = monitor(socket, context, watched)
-                self._monitor = Pump(core.loop, self._events, self._event, core.flush)
-            if keys is not None:
-                keys.protect(socket, link.endpoint)
-            socket.connect(link.endpoint)
-        except errors.UsageError:
-            self.close(0)
-            raise
-        except zmq.ZMQError as error:
-            self.close(0)
-            raise errors.UsageError(f"cannot connect to {link.endpoint}: {error.strerror}") from None
+        if not link.endpoint.startswith("inproc://"):
+            self._events = monitor(socket, context, watched)
+            self._monitor = Pump(core.loop, self._events, self._event, core.flush)
+        if keys is not None:
+            keys.protect(socket, link.endpoint)
+        socket.connect(link.endpoint)
         self._pump = Pump(core.loop, socket, self._receive, core.flush)
-        if self._monitor is None:
-            core.machine.link_up(link)
-            self.seen = link.state
 
     def flush(self) -> None:
         """Send what the link has gathered."""
@@ -155,6 +173,18 @@ class Wire:
             del stuck[0]
             self._whole = []
         self._pump.flushed()
+
+    def _look_up(self) -> None:
+        """A name is looked up for IPv4, and for IPv6 where it has no such address. libzmq takes one address alone; asked for both, it would
+        take IPv6, where a server may not listen."""
+        host, now = host_of(self.link.endpoint), time.monotonic()
+        ipv6 = self._handshakes.unresolved and not self._ipv6
+        if host is None or not is_name(host) or ipv6 == self._ipv6 or now - self._looked_up < LOOK_UP:
+            return
+        self._ipv6, self._looked_up = ipv6, now
+        self._socket.disconnect(self.link.endpoint)
+        self._socket.set(zmq.IPV6, ipv6)
+        self._socket.connect(self.link.endpoint)
 
     def close(self, linger: int) -> None:
         if self._pump is not None:
@@ -210,6 +240,7 @@ class Wire:
             machine.link_lost(link, self._handshakes.lost(), time.monotonic())
         elif event == zmq.EVENT_CONNECT_RETRIED:
             reason = self._handshakes.retried()
+            self._look_up()
             if link.state in (LinkState.CONNECTING, LinkState.DOWN):
                 machine.link_failed(link, reason)
         else:
@@ -488,6 +519,7 @@ class ClientCore:
 
     def flush(self) -> None:
         """Send what has gathered; see who waits for what has changed."""
+        self._flushing = False  # here, and not where it was asked for: what was asked for may be lost at the end of a caller's stack
         for wire in self._wires:
             if wire.link.outbox or wire.stuck:
                 wire.flush()
@@ -565,7 +597,7 @@ class ClientCore:
     def _join(self, endpoint: str) -> None:
         link = self.machine.add(endpoint)
         try:
-            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+            self._connect(link)
         except errors.UsageError as error:  # what the source says is no address here
             log.warning("%s", error)
             self.machine.remove(link)
@@ -599,6 +631,16 @@ class ClientCore:
 
     # Within
 
+    def _connect(self, link: Link) -> None:
+        """Open a link. Where the process has no more descriptors, it is tried every second. Raises UsageError."""
+        if self.closed or link not in self.machine.links:
+            return
+        try:
+            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+        except errors.ResourceExhausted as error:
+            log.warning("%s; trying again", error)
+            self.loop.call_later(PAUSE_AT_MOST, self._connect, link)
+
     def _connect_anew(self, wire: Wire) -> None:
         """The server is going: connect again, to its successor or to another process of it."""
         link = wire.link
@@ -607,7 +649,7 @@ class ClientCore:
         if not self._is_wanted(link):
             self._leave(link)
             return
-        self._wires.append(Wire(self, self.machine.replace(link), self._context, self.machine.max_size))
+        self._connect(self.machine.replace(link))
         if not any(call.link is link for call in self.calls.values()):
             link.outbox.append(Bye())
             wire.flush()
@@ -631,11 +673,10 @@ class ClientCore:
 
     def _flush_later(self) -> None:
         if not self._flushing and not self.closed:
+            self.loop.call_soon(self._flush_soon)  # first: it may raise, at the end of the caller's stack
             self._flushing = True
-            self.loop.call_soon(self._flush_soon)
 
     def _flush_soon(self) -> None:
-        self._flushing = False
         if not self.closed:
             self.flush()
 
@@ -652,10 +693,10 @@ class ClientCore:
     def _set_timer(self) -> None:
         due = self.machine.next_tick()
         if due is not None and due < self._timer_due:
+            timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)  # first: it may raise
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer_due = due
-            self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)
+            self._timer, self._timer_due = timer, due
 
     def _close_wires(self, linger: int) -> None:
         for wire in list(self.opened):

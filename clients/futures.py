@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures._base import FINISHED, PENDING
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 from .. import errors
@@ -150,7 +151,9 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         self.observe()
-        super().add_done_callback(lambda future: self.client._shared.threads.post_now(self, fn, future))
+        context = copy_context()
+        post = self.client._shared.threads.post_now
+        super().add_done_callback(lambda future: post(self, lambda done: context.run(fn, done), future))
 
     def _wait(self, timeout: float | None) -> None:
         """Until it is settled, at most so many seconds. Not by the condition: a signal's handler that raises while it is entered would

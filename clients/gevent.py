@@ -20,8 +20,9 @@ from ..backends.native import get_ident
 from ..backends.turns import CUT
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, Shared, run_callback
+from .base import Answer, Callback, Client, Errback, Shared, in_context, run_callback
 from .core import ClientCore, open_cores
+from .options import seconds_to_close
 from .streams import Stream, StreamCall
 from .unseen import unseen
 from .uploads import SyncUpload
@@ -103,13 +104,19 @@ class GeventClient(Client):
         call = self._outgoing(_Call, method, args, kwargs)
         while core.full:
             self._wait_for_room(core, self._time_for_room(call))
-        call.outcome = AsyncResult()
+        outcome = call.outcome = AsyncResult()
         try:
             core.loop.turn(self._start, core, call, args, kwargs)
-            return call.outcome.get()
+            outcome.wait()
+            if outcome.exception is not None:
+                raise outcome.exception
+            return outcome.value
         except BaseException:  # a kill, a Timeout, a signal's handler
             self._interrupted(core, call)
             raise
+        finally:
+            # The error's traceback has this frame: together they would wait for the garbage collector.
+            del call, outcome
 
     def _interrupted(self, core: ClientCore, call: OutgoingCall) -> None:
         if call.id and not call.ended:
@@ -138,7 +145,8 @@ class GeventClient(Client):
                 failure = errors.ResourceExhausted(f"{method}: {core.bound}")
             while failure is None and core.full:
                 self.ready()
-        call.client, call.callback, call.errback = self, callback, errback
+        call.client = self
+        call.callback, call.errback = in_context(callback), in_context(errback)
         future = call.outcome = FiredResult(self, call)
         future._observed = errback is not None
         if failure is not None:
@@ -190,18 +198,19 @@ class GeventClient(Client):
         core.loop.turn(core.when_room, room.set, seconds)
         room.wait()
 
-    def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
+        seconds = seconds_to_close(timeout)
         self._shared.close()
         core = self._shared.core
         if core is not None and not core.closed:
             if not now:
                 idle = Event()
                 core.loop.turn(core.when_idle, idle.set)
-                idle.wait(timeout)
+                idle.wait(seconds)
             core.loop.turn(core.close, "the client was closed")
-            self._callbacks.close(1.0 if now else timeout)
+            self._callbacks.close(1.0 if now else seconds)
         _open.discard(self)
 
     def __enter__(self) -> Self:

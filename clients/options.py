@@ -103,6 +103,16 @@ def _size(options: CallOptions | None) -> int:
 # Seconds above which a timeout is none: 30 years.
 _LONGEST = 1e9
 
+
+def seconds_to_close(timeout: float | None) -> float:
+    """What a `close` waits at most, as each loop takes it: None and infinity are 30 years. Raises TypeError for what is no time."""
+    if timeout is None:
+        return _LONGEST
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout:
+        raise TypeError(f"bad timeout to close: seconds, or None for no limit, not {timeout!r:.200}")
+    return min(max(0.0, timeout), _LONGEST)
+
+
 _INT64 = range(-(1 << 63), 1 << 63)
 
 

@@ -41,6 +41,7 @@ class Handshakes:
         self._since = 0.0
         self._reason = ""  # why the last one failed, where it did
         self._attempted = False  # whether there was an address to connect to, since the last retry
+        self.unresolved = False  # whether there was none at the last retry
 
     def began(self, now: float) -> None:
         self._began = now
@@ -66,12 +67,14 @@ class Handshakes:
     def retried(self) -> str:
         """Another attempt is on its way: why the last one came to nothing."""
         attempted, self._attempted = self._attempted, False
+        self.unresolved = False
         if self._reason:
             reason, self._reason = self._reason, ""
             return reason
         self._broken = 0
         host = host_of(self._endpoint)
         if not attempted and host is not None and is_name(host):
+            self.unresolved = True
             return f"host {host!r} cannot be resolved ({self._endpoint})"
         return f"no server at {self._endpoint}"
 

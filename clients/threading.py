@@ -28,10 +28,11 @@ from ..backends.turns import CUT, ENTERED
 from ..protocol.calls import OutgoingCall
 from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, Shared
+from .base import Answer, Callback, Client, Errback, Shared, in_context
 from .core import ClientCore, open_cores
 from .errands import Errands
 from .futures import FiredCall
+from .options import seconds_to_close
 from .streams import Stream, StreamCall
 from .threads import ClientThreads
 from .uploads import SyncUpload
@@ -129,7 +130,8 @@ class ThreadingClient(Client):
         except errors.CallError as error:
             failure = error
             call = self._unsent(FiredCall, method)
-        call.client, call.callback, call.errback = self, callback, errback
+        call.client = self
+        call.callback, call.errback = in_context(callback), in_context(errback)
         if errback is not None:
             call.observed = True
         while failure is None and core.full:
@@ -204,9 +206,10 @@ class ThreadingClient(Client):
         loop.turn(core.when_room, room.finish, seconds)
         loop.wait(room)
 
-    def close(self, timeout: float = 30.0, *, now: bool = False) -> None:
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
         self._check_closable()
+        seconds = seconds_to_close(timeout)
         self._shared.close()
         core = self._shared.core
         if core is not None and not core.closed:
@@ -214,10 +217,10 @@ class ThreadingClient(Client):
             if not now:
                 idle = Waiter()
                 loop.turn(core.when_idle, idle.finish)
-                loop.turn(loop.call_later, timeout, idle.finish)
+                loop.turn(loop.call_later, seconds, idle.finish)
                 loop.wait(idle)
             loop.turn(core.close, "the client was closed")
-            threads.close(1.0 if now else timeout)
+            threads.close(1.0 if now else seconds)
         _open.discard(self)
 
     def __enter__(self) -> Self:
@@ -281,13 +284,23 @@ class ThreadingClient(Client):
             with _making:
                 shared = self._shared
                 if shared.core is None and not shared.closed:
-                    loop = ThreadingLoop()
-                    loop.cut = partial(_give_up, weakref.ref(shared))
-                    threads = shared.threads = ClientThreads(loop)
-                    core = self._make_core(loop, threads.hand_over)
-                    core.post = partial(_errands.post, loop.turn)
+                    self._make_loop(shared)
         except BaseException as error:
             failed(error)
+
+    def _make_loop(self, shared: Shared) -> None:
+        try:
+            loop = ThreadingLoop()
+        except OSError as error:
+            raise errors.ResourceExhausted(f"cannot connect: {error.strerror} in this process") from None
+        loop.cut = partial(_give_up, weakref.ref(shared))
+        threads = shared.threads = ClientThreads(loop)
+        try:
+            core = self._make_core(loop, threads.hand_over)
+        except BaseException:
+            loop.close()
+            raise
+        core.post = partial(_errands.post, loop.turn)
 
     @property
     def _threads(self) -> ClientThreads:

@@ -55,9 +55,9 @@ class ClientThreads:
             return
         self.loop.end_turn()  # the first of a burst is sent here; what follows gathers until the reader wakes
         if self.fired and not self._closed:
-            self.driving = True
             self._rest = Waiter()
             self._start_reading()
+            self.driving = True  # last: what is before may raise, at the end of a caller's stack
 
     def release_one(self) -> None:
         """One of what was fired has ended."""

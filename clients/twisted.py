@@ -14,8 +14,9 @@ from .. import errors
 from ..backends.twisted import DeferredGate, TwistedLoop
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, Shared, run_callback
+from .base import Answer, Callback, Client, Errback, Shared, in_context, run_callback
 from .core import ClientCore
+from .options import seconds_to_close
 from .streams import AsyncStream, StreamCall
 from .unseen import unseen
 from .uploads import AsyncUpload
@@ -119,7 +120,8 @@ class TwistedClient(Client):
         except errors.CallError as error:
             failure = error
             call = self._unsent(_Fired, method)
-        call.client, call.callback, call.errback = self, callback, errback
+        call.client = self
+        call.callback, call.errback = in_context(callback), in_context(errback)
         if failure is None:
             return self._send(core, call, args, kwargs)
         deferred = call.deferred = Deferred()
@@ -161,11 +163,11 @@ class TwistedClient(Client):
         core.when_room(lambda: room.callback(None), seconds)
         return room
 
-    def close(self, timeout: float = 30.0, *, now: bool = False) -> Deferred[None]:
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Deferred[None]:
         """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled. The
         Deferred fires when all has ended."""
         self._check_closable()
-        return _close(self._shared, timeout, now=now)
+        return _close(self._shared, seconds_to_close(timeout), now=now)
 
     async def __aenter__(self) -> Self:
         self._core()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
+from .. import interpreter
 from ..endpoints import DEFAULT_ENDPOINT, checked
 from ..errors import UsageError
 from ..server.limits import Limits
@@ -198,13 +198,9 @@ def serve(
     if processes is not None:
         from ..server.supervisor import Supervisor
 
-        command = [
-            sys.executable,
-            "-m",
-            "ringback.server",
-            target,
-            *given_options(context, "bind", "processes"),
-        ]
+        command = interpreter.command(
+            "-m", "ringback.server", target, *given_options(context, "bind", "processes")
+        )
         exposed = secret_key is None and not insecure
         if exposed:
             command.append("--insecure")

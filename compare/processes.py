@@ -7,12 +7,13 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
+
+from .. import interpreter
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -33,7 +34,7 @@ class Child:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__; a pipe that nobody reads would fill up
         with _on(processors):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *words],
+                interpreter.command("-m", *words),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,

@@ -11,6 +11,16 @@ RESERVED = 100
 
 MIB = 1024 * 1024
 
+# Seconds that a drain may take at most, as clocks and timers take no infinity: 30 years.
+_LONGEST = 1e9
+
+
+def checked_drain_timeout(seconds: float) -> float:
+    """The seconds, infinity as 30 years. Raises UsageError for what is no time."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        raise UsageError(f"drain_timeout must be a number of seconds from 0 on, not {seconds!r}")
+    return min(seconds, _LONGEST)
+
 
 @dataclass(frozen=True)
 class Limits:

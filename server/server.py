@@ -26,10 +26,11 @@ from ..security.curve import ServerKeys
 from ..state import Missing, State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import START, ReplicaEngine
+from ..terminal import announce
 from .access import AccessFile
 from .core import ServerCore
 from .executors import Settings
-from .limits import Limits
+from .limits import Limits, checked_drain_timeout
 from .listening import Inherited
 from .logs import warn_of_exposed
 from .rates import checked_rate
@@ -184,7 +185,7 @@ class Server:
         self._state: State | None = None
         self._source: State | None = None  # of a replica: the store that it follows
         self._invalidations: Invalidations | None = None
-        self.drain_timeout = drain_timeout
+        self.drain_timeout = checked_drain_timeout(drain_timeout)
         self._loop: Loop | None = None
         self._hub: int | None = None  # on gevent: the thread that it serves in
         self._core: ServerCore | None = None
@@ -519,7 +520,7 @@ def serve(
         if channel is not None:
             channel.ready(lines)
         else:
-            print("\n".join(lines), flush=True)  # noqa: T201 - promised
+            announce("\n".join(lines))
 
     main = threading.current_thread() is threading.main_thread()
     server = Server(service, bind, backend=backend, **options)

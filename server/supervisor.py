@@ -14,8 +14,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from ..terminal import announce
+from .limits import checked_drain_timeout
 from .listening import Inherited, listen
 from .paths import OwnedPaths
 
@@ -26,6 +29,8 @@ RESTART_AFTER = 0.1
 RESTART_AFTER_AT_MOST = 10.0
 # Seconds that a worker gets to end after its own time for draining is over.
 GRACE = 5.0
+# Seconds: epoll takes at most 24 days.
+LONGEST_WAIT = 86_400.0
 
 
 class Worker:
@@ -65,7 +70,7 @@ class Supervisor:
     ) -> None:
         self._command = command
         self._processes = processes
-        self._drain_timeout = drain_timeout
+        self._drain_timeout = checked_drain_timeout(drain_timeout)
         self._workers: dict[int, Worker] = {}
         self._to_replace: list[Worker] = []
         self._selector = selectors.DefaultSelector()
@@ -138,7 +143,7 @@ class Supervisor:
                 self._start(len(self._workers))
             if all(one.ready_since is not None for one in self._workers.values()):
                 self._serving = True
-                print(worker.told[:-1].decode(), end="", flush=True)  # noqa: T201 - promised
+                announce(worker.told[:-2].decode())
         old, worker.replaces = worker.replaces, None
         if old is not None:
             log.info("process %d takes over from process %d", worker.pid, old.pid)
@@ -153,6 +158,15 @@ class Supervisor:
             if status is not None:
                 del self._workers[worker.pid]
                 self._ended(worker, status)
+        self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        """As the first process of a container, the supervisor gets the children of processes that have ended."""
+        with suppress(ChildProcessError):  # there is none at all
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in self._workers:
+                    break  # it has ended just now, and its signal comes
+                os.waitpid(ended.si_pid, 0)
 
     def _ended(self, worker: Worker, status: int) -> None:
         how = (
@@ -236,7 +250,9 @@ class Supervisor:
         self._timers.append((time.monotonic() + seconds, function))
 
     def _seconds_to_wait(self) -> float | None:
-        return max(0.0, min(when for when, _ in self._timers) - time.monotonic()) if self._timers else None
+        if not self._timers:
+            return None
+        return min(max(0.0, min(when for when, _ in self._timers) - time.monotonic()), LONGEST_WAIT)
 
     def _run_timers(self) -> None:
         now = time.monotonic()

@@ -51,12 +51,14 @@ class ServerProcess:
         bind: tuple[str, ...] = ("tcp://127.0.0.1:*",),
         path: Path = SERVICES,
         inside: tuple[str, ...] = (),
+        python: tuple[str, ...] = (),
     ) -> None:
-        """`inside`: the words of a command that runs the server's command."""
+        """`inside`: the words of a command that runs the server's command; `python`: options of its interpreter."""
         binds = [word for endpoint in bind for word in ("--bind", endpoint)]
         command = [
             *inside,
             sys.executable,
+            *python,
             "-m",
             "ringback.server",
             f"{path}:{service}",

@@ -311,6 +311,21 @@ def test_serve_drains_on_sigterm_with_0(home: Path, tmp_path: Path) -> None:
     assert ended.status == 0, ended
 
 
+@pytest.mark.parametrize("options", [[], ["--processes", "1"]], ids=["one", "many"])
+def test_a_ready_line_needs_no_locale(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (tmp_path / "kitchen.py").write_text(
+        "import ringback\nservice = ringback.Service('k\xfcche')\n", encoding="utf-8"
+    )
+    with starting(
+        "ringback", "serve", "kitchen:service", "--bind", ANY_PORT, *options, cwd=tmp_path
+    ) as served:
+        assert served.lines(1)[0].startswith("ringback: k\xfcche on tcp://")
+        assert served.finish(signal.SIGTERM).status == 0
+
+
 def test_serve_prints_a_ready_line_for_each_bind(home: Path, tmp_path: Path) -> None:
     binds = ("--bind", ANY_PORT, "--bind", ANY_PORT, "--bind", f"ipc://{tmp_path}/s")
     with starting("ringback", "serve", f"{home}/calc.py:service", *binds, cwd=tmp_path) as started:
@@ -410,6 +425,25 @@ def test_serve_says_where_an_import_went_wrong(
     (tmp_path / "inner.py").write_text(source, encoding="utf-8")
     outcome = run_module("ringback", "serve", f"{where}:service", "--bind", ANY_PORT, cwd=tmp_path)
     assert_one_line(outcome, f"{tmp_path}/inner.py:{line}", *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("queue", "a module that Python has"),
+        ("asyncio", "a module that Python has"),
+        ("ringback", "an installed package"),
+        ("zmq", "an installed package"),
+    ],
+)
+def test_a_file_that_would_take_the_place_of_a_module_is_refused(
+    name: str, whose: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{name}.py").write_text(SERVICE, encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    outcome = run_module("ringback", "serve", f"../{name}.py:service", "--bind", ANY_PORT, cwd=elsewhere)
+    assert_one_line(outcome, f"../{name}.py has the name of {whose}", "rename the file")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
-from processes import ServerProcess
+from processes import TESTS, ServerProcess, chosen_backends
 from ringback import errors
 from ringback.clients.asyncio import connect as connect_asyncio
 from ringback.clients.threading import connect
@@ -85,3 +86,120 @@ def test_a_call_that_cannot_be_encoded_ends_alone(running_server, backend):
             assert await asyncio.gather(*others) == list(range(1, 21))
 
     asyncio.run(main())
+
+
+# Calls that fail, and what they leave to the garbage collector.
+LEFT_BEHIND = """
+import asyncio, gc, sys
+from importlib import import_module
+
+style, endpoint = sys.argv[1:]
+client = import_module(f"ringback.clients.{style}").connect(endpoint, timeout=10)
+CALLS = [("fail", "x"), ("add", 1, "two"), ("no_such_method",)]
+
+
+def wait(future):
+    future.wait() if style == "gevent" else future.exception()
+
+
+def work(how):
+    for call in CALLS:
+        try:
+            client.call(*call) if how == "call" else wait(client.fire(*call, errback=lambda error: None))
+        except Exception:
+            pass
+
+
+async def work_async(how):
+    for call in CALLS:
+        try:
+            await (client.call(*call) if how == "call" else client.fire(*call, errback=lambda error: None))
+        except Exception:
+            pass
+
+
+async def main():
+    for how in ("call", "fire"):
+        for number in range(11):
+            await work_async(how) if style == "asyncio" else work(how)
+            if number == 0:
+                gc.collect()  # what the first calls leave, they leave once
+        print(how, gc.collect())
+    await client.close() if style == "asyncio" else client.close()
+
+
+gc.disable()
+if style == "asyncio":
+    asyncio.run(main())
+else:
+    try:
+        main().send(None)
+    except StopIteration:
+        pass
+"""
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent", "asyncio"])
+def test_a_call_that_failed_leaves_nothing_to_the_garbage_collector(style, running_server, run_program):
+    if style == "gevent":
+        pytest.importorskip("gevent")
+    endpoint = running_server(chosen_backends()[0]).endpoint
+    ended = run_program("-W", "ignore", "-c", LEFT_BEHIND, style, endpoint)
+    assert ended.status == 0, ended
+    left = dict(line.split() for line in ended.lines)
+    assert list(left) == ["call", "fire"], ended
+    assert all(int(objects) < 30 for objects in left.values()), ended  # for 30 calls; a cycle has several
+
+
+# Clients until no descriptor is left, and what comes then.
+TOO_MANY = """
+import resource, sys, time
+
+style, endpoint, *paths = sys.argv[1:]
+sys.path[:0] = paths
+from ringback import errors
+from styles import STYLES, Pause
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+here = STYLES[style]()
+
+
+def script():
+    clients, refused = [], 0
+    while refused < 50:
+        client = here.connect(endpoint, timeout=10)
+        try:
+            assert (yield client.call("add", 1, 2)) == 3
+            clients.append(client)
+        except errors.ResourceExhausted as error:
+            refused += 1
+            if refused == 1:
+                print(error)
+    assert (yield clients[0].call("add", 1, 2)) == 3
+    for one in clients:
+        yield one.close()
+    end = time.monotonic() + 15
+    while True:
+        try:
+            assert (yield client.call("add", 1, 2)) == 3
+            break
+        except errors.ResourceExhausted:  # libzmq closes in the background
+            assert time.monotonic() < end
+            yield Pause(0.05)
+    yield client.close()
+
+
+here.run(script)
+"""
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent", "asyncio"])
+def test_a_client_for_which_there_is_no_descriptor_says_so_and_takes_none(style, running_server, run_program):
+    if style == "gevent":
+        pytest.importorskip("gevent")
+    endpoint = running_server(chosen_backends()[0]).endpoint
+    ended = run_program(
+        "-W", "error", "-c", TOO_MANY, style, endpoint, str(TESTS), str(TESTS / "conformance")
+    )
+    assert (ended.status, ended.err) == (0, ""), ended
+    assert re.fullmatch(r"cannot connect.*: Too many open files in this process\n", ended.out), ended

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import warnings
+import weakref
+from contextvars import ContextVar
 
 import pytest
 from processes import chosen_backends
@@ -179,3 +182,65 @@ with connect({endpoint!r}) as client:
 """,
     )
     assert (done.status, done.err) == (0, "")
+
+
+def test_the_asyncio_client_is_closed_after_its_loop(endpoint):
+    from ringback.clients.asyncio import connect
+
+    client = connect(endpoint)
+    told: list[object] = []
+
+    async def use() -> None:
+        assert await client.call("add", 1, 2) == 3
+        client.fire("nap", 30, errback=told.append).add_done_callback(lambda _: None)
+
+    async def close() -> None:
+        async with asyncio.timeout(5):
+            await client.close()
+
+    asyncio.run(use())
+    sockets = [wire._socket for wire in client._shared.core._wires]
+    asyncio.run(close())
+    assert client.state == "closed"
+    assert all(socket.closed for socket in sockets)
+    assert [type(error).__name__ for error in told] == ["Cancelled"]
+
+
+def test_the_asyncio_client_is_not_closed_from_a_loop_beside_its_own(endpoint):
+    from ringback.clients.asyncio import connect
+
+    client = connect(endpoint)
+
+    async def main() -> None:
+        await client.call("ringback.ping")
+        with pytest.raises(RuntimeError, match="close it on that one"):
+            await asyncio.to_thread(lambda: asyncio.run(client.close()))
+        assert await client.call("ringback.ping") == "pong"
+        await client.close()
+
+    asyncio.run(main())
+
+
+def test_the_asyncio_client_keeps_nothing_of_its_callers_variables(endpoint):
+    from ringback.clients.asyncio import connect
+
+    class Request:
+        pass
+
+    request: ContextVar[Request] = ContextVar("request")
+
+    async def main() -> None:
+        client = connect(endpoint, timeout=30)
+
+        async def caller() -> weakref.ref[Request]:
+            request.set(Request())
+            assert await client.call("add", 1, 2) == 3
+            return weakref.ref(request.get())
+
+        kept = await asyncio.create_task(caller())
+        assert await client.call("add", 1, 2) == 3  # so that what the first has queued is done
+        gc.collect()
+        assert kept() is None
+        await client.close()
+
+    asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -95,3 +96,20 @@ def test_a_notification_before_close_is_delivered(client, pair, key):
     other.notify("marked", key, 1)
     yield other.close()
     yield from eventually(lambda: client.call("marks", key), ["called with 1"])
+
+
+@pytest.mark.parametrize("timeout", [None, math.inf, 1e300, 10**12, -1.0])
+@promise
+def test_close_takes_any_time(client, pair, timeout):
+    other = pair.connect()
+    assert (yield other.fire("add", 1, 2)) == 3
+    yield other.close(timeout)
+    assert other.state == "closed"
+
+
+@pytest.mark.parametrize("timeout", [math.nan, "1", True])
+@promise
+def test_close_refuses_what_is_no_time_and_closes_nothing(client, timeout):
+    with pytest.raises(TypeError, match="bad timeout to close: seconds, or None for no limit"):
+        yield client.close(timeout)
+    assert (yield client.call("ringback.ping")) == "pong"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -355,3 +357,33 @@ def test_a_close_that_was_called_off_has_ended_nothing_yet(client, pair, key):
 def until_began(client, key):
     while (yield client.call("marks", key)) != ["began"]:
         pass
+
+
+# At the end of the caller's stack
+
+
+def _deep(frames, work):
+    return _deep(frames - 1, work) if frames else work()
+
+
+@pytest.mark.parametrize("how", ["fire", "notify", "stream"])
+@promise
+def test_a_call_at_the_end_of_the_stack_harms_no_later_one(client, how) -> Any:
+    assert (yield client.call("add", 1, 2)) == 3
+    refused = 0
+    for left in range(1, 60):
+        depth, frame = 0, sys._getframe()
+        while frame is not None:
+            depth, frame = depth + 1, frame.f_back
+        arguments = ("count", 3) if how == "stream" else ("add", left, 1)
+        try:
+            begun = _deep(sys.getrecursionlimit() - depth - left, partial(getattr(client, how), *arguments))
+        except RecursionError:
+            refused += 1
+        else:
+            if how == "fire":
+                assert (yield begun) == left + 1
+            elif how == "stream":
+                assert (yield Items(begun)) == [0, 1, 2]
+        assert (yield client.options(timeout=5).call("add", left, 2)) == left + 2
+    assert refused

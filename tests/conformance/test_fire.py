@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextvars import Context, ContextVar
 
 import pytest
 from promises import Pair, promise, until
@@ -211,3 +212,41 @@ def test_misuse_of_fire_is_raised_by_fire(client) -> Script:
     with pytest.raises(TypeError):
         client.options(no_such_option=1)
     assert (yield client.call("add", 1, 2)) == 3
+
+
+@promise
+def test_a_callback_sees_the_variables_of_its_own_call(client) -> Script:
+    user = ContextVar("user", default="nobody")
+    seen = []
+
+    def told(name: str, expected: str) -> Callable[[object], None]:
+        def callback(_: object) -> None:
+            seen.append((name, expected, user.get()))
+            user.set("somebody else")
+
+        return callback
+
+    def begin(name: str) -> list[object]:
+        if name != "nobody":
+            user.set(name)
+        stop = client.listen(told("listener", name), "add_inline")
+        futures = [
+            client.fire("add", 1, 2, callback=told("callback", name)),
+            client.fire("add", 1, "two", errback=told("errback", name)),
+            client.options(timeout=0.05).fire("nap", 30, errback=told("late", name)),
+            client.fire("add_inline", 1, 2),
+        ]
+        if name != "nobody":
+            user.set("changed")
+        return [stop, *futures]
+
+    begun = [Context().run(begin, name) for name in ("ada", "nobody", "bob", "nobody")]
+    yield from until(lambda: len(seen) == 4 * 3 + 4 * 4)
+    for stop, *futures in begun:
+        stop()
+        for future in futures:
+            try:
+                yield future
+            except errors.CallError:
+                pass
+    assert [(name, saw) for name, expected, saw in seen if saw != expected] == []

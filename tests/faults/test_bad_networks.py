@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -147,3 +149,46 @@ def test_a_client_comes_back_after_its_connection_was_cut(proxy, client):
                 break
             except errors.Unavailable:
                 assert time.monotonic() < deadline
+
+
+# In namespaces of its own: a name with an IPv6 address alone, and a server there.
+IPV6_ALONE = """
+import subprocess, sys
+from pathlib import Path
+
+import ringback
+
+hosts = Path("hosts")
+hosts.write_text("127.0.0.1 localhost\\nfd00::5 only6\\n")
+for command in ("mount --bind hosts /etc/hosts", "ip link set lo up", "ip addr add fd00::5/128 dev lo nodad"):
+    subprocess.run(command.split(), check=True)
+service = ringback.Service("six")
+
+
+@service.method
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+with ringback.Server(service, "tcp://[fd00::5]:*", backend="threading", insecure=True) as server:
+    endpoint = f"tcp://only6:{server.endpoint.rpartition(':')[2]}"
+    for style in sys.argv[1:]:
+        command = [sys.executable, "-m", "ringback", "call", endpoint, "add", "1", "2", "--client", style]
+        subprocess.run(command, check=True)
+"""
+
+
+def test_a_name_with_an_ipv6_address_alone_is_found(tmp_path):
+    what = missing()
+    if what:
+        pytest.skip(f"this test needs {what}")
+    styles = ("threading", "gevent", "asyncio", "twisted")
+    ended = subprocess.run(
+        ["unshare", "--mount", "--net", sys.executable, "-c", IPV6_ALONE, *styles],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "3\n" * len(styles)), ended

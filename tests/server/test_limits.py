@@ -210,6 +210,9 @@ def test_a_client_that_takes_little_is_welcomed_by_a_service_of_many_methods():
         ({"max_frames": 1025}, "at most 1024, not 1025"),
         ({"max_connections": 0}, "at least 1, not 0"),
         ({"max_in_flight": 1.5}, "a whole number, not 1.5"),
+        ({"drain_timeout": None}, "a number of seconds from 0 on, not None"),
+        ({"drain_timeout": float("nan")}, "a number of seconds from 0 on, not nan"),
+        ({"drain_timeout": -1}, "a number of seconds from 0 on, not -1"),
     ],
     ids=repr,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,3 +182,63 @@ def test_a_client_is_told_of_its_state(start, connected):
     assert client.state == "down"
     client.close()
     assert client.state == "closed"
+
+
+def test_a_drain_may_take_for_ever(start, connected):
+    server = start("--drain-timeout", "inf")
+    client = connected(server.endpoint, timeout=SOON)
+    future = client.fire("nap", 1.0)
+    pid, _ = client.call("whoami")  # after the other, in the same process
+    server.send_signal(signal.SIGTERM)
+    assert future.result(SOON) == pid
+    assert server.wait() == 0
+
+
+def test_the_processes_run_as_their_supervisor_does(tmp_path, start_server, backend, connected):
+    path = tmp_path / "flagged.py"
+    path.write_text(
+        "import sys, ringback\n"
+        "service = ringback.Service('flagged')\n"
+        "@service.method\n"
+        "def options() -> list: return [sys.flags.optimize, sys.flags.dev_mode, 'error' in sys.warnoptions]\n"
+    )
+    options = ("-O", "-X", "dev", "-W", "error")
+    server = start_server(backend, "service", "--processes", "1", path=path, python=options)
+    assert connected(server.endpoint, timeout=SOON).call("options") == [1, True, True]
+    assert server.stop() == 0
+
+
+# Runs a command as the first process of a container is run: it gets the children of those that have ended.
+AS_INIT = """
+import ctypes, os, sys
+
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+ORPHANS = """
+import subprocess
+import ringback
+
+service = ringback.Service("orphans")
+
+
+@service.method
+def leave() -> int:
+    "A process whose parent has ended before it."
+    command = "import subprocess as s; print(s.Popen(['sleep', '0.2'], stdout=s.DEVNULL).pid)"
+    return int(subprocess.run([sys.executable, "-c", command], capture_output=True, check=True).stdout)
+"""
+
+
+def test_the_supervisor_takes_care_of_orphans(tmp_path, start_server, backend, connected):
+    path = tmp_path / "orphans.py"
+    path.write_text(f"import sys\n{ORPHANS}")
+    server = start_server(
+        backend, "service", "--processes", "1", path=path, inside=(sys.executable, "-c", AS_INIT)
+    )
+    client = connected(server.endpoint, timeout=SOON)
+    orphans = [client.call("leave") for _ in range(3)]
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+    assert client.call("leave")
+    assert server.stop() == 0
