@@ -29,6 +29,7 @@ class Loop(ABC):
 
     name: ClassVar[str]
     cooperative: ClassVar[bool] = False  # whether `run_in_worker` is on the loop's own thread
+    whole: bool = True  # whether no turn was cut, nor is being taken
     workers: int  # how much `run_in_worker` runs at once
     threads: int  # the same of `run_in_thread`
 
@@ -80,6 +81,10 @@ class Loop(ABC):
         """Report what this loop's own kind of future becomes (an awaitable, awaited in that context, or a Deferred); None if it is
         not one."""
         return None
+
+    def mend(self) -> None:
+        """Where a turn was cut, give up all that the loop is for."""
+        assert self.whole  # the loops whose turns may be cut have their own
 
     def turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call the function, which touches the core of a client, where that may be done."""

@@ -326,7 +326,7 @@ class GeventClientLoop(GeventLoop):
     def turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""
         if not self.whole:
-            self._mend()
+            self.mend()
             raise Unavailable(CUT, started=False)
         try:
             self.whole = False
@@ -336,7 +336,7 @@ class GeventClientLoop(GeventLoop):
             self.whole = True
             raise
         except BaseException:
-            self._mend()
+            self.mend()
             raise
         if self._soon:
             self._loop.run_callback(self.turn_in_hub, self._run_soon)
@@ -375,7 +375,7 @@ class GeventClientLoop(GeventLoop):
             function, args = soon.popleft()
             function(*args)
 
-    def _mend(self) -> None:
+    def mend(self) -> None:
         """Give up what a turn that was cut has left. Raises RuntimeError where this is called from within a turn, by a signal's handler."""
         if not self.whole:
             frame = sys._getframe(1).f_back

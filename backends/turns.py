@@ -7,7 +7,10 @@ it is for is given up, and made anew when it is next used (decision 0024).
 
 from __future__ import annotations
 
-CUT = "the handler of a signal raised while this client dealt with its connections, so they were given up"
+CUT = (
+    "something raised while this client dealt with its connections (the handler of a signal, or the end of the stack), so they were "
+    "given up"
+)
 ENTERED = (
     "a client was called by a signal's handler, a destructor or an interceptor while the same thread was in a call of it, which "
     "can only end after this one: do it after that call, or in another thread"

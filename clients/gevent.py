@@ -228,13 +228,17 @@ class GeventClient(Client):
     def _core(self) -> ClientCore:
         self._check_usable()
         core = self._shared.core
-        if core is None:
-            loop = GeventClientLoop()
-            loop.cut = partial(_give_up, weakref.ref(self._shared))
-            return self._make_core(loop)
-        if self._shared.owner != get_ident():
-            raise RuntimeError("this client belongs to the hub of another thread: connect again in this one")
-        return core
+        if core is not None:
+            if self._shared.owner != get_ident():
+                raise RuntimeError(
+                    "this client belongs to the hub of another thread: connect again in this one"
+                )
+            if core.loop.whole:
+                return core
+            core.loop.mend()
+        loop = GeventClientLoop()
+        loop.cut = partial(_give_up, weakref.ref(self._shared), weakref.ref(loop))
+        return self._make_core(loop)
 
     def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
         assert self._shared.core is not None
@@ -247,10 +251,10 @@ class GeventClient(Client):
         self._callbacks.post(method, function, argument)
 
 
-def _give_up(shared: weakref.ref[Shared]) -> None:
+def _give_up(shared: weakref.ref[Shared], loop: weakref.ref[GeventClientLoop]) -> None:
     """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
     there = shared()
-    if there is not None and there.core is not None:
+    if there is not None and there.core is not None and there.core.loop is loop():
         there.core.give_up(CUT)
         there.forget_core()
 

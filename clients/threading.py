@@ -246,12 +246,23 @@ class ThreadingClient(Client):
                 warnings.warn(problem, RuntimeWarning, stacklevel=3)
         core, loop = shared.core, shared.threads.loop
         assert core is not None
-        if (loop.waiting or not loop.whole) and loop.is_entered():
+        if loop.waiting and loop.is_entered():
             raise RuntimeError(ENTERED)
+        if not loop.whole and self._is_cut(loop):
+            loop.mend()
+            return self._enter()
         if time.monotonic() - loop.driven > IDLE:
             _check_hub()
             loop.look()
         return core, loop
+
+    @staticmethod
+    def _is_cut(loop: ThreadingLoop) -> bool:
+        """Whether a turn was cut, and is not merely taken by another thread. Raises RuntimeError where this thread is in one."""
+        if loop.is_turning():
+            raise RuntimeError(ENTERED)
+        with loop.lock:
+            return not loop.whole
 
     def _interrupted(self, core: ClientCore, loop: ThreadingLoop, call: OutgoingCall) -> None:
         """Something was raised while the call was made or waited for, perhaps by the handler of a signal."""
@@ -293,7 +304,7 @@ class ThreadingClient(Client):
             loop = ThreadingLoop()
         except OSError as error:
             raise errors.ResourceExhausted(f"cannot connect: {error.strerror} in this process") from None
-        loop.cut = partial(_give_up, weakref.ref(shared))
+        loop.cut = partial(_give_up, weakref.ref(shared), weakref.ref(loop))
         threads = shared.threads = ClientThreads(loop)
         try:
             core = self._make_core(loop, threads.hand_over)
@@ -307,10 +318,10 @@ class ThreadingClient(Client):
         return cast(ClientThreads, self._shared.threads)
 
 
-def _give_up(shared: weakref.ref[Shared]) -> None:
+def _give_up(shared: weakref.ref[Shared], loop: weakref.ref[ThreadingLoop]) -> None:
     """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
     there = shared()
-    if there is not None and there.core is not None:
+    if there is not None and there.core is not None and there.core.loop is loop():
         there.core.give_up(CUT)
         there.threads.give_up()
         there.forget_core()
