@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from .. import forks
 from ..errors import UsageError
-from .asyncio_thread import cancel_all, contained, outcome_of, start_task
+from .asyncio_thread import call_only, cancel_all, contained, outcome_of, start_task
 from .base import Handle, Loop, Report
 from .workers import Workers
 
@@ -38,6 +39,7 @@ class AsyncioLoop(Loop):
         self._loop = running or _running_loop() or _new_loop(uvloop)
         self.workers = self.threads = workers
         self._workers = Workers(workers)
+        forks.inherit(self)
         self.call_soon = self._loop.call_soon  # type: ignore[assignment, method-assign] # no frame of ours in between
         self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[assignment, method-assign]
 
@@ -83,6 +85,13 @@ class AsyncioLoop(Loop):
 
     def close(self) -> None:
         self._workers.close()
+
+    def forked(self) -> None:
+        """In a child: what the loop waits for is the parent's."""
+        forks.separate(getattr(self._loop, "_selector", None))  # asyncio's own
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        call_only(self._loop, function)
 
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
         self._loop.add_signal_handler(number, function)

@@ -80,6 +80,11 @@ class AsyncioThread:
         loop.call_soon_threadsafe(task.start, coroutine, report, context)
         return task
 
+    def come_back(self, function: Callable[[], object]) -> None:
+        """In the child of a handler: call the function, and nothing else, where the handler lets this loop go on."""
+        if self._loop is not None:
+            call_only(self._loop, function)
+
     def close(self) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -104,6 +109,14 @@ class AsyncioThread:
         started.acquire()
         assert self._loop is not None
         return self._loop
+
+
+def call_only(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    """Call the function as soon as the loop goes on, and before what it would have called."""
+    ready = getattr(loop, "_ready", None)  # asyncio's own; uvloop's is not to be seen
+    if ready is not None:
+        ready.clear()
+    loop.call_soon(function)
 
 
 def contained(run: Callable[[], object], *endings: type[BaseException]) -> None:

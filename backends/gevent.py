@@ -18,6 +18,8 @@ import gevent
 from gevent import signal_handler
 from gevent.event import Event
 
+from .. import forks
+from ..errors import Cancelled
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
@@ -46,8 +48,11 @@ class GreenletGate:
 
     def __init__(self) -> None:
         self._opened = Event()
+        self._generation = forks.generation
 
     def wait(self) -> None:
+        if self._generation != forks.generation:
+            raise Cancelled("this stream began before a fork: only the parent gets its items")
         self._opened.wait()
         self._opened.clear()
 
@@ -80,6 +85,7 @@ class GeventLoop(Loop):
 
     name = "gevent"
     cooperative = True
+    shares_watches = False
 
     def __init__(self, *, workers: int = 1000) -> None:
         self._hub = gevent.get_hub()
@@ -96,6 +102,8 @@ class GeventLoop(Loop):
         self._threads = Workers(self.threads)
         self._coroutines = AsyncioThread()
         self._stopped = Event()
+        self._signals: list[Any] = []
+        forks.inherit(self)
         self.call_soon = self._loop.run_callback  # type: ignore[method-assign]
         self.call_soon_threadsafe = self._loop.run_callback_threadsafe  # type: ignore[method-assign]
 
@@ -163,8 +171,21 @@ class GeventLoop(Loop):
         self._threads.close()
         self._coroutines.close()
 
+    def forked(self) -> None:
+        """In a child, whose hub goes on with greenlets of the parent's: none of them is to begin another call."""
+        if self._hub is gevent.get_hub():
+            gevent.reinit(self._hub)  # as gevent's own `fork` does: else the two would share what they wait for
+        self._calls.clear()
+        self._streams.clear()
+        self._next_slice.stop()
+        while self._signals:
+            self._signals.pop().cancel()
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        self._coroutines.come_back(function)  # not in the hub, where the child may wait
+
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
-        signal_handler(number, function)
+        self._signals.append(signal_handler(number, function))
 
     def _add(self, queue: deque[_Work], work: Callable[[], object]) -> Handle:
         task = _Work(self._loop, work)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from .. import forks
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report
 from .workers import Workers
@@ -102,6 +103,7 @@ class ThreadingLoop(Loop):
     """`with loop:` is a turn of the loop in the calling thread; `wait` drives it until a waiter is done."""
 
     name = "threading"
+    shares_watches = False
 
     def __init__(self, *, workers: int = 32) -> None:
         self.lock = threading.RLock()
@@ -176,6 +178,17 @@ class ThreadingLoop(Loop):
                 self._closed = True
                 for fd in set(self._pipe):
                     os.close(fd)
+
+    def forked(self) -> None:
+        """In a child: nothing is to be waited for, and the threads that held its locks are not there."""
+        self._closed = True
+        self.run_soon()
+        self._timers.clear()
+        for lock in (self.lock, self._waking):
+            forks.free(lock)
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        self._coroutines.come_back(function)
 
     def __enter__(self) -> ThreadingLoop:
         self.lock.acquire()

@@ -41,6 +41,11 @@ class _Fired(_Call):
     callback: Callback | None
     errback: Errback | None
 
+    def disown(self, error: BaseException) -> None:
+        super().finish(None, error)
+        if not self.future.cancelled():
+            self.future.exception()  # who awaits it observes it
+
     def finish(self, result: Any, error: BaseException | None) -> None:
         super().finish(result, error)
         if error is None:

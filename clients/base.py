@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import time
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 import zmq
 from msgspec import Raw
 
-from .. import errors
+from .. import errors, forks
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
 from ..balancing.outliers import ejection_of
@@ -56,22 +54,6 @@ LONGEST_NAME = 65_536
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
-
-_generation = 0
-
-
-_alive: weakref.WeakSet[Shared] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    """In the child none of the parent's sockets may be used."""
-    global _generation
-    _generation += 1
-    for shared in _alive:
-        shared.owner = 0
-
-
-os.register_at_fork(after_in_child=_forked)
 
 
 class Event:
@@ -173,7 +155,7 @@ class Shared:
         self.max_bytes_in_flight = max_bytes_in_flight
         self.listeners: list[tuple[Callable[[Event], object], str | None]] = []
         self.state_listeners: list[Callable[[str], object]] = []
-        self.generation = _generation
+        self.generation = forks.generation
         self.owner = 0  # the thread that may use the core, as long as it may
         self.loop: Any = None
         self.threads: Any = None  # the blocking client's own
@@ -182,11 +164,19 @@ class Shared:
         self.warned = False
         self.closed = False
         self.core: ClientCore | None = None
-        _alive.add(self)
+        forks.inherit(self)
 
     def close(self) -> None:
         self.closed = True
         self.owner = 0
+
+    def forked(self) -> None:
+        """In a child: nothing is left to be closed, and nobody is called back."""
+        self.close()
+        if self.core is not None:
+            self.core.forked()
+        if self.threads is not None:
+            self.threads.forked()
 
 
 class Client(ABC):
@@ -338,7 +328,7 @@ class Client(ABC):
 
     def _check_usable(self) -> None:
         shared = self._shared
-        if shared.generation != _generation:
+        if shared.generation != forks.generation:
             raise RuntimeError("this client was made before a fork: connect again in the child process")
         if shared.closed:
             raise RuntimeError("this client is closed")
@@ -588,10 +578,15 @@ def _subscribed(entries: list[T], entry: T) -> Callable[[], None]:
 
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
     """Call a user's callback; whatever it raises is logged with its call and harms nothing."""
+    generation = forks.generation
     try:
         function(argument)
-    except BaseException:
+    except BaseException as error:
+        if forks.generation != generation:
+            forks.came_back(f"a callback for {method}", error)
         log.exception("a callback for %s raised", method)
+    if forks.generation != generation:
+        forks.came_back(f"a callback for {method}")
 
 
 def _without_stream(

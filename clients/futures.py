@@ -11,14 +11,14 @@ from collections.abc import Callable
 from concurrent.futures._base import FINISHED, PENDING
 from typing import Any
 
-from .. import errors
+from .. import errors, forks
 from ..protocol.calls import CallSettings, OutgoingCall
 from ..protocol.messages import Call
 from .base import Callback, Client, Errback
 
 log = logging.getLogger("ringback.client")
 
-_making = threading.Lock()
+_making = forks.freed(threading.Lock())
 
 
 class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
@@ -103,6 +103,12 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
                         waiter.add_exception(self)
                 self._condition.notify_all()
             self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def disown(self, error: BaseException) -> None:
+        if self._state is PENDING:
+            self.ended = self.observed = True
+            self._made = None  # with a lock that another thread may have held
+            self._settle(None, error)
 
     def cancel(self) -> bool:
         shared = self.client._shared

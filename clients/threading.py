@@ -17,7 +17,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self, cast
 
-from .. import errors, hubs
+from .. import errors, forks, hubs
 from ..backends.native import get_ident
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
 from ..protocol.calls import OutgoingCall
@@ -259,7 +259,7 @@ def _spawn(context: Context, work: Callable[[], object]) -> None:
     threading.Thread(target=context.run, args=(work,), name="ringback-upload", daemon=True).start()
 
 
-_making = threading.Lock()
+_making = forks.freed(threading.Lock())
 _open: weakref.WeakSet[ThreadingClient] = weakref.WeakSet()
 
 

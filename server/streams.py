@@ -71,6 +71,7 @@ class Stream(Invocation):
         try:
             while not self.ended and self.sent < self.allowed:
                 item = self.pack(next(source))
+                self.dispatcher.came_back(self.method.name)
                 self.sent += 1
                 self.dispatcher.post(self.dispatcher.send_item, self, item)
             if not self.ended:
@@ -87,8 +88,11 @@ class Stream(Invocation):
         handling.set(self)
         try:
             return await self._advanced_async()
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise leaving(error) from None
+        except BaseException as error:
+            self.dispatcher.came_back(self.method.name, error)
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise leaving(error) from None
+            raise
 
     async def _advanced_async(self) -> bool:
         if self.source is None:
@@ -97,6 +101,7 @@ class Stream(Invocation):
         try:
             while not self.ended and self.sent < self.allowed:
                 item = self.pack(await anext(source))
+                self.dispatcher.came_back(self.method.name)
                 self.sent += 1
                 self.dispatcher.post(self.dispatcher.send_item, self, item)
             if not self.ended:
