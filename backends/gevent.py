@@ -174,7 +174,9 @@ class GeventLoop(Loop):
     def forked(self) -> None:
         """In a child, whose hub goes on with greenlets of the parent's: none of them is to begin another call."""
         if self._hub is gevent.get_hub():
-            gevent.reinit(self._hub)  # as gevent's own `fork` does: else the two would share what they wait for
+            gevent.reinit(
+                self._hub
+            )  # as gevent's own `fork` does: else the two would share what they wait for
         self._calls.clear()
         self._streams.clear()
         self._next_slice.stop()
