@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
+import threading
 import weakref
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from contextvars import ContextVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -27,7 +30,10 @@ class Inherited(Protocol):
 
 _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
 _locks: list[Any] = []
-_forker: Any = None  # on gevent, the greenlet that forked
+_held_back: set[int] = set()
+_masks: dict[int, set[int]] = {}  # of threads that fork
+# In the context of the code that forked, and in none of the tasks and greenlets that the child has inherited beside it: the number.
+_here: ContextVar[int] = ContextVar("ringback.forked", default=0)
 
 
 def inherit(what: Inherited) -> None:
@@ -58,22 +64,26 @@ def separate(polls: Any, descriptors: Iterable[int] = ()) -> None:
 
 
 def came_back(where: str, error: BaseException | None = None) -> None:
-    """In a child: the code that forked has returned, or raised the error. The child ends here, before it does its parent's work.
+    """In a child: code has returned, or raised the error, that was called before the fork. If it is what forked, the child ends here."""
+    if _here.get() == generation:
+        end(where, error)
+
+
+def end(where: str, error: BaseException | None = None) -> NoReturn:
+    """End this child, before it does its parent's work.
 
     SystemExit gives the exit status, as in any program; all else is said in a line, and is status 1. Buffered output is written, exit
-    handlers do not run. Other greenlets than the one that forked go on.
+    handlers do not run.
     """
-    if _forker is not None and _greenlet() is not _forker:
-        return
     if isinstance(error, SystemExit):
         code = error.code
         status = 0 if code is None else code & 0xFF if isinstance(code, int) else 1
         said = f"{code}\n" if isinstance(code, str) else ""
     else:
-        how = "came back from it" if error is None else f"left it with {type(error).__name__}"
+        how = "came back" if error is None else f"came back with {type(error).__name__}"
         status = 1
         said = (
-            f"ringback: process {os.getpid()} was forked in {where} and {how}: it is ended, as the loop is its parent's. "
+            f"ringback: process {os.getpid()} was forked in {where}, {how} and was ended, as its loop is its parent's. "
             "Let a child end with sys.exit, os._exit or exec.\n"
         )
     try:
@@ -85,19 +95,32 @@ def came_back(where: str, error: BaseException | None = None) -> None:
         os._exit(status)
 
 
-def _greenlet() -> Any:
-    module = sys.modules.get("greenlet")
-    return None if module is None else module.getcurrent()
+def hold_back(*numbers: int) -> None:
+    """Handlers of these signals are this process's own: let none arrive in a child before its `forked` functions have been called."""
+    _held_back.update(numbers)
+
+
+def _before() -> None:
+    if _held_back:
+        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _held_back)
+
+
+def _after() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _forked() -> None:
-    global generation, _forker
+    global generation
     generation += 1
-    _forker = _greenlet()
+    _here.set(generation)
     for held in _locks:
         free(held)
     for what in list(_inherited):
         what.forked()
+    _held_back.clear()
+    _after()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_forked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .. import forks
 from . import native
 
 
@@ -48,10 +49,13 @@ class Workers:
             self._threads = 0
 
     def _run(self) -> None:
+        generation = forks.generation
         while (work := self._queue.get()) is not None:
             try:
                 work()
             finally:
+                if forks.generation != generation:
+                    forks.end("a worker thread")  # whatever the context: there is no other thread
                 del work  # the next wait may be long: keep no argument or result alive
                 with self._lock:
                     self._unfinished -= 1

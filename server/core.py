@@ -142,7 +142,6 @@ class ServerCore:
         self._search_due = False
         self._untidy = False  # whether the memory has grown since it was last given back
         self.terminated: Any = None
-        self._generation = forks.generation
         forks.inherit(self)
 
     # Life
@@ -151,8 +150,6 @@ class ServerCore:
         """Enter the lifespan, bind, answer."""
 
         def entered(app: Any, error: BaseException | None) -> None:
-            if self._generation != forks.generation:
-                forks.came_back(f"the lifespan of {self.service.name}", error)
             if error is None:
                 self._dispatcher.app = app
                 try:

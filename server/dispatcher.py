@@ -394,7 +394,7 @@ class Dispatcher:
         call: Any = handling.get()
         if getattr(call, "dispatcher", None) is self:
             method = call.current().method
-            self.loop.come_back(lambda: forks.came_back(method))
+            self.loop.come_back(lambda: forks.end(method))
 
     def close(self) -> None:
         self._schedule.close()

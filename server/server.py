@@ -350,6 +350,7 @@ class Server:
         def start() -> None:
             if signals:
                 self._signals = True
+                forks.hold_back(signal.SIGTERM, signal.SIGINT)
                 loop.on_signal(signal.SIGTERM, signalled)
                 loop.on_signal(signal.SIGINT, signalled)
             if channel is not None:
