@@ -71,6 +71,7 @@ class AsyncioThread:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: list[Any] = []  # a lock of its thread, held until that has ended
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
@@ -90,6 +91,10 @@ class AsyncioThread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None
 
+    def join(self, until: float) -> None:
+        """After `close`: wait for the thread to end, until that monotonic time at most."""
+        native.join(self._running, until)
+
     def _start(self) -> asyncio.AbstractEventLoop:
         started = native.allocate_lock()
         started.acquire()
@@ -105,16 +110,22 @@ class AsyncioThread:
             finally:
                 loop.close()
 
-        native.start_thread(run)
+        self._running.append(native.start_thread(run))
         started.acquire()
         assert self._loop is not None
         return self._loop
+
+
+_others: list[
+    Any
+] = []  # what a child does not call; kept, as asyncio would complain of tasks that are dropped
 
 
 def call_only(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
     """Call the function as soon as the loop goes on, and before what it would have called."""
     ready = getattr(loop, "_ready", None)  # asyncio's own; uvloop's is not to be seen
     if ready is not None:
+        _others.extend(ready)
         ready.clear()
     loop.call_soon(function)
 

@@ -26,6 +26,9 @@ from .workers import Workers
 
 log = logging.getLogger("ringback.backends")
 
+# Seconds to wait for native threads at the end, of which some may still run a handler that nobody waits for.
+LAST_THREADS = 1.0
+
 # Seconds after which a worker lets the hub do something else between two pieces of work.
 SLICE = 0.0005
 
@@ -170,6 +173,10 @@ class GeventLoop(Loop):
         self._next_slice.close()
         self._threads.close()
         self._coroutines.close()
+        # A thread that ends its hub while the interpreter ends would crash it.
+        until = time.monotonic() + LAST_THREADS
+        self._threads.join(until)
+        self._coroutines.join(until)
 
     def forked(self) -> None:
         """In a child, whose hub goes on with greenlets of the parent's: none of them is to begin another call."""

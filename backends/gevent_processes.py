@@ -13,7 +13,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import pool
 from typing import Any
 
@@ -125,11 +125,8 @@ def patch() -> None:
         return pid
 
     def waitpid(pid: int, options: int) -> tuple[int, int]:
-        told = children.wait(pid, options)
-        if told is None:
-            here = gevent_waitpid if native.get_ident() == children.main else _waitpid
-            told = here(pid, options)
-        return told
+        others = gevent_waitpid if native.get_ident() == children.main else _waitpid
+        return children.wait(pid, options) or others(pid, options)
 
     def close(descriptor: int) -> None:
         # (gevent's leaves it to the thread's hub, which may not run again)
@@ -143,26 +140,26 @@ def patch() -> None:
                 super().__init__(*args, **kwargs)
                 pids.append(self.pid)
 
-        def wait(
-            self, timeout: float | None = None, _raise_exc: bool = True
-        ) -> int:  # as gevent's `call` calls it
+        def wait(self, timeout: float | None = None, _raise_exc: bool = True) -> int:
+            # (with the parameters that gevent's `call` gives it)
             return int(super().wait(timeout))
 
-        def _try_wait(self, flags: int) -> tuple[int, int]:
-            return waitpid(self.pid, flags)
+        def _try_wait(self, flags: int) -> Any:
+            return children.wait(self.pid, flags) or super()._try_wait(flags)
 
-        def _internal_poll(self, *_: Any, **__: Any) -> int | None:
-            if self.returncode is None:
-                pid, status = waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    self._handle_exitstatus(status)
-            return self.returncode  # type: ignore[no-any-return]
+        def _internal_poll(self, *args: Any, **kwargs: Any) -> Any:
+            told = None if self.returncode is not None else children.wait(self.pid, os.WNOHANG)
+            if told is None:
+                return super()._internal_poll(*args, **kwargs)
+            if told[0]:
+                self._handle_exitstatus(told[1])
+            return self.returncode
 
     class Popen(gevent.subprocess.Popen):  # type: ignore[misc]
         """gevent's in the main thread."""
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-            if native.get_ident() == children.main:
+            if native.get_ident() == children.main or cls is not Popen:
                 return super().__new__(cls)
             return NativePopen(*args, **kwargs)
 
@@ -182,8 +179,16 @@ def patch() -> None:
 class _Watcher(asyncio.ThreadedChildWatcher):
     """asyncio's own, in a native thread for each process."""
 
-    def add_child_handler(self, pid: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
-        native.start_thread(lambda: callback(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), *args))
+    def add_child_handler(self, pid: int, ended: Any, *args: Any) -> None:  # type: ignore[override]
+        def wait() -> None:
+            try:
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            except ChildProcessError:
+                status = 255  # somebody else has taken it: what asyncio says then
+            with suppress(RuntimeError):  # the loop is closed by now
+                ended(pid, status, *args)
+
+        native.start_thread(wait)
 
 
 def _refuse_pools() -> None:

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import selectors
 import sys
+import time
 from _queue import SimpleQueue
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["SimpleQueue", "allocate_lock", "get_ident", "getaddrinfo", "local", "selector", "start_thread"]
+__all__ = [
+    "SimpleQueue",
+    "allocate_lock",
+    "get_ident",
+    "getaddrinfo",
+    "join",
+    "local",
+    "selector",
+    "start_thread",
+]
 
 
 def _original(name: str, module: str = "_thread") -> Any:
@@ -61,6 +71,12 @@ def start_thread(function: Callable[[], object]) -> Any:
 
     _original("start_new_thread")(run, ())
     return running
+
+
+def join(running: Iterable[Any], until: float) -> None:
+    """Wait, until that monotonic time at most, for threads whose locks `start_thread` returned."""
+    for lock in running:
+        lock.acquire(timeout=max(0.0, until - time.monotonic()))
 
 
 def _end_hub() -> None:

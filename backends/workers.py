@@ -7,6 +7,7 @@ a time: a long one delays nobody while another thread is free.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from .. import forks
 from . import native
@@ -23,6 +24,7 @@ class Workers:
         # they say themselves, as one that has just got work may not have come to say so.
         self._unfinished = 0
         self._lock = native.allocate_lock()
+        self._running: list[Any] = []  # a lock of each thread, held until it has ended
 
     def submit(self, work: Callable[[], object]) -> None:
         """Raises RuntimeError where no thread can be started, and none is there."""
@@ -32,7 +34,7 @@ class Workers:
             self._threads += start
         if start:
             try:
-                native.start_thread(self._run)
+                self._running.append(native.start_thread(self._run))
             except RuntimeError:
                 with self._lock:
                     self._threads -= 1
@@ -47,6 +49,10 @@ class Workers:
             for _ in range(self._threads):
                 self._queue.put(None)
             self._threads = 0
+
+    def join(self, until: float) -> None:
+        """After `close`: wait for the threads to end, until that monotonic time at most."""
+        native.join(self._running, until)
 
     def _run(self) -> None:
         generation = forks.generation
