@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from .. import forks
 from ..errors import UsageError
-from .asyncio_thread import cancel_all, outcome_of, run_until, start_task
+from .asyncio_thread import call_only, cancel_all, outcome_of, run_until, start_task
 from .base import Handle, Loop, Report
 from .shared import SharedFutures
 from .workers import Workers
@@ -41,6 +42,7 @@ class AsyncioLoop(Loop):
         self._workers = Workers(workers)
         self._futures = SharedFutures()
         self._stopped = False
+        forks.inherit(self)
         self.call_soon = self._loop.call_soon  # type: ignore[assignment, method-assign] # no frame of ours in between
         self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[assignment, method-assign]
 
@@ -108,6 +110,13 @@ class AsyncioLoop(Loop):
 
     def close(self) -> None:
         self._workers.close()
+
+    def forked(self) -> None:
+        """In a child: what the loop waits for is the parent's."""
+        forks.separate(getattr(self._loop, "_selector", None))  # asyncio's own
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        call_only(self._loop, function)
 
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
         self._loop.add_signal_handler(number, function)

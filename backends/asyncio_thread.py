@@ -73,6 +73,7 @@ class AsyncioThread:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: list[Any] = []  # a lock of its thread, held until that has ended
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
@@ -82,10 +83,19 @@ class AsyncioThread:
         loop.call_soon_threadsafe(task.start, coroutine, report, context)
         return task
 
+    def come_back(self, function: Callable[[], object]) -> None:
+        """In the child of a handler: call the function, and nothing else, where the handler lets this loop go on."""
+        if self._loop is not None:
+            call_only(self._loop, function)
+
     def close(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
+
+    def join(self, until: float) -> None:
+        """After `close`: wait for the thread to end, until that monotonic time at most."""
+        native.join(self._running, until)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         started = native.allocate_lock()
@@ -102,7 +112,7 @@ class AsyncioThread:
             finally:
                 loop.close()
 
-        native.start_thread(run)
+        self._running.append(native.start_thread(run))
         started.acquire()
         assert self._loop is not None
         return self._loop
@@ -124,6 +134,19 @@ def _logged(*endings: type[BaseException]) -> Iterator[None]:
         yield
     except endings as error:
         log_error(log, "a task or a callback of the service's raised", error=error)
+
+
+# What a child does not call; kept, as asyncio would complain of tasks that are dropped.
+_others: list[Any] = []
+
+
+def call_only(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    """Call the function as soon as the loop goes on, and before what it would have called."""
+    ready = getattr(loop, "_ready", None)  # asyncio's own; uvloop's is not to be seen
+    if ready is not None:
+        _others.extend(ready)
+        ready.clear()
+    loop.call_soon(function)
 
 
 def cancel_all(loop: asyncio.AbstractEventLoop) -> None:

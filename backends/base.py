@@ -29,6 +29,8 @@ class Loop(ABC):
 
     name: ClassVar[str]
     cooperative: ClassVar[bool] = False  # whether `run_in_worker` is on the loop's own thread
+    # Whether to cancel a watch in a forked child would cancel the parent's.
+    shares_watches: ClassVar[bool] = True
     whole: bool = True  # whether no turn was cut, nor is being taken
     workers: int  # how much `run_in_worker` runs at once
     threads: int  # the same of `run_in_thread`
@@ -120,6 +122,10 @@ class Loop(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of worker threads; those that still run a handler end when it returns."""
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        """In the child of a handler: call the function, and nothing else, where the handler lets the loop go on."""
+        self.call_soon(function)
 
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
         """Call the function on the loop when the process gets the signal; for `run` in the main thread."""

@@ -21,8 +21,9 @@ from gevent import signal_handler
 from gevent.event import Event
 from greenlet import greenlet
 
+from .. import forks
 from ..errorlog import log_error
-from ..errors import CallError, Unavailable
+from ..errors import CallError, Cancelled, Unavailable
 from . import native
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report, T
@@ -31,6 +32,8 @@ from .workers import Workers
 
 log = logging.getLogger("ringback.backends")
 
+# Seconds to wait for native threads at the end, of which some may still run a handler that nobody waits for.
+LAST_THREADS = 1.0
 
 # Seconds after which a worker lets the hub do something else between two pieces of work.
 SLICE = 0.0005
@@ -58,8 +61,11 @@ class GreenletGate:
 
     def __init__(self) -> None:
         self._opened = Event()
+        self._generation = forks.generation
 
     def wait(self) -> None:
+        if self._generation != forks.generation:
+            raise Cancelled("this stream began before a fork: only the parent gets its items")
         self._opened.wait()
         self._opened.clear()
 
@@ -92,6 +98,7 @@ class GeventLoop(Loop):
 
     name = "gevent"
     cooperative = True
+    shares_watches = False
 
     def __init__(self, *, workers: int = 1000) -> None:
         self._hub = gevent.get_hub()
@@ -108,6 +115,8 @@ class GeventLoop(Loop):
         self._threads = Workers(self.threads)
         self._coroutines = AsyncioThread()
         self._stopped = Event()
+        self._signals: list[Any] = []
+        forks.inherit(self)
         self.call_soon = self._loop.run_callback  # type: ignore[method-assign]
         self.call_soon_threadsafe = self._loop.run_callback_threadsafe  # type: ignore[method-assign]
 
@@ -179,9 +188,28 @@ class GeventLoop(Loop):
         self._next_slice.close()
         self._threads.close()
         self._coroutines.close()
+        # A thread that ends its hub while the interpreter ends would crash it.
+        until = time.monotonic() + LAST_THREADS
+        self._threads.join(until)
+        self._coroutines.join(until)
+
+    def forked(self) -> None:
+        """In a child, whose hub goes on with greenlets of the parent's: none of them is to begin another call."""
+        if self._hub is gevent.get_hub():
+            gevent.reinit(
+                self._hub
+            )  # as gevent's own `fork` does: else the two would share what they wait for
+        self._calls.clear()
+        self._streams.clear()
+        self._next_slice.stop()
+        while self._signals:
+            self._signals.pop().cancel()
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        self._coroutines.come_back(function)  # not in the hub, where the child may wait
 
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
-        signal_handler(number, function)
+        self._signals.append(signal_handler(number, function))
 
     def _add(self, queue: deque[_Work], work: Callable[[], object]) -> Handle:
         task = _Work(self._loop, work)
@@ -317,6 +345,11 @@ class GeventClientLoop(GeventLoop):
 
     def may_be_cut(self) -> bool:
         return native.may_be_interrupted()
+
+    def forked(self) -> None:
+        super().forked()
+        self._soon.clear()
+        self.whole = True
 
     def forget(self) -> None:
         for watch in list(self._watches):

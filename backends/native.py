@@ -8,8 +8,9 @@ from __future__ import annotations
 import selectors
 import sys
 import threading
+import time
 from _queue import SimpleQueue
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "allocate_lock",
     "get_ident",
     "getaddrinfo",
+    "join",
     "local",
     "selector",
     "sleep",
@@ -85,11 +87,15 @@ def start_thread(function: Callable[[], object]) -> Any:
     return running
 
 
+def join(running: Iterable[Any], until: float) -> None:
+    """Wait, until that monotonic time at most, for threads whose locks `start_thread` returned."""
+    for lock in running:
+        lock.acquire(timeout=max(0.0, until - time.monotonic()))
+
+
 def _end_dummy() -> None:
     """Of this thread, which ends: what `threading` has made of it when it logged. Before Python 3.13 it would stay in its list for ever."""
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading._active.pop(get_ident(), None)
+    threading._active.pop(get_ident(), None)  # type: ignore[attr-defined]
 
 
 def _end_hub() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 import zmq.backend
 
+from .. import forks
 from ..errorlog import log_error
 from .base import Loop
 
@@ -108,6 +109,7 @@ class Pump:
         self._sent = False  # since the events were looked at
         self.dry = False  # whether the last turn has taken all that there was
         self._closed = False
+        forks.inherit(self)
         self._watch = loop.watch(int(socket.get(zmq.FD)), self.turn)
         self.schedule()  # what came before the watch began made its edge already
 
@@ -201,6 +203,15 @@ class Pump:
     def flushed(self) -> None:
         """To be called after sending outside a turn: sending may have swallowed the edge of an arrival."""
         self._look_again()
+
+    def forked(self) -> None:
+        """In a child: what comes is the parent's, and nothing is to be sent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.send = lambda frames: False  # type: ignore[method-assign] # noqa: ARG005
+        if not self._loop.shares_watches:
+            self._watch.cancel()
 
     def close(self, linger: int = 0) -> None:
         """Close the socket; what it has not sent yet is kept for `linger` milliseconds."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-from .. import errors
+from .. import errors, forks
 from ..errorlog import log_error
 from . import native
 from .asyncio_thread import AsyncioThread
@@ -110,6 +110,7 @@ class ThreadingLoop(Loop):
     """
 
     name = "threading"
+    shares_watches = False
 
     def __init__(self, *, workers: int = 32) -> None:
         self.lock = threading.RLock()
@@ -194,6 +195,19 @@ class ThreadingLoop(Loop):
                 self._closed = True
                 for fd in set(self._pipe):
                     os.close(fd)
+
+    def forked(self) -> None:
+        """In a child: nothing is to be waited for, and the threads that held its locks are not there."""
+        self._closed = True
+        self.run_soon()
+        self._timers.clear()
+        self.waiting.clear()
+        self.whole = True
+        for lock in (self.lock, self._waking):
+            forks.free(lock)
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        self._coroutines.come_back(function)
 
     def turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""

@@ -15,12 +15,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .. import forks
 from ..errors import UsageError
-from .asyncio_thread import AsyncioThread, start_task
+from .asyncio_thread import AsyncioThread, call_only, start_task
 from .base import Handle, Loop, Report
 from .shared import SharedFutures
 from .timers import Timers
@@ -117,6 +118,7 @@ class TwistedLoop(Loop):
             WeakKeyDictionary()
         )  # of those that have been taken
         self._timers = Timers(self.watch, self.call_soon)
+        forks.inherit(self)
         self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]
 
     @property
@@ -177,6 +179,23 @@ class TwistedLoop(Loop):
 
     def native_gate(self) -> DeferredGate:
         return DeferredGate()
+
+    def forked(self) -> None:
+        """In a child: what the reactor waits for is the parent's."""
+        reactor: Any = self._reactor
+        loop = getattr(reactor, "_asyncioEventloop", None)
+        if loop is not None:
+            forks.separate(getattr(loop, "_selector", None))
+        elif IReactorFDSet.providedBy(reactor):
+            descriptors = [one.fileno() for one in (*reactor.getReaders(), *reactor.getWriters())]
+            forks.separate(getattr(reactor, "_poller", None), descriptors)
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        self.call_soon(function)
+        loop = getattr(self._reactor, "_asyncioEventloop", None)
+        if loop is not None:
+            call_only(loop, function)
+        self._coroutines.come_back(function)
 
     def run(self, start: Callable[[], object]) -> None:
         self._reactor.callWhenRunning(start)

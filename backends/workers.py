@@ -7,7 +7,9 @@ a time: a long one delays nobody while another thread is free.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from .. import forks
 from . import native
 
 
@@ -22,6 +24,7 @@ class Workers:
         # they say themselves, as one that has just got work may not have come to say so.
         self._unfinished = 0
         self._lock = native.allocate_lock()
+        self._running: list[Any] = []  # a lock of each thread, held until it has ended
 
     def submit(self, work: Callable[[], object]) -> None:
         """Raises RuntimeError where no thread can be started, and none is there."""
@@ -31,7 +34,7 @@ class Workers:
             self._threads += start
         if start:
             try:
-                native.start_thread(self._run)
+                self._running.append(native.start_thread(self._run))
             except RuntimeError:
                 with self._lock:
                     self._threads -= 1
@@ -47,11 +50,18 @@ class Workers:
                 self._queue.put(None)
             self._threads = 0
 
+    def join(self, until: float) -> None:
+        """After `close`: wait for the threads to end, until that monotonic time at most."""
+        native.join(self._running, until)
+
     def _run(self) -> None:
+        generation = forks.generation
         while (work := self._queue.get()) is not None:
             try:
                 work()
             finally:
+                if forks.generation != generation:
+                    forks.end("a worker thread")  # whatever the context: there is no other thread
                 del work  # the next wait may be long: keep no argument or result alive
                 with self._lock:
                     self._unfinished -= 1

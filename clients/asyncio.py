@@ -48,6 +48,11 @@ class _Fired(_Call):
     callback: Callback | None
     errback: Errback | None
 
+    def disown(self, error: BaseException) -> None:
+        super().finish(None, error)
+        if self.future is not None and not self.future.cancelled():
+            self.future.exception()  # who awaits it observes it
+
     def finish(self, result: Any, error: BaseException | None) -> None:
         super().finish(result, error)
         future, self.future = self.future, None  # the two must not keep each other alive

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import sys
 import time
 import warnings
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 import zmq
 from msgspec import Raw
 
-from .. import errors
+from .. import errors, forks
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
 from ..balancing.outliers import ejection_of
@@ -60,22 +59,6 @@ LONGEST_NAME = 65_536
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
-
-_generation = 0
-
-
-_alive: weakref.WeakSet[Shared] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    """In the child none of the parent's sockets may be used."""
-    global _generation
-    _generation += 1
-    for shared in _alive:
-        shared.owner = 0
-
-
-os.register_at_fork(after_in_child=_forked)
 
 
 class Event:
@@ -177,7 +160,7 @@ class Shared:
         self.max_bytes_in_flight = max_bytes_in_flight
         self.listeners: dict[object, tuple[Callable[[Event], object], str | None]] = {}
         self.state_listeners: dict[object, Callable[[str], object]] = {}
-        self.generation = _generation
+        self.generation = forks.generation
         self.owner = 0  # the thread that may use the core, as long as it may
         self.loop: Any = None
         self.threads: Any = None  # the blocking client's own
@@ -186,7 +169,7 @@ class Shared:
         self.warned = False
         self.closed = False
         self.core: ClientCore | None = None
-        _alive.add(self)
+        forks.inherit(self)
 
     def close(self) -> None:
         self.closed = True
@@ -197,6 +180,14 @@ class Shared:
         self.owner = 0
         self.kept = None
         self.core = None
+
+    def forked(self) -> None:
+        """In a child: nothing is left to be closed, and nobody is called back."""
+        self.close()
+        if self.core is not None:
+            self.core.forked()
+        if self.threads is not None:
+            self.threads.forked()
 
 
 class Client(ABC):
@@ -349,7 +340,7 @@ class Client(ABC):
         if getattr(self, "_is_view", True) or sys.is_finalizing():
             return
         shared = self._shared
-        if shared.core is not None and not shared.core.closed and shared.generation == _generation:
+        if shared.core is not None and not shared.core.closed and shared.generation == forks.generation:
             self._drop(shared.core)
             if not shared.closed:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
@@ -365,7 +356,7 @@ class Client(ABC):
 
     def _check_usable(self) -> None:
         shared = self._shared
-        if shared.generation != _generation:
+        if shared.generation != forks.generation:
             raise RuntimeError("this client was made before a fork: connect again in the child process")
         if shared.closed:
             raise RuntimeError("this client is closed")
@@ -635,21 +626,34 @@ def in_context(function: Callable[[Any], object] | None) -> Callable[[Any], obje
     context = copy_context()
     if not len(context):
         return function  # `run_callback` gives it an empty one: most calls need no more, and a closure would cost each of them
-    return lambda argument: context.run(function, argument)
+    return partial(context.run, _call, function)
 
 
 def _listening(listener: Callable[[Any], object]) -> Callable[[Any], object]:
     """`in_context` for what is called often: each call sees the variables as they are now."""
     context = copy_context()
-    return lambda argument: context.copy().run(listener, argument)
+    return lambda argument: context.copy().run(_call, listener, argument)
 
 
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
     """Call a user's callback, in a context of its own; whatever it raises is logged with its call and harms nothing."""
     try:
-        Context().run(function, argument)
+        Context().run(_call, function, argument)
     except BaseException as error:
         log_error(log, "a callback for %s raised", method, error=error)
+
+
+def _call(function: Callable[[Any], object], argument: Any) -> None:
+    """In the context of a callback: where it has forked, the child does not come back from it."""
+    generation = forks.generation
+    try:
+        function(argument)
+    except BaseException as error:
+        if forks.generation != generation:
+            forks.came_back("a callback", error)
+        raise
+    if forks.generation != generation:
+        forks.came_back("a callback")
 
 
 def _without_stream(

@@ -517,6 +517,22 @@ class ClientCore:
         for function in waiting:
             function()
 
+    def forked(self) -> None:
+        """In a child: calls and connections are the parent's. Whoever waits for one here learns of that, where the loop goes on."""
+        if self.closed:
+            return
+        self.closed = True
+        _open.discard(self)
+        for timer in (self._timer, self._retry):
+            if timer is not None:
+                timer.cancel()
+        self._room, self._idle, self._unsettled = [], [], []
+        if self.loop.cooperative:
+            return  # the greenlets that wait are the parent's, and are not to go on in the child's hub
+        for call in self.calls.values():
+            text = f"{call.method} was called before a fork: only the parent gets its answer"
+            self.loop.call_soon(call.disown, errors.Cancelled(text))
+
     def flush(self) -> None:
         """Send what has gathered; see who waits for what has changed."""
         self._flushing = False  # here, and not where it was asked for: what was asked for may be lost at the end of a caller's stack

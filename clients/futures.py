@@ -9,18 +9,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures._base import FINISHED, PENDING
 from contextlib import suppress
-from contextvars import copy_context
 from typing import Any
 
-from .. import errors
+from .. import errors, forks
 from ..backends.turns import ENTERED
 from ..protocol.calls import CallSettings, OutgoingCall
 from ..protocol.messages import Call
-from .base import Callback, Client, Errback
+from .base import Callback, Client, Errback, in_context
 from .core import ClientCore
 from .unseen import unseen
 
-_making = threading.Lock()
+_making = forks.freed(threading.Lock())
 
 
 class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
@@ -122,6 +121,12 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
                 self._condition.notify_all()
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
+    def disown(self, error: BaseException) -> None:
+        if self._state is PENDING:
+            self.ended = self.observed = True
+            self._made = None  # with a lock that another thread may have held
+            self._settle(None, error)
+
     def cancel(self) -> bool:
         shared = self.client._shared
         return shared.core is not None and bool(shared.threads.loop.turn(self._cancel, shared.core))
@@ -151,9 +156,8 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         self.observe()
-        context = copy_context()
-        post = self.client._shared.threads.post_now
-        super().add_done_callback(lambda future: post(self, lambda done: context.run(fn, done), future))
+        function, post = in_context(fn), self.client._shared.threads.post_now
+        super().add_done_callback(lambda future: post(self, function, future))
 
     def _wait(self, timeout: float | None) -> None:
         """Until it is settled, at most so many seconds. Not by the condition: a signal's handler that raises while it is entered would

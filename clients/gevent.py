@@ -14,7 +14,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.queue import SimpleQueue
 
-from .. import errors
+from .. import errors, forks
 from ..backends.gevent import GeventClientLoop, GreenletGate
 from ..backends.native import get_ident
 from ..backends.turns import CUT
@@ -59,6 +59,10 @@ class FiredResult(AsyncResult):  # type: ignore[misc] # gevent has no annotation
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         self._observed = True
+        if self._client._shared.generation != forks.generation and not self.ready():
+            raise errors.Cancelled(
+                f"{self._call.method} was called before a fork: only the parent gets its answer"
+            )
         return super().get(block, timeout)
 
     def wait(self, timeout: float | None = None) -> Any:

@@ -20,7 +20,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
-from .. import errors, hubs
+from .. import errors, forks, hubs
 from ..backends import native
 from ..backends.native import get_ident
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
@@ -350,7 +350,7 @@ def _leave(core: ClientCore, threads: ClientThreads) -> None:
     threads.close(1.0)
 
 
-_making = threading.Lock()
+_making = forks.freed(threading.Lock())
 _open: weakref.WeakSet[ThreadingClient] = weakref.WeakSet()
 _errands = Errands()
 

@@ -104,6 +104,12 @@ class ClientThreads:
         if self._drive.locked():
             self._drive.release()
 
+    def forked(self) -> None:
+        """In a child, where neither thread is, and nobody drives."""
+        self._closed = True
+        self.posted.clear()
+        self.loop.forked()
+
     def hand_over(self) -> None:
         """At the end of a turn: pass on what was posted in it. Not by `call_soon`, which may leave it to a next turn that nobody
         takes when this one ended the last call."""

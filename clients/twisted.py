@@ -41,6 +41,11 @@ class _Fired(_Call):
     callback: Callback | None
     errback: Errback | None
 
+    def disown(self, error: BaseException) -> None:
+        deferred = self.deferred
+        super().finish(None, error)
+        _observe(deferred)
+
     def finish(self, result: Any, error: BaseException | None) -> None:
         deferred = self.deferred
         if error is None:
@@ -52,11 +57,8 @@ class _Fired(_Call):
         if error is not None and deferred is not None and deferred._debugInfo is None:
             deferred._debugInfo = _Unseen(self.method)
         super().finish(result, error)
-        if error is not None and self.errback is not None and deferred is not None:
-            # The errback has observed it: who awaits the Deferred gets it too, and if nobody does, Twisted need not log it.
-            info = deferred._debugInfo
-            if info is not None:
-                info.failResult = None
+        if error is not None and self.errback is not None:
+            _observe(deferred)  # as the errback has
 
 
 class _Unseen(DebugInfo):
@@ -249,6 +251,12 @@ class _Shutdown:
 
 def _spawn(context: Context, work: Callable[[], Any]) -> Callable[[], object]:
     return context.run(lambda: ensureDeferred(work())).cancel
+
+
+def _observe(deferred: Deferred[Any] | None) -> None:
+    """Its error is known: who awaits it gets it, and if nobody does, Twisted need not log it."""
+    if deferred is not None and deferred._debugInfo is not None:
+        deferred._debugInfo.failResult = None
 
 
 def _failed(error: errors.CallError) -> Deferred[Any]:

@@ -297,3 +297,6 @@ def _patch() -> None:
     from gevent import monkey
 
     monkey.patch_all()
+    from ..backends import gevent_processes
+
+    gevent_processes.patch()

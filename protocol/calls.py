@@ -94,6 +94,11 @@ class OutgoingCall:
             result, error = self.passes(result, error)
         self.finish(result, error)
 
+    def disown(self, error: BaseException) -> None:
+        """In a forked child: its outcome comes to another process; whoever waits here gets the error, and nobody is called back."""
+        self.ended = True
+        self.finish(None, error)
+
     @property
     def streams(self) -> bool:
         """Whether items go one way or the other."""

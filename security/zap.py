@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import zmq
 from zmq.utils import z85
 
+from .. import forks
 from ..backends.base import Loop
 from ..backends.native import allocate_lock
 from ..backends.pump import NOBLOCK, RCVMORE, Pump
@@ -41,7 +42,7 @@ class Domain(NamedTuple):
     refused: Callable[[str, bytes], object]  # called in the answerer's thread with the address and the key
 
 
-_lock = allocate_lock()
+_lock = forks.freed(allocate_lock())
 _answerers: dict[tuple[int, int], _Answerer] = {}
 
 

@@ -38,6 +38,10 @@ class Bound:
             endpoint = str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
         self.endpoints.append(endpoint)
 
+    def forked(self) -> None:
+        """In a child: the paths are the parent's."""
+        self._paths.forked()
+
     def release(self) -> None:
         """Let go of the ipc paths. To be called after the socket is closed."""
         self._paths.release()

@@ -15,7 +15,7 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from .. import errors
+from .. import errors, forks
 from ..backends import native
 from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
@@ -142,6 +142,7 @@ class ServerCore:
         self._search_due = False
         self._untidy = False  # whether the memory has grown since it was last given back
         self.terminated: Any = None
+        forks.inherit(self)
 
     # Life
 
@@ -188,6 +189,18 @@ class ServerCore:
             self._machine.lost(session)
         self._close_sockets()
         self._leave_lifespan(lambda: None)
+
+    def forked(self) -> None:
+        """In a child: sockets, calls and endpoints are the parent's."""
+        if self._closed:
+            return
+        self._closed = True
+        self._pump = self._monitor = self._ended = None
+        for timer in (*self._timers, self._look):
+            if timer is not None:
+                timer.cancel()
+        self.bound.forked()
+        self._dispatcher.forked()
 
     # Sockets
 

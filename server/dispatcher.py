@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from .. import errors
+from .. import errors, forks
 from ..backends.base import Handle, Loop
 from ..context import handling
 from ..interceptors import Interception
@@ -86,6 +86,7 @@ class Dispatcher:
         self._timer_due = 0.0
         self._dropped = Bounded(log)
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
+        self._generation = forks.generation
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
@@ -139,8 +140,11 @@ class Dispatcher:
                 try:
                     result = method.function(*args, **kwargs)
                 except BaseException as error:
+                    self.came_back(method.name, error)
                     self._finish_inline(session, message, served, None, error, now)
                     continue
+                if self._generation != forks.generation:
+                    self.came_back(method.name)
                 if type(result) in VALUES:
                     try:
                         session.outbox.append(Reply(message.id, pack(result, limit)))
@@ -377,6 +381,20 @@ class Dispatcher:
                 for name, served in self._methods.items()
             },
         }
+
+    def came_back(self, method: str, error: BaseException | None = None) -> None:
+        """Where code of a handler has ended, or has raised the error: if this is a child that it has forked, that ends as well."""
+        if self._generation != forks.generation:
+            forks.came_back(method, error)
+
+    def forked(self) -> None:
+        """In a child: if a handler has forked it, it ends where that lets the loop go on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        call: Any = handling.get()
+        if getattr(call, "dispatcher", None) is self:
+            method = call.current().method
+            self.loop.come_back(lambda: forks.end(method))
 
     def close(self) -> None:
         self._schedule.close()

@@ -189,7 +189,13 @@ class Invocation(IncomingCall, Handling):
 
     def _within(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         handling.set(self)
-        return function(*args, **kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            self.dispatcher.came_back(self.method.name, error)
+            raise
+        self.dispatcher.came_back(self.method.name)
+        return result
 
     @property
     def own_context(self) -> Context:
@@ -304,8 +310,12 @@ class Invocation(IncomingCall, Handling):
                 packed = await self.run.work_async(self)
                 return self._unpacked(packed) if self.interception else packed
             result = await self.method.function(*self.args, **self.kwargs)
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise leaving(error) from None
+        except BaseException as error:
+            self.dispatcher.came_back(self.method.name, error)
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise leaving(error) from None
+            raise
+        self.dispatcher.came_back(self.method.name)
         return result if self.interception else self.pack(result)
 
     def _run_inline(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
+from .. import forks
 from ..backends.base import Loop
 from ..errorlog import log_error
 from ..errors import UsageError
@@ -26,6 +27,7 @@ class Lifespan:
         self._service = service
         self._loop = loop
         self._manager: Any = None
+        self._generation = forks.generation
 
     def enter(self, entered: Callable[[Any, BaseException | None], object]) -> None:
         """Call `entered(app, None)`, or `entered(None, error)` with the error noted."""
@@ -48,8 +50,10 @@ class Lifespan:
                 return
             app = manager.__enter__()
         except BaseException as error:
+            self._came_back(error)
             report(None, error)
         else:
+            self._came_back()
             report(app, None)
 
     def leave(self, left: Callable[[], object]) -> None:
@@ -66,16 +70,26 @@ class Lifespan:
                 return
             self._manager.__exit__(None, None, None)
         except BaseException as error:
+            self._came_back(error)
             report(None, error)
         else:
+            self._came_back()
             report(None, None)
+
+    def _came_back(self, error: BaseException | None = None) -> None:
+        """Where code of the lifespan has ended: a child that it has forked ends as well."""
+        if self._generation != forks.generation:
+            forks.came_back(f"the lifespan of {self._service}", error)
 
     def _run(self, work: Coroutine[Any, Any, Any], report: Callable[..., object]) -> None:
         async def contained() -> tuple[Any, BaseException | None]:
             try:
-                return await work, None
+                app = await work
             except BaseException as error:  # SystemExit would end the loop, and its report with it
+                self._came_back(error)
                 return None, error
+            self._came_back()
+            return app, None
 
         self._loop.run_coroutine(
             contained(),

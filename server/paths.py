@@ -80,6 +80,13 @@ class OwnedPaths:
         self._sockets.clear()
         self._locks.clear()
 
+    def forked(self) -> None:
+        """In a child: it does not keep the paths locked when its parent has ended."""
+        for fd, _ in self._locks:
+            os.close(fd)
+        self._sockets.clear()
+        self._locks.clear()
+
     def _lock(self, endpoint: str, lock: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         while True:

@@ -15,7 +15,7 @@ from typing import Any
 
 import zmq
 
-from .. import backends, hubs
+from .. import backends, forks, hubs
 from ..backends import native
 from ..backends.base import Loop
 from ..discovery.announcement import Announcement
@@ -192,6 +192,7 @@ class Server:
         self._watchdog: Watchdog | None = None
         self._draining = False
         self._thread: threading.Thread | None = None
+        self._signals = False  # whether SIGTERM and SIGINT are its own
 
     @property
     def endpoints(self) -> list[str]:
@@ -237,7 +238,8 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         loop = self._loop
-        assert loop is not None
+        if loop is None:
+            return  # in a forked child
         if self.backend == "gevent":
             self._exit_gevent(loop)
             return
@@ -272,7 +274,8 @@ class Server:
         import asyncio
 
         loop = self._loop
-        assert loop is not None
+        if loop is None:
+            return  # in a forked child
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._drain(ended.set_result)
         await ended
@@ -350,6 +353,8 @@ class Server:
 
         def start() -> None:
             if signals:
+                self._signals = True
+                forks.hold_back(signal.SIGTERM, signal.SIGINT)
                 loop.on_signal(signal.SIGTERM, signalled)
                 loop.on_signal(signal.SIGINT, signalled)
             if channel is not None:
@@ -372,6 +377,7 @@ class Server:
         if self._loop is not None:
             raise RuntimeError("this server is running already: make another one for another start")
         self._loop = self._loop_class(**self._loop_options)
+        forks.inherit(self)
         if self.backend == "gevent":
             self._hub = native.get_ident()
             hubs.entered(self._hub)
@@ -418,6 +424,18 @@ class Server:
                 replica.start(lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started))
         except BaseException as error:
             report(error)
+
+    def forked(self) -> None:
+        """In a child: it is a server that was never started, and signals mean what they mean in any program."""
+        if self._hub is not None:
+            hubs.left(self._hub)
+        self._loop = self._core = self._thread = self._hub = None
+        self._watchdog = self._announcement = self._invalidations = None
+        if self._signals:
+            self._signals = False
+            signal.set_wakeup_fd(-1)  # which asyncio shares with its parent
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _followed(
         self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from .. import forks
 from ..backends.asyncio_thread import leaving
 from ..context import handling
 from ..protocol.messages import End
@@ -63,6 +64,7 @@ class Stream(Invocation):
 
     def _advanced(self) -> bool:
         """Whether the generator is over."""
+        generation = forks.generation
         if self.source is None:
             if self.ended:
                 return True
@@ -71,6 +73,8 @@ class Stream(Invocation):
         try:
             while not self.ended and self.sent < self.allowed:
                 item = self.pack(next(source))
+                if forks.generation != generation:
+                    self.dispatcher.came_back(self.method.name)
                 self.sent += 1
                 self.dispatcher.post(self.dispatcher.send_item, self, item)
             if not self.ended:
@@ -87,16 +91,22 @@ class Stream(Invocation):
         handling.set(self)
         try:
             return await self._advanced_async()
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise leaving(error) from None
+        except BaseException as error:
+            self.dispatcher.came_back(self.method.name, error)
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise leaving(error) from None
+            raise
 
     async def _advanced_async(self) -> bool:
+        generation = forks.generation
         if self.source is None:
             self.source = self.method.function(*self.args, **self.kwargs)
         source: AsyncIterator[Any] = self.source
         try:
             while not self.ended and self.sent < self.allowed:
                 item = self.pack(await anext(source))
+                if forks.generation != generation:
+                    self.dispatcher.came_back(self.method.name)
                 self.sent += 1
                 self.dispatcher.post(self.dispatcher.send_item, self, item)
             if not self.ended:

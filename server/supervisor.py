@@ -77,6 +77,7 @@ class Supervisor:
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._delay = RESTART_AFTER
         self._serving = False  # once all workers have been ready
+        self._renew_then = False  # whether SIGHUP came before that
         self._stopping = False
         self._status = 0
         self._paths = OwnedPaths()
@@ -144,6 +145,8 @@ class Supervisor:
             if all(one.ready_since is not None for one in self._workers.values()):
                 self._serving = True
                 announce(worker.told[:-2].decode())
+                if self._renew_then:
+                    self._renew()
         old, worker.replaces = worker.replaces, None
         if old is not None:
             log.info("process %d takes over from process %d", worker.pid, old.pid)
@@ -219,7 +222,10 @@ class Supervisor:
                 self._stop(number)
 
     def _renew(self) -> None:
-        if self._stopping or not self._serving:
+        if self._stopping:
+            return
+        if not self._serving:
+            self._renew_then = True  # some may have loaded the service already, some not
             return
         going_on = bool(self._to_replace) or any(w.leaving or w.replaces for w in self._workers.values())
         self._to_replace = [w for w in self._workers.values() if not w.leaving and w.replaces is None]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .. import errors
+from .. import errors, forks
 from ..backends import native
 from ..protocol import versions as seen
 from ..protocol.messages import CallOptions, Reached
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Seconds for which a call waits for a replica, at most: then another server is the better answer.
 PATIENCE = 0.5
 
-_learning = native.allocate_lock()
+_learning = forks.freed(native.allocate_lock())
 
 
 def asked(options: CallOptions | None) -> dict[str, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -29,6 +30,18 @@ def whoami() -> list[int]:
 async def nap(seconds: float) -> int:
     await asyncio.sleep(seconds)
     return os.getpid()
+"""
+
+
+# The first process that loads it asks for new ones, more than once.
+ASKS_FOR_ANOTHER = """
+import pathlib, signal
+
+loaded = pathlib.Path(__file__).with_suffix(".loaded")
+if not loaded.exists():
+    loaded.touch()
+    for _ in range(3):
+        os.kill(os.getppid(), signal.SIGHUP)
 """
 
 
@@ -110,6 +123,18 @@ def test_sighup_replaces_the_processes_without_a_failed_call(start, connected, t
     assert not before & {pid for pid, _ in answers}
     assert {nap.result(SOON) for nap in naps} <= before
     eventually(lambda: not any(map(alive, before)))
+    assert server.stop() == 0
+
+
+def test_sighup_while_they_start_replaces_the_processes_once_they_serve(start, connected, tmp_path):
+    with (tmp_path / "many.py").open("a") as service:
+        service.write(ASKS_FOR_ANOTHER)
+    server = start()
+    eventually(lambda: server.log.count(" takes over from ") == 2)
+    assert server.log.count("replacing 2 processes") == 1
+    first = {int(pid) for pid in re.findall(r"takes over from process (\d+)", server.log)}
+    eventually(lambda: not any(map(alive, first)))
+    assert len({pid for pid, _ in seen(server, connected)}) == 2
     assert server.stop() == 0
 
 
