@@ -8,7 +8,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
-from .. import errors
+from .. import errors, forks
 from ..backends.asyncio import AsyncioLoop
 from ..backends.gates import AsyncioGate
 from ..backends.native import get_ident
@@ -178,7 +178,8 @@ class AsyncioClient(Client):
         self._check_closable()
         seconds = seconds_to_close(timeout)
         core, loop = self._shared.core, self._shared.loop
-        if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
+        inherited = self._shared.generation != forks.generation  # and closed: `get_running_loop` knows none in a child
+        if not (inherited or loop is None or loop.is_closed() or loop is asyncio.get_running_loop()):
             raise RuntimeError("this client belongs to another asyncio loop: close it on that one")
         self._shared.close()
         if core is not None and not core.closed:

@@ -626,7 +626,7 @@ def in_context(function: Callable[[Any], object] | None) -> Callable[[Any], obje
     context = copy_context()
     if not len(context):
         return function  # `run_callback` gives it an empty one: most calls need no more, and a closure would cost each of them
-    return partial(context.run, _call, function)
+    return lambda argument: context.run(_call, function, argument)
 
 
 def _listening(listener: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -93,7 +93,7 @@ def test_processes_of_a_pool_connect_anew(run_program, running_server, backend):
 def test_a_child_that_comes_back_from_a_callback_ends(run_program, running_server, backend, ending, status):
     facts, said = told(run_program, backend, running_server(backend).endpoint, ending)
     check_ended(facts, status)
-    assert said.count("was forked in a callback for add, came back and was ended") == (status == 1)
+    assert said.count("was forked in a callback, came back and was ended") == (status == 1)
 
 
 # In handlers
