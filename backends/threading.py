@@ -316,17 +316,20 @@ class ThreadingLoop(Loop):
             if self._driver is waiter:
                 self._driver = None
             self.waiting.discard(thread)
-            with lock:  # another may have to drive now
-                self._followers.pop(waiter, None)
-                if self._driver is None:
-                    self._promote()
+            with lock:
+                if self._followers:  # of whom one may have to drive now
+                    self._followers.pop(waiter, None)
+                    if self._driver is None:
+                        self._promote()
 
     def _drive(self, waiter: Waiter) -> None:
         """Wait for an event or a timer, then deal with all that is due, until the waiter is done."""
         lock, poll, watched, waker = self.lock, self.poller.poll, self.watched, self._pipe[0]
         while True:
             with lock:
-                self.begin_turn()
+                if not self.whole:
+                    self.begin_turn()  # which raises
+                self.whole = False
                 if self._soon:
                     self.run_soon()
                 over = waiter.done or self._closed
@@ -343,7 +346,9 @@ class ThreadingLoop(Loop):
             with lock:
                 if self._closed:
                     break  # the descriptors are another's by now
-                self.begin_turn()
+                if not self.whole:
+                    self.begin_turn()  # which raises
+                self.whole = False
                 for fd, _ in events:
                     if fd == waker:
                         os.read(fd, 4096)
@@ -351,7 +356,10 @@ class ThreadingLoop(Loop):
                             False  # after the read, or a write between the two would be the last for ever
                         )
                     elif fd in watched:
-                        self._call(watched[fd], ())
+                        if self._serves:
+                            self._call(watched[fd], ())
+                        else:
+                            watched[fd]()
                 if self._timers:
                     self._run_timers()
                 self.whole = True

@@ -178,7 +178,9 @@ class AsyncioClient(Client):
         self._check_closable()
         seconds = seconds_to_close(timeout)
         core, loop = self._shared.core, self._shared.loop
-        inherited = self._shared.generation != forks.generation  # and closed: `get_running_loop` knows none in a child
+        inherited = (
+            self._shared.generation != forks.generation
+        )  # and closed: `get_running_loop` knows none in a child
         if not (inherited or loop is None or loop.is_closed() or loop is asyncio.get_running_loop()):
             raise RuntimeError("this client belongs to another asyncio loop: close it on that one")
         self._shared.close()

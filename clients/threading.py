@@ -131,7 +131,8 @@ class ThreadingClient(Client):
             failure = error
             call = self._unsent(FiredCall, method)
         call.client = self
-        call.callback, call.errback = in_context(callback), in_context(errback)
+        call.callback = None if callback is None else in_context(callback)
+        call.errback = None if errback is None else in_context(errback)
         if errback is not None:
             call.observed = True
         while failure is None and core.full:
@@ -246,7 +247,7 @@ class ThreadingClient(Client):
                 warnings.warn(problem, RuntimeWarning, stacklevel=3)
         core, loop = shared.core, shared.threads.loop
         assert core is not None
-        if loop.waiting and loop.is_entered():
+        if threading.get_ident() in loop.waiting and loop.is_entered():
             raise RuntimeError(ENTERED)
         if not loop.whole and self._is_cut(loop):
             loop.mend()
