@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from .errors import is_a, name_of
+
 T = TypeVar("T")
 
 # How many forks lie behind this process. What was made at another number belongs to a parent.
@@ -75,12 +77,12 @@ def end(where: str, error: BaseException | None = None) -> NoReturn:
     SystemExit gives the exit status, as in any program; all else is said in a line, and is status 1. Buffered output is written, exit
     handlers do not run.
     """
-    if isinstance(error, SystemExit):
+    if error is not None and is_a(error, SystemExit):
         code = error.code
         status = 0 if code is None else code & 0xFF if isinstance(code, int) else 1
         said = f"{code}\n" if isinstance(code, str) else ""
     else:
-        how = "came back" if error is None else f"came back with {type(error).__name__}"
+        how = "came back" if error is None else f"came back with {name_of(error)}"
         status = 1
         said = (
             f"ringback: process {os.getpid()} was forked in {where}, {how} and was ended, as its loop is its parent's. "

@@ -312,7 +312,7 @@ class Invocation(IncomingCall, Handling):
             result = await self.method.function(*self.args, **self.kwargs)
         except BaseException as error:
             self.dispatcher.came_back(self.method.name, error)
-            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            if errors.is_a(error, (SystemExit, KeyboardInterrupt)):
                 raise leaving(error) from None
             raise
         self.dispatcher.came_back(self.method.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from .. import forks
+from .. import errors, forks
 from ..backends.asyncio_thread import leaving
 from ..context import handling
 from ..protocol.messages import End
@@ -93,7 +93,7 @@ class Stream(Invocation):
             return await self._advanced_async()
         except BaseException as error:
             self.dispatcher.came_back(self.method.name, error)
-            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            if errors.is_a(error, (SystemExit, KeyboardInterrupt)):
                 raise leaving(error) from None
             raise
 
