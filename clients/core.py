@@ -406,7 +406,7 @@ class ClientCore:
 
     def drop(self, call: OutgoingCall) -> None:
         """Cancel a call whose outcome nobody can see any more. For finalisers, as `post` is."""
-        if not (call.ended or self.closed) and self.process == os.getpid():
+        if call.id and not (call.ended or self.closed) and self.process == os.getpid():
             with suppress(Exception):  # the loop is closed
                 self.post(self.cancel, call, errors.Cancelled(f"{call.method} was left by its reader"))
 
@@ -463,8 +463,8 @@ class ClientCore:
         error = errors.Unavailable(why, started=None)
         for calls in (self.machine.ending, list(self.calls.values())):
             while calls:
-                if not calls[-1].told:
-                    with suppress(Exception):
+                with suppress(Exception):
+                    if not calls[-1].told:
                         calls[-1].conclude(None, error)
                 self.calls.pop(calls.pop().id, None)
         for source in self._sources:

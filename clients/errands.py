@@ -7,7 +7,9 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from ..backends import native
 from ..errorlog import log_error
@@ -23,17 +25,18 @@ class Errands:
     def __init__(self) -> None:
         self._posted: deque[Callable[[], object]] = deque()
         self._running = False
+        self._thread: Any = native.allocate_lock()  # what it holds until it has ended
         _all.add(self)
 
     def post(self, function: Callable[..., object], *args: object) -> None:
         """Have the function called. It takes no lock and does not wait: it may be called from a finaliser."""
         self._posted.append(partial(function, *args))
-        if not self._running:
+        if (
+            not self._running or not self._thread.locked()
+        ):  # the handler of a signal may have kept it from being started
             self._running = True
-            try:
-                native.start_thread(self._run)
-            except RuntimeError:  # there are no more threads: the next call tries again
-                self._running = False
+            with suppress(RuntimeError):  # there are no more threads: the next call tries again
+                self._thread = native.start_thread(self._run)
 
     def forget(self) -> None:
         """In the child of a fork: the thread is the parent's, and so is the work."""

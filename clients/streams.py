@@ -53,7 +53,6 @@ class _Reading(Items):
     ) -> None:
         super().__init__()
         self._core = core
-        self._call = call
         self.gate = call.gate = gate
         call.stream = weakref.ref(self)
         self._bound = max(UNREAD, FIRST * core.machine.max_size)
@@ -61,6 +60,7 @@ class _Reading(Items):
         self._window = SlowWindow(self._known)
         call.message.credit = call.allowed = self._window.more()
         self.batch = self._window.batch
+        self._call = call  # last: one that was cut on the way here has none to be cancelled
 
     def receive(self, item: Any, size: int) -> None:
         """An item has come. At too many bytes the call ends, after the items that are here."""
@@ -105,8 +105,9 @@ class _Reading(Items):
 
     def __del__(self) -> None:
         """Left by `break`, `return` or an exception: nobody can read on."""
-        if not self.over:
-            self._core.drop(self._call)
+        call = getattr(self, "_call", None)
+        if call is not None and not self.over:
+            self._core.drop(call)
 
 
 class Stream(_Reading, SyncItems):

@@ -42,7 +42,12 @@ class Servers:
         self.restarts = self.kills = 0
         self._running: dict[Any, ServerProcess] = {}
         with ThreadPoolExecutor(len(SERVERS)) as starting:
-            self._running.update(zip(SERVERS, starting.map(self._started, SERVERS), strict=True))
+            begun = {kind: starting.submit(self._started, kind) for kind in SERVERS}
+        self._running.update((kind, each.result()) for kind, each in begun.items() if not each.exception())
+        for each in begun.values():
+            if each.exception():
+                self.close()
+            each.result()
 
     def _started(self, kind: Any) -> ServerProcess:
         options = ["--register", self.registry]
