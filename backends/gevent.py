@@ -333,6 +333,7 @@ class GeventClientLoop(GeventLoop):
         self.whole = True  # False while a turn is taken, and after one that was cut
         self.cut: Callable[[], object] = lambda: None  # called where one was
         self._watches: list[_ClientWatch] = []
+        self._pending: Any = self._loop.run_callback(int)  # the call of `_run_soon` by the hub, if one is to come
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.call_soon = partial(self._call_soon, self._loop.run_callback)  # type: ignore[method-assign]
         self.call_soon_threadsafe = partial(self._call_soon, self._loop.run_callback_threadsafe)  # type: ignore[method-assign]
@@ -371,8 +372,8 @@ class GeventClientLoop(GeventLoop):
         except BaseException:
             self.mend()
             raise
-        if self._soon:
-            self._loop.run_callback(self.turn_in_hub, self._run_soon)
+        if self._soon and not self._pending.pending:
+            self._pending = self._loop.run_callback(self.turn_in_hub, self._run_soon)
         for watch in self._watches:
             if not watch.watcher.active:
                 watch.start()
@@ -400,7 +401,8 @@ class GeventClientLoop(GeventLoop):
         self, schedule: Callable[..., object], function: Callable[..., object], *args: Any
     ) -> None:
         self._soon.append((function, args))
-        schedule(self.turn_in_hub, self._run_soon)
+        if not self._pending.pending:
+            self._pending = schedule(self.turn_in_hub, self._run_soon)
 
     def _run_soon(self) -> None:
         soon = self._soon
