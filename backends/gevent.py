@@ -333,9 +333,8 @@ class GeventClientLoop(GeventLoop):
         self.whole = True  # False while a turn is taken, and after one that was cut
         self.cut: Callable[[], object] = lambda: None  # called where one was
         self._watches: list[_ClientWatch] = []
-        self._pending: Any = self._loop.run_callback(
-            int
-        )  # the call of `_run_soon` by the hub, if one is to come
+        # The hub's call of `_run_soon`, if one is to come.
+        self._pending: Any = self._loop.run_callback(int)
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.call_soon = partial(self._call_soon, self._loop.run_callback)  # type: ignore[method-assign]
         self.call_soon_threadsafe = partial(self._call_soon, self._loop.run_callback_threadsafe)  # type: ignore[method-assign]
