@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .. import forks
 from .base import Handle
 
 # Of <sys/timerfd.h> and <time.h>.
@@ -94,9 +95,14 @@ class Timers:
         self._active = 0
         self._fd = -1
         self._watched: Handle | None = None
+        self._generation = forks.generation
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
         """Raises OSError where there is no such descriptor."""
+        if self._generation != forks.generation:
+            # The descriptor is the parent's: to set it would set the parent's timers.
+            self._generation = forks.generation
+            self._heap, self._active, self._fd, self._watched = [], 0, -1, None
         if self._fd < 0:
             self._fd = _create()
             self._watched = self._watch(self._fd, self._ring)
@@ -109,6 +115,8 @@ class Timers:
 
     def ended(self) -> None:
         """One of them was called, or called off."""
+        if self._generation != forks.generation:
+            return  # to watch the descriptor no longer would make the parent deaf
         self._active -= 1
         if not self._active:
             assert self._watched is not None
