@@ -27,7 +27,7 @@ from ..errors import CallError, Cancelled, Unavailable
 from . import native
 from .asyncio_thread import AsyncioThread
 from .base import Handle, Loop, Report, T
-from .turns import CUT, ENTERED
+from .turns import CUT, ENTERED, TurningLoop
 from .workers import Workers
 
 log = logging.getLogger("ringback.backends")
@@ -324,14 +324,13 @@ class _ClientWatch:
             self.watcher.close()
 
 
-class GeventClientLoop(GeventLoop):
+class GeventClientLoop(TurningLoop, GeventLoop):
     """The loop of a client. All that touches its core is a turn, which a signal's handler may cut (`turns.py`). One that raises at the
     entry of what the hub calls keeps that from being called: it is still there, or comes again."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.whole = True  # False while a turn is taken, and after one that was cut
-        self.cut: Callable[[], object] = lambda: None  # called where one was
+        TurningLoop.__init__(self)
+        GeventLoop.__init__(self)
         self._watches: list[_ClientWatch] = []
         # The hub's call of `_run_soon`, if one is to come.
         self._pending: Any = self._loop.run_callback(int)
@@ -379,14 +378,6 @@ class GeventClientLoop(GeventLoop):
             if not watch.watcher.active:
                 watch.start()
         return result
-
-    def outside(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function of the user's from within a turn: it may take turns of its own."""
-        try:
-            self.whole = True
-            return function(*args)
-        finally:
-            self.whole = False
 
     def turn_in_hub(self, function: Callable[..., object], *args: Any) -> None:
         """What a signal's handler raises here is raised in the main greenlet; but an Exception is written to standard error, as where

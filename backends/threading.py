@@ -24,8 +24,8 @@ from .. import errors, forks
 from ..errorlog import log_error
 from . import native
 from .asyncio_thread import AsyncioThread
-from .base import Handle, Loop, Report, T
-from .turns import CUT, ENTERED
+from .base import Handle, Report, T
+from .turns import CUT, ENTERED, TurningLoop
 from .workers import Workers
 
 log = logging.getLogger("ringback.backends")
@@ -103,7 +103,7 @@ class DrivingGate:
         self._waiter.finish()
 
 
-class ThreadingLoop(Loop):
+class ThreadingLoop(TurningLoop):
     """`turn` calls a function as a turn of the loop in the calling thread; `wait` drives it until a waiter is done.
 
     All that touches its state, or that of the core above it, is a turn, which a signal's handler may cut (`turns.py`).
@@ -113,6 +113,7 @@ class ThreadingLoop(Loop):
     shares_watches = False
 
     def __init__(self, *, workers: int = 32) -> None:
+        super().__init__()
         self.lock = threading.RLock()
         self.poller = select.poll()
         self.watched: dict[int, Callable[[], object]] = {}
@@ -136,8 +137,6 @@ class ThreadingLoop(Loop):
         self._stop = Waiter()
         self._serves = False  # whether a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
-        self.whole = True  # False while a turn is taken, and after one that was cut
-        self.cut: Callable[[], object] = lambda: None  # called where one was
         self.waiting: set[int] = set()  # threads that do: a signal's handler must not call them in again
 
     @property
@@ -214,9 +213,8 @@ class ThreadingLoop(Loop):
         if self.is_turning():
             raise RuntimeError(ENTERED)
         try:
-            with (
-                self.lock
-            ):  # (no `with` of our own: an exception could come between its two halves and the lock)
+            # (no `with` of our own: an exception could come between its two halves and the lock)
+            with self.lock:
                 self.begin_turn()
                 try:
                     result = function(*args)
@@ -235,14 +233,6 @@ class ThreadingLoop(Loop):
         if not self.whole:
             raise errors.Unavailable(CUT, started=False)
         self.whole = False
-
-    def outside(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function of the user's from within a turn: it may take turns of its own."""
-        try:
-            self.whole = True
-            return function(*args)
-        finally:
-            self.whole = False
 
     def may_be_cut(self) -> bool:
         return not self._serves and native.may_be_interrupted()

@@ -7,6 +7,11 @@ it is for is given up, and made anew when it is next used (decision 0024).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from .base import Loop, T
+
 CUT = (
     "something raised while this client dealt with its connections (the handler of a signal, or the end of the stack), so they were "
     "given up"
@@ -15,3 +20,19 @@ ENTERED = (
     "a client was called by a signal's handler, a destructor or an interceptor while the same thread was in a call of it, which "
     "can only end after this one: do it after that call, or in another thread"
 )
+
+
+class TurningLoop(Loop):
+    """One whose turns may be cut."""
+
+    def __init__(self) -> None:
+        self.whole = True  # False while a turn is taken, and after one that was cut
+        self.cut: Callable[[], object] = lambda: None  # called where one was
+
+    def outside(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of the user's from within a turn: it may take turns of its own."""
+        try:
+            self.whole = True
+            return function(*args)
+        finally:
+            self.whole = False

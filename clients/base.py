@@ -20,6 +20,7 @@ from msgspec import Raw
 
 from .. import errors, forks
 from ..backends.native import get_ident
+from ..backends.turns import CUT
 from ..balancing import Ejection, Policy
 from ..balancing.outliers import ejection_of
 from ..balancing.policies import policy_of
@@ -175,12 +176,6 @@ class Shared:
         self.closed = True
         self.owner = 0
 
-    def forget_core(self) -> None:
-        """It was given up: the next call connects anew."""
-        self.owner = 0
-        self.kept = None
-        self.core = None
-
     def forked(self) -> None:
         """In a child: nothing is left to be closed, and nobody is called back."""
         self.close()
@@ -188,6 +183,16 @@ class Shared:
             self.core.forked()
         if self.threads is not None:
             self.threads.forked()
+
+
+def give_up(shared: weakref.ref[Shared], loop: weakref.ref[Any]) -> None:
+    """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
+    there = shared()
+    if there is not None and there.core is not None and there.core.loop is loop():
+        there.core.give_up(CUT)
+        if there.threads is not None:
+            there.threads.give_up()
+        there.owner, there.kept, there.core = 0, None, None
 
 
 class Client(ABC):

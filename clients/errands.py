@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
-import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from .. import forks
 from ..backends import native
 from ..errorlog import log_error
 
 log = logging.getLogger("ringback.client")
-
-_all: weakref.WeakSet[Errands] = weakref.WeakSet()
 
 
 class Errands:
@@ -26,7 +23,7 @@ class Errands:
         self._posted: deque[Callable[[], object]] = deque()
         self._running = False
         self._thread: Any = native.allocate_lock()  # what it holds until it has ended
-        _all.add(self)
+        forks.inherit(self)
 
     def post(self, function: Callable[..., object], *args: object) -> None:
         """Have the function called. It takes no lock and does not wait: it may be called from a finaliser."""
@@ -38,8 +35,8 @@ class Errands:
             with suppress(RuntimeError):  # there are no more threads: the next call tries again
                 self._thread = native.start_thread(self._run)
 
-    def forget(self) -> None:
-        """In the child of a fork: the thread is the parent's, and so is the work."""
+    def forked(self) -> None:
+        """In a child: the thread is the parent's, and so is the work."""
         self._posted.clear()
         self._running = False
 
@@ -62,11 +59,3 @@ class Errands:
                 work()
             except Exception as error:
                 log_error(log, "what a finaliser has left to be done failed", error=error)
-
-
-def _forked() -> None:
-    for errands in _all:
-        errands.forget()
-
-
-os.register_at_fork(after_in_child=_forked)

@@ -17,10 +17,9 @@ from gevent.queue import SimpleQueue
 from .. import errors, forks
 from ..backends.gevent import GeventClientLoop, GreenletGate
 from ..backends.native import get_ident
-from ..backends.turns import CUT
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, Shared, in_context, run_callback
+from .base import Answer, Callback, Client, Errback, give_up, in_context, run_callback
 from .core import ClientCore, open_cores
 from .options import seconds_to_close
 from .streams import Stream, StreamCall
@@ -241,7 +240,7 @@ class GeventClient(Client):
                 return core
             core.loop.mend()
         loop = GeventClientLoop()
-        loop.cut = partial(_give_up, weakref.ref(self._shared), weakref.ref(loop))
+        loop.cut = partial(give_up, weakref.ref(self._shared), weakref.ref(loop))
         return self._make_core(loop)
 
     def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
@@ -253,14 +252,6 @@ class GeventClient(Client):
 
     def _post(self, method: str, function: Any, argument: Any) -> None:
         self._callbacks.post(method, function, argument)
-
-
-def _give_up(shared: weakref.ref[Shared], loop: weakref.ref[GeventClientLoop]) -> None:
-    """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
-    there = shared()
-    if there is not None and there.core is not None and there.core.loop is loop():
-        there.core.give_up(CUT)
-        there.forget_core()
 
 
 class _Callbacks:

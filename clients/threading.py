@@ -24,11 +24,11 @@ from .. import errors, forks, hubs
 from ..backends import native
 from ..backends.native import get_ident
 from ..backends.threading import DrivingGate, ThreadingLoop, Waiter
-from ..backends.turns import CUT, ENTERED
+from ..backends.turns import ENTERED
 from ..protocol.calls import OutgoingCall
 from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, Shared, in_context
+from .base import Answer, Callback, Client, Errback, Shared, give_up, in_context
 from .core import ClientCore, open_cores
 from .errands import Errands
 from .futures import FiredCall
@@ -305,7 +305,7 @@ class ThreadingClient(Client):
             loop = ThreadingLoop()
         except OSError as error:
             raise errors.ResourceExhausted(f"cannot connect: {error.strerror} in this process") from None
-        loop.cut = partial(_give_up, weakref.ref(shared), weakref.ref(loop))
+        loop.cut = partial(give_up, weakref.ref(shared), weakref.ref(loop))
         threads = shared.threads = ClientThreads(loop)
         try:
             core = self._make_core(loop, threads.hand_over)
@@ -317,15 +317,6 @@ class ThreadingClient(Client):
     @property
     def _threads(self) -> ClientThreads:
         return cast(ClientThreads, self._shared.threads)
-
-
-def _give_up(shared: weakref.ref[Shared], loop: weakref.ref[ThreadingLoop]) -> None:
-    """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
-    there = shared()
-    if there is not None and there.core is not None and there.core.loop is loop():
-        there.core.give_up(CUT)
-        there.threads.give_up()
-        there.forget_core()
 
 
 def _raise(error: BaseException) -> None:
