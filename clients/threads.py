@@ -19,6 +19,27 @@ from .base import run_callback
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
 
+
+class _Thread(threading.Thread):
+    """Starts itself, from a thread that no signal reaches: a handler that raises in `start` may leave the new thread waiting for ever."""
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        super().__init__(target=work, name=name, daemon=True)
+        self._begins = threading.Lock()  # held until it runs
+        self._begins.acquire()
+        _thread.start_new_thread(self.start, ())
+
+    def run(self) -> None:
+        self._begins.release()
+        super().run()
+
+    def join(self, timeout: float | None = None) -> None:
+        """As of any thread; also of one that has yet to be started."""
+        if self._begins.acquire(timeout=-1 if timeout is None else timeout):
+            self._begins.release()
+            super().join(timeout)
+
+
 Entry = tuple[OutgoingCall | str, Callable[[Any], object], Any]
 
 
@@ -29,21 +50,21 @@ class ClientThreads:
         self.loop = loop
         self.fired = 0  # calls that need a driver though nobody waits
         self.driving = False
-        self._reader: threading.Thread | None = None
+        self._reader: _Thread | None = None
         self._drive = threading.Lock()  # held while the reader has nothing to do
         self._drive.acquire()
         self._rest = Waiter()
         self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
-        self._caller: threading.Thread | None = None
+        self._caller: _Thread | None = None
         self._called_back = False  # whether that thread has ended
         self._closed = False
 
     def start(self) -> None:
         """Start both, if they do not run yet."""
         if self._reader is None:
-            self._reader = self._started(self._read, "ringback-reader")
-            self._caller = self._started(self._call_back, "ringback-callbacks")
+            self._reader = _Thread(self._read, "ringback-reader")
+            self._caller = _Thread(self._call_back, "ringback-callbacks")
 
     def drive(self) -> None:
         """See to it that somebody drives while fired calls are in flight, and sends what has gathered."""
@@ -84,7 +105,7 @@ class ClientThreads:
         with self.loop.lock:
             self._end()
         for thread in (self._reader, self._caller):
-            if thread is not None and thread.ident not in (None, threading.get_ident()):
+            if thread is not None and thread is not threading.current_thread():
                 thread.join(timeout)
         self.loop.close()
 
@@ -116,12 +137,6 @@ class ClientThreads:
         if self.posted:
             posted, self.posted = self.posted, []
             self._callbacks.put(posted)
-
-    def _started(self, function: Callable[[], None], name: str) -> threading.Thread:
-        """Not from this thread: a signal's handler that raises in `Thread.start` may leave the new thread waiting for ever."""
-        thread = threading.Thread(target=function, name=name, daemon=True)
-        _thread.start_new_thread(thread.start, ())
-        return thread
 
     def _read(self) -> None:
         loop = self.loop

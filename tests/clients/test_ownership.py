@@ -10,6 +10,7 @@ import weakref
 from contextvars import ContextVar
 
 import pytest
+import ringback
 from processes import chosen_backends
 
 ANY = chosen_backends()[0]
@@ -244,3 +245,20 @@ def test_the_asyncio_client_keeps_nothing_of_its_callers_variables(endpoint):
         await client.close()
 
     asyncio.run(main())
+
+
+def test_close_waits_for_callbacks_whose_thread_has_yet_to_be_started(endpoint, monkeypatch):
+    closing = threading.Event()
+    start = threading.Thread.start
+
+    def start_late(thread):
+        if thread.name == "ringback-callbacks":
+            closing.wait(5)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    client, got = ringback.connect(endpoint), []
+    client.fire("echo", 1, callback=got.append).result(5)
+    threading.Timer(0.1, closing.set).start()
+    client.close()
+    assert got == [1]
