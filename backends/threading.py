@@ -120,7 +120,7 @@ class ThreadingLoop(TurningLoop):
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._count = itertools.count()
-        self._driver: Waiter | None = None  # what the driving thread waits for
+        self.driver: Waiter | None = None  # what the driving thread waits for
         self._polling = False
         self._followers: dict[Waiter, None] = {}
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
@@ -269,7 +269,7 @@ class ThreadingLoop(TurningLoop):
         that it is done. Under the lock, at the end of whatever touched a socket."""
         if self._soon:
             self.run_soon()
-        driver = self._driver
+        driver = self.driver
         if driver is None:
             if self._soon:
                 self._promote()
@@ -289,9 +289,9 @@ class ThreadingLoop(TurningLoop):
                         self._followers.pop(waiter, None)
                     if waiter.done or self._closed:
                         return
-                    drive = self._driver is None
+                    drive = self.driver is None
                     if drive:
-                        self._driver = waiter
+                        self.driver = waiter
                     else:
                         wake = waiter.fall_asleep()
                         self._followers[waiter] = None
@@ -303,13 +303,13 @@ class ThreadingLoop(TurningLoop):
             self.mend()
             raise
         finally:
-            if self._driver is waiter:
-                self._driver = None
+            if self.driver is waiter:
+                self.driver = None
             self.waiting.discard(thread)
             with lock:
                 if self._followers:  # of whom one may have to drive now
                     self._followers.pop(waiter, None)
-                    if self._driver is None:
+                    if self.driver is None:
                         self._promote()
 
     def _drive(self, waiter: Waiter) -> None:
@@ -372,7 +372,7 @@ class ThreadingLoop(TurningLoop):
     def look(self) -> None:
         """A turn without waiting, unless another thread drives: for a loop that may have been idle for long."""
         with self.lock:
-            if self._driver is not None:
+            if self.driver is not None:
                 return
             waiter = Waiter()
             # (for the turn after this one, which therefore does not wait)

@@ -9,7 +9,7 @@ import time
 import warnings
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,8 @@ LONGEST_NAME = 65_536
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
+# A call, or the name of its method; what is to be called, and with what.
+Entry = tuple[OutgoingCall | str, Callable[[Any], object], Any]
 
 
 class Event:
@@ -426,7 +428,8 @@ class Client(ABC):
         call = kind(message, options, deadline)
         if packed_kwargs is not None or type(packed) is not Raw or len(packed) >= WEIGHTY:
             call.weight = size_of_arguments(packed, packed_kwargs)
-        call.latest = latest
+        if latest is not None:
+            call.latest = latest
         if options.plans or outer is not None or self._only is not None:
             self._plan(call, outer)
         if iterator is not None:
@@ -642,10 +645,25 @@ def _listening(listener: Callable[[Any], object]) -> Callable[[Any], object]:
 
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
     """Call a user's callback, in a context of its own; whatever it raises is logged with its call and harms nothing."""
-    try:
-        Context().run(_call, function, argument)
-    except BaseException as error:
-        log_error(log, "a callback for %s raised", method, error=error)
+    run_callbacks(((method, function, argument),))
+
+
+def run_callbacks(entries: Iterable[Entry]) -> None:
+    """`run_callback` for each of them, in order."""
+    context, generation = Context(), forks.generation
+    for call, function, argument in entries:
+        try:
+            context.run(function, argument)
+        except BaseException as error:
+            if forks.generation != generation:
+                context.run(forks.came_back, "a callback", error)
+            method = call if isinstance(call, str) else call.method
+            log_error(log, "a callback for %s raised", method, error=error)
+        else:
+            if forks.generation != generation:
+                context.run(forks.came_back, "a callback")
+        if context:
+            context = Context()  # what one callback has set is not for the next
 
 
 def _call(function: Callable[[Any], object], argument: Any) -> None:

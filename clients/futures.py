@@ -72,8 +72,6 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
-        if self._state is FINISHED:  # this was cut half-way
-            result, error = self._result, self._exception
         shared = self.client._shared
         threads = shared.threads
         threads.fired -= 1
@@ -81,6 +79,8 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
             threads.rest()
         if self._state is PENDING:
             self._settle(result, error)
+        elif self._state is FINISHED:  # this was cut half-way
+            result, error = self._result, self._exception
         if error is None:
             if self.callback is not None:
                 threads.posted.append((self, self.callback, result))

@@ -123,7 +123,8 @@ class ThreadingClient(Client):
         """Send the call and go on. `callback(result)` or `errback(error)` runs on the client's callback thread, exactly
         once, in the order of the replies."""
         core, loop = self._enter()
-        shared, threads = self._shared, self._threads
+        shared = self._shared
+        threads: ClientThreads = shared.threads
         failure: errors.CallError | None = None
         try:
             call = self._outgoing(FiredCall, method, args, kwargs)
@@ -252,7 +253,7 @@ class ThreadingClient(Client):
         if not loop.whole and self._is_cut(loop):
             loop.mend()
             return self._enter()
-        if time.monotonic() - loop.driven > IDLE:
+        if loop.driver is None and time.monotonic() - loop.driven > IDLE:
             _check_hub()
             loop.look()
         return core, loop

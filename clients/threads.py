@@ -14,7 +14,7 @@ from typing import Any
 from ..backends.threading import ThreadingLoop, Waiter
 from ..errors import Unavailable
 from ..protocol.calls import OutgoingCall
-from .base import run_callback
+from .base import Entry, run_callbacks
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
@@ -38,9 +38,6 @@ class _Thread(threading.Thread):
         if self._begins.acquire(timeout=-1 if timeout is None else timeout):
             self._begins.release()
             super().join(timeout)
-
-
-Entry = tuple[OutgoingCall | str, Callable[[Any], object], Any]
 
 
 class ClientThreads:
@@ -157,7 +154,7 @@ class ClientThreads:
 
     def _call_back(self) -> None:
         while (entries := self._callbacks.get()) is not None:
-            _call(entries)
+            run_callbacks(entries)
             del entries  # the next wait may be long
         self._called_back = True
         self._call_rest()  # who put something after the last look has seen that this thread would not take it, or is seen here
@@ -165,9 +162,4 @@ class ClientThreads:
     def _call_rest(self) -> None:
         with suppress(Empty):
             while True:
-                _call(self._callbacks.get_nowait() or [])
-
-
-def _call(entries: list[Entry]) -> None:
-    for call, function, argument in entries:
-        run_callback(call if isinstance(call, str) else call.method, function, argument)
+                run_callbacks(self._callbacks.get_nowait() or [])

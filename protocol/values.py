@@ -123,14 +123,18 @@ def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
     """`pack` for the arguments of a call, which are few and small as a rule."""
     plain = True
     for value in args:
-        if type(value) not in _PLAIN:
-            plain = False
-            if type(value) in _BUFFERS and _is_large(value):
+        kind = type(value)
+        if kind is bytes:
+            if len(value) >= FRAME_BYTES:
                 return _measured(_extend(args), limit)
-    return _packed(args, limit, plain=plain)
+        elif kind not in _PLAIN:
+            plain = False
+            if kind in _BUFFERS and _is_large(value):
+                return _measured(_extend(args), limit)
+    return _packed(args, limit, plain)
 
 
-def _packed(value: Any, limit: int, *, plain: bool = False) -> Raw:
+def _packed(value: Any, limit: int, plain: bool = False) -> Raw:
     """What is likely small is encoded at once; what turns out not to be is looked at part by part. Where it is not `plain`, there
     may be a Raw in it, of which nobody knows whether it is a value."""
     try:
