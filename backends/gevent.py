@@ -332,9 +332,9 @@ class GeventClientLoop(TurningLoop, GeventLoop):
         TurningLoop.__init__(self)
         GeventLoop.__init__(self)
         self._watches: list[_ClientWatch] = []
-        # The hub's call of `_run_soon`, if one is to come.
-        self._pending: Any = self._loop.run_callback(int)
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        # The hub's call of `_run_soon`, if one is to come: one is, from the start.
+        self._pending: Any = self._loop.run_callback(self.turn_in_hub, self._run_soon)
         self.call_soon = partial(self._call_soon, self._loop.run_callback)  # type: ignore[method-assign]
         self.call_soon_threadsafe = partial(self._call_soon, self._loop.run_callback_threadsafe)  # type: ignore[method-assign]
 
