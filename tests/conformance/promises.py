@@ -56,7 +56,11 @@ def promise(script: Callable[..., Script], *, styles: Sequence[str] = tuple(STYL
 
     def test(**given: Any) -> None:
         pair = given["pair"]
-        pair.run(lambda client: script(client, **{name: given[name] for name in names}))
+        try:
+            pair.run(lambda client: script(client, **{name: given[name] for name in names}))
+        except BaseException as error:
+            error.add_note(f"what its server has logged: {pair.server().log[-2000:] or 'nothing'}")
+            raise
 
     test.__name__ = script.__name__
     test.__doc__ = script.__doc__
