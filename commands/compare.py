@@ -158,11 +158,11 @@ def compare(
     """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
     require_extra("compare")
     from ..compare.options import Options
-    from ..compare.outputs import Outputs
+    from ..compare.report.outputs import Outputs
 
     outputs = Outputs(json_file, csv_file, html_file)
     if self_check:
-        from ..compare.checks import self_check as check_itself
+        from ..compare.statistics.checks import self_check as check_itself
 
         for option in context.command.params:
             source = context.get_parameter_source(option.name or "")
@@ -219,7 +219,7 @@ def report(
     """Show a comparison again, or what changed from one to a later one."""
     require_extra("compare")
     from ..compare.command import report as run
-    from ..compare.outputs import Outputs
+    from ..compare.report.outputs import Outputs
 
     older, shown = (None, file) if newer is None else (file, newer)
     raise typer.Exit(run(older, shown, Outputs(None, csv_file, html_file), fail_if or []))

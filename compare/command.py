@@ -16,21 +16,21 @@ from rich.console import Console
 
 from ..errors import UsageError
 from . import peers
-from .analysis import analyse
-from .conditions import Condition, check, refuse
-from .difference import UNCHANGED, Changes, changes
-from .environment import environment
-from .names import Cell, what
 from .options import BACKENDS, Options, missing, require
-from .outputs import Outputs, read
-from .predictions import predict
-from .progress import LiveProgress
-from .request import Request
+from .report.conditions import Condition, check, refuse
+from .report.difference import UNCHANGED, Changes, changes
+from .report.names import Cell, what
+from .report.outputs import Outputs, read
+from .report.progress import LiveProgress
+from .report.table import changed, codes, lines, place
+from .report.verdict import verdict
 from .results import Design, Report
-from .rounds import Experiment
-from .table import changed, codes, lines, place
-from .verdict import verdict
-from .workloads import steps_of_cpu
+from .run.environment import environment
+from .run.request import Request
+from .run.rounds import Experiment
+from .statistics.analysis import analyse
+from .statistics.predictions import predict
+from .workloads.handlers import steps_of_cpu
 
 # Exit statuses beside 0 and 1 (it failed).
 USAGE = 2

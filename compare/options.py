@@ -15,15 +15,17 @@ from ..clients.scripts import STYLES as CLIENTS
 from ..errors import CallError, UsageError
 from ..server.service import ADAPTIVE
 from ..state import open_state
-from . import arrivals, peers, scenario, variants
-from .budget import affordable
-from .lanes import Lanes
-from .pair import ANYWHERE, Placement
-from .plan import STYLES
-from .request import SCENARIO, SERVICE, SWEEP, Request
-from .search import Objective
-from .variants import BALANCE, COUNTER, READ
-from .workloads import CORE, QUICK, WORKLOADS
+from . import peers, scenario
+from .load import arrivals
+from .load.plan import STYLES
+from .run.budget import affordable
+from .run.lanes import Lanes
+from .run.pair import ANYWHERE, Placement
+from .run.request import SCENARIO, SERVICE, SWEEP, Request
+from .run.search import Objective
+from .workloads import variants
+from .workloads.table import CORE, QUICK, WORKLOADS
+from .workloads.variants import BALANCE, COUNTER, READ
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 

@@ -17,8 +17,8 @@ import optuna
 import typer
 
 from ..compare.command import USAGE
-from ..compare.environment import environment
 from ..compare.results import Environment
+from ..compare.run.environment import environment
 from ..errors import UsageError
 from . import table
 from .measure import measure

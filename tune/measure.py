@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..compare.measured import Floats, Times, enough, latency, round_of
-from ..compare.pair import Pair
-from ..compare.processes import ChildFailed
-from ..compare.sample import Sample
-from ..compare.search import Objective
+from ..compare.load.sample import Sample
+from ..compare.run.measured import Floats, Times, enough, latency, round_of
+from ..compare.run.pair import Pair
+from ..compare.run.processes import ChildFailed
+from ..compare.run.search import Objective
 from .request import Request
 from .results import Figures
 from .settings import Settings

@@ -10,12 +10,13 @@ from importlib.util import find_spec
 import typer
 
 from .. import backends as installed
-from ..compare import observe, scenario
+from ..compare import scenario
+from ..compare.load.plan import STYLES, Load, Plan
 from ..compare.options import available, chosen, require
-from ..compare.pair import ANYWHERE, Placement
-from ..compare.plan import STYLES, Load, Plan
-from ..compare.request import SCENARIO
-from ..compare.search import Objective
+from ..compare.run import observe
+from ..compare.run.pair import ANYWHERE, Placement
+from ..compare.run.request import SCENARIO
+from ..compare.run.search import Objective
 from .space import Space
 
 # Seconds of a run where nothing is said.

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..compare import inference
-from ..compare.measured import latency
+from ..compare.run.measured import latency
+from ..compare.statistics import inference
 from .measure import Failed, Seen, held, told
 from .request import Request
 from .results import Figures, Finalist

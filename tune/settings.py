@@ -6,7 +6,7 @@ import shlex
 
 import msgspec
 
-from ..compare.pair import Server
+from ..compare.run.pair import Server
 
 ADAPTIVE = "adaptive"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from ..workloads import cpu
+from ..workloads.handlers import cpu
 from . import IO_SECONDS, Callback, Errback, ready, settle
 
 LIBRARY = "grpc"

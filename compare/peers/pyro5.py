@@ -12,7 +12,7 @@ from typing import Any
 import Pyro5.api
 from Pyro5 import config
 
-from ..workloads import cpu
+from ..workloads.handlers import cpu
 from . import IO_SECONDS, ready
 
 LIBRARY = "Pyro5"

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import zerorpc
 
-from ..workloads import cpu
+from ..workloads.handlers import cpu
 from . import IO_SECONDS, Callback, Errback, ready, settle
 
 LIBRARY = "zerorpc"

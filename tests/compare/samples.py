@@ -6,7 +6,6 @@ import random
 from typing import Any
 
 import numpy as np
-from ringback.compare.measured import histogram
 from ringback.compare.results import (
     Check,
     Cpu,
@@ -25,6 +24,7 @@ from ringback.compare.results import (
     Tick,
     Waiting,
 )
+from ringback.compare.run.measured import histogram
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 STYLES = ("request-reply", "fire-and-callback")

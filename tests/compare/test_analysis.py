@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from ringback.compare import noise
-from ringback.compare.analysis import analyse
-from ringback.compare.noise import Doubled
+from ringback.compare.report.table import lines
+from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Check, Consistency, Cpu, Little, Rate, Report
-from ringback.compare.table import lines
-from ringback.compare.verdict import verdict
+from ringback.compare.statistics import noise
+from ringback.compare.statistics.analysis import analyse
+from ringback.compare.statistics.noise import Doubled
 from samples import STYLES, cell, environment, report, result, whole
 
 

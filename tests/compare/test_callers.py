@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 from ringback import errors
-from ringback.compare import arrivals
-from ringback.compare.batch import Batch
-from ringback.compare.callers import Caller, Flight, answer_blocking, call_blocking, run_blocking
-from ringback.compare.firing import Firing
-from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Load, Plan
+from ringback.compare.load import arrivals
+from ringback.compare.load.batch import Batch
+from ringback.compare.load.callers import Caller, Flight, answer_blocking, call_blocking, run_blocking
+from ringback.compare.load.firing import Firing
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Load, Plan
 from ringback.compare.results import Consistency
 from ringback.compare.scenario import Call, Ended, Script, call
-from ringback.compare.workloads import WORKLOADS, cpu
+from ringback.compare.workloads.handlers import cpu
+from ringback.compare.workloads.table import WORKLOADS
 
 ALWAYS = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), -math.inf, math.inf)
 # Of the clock that tests move: 0 stands for "no time" in a caller.
@@ -108,7 +109,7 @@ def test_in_a_stride_only_one_call_is_timed_and_its_think_time() -> None:
 
 def batch(cell: Cell, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Batch:
     for module in ("batch", "callers"):
-        monkeypatch.setattr(f"ringback.compare.{module}.monotonic", clock)
+        monkeypatch.setattr(f"ringback.compare.load.{module}.monotonic", clock)
     return Batch(PLAN, cell, WORKLOADS["echo"].script)
 
 
@@ -237,7 +238,7 @@ def test_a_pacer_fires_whatever_became_of_the_calls_before(monkeypatch: pytest.M
     cell = Cell(
         Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0, rate=1.0, arrivals="even"), START + 0.0, START + 5.0
     )
-    monkeypatch.setattr("ringback.compare.firing.monotonic", clock)
+    monkeypatch.setattr("ringback.compare.load.firing.monotonic", clock)
     made, client, over = batch(cell, clock, monkeypatch), Fired(), []
     firing = Firing([client], made, lambda: over.append(True))
 
@@ -314,7 +315,7 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(
         return found
 
     for module in ("batch", "callers"):
-        monkeypatch.setattr(f"ringback.compare.{module}.monotonic", Clock())
+        monkeypatch.setattr(f"ringback.compare.load.{module}.monotonic", Clock())
     made = Batch(PLAN, ALWAYS, WORKLOADS["echo"].script, check)
     with pytest.raises(Enough):
         call_blocking(answers(..., b"wrong", errors.Unavailable(), ...), made.callers[0])

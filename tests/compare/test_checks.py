@@ -8,14 +8,14 @@ import re
 
 import msgspec
 import pytest
-from ringback.compare import checks
-from ringback.compare.ceilings import Ceilings
-from ringback.compare.checks import SelfCheck
-from ringback.compare.observe import Observed
-from ringback.compare.pair import Window
-from ringback.compare.plan import FIRE_AND_CALLBACK, Load
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, Load
+from ringback.compare.load.sample import Sample
 from ringback.compare.results import Cpu, Memory, Waiting
-from ringback.compare.sample import Sample
+from ringback.compare.run.ceilings import Ceilings
+from ringback.compare.run.observe import Observed
+from ringback.compare.run.pair import Window
+from ringback.compare.statistics import checks
+from ringback.compare.statistics.checks import SelfCheck
 
 
 def test_an_open_loop_shows_a_stall_that_a_closed_one_hides() -> None:

@@ -20,14 +20,15 @@ import pytest
 from rich.console import Console
 from ringback import errors
 from ringback.cli import main
-from ringback.compare import command, progress
-from ringback.compare.checks import SelfCheck, self_check
-from ringback.compare.lanes import Lanes
+from ringback.compare import command
+from ringback.compare.load.plan import STYLES
 from ringback.compare.options import Options, require
-from ringback.compare.outputs import Outputs
-from ringback.compare.plan import STYLES
+from ringback.compare.report import progress
+from ringback.compare.report.outputs import Outputs
+from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Check, Report
-from ringback.compare.verdict import verdict
+from ringback.compare.run.lanes import Lanes
+from ringback.compare.statistics.checks import SelfCheck, self_check
 from samples import cell, report, result
 
 # Far above what a run of a few cells takes, also on a loaded machine.

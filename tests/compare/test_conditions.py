@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ringback.compare.conditions import Condition, check, refuse
-from ringback.compare.difference import Changes, Difference, Untold
+from ringback.compare.report.conditions import Condition, check, refuse
+from ringback.compare.report.difference import Changes, Difference, Untold
 from ringback.compare.results import Cpu, Intervals, Latency, Rate, Report, Result, Verdict
 from samples import report as report_of
 from samples import result as measured

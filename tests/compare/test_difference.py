@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ringback.compare.difference import Changes, changes
+from ringback.compare.report.difference import Changes, changes
+from ringback.compare.report.table import changed
 from ringback.compare.results import Cpu, Rate, Report, Result, Search, Verdict
-from ringback.compare.table import changed
 from samples import STYLES, cell, environment, report, result
 
 

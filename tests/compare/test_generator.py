@@ -12,16 +12,18 @@ import pytest
 from ringback import Server, Service
 from ringback.clients.asyncio import connect as connect_asyncio
 from ringback.clients.threading import connect
-from ringback.compare import pair, workloads
-from ringback.compare.balances import Balancing
-from ringback.compare.batch import Batch
-from ringback.compare.generate import _own
-from ringback.compare.pair import ANYWHERE, Pair
-from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Load, Plan
-from ringback.compare.processes import Child, ChildFailed
-from ringback.compare.request import SERVICE, SLOW
-from ringback.compare.sample import Sample
-from ringback.compare.work import prepared
+from ringback.compare.load.batch import Batch
+from ringback.compare.load.generate import _own
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Load, Plan
+from ringback.compare.load.sample import Sample
+from ringback.compare.load.work import prepared
+from ringback.compare.run import pair
+from ringback.compare.run.pair import ANYWHERE, Pair
+from ringback.compare.run.processes import Child, ChildFailed
+from ringback.compare.run.request import SERVICE, SLOW
+from ringback.compare.workloads import handlers
+from ringback.compare.workloads import table as workloads
+from ringback.compare.workloads.balances import Balancing
 
 # Far above what a window takes, also on a loaded machine.
 DEADLINE = 30.0
@@ -144,7 +146,7 @@ def test_a_generator_counts_the_lies_of_a_server(style: str) -> None:
 
     with (
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
-        Child("ringback.compare.generate") as generator,
+        Child("ringback.compare.load.generate") as generator,
     ):
         generator.say(msgspec.json.encode(plan("threading")(server.endpoint)))
         generator.line(DEADLINE)
@@ -167,7 +169,7 @@ def test_errors_are_told_by_their_code() -> None:
 
     with (
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
-        Child("ringback.compare.generate") as generator,
+        Child("ringback.compare.load.generate") as generator,
     ):
         generator.say(msgspec.json.encode(plan("asyncio")(server.endpoint)))
         generator.line(DEADLINE)
@@ -222,7 +224,7 @@ def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
 
     with (
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
-        Child("ringback.compare.generate") as generator,
+        Child("ringback.compare.load.generate") as generator,
     ):
         made = msgspec.structs.replace(plan(client)(server.endpoint), scenario=str(tmp_path / "work.py"))
         generator.say(msgspec.json.encode(made))
@@ -279,13 +281,13 @@ def test_a_client_that_does_not_start_is_told_with_its_last_words() -> None:
 
 
 def test_a_child_that_says_nothing_is_not_waited_for() -> None:
-    with Child("ringback.compare.null") as child:
+    with Child("ringback.compare.load.null") as child:
         assert child.line(DEADLINE).startswith(b"ringback: null on ")
         with pytest.raises(ChildFailed, match="no answer"):
             child.line(0.01)
 
 
 def test_the_slowed_service_gives_the_right_answer_after_more_work() -> None:
-    from ringback.compare import slowed
+    from ringback.compare.workloads import slowed
 
-    assert slowed.cpu(3, 1000) == workloads.cpu(3, 1000)
+    assert slowed.cpu(3, 1000) == handlers.cpu(3, 1000)

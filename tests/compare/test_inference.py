@@ -8,7 +8,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringback.compare import inference, simulate
+from ringback.compare.statistics import inference, simulate
 from scipy import stats
 
 SPEEDS = st.lists(st.floats(0.1, 1e6), min_size=2, max_size=12)

@@ -6,12 +6,12 @@ from array import array
 
 import msgspec
 import pytest
-from ringback.compare.measured import Measured
-from ringback.compare.observe import Observed
-from ringback.compare.pair import Window
-from ringback.compare.plan import REQUEST_REPLY, Load
+from ringback.compare.load.plan import REQUEST_REPLY, Load
+from ringback.compare.load.sample import Sample, Timed
 from ringback.compare.results import Consistency, Cpu, Memory, Waiting
-from ringback.compare.sample import Sample, Timed
+from ringback.compare.run.measured import Measured
+from ringback.compare.run.observe import Observed
+from ringback.compare.run.pair import Window
 
 LOAD = Load("cpu", REQUEST_REPLY, 64, 0.0, 0.5)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringback.compare.models import (
+from ringback.compare.statistics.models import (
     Scalability,
     closed_bounds,
     erlang_c,
@@ -400,7 +400,7 @@ def test_points_that_determine_no_law_are_refused(callers, speeds, why):
 
 
 def test_scipy_is_imported_only_to_fit():
-    code = "import sys, ringback.compare.models; sys.exit('scipy' in sys.modules)"
+    code = "import sys, ringback.compare.statistics.models; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

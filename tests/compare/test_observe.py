@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ringback.compare import observe
-from ringback.compare.observe import End, Machine, Snapshot, observed
 from ringback.compare.results import Memory
+from ringback.compare.run import observe
+from ringback.compare.run.observe import End, Machine, Snapshot, observed
 
 linux = pytest.mark.skipif(not observe.LINUX, reason="there is no /proc/stat")
 

@@ -21,9 +21,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ringback.compare import peers, workloads
-from ringback.compare.processes import Child
+from ringback.compare import peers
+from ringback.compare.run.processes import Child
 from ringback.compare.scenario import Call, Script, WrongReply
+from ringback.compare.workloads import handlers
+from ringback.compare.workloads import table as workloads
 from ringback.errors import UsageError
 
 LIBRARIES = {
@@ -180,7 +182,7 @@ def test_the_peers_are_named_in_the_order_of_the_report() -> None:
 
 
 def test_the_peers_wait_as_long_as_our_own_service_does() -> None:
-    assert peers.IO_SECONDS == workloads.IO_SECONDS
+    assert peers.IO_SECONDS == handlers.IO_SECONDS
 
 
 def test_a_library_that_is_not_installed_is_told_in_one_line_that_names_the_extra(

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringback.compare.budget import AFTER_SECONDS, Pace, round_seconds, spend, windows
-from ringback.compare.lanes import Lanes
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, STYLES
 from ringback.compare.options import BACKENDS, FEWEST, Options
-from ringback.compare.plan import FIRE_AND_CALLBACK, STYLES
-from ringback.compare.request import Job, Lane, Request
 from ringback.compare.results import Step
-from ringback.compare.search import Objective, Tried, search
-from ringback.compare.workloads import CORE
+from ringback.compare.run.budget import AFTER_SECONDS, Pace, round_seconds, spend, windows
+from ringback.compare.run.lanes import Lanes
+from ringback.compare.run.request import Job, Lane, Request
+from ringback.compare.run.search import Objective, Tried, search
+from ringback.compare.workloads.table import CORE
 from ringback.errors import UsageError
 
 REQUEST = Request(("asyncio", "gevent"), ("threading",), STYLES, CORE, seed=1)

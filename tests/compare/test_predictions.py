@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from ringback.compare import models
-from ringback.compare.predictions import predict
 from ringback.compare.results import Cpu, Latency, Overshoot, Prediction, Rate, Report, Result
+from ringback.compare.statistics import models
+from ringback.compare.statistics.predictions import predict
 from samples import STYLES, environment, report, result, whole
 
 WAIT, FIRE = STYLES

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from ringback.compare.analysis import analyse
-from ringback.compare.difference import changes
-from ringback.compare.plots_of_times import over_time
-from ringback.compare.predictions import predict
-from ringback.compare.report import _cells, html
+from ringback.compare.report.difference import changes
+from ringback.compare.report.page import _cells, html
+from ringback.compare.report.plots_of_times import over_time
+from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Report
-from ringback.compare.verdict import verdict
+from ringback.compare.statistics.analysis import analyse
+from ringback.compare.statistics.predictions import predict
 from samples import STYLES, cell, report, result, whole
 
 SECTIONS = (

@@ -7,15 +7,15 @@ import signal
 from dataclasses import replace
 
 import pytest
-from ringback.compare.environment import environment
-from ringback.compare.measured import Measured
-from ringback.compare.observe import Observed
-from ringback.compare.pair import Pair, Window
-from ringback.compare.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Load
-from ringback.compare.request import Request
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Load
 from ringback.compare.results import Report
-from ringback.compare.rounds import Experiment
-from ringback.compare.search import Objective
+from ringback.compare.run.environment import environment
+from ringback.compare.run.measured import Measured
+from ringback.compare.run.observe import Observed
+from ringback.compare.run.pair import Pair, Window
+from ringback.compare.run.request import Request
+from ringback.compare.run.rounds import Experiment
+from ringback.compare.run.search import Objective
 
 SMALL = Request(
     backends=("asyncio", "threading"),
@@ -56,7 +56,7 @@ def empty() -> Report:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here depends on code that has run warm."""
-    monkeypatch.setattr("ringback.compare.sweep.SWEEP_WINDOW", 0.03)
+    monkeypatch.setattr("ringback.compare.run.sweep.SWEEP_WINDOW", 0.03)
 
 
 def run(request: Request, watcher: Silent | None = None) -> tuple[Experiment, Report]:
@@ -165,8 +165,8 @@ def test_a_disturbed_window_is_measured_again_once(monkeypatch: pytest.MonkeyPat
         return window
 
     monkeypatch.setattr(Pair, "measure", spoils_the_first)
-    monkeypatch.setattr("ringback.compare.lanes.Lanes._twins", lambda _: [])
-    monkeypatch.setattr("ringback.compare.lanes.Lanes._nulls", lambda _: [])
+    monkeypatch.setattr("ringback.compare.run.lanes.Lanes._twins", lambda _: [])
+    monkeypatch.setattr("ringback.compare.run.lanes.Lanes._nulls", lambda _: [])
     request = replace(SMALL, backends=("asyncio",), sweep=())
     experiment, _ = run(request)
     rounds = [made for cell in experiment.cells.values() for made in cell.rounds]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ringback.compare.analysis import analyse
-from ringback.compare.figures import told
+from ringback.compare.report.table import lines
 from ringback.compare.results import Latency, Memory, Rate, Report, Result, Search, Verdict
-from ringback.compare.table import lines
+from ringback.compare.statistics.analysis import analyse
+from ringback.compare.statistics.figures import told
 from samples import STYLES, cell, report, result, whole
 
 

@@ -13,21 +13,21 @@ import msgspec
 import pytest
 from ringback import errors
 from ringback.cli import main
-from ringback.compare import balances, counters, reads, variants
-from ringback.compare.analysis import analyse
 from ringback.compare.command import _start
-from ringback.compare.conditions import Condition, check
-from ringback.compare.numbers import EACH
 from ringback.compare.options import Options
-from ringback.compare.outputs import _csv
-from ringback.compare.report import html
-from ringback.compare.request import Request
+from ringback.compare.report.conditions import Condition, check
+from ringback.compare.report.outputs import _csv
+from ringback.compare.report.page import html
+from ringback.compare.report.table import lines
+from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Balance, Consistency, Report, Result
+from ringback.compare.run.request import Request
 from ringback.compare.scenario import KEY, Call, Ended, WrongReply
-from ringback.compare.table import lines
-from ringback.compare.variants import BALANCE, COUNTER, KINDS
-from ringback.compare.verdict import verdict
-from ringback.compare.workloads import WORKLOADS
+from ringback.compare.statistics.analysis import analyse
+from ringback.compare.workloads import balances, counters, reads, variants
+from ringback.compare.workloads.numbers import EACH
+from ringback.compare.workloads.table import WORKLOADS
+from ringback.compare.workloads.variants import BALANCE, COUNTER, KINDS
 from ringback.state import open_state
 from samples import STYLES, cell, report
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ringback.compare import reads, variants, workloads
 from ringback.compare.scenario import Call, WrongReply, call, load
-from ringback.compare.workloads import WORKLOADS, after, cpu
+from ringback.compare.workloads import handlers, reads, variants
+from ringback.compare.workloads.handlers import after, cpu
+from ringback.compare.workloads.table import WORKLOADS
 from ringback.errors import UsageError
 
-SERVED = set(workloads.stateful.methods)
+SERVED = set(handlers.stateful.methods)
 
 # Calls that belong to each other, or to the same thing, and so may be alike.
 ALIKE = [name for name in WORKLOADS if variants.plain(name) in ("counter", "read")]
@@ -22,7 +23,7 @@ UNLIKE = [name for name in WORKLOADS if name not in ALIKE]
 def answer(made: Call) -> Any:
     """What the service would return."""
     if made.method == "numbers":
-        return list(workloads.numbers(*made.args))
+        return list(handlers.numbers(*made.args))
     if made.method in ("read", "read_cached", "read_async"):
         return [made.args[1], reads.newest()]
     if made.method == "total_of" or made.method.startswith("add"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from ringback.compare.measured import latency
-from ringback.compare.pair import ANYWHERE
-from ringback.compare.search import Objective
+from ringback.compare.run.measured import latency
+from ringback.compare.run.pair import ANYWHERE
+from ringback.compare.run.search import Objective
 from ringback.tune.measure import Seen
 from ringback.tune.request import Request
 from ringback.tune.results import Figures

@@ -8,8 +8,8 @@ import pytest
 from fakes import SPACE
 from ringback import backends
 from ringback.cli import app
-from ringback.compare import observe
-from ringback.compare.pair import ANYWHERE, Placement
+from ringback.compare.run import observe
+from ringback.compare.run.pair import ANYWHERE, Placement
 from ringback.tune.request import placement
 from ringback.tune.settings import Settings
 from ringback.tune.space import MOST_WORKERS, Space

@@ -1,0 +1,144 @@
+"""All the callers of one cell, in an open loop with the arrivals they answer, and what came of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from ..results import Consistency
+from ..scenario import Check, Ended, Script
+from . import arrivals
+from .callers import Caller, Flight
+from .plan import Cell, Plan
+from .sample import Sample, Timed
+
+# Seconds after the window's end until which calls that were due in it may still be sent: timers wake late.
+_LATE = 0.05
+
+# Seconds that a call may take longer than its own timeout before it counts as lost.
+_GRACE = 5.0
+
+
+class Batch:
+    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins. Where it has a client of its own,
+    that is `connect`ed for it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        cell: Cell,
+        script: Callable[[Iterator[int], int], Script],
+        check: Check | None = None,
+        *,
+        keyed: bool = False,
+        hedge: bool = False,
+        connect: Callable[[], Any] | None = None,
+    ) -> None:
+        self.cell = cell
+        self.keyed = keyed
+        self.hedge = hedge
+        self.connect = connect
+        self.began = monotonic()
+        self.dues: list[float] = []
+        load = cell.load
+        if load.open:
+            seconds = cell.closes - self.began
+            times = (
+                arrivals.bursts(load.burst, load.every, seconds)
+                if load.rate is None
+                else arrivals.times(load.arrivals, load.rate, seconds, load.seed)
+            )
+            self.dues = [self.began + time for time in times]
+        self.stops = cell.closes + _LATE
+        # Every call has had its reply or its timeout by then.
+        self.gives_up = cell.closes + plan.timeout + _GRACE
+        self.most = plan.max_in_flight // 2
+        self.flight = Flight()
+        numbers = itertools.count(cell.first)
+        self._new_script = partial(script, numbers, plan.cpu_steps)
+        self._check = check
+        self._consistency: Consistency | None = None
+        self._broken = ""
+        self.callers: list[Caller] = []
+        for _ in range(load.concurrency):
+            self.another()
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which its calls are still waited for."""
+        return max(0.0, self.gives_up - monotonic())
+
+    def another(self) -> Caller:
+        """One caller more."""
+        caller = Caller(self._new_script, self.cell, self.flight, len(self.callers) * 7)
+        self.callers.append(caller)
+        return caller
+
+    def check(self, left: int) -> None:
+        """Raises RuntimeError where callers have not ended."""
+        if left:
+            raise RuntimeError(
+                f"{self.cell.load.workload} {self.cell.load.style}: {left} of {len(self.callers)} callers got neither reply nor error "
+                f"within {self.gives_up - self.began:.0f} s"
+            )
+
+    @property
+    def _answered(self) -> int:
+        return sum(caller.answered for caller in self.callers)
+
+    @property
+    def _failed(self) -> int:
+        return sum(caller.errors.total() + caller.wrong for caller in self.callers)
+
+    def ending(self) -> Script:
+        """The calls that are still to be made when all callers have ended: those of the workload's own check."""
+        if self._check is None:
+            return
+        ended = Ended(self._answered, self._failed, self.cell.first)
+        try:
+            self._consistency = yield from self._check(ended)
+        except Exception as error:
+            self._broken = f"the check at the end: {type(error).__name__}: {error}".partition("\n")[0].rstrip(
+                ": "
+            )
+
+    def sample(self) -> Sample:
+        """What came of it, once all callers have ended."""
+        opens, closes, load = self.cell.opens, self.cell.closes, self.cell.load
+        methods: dict[str, list[tuple[float, float, float]]] = {}
+        inside = spent = 0.0
+        answered = 0
+        for caller in self.callers:
+            spent += caller.lost
+            for method, due, sent, ended in caller.times:
+                spent += ended - sent
+                if opens <= ended < closes:
+                    answered += 1
+                    inside += ended - sent
+                # In an open loop those count that were due in the window, however long they took: the slowest end after it.
+                if opens <= (due if load.open else ended) < closes:
+                    methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
+        thought = [
+            end - begin for caller in self.callers for begin, end in caller.thinks if opens <= begin < closes
+        ]
+        thinking = sum(thought) / len(thought) if thought and not load.open else 0.0
+        residence = inside / answered + thinking if answered else 0.0
+        rate = answered * load.stride / (closes - opens)
+        return Sample(
+            calls=answered * load.stride,
+            errors=dict(sum((caller.errors for caller in self.callers), Counter[str]())),
+            wrong=sum(caller.wrong for caller in self.callers) + bool(self._broken),
+            why=next((caller.why for caller in self.callers if caller.why), self._broken),
+            timed=[Timed.of(method, times) for method, times in methods.items()],
+            due=sum(opens <= due < closes for due in self.dues),
+            skipped=len(self.dues) - sum(caller.made for caller in self.callers) if load.open else 0,
+            whole=spent / self.flight.area if self.flight.area else None,
+            inside=rate * residence / len(self.callers) if residence and not load.open else None,
+            residence=residence,
+            consistency=self._consistency,
+            made=self._answered + self._failed,
+        )

@@ -1,0 +1,260 @@
+"""One caller: it has one call in flight at most, checks the answer, and stamps the calls that are timed.
+
+It knows no event loop; the `drive_*.py` files run it the way their client style waits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from ..scenario import Call, Script
+from .plan import Cell
+
+
+class Flight:
+    """The time that calls spend in flight, by a clock and a counter of its own: the other side of Little's law."""
+
+    __slots__ = ("_last", "_lock", "_now", "area")
+
+    def __init__(self) -> None:
+        self.area = 0.0
+        self._now = 0
+        self._last = 0.0
+        self._lock = Lock()
+
+    def change(self, by: int) -> None:
+        """So many calls more, or fewer, are in flight from here on."""
+        with self._lock:
+            now = monotonic()
+            self.area += self._now * (now - self._last)
+            self._now += by
+            self._last = now
+
+
+class Caller:
+    """Makes the calls of one script, one after another; a script that failed begins again with numbers of its own."""
+
+    __slots__ = (
+        "_call",
+        "_closes",
+        "_due",
+        "_flight",
+        "_new_script",
+        "_script",
+        "_sent",
+        "_stride",
+        "_thinking",
+        "_turn",
+        "answered",
+        "errors",
+        "lost",
+        "made",
+        "thinks",
+        "times",
+        "why",
+        "wrong",
+    )
+
+    def __init__(self, new_script: Callable[[], Script], cell: Cell, flight: Flight, turn: int) -> None:
+        self.errors: Counter[str] = Counter()
+        self.wrong = 0
+        self.why = ""
+        self.made = 0
+        # All that were answered rightly, timed or not.
+        self.answered = 0
+        self.times: list[tuple[str, float, float, float]] = []
+        # When the answer of a timed call was there, and when its caller made the next one.
+        self.thinks: list[tuple[float, float]] = []
+        # Seconds that timed calls spent in flight of which nothing else is kept, as they failed.
+        self.lost = 0.0
+        self._new_script = new_script
+        self._flight = flight
+        self._closes = cell.closes
+        self._stride = cell.load.stride
+        self._turn = turn
+        self._due = self._sent = self._thinking = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        self._script = self._new_script()
+        self._call = next(self._script)
+
+    def begin(self, due: float | None = None) -> Call | None:
+        """The next call; in a closed loop, where none is `due`, None when the window has closed."""
+        self._turn += 1
+        if self._turn % self._stride:
+            self._sent = 0.0
+            if self._thinking:
+                self._think(monotonic())
+            return self._call
+        now = monotonic()
+        if self._thinking:
+            self._think(now)
+        if due is None:
+            if now >= self._closes:
+                return None
+            due = now
+        self.made += 1
+        self._due = due
+        self._flight.change(1)
+        self._sent = monotonic()
+        return self._call
+
+    def _think(self, now: float) -> None:
+        self.thinks.append((self._thinking, now))
+        self._thinking = 0.0
+
+    def reply(self, result: Any) -> None:
+        """The call was answered."""
+        method = self._call.method
+        ended = self._end()
+        try:
+            self._call = self._script.send(result)
+        except Exception as error:
+            self._wrong(error)
+            self._failed(ended)
+        else:
+            self.answered += 1
+            if ended:
+                self.times.append((method, self._due, self._sent, ended))
+                self._thinking = ended
+
+    def fail(self, error: BaseException) -> None:
+        """The call failed. Its script may know what to do about that."""
+        self._failed(self._end())
+        try:
+            self._call = self._script.throw(error)
+        except Exception as raised:
+            if raised is not error:
+                self._wrong(raised)
+                return
+            code = getattr(error, "code", None)
+            self.errors[code if isinstance(code, str) else type(error).__name__] += 1
+            self._start()
+
+    def _wrong(self, error: Exception) -> None:
+        self.wrong += 1
+        text, _, _ = f"{type(error).__name__}: {error}".partition("\n")
+        self.why = self.why or text.rstrip(": ")
+        self._start()
+
+    def _end(self) -> float:
+        if not self._sent:
+            return 0.0
+        ended = monotonic()
+        self._flight.change(-1)
+        return ended
+
+    def _failed(self, ended: float) -> None:
+        if ended:
+            self.lost += ended - self._sent
+
+
+# Request-reply: a caller is a thread, a greenlet, or a coroutine that waits for each of its calls.
+
+
+def call_blocking(invoke: Callable[..., Any], caller: Caller) -> None:
+    """A closed loop where waiting is plain: one call after another until the window closes."""
+    while (call := caller.begin()) is not None:
+        try:
+            result = invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
+
+
+async def call_async(invoke: Callable[..., Awaitable[Any]], caller: Caller) -> None:
+    """The same where a call is awaited."""
+    while (call := caller.begin()) is not None:
+        try:
+            result = await invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
+
+
+def answer_blocking(
+    invoke: Callable[..., Any],
+    caller: Caller,
+    dues: Iterator[float],
+    stops: float,
+    sleep: Callable[[float], object],
+) -> None:
+    """An open loop: of all that is due, take what comes next; what nobody took until it stops is skipped."""
+    for due in dues:
+        if (early := due - monotonic()) > 0:
+            sleep(early)
+        elif monotonic() >= stops:
+            return
+        call = caller.begin(due)
+        assert call is not None
+        try:
+            result = invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
+
+
+async def answer_async(
+    invoke: Callable[..., Awaitable[Any]],
+    caller: Caller,
+    dues: Iterator[float],
+    stops: float,
+    sleep: Callable[[float], Awaitable[object]],
+) -> None:
+    """The same where a call is awaited."""
+    for due in dues:
+        if (early := due - monotonic()) > 0:
+            await sleep(early)
+        elif monotonic() >= stops:
+            return
+        call = caller.begin(due)
+        assert call is not None
+        try:
+            result = await invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
+
+
+# The calls that a script makes by itself, one after another.
+
+
+def run_blocking(invoke: Callable[..., Any], script: Script) -> None:
+    """Where waiting is plain. The script is told of errors, and ends with them if it does not catch them."""
+    call = next(script, None)
+    while call is not None:
+        try:
+            result = invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            call = _next(partial(script.throw, error))
+        else:
+            call = _next(partial(script.send, result))
+
+
+async def run_async(invoke: Callable[..., Awaitable[Any]], script: Script) -> None:
+    """The same where a call is awaited."""
+    call = next(script, None)
+    while call is not None:
+        try:
+            result = await invoke(call.method, *call.args, **call.kwargs)
+        except Exception as error:
+            call = _next(partial(script.throw, error))
+        else:
+            call = _next(partial(script.send, result))
+
+
+def _next(resume: Callable[[], Call]) -> Call | None:
+    try:
+        return resume()
+    except StopIteration:
+        return None

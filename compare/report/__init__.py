@@ -1,0 +1,1 @@
+"""What a person gets to see: the table, the page, files, conditions, and what changed."""

@@ -1,0 +1,181 @@
+"""`--fail-if 'p99>20ms'`: conditions on the figures, decided only where their whole interval over rounds is on one side.
+
+`[NAME.]...METRIC OP VALUE`: the names pick cells by backend, workload, style or client, all of which must fit; the value is in calls/s, a
+number, a time with its unit, or a percentage of an older run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from math import inf
+from typing import NamedTuple
+
+from ..results import Balance, Consistency, Interval, Report, Result
+from ..run.search import UNITS
+from ..statistics import inference
+from ..statistics.analysis import client_limited
+from ..statistics.figures import METRICS as COMPARED
+from ..statistics.figures import values
+from .difference import UNCHANGED, Changes, Difference, Untold
+from .names import Cell, what
+
+_FORM = re.compile(
+    r"\s*((?:[\w-]+\.)*)([\w.]+?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(us|µs|ms|s|%|)\s*"
+)
+_UNITS = {**UNITS, "": 1.0, "%": 0.01}
+
+# Rounds have these, so they have an interval.
+_TIMES = ("p50", "p90", "p99", "mean")
+# These are what happened, which has none.
+_COUNTS = ("errors", "wrong", "calls")
+# And these, where a workload has a check.
+_INCONSISTENT = Consistency.__struct_fields__
+# And these, where one of several servers is slow.
+_SPREAD = Balance.__struct_fields__
+METRICS = ("throughput", *_TIMES, "server_cpu", *_COUNTS, *_INCONSISTENT, *_SPREAD)
+
+
+class Condition(NamedTuple):
+    """One of them; `relative` to an older run."""
+
+    text: str
+    names: frozenset[str]
+    metric: str
+    sign: str
+    value: float
+    relative: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Raises ValueError that says how it must look."""
+        match = _FORM.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"bad condition {text!r}: it must look like 'p99>20ms' or 'asyncio.echo.throughput<5000'"
+            )
+        names, metric, sign, number, unit = match.groups()
+        if metric not in METRICS:
+            raise ValueError(
+                f"bad condition {text!r}: there is no {metric!r}, choose of {', '.join(METRICS)}"
+            )
+        if unit == "%" and metric not in COMPARED:
+            raise ValueError(f"bad condition {text!r}: of two runs only {', '.join(COMPARED)} are compared")
+        if unit not in ("", "%") and metric not in (*_TIMES, "server_cpu"):
+            raise ValueError(f"bad condition {text!r}: {metric} is no time")
+        if unit == "" and metric in _TIMES:
+            raise ValueError(f"bad condition {text!r}: {metric} needs a unit, us, ms or s")
+        return cls(
+            text.strip(),
+            frozenset(names.split(".")[:-1]),
+            metric,
+            sign,
+            float(number) * _UNITS[unit],
+            unit == "%",
+        )
+
+    def holds(self, interval: Interval) -> bool | None:
+        """Whether it does for all values of the interval; None where it does for some of them."""
+        low, high = (self._true(value) for value in interval)
+        return low if low == high else None
+
+    def _true(self, value: float) -> bool:
+        match self.sign:
+            case "<":
+                return value < self.value
+            case ">":
+                return value > self.value
+            case "<=":
+                return value <= self.value
+            case _:
+                return value >= self.value
+
+
+class Outcome(NamedTuple):
+    """Of all conditions: those that are met in some cell beyond doubt, and those of which that cannot be told."""
+
+    broken: list[str]
+    undecided: list[str]
+
+
+def refuse(conditions: Sequence[Condition], cells: Iterable[Cell], *, older: bool) -> None:
+    """Raises ValueError where a condition can pick none of the cells, or needs an older run and there is none."""
+    known = [_names(cell) for cell in cells]
+    for condition in conditions:
+        if condition.relative and not older:
+            raise ValueError(
+                f"condition {condition.text!r} is relative: it needs an older run to compare with"
+            )
+        if not any(condition.names <= names for names in known):
+            lack = f"no cell has {' and '.join(sorted(condition.names))}" if known else "there is no cell"
+            raise ValueError(f"condition {condition.text!r} picks nothing: {lack}")
+
+
+def check(conditions: Sequence[Condition], report: Report, changes: Changes = UNCHANGED) -> Outcome:
+    """What is met where. Of a run that cannot be trusted, only what was counted is told."""
+    broken, undecided = [], []
+    for condition in conditions:
+        found = list(_intervals(condition, report, changes))
+        if not found:
+            undecided.append(f"{condition.text}, as no such cell was {_done(condition)}")
+        for cell, interval in found:
+            held = None if interval is None else condition.holds(interval)
+            if held is None:
+                undecided.append(f"{condition.text} in {what(cell)}")
+            elif held:
+                broken.append(f"{condition.text} in {what(cell)}")
+    return Outcome(broken, undecided)
+
+
+def _done(condition: Condition) -> str:
+    return "compared" if condition.relative else "measured"
+
+
+def _intervals(
+    condition: Condition, report: Report, changes: Changes
+) -> Iterator[tuple[Cell, Interval | None]]:
+    if condition.relative:
+        told: list[tuple[Difference | Untold, Interval | None]] = [
+            *((each, each.interval if changes.trusted else None) for each in changes.differences),
+            *((each, None) for each in changes.untold),
+        ]
+        for cell, interval in told:
+            if cell.metric == condition.metric and condition.names <= _names(cell):
+                yield cell, interval
+        return
+    for result in (*report.results, *report.peers):
+        checked = result.consistency is not None or condition.metric not in _INCONSISTENT
+        spread = result.balance is not None or condition.metric not in _SPREAD
+        if checked and spread and condition.names <= _names(result):
+            yield result, _interval(condition.metric, result, report)
+
+
+def _names(cell: Cell) -> set[str]:
+    return {cell.backend, cell.workload, cell.style, cell.client}
+
+
+def _interval(metric: str, result: Result, report: Report) -> Interval | None:
+    """Where the metric lies; None where that is not known."""
+    if metric in _COUNTS:
+        value = float(getattr(result, metric))
+        return value, value
+    if metric in _INCONSISTENT:
+        value = float(getattr(result.consistency, metric))
+        return value, value
+    if metric in _SPREAD:
+        value = float(getattr(result.balance, metric))
+        return value, value
+    if result.void or not result.calls or not report.verdict.trusted:
+        return None
+    if metric in _TIMES and result.overloaded:
+        # Calls wait the longer the longer it goes on, so no time is the end of it; but whose fault is it?
+        return None if client_limited(result) or result.limit == "machine" else (inf, inf)
+    found: Interval | None = getattr(result.interval, metric, None)
+    found = found or inference.interval(values(metric, result), report.design.confidence)
+    if found is None or not client_limited(result):
+        return found
+    # The generator could not call faster, or sent late: the server is at least as good.
+    low, high = found
+    if metric == "throughput":
+        return low, inf
+    return (0.0, high) if metric in _TIMES and result.loop == "open" else found

@@ -1,0 +1,105 @@
+"""The sections of the page for workloads that are measured in several ways: each way's figures, its price, and what went wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..results import Report, Result, WayComparison
+from ..statistics.figures import told
+from ..workloads import variants
+from ..workloads.variants import Kind
+from .drawing import ms, number
+from .verdict import ways
+
+_CHECKED = ("lost", "duplicated", "stale")
+_SPREAD = ("slow server got", "sent twice")
+
+
+def _head(kind: Kind) -> tuple[str, ...]:
+    cell = (
+        "style",
+        "client",
+        "backend",
+        "way",
+        "calls/s",
+        f"beside {kind.plain}",
+        "it is",
+        "p50 ms",
+        "p99 ms",
+    )
+    return (*cell, *(_SPREAD if kind is variants.BALANCE else _CHECKED))
+
+
+class Section(NamedTuple):
+    """One workload: the question, what is claimed, and the figures as a table."""
+
+    name: str
+    title: str
+    question: str
+    verdict: list[str]
+    head: Sequence[str]
+    rows: list[list[str]]
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """One for each workload that was measured in several ways."""
+    claims = {
+        (prices.kind.workload, prices.client, prices.style, backend, way): claim
+        for prices in variants.prices(report)
+        for backend, found in prices.claims.items()
+        for way, claim in found.items()
+    }
+    for kind in variants.measured(report):
+        rows = [
+            [
+                *(group.style, group.client, group.backend, way),
+                *_figures(
+                    cell,
+                    claims.get((kind.workload, group.client, group.style, group.backend, way)),
+                    group.kind,
+                    way,
+                ),
+            ]
+            for group in variants.groups(report.results)
+            if group.kind is kind
+            for way, cell in group.cells.items()
+        ]
+        yield Section(kind.workload, kind.title, kind.question, _verdict(report, kind), _head(kind), rows)
+
+
+def _figures(cell: Result, claim: WayComparison | None, kind: Kind, way: str) -> list[str]:
+    latency = told(cell.latency, cell.calls)
+    against, outcome = ("", "") if way == kind.plain else ("-", "-")
+    if claim is not None:
+        low, high = claim.interval
+        metric = "" if claim.metric == "throughput" else f"{claim.metric} "
+        against, outcome = f"{metric}{claim.ratio:.2f} ({low:.2f} .. {high:.2f})", claim.outcome
+    return [
+        number(cell.throughput),
+        against,
+        outcome,
+        ms(latency.p50),
+        ms(latency.p99),
+        *_counted(cell, kind),
+    ]
+
+
+def _counted(cell: Result, kind: Kind) -> list[str]:
+    if kind is variants.BALANCE:
+        spread = cell.balance
+        return ["-"] * 2 if spread is None else [f"{spread.slow_share:.1%}", f"{spread.sent_twice:.1%}"]
+    found = cell.consistency
+    if found is None:
+        return ["-"] * 3
+    return [number(found.lost_updates), number(found.duplicated_effects), number(found.stale_reads)]
+
+
+def _verdict(report: Report, kind: Kind) -> list[str]:
+    """Only what an interval says, and what was counted."""
+    said = (
+        list(ways(report, kind))
+        if report.verdict.trusted
+        else ["This run cannot be trusted: no price is claimed."]
+    )
+    return [*said, *variants.counted(report, kind)]

@@ -1,0 +1,90 @@
+"""What runs, how long it takes still, and the table as it fills: a live view on a terminal, nothing elsewhere.
+
+It is drawn between windows only, so that it takes no processor time from what is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..run.measured import Measured
+
+
+class LiveProgress:
+    """A watcher of a run."""
+
+    def __init__(self, console: Console) -> None:
+        # Not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this.
+        self._shown = console.file.isatty()
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+        self._rounds = self._number = 0
+        self._what = ""
+        self._seconds = 0.0
+        self._since = time.monotonic()
+        self._values: dict[tuple[str, str], dict[str, Measured]] = {}
+
+    def planned(self, rounds: int, seconds: float) -> None:
+        """So many rounds there will be, and all that is left takes so many seconds."""
+        self._rounds, self._seconds, self._since = rounds, seconds, time.monotonic()
+
+    def begin(self, number: int, what: str) -> None:
+        """This is being done now, in that round."""
+        self._number, self._what = number, what
+        self._draw()
+
+    def measured(self, cell: Measured | None = None) -> None:
+        """There is one window more, of that cell if it is to be shown."""
+        if cell is not None:
+            row = cell.load.workload, cell.load.style
+            self._values.setdefault(row, {})[_column(cell)] = cell
+        self._draw()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end, as far as is known."""
+        return max(0.0, self._seconds - (time.monotonic() - self._since))
+
+    def _draw(self) -> None:
+        if self._shown:
+            self._live.update(self._view(), refresh=True)
+
+    def _view(self) -> RenderableType:
+        left = round(self.left)
+        where = f"round {self._number}/{self._rounds}" if self._number else "rehearsal"
+        line = Text(f"{where}, {self._what} | {left // 60}:{left % 60:02} left", no_wrap=True)
+        if not self._values:
+            return line
+        columns = sorted({column for row in self._values.values() for column in row})
+        table = Table("calls/s, median so far", box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, justify="right", no_wrap=True)
+        for (workload, style), cells in self._values.items():
+            table.add_row(f"{workload}, {style}", *(_value(cells.get(column)) for column in columns))
+        return Group(line, table)
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            self._live.stop()
+
+
+def _column(cell: Measured) -> str:
+    return cell.backend if cell.peer or cell.client == "threading" else f"{cell.backend} < {cell.client}"
+
+
+def _value(cell: Measured | None) -> str:
+    return f"{median(each.throughput for each in cell.rounds):,.0f}" if cell and cell.rounds else ""

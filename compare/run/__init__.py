@@ -1,0 +1,1 @@
+"""The experiment: what is to be measured, the processes, and how the time is spent."""

@@ -1,0 +1,183 @@
+"""Who runs in a round: every backend with every client, one of them twice, the server that does nothing, and other libraries."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from copy import copy
+from types import ModuleType
+
+from .. import peers
+from ..load.plan import FIRE_AND_CALLBACK, STYLES
+from . import pair
+from .measured import Measured
+from .request import SCENARIO, SLOW, STATEFUL, Job, Lane, Request, small
+
+_CAPACITY = Job("echo", FIRE_AND_CALLBACK)
+
+
+class Lanes:
+    """Those of one run. What is in `failed` is not tried again; state stores are in the `directory`. Raises UsageError where another
+    library is not installed."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.failed: set[Lane] = set()
+        self.directory = ""
+        self._stores = itertools.count(1)
+        self._chance = random.Random(request.seed + 1)  # noqa: S311
+        self._peers: dict[str, ModuleType] = {name: peers.load(name) for name in request.peers}
+
+    def of(self, request: Request) -> Lanes:
+        """Those of another request, without what has failed. To ask them takes nothing from the chance of the run."""
+        other = copy(self)
+        other.request = request
+        other._chance = random.Random(request.seed)  # noqa: S311
+        return other
+
+    def rehearsal(self) -> list[Lane]:
+        """Every backend and the generator's ceiling; with what the rate of open loops is found by, if nothing else does."""
+        lanes = [*self._backends(), *self._nulls(), *self._others()]
+        jobs = self.request.jobs
+        workloads = [self.request.workload(job.workload) for job in jobs]
+        opens = any(each.open and not each.overload for each in workloads)
+        if opens and _CAPACITY not in jobs and self.request.rate is None:
+            lanes = [
+                lane._replace(jobs=(*lane.jobs, _CAPACITY)) if lane.kind == "backend" else lane
+                for lane in lanes
+            ]
+        return lanes
+
+    def round(self) -> list[Lane]:
+        """The same with a twin. The ceiling is known from the rehearsal, where there is not much time."""
+        nulls = self._nulls() if self.request.thorough else []
+        return [*self._backends(), *self._twins(), *nulls, *self._others()]
+
+    def _backends(self) -> list[Lane]:
+        lanes = [
+            Lane(backend, client, self.request.jobs)
+            for backend in self.request.backends
+            for client in self.request.clients
+        ]
+        return [lane for lane in lanes if not self._gave_up(lane)]
+
+    def _gave_up(self, lane: Lane) -> bool:
+        return any(lane[:2] == other[:2] and lane.kind == other.kind for other in self.failed)
+
+    def groups(self, lanes: list[Lane]) -> list[list[Lane]]:
+        """Those that are compared with each other: all of one client. Each other library is for itself: it may not rest when idle."""
+        ours = [
+            [lane for lane in lanes if lane.client == client and lane.kind != "peer"]
+            for client in self.request.clients
+        ]
+        groups = [group for group in ours if group] + [[lane] for lane in lanes if lane.kind == "peer"]
+        self._chance.shuffle(groups)
+        return groups
+
+    def _twins(self) -> list[Lane]:
+        """One of the backends, measured again: what that shows is noise. A search would take too long for it."""
+        lanes = self._backends()
+        if not lanes or self.request.objective is not None:
+            return []
+        return [self._chance.choice(lanes)._replace(jobs=self._doubled(), kind="twin")]
+
+    def _doubled(self) -> tuple[Job, ...]:
+        """One workload, echo if there is one, in all styles unless the run is a quick one; and a cell of each kind that it is not of, since
+        those are judged by other figures, which scatter otherwise."""
+        jobs, names = self.request.jobs, self.request.workloads
+        first = "echo" if "echo" in names else jobs[0].workload
+        kinds = {self._kind(job): job for job in reversed(jobs) if job.workload == first}
+        # Of long calls those that the server computes for: it is sure to be the limit, and so calls/s to be the figure.
+        for job in sorted(jobs, key=lambda job: job.workload != "cpu"):
+            kinds.setdefault(self._kind(job), job)
+        every = first if not self.request.quick else ""
+        return tuple(job for job in jobs if job.workload == every or job in kinds.values())
+
+    def _kind(self, job: Job) -> str:
+        workload = self.request.workload(job.workload)
+        if self.request.load(job, 1).open or workload.open:
+            return "open"
+        if workload.concurrency == 1:
+            return "one call at a time"
+        return "short calls" if small(workload) else "long calls"
+
+    def _nulls(self) -> list[Lane]:
+        wanted = {job.style for job in self.request.jobs if small(self.request.workload(job.workload))}
+        jobs = tuple(Job("echo", style) for style in STYLES if style in wanted)
+        return [Lane("null", client, jobs, "null") for client in self.request.clients if jobs]
+
+    def _others(self) -> list[Lane]:
+        lanes = [Lane(name, name, self._lines(name), "peer") for name in self._peers]
+        return [lane for lane in lanes if lane.jobs and not self._gave_up(lane)]
+
+    def _lines(self, name: str) -> tuple[Job, ...]:
+        """The cells that another library can be measured in."""
+        module = self._peers[name]
+        fires = hasattr(module.Client, "fire")
+        return tuple(
+            job
+            for job in self.request.jobs
+            if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
+            and job.workload != SCENARIO
+            and not self.request.workload(job.workload).overload
+            and self.request.workload(job.workload).servers == 1
+            and (fires or job.style != FIRE_AND_CALLBACK)
+        )
+
+    def lacking(self) -> dict[str, list[str]]:
+        """By other library, the cells of which it has none."""
+        return {
+            name: [
+                f"{job.workload}, {job.style}" for job in self.request.jobs if job not in self._lines(name)
+            ]
+            for name in self._peers
+        }
+
+    def without_a_line(self) -> list[str]:
+        """The other libraries that can be measured in no cell."""
+        return [name for name in self._peers if not self._lines(name)]
+
+    def server(self, lane: Lane) -> pair.Server:
+        """How its server is started."""
+        if lane.kind == "null":
+            return pair.null()
+        if lane.kind == "peer":
+            return pair.peer(lane.backend, self.request.serving)
+        request = self.request
+        service, state = request.service, ""
+        if request.stored:
+            service = STATEFUL
+            # Each server its own: what earlier ones have left in a file would be part of what it costs to use it.
+            state = request.state or f"sqlite:///{self.directory}/{next(self._stores)}.db"
+        return pair.backend(lane.backend, request.serving, service, request.limit, state)
+
+    def others(self, lane: Lane) -> list[pair.Server]:
+        """How the servers are started that share its work where that is balanced; the slow one, if any is, is the last."""
+        request = self.request
+        if lane.kind not in ("backend", "twin"):
+            return []
+        found = [self.server(lane) for _ in range(request.equal - 1)]
+        if request.slow:
+            found.append(pair.backend(lane.backend, request.serving, SLOW, request.limit))
+        return found
+
+    def loop(self, lane: Lane) -> str:
+        """The client style, which for a peer is that of its own client."""
+        return str(self._peers[lane.backend].LOOP) if lane.kind == "peer" else lane.client
+
+    def scenario(self, lane: Lane) -> bool:
+        """Whether its calls are the user's own."""
+        return bool(self.request.scenario) and lane.kind in ("backend", "twin")
+
+    def rival(self, lane: Lane) -> str:
+        """The client whose cells a lane's are compared with."""
+        return self.request.clients[0] if lane.kind == "peer" else lane.client
+
+    def measured(self, lane: Lane, window: pair.Window) -> Measured:
+        """An empty cell of the lane."""
+        cell = Measured(
+            lane.backend, lane.client, window, workers=self.request.serving, peer=lane.kind == "peer"
+        )
+        if cell.peer:
+            cell.difference = str(self._peers[lane.backend].DIFFERENCE)
+        return cell

@@ -1,0 +1,1 @@
+"""What the measurements prove: figures, claims, models; and whether the comparison can be trusted."""

@@ -1,0 +1,114 @@
+"""What every backend serves unchanged, and what of it can be known without a call."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+
+from ...server.service import Service
+from . import balances, counters, reads
+
+service = Service("compare")
+
+SIZE = 32  # bytes in a value
+IO_SECONDS = 0.010
+CPU_SECONDS = 0.001
+
+# The steps of `cpu`: x -> (x * MULTIPLIER + INCREMENT) modulo 2**31, which can be checked without walking them.
+MULTIPLIER = 1103515245
+INCREMENT = 12345
+MASK = 2**31 - 1
+
+
+@service.method(inline=True)
+def echo(value: bytes) -> bytes:
+    """The value, on the event loop itself."""
+    return value
+
+
+@service.method
+def pooled(value: bytes) -> bytes:
+    """The value, by way of a worker."""
+    return value
+
+
+@service.method
+def io(value: bytes) -> bytes:
+    """The value, after a wait as for a database."""
+    time.sleep(IO_SECONDS)
+    return value
+
+
+@service.method
+async def io_async(value: bytes) -> bytes:
+    """The value, after a wait that takes no worker."""
+    await asyncio.sleep(IO_SECONDS)
+    return value
+
+
+@service.method
+def cpu(start: int, steps: int) -> int:
+    """A number that takes that many steps of pure Python."""
+    for _ in range(steps):
+        start = (start * MULTIPLIER + INCREMENT) & MASK
+    return start
+
+
+@service.method
+def numbers(start: int, count: int) -> Iterator[int]:
+    """That many numbers from `start` on, one by one."""
+    yield from range(start, start + count)
+
+
+@service.method(inline=True)
+def reactor() -> str | None:
+    """The name of Twisted's reactor, where one serves."""
+    found = sys.modules.get("twisted.internet.reactor")
+    return None if found is None else type(found).__name__
+
+
+service.method(reads.read)
+service.method(reads.read_async)
+service.method(name="read_cached", cache=reads.CACHE_SECONDS)(reads.read)
+service.method(readonly=True)(balances.wait)
+service.method(balances.begun)
+
+# All of these, and what needs a state store, without which it is refused at the start.
+stateful = Service(service.name)
+stateful.methods.update(service.methods)
+stateful.method(counters.add)
+stateful.method(counters.add_locked)
+stateful.method(counters.add_versioned)
+stateful.method(once=True)(counters.add_once)
+stateful.method(readonly=True)(counters.total_of)
+stateful.method(counters.take)
+
+
+_jumps: dict[int, tuple[int, int]] = {}
+
+
+def after(start: int, steps: int) -> int:
+    """What `cpu` returns, in one step: so many steps together are one multiplication and one addition."""
+    if steps not in _jumps:
+        factor, summand = 1, 0
+        by, plus, left = MULTIPLIER, INCREMENT, steps
+        while left:
+            if left & 1:
+                factor, summand = (factor * by) & MASK, (summand * by + plus) & MASK
+            by, plus, left = (by * by) & MASK, (plus * by + plus) & MASK, left >> 1
+        _jumps[steps] = factor, summand
+    factor, summand = _jumps[steps]
+    return (start * factor + summand) & MASK
+
+
+def steps_of_cpu() -> int:
+    """How many steps take this machine about `CPU_SECONDS`, by the fastest of several tries: the least disturbed one."""
+    tried = 2_000
+    seconds = []
+    for _ in range(200):
+        began = time.perf_counter()
+        cpu(1, tried)
+        seconds.append(time.perf_counter() - began)
+    return max(1, round(tried * CPU_SECONDS / min(seconds)))

@@ -1,0 +1,250 @@
+"""The table of workloads: which calls, how they come, and what is to be known of each.
+
+A new workload is a method of the service and a row of the table. Each call has arguments of its own, and its script knows the one right
+answer without doing the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
+from ..scenario import Call, Check, Script, WrongReply
+from . import balances, counters, reads, variants
+from .balances import Balancing
+from .handlers import CPU_SECONDS, IO_SECONDS, MASK, SIZE, after
+from .numbers import SCATTER, measurement, spread
+
+SLOW = 0.1  # of mixed
+ITEMS = 1_000  # of a stream
+IDLE = 500
+BURST = 1_000
+BURST_EVERY = 0.5
+OVERLOAD = 3.0
+OVERLOAD_TIMEOUT = 0.25
+
+
+class Workload(NamedTuple):
+    """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
+
+    `concurrency` is for a workload that fixes it. One that is `open` has calls come at a rate, whatever the server does, or `burst` of them
+    at once; `idle` connections do nothing beside it. `window` is the least number of seconds that shows it: calls that wait end in step,
+    and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind. One that is `stored`
+    has servers with a state store, and some calls of one that is `keyed` bring a key.
+    `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds. One with several `servers`, of
+    which one may be `slow`, has clients of its own for each measurement, made as `balancing` says, with a `warmup` to come to know them.
+    """
+
+    name: str
+    explanation: str
+    script: Callable[[Iterator[int], int], Script]
+    methods: tuple[str, ...] = ("echo",)
+    styles: tuple[str, ...] = STYLES
+    concurrency: int | None = None
+    open: bool = False
+    burst: int = 0
+    idle: int = 0
+    stream: bool = False
+    window: float = 0.0
+    warmup: float = 0.0
+    overload: float = 0.0
+    timeout: float | None = None
+    check: Check | None = None
+    stored: bool = False
+    keyed: bool = False
+    servers: int = 1
+    slow: bool = False
+    balancing: Balancing = Balancing()
+
+
+def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
+    """A value of that size, which has to come back."""
+    filling = bytes(size - SIZE)
+    for number in numbers:
+        value = number.to_bytes(SIZE, "big") + filling
+        if (yield Call(method, (value,))) != value:
+            raise WrongReply
+
+
+def _cpu(numbers: Iterator[int], steps: int) -> Script:
+    for number in numbers:
+        # The numbers of two measurements differ in their higher bits alone.
+        start = (number + measurement(number) * SCATTER) & MASK
+        if (yield Call("cpu", (start, steps))) != after(start, steps):
+            raise WrongReply
+
+
+def _mixed(numbers: Iterator[int], steps: int) -> Script:
+    """Calls of `cpu` spread evenly but out of step among those of `echo`."""
+    for number in numbers:
+        if spread(number) < SLOW:
+            yield from _cpu(iter((number,)), steps)
+        else:
+            yield from _same("echo", SIZE, iter((number,)), steps)
+
+
+def _stream(numbers: Iterator[int], _steps: int) -> Script:
+    for number in numbers:
+        if (yield Call("numbers", (number, ITEMS))) != list(range(number, number + ITEMS)):
+            raise WrongReply
+
+
+def _counter(way: str, explanation: str, method: str, *, keyed: bool = False) -> Workload:
+    return Workload(
+        variants.COUNTER.row(way),
+        f"add 1 to one of {counters.COUNTERS} counters, {explanation}",
+        partial(counters.script, method, keyed),
+        methods=(method, "total_of"),
+        concurrency=counters.CALLERS,
+        window=counters.WINDOW,
+        check=counters.check,
+        stored=True,
+        keyed=keyed,
+    )
+
+
+def _read(way: str, explanation: str, method: str, **how: Any) -> Workload:
+    return Workload(
+        variants.READ.row(way),
+        f"one of {reads.KEYS} values that each take {reads.READ_SECONDS * 1000:.0f} ms to read, {explanation}",
+        partial(reads.script, method),
+        methods=(method,),
+        window=20 * reads.READ_SECONDS,
+        check=reads.check,
+        **how,
+    )
+
+
+def _balance(way: str, explanation: str, **how: Any) -> Workload:
+    quick, slow = (
+        seconds * 1000 for seconds in (balances.WAIT_SECONDS, balances.SLOWER * balances.WAIT_SECONDS)
+    )
+    return Workload(
+        variants.BALANCE.row(way),
+        f"{quick:.0f} ms of waiting, on one of several servers {slow:.0f} ms; {explanation}",
+        balances.script,
+        methods=("wait",),
+        concurrency=balances.CALLERS,
+        window=balances.WINDOW,
+        warmup=balances.WARMUP,
+        servers=balances.SERVERS,
+        slow=True,
+        balancing=Balancing(**how),
+    )
+
+
+def _bare(policy: str, explanation: str) -> Workload:
+    return _balance(policy, f"{explanation}, none ejected", policy=policy, ejection=False)
+
+
+def _echoes(name: str, explanation: str, size: int = SIZE, **how: Any) -> Workload:
+    return Workload(name, explanation, partial(_same, "echo", size), **how)
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        _echoes(
+            "lone",
+            f"{SIZE} bytes back, one caller: the time of a call",
+            styles=(REQUEST_REPLY,),
+            concurrency=1,
+        ),
+        _echoes("echo", f"{SIZE} bytes back, inline on the event loop"),
+        _echoes(
+            "echo-rate",
+            f"{SIZE} bytes back, calls coming at one rate for all backends",
+            styles=(FIRE_AND_CALLBACK,),
+            open=True,
+        ),
+        _echoes("payload-1k", "1 KiB back, inline", 1024),
+        _echoes("payload-64k", "64 KiB back, inline", 65536),
+        _echoes("payload-1m", "1 MiB back, inline, at most 4 at a time", 1 << 20, concurrency=4),
+        Workload(
+            "pooled",
+            f"{SIZE} bytes back, an unmarked def",
+            partial(_same, "pooled", SIZE),
+            methods=("pooled",),
+        ),
+        Workload(
+            "io",
+            f"an unmarked def that waits {IO_SECONDS * 1000:.0f} ms",
+            partial(_same, "io", SIZE),
+            methods=("io",),
+            window=20 * IO_SECONDS,
+        ),
+        Workload(
+            "io-async",
+            f"a coroutine that waits {IO_SECONDS * 1000:.0f} ms, the same one on every backend",
+            partial(_same, "io_async", SIZE),
+            methods=("io_async",),
+            window=20 * IO_SECONDS,
+        ),
+        Workload(
+            "cpu",
+            f"an unmarked def that computes for about {CPU_SECONDS * 1000:.0f} ms",
+            _cpu,
+            methods=("cpu",),
+        ),
+        Workload(
+            "overload",
+            f"cpu, {OVERLOAD:g} times as many calls coming as it can do, {OVERLOAD_TIMEOUT * 1000:.0f} ms for each",
+            _cpu,
+            methods=("cpu",),
+            styles=(FIRE_AND_CALLBACK,),
+            open=True,
+            overload=OVERLOAD,
+            timeout=OVERLOAD_TIMEOUT,
+            window=4 * OVERLOAD_TIMEOUT,
+        ),
+        Workload(
+            "mixed",
+            f"{1 - SLOW:.0%} echo behind {SLOW:.0%} cpu: do slow calls delay quick ones?",
+            _mixed,
+            methods=("echo", "cpu"),
+        ),
+        _echoes(
+            "burst",
+            f"echo, {BURST:,} calls at once every {BURST_EVERY * 1000:.0f} ms",
+            styles=(FIRE_AND_CALLBACK,),
+            open=True,
+            burst=BURST,
+            window=2 * BURST_EVERY,
+        ),
+        _echoes(
+            "idle",
+            f"one caller's echo beside {IDLE} connections that do nothing",
+            styles=(REQUEST_REPLY,),
+            concurrency=1,
+            idle=IDLE,
+        ),
+        Workload(
+            "stream",
+            f"streams of {ITEMS:,} numbers, each read to its end",
+            _stream,
+            styles=(REQUEST_REPLY,),
+            concurrency=4,
+            stream=True,
+            methods=("numbers",),
+        ),
+        _counter("none", "by get and put", "add"),
+        _counter("lock", "under a lock, with its fencing token", "add_locked"),
+        _counter("version", "by put-if-version, again until nobody was quicker", "add_versioned"),
+        _counter("idempotency", "once for each key, in the call's transaction", "add_once", keyed=True),
+        _read("none", "in a plain def", "read"),
+        _read("cache", f"kept by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"),
+        _read("async-io", "in a coroutine", "read_async"),
+        _read("balance", "in a plain def on several equal servers", "read", servers=2),
+        _bare("round-robin", "in turn"),
+        _bare("least-in-flight", "to the one with the fewest calls in flight"),
+        _bare("two-choices", "of two by chance, to the one with fewer calls in flight"),
+        _bare("peak-ewma", "of two by chance, to the one that will be done sooner"),
+        _balance("default", "as a client without options does, which ejects slow ones"),
+        _balance("hedge", "as default, and to a second one where the first takes its time", hedge=True),
+    )
+}
+
+CORE = ("lone", "echo", "echo-rate", "payload-64k", "cpu", "io")
+QUICK = ("echo", "io")
