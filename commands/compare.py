@@ -25,6 +25,14 @@ def compare(
     backend: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="all that are installed, where not given")
     ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SETTINGS",
+            help="a backend with options of ringback serve, instead of the backends or beside those that are named: "
+            "'uv=asyncio --uvloop'",
+        ),
+    ] = None,
     client: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="the client styles [threading]")
     ] = None,
@@ -36,7 +44,7 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="lone, echo, echo-rate, payload-64k, cpu, io; also payload-1k, payload-1m, pooled, io-async, overload, mixed, burst, "
+            help="lone, echo, cpu, io, echo-rate, payload-64k; also payload-1k, payload-1m, pooled, io-async, overload, mixed, burst, "
             "idle, stream, counter, read, balance",
         ),
     ] = None,
@@ -82,7 +90,9 @@ def compare(
     scenario: Annotated[
         str | None, typer.Option(metavar="FILE[:NAME]", help="a function of a number that yields calls")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="calls in flight")] = 64,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="calls in flight [64; of cpu and payload-64k 8]")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="workers of each server [as many as calls in flight]")
     ] = None,
@@ -105,12 +115,10 @@ def compare(
     arrivals: Annotated[
         str, typer.Option(metavar="KIND", help="how calls come at a rate: poisson (at random) or even")
     ] = "poisson",
-    quick: Annotated[
-        bool, typer.Option("--quick", help="under 45 seconds, instead of under three minutes")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="within a minute: echo, cpu and io")] = False,
     thorough: Annotated[
         bool,
-        typer.Option("--thorough", help="half an hour: all workloads, up to 15 rounds, every round a sweep"),
+        typer.Option("--thorough", help="half an hour: all workloads, up to 30 rounds"),
     ] = False,
     rounds: Annotated[
         int | None,
@@ -147,6 +155,9 @@ def compare(
     ] = None,
     csv_file: CsvFile = None,
     html_file: HtmlFile = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="the workloads, what they are compared by, and the other libraries")
+    ] = False,
     self_check: Annotated[
         bool,
         typer.Option(
@@ -170,10 +181,17 @@ def compare(
                 text = f"--self-check measures what it needs by itself: {option.opts[0]} is not for it"
                 raise typer.BadParameter(text)
         raise typer.Exit(check_itself(outputs, seed))
+    if list_all:
+        from ..compare.report.listing import listing
+
+        for line in listing():
+            typer.echo(line)
+        return
     from ..compare.command import compare as run
 
     options = Options(
         backends=backend or [],
+        arms=arm or [],
         clients=client or [],
         styles=style or [],
         workloads=workload or [],

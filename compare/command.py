@@ -20,11 +20,12 @@ from .options import BACKENDS, Options, missing, require
 from .report.conditions import Condition, check, refuse
 from .report.difference import UNCHANGED, Changes, changes
 from .report.names import Cell, what
-from .report.outputs import Outputs, read
+from .report.outputs import Outputs
 from .report.progress import LiveProgress
+from .report.reading import read
 from .report.table import changed, codes, lines, place
 from .report.verdict import verdict
-from .results import Design, Report
+from .results import Arm, Design, Report
 from .run.environment import environment
 from .run.request import Request
 from .run.rounds import Experiment
@@ -41,7 +42,7 @@ UNDECIDED = 4
 class _Asked(NamedTuple):
     """A cell that a request may measure."""
 
-    backend: str
+    arm: str
     client: str
     style: str
     workload: str
@@ -127,14 +128,14 @@ def _start(request: Request, words: Sequence[str]) -> Report:
         environment=environment(
             seed=request.seed,
             quick=request.quick,
-            warmup=request.warmup,
-            window=request.window,
             cpu_steps=steps_of_cpu(),
         ),
+        arms=[
+            Arm(name, request.arm(name).backend, list(request.arm(name).options)) for name in request.backends
+        ],
         design=Design(
             command=shlex.join(["ringback", "compare", *map(_public, words)]),
             seconds=request.seconds,
-            concurrency=request.concurrency,
             workers=request.serving,
             loop="closed" if request.rate is None and request.objective is None else "open",
             arrivals=request.arrivals,
@@ -156,8 +157,8 @@ def _finish(report: Report, experiment: Experiment) -> None:
     cells = sorted((cell.result() for cell in experiment.cells.values() if cell.rounds), key=place)
     report.results = [cell for cell in cells if not cell.peer]
     report.peers = [cell for cell in cells if cell.peer]
-    report.ceilings = experiment.ceilings()
     report.design.rounds = experiment.rounds
+    report.speed = experiment.speeds.found()
     analyse(report, experiment.twins)
     predict(report)
     report.verdict = verdict(report)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -21,7 +23,7 @@ from .load.plan import STYLES
 from .run.budget import affordable
 from .run.lanes import Lanes
 from .run.pair import ANYWHERE, Placement
-from .run.request import SCENARIO, SERVICE, SWEEP, Request
+from .run.request import SCENARIO, SERVICE, Arm, Request
 from .run.search import Objective
 from .workloads import variants
 from .workloads.table import CORE, QUICK, WORKLOADS
@@ -31,11 +33,17 @@ BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 
 SEARCH = "search"
 
+# To each server where one has several processes: a connection is one process's.
+_CONNECTIONS = 8
+
+# The name of an arm: in a condition, dots stand between names.
+_NAME = re.compile(r"[\w-]+")
+
 # Backends and client styles that need a library which ringback itself does not.
 _LIBRARIES = ("gevent", "twisted")
 
-# The fewest rounds that can tell a difference of 10 % from noise, and the most that a given time is spent on.
-FEWEST = 5
+# The fewest rounds of a run that is not a quick one, and the most that a given time is spent on.
+FEWEST = 6
 _MOST_ROUNDS = 100
 
 # What peers add to the time, in seconds.
@@ -47,10 +55,11 @@ class Options:
     """As they were given; empty lists and None stand for the defaults."""
 
     backends: Sequence[str] = ()
+    arms: Sequence[str] = ()
     clients: Sequence[str] = ()
     styles: Sequence[str] = ()
     workloads: Sequence[str] = ()
-    concurrency: int = 64
+    concurrency: int | None = None
     workers: int | None = None
     quick: bool = False
     thorough: bool = False
@@ -80,8 +89,12 @@ class Options:
             list(peers.installed()) if "all" in self.peers else chosen("--peer", self.peers, peers.NAMES)
         )
         workloads = self._workloads()
+        backends, arms = self._arms()
+        processes = max((arm.processes for arm in arms.values()), default=1)
         request = Request(
-            backends=chosen("--backend", self.backends, installed.names(), available()),
+            backends=backends,
+            arms=arms,
+            connections=_CONNECTIONS if processes > 1 else 1,
             clients=chosen("--client", self.clients, CLIENTS, ("threading",)),
             styles=chosen("--style", self.styles, STYLES, STYLES),
             workloads=workloads,
@@ -90,10 +103,9 @@ class Options:
             rate=rate,
             objective=objective,
             arrivals=chosen("--arrivals", [self.arrivals], arrivals.KINDS)[0],
-            sweep=SWEEP if rate is None and objective is None and not self.quick else (),
             quick=self.quick,
             thorough=self.thorough,
-            placement=Placement.halves() if self.pin else ANYWHERE,
+            placement=self._placement(processes),
             peers=tuple(chosen_peers),
             service=self.service or SERVICE,
             scenario=self.scenario or "",
@@ -107,12 +119,39 @@ class Options:
             raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
         self._check_state(request)
         self._check_servers(request)
-        for backend in request.backends:
-            require("backend", backend)
+        for name in request.backends:
+            require("backend", request.arm(name).backend)
         for client in request.clients:
             require("client", client)
         self._check_peers(request)
         return affordable(request)
+
+    def _arms(self) -> tuple[tuple[str, ...], dict[str, Arm]]:
+        """The names of what is compared, and what those are that are no backend as it comes. Arms stand alone, unless backends are named;
+        one by itself stands beside its backend."""
+        arms: dict[str, Arm] = {}
+        for text in self.arms:
+            name, sign, settings = text.partition("=")
+            if not sign or not _NAME.fullmatch(name):
+                raise UsageError(f"--arm: {text!r} is not NAME=SETTINGS, such as 'uv=asyncio --uvloop'")
+            if name in arms or name in installed.names() or name in peers.NAMES:
+                raise UsageError(f"--arm: there are two arms {name}: give each a name of its own")
+            try:
+                words = shlex.split(settings)
+            except ValueError as error:
+                raise UsageError(f"--arm {name}: {error}") from None
+            named = bool(words) and not words[0].startswith("-")
+            backend = chosen("--arm", words[:1], installed.names())[0] if named else BACKENDS[0]
+            arms[name] = Arm(backend, tuple(words[named:]))
+        plain = chosen("--backend", self.backends, installed.names(), () if arms else available())
+        if len(arms) == 1 and not plain:
+            plain = tuple(arm.backend for arm in arms.values())
+        return (*plain, *arms), arms
+
+    def _placement(self, processes: int) -> Placement:
+        """Servers and load generators apart, if the servers of every arm have a processor for each of their processes then."""
+        apart = Placement.halves() if self.pin else ANYWHERE
+        return apart if processes == 1 or processes <= len(apart.server) else ANYWHERE
 
     def _check_state(self, request: Request) -> None:
         """Raises UsageError where no store is needed, or the one that is given does not answer."""
@@ -200,24 +239,22 @@ class Options:
             raise UsageError(f"--slo: {error}") from None
 
     def _time(self, beside: float, *, search: bool) -> dict[str, Any]:
-        """Rounds, the seconds of all, and of each warm-up and window. Of --rounds and --time each alone is all that counts; where both are
-        given, so many rounds are made to fit into that time. Without --time there are so many seconds more for what is `beside`."""
-        rounds, seconds, warmup, window = 8, 165.0, 0.06, 0.2
+        """Rounds, and the seconds of all. Of --rounds and --time each alone is all that counts; where both are given, so many rounds are
+        made to fit into that time. Without --time there are so many seconds more for what is `beside`."""
+        rounds, seconds = 8, 165.0
         if self.quick:
-            rounds, seconds, warmup, window = 5, 40.0, 0.05, 0.1
+            rounds, seconds = 5, 54.0
         elif self.thorough:
-            rounds, seconds, warmup, window = 15, 1800.0, 0.1, 0.3
+            rounds, seconds = 30, 1800.0
         seconds += beside
         if self.time is not None:
             rounds, seconds = _MOST_ROUNDS, self.time
         return {
             "rounds": self.rounds or rounds,
             # A search finds one figure, in the time of many windows.
-            "fewest": self.rounds or (1 if search else FEWEST),
+            "fewest": self.rounds or (1 if search else 5 if self.quick else FEWEST),
             "fixed": self.rounds is not None and self.time is None,
             "seconds": seconds,
-            "warmup": warmup,
-            "window": window,
         }
 
 

@@ -1,4 +1,4 @@
-"""The outcome as data: these classes are the JSON, schema 1. Fields may be added; one that is there keeps its meaning.
+"""The outcome as data: these classes are the JSON, schema 2. Fields may be added; one that is there keeps its meaning.
 
 Times are in seconds, memory in bytes, shares in 0..1. A `None` is what could not be measured here, or makes no sense for the cell.
 """
@@ -9,10 +9,10 @@ from typing import Literal
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
 
 Loop = Literal["closed", "open"]
-Limit = Literal["server", "client", "both", "waiting", "machine"]
+Limit = Literal["server", "client", "both", "waiting"]
 Outcome = Literal["better", "equal", "worse", "unclear"]
 Interval = tuple[float, float]
 
@@ -51,14 +51,6 @@ class Cpu(msgspec.Struct, frozen=True):
     client_busy: float | None = None
 
 
-class Waiting(msgspec.Struct, frozen=True):
-    """Of the server, for each call: seconds ready to run without a processor, and context switches that it asked for or suffered."""
-
-    runqueue_per_call: float | None = None
-    voluntary_per_call: float | None = None
-    involuntary_per_call: float | None = None
-
-
 class Memory(msgspec.Struct, frozen=True):
     """Resident bytes at the end of the window; `per_connection` only where idle clients are the workload."""
 
@@ -68,12 +60,9 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Little(msgspec.Struct, frozen=True):
-    """Little's law, its sides measured apart. `whole` is (calls x mean response) / (in flight x time) from empty to empty; `window`, of
-    a closed loop, is throughput x (response + think time) / callers, off by at most `allowed`."""
+    """Little's law, its sides measured apart: `whole` is (calls x mean response) / (in flight x time) from empty to empty."""
 
     whole: float | None
-    window: float | None
-    allowed: float
     ok: bool
 
 
@@ -96,13 +85,16 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One window, in server and client processes of its own: the unit of the statistics. `at` is seconds since the run began.
+    """What one pair of processes has shown in a round, in so many `slices`: the unit of the statistics. `at` is seconds since the run
+    began.
 
-    `contaminated`, where not empty, says what else ran on the machine; such a window is measured again once, and is then `repeated`.
+    In each slice calls are made for a moment, and then waited for. `throughput` and, of calls that come one by one, `p50` are by the
+    median of how each arm did beside the others that took turns with it; all else is of all slices together.
     """
 
     round: int
     at: float
+    slices: int = 1
     throughput: float
     calls: int
     p50: float | None
@@ -112,26 +104,9 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     service_mean: float | None = None
     rate: Rate | None = None
     cpu: Cpu
-    waiting: Waiting
     memory: Memory
     little: Little
     limit: Limit
-    ceiling_share: float | None = None
-    steal: float | None = None
-    others: float | None = None
-    contaminated: str = ""
-    repeated: bool = False
-    steady: bool = True
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """A part of a window: `t` seconds after its beginning, calls a second, response times."""
-
-    round: int
-    t: float
-    rate: float
-    p50: float | None
-    p99: float | None
 
 
 class Intervals(msgspec.Struct, frozen=True):
@@ -144,13 +119,15 @@ class Intervals(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """One cell: a backend (or peer), a client style, a call style, a workload; all its good rounds together, or all where it is void.
+    """One cell: an arm (or peer), a client style, a call style, a workload; all its good rounds together, or all where it is void.
 
-    `calls` were answered rightly within windows of `seconds` in all, and `throughput` is how many of them a second. `errors` and `wrong`
-    (answers that belong to other arguments) count from the first call of a warm-up to the last one that was waited for; `why` is what
-    made the first wrong answer one. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is
-    counted from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does
-    not. `protect` is what keeps the counters of this workload consistent, `optimise` what speeds up its reads; "none" is one of either.
+    The `arm` is a `backend` with the options of its server. `server_cpu` is the server's CPU seconds a call.
+
+    `calls` were answered rightly within slices of `seconds` in all, and `throughput` is how many of them a second. `errors` and `wrong`
+    (answers that belong to other arguments) count from the first call of the rehearsal to the last; `why` is what made the first wrong
+    answer one, or the first error. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is counted
+    from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does not.
+    `protect` is what keeps the counters of this workload consistent, `optimise` what speeds up its reads; "none" is one of either.
     `policy` is how one of its `servers` is chosen for each call, where one is slow.
     `histogram` is the HDR histogram of `latency` in nanoseconds, V2, deflated, base64.
     """
@@ -168,6 +145,8 @@ class Result(msgspec.Struct, kw_only=True):
     wrong: int
     workers: int
     seconds: float
+    arm: str = ""
+    server_cpu: float | None = None
     protect: str | None = None
     optimise: str | None = None
     policy: str | None = None
@@ -179,19 +158,22 @@ class Result(msgspec.Struct, kw_only=True):
     methods: dict[str, Latency] = {}
     interval: Intervals = Intervals()
     cpu: Cpu = Cpu()
-    waiting: Waiting = Waiting()
     memory: Memory = Memory()
     consistency: Consistency | None = None
     balance: Balance | None = None
     limit: Limit = "waiting"
-    ceiling_share: float | None = None
     void: str = ""
     why: str = ""
     peer: bool = False
     difference: str = ""
     rounds: list[Round] = []
     histogram: str = ""
-    series: list[Tick] = []
+
+    def __post_init__(self) -> None:
+        """What schema 1 did not have."""
+        self.arm = self.arm or self.backend
+        if self.server_cpu is None:
+            self.server_cpu = self.cpu.server_per_call
 
     @property
     def good(self) -> list[Round]:
@@ -209,35 +191,6 @@ class Result(msgspec.Struct, kw_only=True):
         return self.rate is not None and self.rate.overloaded
 
 
-class Point(msgspec.Struct, frozen=True):
-    """One window of the sweep: echo with so many callers."""
-
-    backend: str
-    client: str
-    style: str
-    workload: str
-    round: int
-    concurrency: int
-    throughput: float
-    p50: float | None
-    p99: float | None
-    mean: float | None
-
-
-class Ceiling(msgspec.Struct, frozen=True):
-    """What the load generator gets out of a server that does nothing, in each window and as the median of those that nothing disturbed (if
-    all were, as the most): no cell of it can show more.
-
-    Where that server is the `limit` nevertheless, it is no ceiling of the generator, and no cell is judged by it.
-    """
-
-    client: str
-    style: str
-    throughput: float
-    rounds: list[float]
-    limit: Limit = "client"
-
-
 class Step(msgspec.Struct, frozen=True):
     """One rate that a search tried, and how many of its windows met the objective."""
 
@@ -250,7 +203,7 @@ class Step(msgspec.Struct, frozen=True):
 class Search(msgspec.Struct, frozen=True):
     """The highest rate at which the objective still held lies from `passes` to below `fails` (None: the search ended without a failure)."""
 
-    backend: str
+    arm: str
     client: str
     style: str
     workload: str
@@ -261,18 +214,19 @@ class Search(msgspec.Struct, frozen=True):
     steps: list[Step]
 
 
-class Twin(msgspec.Struct, frozen=True):
-    """The same backend measured against itself in each round: what this says is different is noise, in the cells that are judged by
-    `metric`. Where it was measured in several cells, they are all named."""
+class Twin(msgspec.Struct, frozen=True, kw_only=True):
+    """An arm measured against itself in each round: what this says is different is noise, in the cells that are compared by `figure`.
+    Where it was measured in several cells, they are all named."""
 
     workload: str
     client: str
     style: str
+    figure: str
     ratio: float
-    interval: Interval
+    low: float
+    high: float
     rounds: int
     ok: bool
-    metric: str = "throughput"
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -283,96 +237,74 @@ class Check(msgspec.Struct, frozen=True):
     says: str
 
 
-class Comparison(msgspec.Struct, frozen=True):
-    """A claim: `backend` against `best` in one cell. `ratio` is backend / best, its interval corrected for all that the run claims.
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of two cells that differ in one thing: `arm` beside the arm `against`; or of one arm its `style` beside
+    `against_style`, or its `workload` beside `against_workload`.
 
-    `metric` is throughput, p50, p99 or server_cpu. `outcome` is what `backend` is: for times and CPU, less is better. `detectable` is the
-    smallest difference (0.05 is 5 %) that a run like this one finds four times in five. `rounds_needed` is for those that are unclear.
+    They are compared by the `figure` throughput, p50, p99 or server_cpu. A `ratio` above 1 means that the first is better, whatever the
+    figure; `low` to `high` is its interval, and `verdict` what the first is. A claim that is `sure` holds at 95 % together with all others
+    of the run (Holm), another one together with those of its cell (Tukey). `detectable` is the smallest difference (0.05 is 5 %) that a run
+    like this one finds four times in five; `p` is not corrected.
     """
 
     workload: str
     client: str
     style: str
-    metric: str
-    backend: str
-    best: str
+    arm: str
+    against: str
+    against_style: str
+    against_workload: str
+    figure: str
     ratio: float
-    interval: Interval
+    low: float
+    high: float
+    verdict: Outcome
+    sure: bool
     p: float
-    p_holm: float
-    outcome: Outcome
     detectable: float
     rounds: int
-    rounds_needed: int | None = None
 
+    def turned(self) -> Claim:
+        """The same, said of the other."""
+        turned: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
+        return msgspec.structs.replace(
+            self,
+            workload=self.against_workload,
+            style=self.against_style,
+            arm=self.against,
+            against=self.arm,
+            against_style=self.style,
+            against_workload=self.workload,
+            ratio=1 / self.ratio,
+            low=1 / self.high,
+            high=1 / self.low,
+            verdict=turned.get(self.verdict, self.verdict),
+        )
 
-class StyleComparison(msgspec.Struct, frozen=True):
-    """A claim: calls of one backend, by one client, in `style` against the same in the style `than`. `ratio` is style / than, and `outcome`
-    what `style` is; all else is as in a `Comparison`, with which it is corrected."""
+    @property
+    def of_arms(self) -> bool:
+        """Whether it is about two arms."""
+        return self.arm != self.against
 
-    workload: str
-    client: str
-    backend: str
-    style: str
-    than: str
-    metric: str
-    ratio: float
-    interval: Interval
-    p: float
-    p_holm: float
-    outcome: Outcome
-    detectable: float
-    rounds: int
-    rounds_needed: int | None = None
+    @property
+    def of_styles(self) -> bool:
+        """Whether it is about two call styles."""
+        return self.style != self.against_style
 
-
-class WayComparison(msgspec.Struct, frozen=True):
-    """A claim: calls of one backend, client and style, of which the workload was measured in that `way` (what protects, speeds up or
-    balances it), against the same in the way `than`. `ratio` is way / than, and `outcome` what `way` is; all else is as in a `Comparison`,
-    with which it is corrected."""
-
-    workload: str
-    client: str
-    style: str
-    backend: str
-    way: str
-    than: str
-    metric: str
-    ratio: float
-    interval: Interval
-    p: float
-    p_holm: float
-    outcome: Outcome
-    detectable: float
-    rounds: int
-    rounds_needed: int | None = None
-
-
-class Law(msgspec.Struct, frozen=True):
-    """The Universal Scalability Law fitted to the sweep of one backend; see `models.Scalability` and `models.Fit`."""
-
-    backend: str
-    client: str
-    style: str
-    workload: str
-    gamma: float
-    alpha: float
-    beta: float
-    peak: float | None
-    most: float | None
-    error: float
-    held_out_error: float | None
-    valid: bool
+    @property
+    def of_workloads(self) -> bool:
+        """Whether it is about two ways to do a thing."""
+        return self.workload != self.against_workload
 
 
 class Prediction(msgspec.Struct, frozen=True):
     """What a formula says of a cell, from measurements of other cells, beside what was measured; `error` is relative to that."""
 
-    backend: str
+    arm: str
     client: str
     style: str
     workload: str
-    metric: str
+    figure: str
     model: str
     inputs: str
     predicted: float
@@ -382,12 +314,19 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """In words. `winners` has for each cell the backends of which none was shown to be worse than another."""
+    """In words. `winners` has for each cell the arms of which none was shown to be worse than another."""
 
     text: list[str] = []
     winners: dict[str, list[str]] = {}
     caveats: list[str] = []
     trusted: bool = True
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """How fast the processors ran, as parts of the best that was seen: from the twentieth of all looks that was slowest to the median."""
+
+    slowest: float
+    median: float
 
 
 class Overshoot(msgspec.Struct, frozen=True):
@@ -412,8 +351,6 @@ class Environment(msgspec.Struct, kw_only=True):
     started: str
     load_before: list[float] | None
     quick: bool
-    warmup: float
-    window: float
     cpu_steps: int
     twisted_reactor: str | None = None
     virtual: bool | None = None
@@ -425,16 +362,16 @@ class Environment(msgspec.Struct, kw_only=True):
 
 
 class Design(msgspec.Struct, kw_only=True):
-    """How the run was laid out, before anything was measured. `command` repeats it with the same seed.
+    """How the run was laid out, before anything was measured. `command` repeats it with the same seed. In each round all arms take turns as
+    often as `units` says, by cell.
 
-    `dropped` are workloads, and the sweep, for which there was no time; `lacking` has for each other library the cells that it has nothing
+    `dropped` are workloads for which there was no time; `lacking` has for each other library the cells that it has nothing
     for; `state` is the store of workloads that need one.
     """
 
     command: str = ""
     rounds: int = 0
     seconds: float = 0.0
-    concurrency: int = 64
     workers: int = 64
     loop: Loop = "closed"
     arrivals: str = "poisson"
@@ -444,30 +381,35 @@ class Design(msgspec.Struct, kw_only=True):
     margin: float = 0.05
     confidence: float = 0.95
     dropped: list[str] = []
+    units: dict[str, int] = {}
     lacking: dict[str, list[str]] = {}
     explanations: dict[str, str] = {}
 
 
+class Arm(msgspec.Struct, frozen=True):
+    """What was compared under that name: a backend, with options of `ringback serve`."""
+
+    name: str
+    backend: str
+    options: list[str] = []
+
+
 class Report(msgspec.Struct, kw_only=True):
     """A whole run. `skipped` are backends whose library is not installed, `failures` what could not be measured, and why. `twins` has one
-    for each metric that is claimed anything of, and `twin` is the one of them that shows most noise."""
+    for each figure that is claimed anything of."""
 
     schema: int = SCHEMA
     environment: Environment
     design: Design = msgspec.field(default_factory=Design)
+    arms: list[Arm] = []
     results: list[Result] = []
     peers: list[Result] = []
-    ceilings: list[Ceiling] = []
-    sweep: list[Point] = []
     searches: list[Search] = []
-    twin: Twin | None = None
     twins: list[Twin] = []
     checks: list[Check] = []
-    comparisons: list[Comparison] = []
-    styles: list[StyleComparison] = []
-    ways: list[WayComparison] = []
-    laws: list[Law] = []
+    claims: list[Claim] = []
     predictions: list[Prediction] = []
+    speed: Speed | None = None
     verdict: Verdict = Verdict()
     skipped: list[str] = []
     failures: list[str] = []

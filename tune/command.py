@@ -156,7 +156,7 @@ def _start(request: Request, words: Sequence[str]) -> Tuning:
 
 
 def _environment(request: Request) -> Environment:
-    return environment(seed=request.seed, quick=False, warmup=0.0, window=_ROUND_WINDOW, cpu_steps=0)
+    return environment(seed=request.seed, quick=False, cpu_steps=0)
 
 
 def _terminated(_number: int, _frame: object) -> None:

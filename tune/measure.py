@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..compare.load.sample import Sample
 from ..compare.run.measured import Floats, Times, enough, latency, round_of
-from ..compare.run.pair import Pair
+from ..compare.run.pair import Alone
 from ..compare.run.processes import ChildFailed
 from ..compare.run.search import Objective
 from .request import Request
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
 def measure(request: Request, settings: Settings, window: float) -> Seen:
     """At least so many seconds of calls. Raises Failed where a process did not live through them, or an answer was wrong or an error."""
     try:
-        with Pair(settings.server(request.service), request.plan, request.placement) as pair:
+        with Alone(settings.server(request.service), request.plan, request.placement) as pair:
             first = pair.measure(request.load(0.0, _FIRST))
             _check(first.sample)
             takes = min(_LONGEST, request.concurrency * _FIRST / max(1, first.sample.calls))
@@ -55,7 +55,7 @@ def measure(request: Request, settings: Settings, window: float) -> Seen:
     if not found.sample.calls:
         raise Failed(f"no call was answered within {long:.1f} s")
     times = Times.of(found.sample.timed)
-    made = round_of(0, 0.0, found, times, None, repeated=False)
+    made = round_of(0, 0.0, [found])
     figures = Figures(
         throughput=made.throughput,
         calls=made.calls,

@@ -51,11 +51,11 @@ class Request:
         """The calls of one measurement."""
         return Load(SCENARIO, self.style, self.concurrency, warmup, window)
 
-    def plan(self, endpoint: str) -> Plan:
+    @property
+    def plan(self) -> Plan:
         """How the load generator makes them."""
         return Plan(
             client=_CLIENT,
-            endpoint=endpoint,
             cpu_steps=0,  # of a workload that is not called here
             # As in a comparison: a call waits for all that are before it.
             timeout=10.0 + self.concurrency * 0.01,

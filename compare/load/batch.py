@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
-from typing import Any
 
 from ..results import Consistency
 from ..scenario import Check, Ended, Script
@@ -24,8 +23,7 @@ _GRACE = 5.0
 
 
 class Batch:
-    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins. Where it has a client of its own,
-    that is `connect`ed for it."""
+    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
 
     def __init__(
         self,
@@ -36,12 +34,10 @@ class Batch:
         *,
         keyed: bool = False,
         hedge: bool = False,
-        connect: Callable[[], Any] | None = None,
     ) -> None:
         self.cell = cell
         self.keyed = keyed
         self.hedge = hedge
-        self.connect = connect
         self.began = monotonic()
         self.dues: list[float] = []
         load = cell.load
@@ -66,6 +62,15 @@ class Batch:
         self.callers: list[Caller] = []
         for _ in range(load.concurrency):
             self.another()
+        self._first = self._last = self.began
+
+    def starts(self) -> None:
+        """The first call is made now."""
+        self._first = monotonic()
+
+    def ends(self) -> None:
+        """The last reply has come."""
+        self._last = monotonic()
 
     @property
     def patience(self) -> float:
@@ -122,13 +127,9 @@ class Batch:
                 # In an open loop those count that were due in the window, however long they took: the slowest end after it.
                 if opens <= (due if load.open else ended) < closes:
                     methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
-        thought = [
-            end - begin for caller in self.callers for begin, end in caller.thinks if opens <= begin < closes
-        ]
-        thinking = sum(thought) / len(thought) if thought and not load.open else 0.0
-        residence = inside / answered + thinking if answered else 0.0
-        rate = answered * load.stride / (closes - opens)
         return Sample(
+            answered=self._answered,
+            seconds=max(1e-6, self._last - self._first),
             calls=answered * load.stride,
             errors=dict(sum((caller.errors for caller in self.callers), Counter[str]())),
             wrong=sum(caller.wrong for caller in self.callers) + bool(self._broken),
@@ -137,8 +138,7 @@ class Batch:
             due=sum(opens <= due < closes for due in self.dues),
             skipped=len(self.dues) - sum(caller.made for caller in self.callers) if load.open else 0,
             whole=spent / self.flight.area if self.flight.area else None,
-            inside=rate * residence / len(self.callers) if residence and not load.open else None,
-            residence=residence,
+            residence=inside / answered if answered else 0.0,
             consistency=self._consistency,
             made=self._answered + self._failed,
         )

@@ -5,11 +5,15 @@ It knows no event loop; the `drive_*.py` files run it the way their client style
 
 from __future__ import annotations
 
+import linecache
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from time import monotonic
+from traceback import walk_tb
 from typing import Any
 
 from ..scenario import Call, Script
@@ -48,13 +52,11 @@ class Caller:
         "_script",
         "_sent",
         "_stride",
-        "_thinking",
         "_turn",
         "answered",
         "errors",
         "lost",
         "made",
-        "thinks",
         "times",
         "why",
         "wrong",
@@ -68,8 +70,6 @@ class Caller:
         # All that were answered rightly, timed or not.
         self.answered = 0
         self.times: list[tuple[str, float, float, float]] = []
-        # When the answer of a timed call was there, and when its caller made the next one.
-        self.thinks: list[tuple[float, float]] = []
         # Seconds that timed calls spent in flight of which nothing else is kept, as they failed.
         self.lost = 0.0
         self._new_script = new_script
@@ -77,7 +77,7 @@ class Caller:
         self._closes = cell.closes
         self._stride = cell.load.stride
         self._turn = turn
-        self._due = self._sent = self._thinking = 0.0
+        self._due = self._sent = 0.0
         self._start()
 
     def _start(self) -> None:
@@ -89,12 +89,8 @@ class Caller:
         self._turn += 1
         if self._turn % self._stride:
             self._sent = 0.0
-            if self._thinking:
-                self._think(monotonic())
             return self._call
         now = monotonic()
-        if self._thinking:
-            self._think(now)
         if due is None:
             if now >= self._closes:
                 return None
@@ -104,10 +100,6 @@ class Caller:
         self._flight.change(1)
         self._sent = monotonic()
         return self._call
-
-    def _think(self, now: float) -> None:
-        self.thinks.append((self._thinking, now))
-        self._thinking = 0.0
 
     def reply(self, result: Any) -> None:
         """The call was answered."""
@@ -122,7 +114,6 @@ class Caller:
             self.answered += 1
             if ended:
                 self.times.append((method, self._due, self._sent, ended))
-                self._thinking = ended
 
     def fail(self, error: BaseException) -> None:
         """The call failed. Its script may know what to do about that."""
@@ -133,14 +124,14 @@ class Caller:
             if raised is not error:
                 self._wrong(raised)
                 return
+            self.why = self.why or f"{self._call.method}: {said(error)}"
             code = getattr(error, "code", None)
             self.errors[code if isinstance(code, str) else type(error).__name__] += 1
             self._start()
 
     def _wrong(self, error: Exception) -> None:
         self.wrong += 1
-        text, _, _ = f"{type(error).__name__}: {error}".partition("\n")
-        self.why = self.why or text.rstrip(": ")
+        self.why = self.why or said(error)
         self._start()
 
     def _end(self) -> float:
@@ -153,6 +144,26 @@ class Caller:
     def _failed(self, ended: float) -> None:
         if ended:
             self.lost += ended - self._sent
+
+
+def said(error: BaseException) -> str:
+    """An error in a line; where its script raised it, with the place, what stands there, and the values of the names in that."""
+    text, _, _ = f"{type(error).__name__}: {error}".partition("\n")
+    text = text.rstrip(": ")
+    theirs = [
+        (frame, line)
+        for frame, line in walk_tb(error.__traceback__)
+        if not frame.f_globals.get("__name__", "").startswith("ringback.")
+    ]
+    if not theirs:
+        return text
+    frame, line = theirs[-1]
+    code, local = frame.f_code, frame.f_locals
+    source = linecache.getline(code.co_filename, line).strip()
+    names = dict.fromkeys(re.findall(r"[^\W\d]\w*", source))
+    values = ", ".join(f"{name} = {local[name]!r:.60}" for name in names if name in local)
+    where = f"{Path(code.co_filename).name}:{line}"
+    return f"{text} at {where}: {source}{f' with {values}' if values else ''}"
 
 
 # Request-reply: a caller is a thread, a greenlet, or a coroutine that waits for each of its calls.

@@ -108,4 +108,5 @@ class Firing:
             self._left -= 1
             over = not self._left
         if over:
+            self._batch.ends()
             self._over()

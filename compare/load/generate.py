@@ -16,12 +16,11 @@ import msgspec
 
 from ..peers import load as load_peer
 from ..scenario import load
-from ..workloads.balances import Balancing
 from ..workloads.table import WORKLOADS
 from .batch import Batch
 from .idle import connections
-from .plan import Cell, Idle, Load, Plan
-from .work import Work
+from .plan import Cell, Idle, Plan
+from .work import Calls, Work
 
 _READY = b'"ready"'
 
@@ -42,7 +41,7 @@ def main() -> None:
         close = _close
     style = "blocking" if plan.client in ("threading", "gevent") else plan.client
     import_module(f".drive_{style}", __package__).drive(
-        Work(partial(connect, plan.endpoint), close, _batches(plan, connect), _report, plan.connections)
+        Work(close, _batches(plan, connect), _report, plan.connections)
     )
 
 
@@ -54,7 +53,7 @@ def _close_peer(client: Any) -> Any:
     return client.close()
 
 
-def _batches(plan: Plan, connect: Callable[..., Any]) -> Iterator[tuple[Batch, bool]]:
+def _batches(plan: Plan, connect: Callable[..., Any]) -> Iterator[Calls]:
     scenario = load(plan.scenario) if plan.scenario else None
     decode = msgspec.json.Decoder(Cell | Idle).decode
     with ExitStack() as idle:
@@ -63,10 +62,12 @@ def _batches(plan: Plan, connect: Callable[..., Any]) -> Iterator[tuple[Batch, b
             asked = decode(line)
             if isinstance(asked, Idle):
                 idle.close()
-                idle.enter_context(connections(plan.endpoint, asked.connections))
+                idle.enter_context(connections(asked.endpoint, asked.connections))
                 _say(_READY)
-            elif scenario is not None:
-                yield Batch(plan, asked, scenario.script, scenario.check), False
+                continue
+            if scenario is not None:
+                batch = Batch(plan, asked, scenario.script, scenario.check)
+                stream = False
             else:
                 workload = WORKLOADS[asked.load.workload]
                 batch = Batch(
@@ -76,19 +77,19 @@ def _batches(plan: Plan, connect: Callable[..., Any]) -> Iterator[tuple[Batch, b
                     workload.check,
                     keyed=workload.keyed,
                     hedge=workload.balancing.hedge,
-                    connect=_own(plan, asked.load, workload.balancing, connect),
                 )
-                yield batch, workload.stream
+                stream = workload.stream
+            yield Calls(batch, stream, *_client(asked, connect))
 
 
-def _own(
-    plan: Plan, load: Load, balancing: Balancing, connect: Callable[..., Any]
-) -> Callable[[], Any] | None:
-    """How the client of several servers is made: anew for each measurement, as it learns of them while it calls."""
-    if load.servers == 1:
-        return None
-    endpoints = load.taking(plan.endpoint, plan.others)
-    return partial(connect, *endpoints, policy=balancing.policy, ejection=balancing.ejection)
+def _client(cell: Cell, connect: Callable[..., Any]) -> tuple[Callable[[], Any], str]:
+    """How the client is made, and where it is kept; one of several servers is made anew for each slice, as it learns of them while it
+    calls."""
+    first, *others = cell.endpoints
+    if cell.load.scattered:
+        balancing = WORKLOADS[cell.load.workload].balancing
+        return partial(connect, first, *others, policy=balancing.policy, ejection=balancing.ejection), ""
+    return partial(connect, first), first
 
 
 def _report(batch: Batch) -> None:

@@ -14,25 +14,26 @@ REQUEST_REPLY = "request-reply"
 FIRE_AND_CALLBACK = "fire-and-callback"
 STYLES = (REQUEST_REPLY, FIRE_AND_CALLBACK)
 
+# Seconds.
+_LONG = 0.2
+
 T = TypeVar("T")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How one generator makes all its calls. `peer` is the library that stands in place of ringback; `scenario` a FILE:ATTRIBUTE.
 
-    Its callers share so many `connections`, each caller with one that it keeps: of a server with many processes, one connection is one
-    process. `others` are the endpoints of further servers, the slow one last if there is one.
+    Its callers share so many `connections` to each server, each caller with one that it keeps: of a server with many processes, one
+    connection is one process.
     """
 
     client: str
-    endpoint: str
     cpu_steps: int
     timeout: float
     max_callers: int
     peer: str = ""
     scenario: str = ""
     connections: int = 1
-    others: tuple[str, ...] = ()
 
     @property
     def max_in_flight(self) -> int:
@@ -41,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Load(NamedTuple):
-    """Calls, how they come, and for how long: seconds of warm-up and window.
+    """Calls, how they come, and for how long: seconds of warm-up and window, after which no more are made.
 
     A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or, where `burst`
     is, as many at once every `every` seconds; `seed` gives every backend the same ones, and nothing else. One call in `stride` is timed.
@@ -65,10 +66,19 @@ class Load(NamedTuple):
     servers: int = 1
     slow: bool = False
 
-    def taking(self, first: T, others: Sequence[T]) -> list[T]:
-        """Of all servers those that take part; a slow one is the last of the others."""
-        equal = self.servers - self.slow
-        return [first, *others[: equal - 1], *(others[-1:] if self.slow else ())]
+    def taking(self, servers: Sequence[T]) -> list[T]:
+        """Of all servers those that take part; a slow one is the last of them."""
+        return [*servers[: self.servers - self.slow], *(servers[-1:] if self.slow else ())]
+
+    @property
+    def long(self) -> bool:
+        """Whether a machine changes more within a slice than from one to the next."""
+        return self.window >= _LONG
+
+    @property
+    def scattered(self) -> bool:
+        """Whether it is for several servers."""
+        return self.servers > 1
 
     @property
     def open(self) -> bool:
@@ -77,7 +87,8 @@ class Load(NamedTuple):
 
 
 class Cell(msgspec.Struct, frozen=True, tag=True):
-    """One measurement. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share.
+    """One slice. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share. It calls the servers
+    at these `endpoints`, the slow one last if there is one.
 
     Its scripts are given numbers from `first` on, which no other measurement of the run is given. They fit 64 bits, signed: larger ones
     would be coded in another way than those that users call with.
@@ -86,6 +97,7 @@ class Cell(msgspec.Struct, frozen=True, tag=True):
     load: Load
     opens: float
     closes: float
+    endpoints: tuple[str, ...]
     first: int = 0
 
 
@@ -93,3 +105,4 @@ class Idle(msgspec.Struct, frozen=True, tag=True):
     """From now on, so many connections that do nothing."""
 
     connections: int
+    endpoint: str

@@ -29,14 +29,16 @@ class Timed(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One window of one cell.
+    """One slice of one cell, from the first call to the last reply: so many `seconds`, in which `answered` calls were answered rightly.
 
-    `calls` were answered rightly in it. Of an open loop, `due` arrivals fell in it and `skipped` of all arrivals were never sent. `errors`
-    and `wrong` count from the first call to the last. `whole` and `inside` are the two forms of Little's law, see `results.Little`;
-    `residence` is the mean seconds between a caller's calls. `consistency` is what the workload's check found at the end, if it has one.
-    `made` are all calls, from the first to the last, whatever came of them.
+    `calls` are those of them within the window. Of an open loop, `due` arrivals fell in it and `skipped` of all arrivals were never sent.
+    `errors` and `wrong` count from the first call to the last. `whole` is Little's law, see `results.Little`; `residence` is the mean
+    seconds that a call took. `consistency` is what the workload's check found at the end, if it has one. `made` are all calls, whatever
+    came of them.
     """
 
+    answered: int
+    seconds: float
     calls: int
     errors: dict[str, int]
     wrong: int
@@ -44,7 +46,6 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     due: int = 0
     skipped: int = 0
     whole: float | None = None
-    inside: float | None = None
     residence: float = 0.0
     why: str = ""
     consistency: Consistency | None = None

@@ -16,15 +16,21 @@ from .plan import REQUEST_REPLY
 Sleep = Callable[[float], Awaitable[object]]
 
 
-class Work(NamedTuple):
-    """Clients to be made, batches to make the calls of, each to be reported when its calls have ended.
+class Calls(NamedTuple):
+    """A batch whose calls are to be made, and whether they are streams to be read. Its clients are made by `connect` and kept under a name;
+    where that is "", there is one, for this batch alone."""
 
-    A batch comes with whether its calls are streams to be read. A caller keeps to one client.
-    """
-
+    batch: Batch
+    stream: bool
     connect: Callable[[], Any]
+    kept: str
+
+
+class Work(NamedTuple):
+    """Batches to make the calls of, each to be reported when its calls have ended. A caller keeps to one client."""
+
     close: Callable[[Any], Any]
-    batches: Iterator[tuple[Batch, bool]]
+    all: Iterator[Calls]
     report: Callable[[Batch], None]
     connections: int = 1
 
@@ -36,23 +42,24 @@ async def drive_async(
     sleep: Sleep,
 ) -> None:
     """All batches, one after another. `together` runs coroutines side by side, `fire` makes calls with callbacks, until they have ended."""
-    clients: list[Any] = []
+    kept: dict[str, list[Any]] = {}
     try:
-        for _ in range(work.connections):
-            clients.append(await _made(work.connect))
-        for batch, stream in work.batches:
-            if batch.connect is None:
-                await _measure(clients, batch, stream, together, fire, sleep)
-            else:
-                own = await _made(batch.connect)
+        for batch, stream, connect, name in work.all:
+            if not name:
+                own = await _made(connect)
                 try:
                     await _measure([own], batch, stream, together, fire, sleep)
                 finally:
                     await work.close(own)
+            else:
+                if name not in kept:
+                    kept[name] = [await _made(connect) for _ in range(work.connections)]
+                await _measure(kept[name], batch, stream, together, fire, sleep)
             work.report(batch)
     finally:
-        for client in clients:
-            await work.close(client)
+        for clients in kept.values():
+            for client in clients:
+                await work.close(client)
 
 
 async def _made(connect: Callable[[], Any]) -> Any:
@@ -68,6 +75,7 @@ async def _measure(
     fire: Callable[[Sequence[Any], Batch], Awaitable[None]],
     sleep: Sleep,
 ) -> None:
+    batch.starts()
     if batch.cell.load.style == REQUEST_REPLY:
         invokes = [_collecting(client) if stream else prepared(client, batch).call for client in clients]
         dues = iter(batch.dues)
@@ -78,6 +86,7 @@ async def _measure(
             for caller, invoke in zip(batch.callers, cycle(invokes), strict=False)
         ]
         await together(batch, callers)
+        batch.ends()
     else:
         await fire(clients, batch)
     await run_async(clients[0].call, batch.ending())

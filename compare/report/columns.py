@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import astuple
 
-from ..results import Comparison, Latency, Result, WayComparison
+from ..results import Claim, Latency, Result
 from ..statistics.figures import told
 
 BEST = "*"
@@ -43,7 +43,7 @@ class Columns(NamedTuple):
         )
         if width is None or len(widest.row("", "")) <= width:
             return widest
-        names = max((len(each.backend) + 2 * each.peer for each in results), default=0) + 1
+        names = max((len(each.arm) + 2 * each.peer for each in results), default=0) + 1
         # Only what is 0 everywhere can be missed without a word.
         narrow = cls(names, title=False, mistakes=any(each.errors or each.wrong for each in results))
         tried = (narrow, narrow._replace(cost=False), narrow._replace(cost=False, interval=False))
@@ -79,12 +79,11 @@ class Columns(NamedTuple):
         """Of a part of a cell's calls."""
         return f"      {name:<{self.names + self._beside + 10}}{_pair(latency)}"
 
-    def claim(self, claim: Comparison | WayComparison) -> str:
-        """What is said of a backend beside the best, or of one way beside the plain one."""
-        low, high = claim.interval
-        metric = {"throughput": "", "server_cpu": "CPU "}.get(claim.metric, f"{claim.metric} ")
-        interval = f" ({low:.2f}..{high:.2f})" if self.interval else ""
-        return f"{metric}{claim.ratio:.2f}{interval} {_SIGNS[claim.outcome]}"
+    def claim(self, claim: Claim) -> str:
+        """What is said of an arm beside the best, or of one way beside the plain one."""
+        figure = {"throughput": "", "server_cpu": "CPU "}.get(claim.figure, f"{claim.figure} ")
+        interval = f" ({claim.low:.2f}..{claim.high:.2f})" if self.interval else ""
+        return f"{figure}{claim.ratio:.2f}{interval} {_SIGNS[claim.verdict]}"
 
     @property
     def reference(self) -> str:
@@ -92,7 +91,7 @@ class Columns(NamedTuple):
         return "reference, own client" if self.interval else "reference"
 
     def ways(self, name: str, against: Iterable[str]) -> str:
-        """What is said of one backend in several ways, or what stands above it."""
+        """What is said of one arm in several ways, or what stands above it."""
         cells = " ".join(f"{each:<{self._beside - 1}}" for each in against)
         return f"    {name:<{self.names}}{cells}".rstrip()
 

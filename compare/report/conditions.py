@@ -1,6 +1,6 @@
 """`--fail-if 'p99>20ms'`: conditions on the figures, decided only where their whole interval over rounds is on one side.
 
-`[NAME.]...METRIC OP VALUE`: the names pick cells by backend, workload, style or client, all of which must fit; the value is in calls/s, a
+`[NAME.]...METRIC OP VALUE`: the names pick cells by arm, workload, style or client, all of which must fit; the value is in calls/s, a
 number, a time with its unit, or a percentage of an older run.
 """
 
@@ -15,7 +15,7 @@ from ..results import Balance, Consistency, Interval, Report, Result
 from ..run.search import UNITS
 from ..statistics import inference
 from ..statistics.analysis import client_limited
-from ..statistics.figures import METRICS as COMPARED
+from ..statistics.figures import FIGURES as COMPARED
 from ..statistics.figures import values
 from .difference import UNCHANGED, Changes, Difference, Untold
 from .names import Cell, what
@@ -140,7 +140,7 @@ def _intervals(
             *((each, None) for each in changes.untold),
         ]
         for cell, interval in told:
-            if cell.metric == condition.metric and condition.names <= _names(cell):
+            if cell.figure == condition.metric and condition.names <= _names(cell):
                 yield cell, interval
         return
     for result in (*report.results, *report.peers):
@@ -151,7 +151,7 @@ def _intervals(
 
 
 def _names(cell: Cell) -> set[str]:
-    return {cell.backend, cell.workload, cell.style, cell.client}
+    return {cell.arm, cell.workload, cell.style, cell.client}
 
 
 def _interval(metric: str, result: Result, report: Report) -> Interval | None:
@@ -169,7 +169,7 @@ def _interval(metric: str, result: Result, report: Report) -> Interval | None:
         return None
     if metric in _TIMES and result.overloaded:
         # Calls wait the longer the longer it goes on, so no time is the end of it; but whose fault is it?
-        return None if client_limited(result) or result.limit == "machine" else (inf, inf)
+        return None if client_limited(result) else (inf, inf)
     found: Interval | None = getattr(result.interval, metric, None)
     found = found or inference.interval(values(metric, result), report.design.confidence)
     if found is None or not client_limited(result):

@@ -26,7 +26,7 @@ _ALIKE = 0.05
 # What figures depend on, beside what tells cells apart.
 _MACHINE = (
     *("ringback", "implementation", "python", "gil", "switch_interval", "kernel", "cpu_model", "cpus"),
-    *("virtual", "governor", "twisted_reactor", "warmup", "window"),
+    *("virtual", "governor", "twisted_reactor"),
 )
 _LAYOUT = ("pinned", "arrivals", "workers", "limit")
 
@@ -36,11 +36,11 @@ _Key = tuple[str, str, str, str, str, int, int, int]
 class Difference(NamedTuple):
     """`ratio` is after / before, and `outcome` what after is: for times and CPU, less is better."""
 
-    backend: str
+    arm: str
     client: str
     style: str
     workload: str
-    metric: str
+    figure: str
     before: float
     after: float
     ratio: float
@@ -51,11 +51,11 @@ class Difference(NamedTuple):
 class Untold(NamedTuple):
     """A figure of a cell that both runs have, which cannot be compared, and why."""
 
-    backend: str
+    arm: str
     client: str
     style: str
     workload: str
-    metric: str
+    figure: str
     why: str
 
 
@@ -71,7 +71,7 @@ class Changes(NamedTuple):
         """What is untold, in a line for each reason and group of cells."""
         groups: dict[tuple[str, str, str, str], list[str]] = {}
         for each in self.untold:
-            groups.setdefault((each.workload, each.style, each.metric, each.why), []).append(who(each))
+            groups.setdefault((each.workload, each.style, each.figure, each.why), []).append(who(each))
         for (workload, style, metric, why), names in groups.items():
             yield f"Not compared: {metric} of {workload}, {style} ({'; '.join(names)}): {why}."
 
@@ -95,7 +95,7 @@ def changes(before: Report, after: Report) -> Changes:
             if not why and min(len(first), len(second)) < 2:
                 why = "a run has it in fewer than two rounds, or of too few calls in one"
             if why:
-                untold.append(Untold(now.backend, now.client, now.style, now.workload, metric, why))
+                untold.append(Untold(now.arm, now.client, now.style, now.workload, metric, why))
             else:
                 found.append((now, metric, first, second))
     trusted = before.verdict.trusted and after.verdict.trusted
@@ -110,7 +110,7 @@ def changes(before: Report, after: Report) -> Changes:
 
 
 def _key(result: Result) -> _Key:
-    cell = result.backend, result.client, result.style, result.workload
+    cell = result.arm, result.client, result.style, result.workload
     return (*cell, result.loop, result.concurrency, result.workers, result.servers)
 
 
@@ -128,11 +128,9 @@ def _values(metric: str, cell: Result, report: Report) -> list[float]:
 
 
 def _found(cell: Result, report: Report) -> list[float]:
-    own = cell.backend, cell.client, cell.style, cell.workload
+    own = cell.arm, cell.client, cell.style, cell.workload
     return [
-        each.passes
-        for each in report.searches
-        if (each.backend, each.client, each.style, each.workload) == own
+        each.passes for each in report.searches if (each.arm, each.client, each.style, each.workload) == own
     ]
 
 
@@ -172,11 +170,11 @@ def _difference(
         change.ratio, change.interval, margin, larger_is_better=metric == "throughput"
     )
     return Difference(
-        backend=result.backend,
+        arm=result.arm,
         client=result.client,
         style=result.style,
         workload=result.workload,
-        metric=metric,
+        figure=metric,
         before=inference.mean(was),
         after=inference.mean(now),
         ratio=change.ratio,

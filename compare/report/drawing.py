@@ -13,14 +13,19 @@ from .names import Ends, who
 
 Named = TypeVar("Named", bound=Ends)
 
-# Okabe and Ito 2008: told apart with any colour vision. A backend keeps its colour, its marker and its dash everywhere.
+# Okabe and Ito 2008: told apart with any colour vision. An arm keeps its colour, its marker and its dash everywhere.
 _LOOKS = {
     "asyncio": ("#0072B2", "circle", "solid"),
     "gevent": ("#009E73", "square", "dash"),
     "threading": ("#D55E00", "diamond", "dot"),
     "twisted": ("#CC79A7", "triangle-up", "dashdot"),
 }
-_OTHER = ("#E69F00", "x", "longdash")
+_OTHERS = (
+    ("#E69F00", "x", "longdash"),
+    ("#56B4E9", "star", "longdashdot"),
+    ("#F0E442", "hexagon", "solid"),
+    ("#999999", "cross", "dash"),
+)
 
 # The same backend with another client than the usual one: added to its marker, and the pattern of its bar.
 _CLIENTS = {"asyncio": ("-open", "."), "gevent": ("-dot", "-"), "twisted": ("-open-dot", "x")}
@@ -66,9 +71,14 @@ def figure_of(height: int, **layout: object) -> go.Figure:
 
 
 def looks_of(ends: Ends) -> tuple[str, str, str]:
-    """Colour, marker and dash: of a backend, but for the marker, which shows the client too."""
-    colour, marker, dash = _LOOKS.get(ends.backend, _OTHER)
+    """Colour, marker and dash: of an arm, but for the marker, which shows the client too."""
+    colour, marker, dash = _LOOKS.get(ends.arm) or _other(ends.arm)
     return colour, f"{marker}{_CLIENTS.get(ends.client, ('', ''))[0]}", dash
+
+
+def _other(name: str) -> tuple[str, str, str]:
+    """Of an arm that is no backend by itself: always the same one."""
+    return _OTHERS[sum(name.encode()) % len(_OTHERS)]
 
 
 def pattern_of(ends: Ends) -> str:
@@ -82,7 +92,7 @@ def short(style: str) -> str:
 
 
 def by_name(of: Iterable[Named]) -> list[tuple[str, list[Named]]]:
-    """All of each backend with each client, in order."""
+    """All of each arm with each client, in order."""
     groups: dict[str, list[Named]] = {}
     for each in of:
         groups.setdefault(who(each), []).append(each)
@@ -97,7 +107,7 @@ def p99_of(result: Result) -> float | None:
 def by_workload(results: Iterable[Result], loop: str) -> Iterator[tuple[str, list[Result]]]:
     """The results of one kind of loop that have calls, by their workload."""
     groups: dict[str, list[Result]] = {}
-    for each in sorted(results, key=lambda each: (each.client, each.backend)):
+    for each in sorted(results, key=lambda each: (each.client, each.arm)):
         if each.loop == loop and each.calls:
             groups.setdefault(each.workload, []).append(each)
     yield from groups.items()

@@ -14,7 +14,7 @@ class Ends(Protocol):
     """Anything that is said of one server and one client."""
 
     @property
-    def backend(self) -> str:
+    def arm(self) -> str:
         """Who serves; of another library, its name."""
 
     @property
@@ -35,10 +35,10 @@ class Cell(Ends, Protocol):
 
 
 def who(ends: Ends) -> str:
-    """The backend, and the client where it is another than the usual one. Another library has its own, which needs no name."""
+    """The arm, and the client where it is another than the usual one. Another library has its own, which needs no name."""
     if ends.client == _USUAL or ends.client not in CLIENTS:
-        return ends.backend
-    return f"{ends.backend}, {ends.client} client"
+        return ends.arm
+    return f"{ends.arm}, {ends.client} client"
 
 
 def what(cell: Cell) -> str:

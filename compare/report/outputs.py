@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from ...errors import UsageError
-from ..results import SCHEMA, Balance, Consistency, Report, Result
+from ..results import Balance, Consistency, Report, Result
 from .difference import UNCHANGED, Changes
 
 STDOUT = "-"
@@ -21,7 +19,7 @@ STDOUT = "-"
 _HEAD = (
     *(
         "peer",
-        "backend",
+        "arm",
         "client",
         "style",
         "workload",
@@ -90,21 +88,6 @@ def _put(data: str, name: str) -> None:
         sys.stdout.flush()
     else:
         Path(name).write_text(data, encoding="utf-8")
-
-
-def read(name: str) -> Report:
-    """A report that was written as JSON. Raises UsageError where it cannot be read, or is none."""
-    try:
-        data = Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
-    try:
-        report = msgspec.json.decode(data, type=Report)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name} is no report of ringback compare: {error}") from None
-    if report.schema != SCHEMA:
-        raise UsageError(f"{name} has schema {report.schema}: this version of ringback reads schema {SCHEMA}")
-    return report
 
 
 def _csv(report: Report, _: Changes) -> str:

@@ -17,7 +17,7 @@ from ..statistics.figures import told
 from . import plots, plots_of_times, prices
 from .difference import UNCHANGED, Changes
 from .drawing import Plot, ms, number, us
-from .names import what, who
+from .names import what
 from .table import codes, share
 
 _RANKS = ("p50", "p90", "p99", "p999", "max")
@@ -30,7 +30,6 @@ class Section(NamedTuple):
     title: str
     question: str
     plots: list[Plot]
-    notes: list[str]
     wide: bool = False
 
 
@@ -89,7 +88,7 @@ _KINDS = (
     _Kind(
         "claims",
         "Who differs from whom",
-        "Which backend differs from the best of its cell, and how sure is that? An interval that crosses the line proves "
+        "Which arm differs from the best of its cell, and how sure is that? An interval that crosses the line proves "
         "no difference; one inside the grey band proves that there is none to speak of.",
         plots.forest,
         wide=True,
@@ -110,12 +109,6 @@ _KINDS = (
         plots_of_times.response,
     ),
     _Kind(
-        "time",
-        "Over time",
-        "Was it steady? The windows of all rounds side by side; grey ones were disturbed.",
-        plots_of_times.over_time,
-    ),
-    _Kind(
         "cost",
         "Cost",
         "What does a call cost the server, whatever the client is able to send?",
@@ -128,15 +121,9 @@ _KINDS = (
         plots.styles,
     ),
     _Kind(
-        "load",
-        "Load curves",
-        "How far can it be pushed, and does the Universal Scalability Law say where that ends?",
-        plots.load_curves,
-    ),
-    _Kind(
         "drift",
         "Drift",
-        "Did the machine change under the measurement? Points should lie around 1 from left to right.",
+        "Did the machine change under the measurement? Each point is a round; all arms of a round were measured in turns.",
         plots.drift,
         wide=True,
     ),
@@ -145,25 +132,7 @@ _KINDS = (
 
 def _sections(report: Report) -> Iterator[Section]:
     for kind in _KINDS if report.results else ():
-        notes = _laws(report) if kind.name == "load" else []
-        yield Section(kind.name, kind.title, kind.question, list(kind.made(report)), notes, kind.wide)
-
-
-def _laws(report: Report) -> list[str]:
-    notes = []
-    for law in report.laws:
-        peak = "no peak" if law.peak is None else f"peak at {law.peak:,.0f} callers"
-        beyond = "" if law.held_out_error is None else f", {law.held_out_error:.0%} beyond 32 callers"
-        valid = (
-            ""
-            if law.valid
-            else " Not valid: the cost of a call falls with more callers, as with batches it does."
-        )
-        notes.append(
-            f"{who(law)}: contention {law.alpha:.3g}, coherency {law.beta:.2g}, {peak}; median error {law.error:.0%} where it was "
-            f"fitted{beyond}.{valid}"
-        )
-    return notes
+        yield Section(kind.name, kind.title, kind.question, list(kind.made(report)), kind.wide)
 
 
 def _trust(report: Report) -> Iterator[tuple[str, str, bool]]:
@@ -177,8 +146,8 @@ def _trust(report: Report) -> Iterator[tuple[str, str, bool]]:
     limited = [each for each in results if client_limited(each)]
     if limited:
         yield "lower bounds", f"{len(limited)} cells say what the load generator can do, not the server", True
-    if report.comparisons:
-        seen = sorted(each.detectable for each in report.comparisons)
+    if report.claims:
+        seen = sorted(each.detectable for each in report.claims)
         yield (
             "sight",
             f"the smallest difference it could have found: {seen[0]:.0%} to {seen[-1]:.0%}, by cell",
@@ -200,14 +169,14 @@ def _changes(changes: Changes) -> Table | None:
         return None
     rows = []
     for each in changes.differences:
-        shown = number if each.metric == "throughput" else us if each.metric == "server_cpu" else ms
-        unit = {"throughput": "calls/s", "server_cpu": "us"}.get(each.metric, "ms")
+        shown = number if each.figure == "throughput" else us if each.figure == "server_cpu" else ms
+        unit = {"throughput": "calls/s", "server_cpu": "us"}.get(each.figure, "ms")
         low, high = each.interval
         ratio = f"{each.ratio:.3f} ({low:.3f} .. {high:.3f})"
         rows.append(
-            [what(each), f"{each.metric}, {unit}", shown(each.before), shown(each.after), ratio, each.outcome]
+            [what(each), f"{each.figure}, {unit}", shown(each.before), shown(each.after), ratio, each.outcome]
         )
-    return Table("Before and after", ["cell", "metric", "before", "after", "after / before", "it is"], rows)
+    return Table("Before and after", ["cell", "figure", "before", "after", "after / before", "it is"], rows)
 
 
 def _predictions(report: Report) -> Table | None:
@@ -215,7 +184,7 @@ def _predictions(report: Report) -> Table | None:
         return None
     rows = []
     for each in report.predictions:
-        shown, unit = (number, "calls/s") if each.metric == "throughput" else (ms, f"{each.metric}, ms")
+        shown, unit = (number, "calls/s") if each.figure == "throughput" else (ms, f"{each.figure}, ms")
         off = f"{each.error:+.0%}"
         rows.append(
             [
@@ -256,7 +225,7 @@ def _searches(report: Report) -> Table | None:
 def _cells(results: Iterable[Result]) -> Table:
     rows = []
     for each in results:
-        ends = [each.style, each.backend, each.client]
+        ends = [each.style, each.arm, each.client]
         times = (
             ["overloaded", *["-"] * (len(_RANKS) - 1)]
             if each.overloaded
@@ -271,7 +240,7 @@ def _cells(results: Iterable[Result]) -> Table:
     head = [
         "workload",
         "style",
-        "backend",
+        "arm",
         "client",
         "load",
         "calls/s",

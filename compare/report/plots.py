@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..load.plan import STYLES
-from ..results import Report, Result
+from ..results import Claim, Report, Result
 from ..statistics.analysis import client_limited
-from ..statistics.models import Scalability
+from ..statistics.figures import FIGURES
 from .drawing import (
     GREY,
     Plot,
@@ -32,52 +32,56 @@ _RATIOS = (0.2, 0.35, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5)
 
 
 def forest(report: Report) -> Iterator[Plot]:
-    """Every claim: the ratio to the best of its cell, with its interval, around the margin."""
-    if not report.comparisons or not report.verdict.trusted:
+    """Every claim of arms: how each does beside the best of its cell, with its interval, around the margin."""
+    claims = [each.turned() for each in report.claims if each.of_arms and each.arm == _best(report, each)]
+    if not claims:
         return
-    figure = figure_of(90 + 24 * len(report.comparisons), showlegend=False)
+    figure = figure_of(90 + 24 * len(claims), showlegend=False)
     margin = report.design.margin
     figure.add_vrect(1 / (1 + margin), 1 + margin, fillcolor=GREY, opacity=0.15, line_width=0)
     figure.add_vline(1, line={"color": GREY, "width": 1})
     rows = []
-    for claim in reversed(report.comparisons):
+    for claim in reversed(claims):
         colour, marker, _ = looks_of(claim)
         name = f"{claim.workload}, {short(claim.style)}: {who(claim)}"
-        low, high = claim.interval
         figure.add_scatter(
             x=[claim.ratio],
             y=[name],
             mode="markers",
             marker={"color": colour, "symbol": marker, "size": 9},
-            error_x={"type": "data", "array": [high - claim.ratio], "arrayminus": [claim.ratio - low]},
-            hovertext=f"{claim.metric} beside {claim.best}: {claim.outcome}",
+            error_x={
+                "type": "data",
+                "array": [claim.high - claim.ratio],
+                "arrayminus": [claim.ratio - claim.low],
+            },
+            hovertext=f"{claim.figure} beside {claim.against}: {claim.verdict}",
         )
-        ratio, spread = f"{claim.ratio:.3f}", f"{low:.3f} .. {high:.3f}"
-        needed = (
-            "-"
-            if claim.outcome != "unclear"
-            else number(claim.rounds_needed)
-            if claim.rounds_needed
-            else "hundreds"
-        )
-        seen = f"{claim.detectable:.1%}"
-        rows.append([name, claim.metric, claim.best, ratio, spread, claim.outcome, seen, needed])
-    ratios = [end for claim in report.comparisons for end in claim.interval]
+        ratio, spread = f"{claim.ratio:.3f}", f"{claim.low:.3f} .. {claim.high:.3f}"
+        said = f"{claim.verdict}{', sure' if claim.sure else ''}"
+        words = FIGURES[claim.figure].words
+        rows.append([name, words, claim.against, ratio, spread, said, f"{claim.detectable:.1%}"])
+    ratios = [end for claim in claims for end in (claim.low, claim.high)]
     edges = np.log10([max(0.2, min(ratios) * 0.95), min(5.0, max(ratios) * 1.05)])
     figure.update_xaxes(
-        title="ratio to the best of the cell",
+        title="beside the best of the cell: above 1 is better",
         automargin=True,
         type="log",
         range=edges.tolist(),
         tickvals=_RATIOS,
     )
     figure.update_yaxes(automargin=True)
-    head = ["claim", "metric", "beside", "ratio", "interval", "it is", "could have seen", "rounds to decide"]
-    yield Plot("Ratios to the best of each cell", figure, head, rows[::-1])
+    head = ["claim", "figure", "beside", "ratio", "interval", "it is", "could have seen"]
+    yield Plot("Beside the best of each cell", figure, head, rows[::-1])
+
+
+def _best(report: Report, claim: Claim) -> str:
+    """The arm that comes first in the claims of a cell."""
+    cell = claim.workload, claim.client, claim.style
+    return next(each.arm for each in report.claims if (each.workload, each.client, each.style) == cell)
 
 
 def throughput(report: Report) -> Iterator[Plot]:
-    """For each workload bars by backend and style, with intervals; other libraries grey."""
+    """For each workload bars by arm and style, with intervals; other libraries grey."""
     peers = dict(by_workload(report.peers, "closed"))
     for workload, results in by_workload(report.results, "closed"):
         everyone = [*results, *peers.get(workload, [])]
@@ -147,10 +151,6 @@ def cost(report: Report) -> Iterator[Plot]:
                 f"{each.workload}, {who(each)}",
                 us(each.cpu.server_per_call),
                 us(each.cpu.client_per_call),
-                *(
-                    "-" if found is None else f"{found:.2f}"
-                    for found in (each.waiting.voluntary_per_call, each.waiting.involuntary_per_call)
-                ),
                 "-" if each.memory.server is None else f"{each.memory.server / 2**20:.0f}",
                 "-" if each.memory.per_connection is None else f"{each.memory.per_connection / 1024:.1f}",
             ]
@@ -160,8 +160,6 @@ def cost(report: Report) -> Iterator[Plot]:
             "cell",
             "server us",
             "client us",
-            "switches asked",
-            "switches suffered",
             "server MiB",
             "KiB a connection",
         ]
@@ -213,55 +211,8 @@ def styles(report: Report) -> Iterator[Plot]:
         yield Plot(workload, figure, ["who", *STYLES, "factor"], rows)
 
 
-def load_curves(report: Report) -> Iterator[Plot]:
-    """Calls/s and p99 with ever more callers, and the law that was fitted to the first of them."""
-    if not report.sweep:
-        return
-    calls, waits = figure_of(380), figure_of(380)
-    rows = []
-    for name, points in by_name(report.sweep):
-        many: dict[int, list[tuple[float, float | None]]] = {}
-        for point in points:
-            many.setdefault(point.concurrency, []).append((point.throughput, point.p99))
-        colour, marker, dash = looks_of(points[0])
-        callers = sorted(many)
-        speeds = [float(np.mean([speed for speed, _ in many[each]])) for each in callers]
-        tails = [[tail for _, tail in many[each] if tail is not None] for each in callers]
-        look = {"color": colour, "symbol": marker, "size": 8}
-        calls.add_scatter(x=callers, y=speeds, name=name, mode="markers", marker=look)
-        waits.add_scatter(
-            x=callers,
-            y=[float(np.mean(found)) * 1e3 if found else None for found in tails],
-            name=name,
-            mode="lines+markers",
-            marker=look,
-            line={"color": colour, "dash": dash},
-            connectgaps=True,
-        )
-        for law in report.laws:
-            if who(law) == name:
-                curve = np.geomspace(1, max(callers), 50)
-                fitted = Scalability(law.gamma, law.alpha, law.beta).throughput(curve)
-                line = {"color": colour, "dash": dash, "width": 1}
-                calls.add_scatter(
-                    x=curve, y=fitted, name=f"{name}, law", mode="lines", line=line, showlegend=False
-                )
-        rows.append([name, *(number(speed) for speed in speeds)])
-    for figure, title in ((calls, "calls/s"), (waits, "p99, ms")):
-        figure.update_xaxes(
-            title="callers", type="log", tickvals=callers, ticktext=[str(each) for each in callers]
-        )
-        figure.update_yaxes(title=title, type="log", dtick="D2", automargin=True)
-    head = ["who", *(str(each) for each in callers)]
-    first = report.sweep[0]
-    yield Plot(
-        f"{first.workload}, {first.style}: calls/s (points), the fitted law (lines)", calls, head, rows
-    )
-    yield Plot("p99, where a window had calls enough to tell", waits, [], [])
-
-
 def drift(report: Report) -> Iterator[Plot]:
-    """Every window in the order of time, beside the mean of its cell."""
+    """Every round in the order of time, beside the mean of its cell."""
     figure = figure_of(320)
     for name, own in by_name(each for each in report.results if each.throughput):
         points = [(made.at, made.throughput / each.throughput) for each in own for made in each.rounds]
@@ -276,4 +227,4 @@ def drift(report: Report) -> Iterator[Plot]:
     figure.add_hline(1, line={"color": GREY, "width": 1})
     figure.update_xaxes(title="seconds since the run began")
     figure.update_yaxes(title="calls/s, of the cell's mean", automargin=True)
-    yield Plot("Every window", figure, [], [])
+    yield Plot("Every round", figure, [], [])

@@ -8,8 +8,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from ..load.plan import STYLES
-from ..results import Report, Result, Tick
-from ..run.measured import enough
+from ..results import Report, Result
 from ..statistics.figures import told
 from .drawing import GREY, Plot, by_workload, figure_of, looks_of, ms, number
 from .names import who
@@ -107,61 +106,3 @@ def _curves(workload: str, results: list[Result]) -> Iterator[Plot]:
             else f"response time at {number(opened.offered)} calls/s"
         )
         yield Plot(f"{workload}, {style}: {at}", figure, head, rows)
-
-
-def over_time(report: Report) -> Iterator[Plot]:
-    """Response times within the windows of all rounds, side by side."""
-    wanted = next(
-        (name for name in ("echo-rate", "echo") if any(each.workload == name for each in report.results)),
-        None,
-    )
-    results = [each for each in report.results if each.workload == (wanted or report.results[0].workload)]
-    for style in STYLES:
-        mine = [each for each in results if each.style == style and each.series]
-        if not mine:
-            continue
-        figure = figure_of(340)
-        rows = []
-        tails = [_p99(tick, each) for each in mine for tick in each.series]
-        usual = "p99" if 2 * tails.count(None) <= len(tails) else "p50"
-        for each in mine:
-            colour, marker, dash = looks_of(each)
-            for rank, look in (("p99", dash), ("p50", "solid")):
-                points = [
-                    (tick.round + tick.t / _window(each), _p99(tick, each) if rank == "p99" else tick.p50)
-                    for tick in each.series
-                ]
-                figure.add_scatter(
-                    x=[x for x, _ in points],
-                    y=[None if y is None else y * 1e3 for _, y in points],
-                    name=f"{who(each)} {rank}",
-                    mode="lines+markers",
-                    line={"color": colour, "dash": look, "width": 1},
-                    marker={"symbol": marker, "size": 4},
-                    visible=True if rank == usual else "legendonly",
-                )
-            rows.append(
-                [
-                    who(each),
-                    " ".join(ms(made.p50) for made in each.rounds),
-                    " ".join(ms(made.p99) for made in each.rounds),
-                ]
-            )
-        # Once, however many backends it spoilt: grey on grey would hide the lines.
-        for spoilt in sorted({made.round for each in mine for made in each.rounds if made.contaminated}):
-            figure.add_vrect(spoilt, spoilt + 1, fillcolor=GREY, opacity=0.15, line_width=0)
-        figure.update_xaxes(title="round, each with its window", dtick=1)
-        figure.update_yaxes(title="ms", type="log", dtick="D2", automargin=True)
-        yield Plot(
-            f"{mine[0].workload}, {style}", figure, ["who", "p50 ms by round", "p99 ms by round"], rows
-        )
-
-
-def _window(cell: Result) -> float:
-    return cell.seconds / max(1, len(cell.rounds))
-
-
-def _p99(tick: Tick, cell: Result) -> float | None:
-    """None where the part of a window had too few calls to tell."""
-    parts = max(1, len(cell.series) // max(1, len(cell.rounds)))
-    return tick.p99 if enough(int(tick.rate * _window(cell) / parts), 0.99) else None

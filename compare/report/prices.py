@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ..results import Report, Result, WayComparison
+from ..results import Claim, Report, Result
 from ..statistics.figures import told
 from ..workloads import variants
 from ..workloads.variants import Kind
@@ -20,7 +20,7 @@ def _head(kind: Kind) -> tuple[str, ...]:
     cell = (
         "style",
         "client",
-        "backend",
+        "arm",
         "way",
         "calls/s",
         f"beside {kind.plain}",
@@ -45,18 +45,18 @@ class Section(NamedTuple):
 def sections(report: Report) -> Iterator[Section]:
     """One for each workload that was measured in several ways."""
     claims = {
-        (prices.kind.workload, prices.client, prices.style, backend, way): claim
+        (prices.kind.workload, prices.client, prices.style, arm, way): claim
         for prices in variants.prices(report)
-        for backend, found in prices.claims.items()
+        for arm, found in prices.claims.items()
         for way, claim in found.items()
     }
     for kind in variants.measured(report):
         rows = [
             [
-                *(group.style, group.client, group.backend, way),
+                *(group.style, group.client, group.arm, way),
                 *_figures(
                     cell,
-                    claims.get((kind.workload, group.client, group.style, group.backend, way)),
+                    claims.get((kind.workload, group.client, group.style, group.arm, way)),
                     group.kind,
                     way,
                 ),
@@ -68,13 +68,13 @@ def sections(report: Report) -> Iterator[Section]:
         yield Section(kind.workload, kind.title, kind.question, _verdict(report, kind), _head(kind), rows)
 
 
-def _figures(cell: Result, claim: WayComparison | None, kind: Kind, way: str) -> list[str]:
+def _figures(cell: Result, claim: Claim | None, kind: Kind, way: str) -> list[str]:
     latency = told(cell.latency, cell.calls)
     against, outcome = ("", "") if way == kind.plain else ("-", "-")
     if claim is not None:
-        low, high = claim.interval
-        metric = "" if claim.metric == "throughput" else f"{claim.metric} "
-        against, outcome = f"{metric}{claim.ratio:.2f} ({low:.2f} .. {high:.2f})", claim.outcome
+        figure = "" if claim.figure == "throughput" else f"{claim.figure} "
+        against = f"{figure}{claim.ratio:.2f} ({claim.low:.2f} .. {claim.high:.2f})"
+        outcome = f"{claim.verdict}{', sure' if claim.sure else ''}"
     return [
         number(cell.throughput),
         against,

@@ -83,7 +83,7 @@ class LiveProgress:
 
 
 def _column(cell: Measured) -> str:
-    return cell.backend if cell.peer or cell.client == "threading" else f"{cell.backend} < {cell.client}"
+    return cell.arm if cell.peer or cell.client == "threading" else f"{cell.arm} < {cell.client}"
 
 
 def _value(cell: Measured | None) -> str:

@@ -1,4 +1,4 @@
-"""The report as lines for a person: a group for each workload, client and style, a row for each backend, then what to make of it."""
+"""The report as lines for a person: a group for each workload, client and style, a row for each arm, then what to make of it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from statistics import median
 from typing import NamedTuple
 
 from ..load.plan import STYLES
-from ..results import Comparison, Report, Result
+from ..results import Claim, Report, Result
 from ..statistics.figures import told
 from ..workloads import variants
 from ..workloads.counters import READS, TWICE
-from ..workloads.table import ITEMS, SLOW, WORKLOADS
+from ..workloads.table import ITEMS, SLOW
+from ..workloads.table import place as where
 from .columns import BEST, Columns
 from .columns import milliseconds as milliseconds  # the verdict has it from here
 from .difference import Changes
-
-# The load for each CPU from which a run is called disturbed. A run that has just ended counts too, hence "may".
-BUSY = 0.75
 
 
 class Line(NamedTuple):
@@ -31,6 +29,9 @@ def lines(report: Report, width: int | None = None) -> Iterator[Line]:
     """The whole table, for a terminal of that width; without results, only the remarks."""
     if report.results:
         yield from map(Line, _head(report))
+        yield Line("")
+    for text in report.verdict.text:
+        yield Line(text, "bold")
     columns = Columns.fitting(width, [*report.results, *report.peers])
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in report.results:
@@ -49,17 +50,16 @@ def lines(report: Report, width: int | None = None) -> Iterator[Line]:
         references = [each for each in references if each not in peers]  # once, not for each client
         claims = [
             each
-            for each in report.comparisons
-            if (each.workload, each.client, each.style) == (workload, client, style)
-            and report.verdict.trusted
+            for each in report.claims
+            if report.verdict.trusted
+            and each.of_arms
+            and (each.workload, each.client, each.style) == (workload, client, style)
         ]
-        best = _best(results, claims) if report.verdict.trusted else ""
+        best = claims[0].arm if claims else ""
         yield from _group(columns, f"{style}, {client} client", results, best, claims, peers)
     yield from _ways(columns, report)
     yield from _searches(report)
     yield Line("")
-    for text in report.verdict.text:
-        yield Line(text, "bold" if not report.verdict.trusted else "")
     for text in (*report.verdict.caveats, *_remarks(report)):
         # A terminal breaks lines where it ends.
         yield Line(text if width is None else text.replace("\n", " "), "dim")
@@ -75,11 +75,11 @@ def changed(changes: Changes) -> Iterator[Line]:
             yield Line("")
             yield Line(title, "bold")
             yield Line(f"  {'':<14}{'':<12}{'before':>12}{'after':>12}  after / before", "dim")
-        unit = (lambda value: f"{value:,.0f}") if each.metric == "throughput" else milliseconds
+        unit = (lambda value: f"{value:,.0f}") if each.figure == "throughput" else milliseconds
         low, high = each.interval
-        name = {"throughput": "calls/s", "server_cpu": "server ms"}.get(each.metric, f"{each.metric} ms")
+        name = {"throughput": "calls/s", "server_cpu": "server ms"}.get(each.figure, f"{each.figure} ms")
         yield Line(
-            f"  {each.backend:<14}{name:<12}{unit(each.before):>12}{unit(each.after):>12}  "
+            f"  {each.arm:<14}{name:<12}{unit(each.before):>12}{unit(each.after):>12}  "
             f"{each.ratio:.2f} ({low:.2f}..{high:.2f}) {each.outcome}",
             "bold" if each.outcome in ("better", "worse") else "",
         )
@@ -97,22 +97,15 @@ def _head(report: Report) -> Iterator[str]:
         f"{here.implementation} {here.python}, "
         f"{here.cpus} CPU{'' if here.cpus == 1 else 's'} ({here.cpu_model}){pinned}"
     )
-    windows = [made for result in report.results for made in result.rounds]
-    spoilt = sum(bool(made.contaminated) for made in windows)
-    noise = "no twin, so no noise floor"
-    if report.twin is not None:
-        low, high = report.twin.interval
-        noise = f"a backend against itself {report.twin.ratio:.3f} ({low:.3f}..{high:.3f})"
     failed = [check.name for check in report.checks if not check.ok]
     checks = f"failed: {', '.join(failed)}" if failed else "ok" if report.checks else "none"
-    yield f"noise: {noise}; windows disturbed: {spoilt} of {len(windows)}; checks: {checks}"
+    control = ", ".join(f"{each.figure} {each.ratio:.3f}" for each in report.twins) or "none"
+    yield f"an arm beside itself: {control}; checks: {checks}"
 
 
 def place(result: Result) -> tuple[int, str, int, str]:
-    """Where it stands among others: by workload, client, style, backend."""
-    names = list(WORKLOADS)
-    number = names.index(result.workload) if result.workload in names else len(names)
-    return (number, result.client, STYLES.index(result.style), result.backend)
+    """Where it stands among others: by workload, client, style, arm."""
+    return (where(result.workload), result.client, STYLES.index(result.style), result.arm)
 
 
 def _group(
@@ -120,24 +113,19 @@ def _group(
     title: str,
     results: list[Result],
     best: str,
-    claims: list[Comparison],
+    claims: list[Claim],
     peers: list[Result],
 ) -> Iterator[Line]:
     yield from (Line(text, "dim") for text in columns.head(title))
-    beside = {claim.backend: columns.claim(claim) for claim in claims}
+    beside = {claim.against: columns.claim(claim.turned()) for claim in claims if claim.arm == best}
     for result in results:
-        wins = result.backend == best
-        against = BEST if wins else beside.get(result.backend, "")
-        yield Line(columns.row(result.backend, against, result), "bold" if wins else "")
+        wins = result.arm == best
+        against = BEST if wins else beside.get(result.arm, "")
+        yield Line(columns.row(result.arm, against, result), "bold" if wins else "")
         yield from (Line(text, "dim") for text in _details(columns, result))
     for peer in peers:
         yield Line(columns.row(f"({peer.backend})", columns.reference, peer), "dim")
         yield from (Line(text, "dim") for text in _mistakes(peer))
-    unclear = [
-        f"{each.backend} {_rounds(each.rounds_needed)}" for each in claims if each.outcome == "unclear"
-    ]
-    if unclear:
-        yield Line(f"      ? rounds to decide: {', '.join(unclear)}", "dim")
 
 
 def _ways(columns: Columns, report: Report) -> Iterator[Line]:
@@ -152,27 +140,9 @@ def _ways(columns: Columns, report: Report) -> Iterator[Line]:
         ways = prices.ways
         yield Line(f"  {prices.style}, {prices.client} client", "dim")
         yield Line(columns.ways("", ways), "dim")
-        for backend, claims in prices.claims.items():
+        for arm, claims in prices.claims.items():
             against = [columns.claim(claims[way]) if way in claims else "" for way in ways]
-            yield Line(columns.ways(backend, against))
-
-
-def _rounds(needed: int | None) -> str:
-    return "hundreds" if needed is None else f"{needed}"
-
-
-def _best(results: list[Result], claims: list[Comparison]) -> str:
-    """The backend that the others are compared with. What is partly wrong, or failed, wins nothing: doing less is fast."""
-    if claims:
-        return claims[0].best
-    sound = [
-        result for result in results if result.sound and not result.overloaded and result.limit != "client"
-    ]
-    if len(results) < 2 or not sound:
-        return ""
-    if sound[0].loop == "open":
-        return min(sound, key=lambda result: result.latency.p99 or 0.0).backend
-    return max(sound, key=lambda result: result.throughput).backend
+            yield Line(columns.ways(arm, against))
 
 
 def _details(columns: Columns, result: Result) -> Iterator[str]:
@@ -223,7 +193,7 @@ def _searches(report: Report) -> Iterator[Line]:
         fails = "no rate failed" if each.fails is None else f"failed at {each.fails:,.0f}"
         passes = f"{each.passes:,.0f} calls/s" if each.passes else "none"
         yield Line(
-            f"    {each.backend:<12}{each.workload}, {each.style}, {each.client} client, round {each.round}: "
+            f"    {each.arm:<12}{each.workload}, {each.style}, {each.client} client, round {each.round}: "
             f"{each.objective} at {passes}, {fails}"
         )
 
@@ -235,9 +205,9 @@ def _remarks(report: Report) -> Iterator[str]:
     else:
         if report.verdict.trusted:
             yield (
-                f"{BEST} best of its group, by calls/s or by what stands before the ratio, where calls/s do not tell backends apart.\n"
-                f"= equal within {design.margin:.0%}, - worse, ? unclear; {design.confidence:.0%} intervals over rounds, corrected for all "
-                "claims of the run."
+                f"{BEST} best of its group, by calls/s or by what stands before the ratio, where calls/s do not tell arms apart.\n"
+                f"= equal within {design.margin:.0%}, - worse, ? unclear; above 1 is better, whatever the figure. {design.confidence:.0%} "
+                "intervals over rounds, corrected for all claims of the run where sure, else for those of the cell."
             )
         yield from _loops(report)
         yield _handlers(report)
@@ -276,7 +246,7 @@ def _loops(report: Report) -> Iterator[str]:
             f"Open loop: calls come when they are due ({report.design.arrivals} arrivals), whatever became of others; response times "
             "count from then."
         )
-    yield f"Windows of {report.environment.window:g} s or more. Limit: what the figure is bound by."
+    yield "Limit: what the figure is bound by."
 
 
 def _handlers(report: Report) -> str:

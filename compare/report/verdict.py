@@ -1,4 +1,4 @@
-"""What a run says, in words: for each question the backends to choose, why, and how sure that is. No overall score, no crown.
+"""What a run says, in words: for each kind of work which arms to choose, by how much, and how sure that is. No overall score, no crown.
 
 Only what is shown to be worse is called that, and only what is shown to be equal; the condition travels with the claim.
 """
@@ -6,52 +6,22 @@ Only what is shown to be worse is called that, and only what is shown to be equa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil, log
 
-from ..results import Comparison, Report, Result, StyleComparison, Verdict, WayComparison
-from ..statistics.analysis import client_limited
+from ..results import Claim, Report, Result, Verdict
+from ..statistics.analysis import FEWEST, client_limited
+from ..statistics.contrasts import furthest
+from ..statistics.figures import FIGURES
 from ..workloads import variants
 from ..workloads.variants import Kind
-from .table import BUSY, milliseconds
+from .table import milliseconds
 
-# The question that a workload answers.
-QUESTIONS = {
-    "lone": "for the time of a single call",
-    "echo": "for short calls",
-    "echo-rate": "for response times at a moderate rate",
-    "payload-1k": "for values of 1 KiB",
-    "payload-64k": "for values of 64 KiB",
-    "payload-1m": "for values of 1 MiB",
-    "pooled": "for short calls by way of a worker",
-    "io": "for handlers that wait",
-    "io-async": "for coroutines that wait",
-    "cpu": "for handlers that compute",
-    "overload": "for what is done under an overload",
-    "mixed": "for quick calls among slow ones",
-    "burst": "for bursts of calls",
-    "idle": "for many idle connections",
-    "stream": "for streams",
-    "counter": "for counters that nothing protects",
-    "counter-lock": "for counters under locks",
-    "counter-version": "for counters that are put if their version is the same",
-    "counter-idempotency": "for counters in transactions with a key",
-    "read": "for reads of a database",
-    "read-cache": "for reads of a database behind a cache",
-    "read-async-io": "for reads of a database by coroutines",
-    "read-balance": "for reads of a database by way of several servers",
-    "balance": "for calls to servers in turn, one of which is slow",
-    "balance-least-in-flight": "for calls to the least busy of servers, one of which is slow",
-    "balance-two-choices": "for calls to the less busy of two servers, one of which is slow",
-    "balance-peak-ewma": "for calls to the sooner one of two servers, one of which is slow",
-    "balance-default": "for calls by a usual client to servers, one of which is slow",
-    "balance-hedge": "for calls that may be sent twice to servers, one of which is slow",
-    "scenario": "for your scenario",
-}
-
-_METRICS = {
-    "throughput": "calls/s",
-    "p50": "median response time",
-    "p99": "p99 response time",
-    "server_cpu": "server CPU time a call",
+# How much less or more an arm has of a figure.
+_WORSE = {
+    "throughput": "does {} fewer calls/s",
+    "p50": "takes {} longer at the median",
+    "p99": "takes {} longer at p99",
+    "server_cpu": "takes {} more server CPU time a call",
 }
 
 # What a call style does for the calls/s of a client.
@@ -62,22 +32,29 @@ _STYLE_OUTCOMES = {
     "unclear": "unclear",
 }
 
-# What a way does, in the figure that it is judged by.
+# What a way does, in the figure that it is compared by.
 _WAY_OUTCOMES = {
-    metric: {
-        "better": f"{'more' if metric == 'throughput' else 'less'} {name}",
-        "worse": f"{'fewer' if metric == 'throughput' else 'more'} {name}",
-        "equal": f"the same {name} within the margin",
+    name: {
+        "better": f"{'more' if figure.larger_is_better else 'less'} {figure.words}",
+        "worse": f"{'fewer' if figure.larger_is_better else 'more'} {figure.words}",
+        "equal": f"the same {figure.words} within the margin",
         "unclear": "unclear",
     }
-    for metric, name in _METRICS.items()
+    for name, figure in FIGURES.items()
 }
+
+# A difference that whoever asks would like to see.
+_WANTED = 0.10
+# A machine that never ran slower than this, beside its best, needs no word.
+_STEADY = 0.9
+# Nobody waits for longer, in seconds.
+_PATIENCE = 86_400.0
 
 Cell = tuple[str, str, str]
 
 
 def verdict(report: Report) -> Verdict:
-    """The words for a report whose comparisons are there."""
+    """The words for a report whose claims are there."""
     caveats = list(_caveats(report))
     failed = [check for check in report.checks if not check.ok]
     if failed:
@@ -87,73 +64,91 @@ def verdict(report: Report) -> Verdict:
         )
     if len(report.results) == 0:
         return Verdict([], {}, caveats)
-    cells: dict[Cell, list[Comparison]] = {}
-    for each in report.comparisons:
-        cells.setdefault((each.workload, each.client, each.style), []).append(each)
+    cells: dict[Cell, list[Claim]] = {}
+    for each in report.claims:
+        if each.of_arms:
+            cells.setdefault((each.workload, each.client, each.style), []).append(each)
     several = len({client for _, client, _ in cells}) > 1
-    text = [_sentence(cell, claims, report, several=several) for cell, claims in cells.items()]
+    text = [f"{name(cell, several=several)}: {answer(claims, report)}" for cell, claims in cells.items()]
     if text:
         text.append(_condition(report))
     text += _styles(report)
     text += [sentence for kind in variants.measured(report) for sentence in ways(report, kind)]
-    winners = {_name(cell, several=several): _standing(claims) for cell, claims in cells.items()}
+    winners = {name(cell, several=several): standing(claims) for cell, claims in cells.items()}
     return Verdict(text, winners, caveats)
 
 
-def _name(cell: Cell, *, several: bool) -> str:
+def name(cell: Cell, *, several: bool) -> str:
+    """Of a cell; with its client where there are several."""
     workload, client, style = cell
     return f"{workload}, {style}, {client} client" if several else f"{workload}, {style}"
 
 
-def _standing(claims: Sequence[Comparison]) -> list[str]:
-    """Those of which none was shown to be worse than the best."""
-    return sorted({claims[0].best, *(each.backend for each in claims if each.outcome != "worse")})
+def standing(claims: Sequence[Claim]) -> list[str]:
+    """The arms of one cell that were not shown to be worse than the best."""
+    best = claims[0].arm
+    return sorted({best, *(each.against for each in _beside(best, claims) if each.verdict != "better")})
 
 
-def _sentence(cell: Cell, claims: Sequence[Comparison], report: Report, *, several: bool) -> str:
-    best, metric = claims[0].best, _METRICS[claims[0].metric]
-    equal = sorted([best, *(each.backend for each in claims if each.outcome == "equal")])
-    worse = [each for each in claims if each.outcome == "worse"]
-    unclear = [each for each in claims if each.outcome == "unclear"]
-    question = QUESTIONS.get(cell[0], f"for {cell[0]}")
-    lead = f"{question[0].upper()}{question[1:]} ({_name(cell, several=several)})"
-    if len(equal) == len(claims) + 1:
-        return f"{lead}: any; {_listed(equal)} are equal within {report.design.margin:.0%} in {metric}{_bound(cell, report)}."
-    parts = []
-    if worse and unclear:
-        # What is not shown to be worse is not shown to be as good either.
-        parts += [f"not {each.backend}, which has {_ratio(each)} of {best}'s {metric}" for each in worse]
-    elif worse:
-        parts.append(f"choose {_listed(_standing(claims), 'or')}")
-        parts += [f"{each.backend} has {_ratio(each)} of {best}'s {metric}" for each in worse]
-    else:
-        parts.append(_unshown(metric, max(each.detectable for each in unclear)))
-    if len(equal) > 1:
-        parts.append(f"{_listed(equal)} are equal")
-    if worse and unclear:
-        parts += [
-            f"beside {best}, {', '.join(f'{each.backend} {_ratio(each)}' for each in unclear)} is unclear"
-        ]
-    return f"{lead}: {'; '.join(parts)}{_bound(cell, report)}."
+def _beside(best: str, claims: Sequence[Claim]) -> list[Claim]:
+    """The best of a cell, which comes first in its claims, beside each of the others."""
+    return [each for each in claims if each.arm == best]
 
 
-def _unshown(metric: str, blind: float) -> str:
-    if blind > 1:
-        return f"no difference in {metric} was shown, but the run was too noisy to show any"
-    return f"no difference in {metric} was shown; one of {blind:.0%} would have been in four runs of five"
+def answer(claims: Sequence[Claim], report: Report) -> str:
+    """What to choose in one cell."""
+    best, words = claims[0].arm, FIGURES[claims[0].figure].words
+    beside = _beside(best, claims)
+    worse = [each for each in beside if each.verdict == "better"]
+    unclear = [each for each in beside if each.verdict == "unclear"]
+    everyone = f"any of {_listed(sorted([best, *(each.against for each in beside)]), 'or')}"
+    widest = max(furthest(each.low, each.high) for each in beside)
+    if not worse and not unclear:
+        return f"{everyone}: alike within {_percent(widest)} in {words} ({_sure(beside)}){_bound(claims, report)}."
+    if not worse:
+        return f"no difference in {words} was shown; any is below {_percent(widest)}{_longer(beside, report)}{_bound(claims, report)}."
+    surely = sorted([best, *(each.against for each in beside if each.verdict == "equal")])
+    perhaps = f", perhaps {_listed([each.against for each in unclear], 'or')}" if unclear else ""
+    parts = ", ".join(f"{each.against} {_difference(each)}" for each in worse)
+    return f"{_listed(surely, 'or')}{perhaps}; {parts}{_bound(claims, report)}."
 
 
-def _ratio(claim: Comparison | StyleComparison | WayComparison) -> str:
-    low, high = claim.interval
-    return f"{claim.ratio:.2f} ({low:.2f}..{high:.2f})"
+def _difference(claim: Claim) -> str:
+    """How much worse the other is."""
+    fewer = FIGURES[claim.figure].larger_is_better
+    low, middle, high = (1 - 1 / each if fewer else each - 1 for each in (claim.low, claim.ratio, claim.high))
+    spread = f"{_percent(low).removesuffix(' %')}..{_percent(high)}"
+    return f"{_WORSE[claim.figure].format(_percent(middle))} ({spread}, {_sure([claim])})"
+
+
+def _sure(claims: Sequence[Claim]) -> str:
+    return "sure" if all(each.sure for each in claims) else "likely"
+
+
+def _longer(claims: Sequence[Claim], report: Report) -> str:
+    """In what time a difference that matters would be seen: half-widths shrink as the root of it."""
+    half = max(log(each.high / each.low) / 2 for each in claims)
+    seconds = report.design.seconds * (half / log(1 + _WANTED)) ** 2
+    if half <= log(1 + _WANTED) or not 0 < seconds < _PATIENCE:
+        return ""
+    return f"; to know within {_percent(_WANTED)}: --time {ceil(seconds / 60) * 60}"
+
+
+def _percent(part: float) -> str:
+    return f"{part * 100:.0f} %" if abs(part) >= 0.01 else f"{part * 100:.1f} %"
+
+
+def _ratio(claim: Claim) -> str:
+    return f"{claim.ratio:.2f} ({claim.low:.2f}..{claim.high:.2f})"
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
-def _bound(cell: Cell, report: Report) -> str:
+def _bound(claims: Sequence[Claim], report: Report) -> str:
     """For a closed loop whose generator was the limit, what can be said of its calls/s."""
+    cell = claims[0].workload, claims[0].client, claims[0].style
     results = [each for each in report.results if (each.workload, each.client, each.style) == cell]
     limited = [each for each in results if client_limited(each) and each.loop == "closed"]
     if not limited or cell[0] in ("lone", "idle"):
@@ -163,12 +158,15 @@ def _bound(cell: Cell, report: Report) -> str:
 
 
 def _styles(report: Report) -> Iterator[str]:
-    """Blocking or asynchronous calls, of the same backend and client."""
-    found: dict[tuple[str, str], list[StyleComparison]] = {}
-    for each in report.styles:
-        found.setdefault((each.workload, each.client), []).append(each)
+    """Blocking or asynchronous calls, of the same arm and client."""
+    found: dict[tuple[str, str], list[Claim]] = {}
+    for each in report.claims:
+        if each.of_styles:
+            found.setdefault((each.workload, each.client), []).append(each)
     for (workload, client), claims in found.items():
-        lead = f"Calls/s of {workload} by {claims[0].style}, beside {claims[0].than}, {client} client"
+        lead = (
+            f"Calls/s of {workload} by {claims[0].style}, beside {claims[0].against_style}, {client} client"
+        )
         yield f"{lead}: {_parts(claims, _STYLE_OUTCOMES)}."
 
 
@@ -179,43 +177,46 @@ def ways(report: Report, kind: Kind) -> Iterator[str]:
             claims = [found[way] for found in prices.claims.values() if way in found]
             lead = f"{kind.workload} with {way}, beside {kind.plain} ({prices.style}, {prices.client} client)"
             parts = "; ".join(
-                _parts([each for each in claims if each.metric == metric], _WAY_OUTCOMES[metric])
-                for metric in dict.fromkeys(each.metric for each in claims)
+                _parts([each for each in claims if each.figure == figure], _WAY_OUTCOMES[figure])
+                for figure in dict.fromkeys(each.figure for each in claims)
             )
             yield f"{lead}: {parts}{_least(claims, report)}."
 
 
-def _parts(claims: Sequence[StyleComparison | WayComparison], words: dict[str, str]) -> str:
+def _parts(claims: Sequence[Claim], words: dict[str, str]) -> str:
     parts = []
     for outcome, word in words.items():
-        those = [each for each in claims if each.outcome == outcome]
-        named = [each.backend if outcome == "equal" else f"{each.backend} {_ratio(each)}" for each in those]
+        those = [each for each in claims if each.verdict == outcome]
+        named = [each.arm if outcome == "equal" else f"{each.arm} {_ratio(each)}" for each in those]
         if named:
-            parts.append(f"{word} on {_listed(named)}")
+            sure = f" ({_sure(those)})" if outcome != "unclear" else ""
+            parts.append(f"{word} on {_listed(named)}{sure}")
     return "; ".join(parts)
 
 
-def _least(claims: Sequence[WayComparison], report: Report) -> str:
+def _least(claims: Sequence[Claim], report: Report) -> str:
     """Of which of the better ones the load generator was the limit, so that they may be better yet."""
     better = {
-        (variants.row(each.workload, each.way), each.client, each.style, each.backend)
+        (each.workload, each.client, each.style, each.arm)
         for each in claims
-        if each.outcome == "better" and each.metric != "server_cpu"
+        if each.verdict == "better" and each.figure != "server_cpu"
     }
     limited = [
-        each.backend
+        each.arm
         for each in report.results
-        if (each.workload, each.client, each.style, each.backend) in better and client_limited(each)
+        if (each.workload, each.client, each.style, each.arm) in better and client_limited(each)
     ]
     return f"; at least, as the load generator was the limit, on {_listed(limited)}" if limited else ""
 
 
 def _condition(report: Report) -> str:
     here, design = report.environment, report.design
-    sure = f"Sure at {design.confidence:.0%} for all claims of this run together"
+    sure = (
+        f"Sure: at {design.confidence:.0%} for all claims of this run together; likely: for those of one line"
+    )
     pinned = f"; {design.pinned}" if design.pinned else ""
     return (
-        f"{sure}; on {here.cpus} CPU{'' if here.cpus == 1 else 's'}, {_processes(report)}, {here.implementation} {here.python}, "
+        f"{sure}. On {here.cpus} CPU{'' if here.cpus == 1 else 's'}, {_processes(report)}, {here.implementation} {here.python}, "
         f"{design.rounds} rounds{pinned}."
     )
 
@@ -227,27 +228,21 @@ def _processes(report: Report) -> str:
 
 def _caveats(report: Report) -> Iterator[str]:
     windows = [made for result in report.results for made in result.rounds]
-    for name, cells in report.design.lacking.items():
-        yield f"No line of {name}, which has nothing for it: {'; '.join(cells)}."
+    for peer, cells in report.design.lacking.items():
+        yield f"No line of {peer}, which has nothing for it: {'; '.join(cells)}."
     if report.environment.quick and windows:
-        yield "A quick run is indicative: short windows, few rounds."
-    if 0 < report.design.rounds < 5:
-        yield "Fewer than five rounds cannot tell a difference of 10 % from noise."
-    spoilt = sum(bool(made.contaminated) for made in windows)
-    if spoilt > len(windows) / 10:
-        yield f"Noisy: {spoilt} of {len(windows)} windows were disturbed by other programs or the hypervisor."
-    before = report.environment.load_before
-    if windows and before is not None and before[0] > BUSY * report.environment.cpus:
+        yield "A quick run is indicative: few slices, few rounds."
+    if 0 < report.design.rounds < FEWEST:
+        yield f"Fewer than {FEWEST} rounds claim nothing: how the figures scatter is not known."
+    if report.speed is not None and report.speed.slowest < _STEADY:
         yield (
-            "The load was that high before the run began: other programs may have moved its figures far. Repeat it when they rest."
+            f"This machine ran at {report.speed.slowest:.0%} to 100% of its best speed, at {report.speed.median:.0%} for half of the time; "
+            "the intervals allow for that."
         )
     for kind in variants.measured(report):
         yield from variants.counted(report, kind)
-    unsteady = sum(not made.steady for made in windows)
-    if unsteady > len(windows) / 4:
-        yield f"Not steady: in {unsteady} of {len(windows)} windows the halves differ by more than 10 %."
     for result in report.results:
-        what = f"{result.backend} in {result.workload}, {result.style}, {result.client} client"
+        what = f"{result.arm} in {result.workload}, {result.style}, {result.client} client"
         if result.void:
             yield f"Void: {what}: {result.void}."
         elif result.overloaded and result.rate is not None:

@@ -34,7 +34,7 @@ _SLEEPS = 100
 _SLEEP = 0.001
 
 
-def environment(*, seed: int, quick: bool, warmup: float, window: float, cpu_steps: int) -> Environment:
+def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
     """This machine, now. Takes a quarter of a second."""
     return Environment(
         ringback=__version__,
@@ -49,8 +49,6 @@ def environment(*, seed: int, quick: bool, warmup: float, window: float, cpu_ste
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         load_before=_load(),
         quick=quick,
-        warmup=warmup,
-        window=window,
         cpu_steps=cpu_steps,
         virtual=_virtual(),
         governor=_governor(),

@@ -1,4 +1,4 @@
-"""Who runs in a round: every backend with every client, one of them twice, the server that does nothing, and other libraries."""
+"""Who runs in a round: every arm with every client, one of them twice, and other libraries."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from copy import copy
 from types import ModuleType
 
 from .. import peers
-from ..load.plan import FIRE_AND_CALLBACK, STYLES
+from ..load.plan import FIRE_AND_CALLBACK
 from . import pair
 from .measured import Measured
-from .request import SCENARIO, SLOW, STATEFUL, Job, Lane, Request, small
+from .request import SCENARIO, SLOW, STATEFUL, Job, Lane, Request
 
 _CAPACITY = Job("echo", FIRE_AND_CALLBACK)
 
@@ -36,8 +36,8 @@ class Lanes:
         return other
 
     def rehearsal(self) -> list[Lane]:
-        """Every backend and the generator's ceiling; with what the rate of open loops is found by, if nothing else does."""
-        lanes = [*self._backends(), *self._nulls(), *self._others()]
+        """Every arm; with what the rate of open loops is found by, if nothing else does."""
+        lanes = [*self._backends(), *self._others()]
         jobs = self.request.jobs
         workloads = [self.request.workload(job.workload) for job in jobs]
         opens = any(each.open and not each.overload for each in workloads)
@@ -49,9 +49,8 @@ class Lanes:
         return lanes
 
     def round(self) -> list[Lane]:
-        """The same with a twin. The ceiling is known from the rehearsal, where there is not much time."""
-        nulls = self._nulls() if self.request.thorough else []
-        return [*self._backends(), *self._twins(), *nulls, *self._others()]
+        """The same with a twin."""
+        return [*self._backends(), *self._twins(), *self._others()]
 
     def _backends(self) -> list[Lane]:
         lanes = [
@@ -75,36 +74,11 @@ class Lanes:
         return groups
 
     def _twins(self) -> list[Lane]:
-        """One of the backends, measured again: what that shows is noise. A search would take too long for it."""
+        """One of the arms, measured again: what that shows is noise. A search would take too long for it."""
         lanes = self._backends()
         if not lanes or self.request.objective is not None:
             return []
-        return [self._chance.choice(lanes)._replace(jobs=self._doubled(), kind="twin")]
-
-    def _doubled(self) -> tuple[Job, ...]:
-        """One workload, echo if there is one, in all styles unless the run is a quick one; and a cell of each kind that it is not of, since
-        those are judged by other figures, which scatter otherwise."""
-        jobs, names = self.request.jobs, self.request.workloads
-        first = "echo" if "echo" in names else jobs[0].workload
-        kinds = {self._kind(job): job for job in reversed(jobs) if job.workload == first}
-        # Of long calls those that the server computes for: it is sure to be the limit, and so calls/s to be the figure.
-        for job in sorted(jobs, key=lambda job: job.workload != "cpu"):
-            kinds.setdefault(self._kind(job), job)
-        every = first if not self.request.quick else ""
-        return tuple(job for job in jobs if job.workload == every or job in kinds.values())
-
-    def _kind(self, job: Job) -> str:
-        workload = self.request.workload(job.workload)
-        if self.request.load(job, 1).open or workload.open:
-            return "open"
-        if workload.concurrency == 1:
-            return "one call at a time"
-        return "short calls" if small(workload) else "long calls"
-
-    def _nulls(self) -> list[Lane]:
-        wanted = {job.style for job in self.request.jobs if small(self.request.workload(job.workload))}
-        jobs = tuple(Job("echo", style) for style in STYLES if style in wanted)
-        return [Lane("null", client, jobs, "null") for client in self.request.clients if jobs]
+        return [self._chance.choice(lanes)._replace(kind="twin")]
 
     def _others(self) -> list[Lane]:
         lanes = [Lane(name, name, self._lines(name), "peer") for name in self._peers]
@@ -139,8 +113,6 @@ class Lanes:
 
     def server(self, lane: Lane) -> pair.Server:
         """How its server is started."""
-        if lane.kind == "null":
-            return pair.null()
         if lane.kind == "peer":
             return pair.peer(lane.backend, self.request.serving)
         request = self.request
@@ -149,7 +121,8 @@ class Lanes:
             service = STATEFUL
             # Each server its own: what earlier ones have left in a file would be part of what it costs to use it.
             state = request.state or f"sqlite:///{self.directory}/{next(self._stores)}.db"
-        return pair.backend(lane.backend, request.serving, service, request.limit, state)
+        arm = request.arm(lane.backend)
+        return pair.backend(arm.backend, request.serving, service, request.limit, state, arm.options)
 
     def others(self, lane: Lane) -> list[pair.Server]:
         """How the servers are started that share its work where that is balanced; the slow one, if any is, is the last."""
@@ -158,7 +131,8 @@ class Lanes:
             return []
         found = [self.server(lane) for _ in range(request.equal - 1)]
         if request.slow:
-            found.append(pair.backend(lane.backend, request.serving, SLOW, request.limit))
+            arm = request.arm(lane.backend)
+            found.append(pair.backend(arm.backend, request.serving, SLOW, request.limit, "", arm.options))
         return found
 
     def loop(self, lane: Lane) -> str:
@@ -176,7 +150,12 @@ class Lanes:
     def measured(self, lane: Lane, window: pair.Window) -> Measured:
         """An empty cell of the lane."""
         cell = Measured(
-            lane.backend, lane.client, window, workers=self.request.serving, peer=lane.kind == "peer"
+            lane.backend,
+            lane.client,
+            window,
+            workers=self.request.serving,
+            backend=self.request.arm(lane.backend).backend,
+            peer=lane.kind == "peer",
         )
         if cell.peer:
             cell.difference = str(self._peers[lane.backend].DIFFERENCE)

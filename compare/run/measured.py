@@ -1,10 +1,12 @@
-"""The windows of one cell, round after round, and what they are together. Runs in the parent, between windows."""
+"""The slices of one cell, round after round, and what they are together. Runs in the parent, between slices."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from math import exp
+from statistics import median
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -22,14 +24,13 @@ from ..results import (
     Rate,
     Result,
     Round,
-    Tick,
-    Waiting,
 )
 from ..workloads import variants
-from .observe import CEILING
+from .observe import limit_of
 from .pair import Window
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 # A round's percentile is only kept where so many samples lie beyond it.
 _BEYOND = 10
@@ -38,11 +39,8 @@ _BEYOND = 10
 _HIGHEST = 3_600 * 10**9
 _DIGITS = 3
 
-_TICKS = 5
-
-# How far Little's law may be off, from empty to empty and in a closed loop's window.
+# How far Little's law may be off.
 _WHOLE = 0.01
-_INSIDE = 0.03
 
 # Of so many rounds at least the law must close, and of half of them.
 _FEWEST = 2
@@ -103,65 +101,75 @@ def histogram(samples: Floats) -> HdrHistogram:
 
 
 class Measured:
-    """One cell: who serves and calls, in which style, what; and its windows."""
+    """One cell: who serves and calls, in which style, what; and its rounds."""
 
     def __init__(
-        self, backend: str, client: str, window: Window, *, workers: int, peer: bool = False
+        self,
+        arm: str,
+        client: str,
+        window: Window,
+        *,
+        workers: int,
+        backend: str = "",
+        peer: bool = False,
     ) -> None:
-        self.backend = backend
+        self.arm = arm
+        self.backend = backend or arm
         self.client = client
         self.load = window.load
         self.difference = ""
         self._workers = workers
         self.peer = peer
         self.rounds: list[Round] = []
-        self._windows: list[tuple[Window, Times]] = []
+        self._slices: list[list[tuple[Window, Times]]] = []
         self._errors: Counter[str] = Counter()
         self._wrong = 0
         self.why = ""
         self._consistency: list[Consistency] = []
-        self._ticks: list[Tick] = []
 
     def rehearsed(self, sample: Sample) -> None:
-        """A window whose times do not count, but whose mistakes do."""
+        """A slice whose times do not count, but whose mistakes do."""
         self._errors.update(sample.errors)
         self._wrong += sample.wrong
         self.why = self.why or sample.why
         if sample.consistency is not None:
             self._consistency.append(sample.consistency)
 
-    def add(
-        self, number: int, at: float, window: Window, ceiling: float | None, *, repeated: bool = False
-    ) -> Round:
-        """The window of that round; a repeated one takes the place of the first."""
-        if repeated:
-            self.rounds.pop()
-            self._windows.pop()
-            self._ticks = [tick for tick in self._ticks if tick.round != number]
-        self.load = window.load  # the rehearsal's may have been another
-        self.rehearsed(window.sample)
-        times = Times.of(window.sample.timed)
-        made = round_of(number, at, window, times, ceiling, repeated=repeated)
+    @property
+    def broken(self) -> str:
+        """What went wrong in its calls, if anything did."""
+        if self._wrong:
+            return f"wrong: {self.why}"
+        codes = ", ".join(f"{number:,} {code}" for code, number in self._errors.items())
+        return f"{codes}: {self.why}" if codes else ""
+
+    def add(self, made: Round, windows: Sequence[Window]) -> None:
+        """What came of a round, in these slices."""
+        self.load = windows[0].load  # the rehearsal's may have been another
+        for window in windows:
+            self.rehearsed(window.sample)
         self.rounds.append(made)
-        self._windows.append((window, times))
-        self._ticks += _series(number, window, times)
-        return made
+        self._slices.append([(window, Times.of(window.sample.timed)) for window in windows])
 
     def result(self) -> Result:
         """All rounds together; those in which Little's law is off only where it is in too many, and nothing is claimed of the cell."""
         void = _void(self.rounds)
-        good = [each for each, made in zip(self._windows, self.rounds, strict=True) if made.little.ok or void]
+        good = [
+            each
+            for slices, made in zip(self._slices, self.rounds, strict=True)
+            if made.little.ok or void
+            for each in slices
+        ]
         rounds = [made for made in self.rounds if made.little.ok or void]
         windows = [window for window, _ in good]
-        calls, seconds = (
-            sum(window.sample.calls for window in windows),
-            sum(each.load.window for each in windows),
-        )
+        calls = sum(window.sample.answered for window in windows)
+        seconds = sum(window.sample.seconds for window in windows)
         times = Times(*(np.concatenate([getattr(each, name) for _, each in good]) for name in Times._fields))
         opened = self.load.open
         methods = {timed.method for window in windows for timed in window.sample.timed}
         return Result(
             backend=self.backend,
+            arm=self.arm,
             client=self.client,
             style=self.load.style,
             workload=self.load.workload,
@@ -186,19 +194,16 @@ class Measured:
             if len(methods) > 1
             else {},
             cpu=Cpu(**_means([each.cpu for each in rounds])),
-            waiting=Waiting(**_means([each.waiting for each in rounds])),
             memory=_memory(self.rounds),
             consistency=variants.total(self._consistency) if self._consistency else None,
             balance=_balance(windows),
             limit=Counter(each.limit for each in rounds).most_common(1)[0][0],
-            ceiling_share=_median([each.ceiling_share for each in rounds]),
             void=void,
             why=self.why,
             peer=self.peer,
             difference=self.difference,
             rounds=self.rounds,
             histogram=histogram(times.response).encode().decode(),
-            series=self._ticks,
         )
 
 
@@ -216,42 +221,96 @@ def _of(method: str, windows: Sequence[Window]) -> Floats:
     return Times.of(timed).response
 
 
-def round_of(
-    number: int, at: float, window: Window, times: Times, ceiling: float | None, *, repeated: bool
-) -> Round:
-    """The figures of one window."""
-    sample, seen, load = window.sample, window.observed, window.load
-    found = latency(times.response)
-    service = latency(times.service)
-    throughput = sample.calls / load.window
-    share = throughput / ceiling if ceiling else None
-    many = len(times.response)
-    return Round(
-        round=number,
-        at=round(at, 3),
-        throughput=throughput,
-        calls=sample.calls,
-        p50=found.p50,
-        p90=found.p90 if enough(many, 0.9) else None,
-        p99=found.p99 if enough(many, 0.99) else None,
-        mean=found.mean,
-        service_mean=service.mean,
-        rate=rate([window]) if load.open else None,
-        cpu=seen.cpu,
-        waiting=seen.waiting,
-        memory=seen.memory,
-        little=_little(window),
-        limit=_limit(seen.limit, share, times, open=load.open),
-        ceiling_share=share,
-        steal=seen.steal,
-        others=seen.others,
-        contaminated=seen.contaminated,
-        repeated=repeated,
-        steady=_steady(times.ended, load.window),
+def beside(units: Sequence[Mapping[T, Sequence[float]]]) -> dict[T, float]:
+    """By arm, of figures that its slices had in each unit, in which all arms took turns: see `level_beside`."""
+    return level_beside(
+        [
+            {arm: float(np.mean(np.log(found))) for arm, found in unit.items() if found and min(found) > 0}
+            for unit in units
+        ]
     )
 
 
-def rate(windows: list[Window]) -> Rate:
+def level_beside(units: Sequence[Mapping[T, float]]) -> dict[T, float]:
+    """By arm, of the logarithms of its figure in each unit: the median of how it did beside the others, on their common level. One slice
+    that a neighbour hit moves no median."""
+    units = [unit for unit in units if unit]
+    if not units:
+        return {}
+    means = [sum(unit.values()) / len(unit) for unit in units]
+    level = sum(means) / len(means)
+    return {
+        arm: exp(
+            level + median(unit[arm] - mean for unit, mean in zip(units, means, strict=True) if arm in unit)
+        )
+        for arm in {arm: None for unit in units for arm in unit}
+    }
+
+
+def speed(window: Window) -> float:
+    """Calls/s, from the first call to the last reply."""
+    return window.sample.answered / window.sample.seconds
+
+
+def median_time(window: Window) -> float:
+    """Of its response times; 0 where it has none."""
+    return latency(Times.of(window.sample.timed).response).p50 or 0.0
+
+
+def round_of(
+    number: int,
+    at: float,
+    windows: Sequence[Window],
+    *,
+    throughput: float | None = None,
+    p50: float | None = None,
+) -> Round:
+    """The figures of one round; the two that are given are by what took turns with it."""
+    times = Times(
+        *(
+            np.concatenate(columns)
+            for columns in zip(*(Times.of(each.sample.timed) for each in windows), strict=True)
+        )
+    )
+    load = windows[0].load
+    calls = sum(each.sample.answered for each in windows)
+    seconds = sum(each.sample.seconds for each in windows)
+    found, many = latency(times.response), len(times.response)
+    cpu = Cpu(
+        *(
+            sum((getattr(each.observed.cpu, end) or 0.0) * (each.sample.answered or 1) for each in windows)
+            / (calls or 1)
+            for end in ("server_per_call", "client_per_call")
+        ),
+        *(
+            round(
+                sum((getattr(each.observed.cpu, end) or 0.0) * each.sample.seconds for each in windows)
+                / seconds,
+                4,
+            )
+            for end in ("server_busy", "client_busy")
+        ),
+    )
+    return Round(
+        round=number,
+        at=round(at, 3),
+        slices=len(windows),
+        throughput=calls / seconds if throughput is None else throughput,
+        calls=calls,
+        p50=found.p50 if p50 is None else p50,
+        p90=found.p90 if enough(many, 0.9) else None,
+        p99=found.p99 if enough(many, 0.99) else None,
+        mean=found.mean,
+        service_mean=latency(times.service).mean,
+        rate=rate(windows) if load.open else None,
+        cpu=cpu,
+        memory=_memory_of([each.observed.memory for each in windows]),
+        little=_little(windows),
+        limit=_limit(limit_of(cpu.server_busy or 0.0, cpu.client_busy or 0.0), times, open=load.open),
+    )
+
+
+def rate(windows: Sequence[Window]) -> Rate:
     """Of an open loop. It is overloaded where more than 1 % of what was due is missing, and more than chance has left in flight."""
     seconds = sum(window.load.window for window in windows)
     due, calls, skipped = (
@@ -267,22 +326,14 @@ def rate(windows: list[Window]) -> Rate:
     return Rate(due / seconds, calls / seconds, skipped, overloaded, peak)
 
 
-def _little(window: Window) -> Little:
-    """Source: Little 1961, Operations Research 9(3); the response time law for the window, Denning and Buzen 1978."""
-    sample = window.sample
-    # Calls that straddle an edge of the window belong to it in part. Where all callers are in step, that is one call more or less of each.
-    allowed = _INSIDE + sample.residence / window.load.window
-    ok = (sample.whole is None or abs(sample.whole - 1) <= _WHOLE) and (
-        sample.inside is None or abs(sample.inside - 1) <= allowed
-    )
-    return Little(sample.whole, sample.inside, allowed, ok)
+def _little(windows: Sequence[Window]) -> Little:
+    """Source: Little 1961, Operations Research 9(3)."""
+    found = [each.sample.whole for each in windows if each.sample.whole is not None]
+    whole = float(np.median(found)) if found else None
+    return Little(whole, whole is None or abs(whole - 1) <= _WHOLE)
 
 
-def _limit(seen: Limit, share: float | None, times: Times, *, open: bool) -> Limit:  # noqa: A002
-    if seen == "machine":
-        return seen
-    if share is not None and share > CEILING:
-        return "client"
+def _limit(seen: Limit, times: Times, *, open: bool) -> Limit:  # noqa: A002
     if open and len(times.slip):
         late, usual = rank(np.sort(times.slip), 0.99), float(np.median(times.response))
         if late > max(_SLIP, usual / 4):
@@ -290,33 +341,7 @@ def _limit(seen: Limit, share: float | None, times: Times, *, open: bool) -> Lim
     return seen
 
 
-def _steady(ended: Floats, window: float) -> bool:
-    """Whether both halves of the window had as many calls, within 10 % or what chance makes of so few."""
-    first = int((ended < window / 2).sum())
-    second = int((ended < window).sum()) - first
-    return bool(abs(first - second) <= max(0.1 * max(first, second), 3 * (first + second) ** 0.5))
-
-
-def _series(number: int, window: Window, times: Times) -> list[Tick]:
-    seconds = window.load.window / _TICKS
-    stride = window.load.stride
-    ticks = []
-    for index in range(_TICKS):
-        inside = (times.ended >= index * seconds) & (times.ended < (index + 1) * seconds)
-        found = latency(times.response[inside])
-        ticks.append(
-            Tick(
-                number,
-                round(index * seconds, 4),
-                float(inside.sum()) * stride / seconds,
-                found.p50,
-                found.p99,
-            )
-        )
-    return ticks
-
-
-def _means(structs: Sequence[Cpu | Waiting]) -> dict[str, float | None]:
+def _means(structs: Sequence[Cpu]) -> dict[str, float | None]:
     """Each field's mean over those that have it."""
     names = structs[0].__struct_fields__ if structs else ()
     columns = {name: [getattr(each, name) for each in structs] for name in names}
@@ -324,11 +349,15 @@ def _means(structs: Sequence[Cpu | Waiting]) -> dict[str, float | None]:
     return {name: float(np.mean(values)) if values else None for name, values in found.items()}
 
 
-def _memory(rounds: list[Round]) -> Memory:
+def _memory(rounds: Sequence[Round]) -> Memory:
+    return _memory_of([each.memory for each in rounds])
+
+
+def _memory_of(found: Sequence[Memory]) -> Memory:
     """The largest: what it takes to run."""
-    server = [each.memory.server for each in rounds if each.memory.server is not None]
-    client = [each.memory.client for each in rounds if each.memory.client is not None]
-    connection = _median([each.memory.per_connection for each in rounds])
+    server = [each.server for each in found if each.server is not None]
+    client = [each.client for each in found if each.client is not None]
+    connection = _median([each.per_connection for each in found])
     return Memory(max(server, default=None), max(client, default=None), connection)
 
 
@@ -344,4 +373,4 @@ def _void(rounds: list[Round]) -> str:
     if not broken or (good >= _FEWEST and good >= len(broken)):
         return ""
     worst = broken[0]
-    return f"Little's law is off in {len(broken)} of {len(rounds)} windows: whole {worst.whole}, window {worst.window}"
+    return f"Little's law is off in {len(broken)} of {len(rounds)} rounds: {worst.whole}"

@@ -1,6 +1,6 @@
-"""What the two ends of a window cost, read from outside, so that what is measured does nothing for it.
+"""What the two ends of a slice cost, read from outside, so that what is measured does nothing for it; and how fast processors are.
 
-On Linux by the clock of another process's CPU time and by /proc; elsewhere by psutil, with less detail.
+On Linux by the clock of another process's CPU time, which is read in a microsecond; elsewhere by psutil.
 """
 
 from __future__ import annotations
@@ -9,214 +9,83 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from ..results import Cpu, Limit, Memory, Waiting
+from ..results import Cpu, Limit, Memory, Speed
 
 LINUX = sys.platform == "linux"
-
-_STAT = Path("/proc/stat")
-_HERTZ = os.sysconf("SC_CLK_TCK")
 
 # An end is busy that could have used little more of its processors; one that is free could have used a good part more.
 _BUSY = 0.90
 _FREE = 0.85
 
-# From what part of the generator's ceiling on the generator is taken for the limit.
-CEILING = 0.80
-
-# What may be taken from a window before it is called contaminated: by the hypervisor, as a part of all processors' time; by other
-# programs, as a part of one processor, or so many of the ticks of 1/100 s in which the kernel counts.
-_STEAL = 0.02
-_OTHERS = 0.10
-_TICKS = 3.0
-
-
-class End(NamedTuple):
-    """One process at one moment, in seconds of CPU time; `io` is what ZeroMQ's own threads had of it."""
-
-    at: float
-    cpu: float
-    io: float
-    runqueue: float
-    voluntary: int
-    involuntary: int
-
-
-class _Times(NamedTuple):
-    """Of one processor since the start, in seconds."""
-
-    user: float
-    nice: float
-    system: float
-    idle: float
-    iowait: float
-    steal: float
-
-
-class Machine(NamedTuple):
-    """Our processors together since the start, in seconds; `worked` is what programs had of them, without interrupts."""
-
-    at: float
-    idle: float
-    steal: float
-    worked: float = 0.0
+# The steps of a look at how fast a processor is: about 0.2 ms.
+_STEPS = 3_000
+# The part of all looks that is slower than what is told of the slowest.
+_SLOWEST = 0.05
 
 
 class Snapshot(NamedTuple):
-    """One edge of a window."""
+    """One edge of a slice: the time, and the CPU time of either end, in seconds."""
 
-    server: End
-    client: End
-    own: float
-    machine: Machine
+    at: float
+    server: float
+    client: float
 
 
 def snapshot(servers: Sequence[int], client: int) -> Snapshot:
     """Now. Several servers are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
-    return Snapshot(_together(servers), _end(client), time.process_time(), _machine())
-
-
-def _together(pids: Sequence[int]) -> End:
-    at, *rest = zip(*map(_end, pids), strict=True)
-    return End(at[0], *map(sum, rest))
-
-
-def _end(pid: int) -> End:
-    at, cpu = time.monotonic(), _cpu(pid)
-    if not LINUX:
-        switches = psutil.Process(pid).num_ctx_switches()
-        return End(at, cpu, 0.0, 0.0, switches.voluntary, switches.involuntary)
-    io = runqueue = 0.0
-    voluntary = involuntary = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            run, wait, _ = (task / "schedstat").read_text().split()
-            status = (task / "status").read_text()
-        except (FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-            continue
-        runqueue += int(wait) / 1e9
-        name = status.partition("\n")[0]
-        if "ZMQbg" in name:
-            io += int(run) / 1e9
-        *_, asked, suffered = status.split("voluntary_ctxt_switches:")
-        voluntary += int(asked.partition("\n")[0])
-        involuntary += int(suffered.partition("\n")[0])
-    return End(at, cpu, io, runqueue, voluntary, involuntary)
+    return Snapshot(time.monotonic(), sum(map(_cpu, servers)), _cpu(client))
 
 
 def _cpu(pid: int) -> float:
     if LINUX:
-        # Of another process, in nanoseconds: CPUCLOCK_SCHED in the clock's lowest bits, see the kernel's posix-timers.h.
-        return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
-    used = psutil.Process(pid).cpu_times()
+        try:
+            # Of another process, in nanoseconds: CPUCLOCK_SCHED in the clock's lowest bits, see the kernel's posix-timers.h.
+            return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+        except OSError:
+            raise ProcessLookupError(pid) from None
+    try:
+        used = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError(pid) from None
     return float(used.user + used.system)
 
 
-def _machine() -> Machine:
-    """Of the processors that this process may use: in a container or under taskset others may idle, or work, as they like."""
-    times = _processor_times() if LINUX else [psutil.cpu_times()]
-    return Machine(
-        time.monotonic(),
-        sum(each.idle + getattr(each, "iowait", 0.0) for each in times),
-        sum(getattr(each, "steal", 0.0) for each in times),
-        sum(each.user + getattr(each, "nice", 0.0) + each.system for each in times),
-    )
-
-
-def _processor_times() -> list[_Times]:
-    """By /proc/stat, whose lines have the processors' numbers: psutil has them by their place, which is another once one is offline."""
-    ours = {b"cpu%d" % number for number in processors()}
-    times = []
-    with _STAT.open("rb") as lines:
-        for line in lines:
-            name, *ticks = line.split(maxsplit=9)
-            if not name.startswith(b"cpu"):
-                break  # long lines follow
-            if name in ours:
-                # See proc_stat(5).
-                user, nice, system, idle, iowait, _, _, steal = (int(each) / _HERTZ for each in ticks[:8])
-                times.append(_Times(user, nice, system, idle, iowait, steal))
-    return times
-
-
 class Observed(NamedTuple):
-    """What a window cost, and what disturbed it."""
+    """What a slice cost."""
 
     cpu: Cpu
-    waiting: Waiting
     memory: Memory
     limit: Limit
-    steal: float
-    others: float
-    contaminated: str
 
 
 def observed(
     before: Snapshot,
     after: Snapshot,
     calls: int,
+    seconds: float,
     memory: Memory,
     processors: Sequence[int],
     *,
-    disk: bool = False,
     servers: int = 1,
 ) -> Observed:
-    """The difference between two snapshots, for each of so many calls. `processors` are how many the servers, the client and all have.
-
-    Where a server writes to a `disk`, interrupts and what the kernel counts nowhere are the disk's, and no other program's.
-    """
-    server = _busy(before.server, after.server, processors[0], servers)
-    client = _busy(before.client, after.client, processors[1])
-    wall = after.machine.at - before.machine.at
-    steal = (after.machine.steal - before.machine.steal) / wall
-    ours = (
-        sum(new.cpu - old.cpu for old, new in zip(before[:2], after[:2], strict=True))
-        + after.own
-        - before.own
-    )
-    if disk:
-        others = max(0.0, (after.machine.worked - before.machine.worked - ours) / wall)
-    else:
-        others = max(0.0, processors[2] - (after.machine.idle - before.machine.idle + ours) / wall - steal)
-    contaminated = ""
-    if steal > _STEAL * processors[2]:
-        contaminated = f"the hypervisor took {steal / processors[2]:.0%} of the processors"
-    elif others > max(_OTHERS, _TICKS / 100 / wall):
-        contaminated = f"other programs took {others:.0%} of a processor"
+    """The difference between two snapshots, for each of so many calls, which took so many seconds. `processors` are how many the servers
+    and the client have, of which Python uses one for each of its processes."""
     many = calls or 1
+    server, client = after.server - before.server, after.client - before.client
+    busy = server / seconds / min(processors[0], servers), client / seconds
     return Observed(
-        Cpu(
-            (after.server.cpu - before.server.cpu) / many,
-            (after.client.cpu - before.client.cpu) / many,
-            round(server, 4),
-            round(client, 4),
-        ),
-        Waiting(
-            max(0.0, after.server.runqueue - before.server.runqueue) / many,
-            max(0, after.server.voluntary - before.server.voluntary) / many,
-            max(0, after.server.involuntary - before.server.involuntary) / many,
-        ),
+        Cpu(server / many, client / many, round(min(1.0, busy[0]), 4), round(min(1.0, busy[1]), 4)),
         memory,
-        "machine" if contaminated else _limit(server, client),
-        round(steal, 4),
-        round(others, 4),
-        contaminated,
+        limit_of(*busy),
     )
 
 
-def _busy(before: End, after: End, processors: int, processes: int = 1) -> float:
-    """The part of the time in which an end had nothing to spare: of its processors, or of what the GIL lets run at a time."""
-    used = after.cpu - before.cpu
-    if processors > processes:
-        used -= after.io - before.io
-    return used / (after.at - before.at) / min(processors, processes)
-
-
-def _limit(server: float, client: float) -> Limit:
+def limit_of(server: float, client: float) -> Limit:
+    """Which end had nothing to spare, of the parts of the time in which each was busy."""
     if server >= _BUSY and client < _FREE:
         return "server"
     if client >= _BUSY and server < _FREE:
@@ -232,8 +101,49 @@ def resident(pid: int) -> int:
         raise ProcessLookupError(pid) from None
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that it has started, and those that they have."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError(pid) from None
+
+
 def processors() -> list[int]:
     """Those that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+class Speeds:
+    """Looks at how fast processors are: a fixed piece of work, again and again."""
+
+    def __init__(self) -> None:
+        self._looks: dict[int, list[float]] = {}
+
+    def look(self) -> None:
+        """At each processor that this process may use, in turn."""
+        ours = processors()
+        for number in ours:
+            if LINUX:
+                os.sched_setaffinity(0, [number])
+            self._looks.setdefault(number, []).append(_work())
+        if LINUX:
+            os.sched_setaffinity(0, ours)
+
+    def found(self) -> Speed | None:
+        """Of all processors; None where there were few looks."""
+        looks = sorted(seconds for each in self._looks.values() for seconds in each)
+        if len(looks) < 1 / _SLOWEST:
+            return None
+        best = looks[0]
+        return Speed(best / looks[int(len(looks) * (1 - _SLOWEST))], best / looks[len(looks) // 2])
+
+
+def _work() -> float:
+    """Seconds of this thread's CPU time."""
+    began, x = time.thread_time(), 1
+    for _ in range(_STEPS):
+        x = (x * 1103515245 + 12345) & 0x7FFFFFFF
+    return time.thread_time() - began

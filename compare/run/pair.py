@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -20,12 +21,12 @@ from ..workloads import numbers
 from ..workloads.balances import Begun
 from . import observe
 from .observe import Observed
-from .processes import START_SECONDS, Child, ChildFailed
+from .processes import START_SECONDS, Child, ChildFailed, pin
 
 _READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
 
-# Seconds between the moment at which the parent decides on a measurement and that at which the generator begins it.
-_AHEAD = 0.004
+# Seconds between the moment at which the parent decides on a measurement and that at which the generator has begun it.
+_AHEAD = 0.001
 
 # Of all measurements of this process: each has numbers for itself.
 _measurements = itertools.count(1)
@@ -33,7 +34,9 @@ _measurements = itertools.count(1)
 Server = tuple[str, ...]
 
 
-def backend(name: str, workers: int, service: str, limit: str = "", state: str = "") -> Server:
+def backend(
+    name: str, workers: int, service: str, limit: str = "", state: str = "", options: Sequence[str] = ()
+) -> Server:
     """How the server of one of our backends is started."""
     return (
         "ringback.server",
@@ -46,6 +49,7 @@ def backend(name: str, workers: int, service: str, limit: str = "", state: str =
         str(workers),
         *(("--limit", limit) if limit else ()),
         *(("--state", state) if state else ()),
+        *options,
     )
 
 
@@ -85,7 +89,7 @@ ANYWHERE = Placement()
 
 
 class Window(NamedTuple):
-    """What came of one measurement; `opened` is on the clock of `time.monotonic`. Where one of several servers is slow, `begun` is what
+    """What came of one slice; `opened` is on the clock of `time.monotonic`. Where one of several servers is slow, `begun` is what
     they began, the slow one last."""
 
     load: Load
@@ -95,66 +99,131 @@ class Window(NamedTuple):
     begun: Sequence[Begun] = ()
 
 
-class Pair:
-    """Both processes, until the `with` is left; `disk` is whether the server writes to one. `others` share its work where a load is for
-    several servers. Raises ChildFailed where a process does not start."""
+class Servers:
+    """A server, and others that share its work where a load is for several, until the `with` is left. They start beside whatever else
+    starts; `wait` until they have."""
 
-    def __init__(
-        self,
-        server: Server,
-        plan: Callable[[str], Plan],
-        placement: Placement,
-        *,
-        disk: bool = False,
-        others: Sequence[Server] = (),
+    def __init__(self, server: Server, placement: Placement, others: Sequence[Server] = ()) -> None:
+        self.children = [Child(*each) for each in (server, *others)]
+        self.endpoints: list[str] = []
+        self.pids: list[list[int]] = []  # of each, those of its processes
+        self._processors = placement.server
+
+    def wait(self) -> None:
+        """Until they answer; from then on they have the processors of servers alone. Raises ChildFailed where one does not start."""
+        self.endpoints = [_found(child) for child in self.children]
+        self.pids = [[child.pid, *observe.descendants(child.pid)] for child in self.children]
+        for pids in self.pids:
+            for pid in pids:
+                pin(pid, self._processors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for child in self.children:
+            child.__exit__(kind, error, trace)
+
+
+class Generator:
+    """A load generator, until the `with` is left."""
+
+    def __init__(self, plan: Plan, placement: Placement) -> None:
+        self.plan = plan
+        self.child = Child("ringback.compare.load.generate")
+        self._processors = placement.client
+        self._owes = False  # an answer to what nobody waits for
+        self._patience = START_SECONDS
+
+    def wait(self) -> None:
+        """Until it can make calls; from then on it has the processors of clients alone. Raises ChildFailed where it does not start."""
+        self.child.say(msgspec.json.encode(self.plan))
+        self.child.line(START_SECONDS)
+        pin(self.child.pid, self._processors)
+
+    def settle(self) -> None:
+        """Let it end what it was asked for and nobody waited for: calls of a server that died, until their time is over. Raises ChildFailed
+        where it does not."""
+        if self._owes:
+            self.child.line(self._patience + self.plan.timeout)
+            self._owes = False
+
+    def measure(self, cell: Cell, needs: Child) -> bytes:
+        """What came of the cell. Raises ChildFailed where there is no answer in time, or where the server that it `needs` has ended."""
+        self._patience = cell.load.warmup + cell.load.window + self.plan.timeout + START_SECONDS
+        self.child.say(msgspec.json.encode(cell))
+        self._owes = True
+        line = self.child.line(self._patience, needs=needs)
+        self._owes = False
+        return line
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.child.__exit__(kind, error, trace)
+
+
+class Pair:
+    """Servers and a load generator that calls them, perhaps among others."""
+
+    def __init__(self, servers: Servers, generator: Generator, placement: Placement) -> None:
+        self.servers = servers
+        self._generator = generator
         self._placement = placement
-        self._disk = disk
-        self._timeout = 0.0
-        self.server = Child(*server, processors=placement.server)
-        self._others = [Child(*other, processors=placement.server) for other in others]
-        self.generator = Child("ringback.compare.load.generate", processors=placement.client)
-        try:
-            self.endpoint = _found(self.server)
-            self._endpoints = [_found(other) for other in self._others]
-            made = plan(self.endpoint)
-            if others:
-                made = msgspec.structs.replace(made, others=tuple(self._endpoints))
-            self._timeout = made.timeout
-            self.generator.say(msgspec.json.encode(made))
-            self.generator.line(START_SECONDS)
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+
+    @property
+    def server(self) -> Child:
+        """The first of the servers."""
+        return self.servers.children[0]
+
+    @property
+    def generator(self) -> Child:
+        """The load generator."""
+        return self._generator.child
+
+    @property
+    def endpoint(self) -> str:
+        """That of the first of the servers."""
+        return self.servers.endpoints[0]
 
     def measure(self, load: Load) -> Window:
-        """One window. Raises ChildFailed where either process did not survive it, or did not end it in time."""
-        opens = time.monotonic() + _AHEAD + load.warmup
-        closes = opens + load.window
-        servers = load.taking(self.server, self._others)
-        pids = [server.pid for server in servers]
+        """One slice, from the first call to the last reply. Raises ChildFailed where either process did not survive it, or did not end it
+        in time."""
+        servers = load.taking(self.servers.children)
+        endpoints = load.taking(self.servers.endpoints)
+        pids = [pid for each in load.taking(self.servers.pids) for pid in each]
         first = next(_measurements) * numbers.EACH
         try:
-            cell = Cell(load, opens, closes, first)
-            self.generator.say(msgspec.json.encode(cell))
-            _sleep_until(opens)
+            self._generator.settle()
+            opens = time.monotonic() + _AHEAD + load.warmup
+            cell = Cell(load, opens, opens + load.window, tuple(endpoints), first)
             before = observe.snapshot(pids, self.generator.pid)
-            _sleep_until(closes)
+            line = self._generator.measure(cell, self.server)
             after = observe.snapshot(pids, self.generator.pid)
             memory = Memory(sum(map(observe.resident, pids)), observe.resident(self.generator.pid))
-            line = self.generator.line(self._timeout + START_SECONDS, needs=self.server)
         except (ChildFailed, OSError) as error:
             raise ChildFailed(self._why(error)) from None
         sample = msgspec.json.decode(line, type=Sample)
         if end := _end(servers):
             raise ChildFailed(f"its server {end}")
         seen = observe.observed(
-            before, after, sample.calls, memory, self._processors(), disk=self._disk, servers=len(servers)
+            before,
+            after,
+            sample.answered,
+            sample.seconds,
+            memory,
+            self._processors(),
+            servers=sum(max(1, len(each) - 1) for each in load.taking(self.servers.pids)),
         )
         if not load.slow:
             return Window(load, opens, sample, seen)
         try:
-            begun = [_begun(each, cell) for each in load.taking(self.endpoint, self._endpoints)]
+            begun = [_begun(each, cell) for each in endpoints]
         except CallError as error:
             raise ChildFailed(f"a server does not tell what it began: {error}") from None
         return Window(load, opens, sample, seen, begun)
@@ -162,6 +231,7 @@ class Pair:
     def measure_beside(self, connections: int, load: Load) -> Window:
         """The same with so many connections more, all idle, and what each of them takes of the server's memory."""
         try:
+            self._generator.settle()
             before = observe.resident(self.server.pid)
             self._idle(connections)
             memory = (observe.resident(self.server.pid) - before) / connections
@@ -175,19 +245,34 @@ class Pair:
         )
 
     def _idle(self, connections: int) -> None:
-        self.generator.say(msgspec.json.encode(Idle(connections)))
+        self.generator.say(msgspec.json.encode(Idle(connections, self.endpoint)))
         self.generator.line(START_SECONDS)
 
     def _processors(self) -> Sequence[int]:
         everyone = len(observe.processors())
-        return len(self._placement.server) or everyone, len(self._placement.client) or everyone, everyone
+        return len(self._placement.server) or everyone, len(self._placement.client) or everyone
 
     def _why(self, error: Exception) -> str:
-        if end := _end([self.server, *self._others]):
+        if end := _end(self.servers.children):
             return f"its server {end}"
         if end := self.generator.end():
             return f"its client {end}"
         return f"its client gave {error}"
+
+
+class Alone(Pair):
+    """Servers and a load generator for themselves, until the `with` is left. Raises ChildFailed where a process does not start."""
+
+    def __init__(
+        self, server: Server, plan: Plan, placement: Placement, *, others: Sequence[Server] = ()
+    ) -> None:
+        with ExitStack() as started:
+            servers = started.enter_context(Servers(server, placement, others))
+            generator = started.enter_context(Generator(plan, placement))
+            servers.wait()
+            generator.wait()
+            self._running = started.pop_all()
+        super().__init__(servers, generator, placement)
 
     def __enter__(self) -> Self:
         return self
@@ -195,8 +280,7 @@ class Pair:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in (self.generator, self.server, *self._others):
-            child.__exit__(kind, error, trace)
+        self._running.close()
 
 
 def _found(server: Child) -> str:
@@ -219,7 +303,3 @@ def _begun(endpoint: str, cell: Cell) -> Begun:
 def _end(servers: Sequence[Child]) -> str | None:
     """How the first of them ended that did; None while all run."""
     return next((end for server in servers if (end := server.end())), None)
-
-
-def _sleep_until(when: float) -> None:
-    time.sleep(max(0.0, when - time.monotonic()))

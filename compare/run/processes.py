@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -27,18 +28,17 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """`python -m ...`, on the given `processors` alone where there are any; ended, if need be killed, when the `with` is left."""
+    """`python -m ...`; ended, if need be killed, when the `with` is left."""
 
-    def __init__(self, *words: str, processors: Sequence[int] = ()) -> None:
+    def __init__(self, *words: str) -> None:
         self._unread = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__; a pipe that nobody reads would fill up
-        with _on(processors):
-            self._process = subprocess.Popen(
-                interpreter.command("-m", *words),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-            )
+        self._process = subprocess.Popen(
+            interpreter.command("-m", *words),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
 
     @property
     def pid(self) -> int:
@@ -129,15 +129,10 @@ class Child:
             self._log.close()
 
 
-@contextlib.contextmanager
-def _on(processors: Sequence[int]) -> Iterator[None]:
-    """What this thread starts meanwhile inherits these processors: set later, threads that it has made would keep all."""
-    if not processors:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, processors)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+def pin(pid: int, processors: Sequence[int]) -> None:
+    """Have a process run on these processors alone, if there are any: all threads that it has, and so those that they make."""
+    if processors:
+        with contextlib.suppress(FileNotFoundError):  # a process that has just ended
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with contextlib.suppress(ProcessLookupError):  # a thread that has
+                    os.sched_setaffinity(int(task.name), processors)

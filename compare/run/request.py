@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple
 
-from ..load.plan import REQUEST_REPLY, Load
+from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
 from ..workloads.table import WORKLOADS, Workload
 from .pair import ANYWHERE, Placement
 from .search import Objective
@@ -16,11 +17,29 @@ STATEFUL = "ringback.compare.workloads:stateful"
 SLOW = "ringback.compare.workloads.balances:slow"
 SCENARIO = "scenario"
 
-# Callers in the windows of a sweep.
-SWEEP = (1, 2, 4, 8, 16, 32, 64, 128)
+# Seconds of a slice: so short that a machine whose speed changes a few times a second has changed little before the next arm's.
+_FIRED, _WAITED, _OPEN = 0.025, 0.06, 0.05
+# Of a rehearsal, and of a try at some rate.
+_REHEARSED, _SEARCHED = 0.1, 0.3
+# Calls that are due in a slice at least, where that is not too long.
+_DUE, _LONGEST, _MANY = 20.0, 1.0, 1e9
 
-# No window is longer, however long its calls take.
-_LONGEST = 3.0
+
+class Arm(NamedTuple):
+    """A backend, with options of `ringback serve`."""
+
+    backend: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def processes(self) -> int:
+        """Of its server."""
+        for word, after in pairwise((*self.options, "")):
+            name, _, value = word.partition("=")
+            if name == "--processes":
+                number = value or after
+                return int(number) if number.isdecimal() else 1
+        return 1
 
 
 class Job(NamedTuple):
@@ -36,11 +55,9 @@ class Lane(NamedTuple):
     backend: str
     client: str
     jobs: tuple[Job, ...]
-    kind: str = "backend"  # or "twin", "null", "peer"
+    kind: str = "backend"  # or "twin", "peer"
 
     def __str__(self) -> str:
-        if self.kind == "null":
-            return f"the {self.client} client's ceiling"
         if self.kind == "peer":
             return f"peer {self.backend}"
         return f"{self.backend}{' again' * (self.kind == 'twin')}, {self.client} client"
@@ -48,34 +65,34 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """Every list is complete and without doubles. `rate` makes every cell an open loop, as `search` does at many rates.
+    """Every list is complete and without doubles. `backends` are the names of what is compared; `arms` says of those that are no backend as
+    it comes what they are. Callers share so many `connections` to each server. `rate` makes every cell an open loop, as `search` does at
+    many rates.
 
     `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on; `fewest` are those without which a workload is
-    not worth measuring; where they are `fixed`, there is no budget. `residence` is the mean time of a call of the slowest backend, as far
-    as it is known, and a window holds `responses` of it. `dropped` is what there was no time for. `service` and `scenario` are targets.
+    not worth measuring; where they are `fixed`, there is no budget. `units` are how often all arms take turns in a round, by job, where
+    that is known. `dropped` is what there was no time for. `service` and `scenario` are targets.
     `state` is the URL of the store that servers have if a workload needs one; where empty, each has a file of its own. Workloads that are
     balanced have so many `servers`, or, where that is None, each its own number.
     """
 
     backends: tuple[str, ...]
+    arms: Mapping[str, Arm] = field(default_factory=dict)
     clients: tuple[str, ...] = ("threading",)
     styles: tuple[str, ...] = (REQUEST_REPLY,)
     workloads: tuple[str, ...] = ("echo",)
-    concurrency: int = 64
+    concurrency: int | None = None
     workers: int | None = None
+    connections: int = 1
     rounds: int = 8
     fewest: int = 5
     fixed: bool = False
     seconds: float = 165.0
-    warmup: float = 0.08
-    window: float = 0.22
-    responses: float = 10.0
-    residence: Mapping[Job, float] = field(default_factory=dict)
+    units: Mapping[Job, int] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     rate: float | None = None
     objective: Objective | None = None
     arrivals: str = "poisson"
-    sweep: tuple[int, ...] = SWEEP
     thorough: bool = False
     quick: bool = False
     placement: Placement = ANYWHERE
@@ -96,6 +113,10 @@ class Request:
             for style in self.styles
             if style in self.workload(workload).styles
         )
+
+    def arm(self, name: str) -> Arm:
+        """What is compared under that name."""
+        return self.arms.get(name) or Arm(name)
 
     def workload(self, name: str) -> Workload:
         """The workload of that name, be it the user's own."""
@@ -126,26 +147,35 @@ class Request:
     @property
     def most_callers(self) -> int:
         """At once, in any cell."""
-        return max((self.concurrency, *self.sweep))
+        return max(self.callers(self.workload(name)) for name in self.workloads)
 
     @property
     def serving(self) -> int:
-        """The workers of each server: as many as there are callers, unless other is asked for."""
-        return self.workers or self.concurrency
+        """The workers of each server: as many as there are callers at most, unless other is asked for."""
+        return self.workers or self.most_callers
+
+    def callers(self, workload: Workload) -> int:
+        """The calls of it that are in flight."""
+        return workload.concurrency or self.concurrency or workload.usual
 
     def load(self, job: Job, number: int) -> Load:
-        """The cell in that round; the first, which is only a rehearsal, is shorter."""
+        """A slice of the cell in that round; the first round is only a rehearsal."""
         workload = self.workload(job.workload)
-        shrink = 0.5 if number == 0 else 1.0
-        # Calls that wait for each other end in waves: the shorter a window beside them, the more of its figure is chance.
-        residence = 0.0 if number == 0 or self.objective is not None else self.residence.get(job, 0.0)
+        rate = None if workload.burst or workload.overload else self.rate
+        window = workload.window or (_FIRED if job.style == FIRE_AND_CALLBACK else _WAITED)
+        if workload.open or rate is not None:
+            window = max(window, _OPEN, min(_LONGEST, _DUE / (rate or _MANY)))
+        if number == 0:
+            window = max(window, _REHEARSED)
+        if self.objective is not None:
+            window = max(window, _SEARCHED)
         return Load(
             workload=job.workload,
             style=job.style,
-            concurrency=workload.concurrency or self.concurrency,
-            warmup=max(self.warmup, workload.warmup, min(residence, _LONGEST)),
-            window=max(self.window * shrink, workload.window, min(self.responses * residence, _LONGEST)),
-            rate=None if workload.burst or workload.overload else self.rate,
+            concurrency=self.callers(workload),
+            warmup=workload.warmup,
+            window=window,
+            rate=rate,
             arrivals=self.arrivals,
             burst=workload.burst,
             seed=self.seed * 1000 + number,
@@ -153,22 +183,11 @@ class Request:
             slow=workload.slow,
         )
 
+    def weight(self, job: Job) -> int:
+        """How often all arms take turns in a round, where nothing else is known."""
+        return self.units.get(job) or self.workload(job.workload).units
+
     def without_last(self) -> Request | None:
         """The same with one workload fewer; None where there is but one."""
         *kept, last = self.workloads
         return replace(self, workloads=tuple(kept), dropped=(last, *self.dropped)) if kept else None
-
-    def without_sweep(self) -> Request:
-        """The same with no more callers than asked for."""
-        return replace(self, sweep=(), dropped=("sweep", *self.dropped))
-
-    def swept(self, lane: Lane) -> Job | None:
-        """The cell of which a lane is measured with ever more callers."""
-        if not self.sweep or lane.kind != "backend":
-            return None
-        return next((job for job in lane.jobs if job.workload in ("echo", SCENARIO)), None)
-
-
-def small(workload: Workload) -> bool:
-    """Whether its calls are like those on which a generator's ceiling is measured."""
-    return workload.name in ("echo", "pooled")

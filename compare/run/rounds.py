@@ -1,14 +1,16 @@
-"""The experiment: in each round every backend once, each in fresh server and client processes, in random order, one under load at a time.
+"""The experiment: in each round every arm once, in fresh server and client processes, which take turns of a few milliseconds.
 
-What is measured is in `cells` as it comes, so that an interrupted run keeps it.
+A unit is a slice of each arm in random order, and, unless slices are long, the same mirrored, so that a machine that becomes slower
+meanwhile does so for all. Units of all cells come in random order. What is measured is in `cells` as it comes, so that an interrupted run
+keeps it.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -16,45 +18,35 @@ from typing import Protocol
 from ...clients.threading import connect
 from ...errors import CallError
 from ..load.plan import FIRE_AND_CALLBACK, Load, Plan
-from ..results import Ceiling, Report, Round, Search
+from ..results import Report, Search
 from ..statistics.noise import Doubled
-from .budget import (
-    AFTER_SECONDS,
-    CELL_SECONDS,
-    LEAST_PAIR_SECONDS,
-    NOTHING,
-    WARM_SECONDS,
-    Pace,
-    lane_seconds,
-    round_seconds,
-    spend,
-    sweeps,
-    windows,
-)
-from .ceilings import Ceilings
+from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, round_seconds, spend
 from .lanes import Lanes
-from .measured import Measured, Times, round_of
-from .pair import Pair
+from .measured import Measured, beside, median_time, round_of, speed
+from .observe import Speeds
+from .pair import Generator, Pair, Servers, Window
 from .processes import START_SECONDS, ChildFailed
-from .request import Job, Lane, Request, small
+from .request import Job, Lane, Request
 from .search import search
-from .sweep import Sweep
 
 # Above so many calls/s only one in so many is timed: a stamp takes more than 100 ns, and a timed call needs several.
 _FAST = 100_000
 _STRIDE = 16
 
-# What part of the budget may be exceeded, by windows measured again; they have what the rounds leave of it, too.
+# Seconds of each cell before a round, so that threads that it starts are there in all that follow.
+_WARM_SECONDS = 0.03
+
+# What part of the budget may be exceeded.
 _OVER = 0.02
 
-# At this part of what the slowest backend can do, the rate at which response times are compared: at half of it the client would already
+# At this part of what the slowest arm can do, the rate at which response times are compared: at half of it the client would already
 # be as busy as it can be. Before that is known, this rate.
 _MODERATE = 0.25
 _GENTLE = 2_000.0
 
-
-# By the client, or "twin"; the backend; and the cell.
-Values = dict[tuple[str, str, Job], Round]
+Running = list[tuple[Lane, Pair]]
+# Of a lane and a cell, the slices of each unit.
+Slices = dict[tuple[Lane, Job], list[list[Window]]]
 
 
 class Watcher(Protocol):
@@ -67,7 +59,7 @@ class Watcher(Protocol):
         """This is being done now, in that round."""
 
     def measured(self, cell: Measured | None = None) -> None:
-        """There is one window more, of that cell if it is to be shown."""
+        """There is one slice more, or a round of that cell, which is to be shown."""
 
 
 class Experiment:
@@ -76,6 +68,7 @@ class Experiment:
     def __init__(self, request: Request, report: Report, watcher: Watcher) -> None:
         self.cells: dict[tuple[str, str, Job], Measured] = {}
         self.twins: list[Doubled] = []
+        self.speeds = Speeds()
         self.rounds = 0
         self._request = request
         self._report = report
@@ -84,41 +77,33 @@ class Experiment:
         self._chance = random.Random(request.seed)  # noqa: S311
         self._lanes = Lanes(request)
         self._capacity: dict[tuple[str, str, Job], float] = {}
-        self._ceilings = Ceilings()
-        self._sweep = Sweep(request, self._chance, self._load, self._fail)
-        report.sweep = self._sweep.points
-        # The mean time of a call, of the slowest backend.
-        self._residence: dict[Job, float] = {}
-        self._again = _OVER * request.seconds
-        # Seconds, of each pair of processes until they are warm, and of all else beside windows, for each pair of a group.
+        # Seconds, of each pair of processes beside others until it is warm; and of each slice beside the calls' own.
         self._starts: list[float] = []
         self._rests: list[float] = []
 
     def run(self) -> None:
-        """Measure everything; a backend that cannot be measured is one of the report's failures, and the others go on."""
+        """Measure everything; an arm that cannot be measured is one of the report's failures, and the others go on."""
         with TemporaryDirectory(prefix="ringback-compare-") as self._lanes.directory:
             self._run()
 
     def _run(self) -> None:
         request, watcher = self._request, self._watcher
         first = self._lanes.rehearsal()
-        rehearsal = round_seconds(request, first, Pace(), 0)
+        rehearsal = round_seconds(request, first, Pace(), {}, 0)
         rough = spend(request, self._lanes, request.seconds - rehearsal - AFTER_SECONDS, Pace())
-        a_round = round_seconds(rough.request, self._lanes.of(rough.request).round(), Pace())
-        watcher.planned(rough.rounds, rehearsal + rough.rounds * a_round + AFTER_SECONDS)
+        one = self._seconds(rough.request, Pace())
+        watcher.planned(rough.rounds, rehearsal + rough.rounds * one + AFTER_SECONDS)
         self._round(0, first)
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = self._pace()
         if not self._lanes.round():
             return  # none has come through the rehearsal, as the report's failures say
-        plan = spend(replace(request, residence=self._residence), self._lanes, left, pace)
+        if (request.scenario or request.arms) and self._spoilt():
+            return  # what a person wrote does not work: nobody should wait for minutes to be told
+        plan = spend(request, self._lanes, left, pace)
         self._request = self._lanes.request = plan.request
         self._note(plan.rounds)
-        if not request.fixed:
-            self._again += max(
-                0.0, left - plan.rounds * round_seconds(plan.request, self._lanes.round(), pace)
-            )
-        one = round_seconds(plan.request, self._lanes.round(), pace)
+        one = self._seconds(plan.request, pace)
         took: list[float] = []
         for number in range(1, plan.rounds + 1):
             if not request.fixed and self._late(one):
@@ -134,147 +119,223 @@ class Experiment:
                 f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
             )
 
+    def _spoilt(self) -> bool:
+        """Whether something went wrong in the rehearsal; what calls did is added to the failures."""
+        found = [(who, cell.broken) for who, cell in self.cells.items() if cell.broken]
+        if found:
+            (arm, client, job), why = found[0]
+            others = f" (so with {len(found) - 1} more)" if len(found) > 1 else ""
+            self._report.failures.append(f"{arm}, {client} client, {job.workload}: {why}{others}")
+        return bool(self._report.failures)
+
+    def _seconds(self, request: Request, pace: Pace) -> float:
+        return round_seconds(request, self._lanes.of(request).round(), pace, request.units)
+
     def _pace(self) -> Pace:
-        """As in the rehearsal. Its median pair: what else runs may hold one of them up for long."""
-        if not self._starts:
+        """As in the rehearsal. Its medians: what else runs may hold one of them up for long."""
+        if not self._starts or not self._rests:
             return Pace()
-        return Pace(max(LEAST_PAIR_SECONDS, median(self._starts) + median(self._rests)))
+        return Pace(max(LEAST_PAIR_SECONDS, median(self._starts)), median(self._rests))
 
     def _late(self, seconds: float) -> bool:
         """Whether what takes so long would end too late."""
         return time.monotonic() - self._began + seconds + AFTER_SECONDS > (1 + _OVER) * self._request.seconds
 
-    def ceilings(self) -> list[Ceiling]:
-        """What the load generators got out of a server that does nothing."""
-        return self._ceilings.all()
-
     def _note(self, rounds: int) -> None:
-        design, here = self._report.design, self._report.environment
+        design = self._report.design
         design.rounds, design.dropped = rounds, list(self._request.dropped)
+        design.units = {f"{job.workload}, {job.style}": units for job, units in self._request.units.items()}
         design.lacking = {name: cells for name, cells in self._lanes.lacking().items() if cells}
-        here.warmup, here.window = self._request.warmup, self._request.window
 
     def _round(self, number: int, lanes: list[Lane]) -> None:
-        """All that are compared are there at once and take turns, cell by cell: the machine has no time to change between them."""
-        values: Values = {}
+        """All that are compared are there at once, and take turns."""
+        slices: Slices = {}
+        began = time.monotonic()
         for group in self._lanes.groups(lanes):
             self._chance.shuffle(group)
-            planned = sum(lane_seconds(self._request, lane, NOTHING, number) for lane in group)
             with ExitStack() as running:
-                pairs = [
-                    (lane, pair)
-                    for lane in group
-                    if (pair := self._started(number, lane, running)) is not None
-                ]
-                began = time.monotonic()
-                jobs = sorted({job for lane in group for job in lane.jobs})
-                self._chance.shuffle(jobs)
-                for job in jobs:
-                    self._turns(number, job, pairs, values)
-                swept = time.monotonic()
-                if sweeps(self._request, number):
-                    self._sweep.run(number, self._alive(pairs), self._watcher.measured)
-                swept = time.monotonic() - swept
-            self._rests.append((time.monotonic() - began - planned - swept) / len(group))
-        for lane in lanes:
-            if lane.kind == "twin":
-                self._pair_up(lane, values)
+                pairs = self._started(number, group, running)
+                units = self._units(number, group)
+                self._chance.shuffle(units)
+                for job in units:
+                    self._unit(number, job, pairs, slices)
+        if number:
+            self._take(number, began, slices)
 
-    def _started(self, number: int, lane: Lane, running: ExitStack) -> Pair | None:
-        """Both processes, warm; None where they do not start, twice."""
-        self._watcher.begin(number, f"{lane}: starting")
+    def _started(self, number: int, group: Sequence[Lane], running: ExitStack) -> Running:
+        """Those whose servers start, twice tried, and are warm. All processes start beside each other; one generator calls all servers."""
+        for lane in group:
+            self._watcher.begin(number, f"{lane}: starting")
         began = time.monotonic()
+        placement = self._request.placement
+        generator = Generator(self._plan(group[0]), placement)
+        servers = [running.enter_context(self._servers(lane)) for lane in group]
+        pairs = []
         try:
+            for lane, each in zip(group, servers, strict=True):
+                try:
+                    pairs.append((lane, Pair(self._answering(lane, each, running), generator, placement)))
+                except ChildFailed as error:
+                    self._fail(lane, error)
+        finally:
+            # Last, to be ended first: a server that is told to end waits for its clients.
+            running.enter_context(generator)
+        self._chance.shuffle(pairs)  # in this order they are called first
+        for lane, pair in list(pairs):
             try:
-                pair = self._pair(lane)
-            except ChildFailed:
-                pair = self._pair(lane)
-            running.enter_context(pair)
-            self._warm(pair, lane)
-        except ChildFailed as error:
-            self._fail(lane, error)
-            return None
-        self._starts.append(time.monotonic() - began)
-        return pair
+                if lane is pairs[0][0]:
+                    generator.wait()
+                self._warm(pair, lane)
+            except ChildFailed as error:
+                self._fail(lane, error)
+        self._starts.append((time.monotonic() - began) / len(group))
+        return pairs
+
+    def _servers(self, lane: Lane) -> Servers:
+        return Servers(self._lanes.server(lane), self._request.placement, self._lanes.others(lane))
+
+    def _answering(self, lane: Lane, servers: Servers, running: ExitStack) -> Servers:
+        """Once they answer, if need be others of the kind."""
+        try:
+            servers.wait()
+        except ChildFailed:
+            servers = running.enter_context(self._servers(lane))
+            servers.wait()
+        if (
+            lane.kind == "backend"
+            and self._request.arm(lane.backend).backend == "twisted"
+            and not self._request.scenario
+        ):
+            try:
+                with connect(servers.endpoints[0], timeout=START_SECONDS) as client:
+                    self._report.environment.twisted_reactor = client.call("reactor")
+            except CallError as error:
+                raise ChildFailed(f"its server does not answer: {error}") from None
+        return servers
 
     def _fail(self, lane: Lane, error: ChildFailed) -> None:
         self._report.failures.append(f"{lane}: {error}")
         self._lanes.failed.add(lane)
 
-    def _alive(self, pairs: list[tuple[Lane, Pair]]) -> list[tuple[Lane, Pair]]:
-        return [(lane, pair) for lane, pair in pairs if lane not in self._lanes.failed]
+    def _units(self, number: int, group: Sequence[Lane]) -> list[Job]:
+        """Each cell as often as it has units."""
+        jobs = sorted({job for lane in group for job in lane.jobs})
+        once = not number or self._request.objective is not None
+        return [job for job in jobs for _ in range(1 if once else self._request.weight(job))]
 
-    def _turns(self, number: int, job: Job, pairs: list[tuple[Lane, Pair]], values: Values) -> None:
-        """One cell of all lanes that have it, in random order; what was disturbed, again."""
-        order = [
-            (lane, pair)
-            for lane, pair in self._alive(pairs)
-            if job in lane.jobs
-            for _ in range(1 if lane.kind == "backend" else windows(self._request, lane, number))
-        ]
+    def _unit(self, number: int, job: Job, pairs: Running, slices: Slices) -> None:
+        """A slice of each that has the cell, in random order; and, but for a rehearsal, the same mirrored."""
+        order = [(lane, pair) for lane, pair in pairs if job in lane.jobs and lane not in self._lanes.failed]
         self._chance.shuffle(order)
-        spoilt = []
+        if number:
+            self.speeds.look()
+        if number and self._request.objective is None and not self._request.load(job, number).long:
+            order += order[::-1]
+        for lane in {lane for lane, _ in order}:
+            slices.setdefault((lane, job), []).append([])
         for lane, pair in order:
+            if lane in self._lanes.failed:
+                continue
             self._watcher.begin(number, f"{lane}: {job.workload}, {job.style}")
-            made = self._tried(number, lane, pair, job, values)
-            if made is not None and (made.contaminated or not made.little.ok):
-                spoilt.append((lane, pair))
-        for lane, pair in spoilt if self._request.objective is None else ():  # a search has windows enough
-            load = self._load(job, number, lane)
-            if self._again > 0:
-                self._again -= load.warmup + load.window + CELL_SECONDS
-                self._tried(number, lane, pair, job, values, repeated=True)
-
-    def _tried(
-        self, number: int, lane: Lane, pair: Pair, job: Job, values: Values, *, repeated: bool = False
-    ) -> Round | None:
-        """The cell, or None where a process did not survive it."""
-        try:
-            return self._cell(number, lane, pair, job, values, repeated=repeated)
-        except ChildFailed as error:
-            self._fail(lane, error)
-            return None
-
-    def _pair_up(self, twin: Lane, values: Values) -> None:
-        for job in twin.jobs:
-            own, again = (values.get((kind, twin.backend, job)) for kind in (twin.client, "twin"))
-            if own and again:
-                self.twins.append(Doubled(job.workload, twin.client, job.style, own, again))
-
-    def _pair(self, lane: Lane) -> Pair:
-        request, environment = self._request, self._report.environment
-        pair = Pair(
-            self._lanes.server(lane),
-            lambda endpoint: Plan(
-                client=self._lanes.loop(lane),
-                endpoint=endpoint,
-                cpu_steps=environment.cpu_steps,
-                # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
-                timeout=10.0 + request.concurrency * 0.01,
-                max_callers=request.most_callers,
-                peer=lane.backend if lane.kind == "peer" else "",
-                scenario=request.scenario if lane.kind in ("backend", "twin") else "",
-            ),
-            request.placement,
-            disk=request.stored and lane.kind in ("backend", "twin"),
-            others=self._lanes.others(lane),
-        )
-        if lane.kind == "backend" and lane.backend == "twisted" and not request.scenario:
             try:
-                with connect(pair.endpoint, timeout=START_SECONDS) as client:
-                    environment.twisted_reactor = client.call("reactor")
-            except CallError as error:
-                pair.__exit__(None, None, None)
-                raise ChildFailed(f"its server does not answer: {error}") from None
-        return pair
+                window = self._slice(number, lane, pair, job)
+            except ChildFailed as error:
+                self._fail(lane, error)
+                continue
+            if window is not None:
+                slices[lane, job][-1].append(window)
+
+    def _slice(self, number: int, lane: Lane, pair: Pair, job: Job) -> Window | None:
+        """One slice; None where no rate keeps the objective."""
+        workload = self._request.workload(job.workload)
+        load = self._load(job, number, lane)
+        if self._request.objective is not None and number and lane.kind == "backend" and not workload.burst:
+            rate = self._search(number, lane, pair, load)
+            if not rate:
+                return None
+            load = load._replace(rate=rate)
+        began = time.monotonic()
+        window = pair.measure_beside(workload.idle, load) if workload.idle else pair.measure(load)
+        self._watcher.measured()
+        if not workload.idle:
+            self._rests.append(max(0.0, time.monotonic() - began - load.warmup - load.window))
+        if number == 0:
+            self._rehearsed(lane, job, window)
+        return window
+
+    def _rehearsed(self, lane: Lane, job: Job, window: Window) -> None:
+        key = (lane.backend, lane.client, job)
+        self._capacity[key] = speed(window)
+        if key not in self.cells:
+            self.cells[key] = self._lanes.measured(lane, window)
+        self.cells[key].rehearsed(window.sample)
+
+    def _take(self, number: int, began: float, slices: Slices) -> None:
+        """Make a round of what each lane has in each cell, and one more of what was measured twice."""
+        made = {}
+        for group in {(lane.kind == "peer", lane.client, job) for lane, job in slices}:
+            mine = {
+                lane: units
+                for (lane, job), units in slices.items()
+                if (lane.kind == "peer", lane.client, job) == group
+                and lane not in self._lanes.failed
+                and any(units)
+            }
+            most = max((len(units) for units in mine.values()), default=0)
+            by_unit = [
+                {lane: units[place] for lane, units in mine.items() if place < len(units)}
+                for place in range(most)
+            ]
+            speeds = beside(
+                [{lane: list(map(speed, unit)) for lane, unit in each.items()} for each in by_unit]
+            )
+            times = beside(
+                [{lane: list(map(median_time, unit)) for lane, unit in each.items()} for each in by_unit]
+            )
+            for lane, units in mine.items():
+                windows = [window for unit in units for window in unit]
+                lone = windows[0].load.concurrency == 1
+                made[lane, group[2]] = (
+                    windows,
+                    round_of(
+                        number,
+                        began - self._began,
+                        windows,
+                        throughput=speeds.get(lane),
+                        p50=times.get(lane) if lone else None,
+                    ),
+                )
+        for (lane, job), (windows, figures) in made.items():
+            key = (lane.backend, lane.client, job)
+            if lane.kind == "twin":
+                own = made.get((lane._replace(kind="backend"), job))
+                if own is not None:
+                    self.twins.append(Doubled(job.workload, lane.client, job.style, own[1], figures))
+                continue
+            if key not in self.cells:
+                self.cells[key] = self._lanes.measured(lane, windows[0])
+            self.cells[key].add(figures, windows)
+            self._watcher.measured(self.cells[key])
+
+    def _plan(self, lane: Lane) -> Plan:
+        request = self._request
+        return Plan(
+            client=self._lanes.loop(lane),
+            cpu_steps=self._report.environment.cpu_steps,
+            # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
+            timeout=10.0 + request.most_callers * 0.01,
+            max_callers=request.most_callers,
+            connections=request.connections,
+            peer=lane.backend if lane.kind == "peer" else "",
+            scenario=request.scenario if lane.kind in ("backend", "twin") else "",
+        )
 
     def _warm(self, pair: Pair, lane: Lane) -> None:
-        """A little of everything, also for a twin that measures less: threads that a workload starts are there in all that follow."""
-        jobs = self._request.jobs if lane.kind in ("backend", "twin") else lane.jobs
-        for job in jobs:
+        """A little of everything."""
+        for job in lane.jobs:
             load = self._load(job, 0, lane)
             if not load.burst:
-                pair.measure(load._replace(warmup=0.0, window=WARM_SECONDS))
+                pair.measure(load._replace(warmup=load.warmup, window=_WARM_SECONDS))
 
     def _load(self, job: Job, number: int, lane: Lane) -> Load:
         load = self._request.load(job, number)
@@ -297,56 +358,6 @@ class Experiment:
         elif not load.open and self._capacity.get((lane.backend, lane.client, job), 0.0) > _FAST:
             load = load._replace(stride=_STRIDE)
         return load
-
-    def _cell(
-        self,
-        number: int,
-        lane: Lane,
-        pair: Pair,
-        job: Job,
-        values: Values,
-        *,
-        repeated: bool = False,
-    ) -> Round | None:
-        """One window, and what it was worth; None in the rehearsal, and where nothing is to be kept of it."""
-        workload = self._request.workload(job.workload)
-        load = self._load(job, number, lane)
-        if self._request.objective is not None and number and lane.kind == "backend" and not workload.burst:
-            rate = self._search(number, lane, pair, load)
-            if not rate:
-                return None
-            load = load._replace(rate=rate)
-        at = time.monotonic() - self._began
-        window = pair.measure_beside(workload.idle, load) if workload.idle else pair.measure(load)
-        self._watcher.measured()
-        throughput = window.sample.calls / load.window
-        kind = lane.kind
-        if kind == "null":
-            self._ceilings.add(lane.client, window)
-            return None
-        ceiling = self._ceilings.of(lane.client, job.style) if small(workload) and not load.open else None
-        if kind == "twin":
-            made = values["twin", lane.backend, job] = round_of(
-                number, at, window, Times.of(window.sample.timed), ceiling, repeated=repeated
-            )
-            return made
-        key = (lane.backend, lane.client, job)
-        if key not in self.cells:
-            self.cells[key] = self._lanes.measured(lane, window)
-        cell = self.cells[key]
-        if number == 0:
-            self._capacity[key] = throughput
-            cell.rehearsed(window.sample)
-            if kind == "backend" and not load.open:
-                # By the response time law; the times themselves are none of calls that have not ended in so short a window.
-                slowest = load.concurrency * load.window / max(1, window.sample.calls)
-                self._residence[job] = max(slowest, self._residence.get(job, 0.0))
-            return None
-        made = values[lane.client, lane.backend, job] = cell.add(
-            number, at, window, ceiling, repeated=repeated
-        )
-        self._watcher.measured(cell)
-        return made
 
     def _search(self, number: int, lane: Lane, pair: Pair, load: Load) -> float:
         """The highest rate that keeps the objective; 0 where none does."""

@@ -9,7 +9,6 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from statistics import median
 
 import typer
@@ -19,26 +18,26 @@ from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Load, Plan
 from ..report.outputs import Outputs
 from ..results import Check, Limit, Report
 from ..run import pair
-from ..run.ceilings import busiest, busy
 from ..run.environment import environment
-from ..run.measured import Measured, Times, latency
-from ..run.observe import CEILING
-from ..run.pair import Pair, Placement, Server, Window
+from ..run.measured import Times, beside, latency, round_of, speed
+from ..run.pair import Alone, Pair, Placement, Server, Window
 from ..run.processes import ChildFailed
 from ..run.request import SERVICE
 from ..workloads.handlers import IO_SECONDS, steps_of_cpu
-from . import inference, simulate
+from . import simulate
+from .contrasts import Rule, contrasts, judge
 
 _SLOWED = "ringback.compare.workloads.slowed:service"
 _BACKEND = "asyncio"
 
 _CALLERS = 64
-_ROUNDS = 10
-_WARMUP, _WINDOW = 0.1, 0.3
-_CONFIDENCE, _MARGIN = 0.95, 0.05
+_ROUNDS, _UNITS = 8, 6
+_SECONDS = 0.06
+_LONG = 0.3
+_RULE = Rule(margin=0.05)
 
 # Simulated runs of each kind.
-_RUNS = 2_000
+_RUNS = 400
 
 # A sleep ends late by some timer's tick and a thread's wake-up, never early.
 _LATE = 0.1
@@ -70,60 +69,63 @@ class SelfCheck:
         yield from self._little()
 
     def _simulated_equals(self) -> Check:
-        share = simulate.false_claims(_RUNS, _ROUNDS, "heavy", self.seed)
-        says = f"of {_RUNS:,} simulated runs of equal servers {share:.1%} claim a difference (at most 5.5 %)"
-        return Check("no difference where there is none, simulated", share <= 0.055, says)
+        share = simulate.false_claims(_RUNS, _ROUNDS, self.seed)
+        says = f"of {_RUNS} simulated runs of equal servers {share:.1%} are sure of a difference (at most 7 %, for 5 % in truth)"
+        return Check("no difference where there is none, simulated", share <= 0.07, says)
 
     def _simulated_slowdown(self) -> Check:
-        share = simulate.found(_RUNS, _ROUNDS, "normal", 0.1, self.seed)
-        says = f"a slowdown of 10 % is found in {share:.1%} of {_RUNS:,} simulated runs (at least 95 %)"
-        return Check("a difference where there is one, simulated", share >= 0.95, says)
+        share = simulate.found(_RUNS, _ROUNDS, 0.1, self.seed)
+        says = f"a slowdown of 10 % is found in {share:.1%} of {_RUNS} simulated runs (at least 90 %)"
+        return Check("a difference where there is one, simulated", share >= 0.9, says)
 
     def _comparisons(self) -> Iterator[Check]:
-        """The same server twice, and one that works a tenth more: each fresh in each round, in random order."""
+        """The same server twice, and one that works a tenth more: each fresh in each round, in turns as in a comparison."""
         servers = {"one": SERVICE, "same": SERVICE, "slowed": _SLOWED}
         values: dict[str, list[float]] = {name: [] for name in servers}
         # One caller: how threads fight for the interpreter differs from process to process, and is not the question here.
-        load = Load("cpu", REQUEST_REPLY, 1, _WARMUP, _WINDOW)
+        load = Load("cpu", REQUEST_REPLY, 1, 0.0, _SECONDS)
         for _ in range(_ROUNDS):
             with contextlib.ExitStack() as running:
                 pairs = [
                     (name, running.enter_context(self._pair(pair.backend(_BACKEND, _CALLERS, service))))
                     for name, service in servers.items()
                 ]
-                self._chance.shuffle(pairs)
-                # There and back, so that a machine that becomes faster or slower does so for all.
-                calls: dict[str, float] = dict.fromkeys(servers, 0.0)
-                for name, one in (*pairs, *reversed(pairs)):
-                    calls[name] += self._window(one, load).sample.calls
-                for name in servers:
-                    values[name].append(calls[name])
-        for name, expected, what in (
-            ("same", ("equal", "unclear"), "no difference where there is none, measured"),
-            ("slowed", ("worse",), "a slowdown of 10 %, measured"),
+                units = []
+                for _ in range(_UNITS):
+                    self._chance.shuffle(pairs)
+                    unit: dict[str, list[float]] = {}
+                    for name, one in (*pairs, *reversed(pairs)):
+                        unit.setdefault(name, []).append(speed(self._window(one, load)))
+                    units.append(unit)
+                for name, value in beside(units).items():
+                    values[name].append(value)
+        claims = judge(contrasts(values, larger_is_better=True), _RULE)
+        for name, what in (
+            ("same", "no difference where there is none, measured"),
+            ("slowed", "a slowdown of 10 %, measured"),
         ):
-            # Two claims are made of these measurements.
-            found = inference.paired(values[name], values["one"], 1 - (1 - _CONFIDENCE) / 2)
-            outcome = inference.outcome(found.ratio, found.interval, _MARGIN, larger_is_better=True)
-            low, high = found.interval
-            says = f"{found.ratio:.3f} ({low:.3f}..{high:.3f}) of the other's calls/s in {_ROUNDS} rounds: {outcome}"
-            yield Check(what, outcome in expected, says)
+            [claim] = [each for each in claims if {each.contrast.arm, each.contrast.against} == {name, "one"}]
+            worse = claim.outcome in ("better", "worse") and claim.sure and claim.contrast.against == name
+            differs = claim.outcome in ("better", "worse") and claim.sure
+            says = (
+                f"{claim.contrast.arm} beside {claim.contrast.against} {claim.ratio:.3f} ({claim.low:.3f}..{claim.high:.3f}) in "
+                f"{_ROUNDS} rounds: {claim.outcome}"
+            )
+            yield Check(what, worse if name == "slowed" else not differs, says)
 
     def _ceiling(self) -> Check:
         """Who is the limit is seen from outside, by what each end uses of its processor: the client before a server that does nothing, the
         server where it computes."""
         with self._pair(pair.null()) as running:
-            null = self._several(running, Load("echo", FIRE_AND_CALLBACK, _CALLERS, _WARMUP, _WINDOW))
+            null = self._several(running, Load("echo", FIRE_AND_CALLBACK, _CALLERS, 0.0, _LONG))
         with self._pair(pair.backend(_BACKEND, _CALLERS, SERVICE)) as running:
-            computing = self._several(running, Load("cpu", REQUEST_REPLY, _CALLERS, _WARMUP, 2 * _WINDOW))
-        ceiling = median(each.sample.calls / each.load.window for each in null)
+            computing = self._several(running, Load("cpu", REQUEST_REPLY, _CALLERS, 0.0, 2 * _LONG))
+        ceiling = median(map(speed, null))
         says = "; ".join(
             f"before a server that {does}, server and client are busy for {server:.0%} and {client:.0%} of the time"
             for does, (server, client) in (("does nothing", busy(null)), ("computes", busy(computing)))
         )
-        says += (
-            f"; the ceiling is {ceiling:,.0f} calls/s, and from {CEILING:.0%} of it on a cell is the client's"
-        )
+        says += f"; the ceiling is {ceiling:,.0f} calls/s"
         return Check("the generator's ceiling", _shown("client", null) and _shown("server", computing), says)
 
     def _several(self, running: Pair, load: Load) -> list[Window]:
@@ -132,7 +134,7 @@ class SelfCheck:
     def _wait(self) -> Check:
         with self._pair(pair.backend(_BACKEND, _CALLERS, SERVICE)) as running:
             windows = [
-                running.measure(Load(workload, REQUEST_REPLY, 1, _WARMUP, 2 * _WINDOW))
+                running.measure(Load(workload, REQUEST_REPLY, 1, 0.0, 2 * _LONG))
                 for workload in ("lone", "io")
             ]
         self.windows += windows
@@ -150,7 +152,7 @@ class SelfCheck:
 
     def _stalls(self) -> Iterator[Check]:
         """Coordinated omission: who waits for an answer before the next call makes none while the server stands still."""
-        usual = Load("echo", REQUEST_REPLY, 1, _WARMUP, _STALLED_SECONDS)
+        usual = Load("echo", REQUEST_REPLY, 1, 0.0, _STALLED_SECONDS)
         p99 = {}
         for name, load in (
             ("closed", usual),
@@ -170,51 +172,45 @@ class SelfCheck:
         yield Check("a closed loop hides it", p99["closed"] < 0.05, says)
 
     def _little(self) -> Iterator[Check]:
-        """Of all windows that these checks have measured, but for those of the server that stalls. What else runs may stop a lone caller at
-        a window's edge: then the law of the window says nothing, while that from empty to empty must hold."""
-        cells = [Measured(_BACKEND, "threading", each, workers=_CALLERS) for each in self.windows]
-        laws = [
-            cell.add(1, 0.0, window, None).little for cell, window in zip(cells, self.windows, strict=True)
-        ]
-        quiet = [
-            law.ok for law, window in zip(laws, self.windows, strict=True) if not window.observed.contaminated
-        ]
+        """Of all slices that these checks have measured, but for those of the server that stalls."""
+        laws = [round_of(1, 0.0, [each]).little for each in self.windows]
         whole = max(abs((law.whole or 1.0) - 1) for law in laws)
-        says = (
-            f"{sum(quiet)} of {len(quiet)} windows that nothing disturbed close; from empty to empty all {len(laws)}, "
-            f"{whole:.2%} off at most (1 %)"
-        )
-        yield Check("Little's law", all(quiet) and whole <= 0.01, says)
+        says = f"{sum(law.ok for law in laws)} of {len(laws)} slices close, {whole:.2%} off at most (1 %)"
+        yield Check("Little's law", whole <= 0.01, says)
 
     def _window(self, running: Pair, load: Load) -> Window:
         window = running.measure(load)
-        if window.observed.contaminated:
-            window = running.measure(load)
         self.windows.append(window)
         return window
 
-    def _pair(self, server: Server) -> Pair:
-        running = Pair(server, partial(_plan, self._steps), self._placement)
+    def _pair(self, server: Server) -> Alone:
+        running = Alone(server, _plan(self._steps), self._placement)
         try:
             for style in STYLES:
-                running.measure(Load("echo", style, _CALLERS, 0.0, _WARMUP))
+                running.measure(Load("echo", style, _CALLERS, 0.0, 0.1))
         except BaseException:
             running.__exit__(None, None, None)
             raise
         return running
 
 
+def busy(windows: Sequence[Window]) -> tuple[float, float]:
+    """The part of the time in which the server, and the client, had nothing to spare."""
+    server, client = (
+        median(getattr(each.observed.cpu, name) or 0.0 for each in windows)
+        for name in ("server_busy", "client_busy")
+    )
+    return server, client
+
+
 def _shown(end: Limit, windows: Sequence[Window]) -> bool:
-    """Whether that end was the limit. Where other programs had a part of every window, no end can have all of its processor: then it must
-    be the busier one."""
-    if all(each.observed.contaminated for each in windows):
-        server, client = busy(windows)
-        return (client > server) == (end == "client")
-    return busiest(windows) == end
+    """Whether that end was the limit: of the two the busier one, where other programs leave neither all of its processor."""
+    server, client = busy(windows)
+    return (client > server) == (end == "client")
 
 
-def _plan(steps: int, endpoint: str) -> Plan:
-    return Plan(client="threading", endpoint=endpoint, cpu_steps=steps, timeout=10.0, max_callers=_CALLERS)
+def _plan(steps: int) -> Plan:
+    return Plan(client="threading", cpu_steps=steps, timeout=10.0, max_callers=_CALLERS)
 
 
 @contextlib.contextmanager
@@ -241,11 +237,7 @@ def self_check(outputs: Outputs, seed: int | None = None, show: Callable[[str], 
     """The exit status: 4 where the comparison cannot be trusted here. Each check is shown when it is known."""
     outputs.check()
     checks = SelfCheck(seed)
-    report = Report(
-        environment=environment(
-            seed=checks.seed, quick=False, warmup=_WARMUP, window=_WINDOW, cpu_steps=steps_of_cpu()
-        )
-    )
+    report = Report(environment=environment(seed=checks.seed, quick=False, cpu_steps=steps_of_cpu()))
     try:
         for check in checks.run():
             report.checks.append(check)

@@ -1,27 +1,73 @@
-"""The figures by which cells are compared, one for each round; and those that there are calls enough to tell."""
+"""The figures that are told of a cell: one registry for the table, the page, the files and the claims."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import msgspec
 
 from ..results import Latency, Result, Round
 from ..run.measured import enough
-
-METRICS = ("throughput", "p50", "p99", "server_cpu")
+from ..workloads.table import figure_of
+from .contrasts import Rule
 
 # A rank of all rounds together is told where so many calls lie beyond it.
 _BEYOND = 20
 
+# From what factor on a difference in p99 is claimed: it is the accident of few calls.
+_TAIL = 2.0
 
-def values(metric: str, result: Result) -> list[float]:
+
+class Figure(NamedTuple):
+    """A figure by its name in the report: what it is in words, the `unit` that it is told in, of which `scale` are one of the report's, and
+    whether more of it is better."""
+
+    name: str
+    words: str
+    unit: str
+    scale: float
+    larger_is_better: bool = False
+
+    def told(self, value: float | None) -> str:
+        """For a person to read, without the unit."""
+        if value is None:
+            return "-"
+        shown = value * self.scale
+        return f"{shown:,.0f}" if self.scale == 1 else f"{shown:,.4f}" if shown < 0.1 else f"{shown:,.2f}"
+
+
+FIGURES = {
+    figure.name: figure
+    for figure in (
+        Figure("throughput", "calls/s", "calls/s", 1.0, larger_is_better=True),
+        Figure("p50", "median time", "ms", 1e3),
+        Figure("p99", "p99 time", "ms", 1e3),
+        Figure("server_cpu", "server CPU time a call", "us", 1e6),
+    )
+}
+
+
+def claimed(result: Result, *, searched: bool) -> Figure:
+    """By what the cells like this one are compared: fixed for the workload, whatever was measured."""
+    if result.loop == "open" and searched:
+        return FIGURES["throughput"]
+    return FIGURES[figure_of(result.workload, opened=result.loop == "open")]
+
+
+def rule(figure: Figure, margin: float) -> Rule:
+    """What is claimed of it."""
+    return Rule(margin, _TAIL if figure.name == "p99" else 1.0)
+
+
+def values(figure: str, result: Result) -> list[float]:
     """One for each round; none at all where a round lacks it."""
-    found = [value(metric, made) for made in result.good]
+    found = [value(figure, made) for made in result.good]
     return [each for each in found if each] if all(found) else []
 
 
-def value(metric: str, made: Round) -> float | None:
+def value(figure: str, made: Round) -> float | None:
     """The figure of one round; None where it has none."""
-    found: float | None = made.cpu.server_per_call if metric == "server_cpu" else getattr(made, metric)
+    found: float | None = made.cpu.server_per_call if figure == "server_cpu" else getattr(made, figure)
     return found
 
 

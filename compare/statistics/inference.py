@@ -1,4 +1,4 @@
-"""What two backends' rounds prove about each other: intervals of ratios, corrected for all that is claimed, and what they amount to.
+"""What rounds prove: intervals of means and ratios, corrected for all that is claimed.
 
 Values in, values out. Throughputs, times and CPU times are positive, and their noise multiplies, so everything happens on logarithms.
 """
@@ -6,7 +6,7 @@ Values in, values out. Throughputs, times and CPU times are positive, and their 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, inf, log, sqrt
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +15,6 @@ from scipy import stats
 
 from ..results import Interval, Outcome
 
-_POWER = 0.8
-# No run is advised to take more rounds than these.
-_MOST_ROUNDS = 200
 # Of a logarithm of which a float still holds the ratio, and its inverse.
 _FURTHEST = 700.0
 
@@ -131,11 +128,9 @@ def levels(ps: Sequence[float], confidence: float = 0.95) -> list[float]:
     return found
 
 
-def outcome(
-    ratio: float, found: Interval, margin: float, *, larger_is_better: bool, floor: float = 0.0
-) -> Outcome:
-    """What a ratio with that interval amounts to. Different is what excludes 1 and is beyond the margin, and beyond the `floor` under which
-    noise is known to reach; equal is what lies wholly within the margin. All else, as a difference that is too small to matter but not
+def outcome(ratio: float, found: Interval, margin: float, *, larger_is_better: bool) -> Outcome:
+    """What a ratio with that interval amounts to. Different is what excludes 1 and is beyond the margin; equal is what lies
+    wholly within the margin. All else, as a difference that is too small to matter but not
     shown to be, is unclear.
 
     Source: Schuirmann 1987, Journal of Pharmacokinetics 15(6), for equality that has to be shown.
@@ -143,62 +138,6 @@ def outcome(
     low, high = found
     if low >= 1 / (1 + margin) and high <= 1 + margin:
         return "equal"
-    if (low > 1 or high < 1) and abs(log(ratio)) > log(1 + max(margin, floor)):
+    if (low > 1 or high < 1) and abs(log(ratio)) > log(1 + margin):
         return "better" if (ratio > 1) == larger_is_better else "worse"
     return "unclear"
-
-
-def detectable(sd: float, rounds: int, confidence: float = 0.95) -> float:
-    """The smallest difference (0.05 is 5 %) that so many rounds, whose log ratios scatter by `sd`, find four times in five; inf with fewer
-    than two rounds.
-
-    Source: the usual approximation (t for the level + t for the power) * sd / sqrt(n); Cohen 1988, Statistical Power Analysis, chapter 2.
-    """
-    if rounds < 2:
-        return inf
-    quantiles = stats.t.ppf([(1 + confidence) / 2, _POWER], rounds - 1)
-    return _ratio(float(quantiles.sum()) * sd / sqrt(rounds)) - 1
-
-
-def rounds_needed(sd: float, ratio: float, margin: float, confidence: float = 0.95) -> int | None:
-    """How many rounds would decide: find a difference as large as that ratio, or show that it is within the margin. None where more than
-    200 would be needed."""
-    size, edge = abs(log(ratio)), log(1 + margin)
-    distance = size if size > edge else edge - size
-    for rounds in range(3, _MOST_ROUNDS + 1):
-        if log(1 + detectable(sd, rounds, confidence)) <= distance:
-            return rounds
-    return None
-
-
-class Claim(NamedTuple):
-    """`name` against `best`, which is the best of all or what it is to be compared with, or (`shown` is False) only another one."""
-
-    name: str
-    best: str
-    found: Paired
-    shown: bool
-
-    @property
-    def p(self) -> float:
-        """That of its test, not yet corrected."""
-        return self.found.p
-
-
-def claim(values: dict[str, list[float]], name: str, other: str) -> Claim:
-    """One that is to be made whatever was measured."""
-    return Claim(name, other, paired(values[name], values[other]), True)
-
-
-def pairs(values: dict[str, list[float]], *, larger_is_better: bool = True) -> list[Claim]:
-    """All pairs of one cell; those with its best, which alone are shown, come first. Empty where there are fewer than two, or two rounds.
-
-    All pairs count in the correction, for the best is chosen by what was measured: it is sure to have some of its own noise in its favour.
-    """
-    ranked = sorted(values, key=lambda name: mean(values[name]), reverse=larger_is_better)
-    return [
-        Claim(name, other, paired(values[name], values[other]), other == ranked[0])
-        for place, other in enumerate(ranked)
-        for name in ranked[place + 1 :]
-        if len(values[name]) > 1
-    ]

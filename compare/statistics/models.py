@@ -7,18 +7,13 @@ random (Poisson).
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
-from math import inf, sqrt
-from typing import Literal, TypeVar
+from math import inf
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-Number = TypeVar("Number", float, Floats)
-
-# What throughput per caller may gain from fewer callers to more before it is taken for more than noise.
-_GAIN = 1.05
 
 
 def closed_bounds(callers: int, demand: float, think: float = 0.0, workers: int = 1) -> float:
@@ -125,101 +120,6 @@ def fifo(arrivals: ArrayLike, services: ArrayLike, workers: int = 1) -> Floats:
         heapq.heapreplace(free, end)
         responses[call] = end - start
     return responses
-
-
-@dataclass(frozen=True)
-class Scalability:
-    """The Universal Scalability Law: X(N) = gamma N / (1 + alpha (N - 1) + beta N (N - 1)).
-
-    `gamma` is the calls/s of one caller, `alpha` the part of a call that only one caller at a time can have
-    (contention), `beta` what each pair of callers costs (coherency).
-    Source: Gunther 2007, Guerrilla Capacity Planning, chapters 4 to 6, for X(N) / X(1); gamma is X(1).
-    """
-
-    gamma: float
-    alpha: float
-    beta: float
-
-    def throughput(self, n: Number) -> Number:
-        """Calls/s of `n` callers."""
-        return self.gamma * n / (1 + self.alpha * (n - 1) + self.beta * n * (n - 1))
-
-    @property
-    def peak(self) -> float:
-        """How many callers get the most calls/s: 1 at least, not rounded; infinite where beta is 0."""
-        return max(1.0, sqrt((1 - self.alpha) / self.beta)) if self.beta else inf
-
-    @property
-    def most(self) -> float:
-        """Calls/s at the peak, or what they approach as callers become many."""
-        if self.peak < inf:
-            return self.throughput(self.peak)
-        return self.gamma / self.alpha if self.alpha else inf
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A law, and its median absolute relative error at the points fitted and at those held out, if any.
-
-    It is not `valid` where throughput per caller grows with callers: the law knows only costs that grow, and
-    does not hold where the cost per call falls, as with batches.
-    """
-
-    law: Scalability
-    error: float
-    held_out_error: float | None
-    valid: bool
-
-
-def fit_scalability(callers: ArrayLike, throughputs: ArrayLike, fit_upto: float = 32) -> Fit:
-    """The law, of 0 <= alpha <= 1 and beta >= 0, of the least relative errors at up to `fit_upto` callers.
-
-    `throughputs` are in calls/s; a number of callers may occur more than once. Raises ValueError where they
-    are not positive, differ in length, or are of fewer than 4 numbers of callers to be fitted, RuntimeError
-    where the search for the law does not end.
-    Source: Gunther 2007, Guerrilla Capacity Planning, chapter 5; nonlinear least squares, not his quadratic.
-    """
-    from scipy.optimize import curve_fit  # takes a second, which only those who fit should wait
-
-    many, speeds = np.asarray(callers, dtype=np.float64), np.asarray(throughputs, dtype=np.float64)
-    if many.ndim != 1 or many.shape != speeds.shape:
-        raise ValueError(f"each throughput is of one number of callers: {speeds.shape} of {many.shape}")
-    if not ((many >= 1) & (speeds > 0) & np.isfinite(speeds)).all():
-        raise ValueError("the law is of 1 caller or more, and throughputs above 0")
-    fitted = many <= fit_upto
-    levels = len(np.unique(many[fitted]))
-    if levels < 4:
-        raise ValueError(f"a fit needs 4 numbers of callers up to {fit_upto:g}, not {levels}")
-
-    unit = float((speeds / many)[fitted].max())  # so that gamma is near 1, whatever the server's speed
-    # "dogbox" can end at a bound itself, where the other method only comes near.
-    found, _ = curve_fit(
-        lambda n, *law: Scalability(*law).throughput(n),
-        many[fitted],
-        speeds[fitted] / unit,
-        p0=(1.0, 0.1, 1e-3),
-        sigma=speeds[fitted] / unit,
-        bounds=([1e-9, 0, 0], [inf, 1, inf]),
-        method="dogbox",
-        x_scale="jac",
-        ftol=1e-12,
-        xtol=1e-12,
-        gtol=1e-12,
-        max_nfev=10_000,
-    )
-    # A cost that no fitted point shows is none: a beta of 1e-17 would have a peak, at 300 million callers.
-    shown = 1e-9 / float(many[fitted].max()) ** 2
-    gamma, alpha, beta = (float(value) if value > shown else 0.0 for value in found)
-    law = Scalability(gamma * unit, alpha, beta)
-    errors = np.abs(law.throughput(many) / speeds - 1)
-    held_out = None if fitted.all() else float(np.median(errors[~fitted]))
-    return Fit(law, float(np.median(errors[fitted])), held_out, _sublinear(many, speeds))
-
-
-def _sublinear(callers: Floats, throughputs: Floats) -> bool:
-    """Whether no number of callers gets more throughput per caller than a lower number, noise aside."""
-    shares = np.array([np.median(throughputs[callers == n]) / n for n in np.unique(callers)])
-    return bool((shares <= _GAIN * np.minimum.accumulate(shares)).all())
 
 
 def error(predicted: float, measured: float) -> float:

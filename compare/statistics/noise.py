@@ -1,4 +1,4 @@
-"""The noise floor: what differs between a backend and itself, in the figures that the run makes claims of."""
+"""The control: an arm beside itself, in the figures that the run makes claims of."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from ..results import Round, Twin
 from . import inference
-from .figures import value
+from .figures import FIGURES, value
 
-# A run in which nothing is wrong says so rarely that a backend differs from itself, for all of its figures together.
-_ALPHA = 0.01
+# A run in which nothing is wrong says this rarely that an arm differs from itself, for all of its figures together.
+_ALPHA = 0.001
 
 
 class Doubled(NamedTuple):
-    """One cell of one backend, measured twice in the same round, each time in processes of its own."""
+    """One cell of one arm, measured twice in the same round, each time in processes of its own."""
 
     workload: str
     client: str
@@ -28,10 +28,9 @@ Cell = tuple[str, str, str]
 
 
 def twins(
-    doubled: Sequence[Doubled], metrics: Mapping[Cell, Collection[str]], confidence: float
+    doubled: Sequence[Doubled], figures: Mapping[Cell, Collection[str]], confidence: float
 ) -> list[Twin]:
-    """One for each metric, of the cells (workload, client, style) that are judged by it. Calls/s that are the client's tell nothing of how
-    a backend's CPU time scatters.
+    """One for each figure, of the cells (workload, client, style) that are compared by it.
 
     The round is the unit: its cells, which share their processes, are one value together.
     """
@@ -39,42 +38,38 @@ def twins(
     for each in doubled:
         if not (each.own.little.ok and each.again.little.ok):
             continue
-        for metric in metrics.get((each.workload, each.client, each.style), ()):
-            groups.setdefault(metric, []).append(each)
+        for figure in figures.get((each.workload, each.client, each.style), ()):
+            groups.setdefault(figure, []).append(each)
     found = {}
-    for metric, group in groups.items():
-        means = _ratios(group, metric)
+    for figure, group in groups.items():
+        means = _ratios(group, figure)
         if len(means) > 1:
-            found[metric] = inference.paired(means, [1.0] * len(means), confidence)
+            found[figure] = inference.paired(means, [1.0] * len(means), confidence)
     adjusted = inference.holm([each.p for each in found.values()])
     return [
         Twin(
-            workload=_names(each.workload for each in groups[metric]),
-            client=_names(each.client for each in groups[metric]),
-            style=_names(each.style for each in groups[metric]),
+            workload=_names(each.workload for each in groups[figure]),
+            client=_names(each.client for each in groups[figure]),
+            style=_names(each.style for each in groups[figure]),
+            figure=figure,
             ratio=paired.ratio,
-            interval=paired.interval,
+            low=paired.interval[0],
+            high=paired.interval[1],
             rounds=paired.rounds,
             ok=p >= _ALPHA,
-            metric=metric,
         )
-        for (metric, paired), p in zip(found.items(), adjusted, strict=True)
+        for (figure, paired), p in zip(found.items(), adjusted, strict=True)
     ]
 
 
-def floor(twin: Twin) -> float:
-    """How far noise is known to reach: 0.05 is 5 %."""
-    low, high = twin.interval
-    return max(high, 1 / low) - 1
-
-
-def _ratios(group: Sequence[Doubled], metric: str) -> list[float]:
-    """One for each round."""
+def _ratios(group: Sequence[Doubled], figure: str) -> list[float]:
+    """One for each round, above 1 where the first did better."""
+    side = 1 if FIGURES[figure].larger_is_better else -1
     rounds: dict[int, list[float]] = {}
     for each in group:
-        own, again = value(metric, each.own), value(metric, each.again)
+        own, again = value(figure, each.own), value(figure, each.again)
         if own and again:
-            rounds.setdefault(each.own.round, []).append(log(own / again))
+            rounds.setdefault(each.own.round, []).append(side * log(own / again))
     return [exp(sum(logs) / len(logs)) for logs in rounds.values()]
 
 

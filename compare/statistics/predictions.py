@@ -1,19 +1,18 @@
 """What the formulas of `models` say of the cells of a run, from what other cells of it measured, beside what these cells measured.
 
-Nothing comes from the cell that is predicted but how its calls come, and nothing is fitted to it; but for the scalability law, whose error
-is told at points that it was not fitted to. Each prediction says what it was made from.
+Nothing comes from the cell that is predicted but how its calls come, and nothing is fitted to it.
+Each prediction says what it was made from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf
 from typing import NamedTuple
 
 import numpy as np
 
 from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY
-from ..results import Law, Point, Prediction, Report, Result
+from ..results import Prediction, Report, Result
 from ..workloads.handlers import CPU_SECONDS, IO_SECONDS
 from ..workloads.table import BURST, SLOW
 from . import models
@@ -23,15 +22,14 @@ _SHARING = ("asyncio", "threading", "twisted")
 
 
 def predict(report: Report) -> None:
-    """Fill in the laws and predictions that the run has the measurements for."""
-    report.laws = list(_laws(report.sweep))
+    """Fill in the predictions that the run has the measurements for."""
     sound = [each for each in report.results if each.sound and not each.overloaded and not _pushed(each)]
     late = report.environment.sleep_overshoot
     for cell in sound:
         beside = {
             (each.workload, each.style): each
             for each in sound
-            if each is not cell and (each.backend, each.client) == (cell.backend, cell.client)
+            if each is not cell and (each.arm, each.client) == (cell.arm, cell.client)
         }
         report.predictions += _predictions(cell, _Known(beside, 0.0 if late is None else late.p50))
 
@@ -39,23 +37,6 @@ def predict(report: Report) -> None:
 def _pushed(cell: Result) -> bool:
     """Whether it is the workload that has more calls come than can be done: no formula here knows of time limits."""
     return cell.rate is not None and cell.rate.peak is not None
-
-
-def _laws(sweep: list[Point]) -> Iterator[Law]:
-    groups: dict[tuple[str, str, str, str], list[Point]] = {}
-    for point in sweep:
-        if point.throughput:
-            groups.setdefault((point.backend, point.client, point.style, point.workload), []).append(point)
-    for key, points in sorted(groups.items()):
-        try:
-            fit = models.fit_scalability(
-                [point.concurrency for point in points], [point.throughput for point in points]
-            )
-        except (ValueError, RuntimeError):
-            continue  # an interrupted sweep has too few points; a law that is not found is not shown
-        law = fit.law
-        peak, most = (value if value < inf else None for value in (law.peak, law.most))
-        yield Law(*key, law.gamma, law.alpha, law.beta, peak, most, fit.error, fit.held_out_error, fit.valid)
 
 
 class _Time(NamedTuple):
@@ -74,7 +55,7 @@ _NOTHING = _Time(0.0, "")
 
 
 class _Known(NamedTuple):
-    """The other cells of the same backend and client, by workload and style; and by how much a sleep ends late."""
+    """The other cells of the same arm and client, by workload and style; and by how much a sleep ends late."""
 
     cells: dict[tuple[str, str], Result]
     late: float
@@ -200,7 +181,7 @@ def _beside(
 ) -> Prediction:
     off = models.error(predicted, measured)
     return Prediction(
-        cell.backend,
+        cell.arm,
         cell.client,
         cell.style,
         cell.workload,

@@ -29,12 +29,13 @@ OVERLOAD_TIMEOUT = 0.25
 class Workload(NamedTuple):
     """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
 
-    `concurrency` is for a workload that fixes it. One that is `open` has calls come at a rate, whatever the server does, or `burst` of them
-    at once; `idle` connections do nothing beside it. `window` is the least number of seconds that shows it: calls that wait end in step,
-    and a window has a step more or less of them. `check` looks at what the calls of a measurement have left behind. One that is `stored`
-    has servers with a state store, and some calls of one that is `keyed` bring a key.
+    `concurrency` is for a workload that fixes it, and `usual` the calls in flight where nothing is said. One that is `open` has calls come
+    at a rate, whatever the server does, or `burst` of them at once; `idle` connections do nothing beside it. `window` are the seconds of a
+    slice, where other than usual, and `units` how many there are of it beside those of others. `figure` is what it is compared by. `check`
+    looks at what the calls of a slice have left behind. One that is `stored` has servers with a state store, and some calls of one that is
+    `keyed` bring a key.
     `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds. One with several `servers`, of
-    which one may be `slow`, has clients of its own for each measurement, made as `balancing` says, with a `warmup` to come to know them.
+    which one may be `slow`, has clients of its own for each slice, made as `balancing` says, with a `warmup` to come to know them.
     """
 
     name: str
@@ -43,17 +44,20 @@ class Workload(NamedTuple):
     methods: tuple[str, ...] = ("echo",)
     styles: tuple[str, ...] = STYLES
     concurrency: int | None = None
+    usual: int = 64
     open: bool = False
     burst: int = 0
     idle: int = 0
     stream: bool = False
     window: float = 0.0
+    units: int = 3
     warmup: float = 0.0
     overload: float = 0.0
     timeout: float | None = None
     check: Check | None = None
     stored: bool = False
     keyed: bool = False
+    figure: str = "throughput"
     servers: int = 1
     slow: bool = False
     balancing: Balancing = Balancing()
@@ -99,6 +103,7 @@ def _counter(way: str, explanation: str, method: str, *, keyed: bool = False) ->
         methods=(method, "total_of"),
         concurrency=counters.CALLERS,
         window=counters.WINDOW,
+        units=1,
         check=counters.check,
         stored=True,
         keyed=keyed,
@@ -112,6 +117,7 @@ def _read(way: str, explanation: str, method: str, **how: Any) -> Workload:
         partial(reads.script, method),
         methods=(method,),
         window=20 * reads.READ_SECONDS,
+        units=1,
         check=reads.check,
         **how,
     )
@@ -128,10 +134,12 @@ def _balance(way: str, explanation: str, **how: Any) -> Workload:
         methods=("wait",),
         concurrency=balances.CALLERS,
         window=balances.WINDOW,
+        units=1,
         warmup=balances.WARMUP,
         servers=balances.SERVERS,
         slow=True,
         balancing=Balancing(**how),
+        figure="p99",
     )
 
 
@@ -139,8 +147,11 @@ def _bare(policy: str, explanation: str) -> Workload:
     return _balance(policy, f"{explanation}, none ejected", policy=policy, ejection=False)
 
 
-def _echoes(name: str, explanation: str, size: int = SIZE, **how: Any) -> Workload:
-    return Workload(name, explanation, partial(_same, "echo", size), **how)
+def _echoes(
+    name: str, explanation: str, size: int = SIZE, figure: str = "server_cpu", **how: Any
+) -> Workload:
+    """Short calls. Of these a generator in Python is the limit sooner than a server: what they cost the server is what tells arms apart."""
+    return Workload(name, explanation, partial(_same, "echo", size), figure=figure, **how)
 
 
 WORKLOADS = {
@@ -151,8 +162,10 @@ WORKLOADS = {
             f"{SIZE} bytes back, one caller: the time of a call",
             styles=(REQUEST_REPLY,),
             concurrency=1,
+            figure="p50",
+            units=4,
         ),
-        _echoes("echo", f"{SIZE} bytes back, inline on the event loop"),
+        _echoes("echo", f"{SIZE} bytes back, inline on the event loop", units=4),
         _echoes(
             "echo-rate",
             f"{SIZE} bytes back, calls coming at one rate for all backends",
@@ -160,33 +173,36 @@ WORKLOADS = {
             open=True,
         ),
         _echoes("payload-1k", "1 KiB back, inline", 1024),
-        _echoes("payload-64k", "64 KiB back, inline", 65536),
+        _echoes("payload-64k", "64 KiB back, inline", 65536, usual=8, units=2),
         _echoes("payload-1m", "1 MiB back, inline, at most 4 at a time", 1 << 20, concurrency=4),
         Workload(
             "pooled",
             f"{SIZE} bytes back, an unmarked def",
             partial(_same, "pooled", SIZE),
             methods=("pooled",),
+            figure="server_cpu",
         ),
         Workload(
             "io",
             f"an unmarked def that waits {IO_SECONDS * 1000:.0f} ms",
             partial(_same, "io", SIZE),
             methods=("io",),
-            window=20 * IO_SECONDS,
+            window=4 * IO_SECONDS,
         ),
         Workload(
             "io-async",
             f"a coroutine that waits {IO_SECONDS * 1000:.0f} ms, the same one on every backend",
             partial(_same, "io_async", SIZE),
             methods=("io_async",),
-            window=20 * IO_SECONDS,
+            window=4 * IO_SECONDS,
         ),
         Workload(
             "cpu",
             f"an unmarked def that computes for about {CPU_SECONDS * 1000:.0f} ms",
             _cpu,
             methods=("cpu",),
+            usual=8,
+            units=5,
         ),
         Workload(
             "overload",
@@ -196,6 +212,7 @@ WORKLOADS = {
             styles=(FIRE_AND_CALLBACK,),
             open=True,
             overload=OVERLOAD,
+            units=1,
             timeout=OVERLOAD_TIMEOUT,
             window=4 * OVERLOAD_TIMEOUT,
         ),
@@ -211,7 +228,9 @@ WORKLOADS = {
             styles=(FIRE_AND_CALLBACK,),
             open=True,
             burst=BURST,
+            units=1,
             window=2 * BURST_EVERY,
+            figure="p50",
         ),
         _echoes(
             "idle",
@@ -219,6 +238,7 @@ WORKLOADS = {
             styles=(REQUEST_REPLY,),
             concurrency=1,
             idle=IDLE,
+            figure="p50",
         ),
         Workload(
             "stream",
@@ -246,5 +266,21 @@ WORKLOADS = {
     )
 }
 
-CORE = ("lone", "echo", "echo-rate", "payload-64k", "cpu", "io")
-QUICK = ("echo", "io")
+CORE = ("lone", "echo", "cpu", "io", "echo-rate", "payload-64k")
+QUICK = ("echo", "cpu", "io")
+
+
+def figure_of(name: str, *, opened: bool) -> str:
+    """What cells of that workload are compared by; `opened`, where its calls come at a rate. A user's own scenario has no row here."""
+    workload = WORKLOADS.get(name)
+    if workload is None or (opened and not workload.open):
+        return "p50" if opened else "throughput"
+    return workload.figure
+
+
+def place(name: str) -> int:
+    """Where a workload stands in the table; a user's own scenario stands behind all."""
+    return _PLACES.get(name, len(_PLACES))
+
+
+_PLACES = {name: number for number, name in enumerate(WORKLOADS)}

@@ -1,5 +1,5 @@
 """Workloads that are measured in several ways: what protects them, or speeds them up. Each way is a row of the table of workloads, and is
-compared with the plain one, of the same backend, client and call style.
+compared with the plain one, of the same arm, client and call style.
 
 Knows names, and what is claimed of them; `counters` and `reads` have what the calls do.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import asdict
 
-from ..results import Consistency, Report, Result, WayComparison
+from ..results import Claim, Consistency, Report, Result
 
 # The way that all others are compared with, unless the kind has another.
 PLAIN = "none"
@@ -23,8 +23,7 @@ _WRITES = ("lost_updates", "duplicated_effects")
 
 class Kind(NamedTuple):
     """A workload and its ways, each with what it keeps from going wrong. `field` is that of the results and, with two dashes, the option
-    that picks them. All ways are compared with the `plain` one, in a closed loop by the `metric`, and have up to so many `seconds` more
-    each."""
+    that picks them. All ways are compared with the `plain` one, and have up to so many `seconds` more each."""
 
     field: str
     workload: str
@@ -32,7 +31,6 @@ class Kind(NamedTuple):
     title: str
     question: str
     plain: str = PLAIN
-    metric: str = "throughput"
     seconds: float = 30.0
 
     @property
@@ -73,7 +71,6 @@ BALANCE = Kind(
     "The named policies are bare: no server is ejected. A client without options (default) ejects slow ones; with hedging it also asks a "
     "second server when the first takes its time.",
     plain="round-robin",
-    metric="p99",
     seconds=90.0,
 )
 KINDS = (COUNTER, READ, BALANCE)
@@ -85,11 +82,6 @@ _ROWS = {kind.row(way): (kind, way) for kind in KINDS for way in kind.ways}
 def seconds(workload: str) -> float:
     """How much more time there is for that workload, where it is one more way to measure another."""
     return _ROWS[workload][0].seconds if workload in _ROWS else 0.0
-
-
-def judged_by(workload: str) -> str:
-    """The metric by which a closed loop of that workload is judged."""
-    return _ROWS[workload][0].metric if workload in _ROWS else "throughput"
 
 
 def plain(workload: str) -> str:
@@ -112,12 +104,12 @@ def way(workload: str, of: Kind) -> str | None:
 
 
 class Group(NamedTuple):
-    """The cells of one backend, client and call style, by the way they were measured."""
+    """The cells of one arm, client and call style, by the way they were measured."""
 
     kind: Kind
     client: str
     style: str
-    backend: str
+    arm: str
     cells: dict[str, Result]
 
 
@@ -127,7 +119,7 @@ def groups(results: Iterable[Result]) -> list[Group]:
     for each in results:
         if each.workload in _ROWS:
             kind, way = _ROWS[each.workload]
-            key = kind.workload, each.client, each.style, each.backend
+            key = kind.workload, each.client, each.style, each.arm
             found.setdefault(key, Group(kind, *key[1:], {})).cells[way] = each
     return list(found.values())
 
@@ -139,12 +131,12 @@ def measured(report: Report) -> list[Kind]:
 
 
 class Prices(NamedTuple):
-    """What ways cost or give those who call in one style, by one client: claims by backend and way."""
+    """What ways cost or give those who call in one style, by one client: claims by arm and way."""
 
     kind: Kind
     client: str
     style: str
-    claims: dict[str, dict[str, WayComparison]]
+    claims: dict[str, dict[str, Claim]]
 
     @property
     def ways(self) -> list[str]:
@@ -153,12 +145,14 @@ class Prices(NamedTuple):
 
 
 def prices(report: Report) -> list[Prices]:
-    """All that are claimed; none of a run that cannot be trusted."""
+    """All that are claimed."""
     found: dict[tuple[str, str, str], Prices] = {}
-    for each in report.ways if report.verdict.trusted else ():
-        key = each.workload, each.client, each.style
-        claims = found.setdefault(key, Prices(_OF[each.workload], *key[1:], {})).claims
-        claims.setdefault(each.backend, {})[each.way] = each
+    for each in report.claims:
+        if each.of_workloads:
+            kind, way = _ROWS[each.workload]
+            key = kind.workload, each.client, each.style
+            claims = found.setdefault(key, Prices(kind, *key[1:], {})).claims
+            claims.setdefault(each.arm, {})[way] = each
     return list(found.values())
 
 
@@ -212,7 +206,7 @@ def _wrong(report: Report, kind: Kind) -> str:
         for way, cell in group.cells.items() if group.kind is kind else ():
             found.setdefault(way, []).extend([] if cell.consistency is None else [cell.consistency])
     told = [f"{way} {said(total(each)) or 'nothing'}" for way, each in found.items()]
-    return f"What went wrong in {kind.workload}, on all backends and in all styles: {'; '.join(told)}."
+    return f"What went wrong in {kind.workload}, on all arms and in all styles: {'; '.join(told)}."
 
 
 def broken(result: Result) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from ringback.compare.results import (
+    Arm,
     Check,
     Cpu,
     Design,
@@ -14,15 +15,13 @@ from ringback.compare.results import (
     Latency,
     Little,
     Memory,
-    Point,
     Rate,
     Report,
     Result,
     Round,
     Search,
+    Speed,
     Step,
-    Tick,
-    Waiting,
 )
 from ringback.compare.run.measured import histogram
 
@@ -44,8 +43,6 @@ def environment(**changes: Any) -> Environment:
         "started": "2025-01-01T00:00:00+00:00",
         "load_before": [0.5, 0.5, 0.5],
         "quick": False,
-        "warmup": 0.1,
-        "window": 0.2,
         "cpu_steps": 1000,
     }
     return Environment(**{**fields, **changes})
@@ -60,6 +57,7 @@ def result(backend: str, workload: str, style: str, rounds: list[float], **chang
         Round(
             round=number,
             at=10.0 * number,
+            slices=4,
             throughput=value,
             calls=int(value / 5),
             p50=10 / value,
@@ -68,9 +66,8 @@ def result(backend: str, workload: str, style: str, rounds: list[float], **chang
             mean=11 / value,
             rate=rate,
             cpu=Cpu(0.4 / value, 0.5 / value, 0.4, 0.5),
-            waiting=Waiting(1e-6, 0.5, 0.1),
             memory=Memory(40 << 20, 30 << 20),
-            little=Little(1.0, None if opened else 1.0, 0.05, True),
+            little=Little(1.0, True),
             limit="waiting",
         )
         for number, value in enumerate(rounds, 1)
@@ -94,15 +91,9 @@ def result(backend: str, workload: str, style: str, rounds: list[float], **chang
         else None,
         "slip": Latency(1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 1e-4) if opened else None,
         "cpu": Cpu(0.4 / mean, 0.5 / mean, 0.4, 0.5),
-        "waiting": Waiting(1e-6, 0.5, 0.1),
         "memory": Memory(40 << 20, 30 << 20),
         "rounds": made,
         "histogram": histogram(samples).encode().decode(),
-        "series": [
-            Tick(each.round, 0.04 * tick, each.throughput, each.p50, each.p99)
-            for each in made
-            for tick in range(5)
-        ],
     }
     return Result(backend=backend, workload=workload, style=style, **{**fields, **changes})
 
@@ -153,31 +144,16 @@ def whole() -> Report:
     for made in results:
         if (made.backend, made.workload) == ("gevent", "echo"):
             made.limit = "client"
-    sweep = [
-        Point(
-            name,
-            "threading",
-            STYLES[0],
-            "echo",
-            0,
-            many,
-            1000 * many / (1 + 0.1 * (many - 1)),
-            1e-3,
-            2e-3,
-            1e-3,
-        )
-        for name in BACKENDS
-        for many in (1, 2, 4, 8, 16, 32, 64, 128)
-    ]
     steps = [Step(100.0, 2, 2, 0.01), Step(200.0, 2, 0, 0.5)]
     return report(
         *results,
+        arms=[Arm(name, name) for name in BACKENDS],
         peers=[
             result(
                 "rpyc", "io", STYLES[0], [900.0, 950.0], client="rpyc", peer=True, difference="threads & more"
             )
         ],
-        sweep=sweep,
         searches=[Search("asyncio", "threading", STYLES[0], "io", 1, "p99 <= 20 ms", 100.0, 200.0, steps)],
-        checks=[Check("noise floor", True, "1.000 (0.990..1.010)")],
+        checks=[Check("control", True, "an arm beside itself in 8 rounds: server_cpu 1.000 (0.990..1.010)")],
+        speed=Speed(0.9, 0.98),
     )

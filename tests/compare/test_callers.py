@@ -21,10 +21,11 @@ from ringback.compare.scenario import Call, Ended, Script, call
 from ringback.compare.workloads.handlers import cpu
 from ringback.compare.workloads.table import WORKLOADS
 
-ALWAYS = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), -math.inf, math.inf)
+SERVERS = ("tcp://127.0.0.1:1",)
+ALWAYS = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), -math.inf, math.inf, SERVERS)
 # Of the clock that tests move: 0 stands for "no time" in a caller.
 START = 1000.0
-PLAN = Plan(client="threading", endpoint="tcp://127.0.0.1:1", cpu_steps=10, timeout=1.0, max_callers=4)
+PLAN = Plan(client="threading", cpu_steps=10, timeout=1.0, max_callers=4)
 
 
 class Enough(BaseException):
@@ -81,6 +82,7 @@ def test_errors_are_counted_by_their_code() -> None:
         call_blocking(answers(*failures, ...), one)
     assert one.errors == {"DEADLINE_EXCEEDED": 2, "UNAVAILABLE": 1, "ValueError": 1}
     assert (len(one.times), one.wrong) == (1, 0)
+    assert one.why.startswith("echo: DeadlineExceeded")
 
 
 def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
@@ -94,17 +96,17 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
     one = caller(script=script)
     with pytest.raises(Enough):
         call_blocking(answers(errors.Unavailable(), b"2", errors.Unavailable(), b"3", ...), one)
-    assert (one.errors, one.wrong, one.why) == ({}, 1, "AssertionError: the second try")
+    assert (one.errors, one.wrong) == ({}, 1)
+    assert one.why.startswith("AssertionError: the second try at test_callers.py:")
 
 
-def test_in_a_stride_only_one_call_is_timed_and_its_think_time() -> None:
-    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, stride=4), 0.0, math.inf)
+def test_in_a_stride_only_one_call_is_timed_and_all_are_counted() -> None:
+    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, stride=4), 0.0, math.inf, SERVERS)
     one = caller(cell)
     with pytest.raises(Enough):
         call_blocking(answers(*[...] * 40), one)
-    assert len(one.times) == 10
-    assert len(one.thinks) == 10
-    assert all(think[1] >= think[0] == timed[3] for think, timed in zip(one.thinks, one.times, strict=True))
+    assert (len(one.times), one.answered) == (10, 40)
+    assert all(due <= sent <= ended for _, due, sent, ended in one.times)
 
 
 def batch(cell: Cell, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Batch:
@@ -114,7 +116,7 @@ def batch(cell: Cell, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatc
 
 
 def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
-    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), START, START, first=7 << 32)
+    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), START, START, SERVERS, first=7 << 32)
     made = Batch(PLAN, cell, WORKLOADS["stream"].script)
     calls = [each.begin(START) for each in made.callers]
     assert [each.args[0] for each in calls if each] == [(7 << 32) + number for number in range(3)]
@@ -130,11 +132,11 @@ class Clock:
         return self.now
 
 
-def test_only_what_was_answered_in_the_window_counts_and_little_closes(
+def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), START + 10.0, START + 20.0)
+    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), START + 10.0, START + 20.0, SERVERS)
     made = batch(cell, clock, monkeypatch)
 
     def takes_two_seconds(_method: str, value: bytes) -> bytes:
@@ -144,29 +146,86 @@ def test_only_what_was_answered_in_the_window_counts_and_little_closes(
     call_blocking(takes_two_seconds, made.callers[0])
     sample = made.sample()
     # Ends at 2, 4, ... 20, of which those at 10, 12, 14, 16 and 18 are in the window.
-    assert (sample.calls, len(array("d", sample.timed[0].ended))) == (5, 5)
+    assert (sample.calls, sample.answered, sample.made) == (5, 10, 10)
     assert list(array("d", sample.timed[0].ended)) == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert sample.residence == pytest.approx(2.0)
     assert sample.whole == pytest.approx(1.0)
-    assert sample.inside == pytest.approx(1.0)
+
+
+def test_a_slice_lasts_from_its_first_call_to_its_last_reply_though_that_comes_after_its_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), START, START + 10.0, SERVERS)
+    made = batch(cell, clock, monkeypatch)
+
+    def takes_four_seconds(_method: str, value: bytes) -> bytes:
+        clock.now += 4.0
+        return value
+
+    clock.now += 1.0
+    made.starts()
+    call_blocking(takes_four_seconds, made.callers[0])
+    made.ends()
+    clock.now += 100.0  # as to come to a report takes
+    sample = made.sample()
+    assert (sample.answered, sample.seconds) == (3, pytest.approx(12.0))
+    assert sample.calls == 2
+
+
+def test_fired_calls_end_with_the_last_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 2, 0.0, 0.0), START, START + 1.0, SERVERS)
+    made, client = batch(cell, clock, monkeypatch), Fired()
+    made.starts()
+    Firing([client], made, lambda: None).closed()
+    clock.now += 2.0
+    for after, (args, callback, _) in enumerate(list(client.calls), 1):
+        clock.now += after
+        callback(args[0])
+    clock.now += 100.0
+    assert (made.sample().answered, made.sample().seconds) == (2, pytest.approx(5.0))
+
+
+def takes_a_second(clock: Clock) -> Callable[..., bytes]:
+    """What stands for a server that does, and answers rightly."""
+
+    def answer(_method: str, value: bytes) -> bytes:
+        clock.now += 1.0
+        return value
+
+    return answer
+
+
+def test_the_time_of_a_wrong_reply_is_in_littles_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    cell = Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.0), START + 0.0, START + 100.0, SERVERS)
+    made = batch(cell, clock, monkeypatch)
+    made.callers[1].begin()
+    call_blocking(takes_a_second(clock), made.callers[0])
+    made.callers[1].reply(b"wrong")
+    sample = made.sample()
+    assert (sample.answered, sample.wrong) == (100, 1)
+    assert sample.whole == pytest.approx(1.0)
 
 
 def test_little_does_not_close_where_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    cell = Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.0), START + 0.0, START + 100.0)
+    cell = Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.0), START + 0.0, START + 100.0, SERVERS)
     made = batch(cell, clock, monkeypatch)
-
-    def takes_a_second(_method: str, value: bytes) -> bytes:
-        clock.now += 1.0
-        return value
-
-    call_blocking(takes_a_second, made.callers[0])  # the other caller never runs
-    assert made.sample().inside == pytest.approx(0.5, abs=0.01)
+    made.callers[1].begin()  # it gets no reply
+    call_blocking(takes_a_second(clock), made.callers[0])
+    made.flight.change(0)
+    assert made.sample().whole == pytest.approx(0.5)
 
 
 def test_in_an_open_loop_times_count_from_when_a_call_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     cell = Cell(
-        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"), START + 0.0, START + 10.0
+        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"),
+        START + 0.0,
+        START + 10.0,
+        SERVERS,
     )
     made = batch(cell, clock, monkeypatch)
     assert made.dues == [START + number for number in range(10)]
@@ -186,13 +245,16 @@ def test_in_an_open_loop_times_count_from_when_a_call_was_due(monkeypatch: pytes
         [0.25, 0.25, 5.0, 4.25, 3.5, 2.75, 2.0, 1.25, 0.5, 0.25]
     )
     assert [begin - planned for planned, begin in zip(due, sent, strict=True)][3] == pytest.approx(4.0)
-    assert (sample.due, sample.skipped, sample.inside) == (10, 0, None)
+    assert (sample.due, sample.skipped, sample.answered) == (10, 0, 10)
 
 
 def test_arrivals_that_nobody_took_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     cell = Cell(
-        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"), START + 0.0, START + 10.0
+        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"),
+        START + 0.0,
+        START + 10.0,
+        SERVERS,
     )
     made = batch(cell, clock, monkeypatch)
 
@@ -216,7 +278,7 @@ class Fired:
 
 def test_each_callback_fires_the_next_call_until_the_window_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0), START + 0.0, START + 10.0)
+    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0), START + 0.0, START + 10.0, SERVERS)
     made, client, over = batch(cell, clock, monkeypatch), Fired(), []
     firing = Firing([client], made, lambda: over.append(True))
     firing.closed()
@@ -236,7 +298,10 @@ def test_each_callback_fires_the_next_call_until_the_window_closes(monkeypatch: 
 def test_a_pacer_fires_whatever_became_of_the_calls_before(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     cell = Cell(
-        Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0, rate=1.0, arrivals="even"), START + 0.0, START + 5.0
+        Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0, rate=1.0, arrivals="even"),
+        START + 0.0,
+        START + 5.0,
+        SERVERS,
     )
     monkeypatch.setattr("ringback.compare.load.firing.monotonic", clock)
     made, client, over = batch(cell, clock, monkeypatch), Fired(), []
@@ -262,7 +327,7 @@ def test_a_pacer_fires_whatever_became_of_the_calls_before(monkeypatch: pytest.M
 
 
 def test_callers_that_never_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 3, 0.0, 0.0), START + 0.1, START + 0.2)
+    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 3, 0.0, 0.0), START + 0.1, START + 0.2, SERVERS)
     made = batch(cell, Clock(), monkeypatch)
     made.check(0)
     with pytest.raises(RuntimeError, match="1 of 3 callers"):
@@ -331,5 +396,6 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(
     sample = made.sample()
     assert told == [Ended(answered=2, failed=2)]
     assert sample.consistency == (found if not wrong else None)
-    assert (sample.wrong, sample.why) == (1 + wrong, "WrongReply")
+    assert sample.wrong == 1 + wrong
+    assert sample.why == "WrongReply"
     assert made._broken == why

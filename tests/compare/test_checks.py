@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
+from collections.abc import Callable
 
-import msgspec
 import pytest
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, Load
 from ringback.compare.load.sample import Sample
-from ringback.compare.results import Cpu, Memory, Waiting
-from ringback.compare.run.ceilings import Ceilings
+from ringback.compare.results import Cpu, Memory
 from ringback.compare.run.observe import Observed
 from ringback.compare.run.pair import Window
 from ringback.compare.statistics import checks
@@ -31,42 +31,26 @@ def test_the_client_is_the_limit_before_a_server_that_does_nothing_and_the_serve
     assert busy_server > idle_client, says
 
 
-def before(server: float, client: float, calls: int = 100, contaminated: str = "") -> Window:
-    """A window in which each end was busy for such a part of the time."""
-    seen = Observed(Cpu(1e-5, 1e-5, server, client), Waiting(), Memory(), "waiting", 0.0, 0.0, contaminated)
+def before(
+    server: float = 0.3,
+    client: float = 0.9,
+    calls: int = 100,
+    whole: float | None = None,
+    seconds: float = 1.0,
+) -> Window:
+    """A slice in which each end was busy for such a part of the time."""
+    seen = Observed(Cpu(1e-5, 1e-5, server, client), Memory(), "waiting")
     load = Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 1.0)
-    return Window(load, 0.0, Sample(calls=calls, errors={}, wrong=0, timed=[]), seen)
+    sample = Sample(answered=calls, seconds=seconds, calls=calls, errors={}, wrong=0, timed=[], whole=whole)
+    return Window(load, 0.0, sample, seen)
 
 
-@pytest.mark.parametrize(
-    ("server", "client", "limit", "ceiling"),
-    [
-        (0.3, 0.95, "client", 200.0),
-        (0.3, 0.6, "waiting", 200.0),
-        (0.9, 0.95, "client", 200.0),
-        (0.95, 0.9, "server", None),
-        (0.95, 0.3, "server", None),
-    ],
-)
-def test_a_server_that_does_nothing_but_is_the_limit_makes_no_ceiling(
-    server: float, client: float, limit: str, ceiling: float | None
-) -> None:
-    ceilings = Ceilings()
-    for calls in (100, 200, 300):
-        ceilings.add("threading", before(server, client, calls))
-    assert ceilings.of("threading", FIRE_AND_CALLBACK) == ceiling
-    assert ceilings.of("threading", "request-reply") is None
-    [made] = ceilings.all()
-    assert (made.limit, made.throughput, made.rounds) == (limit, 200.0, [100.0, 200.0, 300.0])
-
-
-def test_a_ceiling_is_that_of_windows_that_nothing_disturbed() -> None:
-    ceilings = Ceilings()
-    for calls, contaminated in ((100, "other programs"), (400, "other programs"), (50, "other programs")):
-        ceilings.add("threading", before(0.3, 0.9, calls, contaminated))
-    assert ceilings.of("threading", FIRE_AND_CALLBACK) == 400.0  # what disturbs can only lower it
-    ceilings.add("threading", before(0.3, 0.9, 300))
-    assert ceilings.of("threading", FIRE_AND_CALLBACK) == 300.0
+def unmeasured(monkeypatch: pytest.MonkeyPatch, window: Callable[[Load], Window]) -> SelfCheck:
+    """One whose slices are made up, of the load."""
+    itself = SelfCheck(1)
+    monkeypatch.setattr(itself, "_pair", lambda _server: contextlib.nullcontext())
+    monkeypatch.setattr(itself, "_window", lambda _, load: window(load))
+    return itself
 
 
 @pytest.mark.parametrize(
@@ -75,43 +59,94 @@ def test_a_ceiling_is_that_of_windows_that_nothing_disturbed() -> None:
 def test_the_check_of_the_ceiling_fails_where_the_server_is_the_limit(
     server: float, client: float, ok: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    itself = SelfCheck()
-    monkeypatch.setattr(itself, "_pair", lambda _server: contextlib.nullcontext())
-    monkeypatch.setattr(
-        itself,
-        "_window",
-        lambda _, load: before(1.0, 0.1) if load.workload == "cpu" else before(server, client),
+    itself = unmeasured(
+        monkeypatch,
+        lambda load: before(1.0, 0.1) if load.workload == "cpu" else before(server, client),
     )
     assert itself._ceiling().ok is ok
 
 
-def test_littles_law_closes_in_every_window() -> None:
+def test_the_ceiling_is_the_median_of_what_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([before(calls=100, seconds=0.5), before(calls=300), before(calls=100, seconds=0.25)])
+    itself = unmeasured(monkeypatch, lambda load: before(1.0, 0.1) if load.workload == "cpu" else next(found))
+    assert itself._ceiling().says.endswith("the ceiling is 300 calls/s")
+
+
+@pytest.mark.parametrize(
+    ("same", "slowed", "ok"),
+    [
+        (1.0, 0.9, [True, True]),
+        (1.0, 1.0, [True, False]),
+        (1.0, 1.1, [True, False]),
+        (0.9, 0.9, [False, True]),
+        (1.1, 0.9, [False, True]),
+    ],
+)
+def test_measured_checks_find_what_is_there_and_nothing_that_is_not(
+    same: float, slowed: float, ok: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of services that differ by so much, on a machine that gets slower and slower."""
+    chance, looks, started = random.Random(2), 0, 0
+    factors = [1.0, same, slowed]
+
+    def window(which: int) -> Window:
+        nonlocal looks
+        looks += 1
+        return before(calls=1000, seconds=(1 + looks / 100) / factors[which] * chance.lognormvariate(0, 0.01))
+
+    def fresh(_server: object) -> contextlib.AbstractContextManager[int]:
+        nonlocal started
+        started += 1
+        return contextlib.nullcontext((started - 1) % 3)
+
+    itself = SelfCheck(1)
+    monkeypatch.setattr(itself, "_pair", fresh)
+    monkeypatch.setattr(itself, "_window", lambda which, _load: window(which))
+    found = list(itself._comparisons())
+    assert [check.name for check in found] == [
+        "no difference where there is none, measured",
+        "a slowdown of 10 %, measured",
+    ]
+    assert [check.ok for check in found] == ok, [check.says for check in found]
+    assert started == 3 * 8  # fresh servers in each round
+
+
+@pytest.mark.parametrize(
+    ("false_claims", "found", "ok"),
+    [(0.05, 0.95, [True, True]), (0.08, 0.95, [False, True]), (0.05, 0.85, [True, False])],
+)
+def test_simulated_checks_fail_where_more_is_claimed_than_promised_or_less_is_found(
+    false_claims: float, found: float, ok: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.simulate, "false_claims", lambda *_: false_claims)
+    monkeypatch.setattr(checks.simulate, "found", lambda *_: found)
+    itself = SelfCheck(1)
+    assert [itself._simulated_equals().ok, itself._simulated_slowdown().ok] == ok
+
+
+def test_simulated_checks_pass_as_they_are() -> None:
+    itself = SelfCheck(17)
+    for check in (itself._simulated_equals(), itself._simulated_slowdown()):
+        assert check.ok, check.says
+
+
+def test_littles_law_closes_in_every_slice() -> None:
     itself = SelfCheck()
     itself._ceiling()
     itself._wait()
     assert len(itself.windows) >= 5
+    assert all(each.sample.whole is not None for each in itself.windows)
     for check in itself._little():
         assert check.ok, check.says
-    # And would not, if time were lost.
-    itself.windows[0] = itself.windows[0]._replace(
-        sample=type(itself.windows[0].sample)(calls=1, errors={}, wrong=0, timed=[], whole=0.98)
-    )
-    [broken] = itself._little()
-    assert not broken.ok
 
 
-def test_a_window_that_was_disturbed_says_nothing_of_littles_law_in_it() -> None:
+@pytest.mark.parametrize(("whole", "ok"), [(0.995, True), (1.005, True), (0.98, False), (1.02, False)])
+def test_littles_law_is_off_where_time_is_lost_in_any_slice(whole: float, ok: bool) -> None:
     itself = SelfCheck()
-    good, off = before(0.3, 0.9), before(0.3, 0.9, contaminated="other programs")
-    itself.windows = [
-        good._replace(sample=msgspec.structs.replace(good.sample, whole=1.0, inside=1.0)),
-        off._replace(sample=msgspec.structs.replace(off.sample, whole=1.0, inside=0.8)),
-    ]
+    itself.windows = [before(whole=1.0), before(whole=whole), before(whole=1.0), before()]
     [check] = itself._little()
-    assert check.ok, check.says
-    itself.windows[1] = itself.windows[1]._replace(observed=good.observed)
-    [check] = itself._little()
-    assert not check.ok
+    assert check.ok is ok
+    assert check.says.startswith(f"{4 if ok else 3} of 4 slices close, {abs(whole - 1):.2%} off at most")
 
 
 @pytest.mark.skipif(not os.environ.get("RINGBACK_FULL"), reason="a minute; RINGBACK_FULL=1")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
 import time
 from array import array
 from pathlib import Path
@@ -13,17 +15,16 @@ from ringback import Server, Service
 from ringback.clients.asyncio import connect as connect_asyncio
 from ringback.clients.threading import connect
 from ringback.compare.load.batch import Batch
-from ringback.compare.load.generate import _own
+from ringback.compare.load.generate import _client
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Load, Plan
 from ringback.compare.load.sample import Sample
 from ringback.compare.load.work import prepared
-from ringback.compare.run import pair
-from ringback.compare.run.pair import ANYWHERE, Pair
+from ringback.compare.run import observe, pair
+from ringback.compare.run.pair import ANYWHERE, Alone, Generator, Pair, Placement, Servers
 from ringback.compare.run.processes import Child, ChildFailed
 from ringback.compare.run.request import SERVICE, SLOW
 from ringback.compare.workloads import handlers
 from ringback.compare.workloads import table as workloads
-from ringback.compare.workloads.balances import Balancing
 
 # Far above what a window takes, also on a loaded machine.
 DEADLINE = 30.0
@@ -31,10 +32,20 @@ DEADLINE = 30.0
 CLIENTS = ("threading", "gevent", "asyncio", "twisted")
 
 
-def plan(client: str, timeout: float = 10.0):
-    return lambda endpoint: Plan(
-        client=client, endpoint=endpoint, cpu_steps=100, timeout=timeout, max_callers=8
-    )
+def plan(client: str, timeout: float = 10.0) -> Plan:
+    return Plan(client=client, cpu_steps=100, timeout=timeout, max_callers=8)
+
+
+def cell(load: Load, *endpoints: str) -> Cell:
+    """A slice of it that begins at once."""
+    opens = time.monotonic() + 0.01
+    return Cell(load, opens, opens + load.window, endpoints)
+
+
+def said(generator: Child, asked: Cell) -> Sample:
+    """What came of it."""
+    generator.say(msgspec.json.encode(asked))
+    return msgspec.json.decode(generator.line(DEADLINE), type=Sample)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -46,13 +57,16 @@ def test_every_client_style_makes_every_kind_of_calls(client: str) -> None:
         Load("burst", FIRE_AND_CALLBACK, 4, 0.05, 0.5, burst=50),
         Load("stream", REQUEST_REPLY, 2, 0.05, 0.2),
     ]
-    with Pair(pair.backend("asyncio", 4, SERVICE), plan(client), ANYWHERE) as running:
+    with Alone(pair.backend("asyncio", 4, SERVICE), plan(client), ANYWHERE) as running:
         for load in loads:
             sample = running.measure(load).sample
             assert sample.calls > 0, load
             assert (sample.errors, sample.wrong, sample.why) == ({}, 0, ""), load
             assert sample.whole == pytest.approx(1.0, abs=0.05), load
             assert bool(sample.due) is load.open
+            assert sample.answered * load.stride >= sample.calls
+            assert sample.answered + sum(sample.errors.values()) + sample.wrong == sample.made
+            assert load.open or sample.seconds >= load.warmup + load.window
         beside = running.measure_beside(20, Load("idle", REQUEST_REPLY, 1, 0.05, 0.1))
         assert beside.sample.calls > 0
         assert beside.observed.memory.per_connection is not None
@@ -62,12 +76,9 @@ def test_every_client_style_makes_every_kind_of_calls(client: str) -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_callers_share_as_many_connections_as_are_asked_for(client: str, style: str) -> None:
     pytest.importorskip(client)
-
-    def several(endpoint: str) -> Plan:
-        return msgspec.structs.replace(plan(client)(endpoint), connections=3)
-
+    several = msgspec.structs.replace(plan(client), connections=3)
     with (
-        Pair(pair.backend("threading", 4, SERVICE), several, ANYWHERE) as running,
+        Alone(pair.backend("threading", 4, SERVICE), several, ANYWHERE) as running,
         connect(running.endpoint) as ours,
     ):
         sample = running.measure(Load("echo", style, 6, 0.0, 0.2)).sample
@@ -80,7 +91,7 @@ def test_callers_share_as_many_connections_as_are_asked_for(client: str, style: 
 def test_a_client_chooses_among_servers_in_both_styles(client: str) -> None:
     pytest.importorskip(client)
     servers = (pair.backend("threading", 8, service) for service in (SERVICE, SLOW))
-    with Pair(next(servers), plan(client), ANYWHERE, others=list(servers)) as running:
+    with Alone(next(servers), plan(client), ANYWHERE, others=list(servers)) as running:
         for style in STYLES:
             turns = running.measure(Load("balance", style, 8, 0.15, 0.3, servers=2, slow=True))
             twice = running.measure(Load("balance-hedge", style, 8, 0.0, 0.3, servers=2, slow=True))
@@ -98,35 +109,102 @@ def test_a_client_chooses_among_servers_in_both_styles(client: str) -> None:
 
 
 def test_a_client_of_several_servers_is_made_anew_as_its_workload_says() -> None:
-    made = msgspec.structs.replace(plan("asyncio")("a"), others=("b", "c", "slow"))
     asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
 
     def connect(*endpoints: str, **options: object) -> None:
         asked.append((endpoints, options))
 
-    for name, servers, slow in (("balance", 3, True), ("balance-hedge", 3, True), ("read-balance", 2, False)):
-        load = Load(name, REQUEST_REPLY, 4, 0.0, 0.1, servers=servers, slow=slow)
-        own = _own(made, load, workloads.WORKLOADS[name].balancing, connect)
-        assert own is not None
-        own()
+    for name, endpoints in (
+        ("balance", ("a", "b", "slow")),
+        ("balance-hedge", ("a", "b", "slow")),
+        ("read-balance", ("a", "b")),
+    ):
+        load = Load(name, REQUEST_REPLY, 4, 0.0, 0.1, servers=len(endpoints))
+        make, kept = _client(cell(load, *endpoints), connect)
+        assert kept == ""
+        make()
     assert asked == [
         (("a", "b", "slow"), {"policy": "round-robin", "ejection": False}),
         (("a", "b", "slow"), {"policy": None, "ejection": True}),
         (("a", "b"), {"policy": None, "ejection": True}),
     ]
-    assert _own(made, Load("echo", REQUEST_REPLY, 4, 0.0, 0.1), Balancing(), connect) is None
+
+
+def test_a_client_of_one_server_is_kept_by_where_that_is() -> None:
+    make, kept = _client(cell(Load("echo", REQUEST_REPLY, 4, 0.0, 0.1), "a"), lambda *asked: asked)
+    assert (make(), kept) == (("a",), "a")
+
+
+def test_of_all_servers_those_take_part_that_a_load_is_for() -> None:
+    servers = ["a", "b", "c", "slow"]
+    load = Load("balance", REQUEST_REPLY, 4, 0.0, 0.1)
+    assert (load.taking(servers), load.scattered) == (["a"], False)
+    assert load._replace(servers=3).taking(servers) == ["a", "b", "c"]
+    assert load._replace(servers=3, slow=True).taking(servers) == ["a", "b", "slow"]
+    assert load._replace(servers=3).scattered
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_one_generator_calls_many_servers_and_keeps_a_client_to_each(client: str) -> None:
+    pytest.importorskip(client)
+    with (
+        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as one,
+        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as other,
+        Generator(plan(client), ANYWHERE) as generator,
+    ):
+        pairs = []
+        for servers in (one, other):
+            servers.wait()
+            pairs.append(Pair(servers, generator, ANYWHERE))
+        generator.wait()
+        assert pairs[0].generator.pid == pairs[1].generator.pid
+        served = []
+        for running in (*pairs, *reversed(pairs)):
+            with connect(running.endpoint) as ours:
+                before = ours.call("ringback.stats")
+                sample = running.measure(Load("echo", REQUEST_REPLY, 4, 0.0, 0.05)).sample
+                after = ours.call("ringback.stats")
+            assert (sample.errors, sample.wrong) == ({}, 0)
+            served.append((before["clients"], after["clients"]))
+        # One of them is ours.
+        assert served == [(1, 2), (1, 2), (2, 2), (2, 2)]
+
+
+@pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
+def test_processes_have_the_processors_they_are_given_once_they_have_started() -> None:
+    server, client = observe.processors()[:2]
+    placement = Placement((server,), (client,))
+    with Alone(pair.backend("threading", 4, SERVICE), plan("threading"), placement) as running:
+        running.measure(Load("pooled", REQUEST_REPLY, 4, 0.0, 0.05))
+        for child, only in ((running.server, server), (running.generator, client)):
+            threads = [int(task.name) for task in Path(f"/proc/{child.pid}/task").iterdir()]
+            assert len(threads) > 4
+            assert {*itertools.chain(*map(os.sched_getaffinity, threads))} == {only}
+
+
+@pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
+def test_all_processes_of_a_server_have_the_processors_of_servers() -> None:
+    server, client = observe.processors()[:2]
+    with Servers(
+        pair.backend("asyncio", 4, SERVICE, options=("--processes", "2")), Placement((server,), (client,))
+    ) as running:
+        running.wait()
+        [pids] = running.pids
+        assert len(pids) == 3
+        threads = [int(task.name) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+        assert {*itertools.chain(*map(os.sched_getaffinity, threads))} == {server}
 
 
 @pytest.mark.parametrize("hedge", [False, True])
 def test_calls_are_hedged_where_the_workload_says_so(hedge: bool) -> None:
-    cell = Cell(Load("balance", REQUEST_REPLY, 1, 0.0, 0.1), 0.0, 0.1)
-    batch = Batch(plan("asyncio")("a"), cell, workloads.WORKLOADS["balance"].script, hedge=hedge)
+    asked = cell(Load("balance", REQUEST_REPLY, 1, 0.0, 0.1), "a")
+    batch = Batch(plan("asyncio"), asked, workloads.WORKLOADS["balance"].script, hedge=hedge)
     client = prepared(connect_asyncio("tcp://127.0.0.1:1"), batch)
     assert client._options.hedge is hedge
 
 
 def test_calls_of_an_open_loop_are_due_when_they_are_due() -> None:
-    with Pair(pair.backend("threading", 4, SERVICE), plan("threading"), ANYWHERE) as running:
+    with Alone(pair.backend("threading", 4, SERVICE), plan("threading"), ANYWHERE) as running:
         window = running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.5, rate=200.0, arrivals="even"))
     [timed] = window.sample.timed
     due = sorted(array("d", timed.due))
@@ -148,15 +226,13 @@ def test_a_generator_counts_the_lies_of_a_server(style: str) -> None:
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
         Child("ringback.compare.load.generate") as generator,
     ):
-        generator.say(msgspec.json.encode(plan("threading")(server.endpoint)))
+        generator.say(msgspec.json.encode(plan("threading")))
         generator.line(DEADLINE)
-        opens = time.monotonic() + 0.01
-        cell = Cell(Load("echo", style, 4, 0.0, 0.3), opens, opens + 0.3)
-        generator.say(msgspec.json.encode(cell))
-        sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
+        sample = said(generator, cell(Load("echo", style, 4, 0.0, 0.3), server.endpoint))
     assert sample.calls > 0
     assert sample.errors == {}
-    assert sample.wrong == pytest.approx((sample.calls + sample.wrong) / 3, rel=0.2, abs=4)
+    assert sample.answered + sample.wrong == sample.made
+    assert sample.wrong == pytest.approx(sample.made / 3, abs=1)
     assert sample.why == "WrongReply"
 
 
@@ -171,16 +247,15 @@ def test_errors_are_told_by_their_code() -> None:
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
         Child("ringback.compare.load.generate") as generator,
     ):
-        generator.say(msgspec.json.encode(plan("asyncio")(server.endpoint)))
+        generator.say(msgspec.json.encode(plan("asyncio")))
         generator.line(DEADLINE)
-        opens = time.monotonic() + 0.01
-        generator.say(msgspec.json.encode(Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.1), opens, opens + 0.1)))
-        sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
-    assert (sample.calls, set(sample.errors)) == (0, {"UNKNOWN"})
+        sample = said(generator, cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.1), server.endpoint))
+    assert (sample.answered, sample.calls, set(sample.errors)) == (0, 0, {"UNKNOWN"})
+    assert sample.why == "echo: RemoteError: ValueError: 32"
 
 
 def test_the_server_that_does_nothing_answers_as_a_client_expects() -> None:
-    with Pair(pair.null(), plan("threading"), ANYWHERE) as running:
+    with Alone(pair.null(), plan("threading"), ANYWHERE) as running:
         for style in STYLES:
             sample = running.measure(Load("echo", style, 4, 0.05, 0.1)).sample
             assert sample.calls > 0
@@ -226,15 +301,12 @@ def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
         Child("ringback.compare.load.generate") as generator,
     ):
-        made = msgspec.structs.replace(plan(client)(server.endpoint), scenario=str(tmp_path / "work.py"))
+        made = msgspec.structs.replace(plan(client), scenario=str(tmp_path / "work.py"))
         generator.say(msgspec.json.encode(made))
         generator.line(DEADLINE)
         for style in STYLES:
             before = asked
-            opens = time.monotonic() + 0.02
-            cell = Cell(Load("scenario", style, 4, 0.0, 0.1, stride=4), opens, opens + 0.1)
-            generator.say(msgspec.json.encode(cell))
-            sample = msgspec.json.decode(generator.line(DEADLINE), type=Sample)
+            sample = said(generator, cell(Load("scenario", style, 4, 0.0, 0.1, stride=4), server.endpoint))
             assert (sample.wrong, sample.errors) == (0, {}), sample.why
             assert sample.consistency is not None
             # Each caller has taken the number of one call that it does not make any more.
@@ -253,7 +325,7 @@ def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(monkeypatch: 
 
     monkeypatch.setattr(Child, "say", heard)
     for _ in range(2):
-        with Pair(pair.null(), plan("threading"), ANYWHERE) as running:
+        with Alone(pair.null(), plan("threading"), ANYWHERE) as running:
             for style in STYLES:
                 running.measure(Load("echo", style, 4, 0.0, 0.02, seed=2**53 - 1))
     firsts = sorted(cell.first for cell in cells)
@@ -263,21 +335,45 @@ def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(monkeypatch: 
 
 
 def test_a_server_that_dies_under_load_is_told_with_its_last_words() -> None:
-    with Pair(pair.backend("asyncio", 4, SERVICE), plan("threading", timeout=1.0), ANYWHERE) as running:
+    with Alone(pair.backend("asyncio", 4, SERVICE), plan("threading", timeout=1.0), ANYWHERE) as running:
         running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.05))
         running.server.stop()
         with pytest.raises(ChildFailed, match="its server ended with status 0"):
             running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.05))
 
 
+@pytest.mark.parametrize("client", ["threading", "asyncio"])
+def test_what_became_of_the_calls_to_a_server_that_died_is_not_told_of_another(client: str) -> None:
+    with (
+        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as dying,
+        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as living,
+        Generator(plan(client, timeout=1.0), ANYWHERE) as generator,
+    ):
+        dying.wait()
+        living.wait()
+        generator.wait()
+        load = Load("echo", REQUEST_REPLY, 4, 0.0, 0.1)
+        dies = threading.Timer(0.2, dying.children[0].stop)
+        dies.start()
+        with pytest.raises(ChildFailed, match="its server ended with status 0"):
+            Pair(dying, generator, ANYWHERE).measure(load._replace(window=0.5))
+        dies.join()
+        others = Pair(living, generator, ANYWHERE)
+        for workload in ("echo", "cpu"):
+            sample = others.measure(load._replace(workload=workload)).sample
+            assert [timed.method for timed in sample.timed] == [workload]
+            assert (sample.errors, sample.wrong) == ({}, 0)
+            assert 0.1 <= sample.seconds < 1.0
+
+
 def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
     with pytest.raises(ChildFailed, match=r"its server ended with status 1.*there is no backend 'nosuch'"):
-        Pair(pair.backend("nosuch", 4, SERVICE), plan("threading"), ANYWHERE)
+        Alone(pair.backend("nosuch", 4, SERVICE), plan("threading"), ANYWHERE)
 
 
 def test_a_client_that_does_not_start_is_told_with_its_last_words() -> None:
     with pytest.raises(ChildFailed, match=r"ended with status 1.*ModuleNotFoundError"):
-        Pair(pair.null(), plan("nosuch"), ANYWHERE)
+        Alone(pair.null(), plan("nosuch"), ANYWHERE)
 
 
 def test_a_child_that_says_nothing_is_not_waited_for() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from math import inf, nan
 
@@ -13,12 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ringback.compare.statistics.models import (
-    Scalability,
     closed_bounds,
     erlang_c,
     error,
     fifo,
-    fit_scalability,
     judge,
     mg1,
     mg1_ps,
@@ -29,8 +25,6 @@ EXPONENTIAL = ciw.dists.Exponential(1.0)
 CONSTANT = ciw.dists.Deterministic(1.0)
 # Mean 1 as the other two, E[S^2] = 2/3 * 2 / 2^2 + 1/3 * 2 / 0.5^2 = 3: squared coefficient of variation 2.
 SPREAD = ciw.dists.HyperExponential([2.0, 0.5], [2 / 3, 1 / 3])
-
-CALLERS = np.array([1, 2, 4, 8, 16, 32, 64, 128])
 
 
 def simulated(
@@ -269,139 +263,6 @@ def test_no_calls_have_no_response_times():
 def test_calls_that_cannot_be_queued_are_refused(arrivals, services, workers):
     with pytest.raises(ValueError, match="arrival"):
         fifo(arrivals, services, workers)
-
-
-# The Universal Scalability Law
-
-LAWS = [
-    Scalability(1000.0, 0.05, 0.001),
-    Scalability(20.0, 0.0, 0.0),
-    Scalability(5e5, 0.3, 0.0),
-    Scalability(1e4, 0.0, 1e-4),
-    Scalability(100.0, 1.0, 0.0),
-    Scalability(100.0, 0.9, 0.5),
-]
-
-
-def throughputs(law: Scalability) -> np.ndarray:
-    return np.array([law.throughput(n) for n in CALLERS])
-
-
-@pytest.mark.parametrize("law", LAWS)
-def test_a_law_is_recovered_from_its_own_points(law):
-    fit = fit_scalability(CALLERS, throughputs(law))
-    assert (fit.law.gamma, fit.law.alpha, fit.law.beta) == pytest.approx(
-        (law.gamma, law.alpha, law.beta), rel=1e-6, abs=1e-9
-    )
-    assert (fit.law.peak, fit.law.most) == pytest.approx((law.peak, law.most), rel=1e-6)
-    assert max(fit.error, fit.held_out_error) < 1e-6
-    assert fit.valid
-
-
-def test_one_caller_gets_gamma_and_contention_alone_bounds_throughput_as_amdahl_says():
-    assert Scalability(1000.0, 0.05, 0.001).throughput(1) == 1000
-    law = Scalability(1000.0, 0.05, 0.0)
-    assert (law.peak, law.most) == (inf, pytest.approx(20_000))
-    assert law.throughput(1e9) == pytest.approx(law.most)
-    assert Scalability(1000.0, 0.0, 0.0).most == inf
-
-
-def test_fewer_and_more_callers_than_the_peak_get_less():
-    law = Scalability(1000.0, 0.1, 0.001)
-    assert law.peak == pytest.approx(30)
-    assert law.most == law.throughput(30) > max(law.throughput(29), law.throughput(31))
-
-
-def test_where_every_caller_more_costs_throughput_the_peak_is_one_caller():
-    law = Scalability(1000.0, 0.9, 0.5)
-    assert (law.peak, law.most) == (1, 1000)
-
-
-@pytest.mark.parametrize("exponent", [1.2, 0.2, -0.5])
-def test_points_that_follow_no_law_are_fitted_within_the_bounds(exponent):
-    fit = fit_scalability(CALLERS, 1000.0 * CALLERS**exponent)
-    assert fit.law.gamma > 0
-    assert 0 <= fit.law.alpha <= 1
-    assert fit.law.beta >= 0
-    assert fit.held_out_error > fit.error > 0.01
-
-
-def test_a_fit_has_the_least_squares_of_relative_errors():
-    rng = np.random.default_rng(1)
-    speeds = throughputs(LAWS[0]) * rng.normal(1, 0.05, len(CALLERS))
-    law = fit_scalability(CALLERS, speeds, fit_upto=inf).law
-
-    def squares(gamma: float, alpha: float, beta: float) -> float:
-        return float(((throughputs(Scalability(gamma, alpha, beta)) / speeds - 1) ** 2).sum())
-
-    least = squares(law.gamma, law.alpha, law.beta)
-    for change in (0.999, 1.001):
-        assert least < squares(law.gamma * change, law.alpha, law.beta)
-        assert least < squares(law.gamma, law.alpha * change, law.beta)
-        assert least < squares(law.gamma, law.alpha, law.beta * change)
-
-
-def test_points_held_out_are_predicted_and_not_fitted():
-    speeds = throughputs(LAWS[0])
-    speeds[CALLERS > 32] /= 2
-    fit = fit_scalability(CALLERS, speeds)
-    assert fit.law.throughput(128) == pytest.approx(LAWS[0].throughput(128))
-    assert fit.error < 1e-6
-    assert fit.held_out_error == pytest.approx(1.0)
-    assert fit_scalability(CALLERS, speeds, fit_upto=128).held_out_error is None
-
-
-@pytest.mark.parametrize(("gain", "valid"), [(1.04, True), (1.06, False)])
-@pytest.mark.parametrize("first", [2, 128])
-def test_the_law_does_not_hold_where_throughput_per_caller_grows_beyond_noise(first, gain, valid):
-    speeds = 1000.0 * CALLERS * np.where(first <= CALLERS, gain, 1.0)
-    assert fit_scalability(CALLERS, speeds).valid is valid
-
-
-def test_growth_in_small_steps_is_growth():
-    assert not fit_scalability(CALLERS, 1000.0 * CALLERS * 1.02 ** np.arange(len(CALLERS))).valid
-
-
-def test_repeated_measurements_are_all_fitted():
-    speeds = throughputs(LAWS[1])
-    fit = fit_scalability(np.tile(CALLERS, 3), np.concatenate([speeds * 0.9, speeds, speeds * 1.1]))
-    assert fit.error == pytest.approx(0.1, abs=0.01)
-
-
-@pytest.mark.parametrize("outlier", [0.8, 1.2])
-def test_one_measurement_of_three_that_is_far_off_is_no_growth(outlier):
-    speeds = np.tile(throughputs(LAWS[1]), 3)
-    speeds[3] *= outlier
-    assert fit_scalability(np.tile(CALLERS, 3), speeds).valid
-
-
-def test_points_that_grow_faster_than_callers_get_the_best_straight_line():
-    speeds = 1000.0 * CALLERS**1.2
-    ratios = CALLERS / speeds
-    law = fit_scalability(CALLERS, speeds, fit_upto=inf).law
-    assert law == Scalability(pytest.approx(ratios.sum() / (ratios**2).sum()), 0.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("callers", "speeds", "why"),
-    [
-        ([1, 2, 4, 64], [1, 2, 3, 4], "4 numbers of callers up to 32, not 3"),
-        ([1, 1, 2, 4], [1, 1, 2, 3], "not 3"),
-        ([1, 2, 4, 8], [1, 2, 3], "each throughput"),
-        ([0, 1, 2, 4], [1, 2, 3, 4], "1 caller or more"),
-        ([1, 2, 4, 8], [0, 1, 2, 3], "above 0"),
-        ([1, 2, 4, 8], [nan, 1, 2, 3], "above 0"),
-        ([1, 2, 4, 8], [1, 2, 3, inf], "above 0"),
-    ],
-)
-def test_points_that_determine_no_law_are_refused(callers, speeds, why):
-    with pytest.raises(ValueError, match=why):
-        fit_scalability(callers, speeds)
-
-
-def test_scipy_is_imported_only_to_fit():
-    code = "import sys, ringback.compare.statistics.models; sys.exit('scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # Errors

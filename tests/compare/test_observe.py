@@ -1,101 +1,152 @@
-"""What a window cost, and who else ran: on the processors that are ours."""
+"""What a slice cost, read from outside the processes, and how fast the processors are."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from ringback.compare.results import Memory
+from ringback.compare.results import Limit, Memory
 from ringback.compare.run import observe
-from ringback.compare.run.observe import End, Machine, Snapshot, observed
+from ringback.compare.run.observe import Snapshot, Speeds, limit_of, observed, snapshot
 
-linux = pytest.mark.skipif(not observe.LINUX, reason="there is no /proc/stat")
-
-# user nice system idle iowait irq softirq steal guest guest_nice, in ticks; processor 1 is offline.
-STAT = """\
-cpu  500 0 0 900 90 0 0 60 0 0
-cpu0 100 0 0 100 10 0 0 10 0 0
-cpu2 200 0 0 300 30 0 0 20 0 0
-cpu12 200 0 0 500 50 0 0 30 0 0
-intr 123 4 5
-ctxt 99
-"""
+linux = pytest.mark.skipif(not observe.LINUX, reason="processors cannot be chosen")
 
 
-@linux
-def test_only_the_processors_that_are_ours_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stat = tmp_path / "stat"
-    stat.write_text(STAT)
-    monkeypatch.setattr(observe, "_STAT", stat)
-    monkeypatch.setattr(observe, "_HERTZ", 100)
-    monkeypatch.setattr(observe, "processors", lambda: [0, 2])
-    machine = observe._machine()
-    assert (machine.idle, machine.steal) == (pytest.approx(4.4), pytest.approx(0.3))
-    assert machine.worked == pytest.approx(3.0)
-
-
-@linux
-def test_on_one_processor_no_other_one_is_idle_for_us() -> None:
-    ours = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(ours)})
-        before = observe._machine()
-        burned = _burn(0.3)
-        after = observe._machine()
-    finally:
-        os.sched_setaffinity(0, ours)
-    # The kernel counts in ticks.
-    assert after.idle - before.idle <= after.at - before.at - burned + 0.05
-
-
-def _burn(seconds: float) -> float:
-    began = time.process_time()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def burn(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
         pass
-    return time.process_time() - began
+
+
+def test_a_snapshot_has_the_cpu_time_of_either_end() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        before = snapshot([other.pid], os.getpid())
+        burn(0.1)
+        after = snapshot([other.pid], os.getpid())
+        other.communicate(b"\n")
+    assert 0.1 <= after.client - before.client < 0.2
+    assert 0.0 <= after.server - before.server < 0.1
+    assert before.client == pytest.approx(time.process_time(), abs=0.5)
+    assert before.at < after.at <= time.monotonic()
 
 
 def test_several_servers_are_one_end() -> None:
-    end = observe._together([os.getpid()] * 3)
-    assert 2 * time.process_time() < end.cpu <= 3 * time.process_time()
-    assert abs(end.at - time.monotonic()) < 1.0
+    before = time.process_time()
+    found = snapshot([os.getpid()] * 3, os.getpid())
+    assert 3 * before <= found.server <= 3 * time.process_time()
+
+
+@pytest.mark.parametrize("linux", [pytest.param(True, marks=linux), False])
+def test_a_process_that_is_gone_is_told(linux: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe, "LINUX", linux)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: snapshot([gone.pid], os.getpid()),
+        lambda: snapshot([os.getpid()], gone.pid),
+        lambda: observe.resident(gone.pid),
+        lambda: observe.descendants(gone.pid),
+    )
+    for look in looks:
+        with pytest.raises(ProcessLookupError):
+            look()
+
+
+@linux
+def test_the_clock_of_linux_and_psutil_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = snapshot([os.getpid()], os.getpid())
+    monkeypatch.setattr(observe, "LINUX", False)
+    # It counts in ticks, of user and system time each.
+    assert snapshot([os.getpid()], os.getpid()).client == pytest.approx(clock.client, abs=0.05)
+
+
+def test_the_processes_of_a_server_are_all_that_it_has_started() -> None:
+    starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); input()'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", starts], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        parent.stdout.readline()
+        [child] = observe.descendants(parent.pid)
+        assert child in observe.descendants(os.getpid())
+        parent.communicate(b"\n")
+
+
+# What it cost
+
+BEFORE, AFTER = Snapshot(10.0, 5.0, 7.0), Snapshot(11.0, 6.2, 7.3)
+
+
+def test_what_a_slice_cost_is_by_call_and_by_time() -> None:
+    seen = observed(BEFORE, AFTER, 300, 1.25, Memory(1, 2), (2, 2))
+    assert seen.cpu.server_per_call == pytest.approx(1.2 / 300)
+    assert seen.cpu.client_per_call == pytest.approx(0.3 / 300)
+    assert (seen.cpu.server_busy, seen.cpu.client_busy) == (0.96, 0.24)
+    assert (seen.limit, seen.memory) == ("server", Memory(1, 2))
+
+
+def test_what_a_slice_without_answers_cost_is_that_of_one_call() -> None:
+    assert observed(BEFORE, AFTER, 0, 1.25, Memory(), (2, 2)).cpu.server_per_call == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize(
-    ("processors", "servers", "busy"), [(1, 3, 1.5), (2, 3, 0.75), (8, 3, 0.4), (8, 1, 1.2)]
+    ("processors", "servers", "busy"), [(1, 3, 1.0), (2, 3, 0.6), (8, 3, 0.4), (8, 1, 1.0)]
 )
 def test_servers_are_busy_when_no_more_of_them_can_run(processors: int, servers: int, busy: float) -> None:
-    before, after = End(10.0, 0.0, 0.0, 0.0, 0, 0), End(11.0, 1.5, 0.3, 0.0, 0, 0)
-    assert observe._busy(before, after, processors, servers) == pytest.approx(busy)
-
-
-def snapshot(at: float, server: float, client: float, idle: float, steal: float = 0.0) -> Snapshot:
-    ends = (End(at, cpu, 0.0, 0.0, 0, 0) for cpu in (server, client))
-    return Snapshot(*ends, 0.0, Machine(at, idle, steal))
+    seen = observed(BEFORE, AFTER, 100, 1.0, Memory(), (processors, 1), servers=servers)
+    assert seen.cpu.server_busy == pytest.approx(busy)
 
 
 @pytest.mark.parametrize(
-    ("idle", "steal", "told"),
+    ("server", "client", "limit"),
     [
-        (0.5, 0.0, ""),
-        (0.2, 0.0, "other programs took 30% of a processor"),
-        (0.4, 0.1, "the hypervisor took 5% of the processors"),
+        (0.95, 0.2, "server"),
+        (0.2, 0.95, "client"),
+        (0.95, 0.95, "both"),
+        (0.95, 0.87, "both"),
+        (0.87, 0.3, "both"),
+        (0.84, 0.84, "waiting"),
     ],
 )
-def test_what_is_neither_ours_nor_idle_disturbs_a_window(idle: float, steal: float, told: str) -> None:
-    before, after = snapshot(10.0, 0.0, 0.0, 0.0), snapshot(11.0, 1.0, 0.5, idle, steal)
-    seen = observed(before, after, 100, Memory(), (1, 1, 2))
-    assert seen.contaminated == told
-    assert seen.limit == ("machine" if told else "server")
+def test_the_end_that_had_nothing_to_spare_is_the_limit(server: float, client: float, limit: Limit) -> None:
+    assert limit_of(server, client) == limit
 
 
-@pytest.mark.parametrize(("worked", "told"), [(1.5, ""), (1.8, "other programs took 30% of a processor")])
-def test_what_the_kernel_does_for_a_disk_disturbs_no_server_that_writes_to_it(
-    worked: float, told: str
-) -> None:
-    before, after = snapshot(10.0, 0.0, 0.0, 0.0), snapshot(11.0, 1.0, 0.5, 0.2)
-    after = after._replace(machine=after.machine._replace(worked=worked))
-    assert observed(before, after, 100, Memory(), (1, 1, 2), disk=True).contaminated == told
+# How fast
+
+
+@linux
+def test_each_processor_is_looked_at_and_this_process_keeps_all_of_them() -> None:
+    ours = os.sched_getaffinity(0)
+    speeds = Speeds()
+    for _ in range(3):
+        speeds.look()
+    assert os.sched_getaffinity(0) == ours
+    assert {number: len(looks) for number, looks in speeds._looks.items()} == dict.fromkeys(ours, 3)
+
+
+def test_speeds_are_parts_of_the_best_that_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = observe.processors()[:1]
+    monkeypatch.setattr(observe, "processors", lambda: one)
+    monkeypatch.setattr(observe, "LINUX", False)  # so that this process is moved nowhere
+    looks = iter([2e-4] * 10 + [4e-4] * 8 + [8e-4] * 2)
+    monkeypatch.setattr(observe, "_work", lambda: next(looks))
+    speeds = Speeds()
+    for many in range(20):
+        assert speeds.found() is None, many  # of few looks nothing is told
+        speeds.look()
+    found = speeds.found()
+    assert found is not None
+    assert (found.slowest, found.median) == (pytest.approx(0.25), pytest.approx(0.5))
+
+
+def test_a_look_is_at_work_that_takes_time() -> None:
+    speeds = Speeds()
+    while speeds.found() is None:
+        speeds.look()
+    found = speeds.found()
+    assert 0 < found.slowest <= found.median <= 1
+    assert all(1e-5 < seconds < 0.1 for looks in speeds._looks.values() for seconds in looks)

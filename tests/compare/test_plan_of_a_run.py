@@ -1,4 +1,5 @@
-"""What is decided before anything is measured, or without measuring: rounds for a budget, lanes of a round, a search's next rate."""
+"""What is decided before anything is measured, or without measuring: rounds and units for a time, who runs in a round, a search's next
+rate."""
 
 from __future__ import annotations
 
@@ -9,21 +10,29 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, STYLES
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
 from ringback.compare.options import BACKENDS, FEWEST, Options
 from ringback.compare.results import Step
-from ringback.compare.run.budget import AFTER_SECONDS, Pace, round_seconds, spend, windows
+from ringback.compare.run.budget import AFTER_SECONDS, Pace, affordable, round_seconds, spend
 from ringback.compare.run.lanes import Lanes
-from ringback.compare.run.request import Job, Lane, Request
+from ringback.compare.run.request import Arm, Job, Lane, Request
 from ringback.compare.run.search import Objective, Tried, search
-from ringback.compare.workloads.table import CORE
+from ringback.compare.workloads.table import CORE, WORKLOADS, figure_of
 from ringback.errors import UsageError
 
-REQUEST = Request(("asyncio", "gevent"), ("threading",), STYLES, CORE, seed=1)
+REQUEST = Request(("asyncio", "gevent"), styles=STYLES, workloads=CORE, fewest=FEWEST, seed=1)
 
 
 def lanes(request: Request) -> list[Lane]:
     return Lanes(request).round()
+
+
+def seconds_of(request: Request) -> float:
+    """What a round takes with the units that it has."""
+    return round_seconds(request, lanes(request), Pace(), request.units)
+
+
+# The time of a run
 
 
 @given(st.floats(1, 1000))
@@ -31,43 +40,57 @@ def test_rounds_fit_the_time_that_there_is(seconds: float) -> None:
     spent = spend(REQUEST, Lanes(REQUEST), seconds, Pace())
     assert spent.rounds <= REQUEST.rounds
     assert spent.rounds >= FEWEST or spent.request.workloads == CORE[:1]
-    assert spent.rounds * round_seconds(spent.request, lanes(spent.request), Pace()) <= seconds
     assert (*spent.request.workloads, *spent.request.dropped) == CORE
+    assert set(spent.request.units) == set(spent.request.jobs)
+    assert min(spent.request.units.values()) >= 1
+    taken = spent.rounds * seconds_of(spent.request)
+    assert taken <= seconds
+    if spent.rounds >= FEWEST:
+        # What is left would not do for one unit more of everything.
+        more = {job: units + spent.request.weight(job) for job, units in spent.request.units.items()}
+        assert spent.rounds * round_seconds(spent.request, lanes(spent.request), Pace(), more) > seconds
 
 
 def test_more_time_never_means_less() -> None:
-    spent = [spend(REQUEST, Lanes(REQUEST), seconds, Pace()) for seconds in range(1, 200)]
+    spent = [spend(REQUEST, Lanes(REQUEST), seconds, Pace()) for seconds in range(1, 300)]
     measured = [(len(each.request.workloads), each.rounds) for each in spent]
     assert [many for many, _ in measured] == sorted(many for many, _ in measured)
     assert measured[0] == (1, 0)
     assert measured[-1] == (len(CORE), REQUEST.rounds)
 
 
+def test_units_are_in_the_proportion_of_their_weights() -> None:
+    spent = spend(REQUEST, Lanes(REQUEST), 1000.0, Pace())
+    scale = {job: units / WORKLOADS[job.workload].units for job, units in spent.request.units.items()}
+    assert min(scale.values()) > 4
+    # Each is a whole number.
+    assert max(scale.values()) - min(scale.values()) < 1
+
+
 def test_what_was_asked_for_is_measured_whatever_it_takes() -> None:
     asked = replace(REQUEST, rounds=30, fixed=True)
-    assert spend(asked, Lanes(asked), 1.0, Pace()) == (asked, 30)
+    spent = spend(asked, Lanes(asked), 1.0, Pace())
+    assert spent.rounds == 30
+    assert spent.request == replace(asked, units={job: WORKLOADS[job.workload].units for job in asked.jobs})
 
 
-# A call of cpu waits for those of 63 others.
-SLOW = {Job("cpu", style): 0.064 for style in STYLES}
+def test_units_that_are_given_are_what_is_measured() -> None:
+    job = Job("echo", REQUEST_REPLY)
+    asked = replace(REQUEST, workloads=("echo",), fixed=True, units={job: 2})
+    units = spend(asked, Lanes(asked), 1.0, Pace()).request.units
+    assert units == {job: 2, Job("echo", FIRE_AND_CALLBACK): WORKLOADS["echo"].units}
 
 
-def test_windows_hold_thirty_times_the_mean_response_where_there_is_time_for_many_rounds() -> None:
-    asked = replace(REQUEST, residence=SLOW, rounds=100)
-    spent = [spend(asked, Lanes(asked), seconds, Pace()) for seconds in (100.0, 200.0, 2000.0)]
-    found = [each.request.load(Job("cpu", STYLES[0]), 1).window for each in spent]
-    assert found == sorted(found)
-    assert found[1] == pytest.approx(10 * 0.064)
-    assert found[2] == pytest.approx(30 * 0.064)
-    for each in spent:
-        assert each.rounds >= FEWEST
-        assert each.request.load(Job("io", STYLES[0]), 1).window <= asked.window
-
-
-def test_no_window_grows_without_bound_nor_does_one_of_an_open_loop() -> None:
-    stuck = replace(REQUEST, residence={Job("cpu", style): 60.0 for style in STYLES}, responses=30.0)
-    assert stuck.load(Job("cpu", STYLES[0]), 1).window == 3.0
-    assert stuck.load(Job("cpu", STYLES[0]), 0).window < REQUEST.window
+def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one() -> None:
+    asked = replace(REQUEST, workloads=("io",), styles=(REQUEST_REPLY,))
+    [job] = asked.jobs
+    pace = Pace(pair=10.0, slice=1.0)
+    window = asked.load(job, 1).window
+    # Two backends, of which one is there twice.
+    found = [round_seconds(asked, lanes(asked), pace, {job: units}) for units in (1, 5)]
+    assert found == pytest.approx([3 * (10.0 + 2 * units * (window + 1.0)) for units in (1, 5)])
+    rehearsal = round_seconds(asked, Lanes(asked).rehearsal(), pace, {}, 0)
+    assert rehearsal == pytest.approx(2 * (10.0 + asked.load(job, 0).window + 1.0))
 
 
 def test_a_given_time_is_spent_on_as_many_rounds_as_it_holds() -> None:
@@ -81,20 +104,21 @@ def test_a_given_time_is_spent_on_as_many_rounds_as_it_holds() -> None:
 
 
 def test_with_rounds_and_a_time_so_many_rounds_are_made_to_fit() -> None:
-    asked = Options(rounds=20, time=200.0).request()
+    asked = Options(rounds=20, time=100.0).request()
     assert (asked.rounds, asked.fewest, asked.fixed) == (20, 20, False)
     assert asked.dropped
-    rehearsal = round_seconds(asked, Lanes(asked).rehearsal(), Pace(0.5), 0)
-    spent = spend(asked, Lanes(asked), 200.0 - rehearsal - AFTER_SECONDS, Pace(0.5))
+    swift = Pace(0.4)
+    rehearsal = round_seconds(asked, Lanes(asked).rehearsal(), swift, {}, 0)
+    spent = spend(asked, Lanes(asked), 100.0 - rehearsal - AFTER_SECONDS, swift)
     assert (spent.rounds, spent.request.dropped) == (20, asked.dropped)
     assert Options(rounds=20).request().fixed
 
 
 def test_what_cannot_fit_its_time_is_left_out_before_anything_runs() -> None:
-    asked = Options(time=70.0).request()
+    asked = Options(time=24.0).request()
     assert 1 <= len(asked.workloads) < len(CORE)
-    assert (*asked.workloads, *asked.dropped) == (*CORE, "sweep")
-    assert asked.sweep == ()
+    assert (*asked.workloads, *asked.dropped) == CORE
+    assert affordable(asked) == asked
 
 
 @pytest.mark.parametrize(
@@ -105,30 +129,21 @@ def test_a_time_that_holds_nothing_is_refused(options: Options) -> None:
         options.request()
 
 
-# What a pair of processes takes to start and to stop where little else runs, and the mean response times there.
-PAIR = 0.55
-RESIDENCE = {"io": 0.0125, "cpu": 0.066, "payload-64k": 0.014, "echo": 0.004}
-
-
 @pytest.mark.parametrize(
-    ("options", "least", "seconds"), [(Options(), 6, 169.0), (Options(quick=True), 5, 41.0)]
+    ("options", "least", "seconds"), [(Options(), 6, 169.0), (Options(quick=True), 5, 58.0)]
 )
 def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
     options: Options, least: int, seconds: float
 ) -> None:
     request = replace(options.request(), backends=BACKENDS)
-    residence = {job: RESIDENCE.get(job.workload, 0.0) for job in request.jobs}
-    rehearsal = round_seconds(request, Lanes(request).rehearsal(), Pace(PAIR), 0)
+    rehearsal = round_seconds(request, Lanes(request).rehearsal(), Pace(), {}, 0)
     left = request.seconds - rehearsal - AFTER_SECONDS
-    spent = spend(replace(request, residence=residence), Lanes(request), left, Pace(PAIR))
+    spent = spend(request, Lanes(request), left, Pace())
     assert spent.request.dropped == ()
     assert spent.rounds >= least
-    assert (
-        rehearsal
-        + spent.rounds * round_seconds(spent.request, lanes(spent.request), Pace(PAIR))
-        + AFTER_SECONDS
-        < seconds
-    )
+    assert min(spent.request.units.values()) >= 1
+    taken = rehearsal + spent.rounds * seconds_of(spent.request) + AFTER_SECONDS
+    assert 0.9 * request.seconds < taken < seconds
 
 
 def test_a_search_is_begun_though_it_takes_the_time_of_many_windows() -> None:
@@ -136,43 +151,136 @@ def test_a_search_is_begun_though_it_takes_the_time_of_many_windows() -> None:
         rate="search", slo="p99=20ms", workloads=["io"], backends=["asyncio", "threading"]
     ).request()
     assert asked.workloads == ("io",)
-    lane = Lane("pyzmq", "pyzmq", asked.jobs, "peer")
-    assert windows(asked, lane, 1) == 1
-    assert windows(asked, lane._replace(kind="backend"), 1) > 10
+    [backend, _] = lanes(asked)
+    peer = Lane("pyzmq", "pyzmq", asked.jobs, "peer")
+    ones = dict.fromkeys(asked.jobs, 1)
+    searched, called = (round_seconds(asked, [lane], Pace(0.0), ones) for lane in (backend, peer))
+    assert searched > 10 * called
 
 
-def test_the_ceiling_is_measured_in_the_rehearsal_unless_there_is_much_time() -> None:
-    kinds = [lane.kind for lane in Lanes(REQUEST).rehearsal()]
-    assert kinds.count("null") == 1
-    assert "null" not in {lane.kind for lane in lanes(REQUEST)}
-    assert "null" in {lane.kind for lane in lanes(replace(REQUEST, thorough=True))}
+# The slices of a cell
 
 
-def test_a_round_of_a_thorough_run_has_time_for_its_sweep() -> None:
-    thorough = replace(REQUEST, thorough=True)
-    swept = round_seconds(thorough, lanes(thorough), Pace())
-    assert swept > round_seconds(replace(thorough, sweep=()), lanes(thorough), Pace()) + 2
+def test_slices_are_short_but_where_calls_take_or_come_in_their_time() -> None:
+    request = replace(REQUEST, workloads=("echo", "io", "echo-rate", "burst", "counter"))
+    windows = {job: request.load(job, 1).window for job in request.jobs}
+    assert windows[Job("echo", FIRE_AND_CALLBACK)] < windows[Job("echo", REQUEST_REPLY)] < 0.1
+    assert windows[Job("io", REQUEST_REPLY)] == WORKLOADS["io"].window
+    assert windows[Job("burst", FIRE_AND_CALLBACK)] == WORKLOADS["burst"].window
+    assert {job: request.load(job, 1).warmup for job in request.jobs} == dict.fromkeys(request.jobs, 0.0)
 
 
-def test_a_round_has_every_backend_once_and_one_of_them_twice() -> None:
-    kinds = [(lane.kind, lane.backend) for lane in lanes(REQUEST)]
-    assert kinds[:2] == [("backend", "asyncio"), ("backend", "gevent")]
-    assert [kind for kind, _ in kinds[2:]] == ["twin"]
+@pytest.mark.parametrize(("rate", "window"), [(10_000.0, 0.06), (200.0, 0.1), (1.0, 1.0)])
+def test_a_slice_at_a_rate_has_calls_in_it_if_that_takes_no_second(rate: float, window: float) -> None:
+    request = replace(REQUEST, rate=rate, workloads=("echo",))
+    load = request.load(Job("echo", REQUEST_REPLY), 1)
+    assert (load.rate, load.window) == (rate, window)
 
 
-def twin(request: Request) -> list[str]:
-    [lane] = [lane for lane in lanes(request) if lane.kind == "twin"]
-    return [job.workload for job in lane.jobs]
+def test_slices_of_a_rehearsal_and_of_a_search_are_longer() -> None:
+    job = Job("echo", FIRE_AND_CALLBACK)
+    searching = replace(REQUEST, objective=Objective.parse("p99=20ms"))
+    usual, rehearsed, searched = (
+        REQUEST.load(job, 1).window,
+        REQUEST.load(job, 0).window,
+        searching.load(job, 1).window,
+    )
+    assert usual < rehearsed < searched
 
 
-def test_a_backend_is_measured_twice_in_a_cell_of_every_kind() -> None:
-    assert twin(REQUEST) == ["lone", "echo", "echo", "echo-rate", "cpu"]
-    assert twin(replace(REQUEST, workloads=("echo", "io"))) == ["echo", "echo", "io"]
-    assert twin(replace(REQUEST, workloads=("echo", "io"), quick=True)) == ["echo", "io"]
-    assert twin(replace(REQUEST, workloads=("payload-64k", "cpu"))) == ["payload-64k", "payload-64k"]
-    assert twin(replace(REQUEST, rate=100.0)) == ["echo", "echo"]
-    scenario = replace(REQUEST, workloads=("scenario",), scenario="work.py")
-    assert twin(scenario) == ["scenario", "scenario"]
+def test_each_round_has_arrivals_of_its_own_and_all_arms_the_same() -> None:
+    job = Job("echo-rate", FIRE_AND_CALLBACK)
+    seeds = [REQUEST.load(job, number).seed for number in range(4)]
+    assert len(set(seeds)) == 4
+    assert seeds == [REQUEST.load(job, number).seed for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("workload", "opened", "figure"),
+    [
+        ("echo", False, "server_cpu"),
+        ("pooled", False, "server_cpu"),
+        ("payload-64k", False, "server_cpu"),
+        ("echo-rate", True, "server_cpu"),
+        ("lone", False, "p50"),
+        ("idle", False, "p50"),
+        ("burst", True, "p50"),
+        ("balance", False, "p99"),
+        ("balance-hedge", False, "p99"),
+        ("io", False, "throughput"),
+        ("counter-lock", False, "throughput"),
+        ("scenario", False, "throughput"),
+        ("echo", True, "p50"),
+        ("io", True, "p50"),
+        ("scenario", True, "p50"),
+    ],
+)
+def test_what_cells_of_a_workload_are_compared_by(workload: str, opened: bool, figure: str) -> None:
+    assert figure_of(workload, opened=opened) == figure
+
+
+# Who runs in a round
+
+
+def test_a_round_has_every_backend_once_and_one_of_them_twice_in_all_cells() -> None:
+    found = lanes(REQUEST)
+    assert [(lane.kind, lane.backend) for lane in found[:2]] == [
+        ("backend", "asyncio"),
+        ("backend", "gevent"),
+    ]
+    [twin] = found[2:]
+    assert twin.kind == "twin"
+    assert twin._replace(kind="backend") in found[:2]
+
+
+def test_the_arm_that_is_measured_twice_changes_from_round_to_round_by_the_seed() -> None:
+    made, again = Lanes(REQUEST), Lanes(REQUEST)
+    twins = [made.round()[-1].backend for _ in range(20)]
+    assert {*twins} == {*REQUEST.backends}
+    assert twins == [again.round()[-1].backend for _ in range(20)]
+
+
+def test_to_plan_takes_nothing_from_the_chance_of_the_run() -> None:
+    made, again = Lanes(REQUEST), Lanes(REQUEST)
+    for _ in range(3):
+        made.of(replace(REQUEST, workloads=("echo",))).round()
+    assert [made.round() for _ in range(10)] == [again.round() for _ in range(10)]
+
+
+def test_a_search_has_no_twin() -> None:
+    searching = replace(REQUEST, objective=Objective.parse("p99=20ms"))
+    assert {lane.kind for lane in lanes(searching)} == {"backend"}
+
+
+def test_those_that_are_compared_run_beside_each_other_and_other_libraries_alone() -> None:
+    pytest.importorskip("zmq")
+    asked = replace(REQUEST, clients=("threading", "asyncio"), workloads=("echo",), peers=("pyzmq",))
+    made = Lanes(asked)
+    groups = made.groups(made.round())
+    assert len(groups) == 3
+    by_client = {lane.client: group for group in groups for lane in group}
+    assert {*by_client} == {"threading", "asyncio", "pyzmq"}
+    assert [lane.kind for lane in by_client["pyzmq"]] == ["peer"]
+    for client in asked.clients:
+        group = by_client[client]
+        assert {lane.client for lane in group} == {client}
+        assert {lane.backend for lane in group} == {*asked.backends}
+    assert sorted(len(group) for group in groups) == [1, 2, 3]
+    # In an order of chance.
+    orders = {tuple(group[0].client for group in made.groups(made.round())) for _ in range(30)}
+    assert len(orders) == 6
+
+
+def test_an_arm_is_a_backend_with_options_of_its_server() -> None:
+    asked = replace(
+        REQUEST, backends=("asyncio", "many"), arms={"many": Arm("asyncio", ("--processes", "2"))}
+    )
+    made = Lanes(asked)
+    plain, many = (made.server(lane) for lane in made.round()[:2])
+    assert plain[:4] == many[:4] == ("ringback.server", asked.service, "--backend", "asyncio")
+    assert many == (*plain, "--processes", "2")
+    assert (asked.arm("asyncio").processes, asked.arm("many").processes) == (1, 2)
+    assert Arm("asyncio", ("--processes=3",)).processes == 3
 
 
 def test_what_failed_is_not_tried_again() -> None:

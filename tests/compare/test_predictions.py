@@ -44,11 +44,8 @@ def test_they_stand_beside_what_was_measured() -> None:
     }
     for each in made.predictions:
         assert each.error == pytest.approx(each.predicted / each.measured - 1)
-    assert {law.backend for law in made.laws} == {"asyncio", "gevent", "threading", "twisted"}
-    for law in made.laws:
-        assert law.alpha == pytest.approx(0.1, abs=0.001)
-        assert law.gamma == pytest.approx(1000.0, rel=0.01)
-        assert law.valid
+    assert {each.figure for each in made.predictions} == {"throughput", "mean"}
+    assert {each.arm for each in made.predictions} == {"asyncio", "gevent", "threading", "twisted"}
 
 
 def test_nothing_of_the_predicted_cell_itself_is_in_its_prediction() -> None:
@@ -122,6 +119,17 @@ def test_at_a_rate_handlers_queue_as_their_backend_runs_them(workload: str, serv
     assert found.model == model
     assert "lone" not in found.inputs
     assert not of(workload, opened(workload, backend=server, rate=1e5))  # more than it can do
+
+
+def test_an_arm_is_predicted_from_its_own_cells_and_as_its_backend_runs_handlers() -> None:
+    other = {"backend": "gevent", "arm": "gevent-limited"}
+    computed = one("cpu", cpu=Cpu(0.0012), **other)
+    found = {
+        each.arm: each for each in of("cpu", computed, opened("cpu", **other), opened("cpu"), style=FIRE)
+    }
+    assert found["gevent-limited"].model == "M/G/1"
+    assert found["gevent-limited"].inputs == "server CPU time of cpu by request-reply"
+    assert found["asyncio"].inputs == "1 ms of computing, as calibrated"
 
 
 def test_a_cell_of_which_nothing_is_known_is_not_predicted() -> None:

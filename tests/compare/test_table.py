@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import pytest
 from ringback.compare.report.table import lines
-from ringback.compare.results import Latency, Memory, Rate, Report, Result, Search, Verdict
+from ringback.compare.report.verdict import verdict
+from ringback.compare.results import Check, Latency, Memory, Rate, Report, Result, Search, Twin, Verdict
 from ringback.compare.statistics.analysis import analyse
 from ringback.compare.statistics.figures import told
 from samples import STYLES, cell, report, result, whole
@@ -60,15 +64,75 @@ def test_a_run_that_cannot_be_trusted_has_no_signs_and_no_best() -> None:
     assert not [sign for sign in signs if sign in text(made)]
 
 
-def test_what_is_unclear_has_the_rounds_that_would_decide_it() -> None:
-    made = analysed(*cell({"asyncio": 1000.0, "gevent": 960.0}, noise=0.05, seed=3))
-    [claim] = made.comparisons
-    assert claim.outcome == "unclear"
-    assert claim.rounds_needed
-    assert f"? rounds to decide: gevent {claim.rounds_needed}" in text(made)
-    made = analysed(*cell({"asyncio": 1000.0, "gevent": 960.0}, noise=0.05, seed=2))
-    assert "? rounds to decide: " in text(made)
-    assert " hundreds" in text(made)
+def rows(made: Report, name: str) -> list[str]:
+    return [line for line in text(made).splitlines() if line.startswith(f"    {name} ")]
+
+
+def test_the_others_stand_beside_the_best_and_never_it_beside_them() -> None:
+    made = analysed(*cell({"asyncio": 500.0, "gevent": 1000.0, "twisted": 1001.0}, noise=0.001))
+    [worse], [equal], [best] = (rows(made, name) for name in ("asyncio", "gevent", "twisted"))
+    assert worse.split()[2].startswith("0.5")
+    assert worse.split()[4] == "-"
+    assert equal.split()[4] == "="
+    assert best.split()[2] == "*"
+    for other in (worse, equal):
+        low, _, high = other.split()[3].strip("()").partition("..")
+        assert float(low) <= float(other.split()[2]) <= float(high)
+
+
+@pytest.mark.parametrize(
+    ("workload", "before"), [("io", ""), ("lone", "p50 "), ("echo", "CPU "), ("balance", "p99 ")]
+)
+def test_what_is_compared_stands_before_the_ratio_unless_it_is_calls(workload: str, before: str) -> None:
+    # Of times and costs too, what is above 1 is better: the slower one has the half.
+    made = analysed(*cell({"asyncio": 1000.0, "gevent": 480.0}, workload, noise=0.001))
+    [row] = rows(made, "gevent")
+    assert re.search(rf" {{2}}{before}0\.48 \(0\.4\d\.\.0\.\d\d\) -", row), row
+
+
+def test_what_was_not_shown_has_a_question_mark() -> None:
+    made = analysed(*cell({"asyncio": 1000.0, "gevent": 960.0}, noise=0.2, seed=3))
+    [claim] = made.claims
+    assert claim.verdict == "unclear"
+    [row] = rows(made, claim.against)
+    assert row.split()[4] == "?"
+
+
+def test_claims_of_styles_are_none_of_arms() -> None:
+    made = analysed(*cell({"asyncio": 1000.0}), *cell({"asyncio": 3000.0}, "io", STYLES[1]))
+    assert [each.of_styles for each in made.claims] == [True]
+    for row in rows(made, "asyncio"):
+        assert "3.0" not in row
+        assert "*" not in row
+
+
+def test_the_head_tells_of_the_control_and_of_the_checks() -> None:
+    made = report(*cell({"asyncio": 1000.0}))
+    assert text(made).splitlines()[1] == "an arm beside itself: none; checks: none"
+    twin = Twin(
+        workload="io",
+        client="threading",
+        style=STYLES[0],
+        figure="p50",
+        ratio=1.0123,
+        low=0.9,
+        high=1.1,
+        rounds=8,
+        ok=True,
+    )
+    made.twins, made.checks = [twin], [Check("control", True, "")]
+    assert text(made).splitlines()[1] == "an arm beside itself: p50 1.012; checks: ok"
+    made.checks.append(Check("replies", False, ""))
+    assert text(made).splitlines()[1] == "an arm beside itself: p50 1.012; checks: failed: replies"
+
+
+def test_the_verdict_stands_above_what_it_is_drawn_from() -> None:
+    made = analysed(*cell({"asyncio": 1000.0, "gevent": 800.0}))
+    made.verdict = verdict(made)
+    told = text(made)
+    assert made.verdict.text
+    for sentence in made.verdict.text:
+        assert told.index(sentence) < told.index("io: waits 10 ms")
 
 
 def test_errors_have_their_codes_and_wrong_replies_their_reason() -> None:
@@ -139,4 +203,6 @@ def test_what_is_done_under_an_overload_stands_beside_what_can_be_done() -> None
     assert "80% of the 1,000 calls/s that it does when callers wait" in text(report(pushed))
     other = result("gevent", "overload", STYLES[1], [400.0, 410.0])
     other.rate = Rate(3000.0, 400.0, 0, False, 1000.0)
-    assert {claim.metric for claim in analysed(pushed, other).comparisons} == {"throughput"}
+    for each in (pushed, other):
+        each.rounds = [msgspec.structs.replace(each.rounds[0], round=number) for number in range(1, 5)]
+    assert {claim.figure for claim in analysed(pushed, other).claims} == {"throughput"}

@@ -242,8 +242,14 @@ def test_each_way_but_the_first_has_time_of_its_own() -> None:
     assert three > one
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
+def test_where_nothing_is_said_of_time_there_is_enough_for_all_ways(kind: variants.Kind) -> None:
+    asked = Options(workloads=[kind.workload], pin=False).request()
+    assert (asked.workloads, asked.dropped) == (tuple(kind.row(way) for way in kind.ways), ())
+
+
 def test_servers_are_as_many_as_are_asked_for_and_a_slow_one_is_among_them() -> None:
-    asked = Options(workloads=["balance", "read", "echo"], pin=False, time=600).request()
+    asked = Options(workloads=["balance", "read", "echo"], pin=False, time=3600).request()
     assert (asked.equal, asked.slow) == (2, True)
     loads = {job.workload: asked.load(job, 1) for job in asked.jobs}
     assert {name: loads[name].servers for name in ("balance-hedge", "read-balance", "read", "echo")} == {
@@ -254,8 +260,8 @@ def test_servers_are_as_many_as_are_asked_for_and_a_slow_one_is_among_them() -> 
     }
     more = replace(asked, servers=5)
     assert more.equal == 5  # of read-balance; of balance there are but 4 and the slow one
-    others = ["b", "c", "d", "e", "slow"]
-    taking = {job.workload: more.load(job, 1).taking("a", others) for job in more.jobs}
+    servers = ["a", "b", "c", "d", "e", "slow"]
+    taking = {job.workload: more.load(job, 1).taking(servers) for job in more.jobs}
     assert taking["echo"] == ["a"]
     assert taking["read-balance"] == ["a", "b", "c", "d", "e"]
     assert taking["balance"] == ["a", "b", "c", "d", "slow"]
@@ -312,7 +318,7 @@ def judged(results: list[Result]) -> Report:
 
 
 def ways(speeds: dict[str, float], found: dict[str, Consistency] | None = None, **changes: Any) -> Report:
-    """A report of one backend's counters, as fast as `speeds` says of each way."""
+    """A report of one arm's counters, as fast as `speeds` says of each way."""
     results = []
     for way, speed in speeds.items():
         [made] = cell({"asyncio": speed}, COUNTER.row(way), seed=len(results) + 1)
@@ -328,39 +334,59 @@ SPEEDS = {"none": 1000.0, "lock": 300.0, "version": 1004.0, "idempotency": 600.0
 FOUND = {"none": Consistency(1234, 56, 78), "lock": Consistency(0, 55, 0), "version": Consistency(0, 54, 0)}
 
 
-def test_each_way_is_compared_with_the_plain_one_of_the_same_backend() -> None:
+def test_each_way_is_compared_with_the_plain_one_of_the_same_arm() -> None:
     made = ways(SPEEDS)
-    assert {(each.way, each.than, each.outcome) for each in made.ways} == {
-        ("lock", "none", "worse"),
-        ("version", "none", "equal"),
-        ("idempotency", "none", "worse"),
+    assert {(each.workload, each.against_workload, each.verdict) for each in made.claims} == {
+        ("counter-lock", "counter", "worse"),
+        ("counter-version", "counter", "equal"),
+        ("counter-idempotency", "counter", "worse"),
     }
-    [lock] = (each for each in made.ways if each.way == "lock")
-    assert (lock.workload, lock.backend, lock.style, lock.metric) == (
-        "counter",
+    assert {(each.of_arms, each.of_styles, each.of_workloads) for each in made.claims} == {
+        (False, False, True)
+    }
+    [lock] = (each for each in made.claims if each.workload == "counter-lock")
+    assert (lock.arm, lock.against, lock.style, lock.against_style) == (
+        "asyncio",
         "asyncio",
         STYLES[0],
-        "throughput",
+        STYLES[0],
     )
+    assert (lock.figure, lock.sure) == ("throughput", True)
     assert lock.ratio == pytest.approx(0.3, rel=0.05)
-    assert lock.interval[0] < lock.ratio < lock.interval[1]
-    assert msgspec.json.decode(made.json(), type=Report).ways == made.ways
+    assert lock.low < lock.ratio < lock.high < 0.5
+    assert msgspec.json.decode(made.json(), type=Report).claims == made.claims
+    assert {
+        way: claim for prices in variants.prices(made) for way, claim in prices.claims["asyncio"].items()
+    } == {each.workload.partition("-")[2]: each for each in made.claims}
+
+
+def test_a_way_is_not_compared_with_the_plain_one_of_another_arm() -> None:
+    made = judged([*cell({"asyncio": 1000.0}, "counter"), *cell({"gevent": 300.0}, "counter-lock")])
+    assert made.claims == []
+    both = judged(
+        [
+            *cell({"asyncio": 1000.0, "gevent": 2000.0}, "counter"),
+            *cell({"asyncio": 500.0, "gevent": 500.0}, "counter-lock", seed=2),
+        ]
+    )
+    prices = {each.arm: each.ratio for each in both.claims if each.of_workloads}
+    assert prices == {"asyncio": pytest.approx(0.5, rel=0.05), "gevent": pytest.approx(0.25, rel=0.05)}
 
 
 def test_without_the_plain_one_there_is_no_price() -> None:
-    assert ways({"lock": 300.0, "version": 1000.0}).ways == []
+    assert ways({"lock": 300.0, "version": 1000.0}).claims == []
 
 
 def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse() -> None:
     outcomes = {
-        speed: ways({"none": 1000.0, "lock": speed}, lock={"ceiling_share": 0.9}).ways[0].outcome
+        speed: ways({"none": 1000.0, "lock": speed}, lock={"limit": "client"}).claims[0].verdict
         for speed in (2000.0, 1000.0, 500.0)
     }
     assert outcomes == {2000.0: "better", 1000.0: "unclear", 500.0: "unclear"}
-    made = ways({"none": 1000.0, "lock": 2000.0}, lock={"ceiling_share": 0.9})
+    made = ways({"none": 1000.0, "lock": 2000.0}, lock={"limit": "client"})
     assert "at least, as the load generator was the limit, on asyncio" in " ".join(made.verdict.text)
-    [plain] = ways({"none": 1000.0, "lock": 2000.0}, none={"ceiling_share": 0.9}).ways
-    assert plain.outcome == "unclear"
+    [plain] = ways({"none": 1000.0, "lock": 2000.0}, none={"limit": "client"}).claims
+    assert (plain.verdict, plain.sure) == ("unclear", False)
 
 
 def test_the_words_claim_no_more_than_the_intervals() -> None:
@@ -382,9 +408,10 @@ def test_the_words_claim_no_more_than_the_intervals() -> None:
 
 
 def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
-    made = ways(SPEEDS, FOUND)
-    made.verdict = msgspec.structs.replace(made.verdict, text=["It cannot be trusted."], trusted=False)
+    made = ways(SPEEDS, FOUND, lock={"wrong": 1})
+    assert not made.verdict.trusted
     assert variants.prices(made) == []
+    assert "beside none" not in " ".join(made.verdict.text)
     assert "1,234" in "\n".join(line.text for line in lines(made))
     assert "no price is claimed" in html(made)
 
@@ -396,7 +423,7 @@ def test_what_went_wrong_is_told_once_and_again_where_it_should_not_have() -> No
     )
     made = ways(SPEEDS, FOUND)
     caveats = [each for each in made.verdict.caveats if "wrong" in each or "Inconsistent" in each]
-    assert caveats == [f"What went wrong in counter, on all backends and in all styles: {told}"]
+    assert caveats == [f"What went wrong in counter, on all arms and in all styles: {told}"]
     made = ways(SPEEDS, {**FOUND, "version": Consistency(3, 54, 0), "idempotency": Consistency(0, 1, 0)})
     caveats = [each for each in made.verdict.caveats if "Inconsistent" in each]
     assert [each.rpartition(": ")[2] for each in caveats] == ["3 lost updates.", "1 duplicated effects."]
@@ -467,7 +494,7 @@ def test_what_goes_wrong_can_be_a_condition() -> None:
 
 
 def policies(speeds: dict[str, float], **changes: Any) -> Report:
-    """A report of one backend's servers, of which one is slow; the faster a way is, the less its p99."""
+    """A report of one arm's servers, of which one is slow; the faster a way is, the less its p99."""
     results = []
     for way, speed in speeds.items():
         [made] = cell({"asyncio": speed}, BALANCE.row(way), seed=len(results) + 1)
@@ -479,34 +506,43 @@ def policies(speeds: dict[str, float], **changes: Any) -> Report:
     return judged(results)
 
 
-POLICIES = {"round-robin": 1000.0, "two-choices": 1003.0, "default": 5000.0, "hedge": 500.0}
+POLICIES = {"round-robin": 1000.0, "two-choices": 1003.0, "default": 5000.0, "hedge": 400.0}
 
 
 def test_policies_are_compared_by_their_p99_with_round_robin() -> None:
     made = policies(POLICIES)
-    assert {(each.way, each.than, each.metric, each.outcome) for each in made.ways} == {
-        ("two-choices", "round-robin", "p99", "equal"),
-        ("default", "round-robin", "p99", "better"),
-        ("hedge", "round-robin", "p99", "worse"),
+    assert {(each.workload, each.against_workload, each.figure, each.verdict) for each in made.claims} == {
+        ("balance-two-choices", "balance", "p99", "equal"),
+        ("balance-default", "balance", "p99", "better"),
+        ("balance-hedge", "balance", "p99", "worse"),
     }
     text = " ".join(made.verdict.text)
     lead = "beside round-robin (request-reply, threading client): "
-    assert f"balance with default, {lead}less p99 response time on asyncio 0.20" in text
-    assert f"balance with hedge, {lead}more p99 response time on asyncio 2.0" in text
-    assert f"balance with two-choices, {lead}the same p99 response time within the margin on asyncio" in text
+    assert f"balance with default, {lead}less p99 time on asyncio 4.96" in text
+    assert f"balance with hedge, {lead}more p99 time on asyncio 0.39" in text
+    assert f"balance with two-choices, {lead}the same p99 time within the margin on asyncio" in text
     [told] = (each for each in made.verdict.caveats if "slow one" in each)
     assert told == (
         "What the slow one of 3 servers was given of all calls of balance: round-robin 33.3%; two-choices 1.2%; default 1.2%; hedge 1.2%."
     )
 
 
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.7, "unclear"), (2.4, "better"), (1 / 1.7, "unclear"), (1 / 2.4, "worse")]
+)
+def test_of_p99_only_a_difference_of_a_factor_of_two_is_claimed(factor: float, verdict: str) -> None:
+    [claim] = policies({"round-robin": 1000.0, "default": 1000.0 * factor}).claims
+    assert claim.verdict == verdict
+    assert (claim.low > 1) is (factor > 1)
+
+
 def test_times_that_are_the_load_generators_too_are_called_better_but_neither_equal_nor_worse() -> None:
     limited = {"default": {"limit": "client"}}
     outcomes = {
-        speed: policies({"round-robin": 1000.0, "default": speed}, **limited).ways[0].outcome
-        for speed in (2000.0, 1000.0, 500.0)
+        speed: policies({"round-robin": 1000.0, "default": speed}, **limited).claims[0].verdict
+        for speed in (3000.0, 1000.0, 300.0)
     }
-    assert outcomes == {2000.0: "better", 1000.0: "unclear", 500.0: "unclear"}
+    assert outcomes == {3000.0: "better", 1000.0: "unclear", 300.0: "unclear"}
 
 
 def test_the_table_the_page_and_the_file_say_what_the_slow_server_was_given() -> None:

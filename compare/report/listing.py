@@ -1,0 +1,27 @@
+"""`ringback compare --list`: what there is to be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .. import peers
+from ..options import BACKENDS, missing
+from ..statistics.figures import FIGURES
+from ..workloads.table import CORE, QUICK, WORKLOADS, figure_of
+from ..workloads.variants import KINDS
+
+
+def listing() -> Iterator[str]:
+    """Lines for a person."""
+    yield "workloads (* without options, + with --quick), and what they are compared by:"
+    width = max(map(len, WORKLOADS))
+    for name, workload in WORKLOADS.items():
+        marks = f"{'*' if name in CORE else ' '}{'+' if name in QUICK else ' '}"
+        words = FIGURES[figure_of(name, opened=workload.open)].words
+        yield f"  {marks} {name:<{width}}  {workload.explanation}; {words}"
+    for kind in KINDS:
+        yield f"{kind.option}: {', '.join(kind.ways)} (--workload {kind.workload})"
+    yield f"backends: {', '.join(f'{name} (not installed)' if missing(name) else name for name in BACKENDS)}"
+    installed = peers.installed()
+    named = (name if name in installed else f"{name} (not installed)" for name in peers.NAMES)
+    yield f"other libraries (--peer): {', '.join(named)}"

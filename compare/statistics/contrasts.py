@@ -1,0 +1,196 @@
+"""What rounds prove of arms: each pair of a cell contrasted, and what that amounts to beside all else that the run claims.
+
+Values in, values out. What is measured is positive and its noise multiplies, so everything happens on logarithms. A contrast is
+turned so that above 1 is better, whatever the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import combinations
+from math import exp, expm1, inf, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from ..results import Outcome
+from .inference import levels
+
+# Where the scatter of one arm is so many times that of another, they have no variance in common. An arm alone that scatters widely moves
+# the mean of all: that is seen in the differences of pairs, whose variances are as unlike as this by chance in so few cells.
+_UNLIKE = 3.0
+_CHANCE = 0.003
+_POWER = 0.8
+# Of a logarithm of which a float still holds the ratio, and its inverse.
+_FURTHEST = 700.0
+# An error below this is none.
+_NOTHING = 1e-12
+
+
+class Contrast(NamedTuple):
+    """`arm` beside `against`: the logarithm of how much better it is, the standard error of that and its degrees of freedom; among how many
+    `arms` of the cell, measured in how many `rounds`. `pooled` is whether all arms of the cell share the error."""
+
+    arm: str
+    against: str
+    change: float
+    error: float
+    freedom: float
+    arms: int
+    rounds: int
+    pooled: bool
+
+    @property
+    def p(self) -> float:
+        """That of a test of "they are equal", not corrected."""
+        if self.error < _NOTHING:
+            return 1.0 if abs(self.change) < _NOTHING else 0.0
+        return float(2 * stats.t.sf(abs(self.change) / self.error, self.freedom))
+
+
+class Judged(NamedTuple):
+    """A contrast in words. `sure` claims hold together with all others of the run, the others within their cell."""
+
+    contrast: Contrast
+    ratio: float
+    low: float
+    high: float
+    outcome: Outcome
+    sure: bool
+    detectable: float
+
+
+def contrasts(values: Mapping[str, Sequence[float]], *, larger_is_better: bool) -> list[Contrast]:
+    """All pairs of the arms of one cell, the better first; `values` are one for each round, by arm. Empty with fewer than two of either.
+
+    What a round does to all arms alike is taken out; what is left gives one variance for the cell, with (arms - 1) x (rounds - 1)
+    degrees of freedom. Where arms scatter unlike, each pair has its own. Raises ValueError where arms have unlike numbers of rounds, or
+    a value is not positive.
+    Source: the two-way layout without interaction, Scheffe 1959, The Analysis of Variance, chapter 4; of two arms it is the paired t test.
+    """
+    names = list(values)
+    if len({len(each) for each in values.values()}) > 1:
+        raise ValueError("arms are contrasted in the same rounds")
+    if len(names) < 2 or len(values[names[0]]) < 2:
+        return []
+    table = np.asarray([values[name] for name in names], dtype=np.float64)
+    if not (table > 0).all():
+        raise ValueError("a ratio is of positive values")
+    logs = np.log(table) if larger_is_better else -np.log(table)
+    arms, rounds = logs.shape
+    beside = logs - logs.mean(axis=0)
+    means = beside.mean(axis=1)
+    rest = beside - means[:, None]
+    freedom = (arms - 1) * (rounds - 1)
+    error = sqrt(2 * float((rest**2).sum()) / freedom / rounds)
+    places = list(combinations(np.argsort(-means, kind="stable").tolist(), 2))
+    scatter = [float((logs[first] - logs[second]).std(ddof=1)) for first, second in places]
+    pooled = _alike(rest, scatter)
+    found = []
+    for (first, second), own in zip(places, scatter, strict=True):
+        found.append(
+            Contrast(
+                names[first],
+                names[second],
+                float(means[first] - means[second]),
+                error if pooled else own / sqrt(rounds),
+                freedom if pooled else rounds - 1,
+                arms,
+                rounds,
+                pooled,
+            )
+        )
+    return found
+
+
+def turned(contrast: Contrast) -> Contrast:
+    """The same, the other way round."""
+    return contrast._replace(arm=contrast.against, against=contrast.arm, change=-contrast.change)
+
+
+class Rule(NamedTuple):
+    """A difference within the `margin` is none that matters (0.05 is 5 %); one below the factor `least` is not claimed."""
+
+    margin: float = 0.05
+    least: float = 1.0
+
+
+def judge(found: Sequence[Contrast], rules: Sequence[Rule] | Rule, confidence: float = 0.95) -> list[Judged]:
+    """All that one run claims, in the same order; there is one rule for each, or one for all.
+
+    What holds at the level that Holm's procedure leaves each of them is sure; what holds among the arms of its cell alone is likely.
+    Sources: Holm 1979, Scandinavian Journal of Statistics 6(2); Tukey 1953, The Problem of Multiple Comparisons; for equality that has
+    to be shown, Schuirmann 1987, Journal of Pharmacokinetics 15(6).
+    """
+    each_has = [rules] * len(found) if isinstance(rules, Rule) else rules
+    corrected = levels([each.p for each in found], confidence)
+    return [
+        _judged(each, level, rule, confidence)
+        for each, level, rule in zip(found, corrected, each_has, strict=True)
+    ]
+
+
+def _judged(contrast: Contrast, level: float, rule: Rule, confidence: float) -> Judged:
+    ratio, own = _ratio(contrast.change), _within(contrast, confidence)
+    seen = own + float(stats.t.ppf(_POWER, contrast.freedom))
+    detectable = expm1(min(_FURTHEST, seen * contrast.error))
+    low, high = _interval(contrast, float(stats.t.ppf((1 + level) / 2, contrast.freedom)))
+    outcome = _outcome(ratio, low, high, rule)
+    sure = outcome != "unclear"
+    if not sure:
+        low, high = _interval(contrast, own)
+        outcome = _outcome(ratio, low, high, rule)
+    return Judged(contrast, ratio, low, high, outcome, sure, detectable)
+
+
+def _interval(contrast: Contrast, width: float) -> tuple[float, float]:
+    """So many standard errors to either side."""
+    low, high = (_ratio(contrast.change + side * width * contrast.error) for side in (-1, 1))
+    return low, high
+
+
+def _within(contrast: Contrast, confidence: float) -> float:
+    """Standard errors that hold for all pairs of its cell together."""
+    if contrast.pooled:
+        return _tukey(contrast.arms, contrast.freedom, confidence)
+    pairs = contrast.arms * (contrast.arms - 1) / 2
+    return float(stats.t.ppf(1 - (1 - confidence) / 2 / pairs, contrast.freedom))
+
+
+@cache
+def _tukey(arms: int, freedom: float, confidence: float) -> float:
+    return float(stats.studentized_range.ppf(confidence, arms, freedom)) / sqrt(2)
+
+
+def _outcome(ratio: float, low: float, high: float, rule: Rule) -> Outcome:
+    if low >= 1 / (1 + rule.margin) and high <= 1 + rule.margin:
+        return "equal"
+    if low > 1 and ratio >= rule.least:
+        return "better"
+    return "worse" if high < 1 and ratio <= 1 / rule.least else "unclear"
+
+
+def furthest(low: float, high: float) -> float:
+    """The largest difference that an interval leaves open: 0.05 is 5 %."""
+    return max(high, 1 / low) - 1 if low > 0 else inf
+
+
+def _alike(rest: NDArray[np.float64], pairs: Sequence[float]) -> bool:
+    """Whether one variance stands for all, of what is left of the arms, and the scatter of each pair's difference."""
+    arms, rounds = rest.std(axis=1), rest.shape[1]
+    if max(pairs) < _NOTHING:
+        return True
+    return bool(arms.max() <= _UNLIKE * arms.min()) and max(pairs) <= _unlike(rounds) * min(pairs)
+
+
+@cache
+def _unlike(rounds: int) -> float:
+    """How many times another the scatter of one of two like differences is, once in a while."""
+    return sqrt(float(stats.f.ppf(1 - _CHANCE, rounds - 1, rounds - 1)))
+
+
+def _ratio(change: float) -> float:
+    return exp(max(-_FURTHEST, min(_FURTHEST, change)))
