@@ -85,7 +85,12 @@ def test_two_arms_are_measured_and_named_in_the_report(tmp_path: Path) -> None:
     }
     [claim] = found["claims"]
     # One worker that waits 10 ms does 100 calls/s, eight of them 800.
-    assert (claim["arm"], claim["against"], claim["verdict"], claim["sure"]) == ("many", "few", "better", True)
+    assert (claim["arm"], claim["against"], claim["verdict"], claim["sure"]) == (
+        "many",
+        "few",
+        "better",
+        True,
+    )
     assert 4 < claim["ratio"] < 9
 
 

@@ -153,7 +153,7 @@ def test_a_scenario_that_does_not_work_ends_with_the_rehearsal_and_is_told_where
     [failure] = found["failures"]
     assert failure.startswith("asyncio, threading client, scenario: ")
     assert told in failure
-    assert "(and 1 cell" in failure  # the other call style
+    assert failure.endswith("(so with 1 more)")  # the other call style
     assert f"ringback: {failure}\n" in done.stderr
 
 

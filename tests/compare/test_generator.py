@@ -66,7 +66,8 @@ def test_every_client_style_makes_every_kind_of_calls(client: str) -> None:
             assert bool(sample.due) is load.open
             assert sample.answered * load.stride >= sample.calls
             assert sample.answered + sum(sample.errors.values()) + sample.wrong == sample.made
-            assert load.open or sample.seconds >= load.warmup + load.window
+            # (it ends when it was to end, also where the generator was slow to begin)
+            assert load.open or sample.seconds >= 0.9 * (load.warmup + load.window)
         beside = running.measure_beside(20, Load("idle", REQUEST_REPLY, 1, 0.05, 0.1))
         assert beside.sample.calls > 0
         assert beside.observed.memory.per_connection is not None
