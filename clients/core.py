@@ -22,6 +22,7 @@ from msgspec import Raw
 from zmq.utils.monitor import parse_monitor_message
 
 from .. import errors
+from ..backends import native
 from ..backends.base import Handle, Loop
 from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..balancing import Ejection, Policy
@@ -33,6 +34,7 @@ from ..protocol.client import ClientMachine
 from ..protocol.links import Link, LinkState
 from ..protocol.messages import Bye, FromClient, Notify
 from ..version import __version__
+from .greetings import mechanism_of
 from .refusals import HANDSHAKE_FAILED, Handshakes
 
 if TYPE_CHECKING:
@@ -248,10 +250,25 @@ class Wire:
             refusal = self._handshakes.failed(event, told["value"], time.monotonic(), known=known)
             if refusal is None:
                 machine.link_failed(link, self._handshakes.lost())
+                if self._handshakes.unclear:
+                    native.start_thread(partial(_ask, link.endpoint, self._core.post, self._greeted))
             else:
                 machine.link_refused(link, refusal)
         if link.state is not self.seen:
             self._core.link_changed(self)
+
+    def _greeted(self, mechanism: str) -> None:
+        """The server has said which mechanism it has."""
+        if mechanism == "CURVE" and self.link.state is not LinkState.CLOSED and not self._core.closed:
+            self._core.machine.link_refused(self.link, self._handshakes.wants_keys)
+            self._core.link_changed(self)
+            self._core.flush()
+
+
+def _ask(endpoint: str, post: Callable[..., object], greeted: Callable[[str], object]) -> None:
+    """In a thread of its own. Nothing comes of it where the loop is closed."""
+    with suppress(Exception):
+        post(greeted, mechanism_of(endpoint))
 
 
 class ClientCore:

@@ -51,6 +51,16 @@ class Handshakes:
         """Whether the last one failed, and no other attempt has begun."""
         return bool(self._reason)
 
+    @property
+    def unclear(self) -> bool:
+        """Whether so many in a row were broken off without a word that the server is to be asked what it wants. It is asked again later."""
+        return not self._with_keys and bool(self._broken) and self._broken % IN_A_ROW == 0
+
+    @property
+    def wants_keys(self) -> str:
+        """What a server with CURVE is to be told of."""
+        return f"the server at {self._endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
+
     def succeeded(self) -> None:
         self._broken = 0
         self._reason = ""
@@ -92,10 +102,9 @@ class Handshakes:
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _OTHER_MECHANISM:
             if self._with_keys:
                 return f"the server at {at} does not use CURVE: start it with --secret-key, or connect without server_key"
-            return (
-                f"the server at {at} uses CURVE: give its public key as server_key, and your own secret_key"
-            )
+            return self.wants_keys
         if not self._with_keys:
+            self._broken += 1
             return None
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             return self._reason  # libzmq does not try again
