@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..load.plan import STYLES
-from ..results import Claim, Report, Result
+from ..results import Report, Result
 from ..statistics.analysis import client_limited
 from ..statistics.figures import FIGURES
 from .drawing import (
@@ -33,7 +33,12 @@ _RATIOS = (0.2, 0.35, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5)
 
 def forest(report: Report) -> Iterator[Plot]:
     """Every claim of arms: how each does beside the best of its cell, with its interval, around the margin."""
-    claims = [each.turned() for each in report.claims if each.of_arms and each.arm == _best(report, each)]
+    claims = [
+        each.turned()
+        for contest in report.contests().values()
+        for each in contest
+        if each.arm == contest[0].arm
+    ]
     if not claims:
         return
     figure = figure_of(90 + 24 * len(claims), showlegend=False)
@@ -72,12 +77,6 @@ def forest(report: Report) -> Iterator[Plot]:
     figure.update_yaxes(automargin=True)
     head = ["claim", "figure", "beside", "ratio", "interval", "it is", "could have seen"]
     yield Plot("Beside the best of each cell", figure, head, rows[::-1])
-
-
-def _best(report: Report, claim: Claim) -> str:
-    """The arm that comes first in the claims of a cell."""
-    cell = claim.workload, claim.client, claim.style
-    return next(each.arm for each in report.claims if (each.workload, each.client, each.style) == cell)
 
 
 def throughput(report: Report) -> Iterator[Plot]:

@@ -36,6 +36,7 @@ def lines(report: Report, width: int | None = None) -> Iterator[Line]:
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in report.results:
         groups.setdefault((result.workload, result.client, result.style), []).append(result)
+    contests = report.contests() if report.verdict.trusted else {}
     titled = ""
     references = list(report.peers)
     for (workload, client, style), results in groups.items():
@@ -48,13 +49,7 @@ def lines(report: Report, width: int | None = None) -> Iterator[Line]:
             )
         peers = [each for each in references if (each.workload, each.style) == (workload, style)]
         references = [each for each in references if each not in peers]  # once, not for each client
-        claims = [
-            each
-            for each in report.claims
-            if report.verdict.trusted
-            and each.of_arms
-            and (each.workload, each.client, each.style) == (workload, client, style)
-        ]
+        claims = contests.get((workload, client, style), [])
         best = claims[0].arm if claims else ""
         yield from _group(columns, f"{style}, {client} client", results, best, claims, peers)
     yield from _ways(columns, report)

@@ -64,10 +64,7 @@ def verdict(report: Report) -> Verdict:
         )
     if len(report.results) == 0:
         return Verdict([], {}, caveats)
-    cells: dict[Cell, list[Claim]] = {}
-    for each in report.claims:
-        if each.of_arms:
-            cells.setdefault((each.workload, each.client, each.style), []).append(each)
+    cells = report.contests()
     several = len({client for _, client, _ in cells}) > 1
     text = [f"{name(cell, several=several)}: {answer(claims, report)}" for cell, claims in cells.items()]
     if text:

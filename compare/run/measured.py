@@ -243,7 +243,7 @@ def level_beside(units: Sequence[Mapping[T, float]]) -> dict[T, float]:
         arm: exp(
             level + median(unit[arm] - mean for unit, mean in zip(units, means, strict=True) if arm in unit)
         )
-        for arm in {arm: None for unit in units for arm in unit}
+        for arm in dict.fromkeys(arm for unit in units for arm in unit)
     }
 
 

@@ -134,8 +134,9 @@ class Generator:
         self.plan = plan
         self.child = Child("ringback.compare.load.generate")
         self._processors = placement.client
-        self._owes = False  # an answer to what nobody waits for
-        self._patience = START_SECONDS
+        self._owed = (
+            0.0  # seconds within which there is an answer to what nobody waits for; 0 where there is none
+        )
 
     def wait(self) -> None:
         """Until it can make calls; from then on it has the processors of clients alone. Raises ChildFailed where it does not start."""
@@ -146,17 +147,16 @@ class Generator:
     def settle(self) -> None:
         """Let it end what it was asked for and nobody waited for: calls of a server that died, until their time is over. Raises ChildFailed
         where it does not."""
-        if self._owes:
-            self.child.line(self._patience + self.plan.timeout)
-            self._owes = False
+        if self._owed:
+            self.child.line(self._owed + self.plan.timeout)
+            self._owed = 0.0
 
     def measure(self, cell: Cell, needs: Child) -> bytes:
         """What came of the cell. Raises ChildFailed where there is no answer in time, or where the server that it `needs` has ended."""
-        self._patience = cell.load.warmup + cell.load.window + self.plan.timeout + START_SECONDS
         self.child.say(msgspec.json.encode(cell))
-        self._owes = True
-        line = self.child.line(self._patience, needs=needs)
-        self._owes = False
+        self._owed = cell.load.warmup + cell.load.window + self.plan.timeout + START_SECONDS
+        line = self.child.line(self._owed, needs=needs)
+        self._owed = 0.0
         return line
 
     def __enter__(self) -> Self:

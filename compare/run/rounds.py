@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -272,39 +272,29 @@ class Experiment:
 
     def _take(self, number: int, began: float, slices: Slices) -> None:
         """Make a round of what each lane has in each cell, and one more of what was measured twice."""
+        together: dict[tuple[bool, str, Job], dict[Lane, list[list[Window]]]] = {}
+        for (lane, job), units in slices.items():
+            if lane not in self._lanes.failed and any(units):
+                together.setdefault((lane.kind == "peer", lane.client, job), {})[lane] = units
         made = {}
-        for group in {(lane.kind == "peer", lane.client, job) for lane, job in slices}:
-            mine = {
-                lane: units
-                for (lane, job), units in slices.items()
-                if (lane.kind == "peer", lane.client, job) == group
-                and lane not in self._lanes.failed
-                and any(units)
-            }
-            most = max((len(units) for units in mine.values()), default=0)
-            by_unit = [
-                {lane: units[place] for lane, units in mine.items() if place < len(units)}
-                for place in range(most)
+        for (_, _, job), lanes in together.items():
+            turns = [
+                {lane: units[place] for lane, units in lanes.items() if place < len(units)}
+                for place in range(max(map(len, lanes.values())))
             ]
-            speeds = beside(
-                [{lane: list(map(speed, unit)) for lane, unit in each.items()} for each in by_unit]
-            )
-            times = beside(
-                [{lane: list(map(median_time, unit)) for lane, unit in each.items()} for each in by_unit]
-            )
-            for lane, units in mine.items():
+            lone = self._request.load(job, number).concurrency == 1
+            speeds = _beside(speed, turns)
+            times = _beside(median_time, turns) if lone else {}
+            for lane, units in lanes.items():
                 windows = [window for unit in units for window in unit]
-                lone = windows[0].load.concurrency == 1
-                made[lane, group[2]] = (
+                figures = round_of(
+                    number,
+                    began - self._began,
                     windows,
-                    round_of(
-                        number,
-                        began - self._began,
-                        windows,
-                        throughput=speeds.get(lane),
-                        p50=times.get(lane) if lone else None,
-                    ),
+                    throughput=speeds.get(lane),
+                    p50=times.get(lane),
                 )
+                made[lane, job] = windows, figures
         for (lane, job), (windows, figures) in made.items():
             key = (lane.backend, lane.client, job)
             if lane.kind == "twin":
@@ -335,7 +325,7 @@ class Experiment:
         for job in lane.jobs:
             load = self._load(job, 0, lane)
             if not load.burst:
-                pair.measure(load._replace(warmup=load.warmup, window=_WARM_SECONDS))
+                pair.measure(load._replace(window=_WARM_SECONDS))
 
     def _load(self, job: Job, number: int, lane: Lane) -> Load:
         load = self._request.load(job, number)
@@ -389,3 +379,9 @@ class Experiment:
             )
         )
         return float(passes)
+
+
+def _beside(
+    figure: Callable[[Window], float], turns: Sequence[Mapping[Lane, list[Window]]]
+) -> dict[Lane, float]:
+    return beside([{lane: list(map(figure, windows)) for lane, windows in turn.items()} for turn in turns])

@@ -64,7 +64,11 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
             **{name: inference.interval(values(name, good), confidence) for name in FIGURES}
         )
     groups = [group for group in _groups(report) if len(group.values) > 1]
-    report.twins = noise.twins(doubled, _judged_by(report, doubled), confidence)
+    figures = {
+        (each.workload, each.client, each.style): claimed(each, searched=bool(report.searches)).name
+        for each in report.results
+    }
+    report.twins = noise.twins(doubled, figures, confidence)
     report.checks = list(_checks(report))
     report.claims = []
     made = [(group, contrast) for group in groups for contrast in group.contrasts()]
@@ -162,16 +166,6 @@ def _bounded(outcome: Outcome, own: _Side, other: _Side) -> Outcome:
     """What can do more than it shows is surely better than what it beats; all else is not known of it."""
     hidden = [*(("worse", "equal") if own.limited else ()), *(("better", "equal") if other.limited else ())]
     return "unclear" if outcome in hidden else outcome
-
-
-def _judged_by(report: Report, doubled: Sequence[Doubled]) -> dict[tuple[str, str, str], set[str]]:
-    """By cell that was measured twice, the figures of which an arm is compared with itself."""
-    found = {}
-    for result in report.results:
-        key = result.workload, result.client, result.style
-        if any((each.workload, each.client, each.style) == key for each in doubled):
-            found[key] = {claimed(result, searched=bool(report.searches)).name}
-    return found
 
 
 def _checks(report: Report) -> Iterator[Check]:

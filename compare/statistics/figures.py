@@ -19,30 +19,20 @@ _TAIL = 2.0
 
 
 class Figure(NamedTuple):
-    """A figure by its name in the report: what it is in words, the `unit` that it is told in, of which `scale` are one of the report's, and
-    whether more of it is better."""
+    """A figure by its name in the report, what it is in words, and whether more of it is better."""
 
     name: str
     words: str
-    unit: str
-    scale: float
     larger_is_better: bool = False
-
-    def told(self, value: float | None) -> str:
-        """For a person to read, without the unit."""
-        if value is None:
-            return "-"
-        shown = value * self.scale
-        return f"{shown:,.0f}" if self.scale == 1 else f"{shown:,.4f}" if shown < 0.1 else f"{shown:,.2f}"
 
 
 FIGURES = {
     figure.name: figure
     for figure in (
-        Figure("throughput", "calls/s", "calls/s", 1.0, larger_is_better=True),
-        Figure("p50", "median time", "ms", 1e3),
-        Figure("p99", "p99 time", "ms", 1e3),
-        Figure("server_cpu", "server CPU time a call", "us", 1e6),
+        Figure("throughput", "calls/s", larger_is_better=True),
+        Figure("p50", "median time"),
+        Figure("p99", "p99 time"),
+        Figure("server_cpu", "server CPU time a call"),
     )
 }
 

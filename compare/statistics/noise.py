@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp, log
 from typing import NamedTuple
 
@@ -27,18 +27,15 @@ class Doubled(NamedTuple):
 Cell = tuple[str, str, str]
 
 
-def twins(
-    doubled: Sequence[Doubled], figures: Mapping[Cell, Collection[str]], confidence: float
-) -> list[Twin]:
+def twins(doubled: Sequence[Doubled], figures: Mapping[Cell, str], confidence: float) -> list[Twin]:
     """One for each figure, of the cells (workload, client, style) that are compared by it.
 
     The round is the unit: its cells, which share their processes, are one value together.
     """
     groups: dict[str, list[Doubled]] = {}
     for each in doubled:
-        if not (each.own.little.ok and each.again.little.ok):
-            continue
-        for figure in figures.get((each.workload, each.client, each.style), ()):
+        figure = figures.get((each.workload, each.client, each.style))
+        if figure is not None and each.own.little.ok and each.again.little.ok:
             groups.setdefault(figure, []).append(each)
     found = {}
     for figure, group in groups.items():
