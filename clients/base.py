@@ -393,8 +393,14 @@ class Client(ABC):
         core.state_changed = lambda state: tell_state(state) if (tell_state := tell()) else None
         core.turn_ended = turn_ended
         thread = get_ident()
-        shared.core = core
-        shared.owner = thread  # last: whoever sees it set relies on the core
+        try:
+            core.open()
+            shared.core = core
+            shared.owner = thread  # last: whoever sees it set relies on the core
+        except BaseException:
+            core.abandon()
+            shared.core = None
+            raise
         return core
 
     def _outgoing(

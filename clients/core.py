@@ -333,20 +333,23 @@ class ClientCore:
         self._sources = sources
         self._told: dict[Source, Sequence[str]] = {}
         self._context = context if context is not None else shared_context()
+
+    def open(self) -> None:
+        """Open the sockets: from now on the loop holds the core. Where this raises, or is interrupted, `abandon` takes it back."""
         for core in [core for core in list(_open) if core.loop.closed]:  # whose client their own calls keep
             core.let_go()
         _open.add(self)
-        try:
-            for link in self.machine.links:
-                self._wires.append(Wire(self, link, self._context, max_size))
-            for source in sources:
-                weakref.finalize(self, source.close)
-                source.start(_teller(weakref.ref(self), source))
-        except BaseException:
-            self.loop.forget()
-            _open.discard(self)
-            self._close_wires(0)
-            raise
+        for link in self.machine.links:
+            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+        for source in self._sources:
+            weakref.finalize(self, source.close)
+            source.start(_teller(weakref.ref(self), source))
+
+    def abandon(self) -> None:
+        """Give back all that was opened, perhaps in part, before anybody had the core."""
+        self.loop.forget()
+        _open.discard(self)
+        self._close_wires(0)
 
     @property
     def full(self) -> bool:

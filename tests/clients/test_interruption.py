@@ -3,6 +3,7 @@ random moments. No call hangs, and the client is good for the next one."""
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -12,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gevent
 import pytest
 from interrupting import Interrupted, Points
 from ringback import errors
+from ringback.clients import core
 from ringback.clients import gevent as on_gevent
 from ringback.clients import threading as on_threads
 from sizes import FULL, size
@@ -28,7 +31,7 @@ STYLES = {"threading": on_threads.connect, "gevent": on_gevent.connect}
 TIMEOUT, LATE = 2.0, 4.0
 
 # Of the points of a path, one in so many is tried, from a random one on. (All, in full size.)
-STRIDES = {"call": 1, "fire": 1, "callback": 2, "stream": 37, "notify": 1, "ready": 13, "close": 11}
+STRIDES = {"call": 1, "fire": 1, "callback": 2, "stream": 37, "notify": 1, "ready": 13, "close": 5}
 SIGNALS = size(400, 8000)
 
 
@@ -36,6 +39,7 @@ SIGNALS = size(400, 8000)
 def connect(request, running_server, backend) -> Iterator[Callable[[], Any]]:
     endpoint = running_server(backend).endpoint
     made = []
+    before = set(core._open)
 
     def make(**options: Any) -> Any:
         made.append(STYLES[request.param](endpoint, timeout=TIMEOUT, **options))
@@ -44,6 +48,12 @@ def connect(request, running_server, backend) -> Iterator[Callable[[], Any]]:
     yield make
     for client in made:
         client.close(now=True)
+    made.clear()
+    gc.collect()  # for clients whose making was interrupted
+    deadline = time.monotonic() + LATE
+    while not core._open <= before:
+        assert time.monotonic() < deadline, "a core is open that no client has"
+        gevent.sleep(0.01)
 
 
 def outcome(future: Any) -> Any:
