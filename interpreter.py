@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 
-def command(*words: str) -> list[str]:
-    """The interpreter, its options, and the words that follow them."""
+def command(*words: str, python: str = "") -> list[str]:
+    """The interpreter (or another one, `python`), the options of this one, and the words that follow them."""
     # What multiprocessing starts its own children with; the standard library has no public name for it.
     options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *options, *words]
+    return [python or sys.executable, *options, *words]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -15,6 +16,17 @@ CsvFile = Annotated[
 HtmlFile = Annotated[
     str | None, typer.Option("--html", metavar="FILE", help="write a page with plots, which needs no network")
 ]
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(text: str) -> float:
+    found = _TIME.fullmatch(str(text))
+    if found is None or (seconds := float(found[1]) * _UNITS[found[2]]) < 1:
+        raise typer.BadParameter(f"{text!r} is no time of a second or more, such as 90, 15m or 2h")
+    return seconds
+
 
 # What --self-check takes: it measures what it needs, and nothing else.
 _OF_SELF_CHECK = ("self_check", "seed", "json_file", "csv_file", "html_file")
@@ -33,8 +45,18 @@ def compare(
             "'uv=asyncio --uvloop'",
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VENV",
+            help="each of them once more, served by the ringback of another virtual environment: NAME-against",
+        ),
+    ] = None,
     client: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="the client styles [threading]")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="the client styles [threading]; raw: the protocol, without a client"
+        ),
     ] = None,
     style: Annotated[
         list[str] | None,
@@ -44,8 +66,8 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="lone, echo, cpu, io, echo-rate, payload-64k; also payload-1k, payload-1m, pooled, io-async, overload, mixed, burst, "
-            "idle, stream, counter, read, balance",
+            help="lone, echo, cpu, io, flood, echo-rate, payload-64k; also payload-1k, payload-1m, pooled, io-async, overload, "
+            "mixed, burst, idle, stream, counter, read, balance",
         ),
     ] = None,
     protect: Annotated[
@@ -91,7 +113,7 @@ def compare(
         str | None, typer.Option(metavar="FILE[:NAME]", help="a function of a number that yields calls")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="calls in flight [64; of cpu and payload-64k 8]")
+        int | None, typer.Option(min=1, help="calls in flight [64; of echo, cpu and payload-64k 8]")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="workers of each server [as many as calls in flight]")
@@ -115,6 +137,13 @@ def compare(
     arrivals: Annotated[
         str, typer.Option(metavar="KIND", help="how calls come at a rate: poisson (at random) or even")
     ] = "poisson",
+    duet: Annotated[
+        bool,
+        typer.Option(
+            "--duet",
+            help="all servers at once, so that nothing but their CPU time is compared, and that closely",
+        ),
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="within a minute: echo, cpu and io")] = False,
     thorough: Annotated[
         bool,
@@ -129,7 +158,9 @@ def compare(
     time: Annotated[
         float | None,
         typer.Option(
-            min=1, help="seconds that the run may take, in which as many rounds are measured as fit"
+            metavar="SECONDS",
+            parser=_seconds,
+            help="what the run may take, such as 90, 15m or 2h: as many rounds are measured as fit",
         ),
     ] = None,
     seed: Annotated[
@@ -195,6 +226,8 @@ def compare(
         clients=client or [],
         styles=style or [],
         workloads=workload or [],
+        against=against,
+        duet=duet,
         concurrency=concurrency,
         workers=workers,
         quick=quick,
@@ -220,9 +253,15 @@ def compare(
 
 
 def report(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="what compare --json wrote")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="what compare --json wrote, or a folder of such files")
+    ],
     newer: Annotated[
-        str | None, typer.Argument(metavar="[NEWER]", help="a later run, to be compared with the first")
+        str | None,
+        typer.Argument(
+            metavar="[NEWER]",
+            help="later runs, to be compared with the first; three of each at least are needed to tell a difference",
+        ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
@@ -234,7 +273,7 @@ def report(
     csv_file: CsvFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Show a comparison again, or what changed from one to a later one."""
+    """Show a comparison again, or what changed from some runs to later ones."""
     require_extra("compare")
     from ..compare.command import report as run
     from ..compare.report.outputs import Outputs

@@ -9,10 +9,12 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple, TextIO
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ..errors import UsageError
 from . import peers
@@ -22,14 +24,15 @@ from .report.difference import UNCHANGED, Changes, changes
 from .report.names import Cell, what
 from .report.outputs import Outputs
 from .report.progress import LiveProgress
-from .report.reading import read
-from .report.table import changed, codes, lines, place
+from .report.reading import runs
+from .report.table import WIDE, changed, codes, place, view
 from .report.verdict import verdict
-from .results import Arm, Design, Report
+from .results import Design, Report
 from .run.environment import environment
+from .run.lanes import Lanes
 from .run.request import Request
 from .run.rounds import Experiment
-from .statistics.analysis import analyse
+from .statistics.analysis import analyse, half_widths
 from .statistics.predictions import predict
 from .workloads.handlers import steps_of_cpu
 
@@ -67,7 +70,8 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         with LiveProgress(_console(sys.stderr)) as progress:
-            experiment = Experiment(request, report, progress)
+            widths = partial(half_widths, duet=request.duet)
+            experiment = Experiment(request, report, progress, widths)
             try:
                 experiment.run()
                 report.complete = not report.failures
@@ -80,9 +84,10 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
 
 
 def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[str]) -> int:
-    """Show a run again, beside an older one if there is one. The exit status is that of `compare`."""
-    shown = read(newer)
-    found = UNCHANGED if older is None else changes(read(older), shown)
+    """Show a run again, or the last of several, beside older ones if there are any. The exit status is that of `compare`."""
+    after = runs(newer)
+    shown = after[-1]
+    found = UNCHANGED if older is None else changes(runs(older), after)
     if older is not None and not found.differences and not found.untold:
         raise UsageError(
             f"{older} and {newer} have no cell in common: none with the same loop, callers and workers"
@@ -112,12 +117,9 @@ def _conditions(texts: Sequence[str], cells: Iterable[Cell], *, older: bool) -> 
 
 
 def _asked(request: Request) -> Iterator[Cell]:
-    for job in request.jobs:
-        for backend in request.backends:
-            for client in request.clients:
-                yield _Asked(backend, client, job.style, job.workload)
-        for peer in request.peers:
-            yield _Asked(peer, peer, job.style, job.workload)
+    for lane in Lanes(request).round():
+        for job in lane.jobs:
+            yield _Asked(lane.backend, lane.client, job.style, job.workload)
 
 
 def _start(request: Request, words: Sequence[str]) -> Report:
@@ -130,15 +132,14 @@ def _start(request: Request, words: Sequence[str]) -> Report:
             quick=request.quick,
             cpu_steps=steps_of_cpu(),
         ),
-        arms=[
-            Arm(name, request.arm(name).backend, list(request.arm(name).options)) for name in request.backends
-        ],
+        arms=[request.arm(name) for name in request.backends],
         design=Design(
             command=shlex.join(["ringback", "compare", *map(_public, words)]),
             seconds=request.seconds,
             workers=request.serving,
             loop="closed" if request.rate is None and request.objective is None else "open",
             arrivals=request.arrivals,
+            duet=request.duet,
             limit=request.limit,
             state=(_public(request.state) or "a SQLite file of each server") if request.stored else "",
             pinned=str(request.placement),
@@ -187,14 +188,11 @@ def _tells(report: Report) -> bool:
 def _show(report: Report, outputs: Outputs, found: Changes) -> None:
     """The table where no file goes. On a terminal rows fit its width and sentences are wrapped; elsewhere every line is whole."""
     console = _console(sys.stderr if outputs.on_stdout else sys.stdout)
-    width = (
-        console.width if console.file.isatty() else None
-    )  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this
-    for line in (*lines(report, width), *changed(found)):
-        whole = width is None or len(line.text) <= width
-        console.print(
-            line.text, style=line.style, soft_wrap=whole, markup=False, highlight=False, emoji=False
-        )
+    bounded = console.file.isatty()  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this
+    if not bounded:
+        console.width = WIDE
+    for each in (*view(report, console.width), *changed(found)):
+        console.print(each, soft_wrap=not bounded and isinstance(each, Text), highlight=False)
 
 
 def _console(file: TextIO) -> Console:
@@ -228,5 +226,7 @@ def _bad(report: Report) -> list[str]:
             why = f": {result.why}" if result.why else ""
             bad.append(f"{result.wrong} wrong replies from {what(result)}{why}")
         if not result.calls:
-            bad.append(f"no call answered by {what(result)}: {codes(result) or 'all were too slow'}")
+            bad.append(
+                f"no call answered by {what(result)}: {codes(result.errors_by_code) or 'all were too slow'}"
+            )
     return bad

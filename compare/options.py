@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shlex
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 
 from .. import backends as installed
@@ -19,14 +23,15 @@ from ..server.service import ADAPTIVE
 from ..state import open_state
 from . import peers, scenario
 from .load import arrivals
-from .load.plan import STYLES
+from .load.plan import RAW, STYLES
+from .results import Arm
 from .run.budget import affordable
 from .run.lanes import Lanes
 from .run.pair import ANYWHERE, Placement
-from .run.request import SCENARIO, SERVICE, Arm, Request
+from .run.request import SCENARIO, SERVICE, Request
 from .run.search import Objective
 from .workloads import variants
-from .workloads.table import CORE, QUICK, WORKLOADS
+from .workloads.table import CORE, QUICK, WORKLOADS, Workload
 from .workloads.variants import BALANCE, COUNTER, READ
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
@@ -35,6 +40,9 @@ SEARCH = "search"
 
 # To each server where one has several processes: a connection is one process's.
 _CONNECTIONS = 8
+
+# Behind the name of an arm, that which another installation serves.
+_AGAINST = "-against"
 
 # The name of an arm: in a condition, dots stand between names.
 _NAME = re.compile(r"[\w-]+")
@@ -61,6 +69,8 @@ class Options:
     workloads: Sequence[str] = ()
     concurrency: int | None = None
     workers: int | None = None
+    against: str | None = None
+    duet: bool = False
     quick: bool = False
     thorough: bool = False
     rounds: int | None = None
@@ -95,7 +105,7 @@ class Options:
             backends=backends,
             arms=arms,
             connections=_CONNECTIONS if processes > 1 else 1,
-            clients=chosen("--client", self.clients, CLIENTS, ("threading",)),
+            clients=chosen("--client", self.clients, (*CLIENTS, RAW), ("threading",)),
             styles=chosen("--style", self.styles, STYLES, STYLES),
             workloads=workloads,
             concurrency=self.concurrency,
@@ -105,6 +115,7 @@ class Options:
             arrivals=chosen("--arrivals", [self.arrivals], arrivals.KINDS)[0],
             quick=self.quick,
             thorough=self.thorough,
+            duet=self.duet,
             placement=self._placement(processes),
             peers=tuple(chosen_peers),
             service=self.service or SERVICE,
@@ -117,6 +128,8 @@ class Options:
         )
         if not request.jobs:
             raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
+        self._check_client(request)
+        self._check_duet(request)
         self._check_state(request)
         self._check_servers(request)
         for name in request.backends:
@@ -142,11 +155,41 @@ class Options:
                 raise UsageError(f"--arm {name}: {error}") from None
             named = bool(words) and not words[0].startswith("-")
             backend = chosen("--arm", words[:1], installed.names())[0] if named else BACKENDS[0]
-            arms[name] = Arm(backend, tuple(words[named:]))
-        plain = chosen("--backend", self.backends, installed.names(), () if arms else available())
-        if len(arms) == 1 and not plain:
+            arms[name] = Arm(name, backend, tuple(words[named:]))
+        usual = BACKENDS[:1] if self.against else available()
+        plain = chosen("--backend", self.backends, installed.names(), () if arms else usual)
+        if len(arms) == 1 and not plain and not self.against:
             plain = tuple(arm.backend for arm in arms.values())
+        names = (*plain, *arms)
+        if self.against:
+            python, version = installation(self.against)
+            for name in names:
+                arm = arms.get(name) or Arm(name, name)
+                other = f"{name}{_AGAINST}"
+                arms[other] = msgspec.structs.replace(arm, name=other, python=python, version=version)
         return (*plain, *arms), arms
+
+    def _check_client(self, request: Request) -> None:
+        """Raises UsageError where what is to call without a client cannot be called so."""
+        needs = request.rate or request.objective or (self.scenario and scenario.load(self.scenario).check)
+        measured = {job.workload for client in request.callers for job in request.jobs_of(client)}
+        idle = [job.workload for job in request.jobs if job.workload not in measured]
+        if idle or (request.jobs_of(RAW) and needs):
+            named = f": not for {', '.join(dict.fromkeys(idle))}" if idle else ""
+            raise UsageError(
+                f"--client {RAW}, which flood has, is for closed loops whose calls need nothing of a client{named}"
+            )
+
+    def _check_duet(self, request: Request) -> None:
+        """Raises UsageError where servers cannot be measured at once."""
+        if not self.duet:
+            return
+        apart = [name for name in request.workloads if not request.workload(name).together]
+        if apart or request.rate or request.objective:
+            named = f": not for {', '.join(apart)}" if apart else ""
+            raise UsageError(f"--duet is for closed loops with one server{named}")
+        if len(request.backends) < 2:
+            raise UsageError("--duet needs two backends or arms at least")
 
     def _placement(self, processes: int) -> Placement:
         """Servers and load generators apart, if the servers of every arm have a processor for each of their processes then."""
@@ -194,11 +237,17 @@ class Options:
         if self.scenario is None:
             named = tuple(name for name in WORKLOADS if variants.plain(name) == name)
             default = named if self.thorough else QUICK if self.quick else CORE
+            default = tuple(name for name in default if self._fits(WORKLOADS[name]))
             return self._ways(chosen("--workload", self.workloads, named, default))
         if self.workloads:
             raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
         scenario.load(self.scenario)
         return (SCENARIO,)
+
+    def _fits(self, workload: Workload) -> bool:
+        """Whether it is measured where nobody asks for it by name."""
+        bare = workload.bare or list(self.clients) != [RAW]
+        return (workload.together or not self.duet) and bare and not (workload.client == RAW and self.rate)
 
     def _ways(self, names: Sequence[str]) -> tuple[str, ...]:
         """These workloads, those with several ways in each that is asked for."""
@@ -264,6 +313,19 @@ def _beside(workloads: Sequence[str], others: Sequence[str]) -> float:
     for name in workloads:
         ways.setdefault(variants.plain(name), []).append(variants.seconds(name))
     return len(others) * _PEER_SECONDS + sum(sum(each[1:]) for each in ways.values())
+
+
+def installation(venv: str) -> tuple[str, str]:
+    """The interpreter of a virtual environment, and the version of its ringback. Raises UsageError where it has none."""
+    python = Path(venv).absolute() / "bin" / "python"
+    if not os.access(python, os.X_OK):
+        raise UsageError(f"--against: {venv} is no virtual environment: there is no {python}")
+    asked = [str(python), "-P", "-c", "import ringback; print(ringback.__version__)"]
+    found = subprocess.run(asked, capture_output=True, text=True)
+    if found.returncode:
+        why = found.stderr.strip().rpartition("\n")[2]
+        raise UsageError(f"--against: no ringback can be imported in {venv}: {why}")
+    return str(python), found.stdout.strip()
 
 
 def available() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Times are in seconds, memory in bytes, shares in 0..1. A `None` is what could no
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -101,7 +102,6 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     p90: float | None
     p99: float | None
     mean: float | None
-    service_mean: float | None = None
     rate: Rate | None = None
     cpu: Cpu
     memory: Memory
@@ -314,10 +314,9 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """In words. `winners` has for each cell the arms of which none was shown to be worse than another."""
+    """In words."""
 
     text: list[str] = []
-    winners: dict[str, list[str]] = {}
     caveats: list[str] = []
     trusted: bool = True
 
@@ -363,7 +362,7 @@ class Environment(msgspec.Struct, kw_only=True):
 
 class Design(msgspec.Struct, kw_only=True):
     """How the run was laid out, before anything was measured. `command` repeats it with the same seed. In each round all arms take turns as
-    often as `units` says, by cell.
+    often as `units` says, by cell; in a `duet` they work at once.
 
     `dropped` are workloads for which there was no time; `lacking` has for each other library the cells that it has nothing
     for; `state` is the store of workloads that need one.
@@ -375,6 +374,7 @@ class Design(msgspec.Struct, kw_only=True):
     workers: int = 64
     loop: Loop = "closed"
     arrivals: str = "poisson"
+    duet: bool = False
     pinned: str = ""
     limit: str = ""
     state: str = ""
@@ -387,11 +387,24 @@ class Design(msgspec.Struct, kw_only=True):
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """What was compared under that name: a backend, with options of `ringback serve`."""
+    """What is compared under that name: a backend, with options of `ringback serve`; where another installation of ringback serves, with
+    that one's interpreter (`python`) and `version`."""
 
     name: str
     backend: str
-    options: list[str] = []
+    options: tuple[str, ...] = ()
+    python: str = ""
+    version: str = ""
+
+    @property
+    def processes(self) -> int:
+        """Of its server."""
+        for word, after in pairwise((*self.options, "")):
+            name, _, value = word.partition("=")
+            if name == "--processes":
+                number = value or after
+                return int(number) if number.isdecimal() else 1
+        return 1
 
 
 class Report(msgspec.Struct, kw_only=True):

@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ..errors import UsageError
 from ..targets import find
 from .results import Consistency
@@ -35,7 +37,7 @@ from .results import Consistency
 KEY = "idempotency_key"
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A method and what it is called with."""
 
     method: str

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..compare.run.measured import latency
 from ..compare.statistics import inference
+from ..compare.statistics.contrasts import Contrast, Rule, contrasts, judge, turned
 from .measure import Failed, Seen, held, told
 from .request import Request
 from .results import Figures, Finalist
@@ -91,13 +92,17 @@ class Rounds:
 def compare(finalists: Sequence[Finalist]) -> None:
     """Give each but the first its ratio to the first, by the rounds in which Little's law holds for both; the intervals hold together."""
     defaults, *others = finalists
-    made: list[tuple[Finalist, list[float], list[float]]] = []
+    made: list[tuple[Finalist, Contrast]] = []
     for each in others:
         good = [(a, b) for a, b in zip(each.rounds, defaults.rounds, strict=True) if a.little and b.little]
-        if len(good) > 1:
-            made.append((each, [own.throughput for own, _ in good], [base.throughput for _, base in good]))
-    levels = inference.levels([inference.paired(own, base).p for _, own, base in made])
-    for (each, own, base), level in zip(made, levels, strict=True):
-        found = inference.paired(own, base, level)
-        each.ratio, each.interval = found.ratio, found.interval
-        each.outcome = inference.outcome(found.ratio, found.interval, MARGIN, larger_is_better=True)
+        values = {
+            "own": [own.throughput for own, _ in good],
+            "defaults": [base.throughput for _, base in good],
+        }
+        for found in contrasts(values, larger_is_better=True):
+            made.append((each, found if found.arm == "own" else turned(found)))
+    # A difference within the margin is none to change settings for.
+    rule = Rule(MARGIN, 1 + MARGIN)
+    for (each, _), judged in zip(made, judge([found for _, found in made], rule), strict=True):
+        each.ratio, each.interval = judged.ratio, (judged.low, judged.high)
+        each.outcome = judged.outcome if judged.sure else "unclear"

@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True):
     def server(self, service: str) -> Server:
         """How a server with them is started on a free port."""
         bind = ("--bind", "tcp://127.0.0.1:*", "--drain-timeout", str(_DRAIN))
-        return ("ringback.server", service, *self.options(), *bind)
+        return Server(("ringback.server", service, *self.options(), *bind))
 
     @property
     def kind(self) -> tuple[str, bool, str | None, int]:

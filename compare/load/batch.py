@@ -41,17 +41,19 @@ class Batch:
         self.began = monotonic()
         self.dues: list[float] = []
         load = cell.load
+        self.opens = self.began + load.warmup
+        self.closes = self.opens + load.window
         if load.open:
-            seconds = cell.closes - self.began
+            seconds = load.warmup + load.window
             times = (
                 arrivals.bursts(load.burst, load.every, seconds)
                 if load.rate is None
                 else arrivals.times(load.arrivals, load.rate, seconds, load.seed)
             )
             self.dues = [self.began + time for time in times]
-        self.stops = cell.closes + _LATE
+        self.stops = self.closes + _LATE
         # Every call has had its reply or its timeout by then.
-        self.gives_up = cell.closes + plan.timeout + _GRACE
+        self.gives_up = self.closes + plan.timeout + _GRACE
         self.most = plan.max_in_flight // 2
         self.flight = Flight()
         numbers = itertools.count(cell.first)
@@ -79,7 +81,8 @@ class Batch:
 
     def another(self) -> Caller:
         """One caller more."""
-        caller = Caller(self._new_script, self.cell, self.flight, len(self.callers) * 7)
+        turn = len(self.callers) * 7  # callers are timed at other turns
+        caller = Caller(self._new_script, self.closes, self.cell.load.stride, self.flight, turn)
         self.callers.append(caller)
         return caller
 
@@ -113,7 +116,7 @@ class Batch:
 
     def sample(self) -> Sample:
         """What came of it, once all callers have ended."""
-        opens, closes, load = self.cell.opens, self.cell.closes, self.cell.load
+        opens, closes, load = self.opens, self.closes, self.cell.load
         methods: dict[str, list[tuple[float, float, float]]] = {}
         inside = spent = 0.0
         answered = 0
@@ -128,6 +131,7 @@ class Batch:
                 if opens <= (due if load.open else ended) < closes:
                     methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
         return Sample(
+            opened=opens,
             answered=self._answered,
             seconds=max(1e-6, self._last - self._first),
             calls=answered * load.stride,

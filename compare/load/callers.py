@@ -17,7 +17,6 @@ from traceback import walk_tb
 from typing import Any
 
 from ..scenario import Call, Script
-from .plan import Cell
 
 
 class Flight:
@@ -41,7 +40,8 @@ class Flight:
 
 
 class Caller:
-    """Makes the calls of one script, one after another; a script that failed begins again with numbers of its own."""
+    """Makes the calls of one script, one after another, until the window `closes`; one in `stride` is timed. A script that failed begins
+    again with numbers of its own."""
 
     __slots__ = (
         "_call",
@@ -62,7 +62,9 @@ class Caller:
         "wrong",
     )
 
-    def __init__(self, new_script: Callable[[], Script], cell: Cell, flight: Flight, turn: int) -> None:
+    def __init__(
+        self, new_script: Callable[[], Script], closes: float, stride: int, flight: Flight, turn: int = 0
+    ) -> None:
         self.errors: Counter[str] = Counter()
         self.wrong = 0
         self.why = ""
@@ -74,8 +76,8 @@ class Caller:
         self.lost = 0.0
         self._new_script = new_script
         self._flight = flight
-        self._closes = cell.closes
-        self._stride = cell.load.stride
+        self._closes = closes
+        self._stride = stride
         self._turn = turn
         self._due = self._sent = 0.0
         self._start()
@@ -103,21 +105,26 @@ class Caller:
 
     def reply(self, result: Any) -> None:
         """The call was answered."""
-        method = self._call.method
-        ended = self._end()
+        sent = self._sent
+        if sent:
+            method, ended = self._call.method, monotonic()
+            self._flight.change(-1)
         try:
             self._call = self._script.send(result)
         except Exception as error:
             self._wrong(error)
-            self._failed(ended)
+            if sent:
+                self.lost += ended - sent
         else:
             self.answered += 1
-            if ended:
-                self.times.append((method, self._due, self._sent, ended))
+            if sent:
+                self.times.append((method, self._due, sent, ended))
 
     def fail(self, error: BaseException) -> None:
         """The call failed. Its script may know what to do about that."""
-        self._failed(self._end())
+        if self._sent:
+            self.lost += monotonic() - self._sent
+            self._flight.change(-1)
         try:
             self._call = self._script.throw(error)
         except Exception as raised:
@@ -133,17 +140,6 @@ class Caller:
         self.wrong += 1
         self.why = self.why or said(error)
         self._start()
-
-    def _end(self) -> float:
-        if not self._sent:
-            return 0.0
-        ended = monotonic()
-        self._flight.change(-1)
-        return ended
-
-    def _failed(self, ended: float) -> None:
-        if ended:
-            self.lost += ended - self._sent
 
 
 def said(error: BaseException) -> str:

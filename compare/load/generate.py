@@ -17,9 +17,10 @@ import msgspec
 from ..peers import load as load_peer
 from ..scenario import load
 from ..workloads.table import WORKLOADS
+from . import raw
 from .batch import Batch
 from .idle import connections
-from .plan import Cell, Idle, Plan
+from .plan import RAW, Cell, Idle, Plan
 from .work import Calls, Work
 
 _READY = b'"ready"'
@@ -32,6 +33,9 @@ def main() -> None:
         from gevent import monkey
 
         monkey.patch_all()
+    if plan.client == RAW:
+        raw.drive(Work(raw.Raw.close, _batches(plan, raw.Raw), _report))
+        return
     if plan.peer:
         peer = load_peer(plan.peer)
         connect, close = partial(peer.connect, callers=plan.max_callers), _close_peer

@@ -14,6 +14,9 @@ REQUEST_REPLY = "request-reply"
 FIRE_AND_CALLBACK = "fire-and-callback"
 STYLES = (REQUEST_REPLY, FIRE_AND_CALLBACK)
 
+# The client that is none: calls by the protocol itself.
+RAW = "raw"
+
 # Seconds.
 _LONG = 0.2
 
@@ -87,16 +90,13 @@ class Load(NamedTuple):
 
 
 class Cell(msgspec.Struct, frozen=True, tag=True):
-    """One slice. `opens` and `closes` bound its window, on the clock of `time.monotonic`, which all processes share. It calls the servers
-    at these `endpoints`, the slow one last if there is one.
+    """One slice, which begins when it is read. It calls the servers at these `endpoints`, the slow one last if there is one.
 
     Its scripts are given numbers from `first` on, which no other measurement of the run is given. They fit 64 bits, signed: larger ones
     would be coded in another way than those that users call with.
     """
 
     load: Load
-    opens: float
-    closes: float
     endpoints: tuple[str, ...]
     first: int = 0
 

@@ -29,7 +29,8 @@ class Timed(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One slice of one cell, from the first call to the last reply: so many `seconds`, in which `answered` calls were answered rightly.
+    """One slice of one cell, from the first call to the last reply: so many `seconds`, in which `answered` calls were answered rightly. Its
+    window `opened` then, on the clock of `time.monotonic`, which all processes share.
 
     `calls` are those of them within the window. Of an open loop, `due` arrivals fell in it and `skipped` of all arrivals were never sent.
     `errors` and `wrong` count from the first call to the last. `whole` is Little's law, see `results.Little`; `residence` is the mean
@@ -37,6 +38,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     came of them.
     """
 
+    opened: float
     answered: int
     seconds: float
     calls: int

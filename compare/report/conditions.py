@@ -15,8 +15,8 @@ from ..results import Balance, Consistency, Interval, Report, Result
 from ..run.search import UNITS
 from ..statistics import inference
 from ..statistics.analysis import client_limited
-from ..statistics.figures import FIGURES as COMPARED
-from ..statistics.figures import values
+from ..statistics.figures import CLAIMED as COMPARED
+from ..statistics.figures import FIGURES, values
 from .difference import UNCHANGED, Changes, Difference, Untold
 from .names import Cell, what
 
@@ -136,7 +136,7 @@ def _intervals(
 ) -> Iterator[tuple[Cell, Interval | None]]:
     if condition.relative:
         told: list[tuple[Difference | Untold, Interval | None]] = [
-            *((each, each.interval if changes.trusted else None) for each in changes.differences),
+            *((each, _after(each) if changes.trusted else None) for each in changes.differences),
             *((each, None) for each in changes.untold),
         ]
         for cell, interval in told:
@@ -148,6 +148,14 @@ def _intervals(
         spread = result.balance is not None or condition.metric not in _SPREAD
         if checked and spread and condition.names <= _names(result):
             yield result, _interval(condition.metric, result, report)
+
+
+def _after(difference: Difference) -> Interval | None:
+    """The figure after, as a part of that before; None where too few runs tell."""
+    if difference.interval is None or FIGURES[difference.figure].larger_is_better:
+        return difference.interval
+    low, high = difference.interval
+    return 1 / high, 1 / low
 
 
 def _names(cell: Cell) -> set[str]:

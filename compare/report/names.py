@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...clients.scripts import STYLES as CLIENTS
+from ..load.plan import RAW
 
 # The client style that goes without saying.
 _USUAL = "threading"
@@ -36,7 +37,7 @@ class Cell(Ends, Protocol):
 
 def who(ends: Ends) -> str:
     """The arm, and the client where it is another than the usual one. Another library has its own, which needs no name."""
-    if ends.client == _USUAL or ends.client not in CLIENTS:
+    if ends.client == _USUAL or ends.client not in (*CLIENTS, RAW):
         return ends.arm
     return f"{ends.arm}, {ends.client} client"
 

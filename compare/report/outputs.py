@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,28 +16,6 @@ from ..results import Balance, Consistency, Report, Result
 from .difference import UNCHANGED, Changes
 
 STDOUT = "-"
-
-_HEAD = (
-    *(
-        "peer",
-        "arm",
-        "client",
-        "style",
-        "workload",
-        "loop",
-        "concurrency",
-        "workers",
-        "calls",
-        "seconds",
-        "throughput",
-    ),
-    *("throughput_low", "throughput_high", "offered", "achieved", "p50", "p90", "p99", "p999", "max", "mean"),
-    *("server_cpu_per_call", "client_cpu_per_call", "server_resident", "errors", "wrong", "limit", "void"),
-    *("protect", "optimise"),
-    *Consistency.__struct_fields__,
-    *("policy", "servers"),
-    *Balance.__struct_fields__,
-)
 
 
 class Outputs(NamedTuple):
@@ -92,23 +71,47 @@ def _put(data: str, name: str) -> None:
 
 def _csv(report: Report, _: Changes) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEAD)
-    for result in (*report.results, *report.peers):
-        writer.writerow(_row(result))
+    writer = csv.DictWriter(text, list(_row(None)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(_row, (*report.results, *report.peers)))
     return text.getvalue()
 
 
-def _row(result: Result) -> list[object]:
-    low, high = result.interval.throughput or (None, None)
-    rate = (result.rate.offered, result.rate.achieved) if result.rate else (None, None)
-    own = [getattr(result, name) for name in _HEAD[:11]]
-    times = [getattr(result.latency, name) for name in _HEAD[15:21]]
-    cost = [result.cpu.server_per_call, result.cpu.client_per_call, result.memory.server]
-    found = [getattr(result.consistency, name, None) for name in Consistency.__struct_fields__]
-    spread = [getattr(result.balance, name, None) for name in Balance.__struct_fields__]
-    rest = [getattr(result, name) for name in _HEAD[24:30]]
-    return [*own, low, high, *rate, *times, *cost, *rest, *found, result.policy, result.servers, *spread]
+def _row(result: Result | None) -> dict[str, object]:
+    """Columns by their name: figures in seconds, bytes and calls/s. Without a result, the names alone."""
+    part = partial(getattr, result)
+    low, high = (result and result.interval.throughput) or (None, None)
+    ends = (
+        "peer",
+        "arm",
+        "client",
+        "style",
+        "workload",
+        "loop",
+        "concurrency",
+        "workers",
+        "calls",
+        "seconds",
+    )
+    return {
+        **_some(result, *ends, "throughput"),
+        "throughput_low": low,
+        "throughput_high": high,
+        **_some(part("rate", None), "offered", "achieved"),
+        **_some(part("latency", None), "p50", "p90", "p99", "p999", "max", "mean"),
+        "server_cpu_per_call": result and result.cpu.server_per_call,
+        "client_cpu_per_call": result and result.cpu.client_per_call,
+        "server_resident": result and result.memory.server,
+        **_some(result, "errors", "wrong", "limit", "void", "protect", "optimise"),
+        **_some(part("consistency", None), *Consistency.__struct_fields__),
+        **_some(result, "policy", "servers"),
+        **_some(part("balance", None), *Balance.__struct_fields__),
+    }
+
+
+def _some(of: object, *names: str) -> dict[str, object]:
+    """These attributes; None each where there is nothing to have them."""
+    return {name: getattr(of, name, None) for name in names}
 
 
 def _html(report: Report, changes: Changes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import log
 from typing import NamedTuple
 
 import msgspec
@@ -11,16 +12,20 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ..results import Latency, Report, Result
+from ..results import Claim, Latency, Report, Result
 from ..statistics.analysis import client_limited
-from ..statistics.figures import told
-from . import plots, plots_of_times, prices
+from ..statistics.figures import FIGURES, told
+from . import plots, prices
 from .difference import UNCHANGED, Changes
-from .drawing import Plot, ms, number, us
 from .names import what
+from .plots import Plot
 from .table import codes, share
+from .verdict import answers
 
 _RANKS = ("p50", "p90", "p99", "p999", "max")
+
+# Of the strips, the ratios at their ends at least, and at most.
+_NARROW, _WIDE = (0.9, 1.05), (0.4, 2.5)
 
 
 class Section(NamedTuple):
@@ -41,6 +46,26 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
+class Strip(NamedTuple):
+    """An arm beside the best of its cell: where its interval begins and ends, and its ratio lies, as percentages of the strip."""
+
+    arm: str
+    colour: str
+    low: float
+    high: float
+    ratio: float
+    text: str
+
+
+class Answer(NamedTuple):
+    """What to choose in one cell: its name, the sentence, and a strip for each arm, the best first. At `one` arms are as good as it."""
+
+    name: str
+    sentence: str
+    one: float
+    strips: list[Strip]
+
+
 def html(report: Report, changes: Changes = UNCHANGED) -> str:
     """The whole page; what changed from an older run comes first, if there is one."""
     environment = Environment(
@@ -50,10 +75,15 @@ def html(report: Report, changes: Changes = UNCHANGED) -> str:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = _figure
+    found = _answers(report) if report.verdict.trusted else []
+    answered = {f"{each.name}: {each.sentence}" for each in found}
     return environment.get_template("page.html.jinja").render(
         report=report,
         changes=_changes(changes),
         beside=[*changes.remarks, *changes.omitted()],
+        answers=found,
+        rest=[each for each in report.verdict.text if each not in answered],
+        claims=_claims(report),
         trust=list(_trust(report)),
         sections=[section for section in _sections(report) if section.plots],
         predictions=_predictions(report),
@@ -74,6 +104,31 @@ def _figure(plot: Plot) -> Markup:
     return Markup(text)  # noqa: S704 - escaped above
 
 
+def _answers(report: Report) -> list[Answer]:
+    """All strips have one scale, on which a half is as far from one as the double is."""
+    cells = answers(report)
+    beside = [each.turned() for claims, _ in cells.values() for each in claims if each.arm == claims[0].arm]
+    low = max(_WIDE[0], min([_NARROW[0], *(each.low for each in beside)]))
+    high = min(_WIDE[1], max([_NARROW[1], *(each.high for each in beside)]))
+
+    def place(ratio: float) -> float:
+        return round(100 * log(min(high, max(low, ratio)) / low) / log(high / low), 1)
+
+    def strip(claim: Claim) -> Strip:
+        text = f"{claim.ratio:.2f} ({claim.low:.2f} .. {claim.high:.2f}) {claim.verdict}{', sure' if claim.sure else ''}"
+        return Strip(
+            claim.arm, plots.looks_of(claim)[0], place(claim.low), place(claim.high), place(claim.ratio), text
+        )
+
+    found = []
+    for name, (claims, sentence) in cells.items():
+        first, one = claims[0], place(1.0)
+        best = Strip(first.arm, plots.looks_of(first)[0], one, one, one, "the best")
+        others = [strip(each.turned()) for each in claims if each.arm == first.arm]
+        found.append(Answer(name, sentence, one, [best, *others]))
+    return found
+
+
 class _Kind(NamedTuple):
     """A section as it is in every report."""
 
@@ -86,27 +141,11 @@ class _Kind(NamedTuple):
 
 _KINDS = (
     _Kind(
-        "claims",
-        "Who differs from whom",
-        "Which arm differs from the best of its cell, and how sure is that? An interval that crosses the line proves "
-        "no difference; one inside the grey band proves that there is none to speak of.",
-        plots.forest,
-        wide=True,
-    ),
-    _Kind(
         "throughput",
         "Throughput",
         "How many calls a second, when callers push? Grey bars are other libraries, each with its own client; hatched bars are "
         "lower bounds, as there the load generator was the limit.",
         plots.throughput,
-    ),
-    _Kind(
-        "response",
-        "Response time",
-        "How long do calls take? In an open loop, callers wait from when a call was due: a stall of the server counts for all "
-        "calls that it kept waiting. In a closed loop it is a round trip with so many in flight, which no more calls come to while "
-        "the server stands still.",
-        plots_of_times.response,
     ),
     _Kind(
         "cost",
@@ -115,10 +154,11 @@ _KINDS = (
         plots.cost,
     ),
     _Kind(
-        "styles",
-        "Blocking or asynchronous?",
-        "What does fire-and-callback give that request-reply does not, with as many calls in flight?",
-        plots.styles,
+        "response",
+        "Response time",
+        "How long do callers wait? Where calls come at a rate, from when a call was due: a stall of the server counts for all calls that "
+        "it kept waiting.",
+        plots.response,
     ),
     _Kind(
         "drift",
@@ -133,6 +173,26 @@ _KINDS = (
 def _sections(report: Report) -> Iterator[Section]:
     for kind in _KINDS if report.results else ():
         yield Section(kind.name, kind.title, kind.question, list(kind.made(report)), kind.wide)
+
+
+def _claims(report: Report) -> Table | None:
+    """Every claim, the arms first."""
+    if not report.claims:
+        return None
+    rows = []
+    for each in report.claims:
+        other = (
+            f"{each.against_workload}, {each.against_style}: {each.against}"
+            if not each.of_arms
+            else each.against
+        )
+        said = f"{each.verdict}{', sure' if each.sure else ''}"
+        ratio, spread = f"{each.ratio:.3f}", f"{each.low:.3f} .. {each.high:.3f}"
+        rows.append(
+            [what(each), FIGURES[each.figure].words, other, ratio, spread, said, f"{each.detectable:.1%}"]
+        )
+    head = ["what", "figure", "beside", "ratio", "interval", "it is", "could have seen"]
+    return Table("Every claim", head, rows)
 
 
 def _trust(report: Report) -> Iterator[tuple[str, str, bool]]:
@@ -169,14 +229,13 @@ def _changes(changes: Changes) -> Table | None:
         return None
     rows = []
     for each in changes.differences:
-        shown = number if each.figure == "throughput" else us if each.figure == "server_cpu" else ms
-        unit = {"throughput": "calls/s", "server_cpu": "us"}.get(each.figure, "ms")
-        low, high = each.interval
-        ratio = f"{each.ratio:.3f} ({low:.3f} .. {high:.3f})"
-        rows.append(
-            [what(each), f"{each.figure}, {unit}", shown(each.before), shown(each.after), ratio, each.outcome]
-        )
-    return Table("Before and after", ["cell", "figure", "before", "after", "after / before", "it is"], rows)
+        figure = FIGURES[each.figure]
+        spread = "" if each.interval is None else f" ({each.interval[0]:.3f} .. {each.interval[1]:.3f})"
+        values = figure.text(each.before), figure.text(each.after)
+        rows.append([what(each), figure.title, *values, f"{each.ratio:.3f}{spread}", each.outcome])
+    return Table(
+        "Before and after", ["cell", "figure", "before", "after", "after is better by", "it is"], rows
+    )
 
 
 def _predictions(report: Report) -> Table | None:
@@ -184,19 +243,10 @@ def _predictions(report: Report) -> Table | None:
         return None
     rows = []
     for each in report.predictions:
-        shown, unit = (number, "calls/s") if each.figure == "throughput" else (ms, f"{each.figure}, ms")
-        off = f"{each.error:+.0%}"
+        figure = FIGURES[each.figure]
+        values = figure.text(each.predicted), figure.text(each.measured)
         rows.append(
-            [
-                what(each),
-                each.model,
-                each.inputs,
-                unit,
-                shown(each.predicted),
-                shown(each.measured),
-                off,
-                each.judgement,
-            ]
+            [what(each), each.model, each.inputs, figure.title, *values, f"{each.error:+.0%}", each.judgement]
         )
     head = ["cell", "model", "from", "what", "predicted", "measured", "error", "it is"]
     return Table("Models beside measurements", head, rows)
@@ -205,61 +255,39 @@ def _predictions(report: Report) -> Table | None:
 def _searches(report: Report) -> Table | None:
     if not report.searches:
         return None
+    calls = FIGURES["throughput"].text
     rows = [
-        [
-            what(each),
-            str(each.round),
-            each.objective,
-            number(each.passes),
-            number(each.fails),
-        ]
+        [what(each), str(each.round), each.objective, calls(each.passes), calls(each.fails)]
         for each in report.searches
     ]
-    return Table(
-        "The highest rates that keep the objective",
-        ["cell", "round", "objective", "passes at calls/s", "fails at"],
-        rows,
-    )
+    head = ["cell", "round", "objective", "passes at calls/s", "fails at"]
+    return Table("The highest rates that keep the objective", head, rows)
 
 
 def _cells(results: Iterable[Result]) -> Table:
     rows = []
     for each in results:
         ends = [each.style, each.arm, each.client]
-        times = (
-            ["overloaded", *["-"] * (len(_RANKS) - 1)]
-            if each.overloaded
-            else _times(told(each.latency, each.calls))
-        )
-        costs = [us(each.cpu.server_per_call), us(each.cpu.client_per_call)]
-        bad = [codes(each) or number(each.errors), number(each.wrong), "void" if each.void else each.limit]
-        rows.append([each.workload, *ends, _load(each), number(each.throughput), *times, *costs, *bad])
+        overloaded = ["overloaded", *["-"] * (len(_RANKS) - 1)]
+        times = overloaded if each.overloaded else _times(told(each.latency, each.calls))
+        costs = [
+            FIGURES[name].text(getattr(each.cpu, f"{name[:6]}_per_call"))
+            for name in ("server_cpu", "client_cpu")
+        ]
+        bad = [codes(each.errors_by_code) or f"{each.errors:,}", f"{each.wrong:,}"]
+        load = str(each.concurrency) if each.rate is None else f"{each.rate.offered:,.0f}/s"
+        calls = FIGURES["throughput"].text(each.throughput)
+        limit = "void" if each.void else each.limit
+        rows.append([each.workload, *ends, load, calls, *times, *costs, *bad, limit])
         for method, found in each.methods.items():
             times = _times(told(found, each.calls * share(each, method)))
             rows.append([f"{each.workload}: {method}", *ends, "", "", *times, *[""] * 5])
-    head = [
-        "workload",
-        "style",
-        "arm",
-        "client",
-        "load",
-        "calls/s",
-        "p50 ms",
-        "p90",
-        "p99",
-        "p99.9",
-        "max",
-    ]
+    head = ["workload", "style", "arm", "client", "load", "calls/s", "p50 ms", "p90", "p99", "p99.9", "max"]
     return Table("Every figure", [*head, "server us", "client us", "errors", "wrong", "limit"], rows)
 
 
-def _load(result: Result) -> str:
-    """Calls in flight, or the rate at which they come."""
-    return str(result.concurrency) if result.rate is None else f"{number(result.rate.offered)}/s"
-
-
 def _times(latency: Latency) -> list[str]:
-    return [ms(getattr(latency, rank)) for rank in _RANKS]
+    return [FIGURES[rank].text(getattr(latency, rank)) for rank in _RANKS]
 
 
 def _environment(report: Report) -> list[tuple[str, str]]:

@@ -1,220 +1,173 @@
-"""The plots of a report but for those of times: each a plotly figure with its figures as a table. The page sets the colours of text and
-grids."""
+"""The plots of a report: each a plotly figure under its title, with its figures as a table. The page sets the colours of text and grids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
+import plotly.graph_objects as go
+from hdrh.histogram import HdrHistogram
 
 from ..load.plan import STYLES
-from ..results import Report, Result
+from ..results import Interval, Report, Result
 from ..statistics.analysis import client_limited
-from ..statistics.figures import FIGURES
-from .drawing import (
-    GREY,
-    Plot,
-    by_name,
-    by_workload,
-    errors,
-    figure_of,
-    looks_of,
-    number,
-    p99_of,
-    pattern_of,
-    scaled,
-    short,
-    us,
+from ..statistics.figures import FIGURES, Figure, told
+from .names import Ends, who
+
+# Okabe and Ito 2008: told apart with any colour vision. An arm keeps its colour, its marker and its dash everywhere.
+_LOOKS = {
+    "asyncio": ("#0072B2", "circle", "solid"),
+    "gevent": ("#009E73", "square", "dash"),
+    "threading": ("#D55E00", "diamond", "dot"),
+    "twisted": ("#CC79A7", "triangle-up", "dashdot"),
+}
+_OTHERS = (
+    ("#E69F00", "x", "longdash"),
+    ("#56B4E9", "star", "longdashdot"),
+    ("#F0E442", "hexagon", "solid"),
+    ("#999999", "cross", "dash"),
 )
-from .names import who
+# The same arm with another client than the usual one: added to its marker.
+_CLIENTS = {"asyncio": "-open", "gevent": "-dot", "twisted": "-open-dot", "raw": "-open"}
+_GREY = "#888888"
 
-_RATIOS = (0.2, 0.35, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5)
+# Percentiles of a curve, as the part of calls that are slower, and how many calls at least have to be.
+_TAIL = np.logspace(0, -3, 46)
+_BEYOND = 20
+_MARKS = (1, 2, 10, 100, 1000)
 
 
-def forest(report: Report) -> Iterator[Plot]:
-    """Every claim of arms: how each does beside the best of its cell, with its interval, around the margin."""
-    claims = [
-        each.turned()
-        for contest in report.contests().values()
-        for each in contest
-        if each.arm == contest[0].arm
-    ]
-    if not claims:
-        return
-    figure = figure_of(90 + 24 * len(claims), showlegend=False)
-    margin = report.design.margin
-    figure.add_vrect(1 / (1 + margin), 1 + margin, fillcolor=GREY, opacity=0.15, line_width=0)
-    figure.add_vline(1, line={"color": GREY, "width": 1})
-    rows = []
-    for claim in reversed(claims):
-        colour, marker, _ = looks_of(claim)
-        name = f"{claim.workload}, {short(claim.style)}: {who(claim)}"
-        figure.add_scatter(
-            x=[claim.ratio],
-            y=[name],
-            mode="markers",
-            marker={"color": colour, "symbol": marker, "size": 9},
-            error_x={
-                "type": "data",
-                "array": [claim.high - claim.ratio],
-                "arrayminus": [claim.ratio - claim.low],
-            },
-            hovertext=f"{claim.figure} beside {claim.against}: {claim.verdict}",
-        )
-        ratio, spread = f"{claim.ratio:.3f}", f"{claim.low:.3f} .. {claim.high:.3f}"
-        said = f"{claim.verdict}{', sure' if claim.sure else ''}"
-        words = FIGURES[claim.figure].words
-        rows.append([name, words, claim.against, ratio, spread, said, f"{claim.detectable:.1%}"])
-    ratios = [end for claim in claims for end in (claim.low, claim.high)]
-    edges = np.log10([max(0.2, min(ratios) * 0.95), min(5.0, max(ratios) * 1.05)])
-    figure.update_xaxes(
-        title="beside the best of the cell: above 1 is better",
-        automargin=True,
-        type="log",
-        range=edges.tolist(),
-        tickvals=_RATIOS,
-    )
-    figure.update_yaxes(automargin=True)
-    head = ["claim", "figure", "beside", "ratio", "interval", "it is", "could have seen"]
-    yield Plot("Beside the best of each cell", figure, head, rows[::-1])
+class Plot(NamedTuple):
+    """A figure under its title, and its figures as a table."""
+
+    title: str
+    figure: go.Figure
+    head: list[str]
+    rows: list[list[str]]
 
 
 def throughput(report: Report) -> Iterator[Plot]:
-    """For each workload bars by arm and style, with intervals; other libraries grey."""
-    peers = dict(by_workload(report.peers, "closed"))
-    for workload, results in by_workload(report.results, "closed"):
-        everyone = [*results, *peers.get(workload, [])]
-        figure = figure_of(340, barmode="group")
+    """Calls/s of closed loops, by arm and style; other libraries grey."""
+    closed = [each for each in (*report.results, *report.peers) if each.loop == "closed"]
+    yield from _bars(
+        report, closed, FIGURES["throughput"], lambda each: (each.throughput, each.interval.throughput)
+    )
+
+
+def cost(report: Report) -> Iterator[Plot]:
+    """CPU time of the server for a call."""
+    measured = [each for each in report.results if each.server_cpu]
+    yield from _bars(
+        report,
+        measured,
+        FIGURES["server_cpu"],
+        lambda each: (each.server_cpu or 0.0, each.interval.server_cpu),
+    )
+
+
+def _bars(
+    report: Report,
+    results: Iterable[Result],
+    shown: Figure,
+    value: Callable[[Result], tuple[float, Interval | None]],
+) -> Iterator[Plot]:
+    """For each workload, from 0, with intervals."""
+    for workload, everyone in _by_workload(results):
+        figure = _figure(340, barmode="group")
         rows = []
         for style, opacity in zip(STYLES, (0.55, 0.95), strict=True):
             mine = [each for each in everyone if each.style == style]
             if not mine:
                 continue
+            found = [value(each) for each in mine]
             figure.add_bar(
                 x=[who(each) for each in mine],
-                y=[each.throughput for each in mine],
+                y=[one * shown.scale for one, _ in found],
                 name=style,
                 marker={
-                    "color": [GREY if each.peer else looks_of(each)[0] for each in mine],
+                    "color": [_GREY if each.peer else looks_of(each)[0] for each in mine],
                     "opacity": opacity,
-                    "pattern": {
-                        "shape": ["/" if client_limited(each) and not each.peer else "" for each in mine]
-                    },
+                    "pattern": {"shape": ["/" if _bounded(each, shown) else "" for each in mine]},
                 },
-                error_y=errors([(each.throughput, each.interval.throughput) for each in mine]),
+                error_y=_errors([(one, interval) for one, interval in found], shown.scale),
                 offsetgroup=style,
             )
-            for each in mine:
+            for each, (one, interval) in zip(mine, found, strict=True):
+                low, high = interval or (None, None)
                 limit = (
                     "own client"
                     if each.peer
                     else "client: a lower bound"
-                    if client_limited(each)
+                    if _bounded(each, shown)
                     else each.limit
                 )
-                low, high = each.interval.throughput or (None, None)
-                rounds = " ".join(number(made.throughput) for made in each.rounds)
-                interval = f"{number(low)} .. {number(high)}"
-                rows.append([who(each), style, number(each.throughput), interval, limit, rounds])
-        figure.update_yaxes(title="calls/s", rangemode="tozero")
-        head = ["who", "style", "calls/s", "interval", "limit", "rounds"]
-        yield Plot(f"{workload}: {report.design.explanations.get(workload, '')}", figure, head, rows)
+                rows.append(
+                    [who(each), style, shown.text(one), f"{shown.text(low)} .. {shown.text(high)}", limit]
+                )
+        figure.update_yaxes(title=shown.title, rangemode="tozero", automargin=True)
+        title = f"{workload}: {report.design.explanations.get(workload, '')}"
+        yield Plot(title, figure, ["who", "style", shown.title, "interval", "limit"], rows)
 
 
-def cost(report: Report) -> Iterator[Plot]:
-    """CPU time of the server for a call; and what it buys."""
-    results = [each for each in report.results if each.cpu.server_per_call and each.calls]
-    if not results:
-        return
-    for style in STYLES:
-        mine = [each for each in results if each.style == style]
-        if not mine:
-            continue
-        figure = figure_of(360, barmode="group")
-        for name, own in by_name(mine):
-            figure.add_bar(
-                x=[each.workload for each in own],
-                y=[(each.cpu.server_per_call or 0) * 1e6 for each in own],
-                name=name,
-                marker={"color": looks_of(own[0])[0], "pattern": {"shape": pattern_of(own[0])}},
-                error_y=errors(
-                    [
-                        ((each.cpu.server_per_call or 0) * 1e6, scaled(each.interval.server_cpu, 1e6))
-                        for each in own
-                    ]
-                ),
-            )
-        figure.update_yaxes(title="server CPU, us a call", type="log", automargin=True)
-        rows = [
-            [
-                f"{each.workload}, {who(each)}",
-                us(each.cpu.server_per_call),
-                us(each.cpu.client_per_call),
-                "-" if each.memory.server is None else f"{each.memory.server / 2**20:.0f}",
-                "-" if each.memory.per_connection is None else f"{each.memory.per_connection / 1024:.1f}",
-            ]
-            for each in mine
-        ]
-        head = [
-            "cell",
-            "server us",
-            "client us",
-            "server MiB",
-            "KiB a connection",
-        ]
-        yield Plot(f"CPU time of the server, {style}", figure, head, rows)
-    figure = figure_of(360)
-    for name, own in by_name(each for each in results if p99_of(each)):
-        colour, marker, _ = looks_of(own[0])
+def _bounded(result: Result, shown: Figure) -> bool:
+    return shown.name == "throughput" and not result.peer and client_limited(result)
+
+
+def response(report: Report) -> Iterator[Plot]:
+    """How many calls take how long: where they come at a rate, and one by one."""
+    times = [each for each in report.results if not each.overloaded and (each.rate or each.concurrency == 1)]
+    for workload, everyone in _by_workload(times):
+        for style in STYLES:
+            mine = [each for each in everyone if each.style == style]
+            if mine:
+                yield _curves(f"{workload}, {style}", mine)
+
+
+def _curves(title: str, results: list[Result]) -> Plot:
+    figure = _figure(360)
+    rows = []
+    for each in results:
+        histogram = HdrHistogram.decode(each.histogram)
+        tail = _TAIL[_TAIL * each.calls >= _BEYOND]
+        colour, marker, dash = looks_of(each)
         figure.add_scatter(
-            x=[(each.cpu.server_per_call or 0) * 1e6 for each in own],
-            y=[(p99_of(each) or 0) * 1e3 for each in own],
-            text=[f"{each.workload}, {each.style}" for each in own],
-            name=name,
-            mode="markers",
-            marker={"color": colour, "symbol": marker, "size": 9},
+            x=1 / tail,
+            y=[histogram.get_value_at_percentile(100 * (1 - part)) / 1e6 for part in tail],
+            name=who(each),
+            mode="lines+markers",
+            line={"color": colour, "dash": dash},
+            marker={"symbol": marker, "size": 6, "maxdisplayed": 8},
         )
-    if not figure.data:
-        return
-    figure.update_xaxes(title="server CPU, us a call", type="log")
-    figure.update_yaxes(title="p99, ms", type="log", automargin=True)
-    yield Plot("CPU time against p99: down and to the left is better", figure, [], [])
-
-
-def styles(report: Report) -> Iterator[Plot]:
-    """Request-reply beside fire-and-callback."""
-    for workload, results in by_workload(report.results, "closed"):
-        pairs: dict[str, dict[str, Result]] = {}
-        for each in results:
-            pairs.setdefault(who(each), {})[each.style] = each
-        both = {name: pair for name, pair in pairs.items() if len(pair) == len(STYLES)}
-        if not both:
-            continue
-        figure = figure_of(300)
-        rows = []
-        for name, pair in both.items():
-            waited, fired = (pair[style] for style in STYLES)
-            colour, marker, dash = looks_of(waited)
-            figure.add_scatter(
-                x=list(STYLES),
-                y=[waited.throughput, fired.throughput],
-                name=name,
-                mode="lines+markers",
-                line={"color": colour, "dash": dash},
-                marker={"symbol": marker, "size": 9},
-            )
-            factor = f"{fired.throughput / waited.throughput:.2f}" if waited.throughput else "-"
-            rows.append([name, number(waited.throughput), number(fired.throughput), factor])
-        figure.update_xaxes(range=[-0.3, 1.3])
-        figure.update_yaxes(title="calls/s", rangemode="tozero", automargin=True)
-        yield Plot(workload, figure, ["who", *STYLES, "factor"], rows)
+        shown = told(each.latency, each.calls)
+        times = [FIGURES[name].text(getattr(shown, name)) for name in ("p50", "p90", "p99", "p999", "max")]
+        tails = [
+            FIGURES["p99"].text(told(found, each.calls).p99 if found else None)
+            for found in (each.service, each.slip)
+        ]
+        rows.append([who(each), *times, *tails])
+    labels = ["min", "p50", "p90", "p99", "p99.9"]
+    figure.update_xaxes(title="percentile of calls", type="log", tickvals=_MARKS, ticktext=labels)
+    figure.update_yaxes(title="response time, ms", type="log", dtick="D2", automargin=True)
+    rate = results[0].rate
+    at = "one call in flight" if rate is None else f"{rate.offered:,.0f} calls/s"
+    head = ["who", "p50 ms", "p90", "p99", "p99.9", "max", "p99 from sent", "p99 sent late"]
+    return Plot(f"{title}: {at}", figure, head, rows)
 
 
 def drift(report: Report) -> Iterator[Plot]:
     """Every round in the order of time, beside the mean of its cell."""
-    figure = figure_of(320)
-    for name, own in by_name(each for each in report.results if each.throughput):
-        points = [(made.at, made.throughput / each.throughput) for each in own for made in each.rounds]
+    figure = _figure(320)
+    by_name: dict[str, list[Result]] = {}
+    for each in report.results:
+        by_name.setdefault(who(each), []).append(each)
+    for name, own in sorted(by_name.items()):
+        points = [
+            (made.at, made.throughput / each.throughput)
+            for each in own
+            if each.throughput
+            for made in each.rounds
+        ]
         colour, marker, _ = looks_of(own[0])
         figure.add_scatter(
             x=[at for at, _ in points],
@@ -223,7 +176,50 @@ def drift(report: Report) -> Iterator[Plot]:
             mode="markers",
             marker={"color": colour, "symbol": marker, "size": 5},
         )
-    figure.add_hline(1, line={"color": GREY, "width": 1})
+    figure.add_hline(1, line={"color": _GREY, "width": 1})
     figure.update_xaxes(title="seconds since the run began")
     figure.update_yaxes(title="calls/s, of the cell's mean", automargin=True)
     yield Plot("Every round", figure, [], [])
+
+
+def looks_of(ends: Ends) -> tuple[str, str, str]:
+    """Colour, marker and dash: of an arm, but for the marker, which shows the client too."""
+    # Of an arm that is no backend by itself, always the same one.
+    colour, marker, dash = _LOOKS.get(ends.arm) or _OTHERS[sum(ends.arm.encode()) % len(_OTHERS)]
+    return colour, f"{marker}{_CLIENTS.get(ends.client, '')}", dash
+
+
+def _by_workload(results: Iterable[Result]) -> Iterator[tuple[str, list[Result]]]:
+    """Those that have calls."""
+    groups: dict[str, list[Result]] = {}
+    for each in results:
+        if each.calls:
+            groups.setdefault(each.workload, []).append(each)
+    for name, found in groups.items():
+        if not all(each.peer for each in found):  # what other libraries alone have is none of the comparison
+            yield name, sorted(found, key=lambda each: (each.peer, each.client, each.arm))
+
+
+def _figure(height: int, **layout: object) -> go.Figure:
+    """An empty one of that height, in pixels."""
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 56, "r": 10, "t": 8, "b": 44},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        **layout,
+    )
+    return figure
+
+
+def _errors(values: list[tuple[float, Interval | None]], scale: float) -> dict[str, object]:
+    """Error bars, for values with their intervals."""
+    return {
+        "type": "data",
+        "array": [0 if found is None else max(0.0, found[1] - value) * scale for value, found in values],
+        "arrayminus": [0 if found is None else max(0.0, value - found[0]) * scale for value, found in values],
+        "thickness": 1,
+        "color": _GREY,
+    }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+
 from ..results import Claim, Report, Result
-from ..statistics.figures import told
+from ..statistics.figures import FIGURES, told
 from ..workloads import variants
 from ..workloads.variants import Kind
-from .drawing import ms, number
 from .verdict import ways
 
 _CHECKED = ("lost", "duplicated", "stale")
@@ -76,11 +77,11 @@ def _figures(cell: Result, claim: Claim | None, kind: Kind, way: str) -> list[st
         against = f"{figure}{claim.ratio:.2f} ({claim.low:.2f} .. {claim.high:.2f})"
         outcome = f"{claim.verdict}{', sure' if claim.sure else ''}"
     return [
-        number(cell.throughput),
+        FIGURES["throughput"].text(cell.throughput),
         against,
         outcome,
-        ms(latency.p50),
-        ms(latency.p99),
+        FIGURES["p50"].text(latency.p50),
+        FIGURES["p99"].text(latency.p99),
         *_counted(cell, kind),
     ]
 
@@ -92,7 +93,7 @@ def _counted(cell: Result, kind: Kind) -> list[str]:
     found = cell.consistency
     if found is None:
         return ["-"] * 3
-    return [number(found.lost_updates), number(found.duplicated_effects), number(found.stale_reads)]
+    return [f"{each:,}" for each in astuple(found)]
 
 
 def _verdict(report: Report, kind: Kind) -> list[str]:

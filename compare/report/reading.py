@@ -14,6 +14,17 @@ from ..results import SCHEMA, Report
 _FIRST = 1
 
 
+def runs(name: str) -> list[Report]:
+    """The report of a file, or those of all files of a folder whose names end in .json. Raises UsageError as `read` does, and where a
+    folder has none."""
+    if not Path(name).is_dir():
+        return [read(name)]
+    files = sorted(Path(name).glob("*.json"))
+    if not files:
+        raise UsageError(f"{name} has no file whose name ends in .json")
+    return [read(str(each)) for each in files]
+
+
 def read(name: str) -> Report:
     """A report. Raises UsageError where it cannot be read, or is none."""
     try:

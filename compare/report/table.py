@@ -1,38 +1,48 @@
-"""The report as lines for a person: a group for each workload, client and style, a row for each arm, then what to make of it."""
+"""The report for a person in a terminal: what to make of it, a table for each workload, client and style, and what else is to be known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
 from ..load.plan import STYLES
-from ..results import Claim, Report, Result
-from ..statistics.figures import told
+from ..results import Claim, Latency, Report, Result
+from ..statistics.figures import FIGURES, told
 from ..workloads import variants
 from ..workloads.counters import READS, TWICE
 from ..workloads.table import ITEMS, SLOW
 from ..workloads.table import place as where
-from .columns import BEST, Columns
-from .columns import milliseconds as milliseconds  # the verdict has it from here
 from .difference import Changes
 
+BEST = "*"
+_SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
+# Before a ratio, which figure it is of, where it is not of calls/s.
+_SHORT = {"throughput": "", "server_cpu": "CPU "}
+_INDENT = 4
+# Where no terminal bounds them.
+WIDE = 200
 
-class Line(NamedTuple):
-    """A line of text; `style` is for a terminal and says nothing that the text does not."""
 
-    text: str
-    style: str = ""
+def place(result: Result) -> tuple[int, str, int, str]:
+    """Where it stands among others: by workload, client, style, arm."""
+    return (where(result.workload), result.client, STYLES.index(result.style), result.arm)
 
 
-def lines(report: Report, width: int | None = None) -> Iterator[Line]:
-    """The whole table, for a terminal of that width; without results, only the remarks."""
+def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
+    """The whole of it, for so many characters; without results, only the remarks."""
     if report.results:
-        yield from map(Line, _head(report))
-        yield Line("")
+        yield from map(Text, _head(report))
+        yield Text()
     for text in report.verdict.text:
-        yield Line(text, "bold")
-    columns = Columns.fitting(width, [*report.results, *report.peers])
+        yield Text(text, "bold")
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in report.results:
         groups.setdefault((result.workload, result.client, result.style), []).append(result)
@@ -42,46 +52,176 @@ def lines(report: Report, width: int | None = None) -> Iterator[Line]:
     for (workload, client, style), results in groups.items():
         if workload != titled:
             titled = workload
-            yield Line("")
-            yield Line(
+            yield Text()
+            yield Text(
                 f"{workload}: {report.design.explanations.get(workload, '')} ({_load(results, report)})",
                 "bold",
             )
         peers = [each for each in references if (each.workload, each.style) == (workload, style)]
         references = [each for each in references if each not in peers]  # once, not for each client
-        claims = contests.get((workload, client, style), [])
-        best = claims[0].arm if claims else ""
-        yield from _group(columns, f"{style}, {client} client", results, best, claims, peers)
-    yield from _ways(columns, report)
+        yield Text(f"  {style}, {client} client", "dim")
+        group = [*results, *peers]
+        table, counted = _Columns.of(group).fitting(group, contests.get((workload, client, style), []), width)
+        yield table
+        for each in group:
+            details = _details(each, counted=counted)
+            yield from (Text(f"{' ' * _INDENT}{each.arm}: {text}", "dim") for text in details)
+    yield from _ways(report, width)
     yield from _searches(report)
-    yield Line("")
-    for text in (*report.verdict.caveats, *_remarks(report)):
-        # A terminal breaks lines where it ends.
-        yield Line(text if width is None else text.replace("\n", " "), "dim")
+    yield Text()
+    yield from (Text(text, "dim") for text in (*report.verdict.caveats, *_remarks(report)))
 
 
-def changed(changes: Changes) -> Iterator[Line]:
-    """What is different after, compared with before, and what of it to believe."""
-    titled = ""
-    for each in changes.differences:
-        title = f"{each.workload}, {each.style}, {each.client} client"
-        if title != titled:
-            titled = title
-            yield Line("")
-            yield Line(title, "bold")
-            yield Line(f"  {'':<14}{'':<12}{'before':>12}{'after':>12}  after / before", "dim")
-        unit = (lambda value: f"{value:,.0f}") if each.figure == "throughput" else milliseconds
-        low, high = each.interval
-        name = {"throughput": "calls/s", "server_cpu": "server ms"}.get(each.figure, f"{each.figure} ms")
-        yield Line(
-            f"  {each.arm:<14}{name:<12}{unit(each.before):>12}{unit(each.after):>12}  "
-            f"{each.ratio:.2f} ({low:.2f}..{high:.2f}) {each.outcome}",
-            "bold" if each.outcome in ("better", "worse") else "",
-        )
+def changed(changes: Changes) -> Iterator[RenderableType]:
+    """What is different after, beside before, and what of it to believe."""
+    if changes.differences:
+        left = ("", "figure", "after beside before")
+        table = _table("", "figure", "before", "after", "after beside before", left=left, wrapped=left[:2])
+        for each in changes.differences:
+            figure = FIGURES[each.figure]
+            ratio = f"{each.ratio:.2f}"
+            if each.interval is not None:
+                ratio += f" ({each.interval[0]:.2f}..{each.interval[1]:.2f}) {each.outcome}"
+            style = "bold" if each.outcome in ("better", "worse") else ""
+            cells = (
+                f"{each.workload}, {each.style}: {each.name}",
+                figure.title,
+                figure.text(each.before),
+                figure.text(each.after),
+                ratio,
+            )
+            _add(table, *cells, style=style)
+        yield Text()
+        yield table
     if changes.differences or changes.untold:
-        yield Line("")
-    yield from (Line(text, "bold") for text in changes.remarks)
-    yield from (Line(text, "dim") for text in changes.omitted())
+        yield Text()
+    yield from (Text(text, "bold") for text in changes.remarks)
+    yield from (Text(text, "dim") for text in changes.omitted())
+
+
+def _table(*titles: str, left: Sequence[str], wrapped: Sequence[str] = ()) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for title in titles:
+        table.add_column(title, justify="left" if title in left else "right", no_wrap=title not in wrapped)
+    return table
+
+
+def _add(table: Table, *cells: str, style: str = "") -> None:
+    """A row of plain text: brackets in a name are no markup."""
+    table.add_row(*map(Text, cells), style=style)
+
+
+class _Column(NamedTuple):
+    title: str
+    text: Callable[[Result], str]
+
+
+class _Columns(NamedTuple):
+    """Behind the name, calls/s, the comparison and times, those that a group has anything for; `cost` and `counts` may be missing."""
+
+    cost: _Column
+    rest: list[_Column]
+    counts: list[_Column]
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> _Columns:
+        rest = [_Column("limit", lambda each: "void" if each.void else each.limit)]
+        # What is 0 everywhere can be missed without a word.
+        if any(each.errors or each.wrong for each in results):
+            rest += [
+                _Column("errors", lambda each: f"{each.errors:,}"),
+                _Column("wrong", lambda each: f"{each.wrong:,}"),
+            ]
+        counts = []
+        if any(each.consistency for each in results):
+            counts += [
+                _Column(name, _counted(place)) for place, name in enumerate(("lost", "duplicated", "stale"))
+            ]
+        if any(each.balance for each in results):
+            counts += [_Column(name, _spread(place)) for place, name in enumerate(("slow got", "twice"))]
+        cost = _Column("server us", lambda each: FIGURES["server_cpu"].text(each.server_cpu))
+        return cls(cost, rest, counts)
+
+    def fitting(
+        self, results: Sequence[Result], claims: Sequence[Claim], width: int
+    ) -> tuple[RenderableType, bool]:
+        """The table of one group, and whether it has the counts. Where it is too wide, first what a call costs is left out, then
+        intervals, then the counts."""
+        for left_out in range(4):
+            columns = [
+                *([self.cost] if left_out < 1 else []),
+                *self.rest,
+                *(self.counts if left_out < 3 else []),
+            ]
+            table = self._group(results, claims, columns, interval=left_out < 2)
+            if _wide(table) <= width:
+                break
+        return table, left_out < 3
+
+    def _group(
+        self,
+        results: Sequence[Result],
+        claims: Sequence[Claim],
+        columns: Sequence[_Column],
+        *,
+        interval: bool,
+    ) -> RenderableType:
+        head = ("", "calls/s", "beside best", "p50 ms", "p99 ms", *(each.title for each in columns))
+        table = _table(*head, left=("", "beside best", "limit"))
+        best = claims[0].arm if claims else ""
+        beside = {each.against: each.turned() for each in claims if each.arm == best}
+        for each in results:
+            name = f"({each.backend})" if each.peer else each.arm
+            against = (
+                f"reference{', own client' * interval}"
+                if each.peer
+                else BEST
+                if each.arm == best
+                else _ratio(beside.get(each.arm), interval)
+            )
+            times = ("overloaded", "") if each.overloaded else _times(told(each.latency, each.calls))
+            cells = (
+                name,
+                FIGURES["throughput"].text(each.throughput),
+                against,
+                *times,
+                *(column.text(each) for column in columns),
+            )
+            _add(table, *cells, style="dim" if each.peer else "bold" if each.arm == best else "")
+            for method, found in {} if each.protect else each.methods.items():
+                _add(
+                    table,
+                    f"  of which {method}",
+                    "",
+                    "",
+                    *_times(told(found, each.calls * share(each, method))),
+                    style="dim",
+                )
+        return Padding(table, (0, 0, 0, _INDENT), expand=False)
+
+
+def _wide(table: RenderableType) -> int:
+    console = Console(width=10 * WIDE)
+    return Measurement.get(console, console.options, table).maximum
+
+
+def _counted(place: int) -> Callable[[Result], str]:
+    return lambda each: "" if each.consistency is None else f"{astuple(each.consistency)[place]:,}"
+
+
+def _spread(place: int) -> Callable[[Result], str]:
+    return lambda each: "" if each.balance is None else f"{astuple(each.balance)[place]:.1%}"
+
+
+def _times(latency: Latency) -> tuple[str, str]:
+    return FIGURES["p50"].text(latency.p50), FIGURES["p99"].text(latency.p99)
+
+
+def _ratio(claim: Claim | None, interval: bool = True) -> str:
+    if claim is None:
+        return ""
+    spread = f" ({claim.low:.2f}..{claim.high:.2f})" if interval else ""
+    return f"{_SHORT.get(claim.figure, f'{claim.figure} ')}{claim.ratio:.2f}{spread} {_SIGNS[claim.verdict]}"
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -98,64 +238,43 @@ def _head(report: Report) -> Iterator[str]:
     yield f"an arm beside itself: {control}; checks: {checks}"
 
 
-def place(result: Result) -> tuple[int, str, int, str]:
-    """Where it stands among others: by workload, client, style, arm."""
-    return (where(result.workload), result.client, STYLES.index(result.style), result.arm)
-
-
-def _group(
-    columns: Columns,
-    title: str,
-    results: list[Result],
-    best: str,
-    claims: list[Claim],
-    peers: list[Result],
-) -> Iterator[Line]:
-    yield from (Line(text, "dim") for text in columns.head(title))
-    beside = {claim.against: columns.claim(claim.turned()) for claim in claims if claim.arm == best}
-    for result in results:
-        wins = result.arm == best
-        against = BEST if wins else beside.get(result.arm, "")
-        yield Line(columns.row(result.arm, against, result), "bold" if wins else "")
-        yield from (Line(text, "dim") for text in _details(columns, result))
-    for peer in peers:
-        yield Line(columns.row(f"({peer.backend})", columns.reference, peer), "dim")
-        yield from (Line(text, "dim") for text in _mistakes(peer))
-
-
-def _ways(columns: Columns, report: Report) -> Iterator[Line]:
+def _ways(report: Report, width: int) -> Iterator[RenderableType]:
     """What each way of a workload costs or gives."""
     titled = ""
     for prices in variants.prices(report):
         if prices.kind.workload != titled:
             titled = prices.kind.workload
-            yield Line("")
+            yield Text()
             plain = prices.kind.plain
-            yield Line(f"{titled}: calls/s, or what stands before the ratio, beside {plain}", "bold")
-        ways = prices.ways
-        yield Line(f"  {prices.style}, {prices.client} client", "dim")
-        yield Line(columns.ways("", ways), "dim")
-        for arm, claims in prices.claims.items():
-            against = [columns.claim(claims[way]) if way in claims else "" for way in ways]
-            yield Line(columns.ways(arm, against))
+            yield Text(f"{titled}: calls/s, or what stands before the ratio, beside {plain}", "bold")
+        yield Text(f"  {prices.style}, {prices.client} client", "dim")
+        for interval in (True, False):
+            table = _table("", *prices.ways, left=("", *prices.ways))
+            for arm, claims in prices.claims.items():
+                _add(table, arm, *(_ratio(claims.get(way), interval) for way in prices.ways))
+            padded = Padding(table, (0, 0, 0, _INDENT), expand=False)
+            if _wide(padded) <= width:
+                break
+        yield padded
 
 
-def _details(columns: Columns, result: Result) -> Iterator[str]:
-    """What is worth knowing of some workloads alone, and what went wrong."""
-    for method, found in result.methods.items() if result.protect is None else ():
-        yield columns.times(f"of which {method}", told(found, result.calls * share(result, method)))
+def _details(result: Result, *, counted: bool) -> Iterator[str]:
+    """What is worth knowing of some workloads alone, and what went wrong; without what is `counted` in the table."""
     if result.memory.per_connection is not None:
-        yield f"      {result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection"
+        yield f"{result.memory.per_connection / 1024:.1f} KiB of the server's memory for each connection"
     if result.rate is not None and result.rate.peak:
         part = result.throughput / result.rate.peak
-        yield f"      {part:.0%} of the {result.rate.peak:,.0f} calls/s that it does when callers wait"
+        yield f"{part:.0%} of the {result.rate.peak:,.0f} calls/s that it does when callers wait"
     if result.workload == "stream":
-        yield f"      {result.throughput * ITEMS:,.0f} items/s"
-    if result.consistency is not None and not columns.consistency:
-        yield f"      {variants.said(result.consistency) or 'consistent'}"
-    if result.balance is not None and not columns.balance:
-        yield f"      {result.balance.slow_share:.1%} to the slow server, {result.balance.sent_twice:.1%} sent twice"
-    yield from _mistakes(result)
+        yield f"{result.throughput * ITEMS:,.0f} items/s"
+    if result.consistency is not None and not counted:
+        yield variants.said(result.consistency) or "consistent"
+    if result.balance is not None and not counted:
+        yield f"{result.balance.slow_share:.1%} to the slow server, {result.balance.sent_twice:.1%} sent twice"
+    if result.errors_by_code:
+        yield f"errors: {codes(result.errors_by_code)}"
+    if result.wrong and result.why:
+        yield f"wrong: {result.why}"
 
 
 def share(result: Result, method: str) -> float:
@@ -168,26 +287,19 @@ def share(result: Result, method: str) -> float:
     return 1 / len(result.methods)
 
 
-def _mistakes(result: Result) -> Iterator[str]:
-    if result.errors_by_code:
-        yield f"      errors: {codes(result)}"
-    if result.wrong and result.why:
-        yield f"      wrong: {result.why}"
+def codes(errors: Mapping[str, int]) -> str:
+    """Errors by their code."""
+    return ", ".join(f"{number:,} {code}" for code, number in errors.items())
 
 
-def codes(result: Result) -> str:
-    """Its errors by their code."""
-    return ", ".join(f"{number:,} {code}" for code, number in result.errors_by_code.items())
-
-
-def _searches(report: Report) -> Iterator[Line]:
+def _searches(report: Report) -> Iterator[Text]:
     if report.searches:
-        yield Line("")
-        yield Line("the highest rates that kept the objective", "bold")
+        yield Text()
+        yield Text("the highest rates that kept the objective", "bold")
     for each in report.searches:
         fails = "no rate failed" if each.fails is None else f"failed at {each.fails:,.0f}"
         passes = f"{each.passes:,.0f} calls/s" if each.passes else "none"
-        yield Line(
+        yield Text(
             f"    {each.arm:<12}{each.workload}, {each.style}, {each.client} client, round {each.round}: "
             f"{each.objective} at {passes}, {fails}"
         )
@@ -200,9 +312,9 @@ def _remarks(report: Report) -> Iterator[str]:
     else:
         if report.verdict.trusted:
             yield (
-                f"{BEST} best of its group, by calls/s or by what stands before the ratio, where calls/s do not tell arms apart.\n"
-                f"= equal within {design.margin:.0%}, - worse, ? unclear; above 1 is better, whatever the figure. {design.confidence:.0%} "
-                "intervals over rounds, corrected for all claims of the run where sure, else for those of the cell."
+                f"{BEST} best of its group, by calls/s or by what stands before the ratio. = equal within {design.margin:.0%}, - worse, "
+                f"? unclear; above 1 is better, whatever the figure. {design.confidence:.0%} intervals over rounds, corrected for all "
+                "claims of the run where sure, else for those of the cell."
             )
         yield from _loops(report)
         yield _handlers(report)
@@ -233,8 +345,8 @@ def _loops(report: Report) -> Iterator[str]:
     loops = {each.loop for each in report.results}
     if "closed" in loops:
         yield (
-            "Closed loop: request-reply has a caller for each call in flight, fire-and-callback one for all; a call that waits delays\n"
-            "its caller's next one."
+            "Closed loop: request-reply has a caller for each call in flight, fire-and-callback one for all; a call that waits delays its "
+            "caller's next one."
         )
     if "open" in loops:
         yield (
@@ -249,6 +361,6 @@ def _handlers(report: Report) -> str:
     reactor = "" if here.twisted_reactor is None else f" Twisted's reactor: {here.twisted_reactor}."
     ours = any(each.workload != "scenario" for each in report.results)
     return (
-        f"Handlers: {'echo runs on the event loop; the ' * ours}unmarked defs on gevent in up to {workers} greenlets, elsewhere in up to\n"
+        f"Handlers: {'echo runs on the event loop; the ' * ours}unmarked defs on gevent in up to {workers} greenlets, elsewhere in up to "
         f"{workers} threads (--workers {workers}).{reactor}"
     )

@@ -14,15 +14,6 @@ from ..statistics.contrasts import furthest
 from ..statistics.figures import FIGURES
 from ..workloads import variants
 from ..workloads.variants import Kind
-from .table import milliseconds
-
-# How much less or more an arm has of a figure.
-_WORSE = {
-    "throughput": "does {} fewer calls/s",
-    "p50": "takes {} longer at the median",
-    "p99": "takes {} longer at p99",
-    "server_cpu": "takes {} more server CPU time a call",
-}
 
 # What a call style does for the calls/s of a client.
 _STYLE_OUTCOMES = {
@@ -41,7 +32,11 @@ _WAY_OUTCOMES = {
         "unclear": "unclear",
     }
     for name, figure in FIGURES.items()
+    if figure.less
 }
+
+# Of a cell, by the median of its slices or calls.
+_BY_MEDIAN = ("throughput", "p50")
 
 # A difference that whoever asks would like to see.
 _WANTED = 0.10
@@ -60,31 +55,29 @@ def verdict(report: Report) -> Verdict:
     if failed:
         reasons = "; ".join(f"{check.name}: {check.says}" for check in failed)
         return Verdict(
-            [f"This run cannot be trusted, so it claims nothing. {reasons}."], {}, caveats, trusted=False
+            [f"This run cannot be trusted, so it claims nothing. {reasons}."], caveats, trusted=False
         )
     if len(report.results) == 0:
-        return Verdict([], {}, caveats)
-    cells = report.contests()
-    several = len({client for _, client, _ in cells}) > 1
-    text = [f"{name(cell, several=several)}: {answer(claims, report)}" for cell, claims in cells.items()]
+        return Verdict([], caveats)
+    text = [f"{cell}: {sentence}" for cell, (_, sentence) in answers(report).items()]
     if text:
         text.append(_condition(report))
     text += _styles(report)
     text += [sentence for kind in variants.measured(report) for sentence in ways(report, kind)]
-    winners = {name(cell, several=several): standing(claims) for cell, claims in cells.items()}
-    return Verdict(text, winners, caveats)
+    return Verdict(text, caveats)
+
+
+def answers(report: Report) -> dict[str, tuple[list[Claim], str]]:
+    """By the name of each cell in which arms are compared, the claims, of the best first, and in words what to choose."""
+    cells = report.contests()
+    several = len({(workload, style) for workload, _, style in cells}) < len(cells)
+    return {name(cell, several=several): (claims, answer(claims, report)) for cell, claims in cells.items()}
 
 
 def name(cell: Cell, *, several: bool) -> str:
     """Of a cell; with its client where there are several."""
     workload, client, style = cell
     return f"{workload}, {style}, {client} client" if several else f"{workload}, {style}"
-
-
-def standing(claims: Sequence[Claim]) -> list[str]:
-    """The arms of one cell that were not shown to be worse than the best."""
-    best = claims[0].arm
-    return sorted({best, *(each.against for each in _beside(best, claims) if each.verdict != "better")})
 
 
 def _beside(best: str, claims: Sequence[Claim]) -> list[Claim]:
@@ -115,7 +108,7 @@ def _difference(claim: Claim) -> str:
     fewer = FIGURES[claim.figure].larger_is_better
     low, middle, high = (1 - 1 / each if fewer else each - 1 for each in (claim.low, claim.ratio, claim.high))
     spread = f"{_percent(low).removesuffix(' %')}..{_percent(high)}"
-    return f"{_WORSE[claim.figure].format(_percent(middle))} ({spread}, {_sure([claim])})"
+    return f"{FIGURES[claim.figure].less.format(_percent(middle))} ({spread}, {_sure([claim])})"
 
 
 def _sure(claims: Sequence[Claim]) -> str:
@@ -128,7 +121,7 @@ def _longer(claims: Sequence[Claim], report: Report) -> str:
     seconds = report.design.seconds * (half / log(1 + _WANTED)) ** 2
     if half <= log(1 + _WANTED) or not 0 < seconds < _PATIENCE:
         return ""
-    return f"; to know within {_percent(_WANTED)}: --time {ceil(seconds / 60) * 60}"
+    return f"; to know within {_percent(_WANTED)}: --time {ceil(seconds / 60)}m"
 
 
 def _percent(part: float) -> str:
@@ -250,9 +243,30 @@ def _caveats(report: Report) -> Iterator[str]:
         if broken := variants.broken(result):
             yield f"Inconsistent: {what}: {broken}."
         yield from _late(result, what)
+    yield from _rare(report)
+
+
+def _rare(report: Report) -> Iterator[str]:
+    """Where the mean contradicts what the median of slices says: some slices, rare ones, were far slower."""
+    cells = {(each.workload, each.client, each.style, each.arm): each for each in report.results}
+    several = len({each.client for each in report.results}) > 1
+    for claim in report.claims:
+        if claim.figure not in _BY_MEDIAN or not claim.of_arms:
+            continue
+        cell = claim.workload, claim.client, claim.style
+        better, other = (cells[(*cell, arm)] for arm in (claim.arm, claim.against))
+        if claim.figure == "throughput":
+            mean = better.throughput / other.throughput
+        else:
+            mean = (other.latency.mean or 0.0) / (better.latency.mean or 1.0)
+        if mean and mean < min(claim.low, 1 - report.design.margin):
+            yield (
+                f"Rare slow slices: {name(cell, several=several)}: by its mean {claim.arm} is {_percent(1 - mean)} worse than "
+                f"{claim.against}, where the median of slices says other."
+            )
 
 
 def _late(result: Result, what: str) -> Iterator[str]:
     """A generator that could not send in time has measured itself."""
     if result.loop == "open" and result.limit == "client" and result.slip is not None:
-        yield f"Sent late: {what}: p99 of how late is {milliseconds(result.slip.p99)} ms."
+        yield f"Sent late: {what}: p99 of how late is {FIGURES['p99'].text(result.slip.p99)} ms."

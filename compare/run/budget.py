@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import NamedTuple
 
 from ...errors import UsageError
@@ -22,6 +23,8 @@ SLICE_SECONDS = 0.015
 AFTER_SECONDS = 3.0
 # The windows that a search takes at each of a dozen rates.
 SEARCH_WINDOWS = 30
+# Units become so many times more, or fewer, at most.
+_MOST = 1.5
 # A round in which that long is measured is worth its start.
 _ROUND_SECONDS = 20.0
 
@@ -42,9 +45,8 @@ def round_seconds(
 ) -> float:
     """What a round takes, with so many units of each cell: in each every lane has two slices; one of those
     that are long, and in the rehearsal."""
-    total = 0.0
+    total = pace.pair * len({lane.server for lane in lanes})
     for lane in lanes:
-        total += pace.pair
         for job in lane.jobs:
             load = request.load(job, number)
             often = (1 if load.long else 2) * units[job] if number else 1
@@ -83,9 +85,27 @@ def spend(request: Request, lanes: Lanes, seconds: float, pace: Pace) -> Spendin
         request = fewer
 
 
-def _units(request: Request, lanes: Sequence[Lane], pace: Pace, seconds: float) -> dict[Job, int]:
+def moved(request: Request, lanes: Sequence[Lane], pace: Pace, widths: Mapping[Job, float]) -> dict[Job, int]:
+    """The units of a round that takes as long as it does now, with more of them where intervals are wide, and fewer where they are narrow.
+    `widths` are the half-widths of intervals by cell; of what they show, nothing else plays a part."""
+    usual = median(widths.values()) or 1.0
+    weights = {
+        job: request.weight(job) * min(_MOST, max(1 / _MOST, widths.get(job, usual) / usual))
+        for lane in lanes
+        for job in lane.jobs
+    }
+    return _units(request, lanes, pace, round_seconds(request, lanes, pace, request.units), weights)
+
+
+def _units(
+    request: Request,
+    lanes: Sequence[Lane],
+    pace: Pace,
+    seconds: float,
+    weights: Mapping[Job, float] | None = None,
+) -> dict[Job, int]:
     """So many of each that a round takes so long, in the proportion of their weights."""
-    jobs = {job: request.weight(job) for lane in lanes for job in lane.jobs}
+    jobs = weights or {job: request.weight(job) for lane in lanes for job in lane.jobs}
     low, high = 0.0, 64.0
     for _ in range(24):
         scale = (low + high) / 2

@@ -13,7 +13,8 @@ from . import pair
 from .measured import Measured
 from .request import SCENARIO, SLOW, STATEFUL, Job, Lane, Request
 
-_CAPACITY = Job("echo", FIRE_AND_CALLBACK)
+# The cell in which a client shows the most that it can do.
+CAPACITY = Job("echo", FIRE_AND_CALLBACK)
 
 
 class Lanes:
@@ -41,9 +42,9 @@ class Lanes:
         jobs = self.request.jobs
         workloads = [self.request.workload(job.workload) for job in jobs]
         opens = any(each.open and not each.overload for each in workloads)
-        if opens and _CAPACITY not in jobs and self.request.rate is None:
+        if opens and CAPACITY not in jobs and self.request.rate is None:
             lanes = [
-                lane._replace(jobs=(*lane.jobs, _CAPACITY)) if lane.kind == "backend" else lane
+                lane._replace(jobs=(*lane.jobs, CAPACITY)) if lane.kind == "backend" else lane
                 for lane in lanes
             ]
         return lanes
@@ -54,22 +55,19 @@ class Lanes:
 
     def _backends(self) -> list[Lane]:
         lanes = [
-            Lane(backend, client, self.request.jobs)
+            Lane(backend, client, self.request.jobs_of(client))
             for backend in self.request.backends
-            for client in self.request.clients
+            for client in self.request.callers
         ]
-        return [lane for lane in lanes if not self._gave_up(lane)]
+        return [lane for lane in lanes if lane.jobs and not self._gave_up(lane)]
 
     def _gave_up(self, lane: Lane) -> bool:
         return any(lane[:2] == other[:2] and lane.kind == other.kind for other in self.failed)
 
     def groups(self, lanes: list[Lane]) -> list[list[Lane]]:
-        """Those that are compared with each other: all of one client. Each other library is for itself: it may not rest when idle."""
-        ours = [
-            [lane for lane in lanes if lane.client == client and lane.kind != "peer"]
-            for client in self.request.clients
-        ]
-        groups = [group for group in ours if group] + [[lane] for lane in lanes if lane.kind == "peer"]
+        """Those that are there at once: all of ringback. Each other library is for itself: it may not rest when idle."""
+        ours = [lane for lane in lanes if lane.kind != "peer"]
+        groups = [ours] * bool(ours) + [[lane] for lane in lanes if lane.kind == "peer"]
         self._chance.shuffle(groups)
         return groups
 
@@ -78,7 +76,8 @@ class Lanes:
         lanes = self._backends()
         if not lanes or self.request.objective is not None:
             return []
-        return [self._chance.choice(lanes)._replace(kind="twin")]
+        chosen = self._chance.choice(lanes).backend
+        return [lane._replace(kind="twin") for lane in lanes if lane.backend == chosen]
 
     def _others(self) -> list[Lane]:
         lanes = [Lane(name, name, self._lines(name), "peer") for name in self._peers]
@@ -93,6 +92,7 @@ class Lanes:
             for job in self.request.jobs
             if set(self.request.workload(job.workload).methods) <= set(module.METHODS)
             and job.workload != SCENARIO
+            and not self.request.workload(job.workload).client
             and not self.request.workload(job.workload).overload
             and self.request.workload(job.workload).servers == 1
             and (fires or job.style != FIRE_AND_CALLBACK)
@@ -121,8 +121,13 @@ class Lanes:
             service = STATEFUL
             # Each server its own: what earlier ones have left in a file would be part of what it costs to use it.
             state = request.state or f"sqlite:///{self.directory}/{next(self._stores)}.db"
-        arm = request.arm(lane.backend)
-        return pair.backend(arm.backend, request.serving, service, request.limit, state, arm.options)
+        return self._backend(lane, service, limit=request.limit, state=state)
+
+    def _backend(self, lane: Lane, service: str, **options: str) -> pair.Server:
+        arm = self.request.arm(lane.backend)
+        return pair.backend(
+            arm.backend, self.request.serving, service, options=arm.options, python=arm.python, **options
+        )
 
     def others(self, lane: Lane) -> list[pair.Server]:
         """How the servers are started that share its work where that is balanced; the slow one, if any is, is the last."""
@@ -131,8 +136,7 @@ class Lanes:
             return []
         found = [self.server(lane) for _ in range(request.equal - 1)]
         if request.slow:
-            arm = request.arm(lane.backend)
-            found.append(pair.backend(arm.backend, request.serving, SLOW, request.limit, "", arm.options))
+            found.append(self._backend(lane, SLOW, limit=request.limit))
         return found
 
     def loop(self, lane: Lane) -> str:

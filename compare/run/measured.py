@@ -301,7 +301,6 @@ def round_of(
         p90=found.p90 if enough(many, 0.9) else None,
         p99=found.p99 if enough(many, 0.99) else None,
         mean=found.mean,
-        service_mean=latency(times.service).mean,
         rate=rate(windows) if load.open else None,
         cpu=cpu,
         memory=_memory_of([each.observed.memory for each in windows]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -20,47 +19,48 @@ from ..results import Memory
 from ..workloads import numbers
 from ..workloads.balances import Begun
 from . import observe
-from .observe import Observed
+from .observe import Observed, Snapshot
 from .processes import START_SECONDS, Child, ChildFailed, pin
 
 _READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
 
-# Seconds between the moment at which the parent decides on a measurement and that at which the generator has begun it.
-_AHEAD = 0.001
-
 # Of all measurements of this process: each has numbers for itself.
 _measurements = itertools.count(1)
 
-Server = tuple[str, ...]
+
+class Server(NamedTuple):
+    """How a server is started: the words behind `python -m`, and the interpreter, where it is another than this one."""
+
+    words: tuple[str, ...]
+    python: str = ""
 
 
 def backend(
-    name: str, workers: int, service: str, limit: str = "", state: str = "", options: Sequence[str] = ()
+    name: str,
+    workers: int,
+    service: str,
+    *,
+    limit: str = "",
+    state: str = "",
+    options: Sequence[str] = (),
+    python: str = "",
 ) -> Server:
-    """How the server of one of our backends is started."""
-    return (
-        "ringback.server",
-        service,
-        "--backend",
-        name,
-        "--bind",
-        "tcp://127.0.0.1:*",
-        "--workers",
-        str(workers),
-        *(("--limit", limit) if limit else ()),
-        *(("--state", state) if state else ()),
-        *options,
-    )
+    """That of one of our backends."""
+    words = ["ringback.server", service, "--backend", name, "--bind", "tcp://127.0.0.1:*"]
+    words += ["--workers", str(workers)]
+    words += ["--limit", limit] if limit else []
+    words += ["--state", state] if state else []
+    return Server((*words, *options), python)
 
 
 def null() -> Server:
-    """How the server that does nothing is started."""
-    return ("ringback.compare.load.null",)
+    """That which does nothing."""
+    return Server(("ringback.compare.load.null",))
 
 
 def peer(name: str, workers: int) -> Server:
-    """How the server of another library is started."""
-    return ("ringback.compare.peers", name, str(workers))
+    """That of another library."""
+    return Server(("ringback.compare.peers", name, str(workers)))
 
 
 class Placement(NamedTuple):
@@ -89,11 +89,9 @@ ANYWHERE = Placement()
 
 
 class Window(NamedTuple):
-    """What came of one slice; `opened` is on the clock of `time.monotonic`. Where one of several servers is slow, `begun` is what
-    they began, the slow one last."""
+    """What came of one slice. Where one of several servers is slow, `begun` is what they began, the slow one last."""
 
     load: Load
-    opened: float
     sample: Sample
     observed: Observed
     begun: Sequence[Begun] = ()
@@ -104,7 +102,7 @@ class Servers:
     starts; `wait` until they have."""
 
     def __init__(self, server: Server, placement: Placement, others: Sequence[Server] = ()) -> None:
-        self.children = [Child(*each) for each in (server, *others)]
+        self.children = [Child(*each.words, python=each.python) for each in (server, *others)]
         self.endpoints: list[str] = []
         self.pids: list[list[int]] = []  # of each, those of its processes
         self._processors = placement.server
@@ -135,7 +133,7 @@ class Generator:
         self.child = Child("ringback.compare.load.generate")
         self._processors = placement.client
         self._owed = (
-            0.0  # seconds within which there is an answer to what nobody waits for; 0 where there is none
+            0.0  # seconds within which there is an answer that nobody has read; 0 where there is none
         )
 
     def wait(self) -> None:
@@ -151,13 +149,16 @@ class Generator:
             self.child.line(self._owed + self.plan.timeout)
             self._owed = 0.0
 
-    def measure(self, cell: Cell, needs: Child) -> bytes:
-        """What came of the cell. Raises ChildFailed where there is no answer in time, or where the server that it `needs` has ended."""
+    def begin(self, cell: Cell) -> None:
+        """Have the cell measured."""
         self.child.say(msgspec.json.encode(cell))
         self._owed = cell.load.warmup + cell.load.window + self.plan.timeout + START_SECONDS
+
+    def end(self, needs: Child) -> Sample:
+        """What came of it. Raises ChildFailed where there is no answer in time, or where the server that it `needs` has ended."""
         line = self.child.line(self._owed, needs=needs)
         self._owed = 0.0
-        return line
+        return msgspec.json.decode(line, type=Sample)
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +176,7 @@ class Pair:
         self.servers = servers
         self._generator = generator
         self._placement = placement
+        self._begun: tuple[Cell, list[int], Snapshot]
 
     @property
     def server(self) -> Child:
@@ -194,22 +196,31 @@ class Pair:
     def measure(self, load: Load) -> Window:
         """One slice, from the first call to the last reply. Raises ChildFailed where either process did not survive it, or did not end it
         in time."""
-        servers = load.taking(self.servers.children)
-        endpoints = load.taking(self.servers.endpoints)
+        self.begin(load)
+        return self.end()
+
+    def begin(self, load: Load) -> None:
+        """Begin a slice. Raises ChildFailed where either process is not there."""
         pids = [pid for each in load.taking(self.servers.pids) for pid in each]
-        first = next(_measurements) * numbers.EACH
+        cell = Cell(load, tuple(load.taking(self.servers.endpoints)), next(_measurements) * numbers.EACH)
         try:
             self._generator.settle()
-            opens = time.monotonic() + _AHEAD + load.warmup
-            cell = Cell(load, opens, opens + load.window, tuple(endpoints), first)
-            before = observe.snapshot(pids, self.generator.pid)
-            line = self._generator.measure(cell, self.server)
+            self._begun = cell, pids, observe.snapshot(pids, self.generator.pid)
+            self._generator.begin(cell)
+        except (ChildFailed, OSError) as error:
+            raise ChildFailed(self._why(error)) from None
+
+    def end(self) -> Window:
+        """The slice that was begun, once it has ended. Raises ChildFailed as `measure` does."""
+        cell, pids, before = self._begun
+        load = cell.load
+        try:
+            sample = self._generator.end(self.server)
             after = observe.snapshot(pids, self.generator.pid)
             memory = Memory(sum(map(observe.resident, pids)), observe.resident(self.generator.pid))
         except (ChildFailed, OSError) as error:
             raise ChildFailed(self._why(error)) from None
-        sample = msgspec.json.decode(line, type=Sample)
-        if end := _end(servers):
+        if end := _end(load.taking(self.servers.children)):
             raise ChildFailed(f"its server {end}")
         seen = observe.observed(
             before,
@@ -221,12 +232,12 @@ class Pair:
             servers=sum(max(1, len(each) - 1) for each in load.taking(self.servers.pids)),
         )
         if not load.slow:
-            return Window(load, opens, sample, seen)
+            return Window(load, sample, seen)
         try:
-            begun = [_begun(each, cell) for each in endpoints]
+            begun = [_begun(each, cell, sample) for each in cell.endpoints]
         except CallError as error:
             raise ChildFailed(f"a server does not tell what it began: {error}") from None
-        return Window(load, opens, sample, seen, begun)
+        return Window(load, sample, seen, begun)
 
     def measure_beside(self, connections: int, load: Load) -> Window:
         """The same with so many connections more, all idle, and what each of them takes of the server's memory."""
@@ -295,9 +306,10 @@ def _found(server: Child) -> str:
     return (ready[1] or ready[2]).decode()
 
 
-def _begun(endpoint: str, cell: Cell) -> Begun:
+def _begun(endpoint: str, cell: Cell, sample: Sample) -> Begun:
+    closes = sample.opened + cell.load.window
     with connect(endpoint, timeout=START_SECONDS) as client:
-        return Begun(*client.call("begun", cell.first, cell.opens, cell.closes))
+        return Begun(*client.call("begun", cell.first, sample.opened, closes))
 
 
 def _end(servers: Sequence[Child]) -> str | None:

@@ -28,13 +28,13 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """`python -m ...`; ended, if need be killed, when the `with` is left."""
+    """`python -m ...`, of this interpreter or of another; ended, if need be killed, when the `with` is left."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, python: str = "") -> None:
         self._unread = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__; a pipe that nobody reads would fill up
         self._process = subprocess.Popen(
-            interpreter.command("-m", *words),
+            interpreter.command("-m", *words, python=python),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import NamedTuple
 
-from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
+from ..load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, Load
+from ..results import Arm
 from ..workloads.table import WORKLOADS, Workload
 from .pair import ANYWHERE, Placement
 from .search import Objective
@@ -25,23 +25,6 @@ _REHEARSED, _SEARCHED = 0.1, 0.3
 _DUE, _LONGEST, _MANY = 20.0, 1.0, 1e9
 
 
-class Arm(NamedTuple):
-    """A backend, with options of `ringback serve`."""
-
-    backend: str
-    options: tuple[str, ...] = ()
-
-    @property
-    def processes(self) -> int:
-        """Of its server."""
-        for word, after in pairwise((*self.options, "")):
-            name, _, value = word.partition("=")
-            if name == "--processes":
-                number = value or after
-                return int(number) if number.isdecimal() else 1
-        return 1
-
-
 class Job(NamedTuple):
     """A workload in one call style: a cell, but for who serves and who calls."""
 
@@ -57,6 +40,11 @@ class Lane(NamedTuple):
     jobs: tuple[Job, ...]
     kind: str = "backend"  # or "twin", "peer"
 
+    @property
+    def server(self) -> tuple[str, str]:
+        """Tells its server from others; lanes of several clients share one."""
+        return self.backend, self.kind
+
     def __str__(self) -> str:
         if self.kind == "peer":
             return f"peer {self.backend}"
@@ -67,7 +55,7 @@ class Lane(NamedTuple):
 class Request:
     """Every list is complete and without doubles. `backends` are the names of what is compared; `arms` says of those that are no backend as
     it comes what they are. Callers share so many `connections` to each server. `rate` makes every cell an open loop, as `search` does at
-    many rates.
+    many rates. In a `duet` all servers work at once.
 
     `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on; `fewest` are those without which a workload is
     not worth measuring; where they are `fixed`, there is no budget. `units` are how often all arms take turns in a round, by job, where
@@ -95,6 +83,7 @@ class Request:
     arrivals: str = "poisson"
     thorough: bool = False
     quick: bool = False
+    duet: bool = False
     placement: Placement = ANYWHERE
     peers: tuple[str, ...] = ()
     service: str = SERVICE
@@ -114,9 +103,24 @@ class Request:
             if style in self.workload(workload).styles
         )
 
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """Who calls: the clients that are asked for, and those that a workload has for itself."""
+        own = (self.workload(name).client for name in self.workloads)
+        return tuple(dict.fromkeys((*self.clients, *filter(None, own))))
+
+    def jobs_of(self, client: str) -> tuple[Job, ...]:
+        """The cells that are measured with that client."""
+        return tuple(job for job in self.jobs if self._calls(client, self.workload(job.workload)))
+
+    def _calls(self, client: str, workload: Workload) -> bool:
+        if workload.client:
+            return client == workload.client
+        return client in self.clients and (client != RAW or workload.bare)
+
     def arm(self, name: str) -> Arm:
         """What is compared under that name."""
-        return self.arms.get(name) or Arm(name)
+        return self.arms.get(name) or Arm(name, name)
 
     def workload(self, name: str) -> Workload:
         """The workload of that name, be it the user's own."""
@@ -147,15 +151,15 @@ class Request:
     @property
     def most_callers(self) -> int:
         """At once, in any cell."""
-        return max(self.callers(self.workload(name)) for name in self.workloads)
+        return max(self.in_flight(self.workload(name)) for name in self.workloads)
 
     @property
     def serving(self) -> int:
         """The workers of each server: as many as there are callers at most, unless other is asked for."""
         return self.workers or self.most_callers
 
-    def callers(self, workload: Workload) -> int:
-        """The calls of it that are in flight."""
+    def in_flight(self, workload: Workload) -> int:
+        """The calls of it that are in flight in a closed loop."""
         return workload.concurrency or self.concurrency or workload.usual
 
     def load(self, job: Job, number: int) -> Load:
@@ -172,7 +176,7 @@ class Request:
         return Load(
             workload=job.workload,
             style=job.style,
-            concurrency=self.callers(workload),
+            concurrency=self.in_flight(workload),
             warmup=workload.warmup,
             window=window,
             rate=rate,

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from ...clients.threading import connect
 from ...errors import CallError
 from ..load.plan import FIRE_AND_CALLBACK, Load, Plan
 from ..results import Report, Search
 from ..statistics.noise import Doubled
-from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, round_seconds, spend
-from .lanes import Lanes
+from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, Spending, moved, round_seconds, spend
+from .lanes import CAPACITY, Lanes
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
 from .pair import Generator, Pair, Servers, Window
@@ -29,12 +30,16 @@ from .processes import START_SECONDS, ChildFailed
 from .request import Job, Lane, Request
 from .search import search
 
-# Above so many calls/s only one in so many is timed: a stamp takes more than 100 ns, and a timed call needs several.
-_FAST = 100_000
+# Of calls that one thread fires, above so many a second one in so many is timed: what that takes is no part of a call.
+_FAST = 5_000
 _STRIDE = 16
 
 # Seconds of each cell before a round, so that threads that it starts are there in all that follow.
 _WARM_SECONDS = 0.03
+
+# After so many rounds units move to where intervals are wide; and a run ends early where all half-widths are so narrow.
+_LOOK = 3
+_NARROW = 0.025
 
 # What part of the budget may be exceeded.
 _OVER = 0.02
@@ -44,6 +49,9 @@ _OVER = 0.02
 _MODERATE = 0.25
 _GENTLE = 2_000.0
 
+T = TypeVar("T")
+Cells = Mapping[tuple[str, str, Job], Measured]
+Widths = Callable[[Cells], Mapping[Job, float]]
 Running = list[tuple[Lane, Pair]]
 # Of a lane and a cell, the slices of each unit.
 Slices = dict[tuple[Lane, Job], list[list[Window]]]
@@ -63,9 +71,9 @@ class Watcher(Protocol):
 
 
 class Experiment:
-    """One run. `twins` has what was measured twice in a round."""
+    """One run. `twins` has what was measured twice in a round. `widths` tells the half-widths of intervals so far, by cell."""
 
-    def __init__(self, request: Request, report: Report, watcher: Watcher) -> None:
+    def __init__(self, request: Request, report: Report, watcher: Watcher, widths: Widths) -> None:
         self.cells: dict[tuple[str, str, Job], Measured] = {}
         self.twins: list[Doubled] = []
         self.speeds = Speeds()
@@ -73,6 +81,7 @@ class Experiment:
         self._request = request
         self._report = report
         self._watcher = watcher
+        self._widths = widths
         self._began = time.monotonic()
         self._chance = random.Random(request.seed)  # noqa: S311
         self._lanes = Lanes(request)
@@ -114,10 +123,29 @@ class Experiment:
             self.rounds = number
             took.append(time.monotonic() - began)
             one = median(took)
+            if self._done(number, plan, pace):
+                break
         if not self.rounds:
             self._report.failures.append(
                 f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
             )
+
+    def _done(self, number: int, plan: Spending, pace: Pace) -> bool:
+        """Whether all intervals are narrow after that round. Where they are not, once, let those have more that are widest."""
+        if (
+            self._request.fixed
+            or number not in range(_LOOK, plan.rounds)
+            or self._request.objective is not None
+        ):
+            return False
+        widths = self._widths(self.cells)
+        if not widths:
+            return False
+        if number == _LOOK:
+            units = moved(self._request, self._lanes.round(), pace, widths)
+            self._request = self._lanes.request = replace(self._request, units=units)
+            self._note(plan.rounds)
+        return number >= plan.request.fewest and max(widths.values()) <= _NARROW
 
     def _spoilt(self) -> bool:
         """Whether something went wrong in the rehearsal; what calls did is added to the failures."""
@@ -163,33 +191,50 @@ class Experiment:
             self._take(number, began, slices)
 
     def _started(self, number: int, group: Sequence[Lane], running: ExitStack) -> Running:
-        """Those whose servers start, twice tried, and are warm. All processes start beside each other; one generator calls all servers."""
+        """Those whose servers start, twice tried, and are warm. All processes start beside each other; each client has one generator, which
+        calls all servers, but in a duet, where each server has its own."""
+        began = time.monotonic()
+        servers: dict[tuple[str, str], Servers] = {}
+        generators: dict[object, Generator] = {}
         for lane in group:
             self._watcher.begin(number, f"{lane}: starting")
-        began = time.monotonic()
-        placement = self._request.placement
-        generator = Generator(self._plan(group[0]), placement)
-        servers = [running.enter_context(self._servers(lane)) for lane in group]
-        pairs = []
+            if lane.server not in servers:
+                servers[lane.server] = running.enter_context(self._servers(lane))
+            if self._caller(lane) not in generators:
+                generators[self._caller(lane)] = Generator(self._plan(lane), self._request.placement)
         try:
-            for lane, each in zip(group, servers, strict=True):
+            for server in list(servers):
+                lanes = [lane for lane in group if lane.server == server]
                 try:
-                    pairs.append((lane, Pair(self._answering(lane, each, running), generator, placement)))
+                    servers[server] = self._answering(lanes[0], servers[server], running)
                 except ChildFailed as error:
-                    self._fail(lane, error)
+                    self._fail(lanes, error)
         finally:
             # Last, to be ended first: a server that is told to end waits for its clients.
-            running.enter_context(generator)
-        self._chance.shuffle(pairs)  # in this order they are called first
-        for lane, pair in list(pairs):
+            for generator in generators.values():
+                running.enter_context(generator)
+        for caller, generator in generators.items():
             try:
-                if lane is pairs[0][0]:
-                    generator.wait()
+                generator.wait()
+            except ChildFailed as error:
+                self._fail([lane for lane in group if self._caller(lane) == caller], error)
+        pairs = [
+            (lane, Pair(servers[lane.server], generators[self._caller(lane)], self._request.placement))
+            for lane in group
+            if lane not in self._lanes.failed
+        ]
+        self._chance.shuffle(pairs)  # in this order they are called first
+        for lane, pair in pairs:
+            try:
                 self._warm(pair, lane)
             except ChildFailed as error:
-                self._fail(lane, error)
-        self._starts.append((time.monotonic() - began) / len(group))
+                self._fail([lane], error)
+        self._starts.append((time.monotonic() - began) / len(servers))
         return pairs
+
+    def _caller(self, lane: Lane) -> object:
+        """Tells its generator from others."""
+        return lane if self._request.duet else lane.client
 
     def _servers(self, lane: Lane) -> Servers:
         return Servers(self._lanes.server(lane), self._request.placement, self._lanes.others(lane))
@@ -213,9 +258,9 @@ class Experiment:
                 raise ChildFailed(f"its server does not answer: {error}") from None
         return servers
 
-    def _fail(self, lane: Lane, error: ChildFailed) -> None:
-        self._report.failures.append(f"{lane}: {error}")
-        self._lanes.failed.add(lane)
+    def _fail(self, lanes: Sequence[Lane], error: ChildFailed) -> None:
+        self._report.failures.append(f"{lanes[0]}: {error}")
+        self._lanes.failed.update(lanes)
 
     def _units(self, number: int, group: Sequence[Lane]) -> list[Job]:
         """Each cell as often as it has units."""
@@ -224,29 +269,51 @@ class Experiment:
         return [job for job in jobs for _ in range(1 if once else self._request.weight(job))]
 
     def _unit(self, number: int, job: Job, pairs: Running, slices: Slices) -> None:
-        """A slice of each that has the cell, in random order; and, but for a rehearsal, the same mirrored."""
+        """A slice of each that has the cell, in random order, or of all at once; and, but for a rehearsal, the same mirrored."""
         order = [(lane, pair) for lane, pair in pairs if job in lane.jobs and lane not in self._lanes.failed]
         self._chance.shuffle(order)
         if number:
             self.speeds.look()
+        turns = [[each] for each in order]
+        if number and self._request.duet:  # the clients of a server in turn: what it uses is one's own
+            clients = dict.fromkeys(lane.client for lane, _ in order)
+            turns = [[each for each in order if each[0].client == client] for client in clients]
         if number and self._request.objective is None and not self._request.load(job, number).long:
-            order += order[::-1]
-        for lane in {lane for lane, _ in order}:
+            turns += [turn[::-1] for turn in turns[::-1]]
+        for lane, _ in order:
             slices.setdefault((lane, job), []).append([])
-        for lane, pair in order:
-            if lane in self._lanes.failed:
-                continue
-            self._watcher.begin(number, f"{lane}: {job.workload}, {job.style}")
-            try:
-                window = self._slice(number, lane, pair, job)
-            except ChildFailed as error:
-                self._fail(lane, error)
-                continue
-            if window is not None:
+        for turn in turns:
+            for lane, window in self._turn(number, job, turn):
                 slices[lane, job][-1].append(window)
+
+    def _turn(self, number: int, job: Job, turn: Running) -> Iterator[tuple[Lane, Window]]:
+        """A slice of one, or of several at once."""
+        there = [(lane, pair) for lane, pair in turn if lane not in self._lanes.failed]
+        if len(there) > 1:
+            self._watcher.begin(number, f"all at once: {job.workload}, {job.style}")
+            begun = [
+                (lane, pair)
+                for lane, pair in there
+                if self._tried(lane, pair.begin, self._load(job, number, lane))
+            ]
+            for lane, pair in begun:
+                if window := self._tried(lane, pair.end):
+                    yield lane, window[0]
+            self._watcher.measured()
+        elif there and (found := self._tried(there[0][0], self._slice, number, *there[0], job)) and found[0]:
+            yield there[0][0], found[0]
+
+    def _tried(self, lane: Lane, function: Callable[..., T], *args: Any) -> tuple[T] | None:
+        """What the function returns; None where a child failed, which is kept as a failure."""
+        try:
+            return (function(*args),)
+        except ChildFailed as error:
+            self._fail([lane], error)
+            return None
 
     def _slice(self, number: int, lane: Lane, pair: Pair, job: Job) -> Window | None:
         """One slice; None where no rate keeps the objective."""
+        self._watcher.begin(number, f"{lane}: {job.workload}, {job.style}")
         workload = self._request.workload(job.workload)
         load = self._load(job, number, lane)
         if self._request.objective is not None and number and lane.kind == "backend" and not workload.burst:
@@ -342,10 +409,11 @@ class Experiment:
             capacities = [
                 found
                 for (_, caller, measured), found in self._capacity.items()
-                if caller == client and measured == Job("echo", FIRE_AND_CALLBACK)
+                if caller == client and measured == CAPACITY
             ]
             load = load._replace(rate=_MODERATE * min(capacities, default=_GENTLE / _MODERATE))
-        elif not load.open and self._capacity.get((lane.backend, lane.client, job), 0.0) > _FAST:
+        fired = not load.open and load.style == FIRE_AND_CALLBACK
+        if fired and self._capacity.get((lane.backend, lane.client, job), 0.0) > _FAST:
             load = load._replace(stride=_STRIDE)
         return load
 

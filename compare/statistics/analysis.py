@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-import msgspec
-
 from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
 from ..results import Check, Claim, Intervals, Outcome, Report, Result
+from ..run.measured import Measured
+from ..run.request import Job
+from ..run.rounds import Cells
 from ..workloads import variants
 from ..workloads.table import place
 from . import inference, noise
-from .contrasts import Contrast, Judged, contrasts, judge, turned
-from .figures import FIGURES, Figure, claimed, rule, value, values
+from .contrasts import Contrast, Judged, contrasts, half_width, judge, turned
+from .figures import CLAIMED, FIGURES, Figure, claimed, common, rule, values
 from .noise import Doubled
 
 # With fewer rounds nothing is claimed: what scatters is not known.
@@ -59,23 +60,50 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     """Fill in intervals, twins, checks and claims."""
     confidence = report.design.confidence
     for result in (*report.results, *report.peers):
-        good = msgspec.structs.replace(result, rounds=result.good)
-        result.interval = Intervals(
-            **{name: inference.interval(values(name, good), confidence) for name in FIGURES}
-        )
-    groups = [group for group in _groups(report) if len(group.values) > 1]
+        intervals = {name: inference.interval(values(name, result), confidence) for name in CLAIMED}
+        result.interval = Intervals(**intervals)
     figures = {
-        (each.workload, each.client, each.style): claimed(each, searched=bool(report.searches)).name
-        for each in report.results
+        (each.workload, each.client, each.style): _claimed(each, report).name for each in report.results
     }
     report.twins = noise.twins(doubled, figures, confidence)
     report.checks = list(_checks(report))
     report.claims = []
-    made = [(group, contrast) for group in groups for contrast in group.contrasts()]
+    made = [
+        (group, contrast)
+        for group in _groups(report)
+        if len(group.values) > 1
+        for contrast in group.contrasts()
+    ]
     rules = [rule(group.figure, report.design.margin) for group, _ in made]
     found = judge([contrast for _, contrast in made], rules, confidence)
     if all(check.ok for check in report.checks):
         report.claims = [_claim(group, each) for (group, _), each in zip(made, found, strict=True)]
+
+
+def half_widths(cells: Cells, *, duet: bool = False) -> dict[Job, float]:
+    """By cell, the half-width of the widest interval that it has so far, with any client (0.05 is 5 %)."""
+    groups: dict[tuple[str, Job], dict[str, Measured]] = {}
+    for (arm, client, job), cell in cells.items():
+        if not cell.peer:
+            groups.setdefault((client, job), {})[arm] = cell
+    found: dict[Job, float] = {}
+    for (_, job), arms in groups.items():
+        opened = any(cell.load.open for cell in arms.values())
+        figure = claimed(job.workload, opened=opened, duet=duet)
+        rounds = {arm: [made for made in cell.rounds if made.little.ok] for arm, cell in arms.items()}
+        width = half_width(common(figure, rounds), larger_is_better=figure.larger_is_better)
+        if width is not None:
+            found[job] = max(width, found.get(job, 0.0))
+    return found
+
+
+def _claimed(result: Result, report: Report) -> Figure:
+    return claimed(
+        result.workload,
+        opened=result.loop == "open",
+        searched=bool(report.searches),
+        duet=report.design.duet,
+    )
 
 
 def client_limited(result: Result) -> bool:
@@ -85,17 +113,17 @@ def client_limited(result: Result) -> bool:
 
 def _groups(report: Report) -> Iterator[_Group]:
     """All that can be claimed: arms, then call styles, then ways to do a thing."""
-    searched = bool(report.searches)
     sound = [each for each in report.results if each.sound and not each.overloaded]
     sound.sort(key=lambda each: (place(each.workload), each.workload, each.client, STYLES.index(each.style)))
     for _, cell in groupby(sound, key=lambda each: (each.workload, each.client, each.style)):
         arms = {each.arm: each for each in cell}
-        yield _group(arms, claimed(next(iter(arms.values())), searched=searched))
-    yield from _styles(sound)
+        yield _group(arms, _claimed(next(iter(arms.values())), report))
+    if not report.design.duet:
+        yield from _styles(sound)
     for way in variants.groups(sound):
         plain = way.kind.plain
         if plain in way.cells:
-            yield _group(way.cells, claimed(way.cells[plain], searched=searched), each=plain)
+            yield _group(way.cells, _claimed(way.cells[plain], report), each=plain)
 
 
 def _styles(sound: Sequence[Result]) -> Iterator[_Group]:
@@ -114,15 +142,9 @@ def _styles(sound: Sequence[Result]) -> Iterator[_Group]:
 
 
 def _group(cells: Mapping[str, Result], figure: Figure, each: str = "", *, limited: bool = True) -> _Group:
-    """Of those that have the figure in every round that is good of all."""
-    common = set.intersection(*({made.round for made in result.good} for result in cells.values()))
-    found = {
-        name: [
-            figured for made in result.good if made.round in common and (figured := value(figure.name, made))
-        ]
-        for name, result in cells.items()
-    }
-    if len(common) < FEWEST:
+    """Of those that have the figure in every round that is good of all; of too few rounds nothing is claimed."""
+    found = common(figure, {name: result.good for name, result in cells.items()})
+    if min(map(len, found.values()), default=0) < FEWEST:
         found = {}
     first = next(iter(cells.values()))
     sides = {
@@ -134,8 +156,7 @@ def _group(cells: Mapping[str, Result], figure: Figure, each: str = "", *, limit
         )
         for name, result in cells.items()
     }
-    complete = {name: made for name, made in found.items() if len(made) == len(common)}
-    return _Group(first.client, figure, sides, complete, each)
+    return _Group(first.client, figure, sides, found, each)
 
 
 def _claim(group: _Group, judged: Judged) -> Claim:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
-from math import exp, expm1, inf, sqrt
+from math import expm1, inf, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +17,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..results import Outcome
-from .inference import levels
+from .inference import FURTHEST, NOTHING, levels, ratio
 
 # Where the scatter of one arm is so many times that of another, they have no variance in common. An arm alone that scatters widely moves
 # the mean of all: that is seen in the differences of pairs, whose variances are as unlike as this by chance in so few cells.
 _UNLIKE = 3.0
 _CHANCE = 0.003
 _POWER = 0.8
-# Of a logarithm of which a float still holds the ratio, and its inverse.
-_FURTHEST = 700.0
-# An error below this is none.
-_NOTHING = 1e-12
 
 
 class Contrast(NamedTuple):
@@ -46,8 +42,8 @@ class Contrast(NamedTuple):
     @property
     def p(self) -> float:
         """That of a test of "they are equal", not corrected."""
-        if self.error < _NOTHING:
-            return 1.0 if abs(self.change) < _NOTHING else 0.0
+        if self.error < NOTHING:
+            return 1.0 if abs(self.change) < NOTHING else 0.0
         return float(2 * stats.t.sf(abs(self.change) / self.error, self.freedom))
 
 
@@ -134,21 +130,26 @@ def judge(found: Sequence[Contrast], rules: Sequence[Rule] | Rule, confidence: f
 
 
 def _judged(contrast: Contrast, level: float, rule: Rule, confidence: float) -> Judged:
-    ratio, own = _ratio(contrast.change), _within(contrast, confidence)
+    own = _within(contrast, confidence)
     seen = own + float(stats.t.ppf(_POWER, contrast.freedom))
-    detectable = expm1(min(_FURTHEST, seen * contrast.error))
+    detectable = expm1(min(FURTHEST, seen * contrast.error))
     low, high = _interval(contrast, float(stats.t.ppf((1 + level) / 2, contrast.freedom)))
-    outcome = _outcome(ratio, low, high, rule)
+    outcome = _outcome(contrast.change, low, high, rule)
     sure = outcome != "unclear"
     if not sure:
         low, high = _interval(contrast, own)
-        outcome = _outcome(ratio, low, high, rule)
-    return Judged(contrast, ratio, low, high, outcome, sure, detectable)
+        outcome = _outcome(contrast.change, low, high, rule)
+    return Judged(contrast, ratio(contrast.change), low, high, outcome, sure, detectable)
+
+
+def interval_of(contrast: Contrast, confidence: float) -> tuple[float, float]:
+    """That of the ratio, as it holds in its cell."""
+    return _interval(contrast, _within(contrast, confidence))
 
 
 def _interval(contrast: Contrast, width: float) -> tuple[float, float]:
     """So many standard errors to either side."""
-    low, high = (_ratio(contrast.change + side * width * contrast.error) for side in (-1, 1))
+    low, high = (ratio(contrast.change + side * width * contrast.error) for side in (-1, 1))
     return low, high
 
 
@@ -165,12 +166,21 @@ def _tukey(arms: int, freedom: float, confidence: float) -> float:
     return float(stats.studentized_range.ppf(confidence, arms, freedom)) / sqrt(2)
 
 
-def _outcome(ratio: float, low: float, high: float, rule: Rule) -> Outcome:
+def _outcome(change: float, low: float, high: float, rule: Rule) -> Outcome:
     if low >= 1 / (1 + rule.margin) and high <= 1 + rule.margin:
         return "equal"
-    if low > 1 and ratio >= rule.least:
+    if low > 1 and ratio(change) >= rule.least:
         return "better"
-    return "worse" if high < 1 and ratio <= 1 / rule.least else "unclear"
+    return "worse" if high < 1 and ratio(change) <= 1 / rule.least else "unclear"
+
+
+def half_width(
+    values: Mapping[str, Sequence[float]], *, larger_is_better: bool, confidence: float = 0.95
+) -> float | None:
+    """The half-width of the widest interval of any pair (0.05 is 5 %), as those hold in their cell; None with fewer than two arms or
+    rounds."""
+    found = contrasts(values, larger_is_better=larger_is_better)
+    return max((expm1(_within(each, confidence) * each.error) for each in found), default=None)
 
 
 def furthest(low: float, high: float) -> float:
@@ -181,7 +191,7 @@ def furthest(low: float, high: float) -> float:
 def _alike(rest: NDArray[np.float64], pairs: Sequence[float]) -> bool:
     """Whether one variance stands for all, of what is left of the arms, and the scatter of each pair's difference."""
     arms, rounds = rest.std(axis=1), rest.shape[1]
-    if max(pairs) < _NOTHING:
+    if max(pairs) < NOTHING:
         return True
     return bool(arms.max() <= _UNLIKE * arms.min()) and max(pairs) <= _unlike(rounds) * min(pairs)
 
@@ -190,7 +200,3 @@ def _alike(rest: NDArray[np.float64], pairs: Sequence[float]) -> bool:
 def _unlike(rounds: int) -> float:
     """How many times another the scatter of one of two like differences is, once in a while."""
     return sqrt(float(stats.f.ppf(1 - _CHANCE, rounds - 1, rounds - 1)))
-
-
-def _ratio(change: float) -> float:
-    return exp(max(-_FURTHEST, min(_FURTHEST, change)))

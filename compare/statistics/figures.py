@@ -1,7 +1,10 @@
-"""The figures that are told of a cell: one registry for the table, the page, the files and the claims."""
+"""The figures of a cell, one row each: what a figure is called, in what unit it is told and how it is written, which way it is better, and
+from what factor on a difference is claimed. The table, the page, the listing and the claims have it from here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from math import floor, log10
 from typing import NamedTuple
 
 import msgspec
@@ -14,39 +17,79 @@ from .contrasts import Rule
 # A rank of all rounds together is told where so many calls lie beyond it.
 _BEYOND = 20
 
-# From what factor on a difference in p99 is claimed: it is the accident of few calls.
-_TAIL = 2.0
-
 
 class Figure(NamedTuple):
-    """A figure by its name in the report, what it is in words, and whether more of it is better."""
+    """`words` are its name for a person, `unit` what its text is in: the value times `scale`. Of a figure that is claimed, `less` says how
+    much less good an arm is, and a difference is claimed from the factor `least` on."""
 
     name: str
     words: str
+    unit: str
+    scale: float = 1.0
     larger_is_better: bool = False
+    less: str = ""
+    least: float = 1.0
+
+    def text(self, value: float | None) -> str:
+        """In its unit, with three digits that count; a dash for None."""
+        if value is None:
+            return "-"
+        scaled = value * self.scale
+        digits = max(0, 2 - floor(log10(abs(scaled)))) if scaled else 0
+        return f"{scaled:,.{digits}f}"
+
+    @property
+    def title(self) -> str:
+        """Above a column of it."""
+        return self.words if self.words == self.unit else f"{self.words}, {self.unit}"
+
+
+def _time(name: str, words: str, less: str = "", least: float = 1.0) -> Figure:
+    return Figure(name, words, "ms", 1e3, less=less, least=least)
 
 
 FIGURES = {
     figure.name: figure
     for figure in (
-        Figure("throughput", "calls/s", larger_is_better=True),
-        Figure("p50", "median time"),
-        Figure("p99", "p99 time"),
-        Figure("server_cpu", "server CPU time a call"),
+        Figure("throughput", "calls/s", "calls/s", larger_is_better=True, less="does {} fewer calls/s"),
+        _time("p50", "median time", "takes {} longer at the median"),
+        _time("p90", "p90 time"),
+        # The accident of few calls, but for where they differ much.
+        _time("p99", "p99 time", "takes {} longer at p99", least=2.0),
+        _time("p999", "p99.9 time"),
+        _time("max", "longest time"),
+        _time("mean", "mean time"),
+        Figure(
+            "server_cpu", "server CPU time a call", "us", 1e6, less="takes {} more server CPU time a call"
+        ),
+        Figure("client_cpu", "client CPU time a call", "us", 1e6),
     )
 }
+# Those that claims are made of, and intervals are told of.
+CLAIMED = tuple(name for name, figure in FIGURES.items() if figure.less)
 
 
-def claimed(result: Result, *, searched: bool) -> Figure:
-    """By what the cells like this one are compared: fixed for the workload, whatever was measured."""
-    if result.loop == "open" and searched:
-        return FIGURES["throughput"]
-    return FIGURES[figure_of(result.workload, opened=result.loop == "open")]
+def claimed(workload: str, *, opened: bool = False, searched: bool = False, duet: bool = False) -> Figure:
+    """By what its cells are compared, which is fixed beforehand. Where servers work at once, only what each of them uses is its own; rates
+    that were searched for are compared themselves."""
+    if duet:
+        return FIGURES["server_cpu"]
+    return FIGURES["throughput" if opened and searched else figure_of(workload, opened=opened)]
+
+
+def common(figure: Figure, rounds: Mapping[str, Sequence[Round]]) -> dict[str, list[float]]:
+    """By name, one value for each round that all have; without those who lack the figure in one of them."""
+    shared = set.intersection(*({made.round for made in each} for each in rounds.values()))
+    found = {
+        name: [value(figure.name, made) for made in each if made.round in shared]
+        for name, each in rounds.items()
+    }
+    return {name: [each for each in values if each] for name, values in found.items() if all(values)}
 
 
 def rule(figure: Figure, margin: float) -> Rule:
     """What is claimed of it."""
-    return Rule(margin, _TAIL if figure.name == "p99" else 1.0)
+    return Rule(margin, figure.least)
 
 
 def values(figure: str, result: Result) -> list[float]:

@@ -6,14 +6,10 @@ random (Poisson).
 
 from __future__ import annotations
 
-import heapq
-from math import inf
 from typing import Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-Floats = NDArray[np.float64]
+# How far off a prediction may be, as a part of what is measured.
+WITHIN = 0.25
 
 
 def closed_bounds(callers: int, demand: float, think: float = 0.0, workers: int = 1) -> float:
@@ -92,36 +88,6 @@ def _utilisation(rate: float, mean: float, workers: int = 1) -> float:
     return utilisation
 
 
-def fifo(arrivals: ArrayLike, services: ArrayLike, workers: int = 1) -> Floats:
-    """The response time of each call, in seconds, where `workers` take calls in the order of their arrival.
-
-    `arrivals` are times in ascending order and `services` how long each call takes, in seconds. Nothing is
-    assumed of how either is distributed. Raises ValueError where they differ in length, or times descend.
-    Source: Lindley 1952, The theory of queues with a single server, Proceedings of the Cambridge
-    Philosophical Society 48(2); Kiefer and Wolfowitz 1955, On the theory of queues with many servers,
-    Transactions of the AMS 78(1).
-    """
-    came, takes = np.asarray(arrivals, dtype=np.float64), np.asarray(services, dtype=np.float64)
-    if came.ndim != 1 or came.shape != takes.shape:
-        raise ValueError(
-            f"each arrival has one service time: {came.shape} arrivals, {takes.shape} service times"
-        )
-    if workers < 1 or (came[1:] < came[:-1]).any() or (takes < 0).any():
-        raise ValueError("there must be a worker, arrivals in ascending order, and no service time below 0")
-    if workers == 1:
-        # Lindley's recursion, unrolled: a call ends when all work since the server was last idle is done.
-        work = np.cumsum(takes)
-        ends: Floats = work + np.maximum.accumulate(came - (work - takes))
-        return ends - came
-    free = [-inf] * workers
-    responses = np.empty_like(came)
-    for call, (start, service) in enumerate(zip(came.tolist(), takes.tolist(), strict=True)):
-        end = max(start, free[0]) + service
-        heapq.heapreplace(free, end)
-        responses[call] = end - start
-    return responses
-
-
 def error(predicted: float, measured: float) -> float:
     """How far off a prediction is, as a part of what was measured: 0.25 is a quarter too much.
 
@@ -133,11 +99,9 @@ def error(predicted: float, measured: float) -> float:
     return predicted / measured - 1
 
 
-def judge(error: float) -> Literal["good", "fair", "wrong"]:
-    """A relative error in a word: "good" within 25 %, "wrong" beyond a factor 2 either way or if NaN.
+def judge(error: float) -> Literal["good", "not valid here"]:
+    """A relative error in words: what is more than a quarter off tells nothing, and so does NaN.
 
     Source: our own choice; near saturation, 3 % of service time may be 30 % of response time.
     """
-    if abs(error) <= 0.25:
-        return "good"
-    return "fair" if -0.5 <= error <= 1 else "wrong"
+    return "good" if abs(error) <= WITHIN else "not valid here"

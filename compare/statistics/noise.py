@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..results import Round, Twin
 from . import inference
+from .contrasts import contrasts, interval_of, turned
 from .figures import FIGURES, value
 
 # A run in which nothing is wrong says this rarely that an arm differs from itself, for all of its figures together.
@@ -40,23 +41,26 @@ def twins(doubled: Sequence[Doubled], figures: Mapping[Cell, str], confidence: f
     found = {}
     for figure, group in groups.items():
         means = _ratios(group, figure)
-        if len(means) > 1:
-            found[figure] = inference.paired(means, [1.0] * len(means), confidence)
+        for contrast in contrasts({"own": means, "again": [1.0] * len(means)}, larger_is_better=True):
+            found[figure] = contrast if contrast.arm == "own" else turned(contrast)
     adjusted = inference.holm([each.p for each in found.values()])
-    return [
-        Twin(
-            workload=_names(each.workload for each in groups[figure]),
-            client=_names(each.client for each in groups[figure]),
-            style=_names(each.style for each in groups[figure]),
-            figure=figure,
-            ratio=paired.ratio,
-            low=paired.interval[0],
-            high=paired.interval[1],
-            rounds=paired.rounds,
-            ok=p >= _ALPHA,
+    made = []
+    for (figure, contrast), p in zip(found.items(), adjusted, strict=True):
+        low, high = interval_of(contrast, confidence)
+        made.append(
+            Twin(
+                workload=_names(each.workload for each in groups[figure]),
+                client=_names(each.client for each in groups[figure]),
+                style=_names(each.style for each in groups[figure]),
+                figure=figure,
+                ratio=inference.ratio(contrast.change),
+                low=low,
+                high=high,
+                rounds=contrast.rounds,
+                ok=p >= _ALPHA,
+            )
         )
-        for (figure, paired), p in zip(found.items(), adjusted, strict=True)
-    ]
+    return made
 
 
 def _ratios(group: Sequence[Doubled], figure: str) -> list[float]:

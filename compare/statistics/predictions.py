@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY
 from ..results import Prediction, Report, Result
 from ..workloads.handlers import CPU_SECONDS, IO_SECONDS
-from ..workloads.table import BURST, SLOW
+from ..workloads.table import SLOW
 from . import models
 
 # Backends whose handlers have threads, which share one interpreter; on the other one a handler runs to its end.
@@ -110,8 +108,6 @@ def _predictions(cell: Result, known: _Known) -> Iterator[Prediction]:
         yield from _closed(cell, known.wait, cell.workers)
     elif cell.loop == "closed" and cell.workload == "cpu":
         yield from _closed(cell, known.computing, 1)
-    elif cell.workload == "burst":
-        yield from _burst(cell, known)
     elif cell.rate is not None and cell.service is not None and cell.service.mean:
         yield from _open(cell, cell.rate.offered, known, cell.service.mean)
 
@@ -122,16 +118,6 @@ def _closed(cell: Result, time: _Time, workers: int) -> Iterator[Prediction]:
     if cell.latency.mean is not None:
         callers = cell.concurrency / calls
         yield _beside(cell, "mean", "asymptotic bounds", time.words, callers, cell.latency.mean)
-
-
-def _burst(cell: Result, known: _Known) -> Iterator[Prediction]:
-    """All calls of a burst come at once, and are served one after the other, as fast as `echo` is."""
-    echo = known.echo
-    if echo is None or echo.loop != "closed" or not cell.latency.mean:
-        return
-    took = models.fifo(np.zeros(BURST), np.full(BURST, 1 / echo.throughput))
-    words = f"calls/s of echo by {echo.style}"
-    yield _beside(cell, "mean", "D/D/1 with bursts, Lindley", words, float(took.mean()), cell.latency.mean)
 
 
 def _open(cell: Result, rate: float, known: _Known, measured: float) -> Iterator[Prediction]:
@@ -147,22 +133,12 @@ def _open(cell: Result, rate: float, known: _Known, measured: float) -> Iterator
 
 def _response(cell: Result, rate: float, known: _Known) -> tuple[str, str, float] | None:
     """The model, what it was given, and seconds; None where there is no model or not enough to give it."""
-    lone, echo = known.lone, known.echo
-    if cell.workload in ("echo", "echo-rate") and echo is not None and lone.seconds:
-        inputs = f"{lone.words}, CPU time at either end of echo by {echo.style}"
-        waits = (_waits(rate, end or 0.0) for end in (echo.cpu.server_per_call, echo.cpu.client_per_call))
-        return "M/G/1 at both ends", inputs, lone.seconds + sum(waits)
     if cell.workload == "io":
         inputs = f"{known.wait.words}, {cell.workers} workers"
         return "M/M/c, Allen-Cunneen", inputs, models.mmc(rate, known.wait.seconds, cell.workers, 0.0)
     if cell.workload in ("cpu", "mixed"):
         return _computed(cell, rate, known)
     return None
-
-
-def _waits(rate: float, seconds: float) -> float:
-    """For calls that take always the same."""
-    return models.mg1(rate, seconds, seconds**2) - seconds if seconds else 0.0
 
 
 def _computed(cell: Result, rate: float, known: _Known) -> tuple[str, str, float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
+from ..load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES
 from ..scenario import Call, Check, Script, WrongReply
 from . import balances, counters, reads, variants
 from .balances import Balancing
@@ -29,11 +29,11 @@ OVERLOAD_TIMEOUT = 0.25
 class Workload(NamedTuple):
     """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
 
-    `concurrency` is for a workload that fixes it, and `usual` the calls in flight where nothing is said. One that is `open` has calls come
-    at a rate, whatever the server does, or `burst` of them at once; `idle` connections do nothing beside it. `window` are the seconds of a
-    slice, where other than usual, and `units` how many there are of it beside those of others. `figure` is what it is compared by. `check`
-    looks at what the calls of a slice have left behind. One that is `stored` has servers with a state store, and some calls of one that is
-    `keyed` bring a key.
+    `concurrency` and `client` are for a workload that fixes them, and `usual` the calls in flight where nothing is said. One that is
+    `open` has calls come at a rate, whatever the server does, or `burst` of them at once; `idle` connections do nothing beside it. `window`
+    are the seconds of a slice, where other than usual, and `units` how many there are of it beside those of others. `figure` is what it is
+    compared by. `check` looks at what the calls of a slice have left behind. One that is `stored` has servers with a state store, and some
+    calls of one that is `keyed` bring a key.
     `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds. One with several `servers`, of
     which one may be `slow`, has clients of its own for each slice, made as `balancing` says, with a `warmup` to come to know them.
     """
@@ -45,6 +45,7 @@ class Workload(NamedTuple):
     styles: tuple[str, ...] = STYLES
     concurrency: int | None = None
     usual: int = 64
+    client: str = ""
     open: bool = False
     burst: int = 0
     idle: int = 0
@@ -61,6 +62,16 @@ class Workload(NamedTuple):
     servers: int = 1
     slow: bool = False
     balancing: Balancing = Balancing()
+
+    @property
+    def bare(self) -> bool:
+        """Whether its calls can be made without a client."""
+        return self.together and not (self.stream or self.keyed or self.check)
+
+    @property
+    def together(self) -> bool:
+        """Whether several servers can be measured in it at once."""
+        return not (self.open or self.idle) and self.servers == 1
 
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
@@ -165,7 +176,14 @@ WORKLOADS = {
             figure="p50",
             units=4,
         ),
-        _echoes("echo", f"{SIZE} bytes back, inline on the event loop", units=4),
+        _echoes("echo", f"{SIZE} bytes back, inline on the event loop", usual=8, units=4),
+        _echoes(
+            "flood",
+            "echo, 64 calls in flight and no client: what the server can do",
+            styles=(FIRE_AND_CALLBACK,),
+            concurrency=64,
+            client=RAW,
+        ),
         _echoes(
             "echo-rate",
             f"{SIZE} bytes back, calls coming at one rate for all backends",
@@ -266,7 +284,7 @@ WORKLOADS = {
     )
 }
 
-CORE = ("lone", "echo", "cpu", "io", "echo-rate", "payload-64k")
+CORE = ("lone", "echo", "cpu", "io", "flood", "echo-rate", "payload-64k")
 QUICK = ("echo", "cpu", "io")
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import random
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ringback
+from rich.console import Console, RenderableType
+from rich.text import Text
+from ringback.compare.report.table import WIDE, view
+from ringback.compare.report.verdict import verdict
 from ringback.compare.results import (
     Arm,
     Check,
@@ -24,6 +34,9 @@ from ringback.compare.results import (
     Step,
 )
 from ringback.compare.run.measured import histogram
+from ringback.compare.statistics.analysis import analyse
+from ringback.compare.statistics.noise import Doubled
+from ringback.compare.statistics.predictions import predict
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 STYLES = ("request-reply", "fire-and-callback")
@@ -72,7 +85,6 @@ def result(backend: str, workload: str, style: str, rounds: list[float], **chang
         )
         for number, value in enumerate(rounds, 1)
     ]
-    samples = np.random.default_rng(1).lognormal(np.log(10 / mean), 0.3, 2000)
     fields: dict[str, Any] = {
         "client": "threading",
         "concurrency": 64,
@@ -93,9 +105,15 @@ def result(backend: str, workload: str, style: str, rounds: list[float], **chang
         "cpu": Cpu(0.4 / mean, 0.5 / mean, 0.4, 0.5),
         "memory": Memory(40 << 20, 30 << 20),
         "rounds": made,
-        "histogram": histogram(samples).encode().decode(),
+        "histogram": _times(mean),
     }
     return Result(backend=backend, workload=workload, style=style, **{**fields, **changes})
+
+
+@cache
+def _times(mean: float) -> str:
+    samples = np.random.default_rng(1).lognormal(np.log(10 / mean), 0.3, 2000)
+    return str(histogram(samples).encode().decode())
 
 
 def cell(
@@ -157,3 +175,33 @@ def whole() -> Report:
         checks=[Check("control", True, "an arm beside itself in 8 rounds: server_cpu 1.000 (0.990..1.010)")],
         speed=Speed(0.9, 0.98),
     )
+
+
+def finished(made: Report, doubled: Sequence[Doubled] = ()) -> Report:
+    """The same, with all that is worked out from it."""
+    analyse(made, doubled)
+    predict(made)
+    made.verdict = verdict(made)
+    return made
+
+
+def printed(made: Report | Iterable[RenderableType], width: int | None = None) -> str:
+    """As a terminal of that width shows it, or, where that is None, a pipe."""
+    console = Console(file=io.StringIO(), width=width or WIDE)
+    for each in view(made, console.width) if isinstance(made, Report) else made:
+        console.print(each, soft_wrap=width is None and isinstance(each, Text), highlight=False)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def installation(home: Path, version: str = "0.0.1") -> Path:
+    """A virtual environment, as far as `--against` can tell: this interpreter, and this package under another version."""
+    package, python = home / "lib" / "ringback", home / "bin" / "python"
+    package.mkdir(parents=True)
+    for each in Path(ringback.__file__).parent.iterdir():
+        if each.name not in ("version.py", "__pycache__"):
+            (package / each.name).symlink_to(each)
+    (package / "version.py").write_text(f'__version__ = "{version}"\n')
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={package.parent} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return home

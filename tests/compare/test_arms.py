@@ -1,39 +1,38 @@
-"""Arms: backends with options of `ringback serve`, compared under names of their own; and what ends a run that a person has got wrong."""
+"""Arms: backends with options of `ringback serve`, or of another installation, compared under names of their own; arms that work all at
+once; and what ends a run that a person has got wrong."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from ringback.cli import main
+from ringback.commands.compare import _seconds
 from ringback.compare.options import Options
 from ringback.compare.report.listing import listing
+from ringback.compare.results import Arm, Design
 from ringback.compare.run.lanes import Lanes
 from ringback.compare.run.pair import ANYWHERE
-from ringback.compare.run.request import Arm
-from ringback.compare.workloads.table import WORKLOADS
+from ringback.compare.statistics.analysis import analyse
+from ringback.compare.workloads.table import CORE, WORKLOADS
 from ringback.errors import UsageError
+from samples import STYLES, cell, installation, report
 
 
 def test_arms_stand_alone_and_one_by_itself_beside_its_backend() -> None:
     two = Options(arms=["few=threading --workers 8", "many=threading --workers 64"], time=600).request()
     assert two.backends == ("few", "many")
-    assert two.arm("few") == Arm("threading", ("--workers", "8"))
+    assert two.arm("few") == Arm("few", "threading", ("--workers", "8"))
     one = Options(arms=["debug=--log-level debug"], time=600).request()
     assert one.backends == ("asyncio", "debug")
-    assert one.arm("debug") == Arm("asyncio", ("--log-level", "debug"))
+    assert one.arm("debug") == Arm("debug", "asyncio", ("--log-level", "debug"))
     beside = Options(backends=["threading"], arms=["quoted=asyncio --access 'a b'"], time=600).request()
     assert beside.backends == ("threading", "quoted")
     assert beside.arm("quoted").options == ("--access", "a b")
-
-
-def test_the_server_of_an_arm_gets_its_options() -> None:
-    request = Options(arms=["few=threading --workers 8"], time=600).request()
-    started = {lane.backend: Lanes(request).server(lane) for lane in Lanes(request).round()}
-    assert started["few"][-2:] == ("--workers", "8")
-    assert started["few"][: started["few"].index("--bind")] == started["threading"][:4]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def test_the_server_of_an_arm_gets_its_options() -> None:
     [((), 1), (("--processes", "4"), 4), (("--processes=3", "--uvloop"), 3), (("--uvloop",), 1)],
 )
 def test_an_arm_knows_how_many_processes_its_server_has(options: tuple[str, ...], processes: int) -> None:
-    assert Arm("asyncio", options).processes == processes
+    assert Arm("many", "asyncio", options).processes == processes
 
 
 def test_servers_of_many_processes_get_many_connections_and_all_processors_that_they_need() -> None:
@@ -72,10 +71,14 @@ def test_an_arm_of_no_backend_is_refused_with_those_there_are() -> None:
         Options(arms=["a=nosuch"], time=600).request()
 
 
-def test_two_arms_are_measured_and_named_in_the_report(tmp_path: Path) -> None:
+def test_two_arms_are_measured_and_named_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringback.compare.statistics.analysis.FEWEST", 3)
+    monkeypatch.setattr(Lanes, "_twins", lambda _: [])  # without the control it takes three quarters
     file = tmp_path / "arms.json"
     words = ["compare", "--arm", "few=threading --workers 1", "--arm", "many=threading --workers 8"]
-    more = ["--workload", "io", "--style", "fire-and-callback", "--rounds", "4", "--concurrency", "8"]
+    more = ["--workload", "io", "--style", "fire-and-callback", "--rounds", "3", "--concurrency", "8"]
     assert main([*words, *more, "--json", str(file)]) == 0
     found = json.loads(file.read_text())
     assert [each["name"] for each in found["arms"]] == ["few", "many"]
@@ -83,14 +86,10 @@ def test_two_arms_are_measured_and_named_in_the_report(tmp_path: Path) -> None:
         ("few", "threading"),
         ("many", "threading"),
     }
-    [claim] = found["claims"]
     # One worker that waits 10 ms does 100 calls/s, eight of them 800.
-    assert (claim["arm"], claim["against"], claim["verdict"], claim["sure"]) == (
-        "many",
-        "few",
-        "better",
-        True,
-    )
+    [claim] = found["claims"]
+    assert (claim["arm"], claim["against"]) == ("many", "few")
+    assert (claim["verdict"], claim["sure"]) == ("better", True)
     assert 4 < claim["ratio"] < 9
 
 
@@ -108,3 +107,125 @@ def test_what_there_is_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert out.splitlines() == list(listing())
     for name in (*WORKLOADS, "--protect: none, lock", "asyncio", "pyzmq"):
         assert name in out
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("1.5s", 1.5), ("15m", 900.0), ("2 h", 7200.0)])
+def test_a_time_may_be_in_minutes_and_hours(text: str, seconds: float) -> None:
+    assert _seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "0.9", "-5", "10d", "1e3", "5 minutes"])
+def test_what_is_no_time_is_refused_with_what_is(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="no time of a second or more, such as 90, 15m or 2h"):
+        _seconds(text)
+
+
+def test_the_command_takes_such_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--time", "1h2"]) == 2
+    assert "'1h2' is no time" in capsys.readouterr().err
+    assert main(["compare", "--quick", "--rounds", "900", "--time", "0.05h"]) == 2
+    assert "180 s are too few: 900 rounds" in capsys.readouterr().err
+
+
+# Another installation
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installation(tmp_path_factory.mktemp("other"))
+
+
+def test_each_arm_is_there_once_more_served_by_another_installation(other: Path) -> None:
+    alone = Options(against=str(other), time=600).request()
+    assert alone.backends == ("asyncio", "asyncio-against")
+    against = alone.arm("asyncio-against")
+    assert against == Arm("asyncio-against", "asyncio", python=str(other / "bin" / "python"), version="0.0.1")
+    named = Options(backends=["threading"], arms=["two=asyncio --workers 2"], against=str(other), time=600)
+    request = named.request()
+    assert request.backends == ("threading", "two", "threading-against", "two-against")
+    assert request.arm("two-against").options == request.arm("two").options == ("--workers", "2")
+    lanes = Lanes(request)
+    _, own, _, again = (lanes.server(lane) for lane in lanes.rehearsal() if lane.client == "threading")
+    assert own.words == again.words
+    assert (own.python, again.python) == ("", against.python)
+
+
+def test_where_there_is_no_other_ringback_that_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"{tmp_path} is no virtual environment: there is no .*/bin/python"):
+        Options(against=str(tmp_path)).request()
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    python.chmod(0o755)
+    with pytest.raises(UsageError, match=f"no ringback can be imported in {tmp_path}: ModuleNotFoundError"):
+        Options(against=str(tmp_path)).request()
+
+
+# All at once
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"workloads": ["echo", "echo-rate", "idle"]}, "not for echo-rate, idle"),
+        ({"workloads": ["balance"]}, "not for balance"),
+        ({"rate": "500"}, "is for closed loops"),
+        ({"rate": "search", "slo": "p99=20ms", "workloads": ["io"]}, "is for closed loops"),
+        ({"backends": ["asyncio"]}, "needs two backends or arms"),
+    ],
+)
+def test_a_duet_is_of_two_arms_in_closed_loops(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=f"--duet .*{why}"):
+        Options(duet=True, time=600, **changes).request()
+
+
+def test_a_duet_leaves_out_what_is_no_closed_loop_where_nothing_is_named() -> None:
+    request = Options(duet=True, backends=["asyncio", "threading"], time=600).request()
+    assert request.duet
+    assert request.workloads == tuple(name for name in CORE if name != "echo-rate")
+
+
+def test_of_a_duet_nothing_is_claimed_but_the_cpu_time_of_servers() -> None:
+    cells = [each for style in STYLES for each in cell({"asyncio": 1000.0, "gevent": 2000.0}, "io", style)]
+    figures = {}
+    for duet in (False, True):
+        made = report(*cells, design=Design(duet=duet))
+        analyse(made, [])
+        figures[duet] = {claim.figure for claim in made.claims}
+        assert len([claim for claim in made.claims if claim.of_arms]) == len(STYLES)
+    assert figures == {False: {"throughput"}, True: {"server_cpu"}}
+
+
+# Calls without a client
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clients": ["raw"], "workloads": ["stream"]},
+        {"clients": ["raw"], "workloads": ["echo"], "rate": "500"},
+        {"clients": ["raw"], "workloads": ["echo"], "rate": "search", "slo": "p99=20ms"},
+        {"workloads": ["flood"], "rate": "500"},
+    ],
+)
+def test_calls_without_a_client_are_of_closed_loops_that_need_none(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"--client raw.* is for closed loops whose calls need nothing"):
+        Options(time=600, **changes).request()
+
+
+def test_what_calls_without_a_client_is_left_out_at_a_rate_where_nothing_is_named() -> None:
+    assert "flood" in Options(time=600).request().workloads
+    assert "flood" not in Options(time=600, rate="500").request().workloads
+
+
+def test_a_check_at_the_end_needs_a_client(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(
+        "from ringback.compare.scenario import call, checked_by\n"
+        "def check(ended):\n    yield call('total')\n"
+        "def plain(number):\n    yield call('add', number)\n"
+        "scenario = checked_by(check)(lambda number: plain(number))\n"
+    )
+    asked = {"service": "app.py:service", "clients": ["raw"], "time": 600}
+    assert Options(scenario=f"{tmp_path}/work.py:plain", **asked).request().callers == ("raw",)
+    with pytest.raises(UsageError, match="--client raw"):
+        Options(scenario=f"{tmp_path}/work.py", **asked).request()

@@ -21,11 +21,9 @@ from ringback.compare.scenario import Call, Ended, Script, call
 from ringback.compare.workloads.handlers import cpu
 from ringback.compare.workloads.table import WORKLOADS
 
-SERVERS = ("tcp://127.0.0.1:1",)
-ALWAYS = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), -math.inf, math.inf, SERVERS)
+PLAN = Plan(client="threading", cpu_steps=10, timeout=1.0, max_callers=4)
 # Of the clock that tests move: 0 stands for "no time" in a caller.
 START = 1000.0
-PLAN = Plan(client="threading", cpu_steps=10, timeout=1.0, max_callers=4)
 
 
 class Enough(BaseException):
@@ -46,12 +44,47 @@ def answers(*given: Any) -> Callable[..., Any]:
     return answer
 
 
+class Clock:
+    """A time that only tests move."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def takes(self, seconds: float) -> Callable[..., Any]:
+        """What stands for a server: each right answer takes so long."""
+
+        def answer(_method: str, value: bytes) -> bytes:
+            self.now += seconds
+            return value
+
+        return answer
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in ("batch", "callers", "firing"):
+        monkeypatch.setattr(f"ringback.compare.load.{module}.monotonic", made)
+    return made
+
+
 def caller(
-    cell: Cell = ALWAYS,
-    script: Callable[[Iterator[int], int], Script] = WORKLOADS["echo"].script,
-    turn: int = 0,
+    script: Callable[[Iterator[int], int], Script] = WORKLOADS["echo"].script, stride: int = 1
 ) -> Caller:
-    return Caller(partial(script, itertools.count(), 10), cell, Flight(), turn)
+    """One whose window does not close."""
+    return Caller(partial(script, itertools.count(), 10), math.inf, stride, Flight())
+
+
+def batch(window: float, callers: int = 1, style: str = REQUEST_REPLY, **load: Any) -> Batch:
+    """The callers of a slice that begins now."""
+    made = Load("echo", style, callers, load.pop("warmup", 0.0), window, **load)
+    return Batch(PLAN, Cell(made, ("tcp://127.0.0.1:1",)), WORKLOADS["echo"].script)
 
 
 def test_a_wrong_reply_is_counted_and_is_no_call() -> None:
@@ -64,9 +97,7 @@ def test_a_wrong_reply_is_counted_and_is_no_call() -> None:
 
 def test_replies_that_reach_each_others_callers_are_wrong() -> None:
     numbers = itertools.count()
-    one, other = (
-        Caller(partial(WORKLOADS["cpu"].script, numbers, 10), ALWAYS, Flight(), 0) for _ in range(2)
-    )
+    one, other = (caller(lambda _, steps: WORKLOADS["cpu"].script(numbers, steps)) for _ in range(2))
     first, second = one.begin(), other.begin()
     assert first is not None
     assert second is not None
@@ -93,7 +124,7 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
             except errors.Unavailable:
                 assert (yield call("echo", b"2")) == b"2", "the second try"
 
-    one = caller(script=script)
+    one = caller(script)
     with pytest.raises(Enough):
         call_blocking(answers(errors.Unavailable(), b"2", errors.Unavailable(), b"3", ...), one)
     assert (one.errors, one.wrong) == ({}, 1)
@@ -101,51 +132,27 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
 
 
 def test_in_a_stride_only_one_call_is_timed_and_all_are_counted() -> None:
-    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, stride=4), 0.0, math.inf, SERVERS)
-    one = caller(cell)
+    one = caller(stride=4)
     with pytest.raises(Enough):
         call_blocking(answers(*[...] * 40), one)
     assert (len(one.times), one.answered) == (10, 40)
     assert all(due <= sent <= ended for _, due, sent, ended in one.times)
 
 
-def batch(cell: Cell, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Batch:
-    for module in ("batch", "callers"):
-        monkeypatch.setattr(f"ringback.compare.load.{module}.monotonic", clock)
-    return Batch(PLAN, cell, WORKLOADS["echo"].script)
-
-
 def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
-    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), START, START, SERVERS, first=7 << 32)
+    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), ("tcp://127.0.0.1:1",), first=7 << 32)
     made = Batch(PLAN, cell, WORKLOADS["stream"].script)
     calls = [each.begin(START) for each in made.callers]
     assert [each.args[0] for each in calls if each] == [(7 << 32) + number for number in range(3)]
 
 
-class Clock:
-    """A time that only tests move."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock()
-    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), START + 10.0, START + 20.0, SERVERS)
-    made = batch(cell, clock, monkeypatch)
-
-    def takes_two_seconds(_method: str, value: bytes) -> bytes:
-        clock.now += 2.0
-        return value
-
-    call_blocking(takes_two_seconds, made.callers[0])
+def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_counted(clock: Clock) -> None:
+    clock.now += 3.0
+    made = batch(10.0, warmup=10.0)
+    call_blocking(clock.takes(2.0), made.callers[0])
     sample = made.sample()
-    # Ends at 2, 4, ... 20, of which those at 10, 12, 14, 16 and 18 are in the window.
+    # The slice begins when it is read. Calls end after 2, 4, ... 20 s, of which those at 10, 12, 14, 16 and 18 are in the window.
+    assert sample.opened == START + 3.0 + 10.0
     assert (sample.calls, sample.answered, sample.made) == (5, 10, 10)
     assert list(array("d", sample.timed[0].ended)) == [0.0, 2.0, 4.0, 6.0, 8.0]
     assert sample.residence == pytest.approx(2.0)
@@ -153,19 +160,12 @@ def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_c
 
 
 def test_a_slice_lasts_from_its_first_call_to_its_last_reply_though_that_comes_after_its_window(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
 ) -> None:
-    clock = Clock()
-    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 0.0), START, START + 10.0, SERVERS)
-    made = batch(cell, clock, monkeypatch)
-
-    def takes_four_seconds(_method: str, value: bytes) -> bytes:
-        clock.now += 4.0
-        return value
-
+    made = batch(10.0)
     clock.now += 1.0
     made.starts()
-    call_blocking(takes_four_seconds, made.callers[0])
+    call_blocking(clock.takes(4.0), made.callers[0])
     made.ends()
     clock.now += 100.0  # as to come to a report takes
     sample = made.sample()
@@ -173,71 +173,33 @@ def test_a_slice_lasts_from_its_first_call_to_its_last_reply_though_that_comes_a
     assert sample.calls == 2
 
 
-def test_fired_calls_end_with_the_last_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 2, 0.0, 0.0), START, START + 1.0, SERVERS)
-    made, client = batch(cell, clock, monkeypatch), Fired()
-    made.starts()
-    Firing([client], made, lambda: None).closed()
-    clock.now += 2.0
-    for after, (args, callback, _) in enumerate(list(client.calls), 1):
-        clock.now += after
-        callback(args[0])
-    clock.now += 100.0
-    assert (made.sample().answered, made.sample().seconds) == (2, pytest.approx(5.0))
-
-
-def takes_a_second(clock: Clock) -> Callable[..., bytes]:
-    """What stands for a server that does, and answers rightly."""
-
-    def answer(_method: str, value: bytes) -> bytes:
-        clock.now += 1.0
-        return value
-
-    return answer
-
-
-def test_the_time_of_a_wrong_reply_is_in_littles_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    cell = Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.0), START + 0.0, START + 100.0, SERVERS)
-    made = batch(cell, clock, monkeypatch)
+def test_the_time_of_a_wrong_reply_is_in_littles_law(clock: Clock) -> None:
+    made = batch(100.0, 2)
     made.callers[1].begin()
-    call_blocking(takes_a_second(clock), made.callers[0])
+    call_blocking(clock.takes(1.0), made.callers[0])
     made.callers[1].reply(b"wrong")
     sample = made.sample()
     assert (sample.answered, sample.wrong) == (100, 1)
     assert sample.whole == pytest.approx(1.0)
 
 
-def test_little_does_not_close_where_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    cell = Cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.0), START + 0.0, START + 100.0, SERVERS)
-    made = batch(cell, clock, monkeypatch)
+def test_little_does_not_close_where_time_is_lost(clock: Clock) -> None:
+    made = batch(100.0, 2)
     made.callers[1].begin()  # it gets no reply
-    call_blocking(takes_a_second(clock), made.callers[0])
+    call_blocking(clock.takes(1.0), made.callers[0])
     made.flight.change(0)
     assert made.sample().whole == pytest.approx(0.5)
 
 
-def test_in_an_open_loop_times_count_from_when_a_call_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    cell = Cell(
-        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"),
-        START + 0.0,
-        START + 10.0,
-        SERVERS,
-    )
-    made = batch(cell, clock, monkeypatch)
+def test_in_an_open_loop_times_count_from_when_a_call_was_due(clock: Clock) -> None:
+    made = batch(10.0, rate=1.0, arrivals="even")
     assert made.dues == [START + number for number in range(10)]
-
-    def sleep(seconds: float) -> None:
-        clock.now += seconds
 
     def stalls_once(_method: str, value: bytes) -> bytes:
         clock.now += 5.0 if clock.now == START + 2.0 else 0.25
         return value
 
-    answer_blocking(stalls_once, made.callers[0], iter(made.dues), made.stops, sleep)
+    answer_blocking(stalls_once, made.callers[0], iter(made.dues), made.stops, clock.sleep)
     sample = made.sample()
     [timed] = sample.timed
     due, sent, ended = (array("d", column) for column in (timed.due, timed.sent, timed.ended))
@@ -248,26 +210,17 @@ def test_in_an_open_loop_times_count_from_when_a_call_was_due(monkeypatch: pytes
     assert (sample.due, sample.skipped, sample.answered) == (10, 0, 10)
 
 
-def test_arrivals_that_nobody_took_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    cell = Cell(
-        Load("echo", REQUEST_REPLY, 1, 0.0, 0.0, rate=1.0, arrivals="even"),
-        START + 0.0,
-        START + 10.0,
-        SERVERS,
-    )
-    made = batch(cell, clock, monkeypatch)
-
-    def stalls(_method: str, value: bytes) -> bytes:
-        clock.now += 11.0
-        return value
-
-    answer_blocking(stalls, made.callers[0], iter(made.dues), made.stops, lambda _: None)
+def test_arrivals_that_nobody_took_are_skipped(clock: Clock) -> None:
+    made = batch(10.0, rate=1.0, arrivals="even")
+    answer_blocking(clock.takes(11.0), made.callers[0], iter(made.dues), made.stops, lambda _: None)
     assert (made.sample().skipped, made.sample().calls) == (9, 0)
 
 
-class Fired:
-    """A client whose calls are answered when a test says so."""
+# Calls that are fired
+
+
+class Client:
+    """One whose calls are answered when a test says so."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[tuple[Any, ...], Any, Any]] = []
@@ -275,63 +228,77 @@ class Fired:
     def fire(self, _method: str, *args: Any, callback: Any, errback: Any) -> None:
         self.calls.append((args, callback, errback))
 
+    def answer(self, number: int) -> None:
+        args, callback, _ = self.calls[number]
+        callback(args[0])
 
-def test_each_callback_fires_the_next_call_until_the_window_closes(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0), START + 0.0, START + 10.0, SERVERS)
-    made, client, over = batch(cell, clock, monkeypatch), Fired(), []
+
+def test_fired_calls_end_with_the_last_reply(clock: Clock) -> None:
+    made, client = batch(1.0, 2, FIRE_AND_CALLBACK), Client()
+    made.starts()
+    Firing([client], made, lambda: None).closed()
+    clock.now += 2.0
+    for number in range(2):
+        clock.now += number + 1
+        client.answer(number)
+    clock.now += 100.0
+    assert (made.sample().answered, made.sample().seconds) == (2, pytest.approx(5.0))
+
+
+def test_each_callback_fires_the_next_call_until_the_window_closes(clock: Clock) -> None:
+    made, client, over = batch(10.0, style=FIRE_AND_CALLBACK), Client(), []
     firing = Firing([client], made, lambda: over.append(True))
     firing.closed()
-    client.calls[0][1](client.calls[0][0][0])
+    client.answer(0)
     client.calls[1][2](errors.Unavailable())
     client.calls[2][1](b"wrong")
     assert len(client.calls) == 4
     assert (firing.left, over) == (1, [])
     clock.now += 10.0
-    client.calls[3][1](client.calls[3][0][0])
+    client.answer(3)
     assert len(client.calls) == 4
     assert (firing.left, over) == (0, [True])
     sample = made.sample()
     assert (sample.calls, sample.wrong, sample.errors) == (1, 1, {"UNAVAILABLE": 1})
+    # Callbacks are made once: to make them for each call would be part of its time.
+    assert len({(id(callback), id(errback)) for _, callback, errback in client.calls}) == 1
 
 
-def test_a_pacer_fires_whatever_became_of_the_calls_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    cell = Cell(
-        Load("echo", FIRE_AND_CALLBACK, 1, 0.0, 0.0, rate=1.0, arrivals="even"),
-        START + 0.0,
-        START + 5.0,
-        SERVERS,
-    )
-    monkeypatch.setattr("ringback.compare.load.firing.monotonic", clock)
-    made, client, over = batch(cell, clock, monkeypatch), Fired(), []
+def test_a_pacer_fires_whatever_became_of_the_calls_before(clock: Clock) -> None:
+    made, client, over = batch(5.0, style=FIRE_AND_CALLBACK, rate=1.0, arrivals="even"), Client(), []
     firing = Firing([client], made, lambda: over.append(True))
-
-    def sleep(seconds: float) -> None:
-        clock.now += seconds
-
-    firing.open(sleep)
-    assert len(client.calls) == 5
-    assert len(made.callers) == 5
-    for args, callback, _ in client.calls:
-        callback(args[0])
+    firing.open(clock.sleep)
+    assert len(client.calls) == len(made.callers) == 5
+    for number in range(5):
+        client.answer(number)
     assert (firing.left, over) == (0, [True])
     [timed] = made.sample().timed
     assert sorted(b - a for a, b in zip(array("d", timed.due), array("d", timed.ended), strict=True)) == [
-        0,
-        1,
-        2,
-        3,
-        4,
+        *range(5)
     ]
 
 
-def test_callers_that_never_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = Cell(Load("echo", FIRE_AND_CALLBACK, 3, 0.0, 0.0), START + 0.1, START + 0.2, SERVERS)
-    made = batch(cell, Clock(), monkeypatch)
+def test_a_pacer_fires_again_with_a_caller_that_is_free(clock: Clock) -> None:
+    made, client = batch(3.0, 2, FIRE_AND_CALLBACK, rate=1.0, arrivals="even"), Client()
+
+    def sleep(seconds: float) -> None:
+        client.answer(-1)
+        clock.sleep(seconds)
+
+    firing = Firing([client], made, lambda: None)
+    firing.open(sleep)
+    assert (len(client.calls), len(made.callers)) == (3, 2)
+    assert len({id(callback) for _, callback, _ in client.calls}) == 1
+
+
+def test_callers_that_never_end_are_an_error(clock: Clock) -> None:
+    made = batch(0.1, 3, FIRE_AND_CALLBACK, warmup=0.1)
     made.check(0)
     with pytest.raises(RuntimeError, match="1 of 3 callers"):
         made.check(1)
+
+
+# When calls are due
 
 
 @pytest.mark.parametrize("rate", [10.0, 5_000.0])
@@ -358,6 +325,9 @@ def test_other_arrivals_are_refused(kind: str, rate: float) -> None:
         arrivals.times(kind, rate, 1.0, 0)
 
 
+# What calls have left behind
+
+
 @pytest.mark.parametrize(
     ("found", "wrong", "why"),
     [
@@ -365,9 +335,7 @@ def test_other_arrivals_are_refused(kind: str, rate: float) -> None:
         (AssertionError("the sum"), 1, "the check at the end: AssertionError: the sum"),
     ],
 )
-def test_what_a_check_finds_at_the_end_is_in_the_sample(
-    found: Any, wrong: int, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_check_finds_at_the_end_is_in_the_sample(found: Any, wrong: int, why: str) -> None:
     told: list[Ended] = []
 
     def check(ended: Ended) -> Generator[Call, Any, Consistency]:
@@ -379,9 +347,8 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(
             raise found
         return found
 
-    for module in ("batch", "callers"):
-        monkeypatch.setattr(f"ringback.compare.load.{module}.monotonic", Clock())
-    made = Batch(PLAN, ALWAYS, WORKLOADS["echo"].script, check)
+    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 60.0), ("tcp://127.0.0.1:1",))
+    made = Batch(PLAN, cell, WORKLOADS["echo"].script, check)
     with pytest.raises(Enough):
         call_blocking(answers(..., b"wrong", errors.Unavailable(), ...), made.callers[0])
     given = iter([7, errors.Unavailable()])

@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -30,7 +32,10 @@ from ringback.compare.results import Check, Report
 from ringback.compare.run.lanes import Lanes
 from ringback.compare.run.observe import Speeds
 from ringback.compare.statistics.checks import SelfCheck, self_check
-from samples import cell, report, result
+from samples import cell, environment, report, result
+
+# A real run that several tests look at takes its time in whichever comes first.
+pytestmark = pytest.mark.timeout(120)
 
 # Far above what a run of a few cells takes, also on a loaded machine.
 DEADLINE = 60.0
@@ -39,25 +44,34 @@ DEADLINE = 60.0
 LITTLE = ("--workload", "echo", "--concurrency", "4", "--rounds", "2", "--quick")
 
 
-def compare(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ringback", "compare", *args],
-        cwd=cwd,
-        env={**os.environ, **env},
+class Run(NamedTuple):
+    """A real run as a user starts it, of two backends and another library; its files are in the folder."""
+
+    done: subprocess.CompletedProcess[str]
+    folder: Path
+    report: Report
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("real")
+    cells = ("--backend", "threading", "--backend", "asyncio", "--peer", "pyzmq", *LITTLE)
+    done = subprocess.run(
+        [sys.executable, "-m", "ringback", "compare", *cells, "--json", "f.json", "--csv", "g"],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "FORCE_COLOR"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=DEADLINE,
         check=False,
     )
-
-
-def test_a_run_measures_every_cell_and_writes_all_it_is_asked_for(tmp_path: Path) -> None:
-    backends = ("--backend", "threading", "--backend", "asyncio")
-    outputs = ("--json", "f", "--csv", "g", "--html", "h")
-    done = compare(*backends, *LITTLE, *outputs, "--peer", "pyzmq", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done
-    found = msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report, strict=True)
+    return Run(done, folder, msgspec.json.decode((folder / "f.json").read_bytes(), type=Report, strict=True))
+
+
+def test_a_run_measures_every_cell(real: Run) -> None:
+    found = real.report
     assert found.schema == 2
     assert found.complete
     assert {(each.arm, each.client, each.style, each.workload) for each in found.results} == {
@@ -76,26 +90,49 @@ def test_a_run_measures_every_cell_and_writes_all_it_is_asked_for(tmp_path: Path
         assert {made.slices for made in each.rounds} == {2 * units}
         assert each.server_cpu == each.cpu.server_per_call > 0
     assert {each.arm for each in found.peers} == {"pyzmq"}
+    assert [(each.name, each.backend) for each in found.arms] == [
+        ("threading", "threading"),
+        ("asyncio", "asyncio"),
+    ]
     assert [each.figure for each in found.twins] == ["server_cpu"]
     assert found.claims == []  # of two rounds
-    assert "Fewer than 4 rounds claim nothing" in done.stdout
     assert "--seed" in found.design.command
+
+
+def test_a_run_shows_its_table_and_writes_all_it_is_asked_for(real: Run) -> None:
+    out = real.done.stdout
+    assert "Fewer than 4 rounds claim nothing" in out
     for word in (
-        "echo: ",
-        *STYLES,
-        "threading",
-        "asyncio",
-        "(pyzmq)",
-        "4 calls in flight",
-        "--workers 4",
-        "2 rounds",
+        *("echo: ", *STYLES, "threading", "asyncio", "(pyzmq)"),
+        *("4 calls in flight", "--workers 4", "2 rounds"),
     ):
-        assert word in done.stdout
-    assert "\x1b" not in done.stdout
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "g").read_text())))
+        assert word in out
+    assert "\x1b" not in out
+    rows = list(csv.DictReader(io.StringIO((real.folder / "g").read_text())))
     assert len(rows) == 6
-    assert float(rows[0]["throughput"]) == found.results[0].throughput
-    assert (tmp_path / "h").read_text().startswith("<!doctype html>")
+    assert float(rows[0]["throughput"]) == real.report.results[0].throughput
+    assert [row["peer"] for row in rows] == ["False"] * 4 + ["True"] * 2
+
+
+def test_a_run_is_shown_again_as_it_was_from_its_file_or_its_folder(
+    real: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (real.folder / "f.json", real.folder):
+        assert main(["report", str(name), "--html", str(tmp_path / "h")]) == 0
+        assert capsys.readouterr().out == real.done.stdout
+    page = (tmp_path / "h").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.count('class="plot"') == 3  # calls/s and cost of echo, drift
+    assert main(["report", str(real.folder), str(real.folder / "f.json")]) == 0
+    assert "1 and 1 runs claim nothing" in capsys.readouterr().out
+
+
+def test_no_line_in_a_pipe_ends_in_blanks_beyond_the_width_of_its_table(real: Run) -> None:
+    lines = real.done.stdout.splitlines()
+    widest = max(len(line.rstrip()) for line in lines if line.startswith("    "))
+    assert widest < 100
+    for line in lines:
+        assert line == line.rstrip() or len(line) <= widest, line
 
 
 OWN = "--service app.py:service --scenario work.py --backend asyncio --rounds 1 --concurrency 4 --json -"
@@ -114,60 +151,66 @@ def scenario(number):
 """
 
 
-def own(directory: Path, *, wrong: str = "0", method: str = "add") -> subprocess.CompletedProcess[str]:
-    (directory / "app.py").write_text(APP.format(wrong=wrong))
-    (directory / "work.py").write_text(WORK.format(method=method))
-    return compare(*OWN.split(), cwd=directory)
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs a scenario on a service, of which something may be spoilt, and returns the exit status."""
+
+    def run(*, wrong: str = "0", method: str = "add") -> int:
+        (tmp_path / "app.py").write_text(APP.format(wrong=wrong))
+        (tmp_path / "work.py").write_text(WORK.format(method=method))
+        return main(["compare", *OWN.split()])
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a scenario may import what is beside it
+    monkeypatch.setitem(sys.modules, "work", None)
+    return run
 
 
-def test_a_scenario_of_ones_own_runs_on_ones_own_service(tmp_path: Path) -> None:
-    done = own(tmp_path)
-    assert done.returncode == 0, done
-    results = json.loads(done.stdout)["results"]
+def test_a_scenario_of_ones_own_runs_on_ones_own_service(
+    own: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert own() == 0
+    results = json.loads(capsys.readouterr().out)["results"]
     assert [(each["workload"], each["style"]) for each in results] == [
         ("scenario", style) for style in STYLES
     ]
     assert all(each["calls"] > 0 and each["wrong"] == each["errors"] == 0 for each in results)
 
 
+WRONG = (
+    "wrong: AssertionError: the sum at work.py:5: assert total == number % 1000 + 1, 'the sum' with total = "
+)
+UNKNOWN = " UNIMPLEMENTED: nosuch: MethodNotFound: there is no method 'nosuch' at work.py:4: "
+
+
 @pytest.mark.parametrize(
-    ("spoilt", "told"),
-    [
-        (
-            {"wrong": "(x % 20 == 0)"},
-            "wrong: AssertionError: the sum at work.py:5: assert total == number % 1000 + 1, 'the sum' with total = ",
-        ),
-        (
-            {"method": "nosuch"},
-            " UNIMPLEMENTED: nosuch: MethodNotFound: there is no method 'nosuch' at work.py:4: ",
-        ),
-    ],
+    ("spoilt", "told"), [({"wrong": "(x % 20 == 0)"}, WRONG), ({"method": "nosuch"}, UNKNOWN)]
 )
 def test_a_scenario_that_does_not_work_ends_with_the_rehearsal_and_is_told_where(
-    spoilt: dict[str, str], told: str, tmp_path: Path
+    spoilt: dict[str, str], told: str, own: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = own(tmp_path, **spoilt)
-    assert done.returncode == 1, done
-    found = json.loads(done.stdout)
+    assert own(**spoilt) == 1
+    out, err = capsys.readouterr()
+    found = json.loads(out)
     assert (found["results"], found["complete"]) == ([], False)
     [failure] = found["failures"]
     assert failure.startswith("asyncio, threading client, scenario: ")
     assert told in failure
     assert failure.endswith("(so with 1 more)")  # the other call style
-    assert f"ringback: {failure}\n" in done.stderr
+    assert f"ringback: {failure}\n" in err
 
 
-@pytest.mark.parametrize("client", ["gevent", "asyncio", "twisted"])
-def test_every_client_style_measures(client: str, tmp_path: Path) -> None:
-    pytest.importorskip(client)
-    args = ("--backend", "asyncio", *LITTLE, "--rounds", "1", "--rate", "1000", "--json", "-")
-    done = compare("--client", client, *args, cwd=tmp_path)
-    assert done.returncode == 0, done
-    results = json.loads(done.stdout)["results"]
-    assert [(each["client"], each["style"], each["loop"]) for each in results] == [
-        (client, style, "open") for style in STYLES
-    ]
-    assert "calls/s" in done.stderr  # the table, since the JSON has standard output
+def test_every_client_style_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    clients = [name for name in ("gevent", "asyncio", "twisted") if find_spec(name)]
+    args = ["--backend", "asyncio", *LITTLE, "--rounds", "1", "--rate", "1000", "--json", "-"]
+    assert main(["compare", *args, *(f"--client={name}" for name in clients)]) == 0
+    out, err = capsys.readouterr()
+    found = {(each["client"], each["style"]): each for each in json.loads(out)["results"]}
+    assert found.keys() == {(client, style) for client in clients for style in STYLES}
+    for each in found.values():
+        assert (each["loop"], each["errors"], each["wrong"]) == ("open", 0, 0)
+        assert each["calls"] > 0
+    assert "calls/s" in err  # the table, since the JSON has standard output
 
 
 def test_ctrl_c_keeps_what_was_measured_and_ends_with_130(tmp_path: Path) -> None:
@@ -218,48 +261,71 @@ def read_until(terminal: int, text: str) -> str:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["--backend", "nosuch"], "there is no 'nosuch': choose of asyncio"),
-        (["--client", "nosuch"], "there is no 'nosuch': choose of threading"),
-        (["--workload", "nosuch"], "there is no 'nosuch': choose of lone, echo"),
-        (["--style", "nosuch"], "there is no 'nosuch': choose of request-reply"),
-        (["--peer", "nosuch"], "there is no 'nosuch': choose of pyzmq"),
-        (["--arrivals", "nosuch"], "there is no 'nosuch': choose of poisson, even"),
-        (["--concurrency", "0"], "--concurrency"),
-        (["--rounds", "0"], "--rounds"),
-        (["--limit", "few"], "--limit: 'few' is neither adaptive nor a number of calls"),
-        (["--rate", "fast"], "--rate: 'fast' is neither search nor a number of calls a second"),
-        (["--rate", "-1"], "--rate: '-1' is neither"),
-        (["--rate", "search"], "--rate search needs an objective: --slo p99=20ms"),
-        (["--rate", "search", "--slo", "p99"], "--slo: bad objective 'p99'"),
-        (["--slo", "p99=1ms"], "--slo is what --rate search keeps"),
-        (["--quick", "--thorough"], "exclude each other"),
-        (["--service", "app.py:service"], "--service and --scenario go together"),
-        (["--service", "a:b", "--scenario", "nosuch.py"], "there is no file nosuch.py"),
+        ("--backend nosuch", "there is no 'nosuch': choose of asyncio"),
+        ("--client nosuch", "there is no 'nosuch': choose of threading"),
+        ("--workload nosuch", "there is no 'nosuch': choose of lone, echo"),
+        ("--style nosuch", "there is no 'nosuch': choose of request-reply"),
+        ("--peer nosuch", "there is no 'nosuch': choose of pyzmq"),
+        ("--arrivals nosuch", "there is no 'nosuch': choose of poisson, even"),
+        ("--concurrency 0", "--concurrency"),
+        ("--rounds 0", "--rounds"),
+        ("--limit few", "--limit: 'few' is neither adaptive nor a number of calls"),
+        ("--rate fast", "--rate: 'fast' is neither search nor a number of calls a second"),
+        ("--rate -1", "--rate: '-1' is neither"),
+        ("--rate search", "--rate search needs an objective: --slo p99=20ms"),
+        ("--rate search --slo p99", "--slo: bad objective 'p99'"),
+        ("--slo p99=1ms", "--slo is what --rate search keeps"),
+        ("--quick --thorough", "exclude each other"),
+        ("--service app.py:service", "--service and --scenario go together"),
+        ("--service a:b --scenario nosuch.py", "there is no file nosuch.py"),
+        ("--style request-reply --workload burst", "no chosen workload has calls in the style request-reply"),
+        ("--fail-if p98>1ms", "--fail-if: bad condition"),
+        ("--fail-if throughput<95%", "it needs an older run"),
+        ("--fail-if nosuch.p99>1ms", "picks nothing: no cell has nosuch"),
+        ("--workload io --fail-if echo.p99>1ms", "picks nothing: no cell has echo"),
+        ("--json nowhere/f", "--json: nowhere/f cannot be written"),
+        ("--html nowhere/f", "--html: nowhere/f cannot be written"),
+        ("--json - --csv -", "only one of --json, --csv and --html"),
+        ("--against nowhere", "--against: nowhere is no virtual environment"),
+        ("--duet --backend asyncio", "--duet needs two backends or arms at least"),
+        ("--duet --workload idle", "--duet is for closed loops with one server: not for idle"),
+        ("--client raw --rate 100", "is for closed loops whose calls need nothing of a client"),
+        ("--time 5", "5 s are too few: 6 rounds of lone alone"),
+        ("--self-check --quick", "--quick is not for it"),
+        ("--self-check --no-pin --seed 3", "--pin is not for it"),
+        ("--seed 9007199254740992", "--seed"),
         (
-            ["--style", "request-reply", "--workload", "burst"],
-            "no chosen workload has calls in the style request-reply",
-        ),
-        (["--fail-if", "p98>1ms"], "--fail-if: bad condition"),
-        (["--fail-if", "throughput<95%"], "it needs an older run"),
-        (["--fail-if", "nosuch.p99>1ms"], "picks nothing: no cell has nosuch"),
-        (["--workload", "io", "--fail-if", "echo.p99>1ms"], "picks nothing: no cell has echo"),
-        (["--json", "nowhere/f"], "--json: nowhere/f cannot be written"),
-        (["--html", "nowhere/f"], "--html: nowhere/f cannot be written"),
-        (["--json", "-", "--csv", "-"], "only one of --json, --csv and --html"),
-        (["--time", "5"], "5 s are too few: 6 rounds of lone alone"),
-        (["--self-check", "--quick"], "--quick is not for it"),
-        (["--self-check", "--no-pin", "--seed", "3"], "--pin is not for it"),
-        (["--seed", str(2**53)], "--seed"),
-        (
-            ["--peer", "pyzmq", "--workload", "stream"],
+            "--peer pyzmq --workload stream",
             "--peer: none of the chosen workloads and styles can be measured of pyzmq",
         ),
+        (
+            "--workload counter --protect prayer",
+            "there is no 'prayer': choose of none, lock, version, idempotency",
+        ),
+        ("--workload read --optimise none,", "there is no ''"),
+        ("--workload counter-lock", "there is no 'counter-lock'"),
+        ("--protect lock", "--protect is for --workload counter"),
+        (
+            "--workload balance --policy chance",
+            "there is no 'chance': choose of round-robin, least-in-flight, two-choices, peak-ewma, default, hedge",
+        ),
+        ("--workload read --policy peak-ewma", "--policy is for --workload balance"),
+        ("--workload balance --servers 1", "must be 2 at least to choose from, not 1"),
+        ("--servers 3", "--servers is for --workload balance"),
+        (
+            "--workload read --optimise none,cache --servers 3",
+            "and for --workload read with --optimise balance",
+        ),
+        ("--workload counter --optimise none", "--optimise is for --workload read"),
+        ("--workload read --state sqlite:///a.db", "--state is for --workload counter"),
+        ("--workload counter --state paper", "'paper' is no state store"),
+        ("--workload counter --state sqlite:////no/such/directory/a.db", "cannot open the state store"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_the_run(
-    args: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    args: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["compare", *args]) == 2
+    assert main(["compare", *args.split()]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     # What typer refuses comes in a box of lines.
@@ -331,7 +397,7 @@ class Fixed:
     def __init__(self, *results: Any, **found: Any) -> None:
         self.results, self.found = results, found
 
-    def __call__(self, request: Any, made: Report, watcher: Any) -> Fixed:
+    def __call__(self, request: Any, made: Report, watcher: Any, widths: Any) -> Fixed:
         self.request = request
         made.failures += self.found.get("failures", [])
         self.cells = {number: self.Cell(each) for number, each in enumerate(self.results)}
@@ -352,41 +418,46 @@ class Fixed:
             raise self.found["ends"]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, fixed: Fixed, *args: str) -> int:
-    monkeypatch.setattr(command, "Experiment", fixed)
-    return main(["compare", *args])
+Ran = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ran:
+    """Runs what finds that, with these options: the exit status, and what is on standard output and standard error."""
+
+    def run(fixed: Fixed, *args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(command, "Experiment", fixed)
+        return main(["compare", *args]), *capsys.readouterr()
+
+    monkeypatch.setattr(command, "steps_of_cpu", lambda: 1000)
+    monkeypatch.setattr(command, "environment", environment)
+    return run
+
+
+def found(*speeds: float, **changes: Any) -> Fixed:
+    return Fixed(result("asyncio", "io", STYLES[0], list(speeds or (5.0, 5.0)), **changes))
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        (
-            {"wrong": 3, "why": "WrongReply"},
-            "3 wrong replies from io, request-reply: asyncio: WrongReply",
-        ),
+        ({"wrong": 3, "why": "WrongReply"}, "3 wrong replies from io, request-reply: asyncio: WrongReply"),
         (
             {"calls": 0, "errors_by_code": {"UNAVAILABLE": 4}},
             "no call answered by io, request-reply: asyncio",
         ),
+        ({"errors": 5, "errors_by_code": {"UNAVAILABLE": 5}}, ""),  # shown, and no failure
     ],
 )
 def test_what_makes_figures_worthless_is_one_line_and_exit_status_1(
-    changes: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, Any], told: str, run: Ran
 ) -> None:
-    assert run(monkeypatch, Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0], **changes))) == 1
-    out, err = capsys.readouterr()
+    status, out, err = run(found(**changes))
+    assert status == bool(told)
     assert "asyncio" in out
-    assert err.startswith("ringback: ")
+    assert err.startswith("ringback: " if told else "")
     assert told in err
-    assert err.count("\n") == 1
-
-
-def test_errors_alone_are_shown_but_are_no_failure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fixed = Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0], errors=5, errors_by_code={"UNAVAILABLE": 5}))
-    assert run(monkeypatch, fixed) == 0
-    assert capsys.readouterr().err == ""
+    assert err.count("\n") == bool(told)
 
 
 @pytest.mark.parametrize(
@@ -398,67 +469,53 @@ def test_errors_alone_are_shown_but_are_no_failure(
         ("cpu.throughput<1000", 4, "cannot be told: cpu.throughput<1000, as no such cell was measured"),
     ],
 )
-def test_a_condition_sets_the_exit_status(
-    condition: str,
-    status: int,
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    fixed = Fixed(result("asyncio", "io", STYLES[0], [990.0, 1000.0, 1010.0]))
-    assert run(monkeypatch, fixed, "--fail-if", condition) == status
-    assert told in capsys.readouterr().err
+def test_a_condition_sets_the_exit_status(condition: str, status: int, told: str, run: Ran) -> None:
+    ended, _, err = run(found(990.0, 1000.0, 1010.0), "--fail-if", condition)
+    assert ended == status
+    assert told in err
 
 
-def test_a_run_that_measured_nothing_says_so_and_leaves_older_files_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_measured_nothing_says_so_and_leaves_older_files_alone(tmp_path: Path, run: Ran) -> None:
     older = tmp_path / "f"
     older.write_text("a good run")
-    assert run(monkeypatch, Fixed(), "--json", str(older)) == 1
+    status, _, err = run(Fixed(), "--json", str(older))
+    assert (status, err) == (1, "ringback: nothing was measured, so no file was written\n")
+    assert run(Fixed(ends=KeyboardInterrupt), "--json", str(older))[0] == 130  # in the rehearsal
     assert older.read_text() == "a good run"
-    assert capsys.readouterr().err == "ringback: nothing was measured, so no file was written\n"
-    fixed = Fixed(ends=KeyboardInterrupt)  # in the rehearsal
-    assert run(monkeypatch, fixed, "--json", str(older)) == 130
-    assert older.read_text() == "a good run"
-    assert run(monkeypatch, Fixed(failures=["gevent: it died"]), "--json", str(older)) == 1
+    assert run(Fixed(failures=["gevent: it died"]), "--json", str(older))[0] == 1
     assert "it died" in older.read_text()
 
 
 def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run: Ran
 ) -> None:
-    fixed = Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0]))
     # Whatever is written there, the disk is full.
-    assert run(monkeypatch, fixed, "--json", "/dev/full", "--csv", str(tmp_path / "g")) == 1
-    out, err = capsys.readouterr()
+    status, out, err = run(found(), "--json", "/dev/full", "--csv", str(tmp_path / "g"))
+    assert (status, err) == (1, "ringback: --json: /dev/full cannot be written: No space left on device\n")
     assert "asyncio" in out
-    assert err == "ringback: --json: /dev/full cannot be written: No space left on device\n"
     assert (tmp_path / "g").read_text().startswith("peer,arm")
 
 
 def test_without_options_a_backend_whose_library_is_missing_is_left_out_and_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, run: Ran
 ) -> None:
     monkeypatch.setitem(sys.modules, "gevent", None)
-    assert run(monkeypatch, fixed := Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0]))) == 0
+    status, out, _ = run(fixed := found())
+    assert status == 0
     assert "gevent" not in fixed.request.backends
     assert {"asyncio", "threading"} <= set(fixed.request.backends)
-    assert "for want of the library: gevent" in capsys.readouterr().out
+    assert "for want of the library: gevent" in out
 
 
 @pytest.mark.parametrize("color", ["NO_COLOR", "FORCE_COLOR"])
-def test_color_is_as_the_environment_asks(
-    color: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_color_is_as_the_environment_asks(color: str, monkeypatch: pytest.MonkeyPatch, run: Ran) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv(color, "1")
-    assert run(monkeypatch, Fixed(result("asyncio", "io", STYLES[0], [5.0, 5.0]))) == 0
-    out, err = capsys.readouterr()
+    status, out, err = run(found())
+    assert (status, err) == (0, "")
     assert ("\x1b" in out) is (color == "FORCE_COLOR")
-    assert err == ""
 
 
 def test_the_time_left_is_what_was_planned_less_what_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,32 +530,56 @@ def test_the_time_left_is_what_was_planned_less_what_has_passed(monkeypatch: pyt
     assert shown.left == 0.0
 
 
-# A run shown again
+# Runs shown again
 
 
-def test_a_report_is_shown_again_and_beside_an_older_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def before_and_after(tmp_path: Path) -> tuple[str, str]:
+    """Two folders, each with three runs."""
+    for name, speed in (("before", 1000.0), ("after", 700.0)):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            made = report(*cell({"asyncio": speed, "gevent": 500.0}, seed=number))
+            (tmp_path / name / f"{number}.json").write_bytes(made.json())
+    return str(tmp_path / "before"), str(tmp_path / "after")
+
+
+def test_runs_are_shown_beside_older_ones(
+    before_and_after: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, speed in (("a", 1000.0), ("b", 700.0)):
-        (tmp_path / name).write_bytes(report(*cell({"asyncio": speed, "gevent": 500.0})).json())
-    before, after = str(tmp_path / "a"), str(tmp_path / "b")
-    assert main(["report", before]) == 0
-    assert "1,0" in capsys.readouterr().out
-    assert main(["report", before, after, "--html", str(tmp_path / "h")]) == 0
+    assert main(["report", *before_and_after, "--html", str(tmp_path / "h")]) == 0
     out = capsys.readouterr().out
-    assert "after / before" in out
-    assert "worse" in out
+    assert "after beside before" in out
+    assert [line.split()[-1] for line in out.splitlines() if "asyncio  calls/s" in line] == ["worse"]
+    assert "claim nothing" not in out
     assert 'id="changes"' in (tmp_path / "h").read_text()
-    assert main(["report", before, after, "--fail-if", "asyncio.throughput<90%"]) == 3
-    assert "condition met: asyncio.throughput<90% in io, request-reply: asyncio" in capsys.readouterr().err
-    assert main(["report", before, after, "--fail-if", "gevent.throughput<50%"]) == 0
-    capsys.readouterr()
-    assert main(["report", after, "--fail-if", "throughput<95%"]) == 2
-    assert main(["report", before, after, "--fail-if", "twisted.throughput<95%"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "condition", "status", "told"),
+    [
+        ("{0} {1}", "asyncio.throughput<90%", 3, "condition met: {} in io, request-reply: asyncio"),
+        ("{0} {1}", "asyncio.p99>110%", 3, "condition met: {} in io, request-reply: asyncio"),
+        ("{0} {1}", "gevent.throughput<50%", 0, ""),
+        ("{0}/0.json {1}/0.json", "asyncio.throughput<90%", 4, "cannot be told: {} in io, request-reply"),
+        ("{0}/0.json {1}", "gevent.throughput<50%", 4, "cannot be told: {} in io, request-reply"),
+        ("{1}", "throughput<95%", 2, "condition '{}' is relative: it needs an older run"),
+        ("{0} {1}", "twisted.throughput<95%", 2, "condition '{}' picks nothing: no cell has twisted"),
+    ],
+)
+def test_a_condition_may_be_a_percentage_of_older_runs(
+    files: str,
+    condition: str,
+    status: int,
+    told: str,
+    before_and_after: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["report", *files.format(*before_and_after).split(), "--fail-if", condition]) == status
     out, err = capsys.readouterr()
-    assert out == ""
-    assert "needs an older run" in err
-    assert "no cell has twisted" in err
+    assert told.format(condition) in err
+    assert bool(err) == bool(told)
+    assert bool(out) == (status != 2)
 
 
 @pytest.mark.parametrize(
@@ -522,6 +603,11 @@ def test_what_is_no_report_is_refused_in_one_line(
     assert told in err
 
 
+def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith(f"{tmp_path} has no file whose name ends in .json\n")
+
+
 def test_runs_without_a_common_cell_cannot_be_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -533,7 +619,7 @@ def test_runs_without_a_common_cell_cannot_be_compared(
 
 def test_the_published_schema_is_that_of_the_report() -> None:
     published = json.loads((Path(__file__).parents[2] / "docs" / "compare.schema.json").read_text())
-    assert published == msgspec.json.schema(Report)
+    assert published == msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Report)))
 
 
 # The check of itself

@@ -5,26 +5,31 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import time
 from array import array
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from processes import eventually, unserved_endpoint
 from ringback import Server, Service
 from ringback.clients.asyncio import connect as connect_asyncio
 from ringback.clients.threading import connect
+from ringback.compare.load import raw
 from ringback.compare.load.batch import Batch
 from ringback.compare.load.generate import _client
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Cell, Load, Plan
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES, Cell, Load, Plan
 from ringback.compare.load.sample import Sample
-from ringback.compare.load.work import prepared
+from ringback.compare.load.work import Calls, Work, prepared
 from ringback.compare.run import observe, pair
+from ringback.compare.run.measured import rate
 from ringback.compare.run.pair import ANYWHERE, Alone, Generator, Pair, Placement, Servers
 from ringback.compare.run.processes import Child, ChildFailed
 from ringback.compare.run.request import SERVICE, SLOW
 from ringback.compare.workloads import handlers
-from ringback.compare.workloads import table as workloads
+from ringback.compare.workloads.table import WORKLOADS
 
 # Far above what a window takes, also on a loaded machine.
 DEADLINE = 30.0
@@ -32,108 +37,116 @@ DEADLINE = 30.0
 CLIENTS = ("threading", "gevent", "asyncio", "twisted")
 
 
-def plan(client: str, timeout: float = 10.0) -> Plan:
-    return Plan(client=client, cpu_steps=100, timeout=timeout, max_callers=8)
+def plan(client: str, **changes: Any) -> Plan:
+    return msgspec.structs.replace(Plan(client=client, cpu_steps=100, timeout=10.0, max_callers=8), **changes)
 
 
-def cell(load: Load, *endpoints: str) -> Cell:
-    """A slice of it that begins at once."""
-    opens = time.monotonic() + 0.01
-    return Cell(load, opens, opens + load.window, endpoints)
+def connections(running: Pair) -> int:
+    """How many the server has, beside the one that asks."""
+    with connect(running.endpoint) as ours:
+        return int(ours.call("ringback.stats")["clients"]) - 1
 
 
-def said(generator: Child, asked: Cell) -> Sample:
-    """What came of it."""
-    generator.say(msgspec.json.encode(asked))
-    return msgspec.json.decode(generator.line(DEADLINE), type=Sample)
-
-
-@pytest.mark.parametrize("client", CLIENTS)
-def test_every_client_style_makes_every_kind_of_calls(client: str) -> None:
-    pytest.importorskip(client)
-    loads = [
-        *(Load(name, style, 4, 0.05, 0.15) for style in STYLES for name in ("echo", "cpu", "mixed")),
-        *(Load("echo", style, 4, 0.05, 0.15, rate=400.0) for style in STYLES),
-        Load("burst", FIRE_AND_CALLBACK, 4, 0.05, 0.5, burst=50),
-        Load("stream", REQUEST_REPLY, 2, 0.05, 0.2),
-    ]
-    with Alone(pair.backend("asyncio", 4, SERVICE), plan(client), ANYWHERE) as running:
-        for load in loads:
-            sample = running.measure(load).sample
-            assert sample.calls > 0, load
-            assert (sample.errors, sample.wrong, sample.why) == ({}, 0, ""), load
-            assert sample.whole == pytest.approx(1.0, abs=0.05), load
-            assert bool(sample.due) is load.open
-            assert sample.answered * load.stride >= sample.calls
-            assert sample.answered + sum(sample.errors.values()) + sample.wrong == sample.made
-            # (it ends when it was to end, also where the generator was slow to begin)
-            assert load.open or sample.seconds >= 0.9 * (load.warmup + load.window)
-        beside = running.measure_beside(20, Load("idle", REQUEST_REPLY, 1, 0.05, 0.1))
-        assert beside.sample.calls > 0
-        assert beside.observed.memory.per_connection is not None
-
-
-@pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize("style", STYLES)
-def test_callers_share_as_many_connections_as_are_asked_for(client: str, style: str) -> None:
-    pytest.importorskip(client)
-    several = msgspec.structs.replace(plan(client), connections=3)
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Sequence[Servers]]:
+    """Two, the first with a slow one that shares its work."""
     with (
-        Alone(pair.backend("threading", 4, SERVICE), several, ANYWHERE) as running,
-        connect(running.endpoint) as ours,
+        Servers(pair.backend("asyncio", 8, SERVICE), ANYWHERE, [pair.backend("threading", 8, SLOW)]) as one,
+        Servers(pair.backend("threading", 8, SERVICE), ANYWHERE) as other,
     ):
-        sample = running.measure(Load("echo", style, 6, 0.0, 0.2)).sample
-        assert ours.call("ringback.stats")["clients"] == 3 + 1
-    assert (sample.errors, sample.wrong) == ({}, 0)
-    assert sample.whole == pytest.approx(1.0, abs=0.05)
+        for each in (one, other):
+            each.wait()
+        yield one, other
 
 
-@pytest.mark.parametrize("client", ["gevent", "twisted"])  # one that waits, and one that awaits
-def test_a_client_chooses_among_servers_in_both_styles(client: str) -> None:
-    pytest.importorskip(client)
-    servers = (pair.backend("threading", 8, service) for service in (SERVICE, SLOW))
-    with Alone(next(servers), plan(client), ANYWHERE, others=list(servers)) as running:
-        for style in STYLES:
-            turns = running.measure(Load("balance", style, 8, 0.15, 0.3, servers=2, slow=True))
-            twice = running.measure(Load("balance-hedge", style, 8, 0.0, 0.3, servers=2, slow=True))
-            for window in (turns, twice):
-                assert (window.sample.errors, window.sample.wrong) == ({}, 0)
-                assert window.sample.whole == pytest.approx(1.0, abs=0.05)
-            quick, slow = turns.begun
-            assert quick.whole + slow.whole == turns.sample.made
-            assert 0 < slow.inside < slow.whole
-            # They come in waves of as many as there are callers.
-            assert slow.whole == pytest.approx(quick.whole, rel=0.4, abs=8)
-            quick, slow = twice.begun
-            assert quick.whole + slow.whole >= twice.sample.made
-            assert slow.whole < quick.whole
+@pytest.fixture(scope="module")
+def null() -> Iterator[Servers]:
+    """The server that does nothing."""
+    with Servers(pair.null(), ANYWHERE) as running:
+        running.wait()
+        yield running
 
 
-def test_a_client_of_several_servers_is_made_anew_as_its_workload_says() -> None:
-    asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
+@pytest.fixture(scope="module", params=CLIENTS)
+def pairs(request: pytest.FixtureRequest, servers: Sequence[Servers]) -> Iterator[list[Pair]]:
+    """Each of the servers with one generator, whose callers share three connections."""
+    pytest.importorskip(request.param)
+    with Generator(plan(request.param, connections=3), ANYWHERE) as generator:
+        generator.wait()
+        yield [Pair(each, generator, ANYWHERE) for each in servers]
 
-    def connect(*endpoints: str, **options: object) -> None:
-        asked.append((endpoints, options))
 
-    for name, endpoints in (
-        ("balance", ("a", "b", "slow")),
-        ("balance-hedge", ("a", "b", "slow")),
-        ("read-balance", ("a", "b")),
-    ):
-        load = Load(name, REQUEST_REPLY, 4, 0.0, 0.1, servers=len(endpoints))
-        make, kept = _client(cell(load, *endpoints), connect)
-        assert kept == ""
-        make()
-    assert asked == [
-        (("a", "b", "slow"), {"policy": "round-robin", "ejection": False}),
-        (("a", "b", "slow"), {"policy": None, "ejection": True}),
-        (("a", "b"), {"policy": None, "ejection": True}),
+def test_a_generator_keeps_as_many_connections_to_each_server_as_are_asked_for(pairs: list[Pair]) -> None:
+    one, other = pairs
+    eventually(lambda: connections(one) == connections(other) == 0)  # an earlier generator has gone
+    kept = []
+    for running, style in zip((one, other, other, one), STYLES * 2, strict=True):
+        sample = running.measure(Load("echo", style, 6, 0.0, 0.05)).sample
+        assert (sample.errors, sample.wrong) == ({}, 0)
+        assert sample.whole == pytest.approx(1.0, abs=0.05)
+        kept.append((connections(one), connections(other)))
+    assert kept == [(3, 0), (3, 3), (3, 3), (3, 3)]
+
+
+def test_every_client_style_makes_every_kind_of_calls(pairs: list[Pair]) -> None:
+    loads = [
+        *(Load(name, style, 4, 0.02, 0.1) for style in STYLES for name in ("echo", "mixed")),
+        *(Load("echo", style, 4, 0.0, 0.15, rate=400.0, arrivals="even") for style in STYLES),
+        Load("io", FIRE_AND_CALLBACK, 4, 0.0, 0.15, rate=2_000.0),  # of which 8 workers can do 800
+        Load("burst", FIRE_AND_CALLBACK, 4, 0.0, 0.2, burst=50, every=0.1),
+        Load("stream", REQUEST_REPLY, 2, 0.0, 0.3),
     ]
+    pairs[0].measure(loads[0])  # which connects, if nothing else has
+    for load in loads:
+        window = pairs[0].measure(load)
+        sample = window.sample
+        assert sample.calls > 0, load
+        assert (sample.errors, sample.wrong, sample.why) == ({}, 0, ""), load
+        assert sample.whole == pytest.approx(1.0, abs=0.05), load
+        assert bool(sample.due) is load.open
+        assert sample.answered == sample.made >= sample.calls
+        if load.workload == "io":
+            assert rate([window]).overloaded
+        if load.arrivals == "even":  # calls are due when they are due
+            [timed] = sample.timed
+            gaps = [after - before for before, after in itertools.pairwise(sorted(array("d", timed.due)))]
+            assert gaps == pytest.approx([1 / load.rate] * len(gaps), abs=1e-6)
+            assert sample.due == len(gaps) + 1 + sample.skipped == pytest.approx(60, abs=1)
+        if not load.open:  # it ends when it was to end
+            assert sample.seconds >= 0.9 * (load.warmup + load.window)
+    beside = pairs[0].measure_beside(20, Load("idle", REQUEST_REPLY, 1, 0.0, 0.05))
+    assert beside.sample.calls > 0
+    assert beside.observed.memory.per_connection is not None
 
 
-def test_a_client_of_one_server_is_kept_by_where_that_is() -> None:
-    make, kept = _client(cell(Load("echo", REQUEST_REPLY, 4, 0.0, 0.1), "a"), lambda *asked: asked)
-    assert (make(), kept) == (("a",), "a")
+def test_a_client_chooses_among_servers_in_both_styles(pairs: list[Pair]) -> None:
+    for style in STYLES:
+        turns = pairs[0].measure(Load("balance", style, 8, 0.1, 0.2, servers=2, slow=True))
+        twice = pairs[0].measure(Load("balance-hedge", style, 8, 0.0, 0.3, servers=2, slow=True))
+        for window in (turns, twice):
+            assert (window.sample.errors, window.sample.wrong) == ({}, 0)
+            assert window.sample.whole == pytest.approx(1.0, abs=0.05)
+        quick, slow = turns.begun
+        assert quick.whole + slow.whole == turns.sample.made
+        assert 0 < slow.inside < slow.whole
+        # They come in waves of as many as there are callers.
+        assert slow.whole == pytest.approx(quick.whole, rel=0.4, abs=8)
+        quick, slow = twice.begun
+        assert quick.whole + slow.whole >= twice.sample.made
+        assert slow.whole < quick.whole
+
+
+def test_a_client_is_kept_but_one_of_several_servers_is_made_anew_as_its_workload_says() -> None:
+    def made(name: str, *endpoints: str) -> tuple[object, str]:
+        load = Load(name, REQUEST_REPLY, 4, 0.0, 0.1, servers=len(endpoints))
+        make, kept = _client(Cell(load, endpoints), lambda *asked, **options: (asked, options))
+        return make(), kept
+
+    slow, usual = ("a", "b", "slow"), {"policy": None, "ejection": True}
+    assert made("echo", "a") == ((("a",), {}), "a")
+    assert made("balance", *slow) == ((slow, {"policy": "round-robin", "ejection": False}), "")
+    assert made("balance-hedge", *slow) == ((slow, usual), "")
+    assert made("read-balance", "a", "b") == ((("a", "b"), usual), "")
 
 
 def test_of_all_servers_those_take_part_that_a_load_is_for() -> None:
@@ -145,122 +158,68 @@ def test_of_all_servers_those_take_part_that_a_load_is_for() -> None:
     assert load._replace(servers=3).scattered
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_one_generator_calls_many_servers_and_keeps_a_client_to_each(client: str) -> None:
-    pytest.importorskip(client)
-    with (
-        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as one,
-        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as other,
-        Generator(plan(client), ANYWHERE) as generator,
-    ):
-        pairs = []
-        for servers in (one, other):
-            servers.wait()
-            pairs.append(Pair(servers, generator, ANYWHERE))
-        generator.wait()
-        assert pairs[0].generator.pid == pairs[1].generator.pid
-        served = []
-        for running in (*pairs, *reversed(pairs)):
-            with connect(running.endpoint) as ours:
-                before = ours.call("ringback.stats")
-                sample = running.measure(Load("echo", REQUEST_REPLY, 4, 0.0, 0.05)).sample
-                after = ours.call("ringback.stats")
-            assert (sample.errors, sample.wrong) == ({}, 0)
-            served.append((before["clients"], after["clients"]))
-        # One of them is ours.
-        assert served == [(1, 2), (1, 2), (2, 2), (2, 2)]
-
-
-@pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
-def test_processes_have_the_processors_they_are_given_once_they_have_started() -> None:
-    server, client = observe.processors()[:2]
-    placement = Placement((server,), (client,))
-    with Alone(pair.backend("threading", 4, SERVICE), plan("threading"), placement) as running:
-        running.measure(Load("pooled", REQUEST_REPLY, 4, 0.0, 0.05))
-        for child, only in ((running.server, server), (running.generator, client)):
-            threads = [int(task.name) for task in Path(f"/proc/{child.pid}/task").iterdir()]
-            assert len(threads) > 4
-            assert {*itertools.chain(*map(os.sched_getaffinity, threads))} == {only}
-
-
-@pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
-def test_all_processes_of_a_server_have_the_processors_of_servers() -> None:
-    server, client = observe.processors()[:2]
-    with Servers(
-        pair.backend("asyncio", 4, SERVICE, options=("--processes", "2")), Placement((server,), (client,))
-    ) as running:
-        running.wait()
-        [pids] = running.pids
-        assert len(pids) == 3
-        threads = [int(task.name) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
-        assert {*itertools.chain(*map(os.sched_getaffinity, threads))} == {server}
-
-
 @pytest.mark.parametrize("hedge", [False, True])
 def test_calls_are_hedged_where_the_workload_says_so(hedge: bool) -> None:
-    asked = cell(Load("balance", REQUEST_REPLY, 1, 0.0, 0.1), "a")
-    batch = Batch(plan("asyncio"), asked, workloads.WORKLOADS["balance"].script, hedge=hedge)
+    asked = Cell(Load("balance", REQUEST_REPLY, 1, 0.0, 0.1), ("a",))
+    batch = Batch(plan("asyncio"), asked, WORKLOADS["balance"].script, hedge=hedge)
     client = prepared(connect_asyncio("tcp://127.0.0.1:1"), batch)
     assert client._options.hedge is hedge
 
 
-def test_calls_of_an_open_loop_are_due_when_they_are_due() -> None:
-    with Alone(pair.backend("threading", 4, SERVICE), plan("threading"), ANYWHERE) as running:
-        window = running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.5, rate=200.0, arrivals="even"))
-    [timed] = window.sample.timed
-    due = sorted(array("d", timed.due))
-    gaps = [after - before for before, after in itertools.pairwise(due)]
-    assert gaps == pytest.approx([0.005] * len(gaps), abs=1e-6)
-    assert window.sample.due == len(due) + window.sample.skipped == pytest.approx(100, abs=2)
+@pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
+def test_all_processes_have_the_processors_they_are_given_once_they_have_started() -> None:
+    server, client = observe.processors()[:2]
+    placement = Placement((server,), (client,))
+    twofold = pair.backend("asyncio", 4, SERVICE, options=("--processes", "2"))
+    with Alone(twofold, plan("threading"), placement) as running:
+        running.measure(Load("pooled", REQUEST_REPLY, 4, 0.0, 0.05))
+        [pids] = running.servers.pids
+        assert len(pids) == 3
+        for ends, only in ((pids, server), ([running.generator.pid], client)):
+            threads = [int(task.name) for pid in ends for task in Path(f"/proc/{pid}/task").iterdir()]
+            assert len(threads) > 4
+            assert {*itertools.chain(*map(os.sched_getaffinity, threads))} == {only}
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_a_generator_counts_the_lies_of_a_server(style: str) -> None:
-    service = Service("compare")
-    told = itertools.count()
+# Lies and errors
+
+
+@pytest.mark.parametrize("client", ["threading", RAW])
+def test_a_generator_counts_the_lies_and_the_errors_of_a_server(client: str) -> None:
+    service, told = Service("compare"), itertools.count()
 
     @service.method(inline=True)
     def echo(value: bytes) -> bytes:
         return bytes(len(value)) if next(told) % 3 == 0 else value
 
-    with (
-        Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
-        Child("ringback.compare.load.generate") as generator,
-    ):
-        generator.say(msgspec.json.encode(plan("threading")))
-        generator.line(DEADLINE)
-        sample = said(generator, cell(Load("echo", style, 4, 0.0, 0.3), server.endpoint))
-    assert sample.calls > 0
-    assert sample.errors == {}
-    assert sample.answered + sample.wrong == sample.made
-    assert sample.wrong == pytest.approx(sample.made / 3, abs=1)
-    assert sample.why == "WrongReply"
-
-
-def test_errors_are_told_by_their_code() -> None:
-    service = Service("compare")
-
     @service.method(inline=True)
-    def echo(value: bytes) -> bytes:
+    def pooled(value: bytes) -> bytes:
         raise ValueError(len(value))
 
     with (
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
-        Child("ringback.compare.load.generate") as generator,
+        Generator(plan(client), ANYWHERE) as generator,
     ):
-        generator.say(msgspec.json.encode(plan("asyncio")))
-        generator.line(DEADLINE)
-        sample = said(generator, cell(Load("echo", REQUEST_REPLY, 2, 0.0, 0.1), server.endpoint))
-    assert (sample.answered, sample.calls, set(sample.errors)) == (0, 0, {"UNKNOWN"})
-    assert sample.why == "echo: RemoteError: ValueError: 32"
-
-
-def test_the_server_that_does_nothing_answers_as_a_client_expects() -> None:
-    with Alone(pair.null(), plan("threading"), ANYWHERE) as running:
+        generator.wait()
         for style in STYLES:
-            sample = running.measure(Load("echo", style, 4, 0.05, 0.1)).sample
-            assert sample.calls > 0
-            assert (sample.errors, sample.wrong) == ({}, 0)
+            lied, failed = (
+                measured(generator, Load(name, style, 4, 0.0, 0.1), server.endpoint)
+                for name in ("echo", "pooled")
+            )
+            assert lied.calls > 0
+            assert (lied.errors, lied.why) == ({}, "WrongReply")
+            assert lied.answered + lied.wrong == lied.made
+            assert lied.wrong == pytest.approx(lied.made / 3, abs=1)
+            assert (failed.answered, failed.calls, failed.wrong, {*failed.errors}) == (0, 0, 0, {"UNKNOWN"})
+            assert failed.errors["UNKNOWN"] == failed.made
+            assert failed.why.startswith("pooled: ")
+            assert failed.why.endswith("32")
+
+
+def measured(generator: Generator, load: Load, endpoint: str) -> Sample:
+    """What came of a slice."""
+    generator.begin(Cell(load, (endpoint,)))
+    return generator.end(generator.child)
 
 
 _LOSES_EVERY_TENTH = """
@@ -277,7 +236,7 @@ def scenario(number):
 """
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", ["gevent", "twisted"])  # one that waits, and one that awaits
 def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
     client: str, tmp_path: Path
 ) -> None:
@@ -300,14 +259,12 @@ def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
 
     with (
         Server(service, "tcp://127.0.0.1:*", backend="threading") as server,
-        Child("ringback.compare.load.generate") as generator,
+        Generator(plan(client, scenario=str(tmp_path / "work.py")), ANYWHERE) as generator,
     ):
-        made = msgspec.structs.replace(plan(client), scenario=str(tmp_path / "work.py"))
-        generator.say(msgspec.json.encode(made))
-        generator.line(DEADLINE)
+        generator.wait()
         for style in STYLES:
             before = asked
-            sample = said(generator, cell(Load("scenario", style, 4, 0.0, 0.1, stride=4), server.endpoint))
+            sample = measured(generator, Load("scenario", style, 4, 0.0, 0.1, stride=4), server.endpoint)
             assert (sample.wrong, sample.errors) == (0, {}), sample.why
             assert sample.consistency is not None
             # Each caller has taken the number of one call that it does not make any more.
@@ -315,73 +272,132 @@ def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
             assert (sample.consistency.duplicated_effects, sample.consistency.stale_reads) == (0, 0)
 
 
-def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+# Calls without a client
+
+
+def test_without_a_client_calls_are_made_to_each_server_by_one_connection_in_both_styles(
+    servers: Sequence[Servers],
+) -> None:
+    with Generator(plan(RAW), ANYWHERE) as generator:
+        generator.wait()
+        one, other = (Pair(each, generator, ANYWHERE) for each in servers)
+        before = connections(one), connections(other)
+        loads = [Load(name, style, 8, 0.0, 0.1) for name in ("echo", "cpu", "pooled") for style in STYLES]
+        for load in (*loads, Load("flood", FIRE_AND_CALLBACK, 64, 0.0, 0.1, stride=16)):
+            for running in (one, other):
+                sample = running.measure(load).sample
+                assert (sample.errors, sample.wrong) == ({}, 0), sample.why
+                assert sample.answered == sample.made > load.concurrency
+                assert [timed.method for timed in sample.timed] == [*WORKLOADS[load.workload].methods]
+                assert sample.whole == pytest.approx(1.0, abs=0.05)
+        assert (connections(one) - before[0], connections(other) - before[1]) == (1, 1)
+
+
+def test_without_a_client_a_lost_server_costs_its_own_calls_alone(
+    null: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringback.compare.load.batch._GRACE", 0.1)
+    samples: list[Sample] = []
+    with Child("ringback.compare.load.null") as dying:
+        lost = dying.line(DEADLINE).split()[3].decode()
+        dies = threading.Timer(0.1, dying.stop)
+
+        def slices() -> Iterator[Calls]:
+            for endpoint in (lost, *null.endpoints):
+                asked = Cell(Load("echo", FIRE_AND_CALLBACK, 8, 0.0, 0.3), (endpoint,))
+                batch = Batch(plan(RAW, timeout=0.1), asked, WORKLOADS["echo"].script)
+                yield Calls(batch, False, partial(raw.Raw, endpoint), endpoint)
+
+        dies.start()
+        raw.drive(Work(raw.Raw.close, slices(), lambda batch: samples.append(batch.sample())))
+        dies.join()
+    first, second = samples
+    assert (first.errors, first.wrong) == ({"DEADLINE_EXCEEDED": 8}, 0)
+    assert first.answered == first.made - 8 > 0
+    assert (second.errors, second.wrong) == ({}, 0)
+    assert second.answered == second.made > 0
+
+
+def test_without_a_client_a_server_that_does_not_welcome_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "_WELCOME", 0.01)
+    with (
+        unserved_endpoint() as endpoint,
+        pytest.raises(RuntimeError, match=f"{endpoint} did not welcome a connection"),
+    ):
+        raw.Raw(endpoint)
+
+
+# Processes that fail
+
+
+def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(
+    null: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cells: list[Cell] = []
-    say = Child.say
+    begin = Generator.begin
 
-    def heard(self: Child, line: bytes) -> None:
-        if b'"opens"' in line:
-            cells.append(msgspec.json.decode(line, type=Cell))
-        say(self, line)
+    def begun(self: Generator, asked: Cell) -> None:
+        cells.append(asked)
+        begin(self, asked)
 
-    monkeypatch.setattr(Child, "say", heard)
-    for _ in range(2):
-        with Alone(pair.null(), plan("threading"), ANYWHERE) as running:
-            for style in STYLES:
-                running.measure(Load("echo", style, 4, 0.0, 0.02, seed=2**53 - 1))
+    monkeypatch.setattr(Generator, "begin", begun)
+    with Generator(plan("threading"), ANYWHERE) as generator:
+        generator.wait()
+        for style in STYLES * 2:
+            load = Load("echo", style, 4, 0.0, 0.02, seed=2**53 - 1)
+            sample = Pair(null, generator, ANYWHERE).measure(load).sample
+            # That server answers as a client expects.
+            assert (sample.errors, sample.wrong) == ({}, 0)
+            assert sample.answered > 0
     firsts = sorted(cell.first for cell in cells)
     assert len(firsts) == 4
     assert all(later - first >= 2**32 for first, later in itertools.pairwise(firsts))
     assert firsts[-1] < 2**62
 
 
-def test_a_server_that_dies_under_load_is_told_with_its_last_words() -> None:
-    with Alone(pair.backend("asyncio", 4, SERVICE), plan("threading", timeout=1.0), ANYWHERE) as running:
-        running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.05))
-        running.server.stop()
-        with pytest.raises(ChildFailed, match="its server ended with status 0"):
-            running.measure(Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.05))
-
-
-@pytest.mark.parametrize("client", ["threading", "asyncio"])
-def test_what_became_of_the_calls_to_a_server_that_died_is_not_told_of_another(client: str) -> None:
+def test_a_server_that_dies_is_told_and_what_became_of_its_calls_is_not_told_of_another(
+    servers: Sequence[Servers],
+) -> None:
     with (
         Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as dying,
-        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as living,
-        Generator(plan(client, timeout=1.0), ANYWHERE) as generator,
+        Generator(plan("threading", timeout=1.0), ANYWHERE) as generator,
     ):
         dying.wait()
-        living.wait()
         generator.wait()
         load = Load("echo", REQUEST_REPLY, 4, 0.0, 0.1)
         dies = threading.Timer(0.2, dying.children[0].stop)
         dies.start()
-        with pytest.raises(ChildFailed, match="its server ended with status 0"):
-            Pair(dying, generator, ANYWHERE).measure(load._replace(window=0.5))
-        dies.join()
-        others = Pair(living, generator, ANYWHERE)
+        for _ in range(2):  # while it is measured, and before
+            with pytest.raises(ChildFailed, match="its server ended with status 0"):
+                Pair(dying, generator, ANYWHERE).measure(load._replace(window=0.5))
+            dies.join()
+        others = Pair(servers[1], generator, ANYWHERE)
         for workload in ("echo", "cpu"):
             sample = others.measure(load._replace(workload=workload)).sample
             assert [timed.method for timed in sample.timed] == [workload]
             assert (sample.errors, sample.wrong) == ({}, 0)
-            assert 0.09 <= sample.seconds < 1.0
+            assert sample.seconds >= 0.09
 
 
 def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
-    with pytest.raises(ChildFailed, match=r"its server ended with status 1.*there is no backend 'nosuch'"):
-        Alone(pair.backend("nosuch", 4, SERVICE), plan("threading"), ANYWHERE)
+    with (
+        Servers(pair.backend("nosuch", 4, SERVICE), ANYWHERE) as running,
+        pytest.raises(ChildFailed, match=r"its server ended with status 1.*there is no backend 'nosuch'"),
+    ):
+        running.wait()
 
 
 def test_a_client_that_does_not_start_is_told_with_its_last_words() -> None:
-    with pytest.raises(ChildFailed, match=r"ended with status 1.*ModuleNotFoundError"):
-        Alone(pair.null(), plan("nosuch"), ANYWHERE)
+    with (
+        Generator(plan("nosuch"), ANYWHERE) as generator,
+        pytest.raises(ChildFailed, match=r"ended with status 1.*ModuleNotFoundError"),
+    ):
+        generator.wait()
 
 
-def test_a_child_that_says_nothing_is_not_waited_for() -> None:
-    with Child("ringback.compare.load.null") as child:
-        assert child.line(DEADLINE).startswith(b"ringback: null on ")
-        with pytest.raises(ChildFailed, match="no answer"):
-            child.line(0.01)
+def test_a_child_that_says_nothing_is_not_waited_for(null: Servers) -> None:
+    with pytest.raises(ChildFailed, match="no answer"):
+        null.children[0].line(0.01)
 
 
 def test_the_slowed_service_gives_the_right_answer_after_more_work() -> None:

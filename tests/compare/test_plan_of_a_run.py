@@ -4,18 +4,19 @@ rate."""
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES
 from ringback.compare.options import BACKENDS, FEWEST, Options
-from ringback.compare.results import Step
-from ringback.compare.run.budget import AFTER_SECONDS, Pace, affordable, round_seconds, spend
+from ringback.compare.results import Arm, Step
+from ringback.compare.run.budget import AFTER_SECONDS, Pace, affordable, moved, round_seconds, spend
 from ringback.compare.run.lanes import Lanes
-from ringback.compare.run.request import Arm, Job, Lane, Request
+from ringback.compare.run.request import Job, Lane, Request
 from ringback.compare.run.search import Objective, Tried, search
 from ringback.compare.workloads.table import CORE, WORKLOADS, figure_of
 from ringback.errors import UsageError
@@ -35,6 +36,7 @@ def seconds_of(request: Request) -> float:
 # The time of a run
 
 
+@settings(max_examples=40)
 @given(st.floats(1, 1000))
 def test_rounds_fit_the_time_that_there_is(seconds: float) -> None:
     spent = spend(REQUEST, Lanes(REQUEST), seconds, Pace())
@@ -52,7 +54,7 @@ def test_rounds_fit_the_time_that_there_is(seconds: float) -> None:
 
 
 def test_more_time_never_means_less() -> None:
-    spent = [spend(REQUEST, Lanes(REQUEST), seconds, Pace()) for seconds in range(1, 300)]
+    spent = [spend(REQUEST, Lanes(REQUEST), seconds, Pace()) for seconds in range(1, 300, 5)]
     measured = [(len(each.request.workloads), each.rounds) for each in spent]
     assert [many for many, _ in measured] == sorted(many for many, _ in measured)
     assert measured[0] == (1, 0)
@@ -67,18 +69,45 @@ def test_units_are_in_the_proportion_of_their_weights() -> None:
     assert max(scale.values()) - min(scale.values()) < 1
 
 
-def test_what_was_asked_for_is_measured_whatever_it_takes() -> None:
+@settings(max_examples=40)
+@given(st.floats(20, 500), st.lists(st.floats(1e-3, 10), min_size=12, max_size=12))
+def test_units_move_to_wide_intervals_in_rounds_that_take_as_long_as_before(
+    seconds: float, found: list[float]
+) -> None:
+    request = spend(REQUEST, Lanes(REQUEST), seconds, Pace()).request
+    widths = dict(zip(request.jobs, found, strict=False))
+    units = moved(request, lanes(request), Pace(), widths)
+    assert {*units} == {*request.jobs}
+    assert min(units.values()) >= 1
+    one_more = {job: many + 1 for job, many in units.items()}
+    taken, longer = (seconds_of(replace(request, units=each)) for each in (units, one_more))
+    assert taken <= seconds_of(request) < longer
+    for wide, narrow in itertools.permutations(units, 2):
+        if widths[wide] >= widths[narrow] and units[narrow] > 1:
+            # Each is a whole number.
+            assert (units[wide] + 1) / request.units[wide] > units[narrow] / request.units[narrow]
+
+
+def test_only_what_is_wider_than_others_gets_more_units() -> None:
+    request = spend(REQUEST, Lanes(REQUEST), 200.0, Pace()).request
+    wide, narrow, *others = request.jobs
+    alike = dict.fromkeys(request.jobs, 0.1)
+    assert moved(request, lanes(request), Pace(), alike) == request.units
+    # Of what has no rounds enough nothing is known.
+    assert moved(request, lanes(request), Pace(), {wide: 0.1}) == request.units
+    units = moved(request, lanes(request), Pace(), {**alike, wide: 0.3, narrow: 0.01})
+    assert units[wide] > request.units[wide]
+    assert units[narrow] < request.units[narrow]
+    assert all(abs(units[job] - request.units[job]) <= 2 for job in others)
+
+
+def test_what_was_asked_for_is_measured_whatever_it_takes_and_as_often_as_is_given() -> None:
     asked = replace(REQUEST, rounds=30, fixed=True)
-    spent = spend(asked, Lanes(asked), 1.0, Pace())
-    assert spent.rounds == 30
-    assert spent.request == replace(asked, units={job: WORKLOADS[job.workload].units for job in asked.jobs})
-
-
-def test_units_that_are_given_are_what_is_measured() -> None:
-    job = Job("echo", REQUEST_REPLY)
-    asked = replace(REQUEST, workloads=("echo",), fixed=True, units={job: 2})
-    units = spend(asked, Lanes(asked), 1.0, Pace()).request.units
-    assert units == {job: 2, Job("echo", FIRE_AND_CALLBACK): WORKLOADS["echo"].units}
+    units = {job: WORKLOADS[job.workload].units for job in asked.jobs}
+    assert spend(asked, Lanes(asked), 1.0, Pace()) == (replace(asked, units=units), 30)
+    given = {Job("echo", REQUEST_REPLY): 2}
+    asked = replace(asked, units=given)
+    assert spend(asked, Lanes(asked), 1.0, Pace()).request.units == units | given
 
 
 def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one() -> None:
@@ -180,19 +209,13 @@ def test_a_slice_at_a_rate_has_calls_in_it_if_that_takes_no_second(rate: float, 
 def test_slices_of_a_rehearsal_and_of_a_search_are_longer() -> None:
     job = Job("echo", FIRE_AND_CALLBACK)
     searching = replace(REQUEST, objective=Objective.parse("p99=20ms"))
-    usual, rehearsed, searched = (
-        REQUEST.load(job, 1).window,
-        REQUEST.load(job, 0).window,
-        searching.load(job, 1).window,
-    )
-    assert usual < rehearsed < searched
+    assert REQUEST.load(job, 1).window < REQUEST.load(job, 0).window < searching.load(job, 1).window
 
 
 def test_each_round_has_arrivals_of_its_own_and_all_arms_the_same() -> None:
     job = Job("echo-rate", FIRE_AND_CALLBACK)
-    seeds = [REQUEST.load(job, number).seed for number in range(4)]
-    assert len(set(seeds)) == 4
-    assert seeds == [REQUEST.load(job, number).seed for number in range(4)]
+    assert len({REQUEST.load(job, number).seed for number in range(4)}) == 4
+    assert REQUEST.load(job, 1) == REQUEST.load(job, 1)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +223,7 @@ def test_each_round_has_arrivals_of_its_own_and_all_arms_the_same() -> None:
     [
         ("echo", False, "server_cpu"),
         ("pooled", False, "server_cpu"),
-        ("payload-64k", False, "server_cpu"),
+        ("flood", False, "server_cpu"),
         ("echo-rate", True, "server_cpu"),
         ("lone", False, "p50"),
         ("idle", False, "p50"),
@@ -224,13 +247,21 @@ def test_what_cells_of_a_workload_are_compared_by(workload: str, opened: bool, f
 
 def test_a_round_has_every_backend_once_and_one_of_them_twice_in_all_cells() -> None:
     found = lanes(REQUEST)
-    assert [(lane.kind, lane.backend) for lane in found[:2]] == [
-        ("backend", "asyncio"),
-        ("backend", "gevent"),
+    *arms, twin, other = found
+    assert [(lane.kind, lane.backend, lane.client) for lane in arms] == [
+        ("backend", backend, client) for backend in REQUEST.backends for client in ("threading", RAW)
     ]
-    [twin] = found[2:]
-    assert twin.kind == "twin"
-    assert twin._replace(kind="backend") in found[:2]
+    assert {twin.kind, other.kind} == {"twin"}
+    assert twin.server == other.server
+    assert {lane._replace(kind="backend") for lane in (twin, other)} == {
+        lane for lane in arms if lane.backend == twin.backend
+    }
+    # All lanes of an arm have one server, and between them every cell.
+    assert len({lane.server for lane in arms}) == 2
+    assert {lane.client: {job.workload for job in lane.jobs} for lane in arms} == {
+        "threading": {*CORE} - {"flood"},
+        RAW: {"flood"},
+    }
 
 
 def test_the_arm_that_is_measured_twice_changes_from_round_to_round_by_the_seed() -> None:
@@ -253,41 +284,70 @@ def test_a_search_has_no_twin() -> None:
 
 
 def test_those_that_are_compared_run_beside_each_other_and_other_libraries_alone() -> None:
-    pytest.importorskip("zmq")
     asked = replace(REQUEST, clients=("threading", "asyncio"), workloads=("echo",), peers=("pyzmq",))
     made = Lanes(asked)
-    groups = made.groups(made.round())
-    assert len(groups) == 3
-    by_client = {lane.client: group for group in groups for lane in group}
-    assert {*by_client} == {"threading", "asyncio", "pyzmq"}
-    assert [lane.kind for lane in by_client["pyzmq"]] == ["peer"]
-    for client in asked.clients:
-        group = by_client[client]
-        assert {lane.client for lane in group} == {client}
-        assert {lane.backend for lane in group} == {*asked.backends}
-    assert sorted(len(group) for group in groups) == [1, 2, 3]
+    [[peer], ours] = sorted(made.groups(made.round()), key=len)
+    assert (peer.kind, peer.client) == ("peer", "pyzmq")
+    assert Counter((lane.kind, lane.client) for lane in ours) == {
+        (kind, client): many for kind, many in (("backend", 2), ("twin", 1)) for client in asked.clients
+    }
     # In an order of chance.
-    orders = {tuple(group[0].client for group in made.groups(made.round())) for _ in range(30)}
-    assert len(orders) == 6
+    assert {len(made.groups(made.round())[0]) for _ in range(30)} == {1, 6}
 
 
-def test_an_arm_is_a_backend_with_options_of_its_server() -> None:
+@pytest.mark.parametrize(
+    ("clients", "callers", "raw"),
+    [
+        (("threading",), ("threading", RAW), {"flood"}),
+        ((RAW,), (RAW,), {"echo", "flood"}),
+        (("asyncio", RAW), ("asyncio", RAW), {"echo", "flood"}),
+    ],
+)
+def test_without_a_client_are_called_what_asks_for_that_and_what_can_be_where_a_person_does(
+    clients: tuple[str, ...], callers: tuple[str, ...], raw: set[str]
+) -> None:
+    names = ("echo", "flood", "stream", "echo-rate", "idle", "counter-lock", "read-balance")
+    asked = replace(REQUEST, clients=clients, workloads=names)
+    assert asked.callers == callers
+    assert {job.workload for job in asked.jobs_of(RAW)} == raw
+    if clients[0] != RAW:
+        assert {job.workload for job in asked.jobs_of(clients[0])} == {*names} - {"flood"}
+
+
+def test_as_many_calls_are_in_flight_as_the_workload_fixes_or_else_as_are_asked_for() -> None:
+    found = {
+        asked: [
+            replace(REQUEST, concurrency=asked).in_flight(WORKLOADS[name]) for name in ("echo", "flood", "io")
+        ]
+        for asked in (None, 5)
+    }
+    assert found == {None: [8, 64, 64], 5: [5, 64, 5]}
+
+
+def test_an_arm_is_a_backend_with_options_of_its_server_perhaps_of_another_installation() -> None:
+    many, old = (
+        Arm("many", "asyncio", ("--processes", "2")),
+        Arm("old", "gevent", python="/old/bin/python", version="1"),
+    )
     asked = replace(
-        REQUEST, backends=("asyncio", "many"), arms={"many": Arm("asyncio", ("--processes", "2"))}
+        REQUEST, backends=("asyncio", "many", "old"), workloads=("echo",), arms={"many": many, "old": old}
     )
     made = Lanes(asked)
-    plain, many = (made.server(lane) for lane in made.round()[:2])
-    assert plain[:4] == many[:4] == ("ringback.server", asked.service, "--backend", "asyncio")
-    assert many == (*plain, "--processes", "2")
-    assert (asked.arm("asyncio").processes, asked.arm("many").processes) == (1, 2)
-    assert Arm("asyncio", ("--processes=3",)).processes == 3
+    plain, twofold, other = (made.server(lane) for lane in made.round()[:3])
+    assert plain.words[:4] == ("ringback.server", asked.service, "--backend", "asyncio")
+    assert twofold == plain._replace(words=(*plain.words, "--processes", "2"))
+    assert other == (tuple("gevent" if word == "asyncio" else word for word in plain.words), old.python)
 
 
 def test_what_failed_is_not_tried_again() -> None:
     made = Lanes(REQUEST)
     made.failed.add(Lane("gevent", "threading", REQUEST.jobs))
-    assert [lane.backend for lane in made.round() if lane.kind == "backend"] == ["asyncio"]
-    made.failed.add(Lane("asyncio", "threading", REQUEST.jobs))
+    assert [str(lane) for lane in made.round() if lane.kind == "backend"] == [
+        "asyncio, threading client",
+        "asyncio, raw client",
+        "gevent, raw client",
+    ]
+    made.failed |= {*made.round()}
     assert made.round() == []
 
 

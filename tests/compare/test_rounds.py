@@ -4,34 +4,58 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import msgspec
 import psutil
 import pytest
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Load
-from ringback.compare.results import Report
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES, Load
+from ringback.compare.results import Arm, Report
 from ringback.compare.run import observe
 from ringback.compare.run.environment import environment
 from ringback.compare.run.measured import Measured
-from ringback.compare.run.pair import Pair, Placement, Window
-from ringback.compare.run.request import Job, Request
-from ringback.compare.run.rounds import Experiment
+from ringback.compare.run.pair import ANYWHERE, Pair, Placement, Servers, Window
+from ringback.compare.run.processes import Child, ChildFailed
+from ringback.compare.run.request import Job, Lane, Request
+from ringback.compare.run.rounds import Experiment, Widths
 from ringback.compare.run.search import Objective
+from samples import installation
 
-UNITS = 4
-SMALL = Request(
-    backends=("asyncio", "threading"),
-    styles=STYLES,
+UNITS = 3
+ECHO, FIRED, FLOOD = (
+    Job("echo", REQUEST_REPLY),
+    Job("echo", FIRE_AND_CALLBACK),
+    Job("flood", FIRE_AND_CALLBACK),
+)
+# Where there are two processors, server and client have one each.
+APART = (
+    Placement(*((each,) for each in observe.processors()[:2]))
+    if observe.LINUX and len(observe.processors()) > 1
+    else ANYWHERE
+)
+ONE = Request(
+    backends=("threading",),
+    styles=(REQUEST_REPLY,),
     workloads=("echo",),
     concurrency=4,
     rounds=1,
     fixed=True,
-    units={Job("echo", style): UNITS for style in STYLES},
+    units={ECHO: 1},
     seed=5,
 )
-ONE = replace(SMALL, backends=("threading",), styles=(REQUEST_REPLY,), units={Job("echo", REQUEST_REPLY): 1})
+SMALL = replace(
+    ONE,
+    backends=("asyncio", "threading"),
+    clients=("threading", "asyncio"),
+    styles=STYLES,
+    workloads=("echo", "flood"),
+    units=dict.fromkeys((ECHO, FIRED, FLOOD), UNITS),
+    placement=APART,
+)
 
 
 class Silent:
@@ -59,48 +83,109 @@ class Silent:
         return [(who, what) for who, what in found if (what == "starting") is starting]
 
 
-def run(request: Request, watcher: Silent | None = None) -> tuple[Experiment, Report]:
-    report = Report(environment=environment(seed=5, quick=True, cpu_steps=100))
-    experiment = Experiment(request, report, watcher or Silent())
-    experiment.run()
-    return experiment, report
+class Edge(NamedTuple):
+    """Where a slice of a round began (then it has no window) or ended; those of warm-ups and of the rehearsal are of round 0."""
+
+    number: int
+    server: int
+    generator: int
+    window: Window | None = None
 
 
-def before_each_slice(monkeypatch: pytest.MonkeyPatch, do: Callable[[int, Pair], None]) -> None:
-    """Have that done with the number of the round and the pair, warm-ups being of round 0."""
-    measure = Pair.measure
+class Run:
+    """An experiment that has been run, and what was seen of its processes. `look` is called before each slice with the number of its round
+    and each process, of which all that it returns is `seen`; `served` is called with each server that starts."""
 
-    def measured(self: Pair, load: Load) -> Window:
-        do(load.seed - SMALL.seed * 1000, self)
-        return measure(self, load)
+    def __init__(
+        self,
+        request: Request,
+        look: Callable[[int, int], Iterable[object]] = lambda _number, _pid: (),
+        served: Callable[[str, Child], object] = lambda _arm, _server: None,
+    ) -> None:
+        self.report, self.watcher = blank(), Silent()
+        self.experiment = Experiment(request, self.report, self.watcher, lambda _: {})
+        self.edges: list[Edge] = []
+        self.servers: list[tuple[str, int]] = []
+        self.seen: defaultdict[int, set[object]] = defaultdict(set)
+        begin, end, servers = Pair.begin, Pair.end, Experiment._servers
 
-    monkeypatch.setattr(Pair, "measure", measured)
+        def edge(pair: Pair, load: Load, window: Window | None = None) -> None:
+            number = load.seed - request.seed * 1000
+            self.edges.append(Edge(number, pair.server.pid, pair.generator.pid, window))
+
+        def begins(pair: Pair, load: Load) -> None:
+            edge(pair, load)
+            for pid in (pair.server.pid, pair.generator.pid):
+                self.seen[pid].update(look(self.edges[-1].number, pid))
+            begin(pair, load)
+
+        def ends(pair: Pair) -> Window:
+            window = end(pair)
+            edge(pair, window.load, window)
+            return window
+
+        def serves(experiment: Experiment, lane: Lane) -> Servers:
+            made = servers(experiment, lane)
+            self.servers.append((lane.backend, made.children[0].pid))
+            served(lane.backend, made.children[0])
+            return made
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Pair, "begin", begins)
+            patch.setattr(Pair, "end", ends)
+            patch.setattr(Experiment, "_servers", serves)
+            self.experiment.run()
+
+    @property
+    def processes(self) -> Iterator[tuple[set[int], set[int]]]:
+        """The servers and the generators of the rehearsal, and of the round after it."""
+        later = [edge for edge in self.edges if edge.number]
+        servers, generators = {edge.server for edge in later}, {edge.generator for edge in later}
+        yield (
+            {edge.server for edge in self.edges} - servers,
+            {edge.generator for edge in self.edges} - generators,
+        )
+        yield servers, generators
+
+
+def blank() -> Report:
+    return Report(environment=environment(seed=5, quick=True, cpu_steps=100))
+
+
+# A round
+
+
+def processors(_: int, pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        yield from os.sched_getaffinity(int(task.name))
 
 
 @pytest.fixture(scope="module")
-def small() -> tuple[Experiment, Report, Silent]:
-    watcher = Silent()
-    return (*run(SMALL, watcher), watcher)
+def small() -> Run:
+    return Run(SMALL, processors)
 
 
-ARMS = ("asyncio, threading client", "threading, threading client")
+ARMS = ("asyncio", "threading")
+LANES = [f"{arm}, {client} client" for arm in ARMS for client in ("threading", "asyncio", RAW)]
 
 
-def test_a_round_has_the_slices_of_every_arm_in_every_style(
-    small: tuple[Experiment, Report, Silent],
-) -> None:
-    experiment, report, watcher = small
+def test_a_round_has_the_slices_of_every_arm_with_every_client_in_every_style(small: Run) -> None:
+    experiment, report, watcher = small.experiment, small.report, small.watcher
     assert report.failures == []
     assert experiment.rounds == report.design.rounds == 1
-    assert report.design.units == {f"echo, {style}": UNITS for style in STYLES}
-    assert {(arm, job.style) for arm, _, job in experiment.cells} == {
-        (arm, style) for arm in SMALL.backends for style in STYLES
+    assert report.design.units == {f"{job.workload}, {job.style}": UNITS for job in (ECHO, FIRED, FLOOD)}
+    assert {*experiment.cells} == {
+        (arm, client, job)
+        for arm in ARMS
+        for client, jobs in (("threading", (ECHO, FIRED)), ("asyncio", (ECHO, FIRED)), (RAW, (FLOOD,)))
+        for job in jobs
     }
     for cell in experiment.cells.values():
         result = cell.result()
         [made] = result.rounds
         assert (made.round, made.slices) == (1, 2 * UNITS)
         assert (result.errors, result.wrong) == (0, 0)
+        assert result.concurrency == (64 if result.client == RAW else 4)
         assert result.calls == made.calls > 0
         assert result.throughput == pytest.approx(result.calls / result.seconds)
         ranks = [getattr(result.latency, name) for name in ("p50", "p90", "p99", "p999", "max")]
@@ -110,163 +195,166 @@ def test_a_round_has_the_slices_of_every_arm_in_every_style(
     assert watcher.slices == len(watcher.of(0)) + len(watcher.of(1))
 
 
-def test_one_arm_is_measured_twice_in_each_round(small: tuple[Experiment, Report, Silent]) -> None:
-    experiment, _, watcher = small
-    names = [who for who, _ in watcher.of(1, starting=True)]
-    assert {*names} > {*ARMS}
-    [twin] = [who for who in names if "again" in who]
-    assert twin.replace(" again", "") in ARMS
-    assert {(each.workload, each.style) for each in experiment.twins} == {("echo", style) for style in STYLES}
-    for each in experiment.twins:
+def test_one_arm_is_measured_twice_in_each_round_with_all_its_clients(small: Run) -> None:
+    names = [who for who, _ in small.watcher.of(1, starting=True)]
+    twins = [who for who in names if "again" in who]
+    assert sorted(names) == sorted([*LANES, *twins])
+    assert {who.replace(" again", "").partition(", ")[2] for who in twins} == {
+        f"{client} client" for client in ("threading", "asyncio", RAW)
+    }
+    assert len({who.partition(" again")[0] for who in twins}) == 1
+    doubled = small.experiment.twins
+    found = [(each.client, Job(each.workload, each.style)) for each in doubled]
+    assert sorted(found) == sorted({(client, job) for _, client, job in small.experiment.cells})
+    for each in doubled:
         assert (each.own.round, each.again.round) == (1, 1)
         assert (each.own.slices, each.again.slices) == (2 * UNITS, 2 * UNITS)
         assert each.own.cpu.server_per_call != each.again.cpu.server_per_call
-    assert not any("again" in who for who, _ in watcher.of(0, starting=True))
+    assert sorted(who for who, _ in small.watcher.of(0, starting=True)) == sorted(LANES)
 
 
-def test_in_each_unit_all_take_turns_and_again_in_the_mirrored_order(
-    small: tuple[Experiment, Report, Silent],
-) -> None:
-    _, _, watcher = small
-    slices, all_turns = watcher.of(1), 2 * 3
-    assert len(slices) == len(STYLES) * UNITS * all_turns
-    units = [slices[at : at + all_turns] for at in range(0, len(slices), all_turns)]
-    orders, cells = set(), []
-    for unit in units:
-        [cell] = {what for _, what in unit}
-        order = tuple(who for who, _ in unit[:3])
-        assert len({*order}) == 3
-        assert {who.replace(" again", "") for who in order} == {*ARMS}
-        assert unit[3:] == unit[:3][::-1]
-        orders.add(order)
-        cells.append(cell)
-    assert len(orders) > 1
-    # The units of all cells are mixed.
+def test_in_each_unit_all_take_turns_and_again_in_the_mirrored_order(small: Run) -> None:
+    slices, units = small.watcher.of(1), []
+    while slices:
+        what = slices[0][1]
+        many = 3 if what.startswith("flood") else 6  # two arms and a twin, with one client or with two
+        unit, slices = slices[: 2 * many], slices[2 * many :]
+        assert {each for _, each in unit} == {what}
+        order = tuple(who for who, _ in unit)
+        assert len({*order}) == many
+        assert order[many:] == order[:many][::-1]
+        units.append((what, order))
+    cells = [what for what, _ in units]
+    assert {what: cells.count(what) for what in cells} == small.report.design.units
+    # The units of all cells are mixed, and so are the arms of a unit.
     assert cells not in (sorted(cells), sorted(cells, reverse=True))
-    assert {cell: cells.count(cell) for cell in cells} == {f"echo, {style}": UNITS for style in STYLES}
+    assert len({order for _, order in units}) > 2
 
 
-def test_the_rehearsal_has_each_cell_once(small: tuple[Experiment, Report, Silent]) -> None:
-    _, _, watcher = small
-    assert sorted(watcher.of(0)) == [(arm, f"echo, {style}") for arm in ARMS for style in sorted(STYLES)]
-
-
-def test_one_generator_of_each_client_calls_all_servers_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: set[tuple[int, int, int]] = set()
-    begun: list[int] = []
-    before_each_slice(
-        monkeypatch, lambda _, pair: called.add((len(begun), pair.generator.pid, pair.server.pid))
+def test_the_rehearsal_has_each_cell_once(small: Run) -> None:
+    assert sorted(small.watcher.of(0)) == sorted(
+        (f"{arm}, {client} client", f"{job.workload}, {job.style}")
+        for arm, client, job in small.experiment.cells
     )
-    groups = Experiment._started
-
-    def started(self: Experiment, *asked: object) -> object:
-        begun.append(1)
-        return groups(self, *asked)
-
-    monkeypatch.setattr(Experiment, "_started", started)
-    _, report = run(replace(SMALL, clients=("threading", "asyncio"), styles=(REQUEST_REPLY,)))
-    assert report.failures == []
-    generators = [{generator for at, generator, _ in called if at == number} for number in range(1, 5)]
-    assert [len(each) for each in generators] == [1, 1, 1, 1]
-    assert len(set.union(*generators)) == 4
-    servers = [{server for at, _, server in called if at == number} for number in range(1, 5)]
-    # Two of the rehearsal, two of the round, of which one has a twin beside it.
-    assert [len(each) for each in servers[:2]] == [2, 2]
-    assert sorted(len(each) for each in servers[2:]) == [2, 3]
-    assert len(set.union(*servers)) == 9
 
 
-@pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
-def test_servers_and_generators_have_their_own_processors_whenever_calls_are_made(
-    monkeypatch: pytest.MonkeyPatch,
+def test_each_arm_has_one_server_for_all_clients_and_each_client_one_generator_for_all_servers(
+    small: Run,
 ) -> None:
-    server, client = observe.processors()[:2]
-    found: set[tuple[int, int, int]] = set()
-
-    def look(number: int, pair: Pair) -> None:
-        for end, child in enumerate((pair.server, pair.generator)):
-            for task in Path(f"/proc/{child.pid}/task").iterdir():
-                found.update((number, end, cpu) for cpu in os.sched_getaffinity(int(task.name)))
-
-    before_each_slice(monkeypatch, look)
-    _, report = run(replace(ONE, placement=Placement((server,), (client,))))
-    assert report.failures == []
-    assert found == {(number, end, cpu) for number in (0, 1) for end, cpu in enumerate((server, client))}
+    rehearsal, one_round = small.processes
+    assert [len(each) for each in rehearsal] == [2, 3]
+    assert [len(each) for each in one_round] == [3, 3]  # with a twin
+    assert len({edge[1:3] for edge in small.edges if edge.number}) == 3 * 3
+    assert len(small.servers) == 2 + 3  # in each round they are fresh
 
 
-def test_a_run_that_ends_without_a_round_has_failed() -> None:
-    experiment, report = run(replace(ONE, fixed=False, seconds=3.5))
-    assert experiment.rounds == 0
-    [failure] = report.failures
-    assert failure.startswith("the rehearsal took so long that no round fits into 3.5 s")
+@pytest.mark.skipif(APART is ANYWHERE, reason="nothing to choose from")
+def test_servers_and_generators_have_their_own_processors_whenever_calls_are_made(small: Run) -> None:
+    for ends in small.processes:
+        for pids, only in zip(ends, APART, strict=True):
+            assert [small.seen[pid] for pid in pids] == [{*only}] * len(pids)
 
 
-def test_a_run_of_which_no_arm_starts_ends_after_the_rehearsal() -> None:
-    watcher = Silent()
-    experiment, report = run(replace(ONE, backends=("nosuch",), fixed=False, seconds=60.0), watcher)
-    assert (experiment.rounds, len(report.failures)) == (0, 1)
-    assert {number for number, _ in watcher.began} == {0}
+# All at once
 
 
-def test_the_time_that_there_is_goes_into_units() -> None:
-    watcher = Silent()
-    request = replace(ONE, fixed=False, units={}, rounds=2, fewest=2, seconds=20.0)
-    experiment, report = run(request, watcher)
-    assert report.failures == []
-    assert experiment.rounds == report.design.rounds == 2
-    [units] = report.design.units.values()
-    assert units > request.weight(Job("echo", REQUEST_REPLY))
-    [cell] = experiment.cells.values()
-    assert [made.slices for made in cell.rounds] == [2 * units, 2 * units]
-    left = [seconds for _, seconds in watcher.plans[1:]]
-    assert left == sorted(left, reverse=True)
+@pytest.fixture(scope="module")
+def duet(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Of a backend and the same of another installation."""
+    home = installation(tmp_path_factory.mktemp("other"))
+    arm = Arm("other", "threading", python=str(home / "bin" / "python"), version="0.0.1")
+
+    asked = replace(ONE, backends=("threading", "other"), arms={"other": arm}, units={ECHO: UNITS}, duet=True)
+    return Run(asked, lambda _, pid: [psutil.Process(pid).environ().get("PYTHONPATH")])
 
 
-def test_an_arm_that_does_not_start_is_told_and_the_others_go_on() -> None:
-    experiment, report = run(replace(ONE, backends=("nosuch", "threading")))
-    [failure] = report.failures
+def test_in_a_duet_all_servers_work_at_once(duet: Run) -> None:
+    assert duet.report.failures == []
+    assert [cell.rounds[0].slices for cell in duet.experiment.cells.values()] == [2 * UNITS] * 2
+    assert len(duet.experiment.twins) == 1
+    edges = [edge for edge in duet.edges if edge.number == 1]
+    turns = [edges[at : at + 6] for at in range(0, len(edges), 6)]
+    assert len(turns) == 2 * UNITS
+    together = 0
+    for turn in turns:
+        windows = [edge.window for edge in turn]
+        assert windows[:3] == [None] * 3
+        opened = [window.sample.opened for window in windows if window]
+        assert len(opened) == len({edge.server for edge in turn}) == 3
+        assert len({edge.generator for edge in turn}) == 3
+        together += max(opened) < min(opened) + ONE.load(ECHO, 1).window
+    assert together  # whatever else runs here, not always one after another
+
+
+def test_in_a_duet_no_server_works_for_two_clients_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Unmeasured(duet=True)
+    turns: list[list[Lane]] = []
+    monkeypatch.setattr(made, "_turn", lambda *asked: turns.append([lane for lane, _ in asked[-1]]) or ())
+    pairs = [(lane, None) for lane in made._lanes.round()]
+    made._unit(1, ECHO, pairs, {})
+    first, second, *mirrored = turns
+    clients = {frozenset(lane.client for lane in turn) for turn in (first, second)}
+    assert clients == {frozenset({"asyncio"}), frozenset({"threading"})}
+    assert [len({lane.server for lane in turn}) for turn in (first, second)] == [3, 3]
+    assert mirrored == [second[::-1], first[::-1]]
+    made._unit(0, ECHO, pairs, {})
+    assert [len(turn) for turn in turns[4:]] == [1] * 6  # a rehearsal tells how fast each is alone
+
+
+def test_an_arm_of_another_installation_is_served_by_that_one(duet: Run) -> None:
+    usual = {os.environ.get("PYTHONPATH")}
+    assert {arm: duet.seen[server] == usual for arm, server in duet.servers} == {
+        "threading": True,
+        "other": False,
+    }
+
+
+# What fails
+
+
+@pytest.fixture(scope="module")
+def troubled() -> Run:
+    """With an arm that does not start, and one of which the first server does not, and another is killed in the second round."""
+    done: set[str] = set()
+
+    def stop(arm: str, server: Child) -> None:
+        if arm == "asyncio" and "stopped" not in done:
+            server.stop()
+            done.add("stopped")
+
+    def kill(number: int, pid: int) -> Iterable[object]:
+        if number == 2 and "killed" not in done and "asyncio" in psutil.Process(pid).cmdline():
+            os.kill(pid, signal.SIGKILL)
+            done.add("killed")
+        return ()
+
+    plan = Experiment._plan
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ringback.compare.run.lanes.Lanes._twins", lambda _: [])
+        # So long a generator waits for the answers of the one that was killed.
+        patch.setattr(Experiment, "_plan", lambda *of: msgspec.structs.replace(plan(*of), timeout=1.0))
+        return Run(replace(ONE, backends=("nosuch", *ARMS), units={ECHO: UNITS}, rounds=2), kill, stop)
+
+
+def test_an_arm_that_does_not_start_is_told_and_the_others_go_on(troubled: Run) -> None:
+    failure = troubled.report.failures[0]
     assert failure.startswith("nosuch, threading client: its server ended with status 1")
     assert "there is no backend 'nosuch'" in failure
-    assert {arm for arm, _, _ in experiment.cells} == {"threading"}
-    assert experiment.rounds == 1
+    assert {arm for arm, _, _ in troubled.experiment.cells} == {*ARMS}
+    assert troubled.experiment.rounds == 2
 
 
-def test_a_server_that_does_not_start_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    servers, tried = Experiment._servers, []
-
-    def fails_once(self: Experiment, lane: object) -> object:
-        made = servers(self, lane)
-        if not tried:
-            made.children[0].stop()
-        tried.append(lane)
-        return made
-
-    monkeypatch.setattr(Experiment, "_servers", fails_once)
-    experiment, report = run(ONE)
-    assert report.failures == []
-    assert len(tried) == 2 + 2  # the rehearsal with a second try, and a round with a twin
-    assert experiment.rounds == 1
+def test_a_server_that_does_not_start_is_tried_once_more(troubled: Run) -> None:
+    tried = Counter(arm for arm, _ in troubled.servers)
+    # Once more in the rehearsal; and then in both rounds, but for what has failed.
+    assert tried == {"nosuch": 2, "asyncio": 2 + 2, "threading": 1 + 2}
 
 
-def test_a_server_that_dies_is_told_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    killed: list[int] = []
-
-    def kill(number: int, pair: Pair) -> None:
-        if (
-            number == 2
-            and pair.server.pid not in killed
-            and "asyncio" in psutil.Process(pair.server.pid).cmdline()
-        ):
-            killed.append(pair.server.pid)
-            os.kill(pair.server.pid, signal.SIGKILL)
-
-    before_each_slice(monkeypatch, kill)
-    monkeypatch.setattr("ringback.compare.run.lanes.Lanes._twins", lambda _: [])
-    experiment, report = run(replace(SMALL, styles=(REQUEST_REPLY,), rounds=2))
-    assert report.failures == ["asyncio, threading client: its server ended by signal 9 (Killed)"]
-    assert len(killed) == 1
-    job = Job("echo", REQUEST_REPLY)
-    died, lived = (experiment.cells[arm, "threading", job] for arm in SMALL.backends)
+def test_a_server_that_dies_is_told_and_the_others_go_on(troubled: Run) -> None:
+    assert troubled.report.failures[1:] == [
+        "asyncio, threading client: its server ended by signal 9 (Killed)"
+    ]
+    died, lived = (troubled.experiment.cells[arm, "threading", ECHO] for arm in ARMS)
     # What it measured before is kept.
     assert [made.round for made in died.rounds] == [1]
     assert [(made.round, made.slices) for made in lived.rounds] == [(1, 2 * UNITS), (2, 2 * UNITS)]
@@ -275,58 +363,120 @@ def test_a_server_that_dies_is_told_and_the_others_go_on(monkeypatch: pytest.Mon
         assert all(made.calls > 0 and made.little.ok for made in cell.rounds)
 
 
-def test_the_highest_rate_that_keeps_an_objective_is_searched_in_every_round() -> None:
-    request = replace(
-        ONE,
-        styles=(FIRE_AND_CALLBACK,),
-        workloads=("io",),
-        units={},
-        workers=2,
-        rounds=1,
-        objective=Objective.parse("p99=50ms"),
-    )
-    experiment, report = run(request)
-    [search] = report.searches
+# How the time is spent, where a round takes none
+
+
+class Unmeasured(Experiment):
+    """One whose rounds are empty. `units` are those of each."""
+
+    def __init__(self, widths: Widths = lambda _: {}, **changes: Any) -> None:
+        usual = {"fixed": False, "units": {}, "rounds": 8, "seconds": 600.0}
+        super().__init__(replace(SMALL, **{**usual, **changes}), blank(), Silent(), widths)
+        self.units: list[Mapping[Job, int]] = []
+
+    def _round(self, number: int, lanes: list[Lane]) -> None:
+        self.units += [self._request.units] if number else []
+
+
+def test_a_run_that_ends_without_a_round_has_failed() -> None:
+    made = Unmeasured(seconds=3.5)
+    made.run()
+    assert made.rounds == 0
+    [failure] = made._report.failures
+    assert failure.startswith("the rehearsal took so long that no round fits into 3.5 s")
+
+
+def test_a_run_of_which_no_arm_starts_ends_after_the_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Unmeasured()
+    monkeypatch.setattr(made, "_round", lambda _, lanes: made._fail(lanes, ChildFailed("no")))
+    made.run()
+    assert (made.rounds, len(made._report.failures)) == (0, 1)
+
+
+def test_the_time_that_there_is_goes_into_units() -> None:
+    made = Unmeasured(rounds=2, fewest=2)
+    made.run()
+    design = made._report.design
+    assert made.rounds == design.rounds == 2
+    first, second = made.units
+    assert first == second
+    assert design.units == {f"{job.workload}, {job.style}": units for job, units in first.items()}
+    assert all(units > made._request.workload(job.workload).units for job, units in first.items())
+    left = [seconds for _, seconds in made._watcher.plans[1:]]
+    assert left == sorted(left, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("wide", "changes", "rounds"),
+    [
+        (0.025, {}, 5),
+        (0.026, {}, 8),
+        (0.01, {"fewest": 1}, 3),
+        (0.01, {"fixed": True}, 8),
+        (0.01, {"objective": Objective.parse("p99=20ms"), "seconds": 6e3}, 8),
+    ],
+)
+def test_a_run_ends_early_where_all_intervals_are_narrow(
+    wide: float, changes: dict[str, Any], rounds: int
+) -> None:
+    made = Unmeasured(lambda cells: {ECHO: 0.001, FIRED: wide}, **{"fewest": 5, **changes})
+    made.run()
+    assert made.rounds == rounds
+    assert made._report.design.rounds == 8
+
+
+def test_after_three_rounds_units_move_once_to_where_intervals_are_wide() -> None:
+    wide = [ECHO, FIRED]
+
+    def widths(cells: object) -> dict[Job, float]:
+        assert cells is made.cells
+        return dict(zip(wide, (0.2, 0.1), strict=True)) | {FLOOD: 0.15}
+
+    made = Unmeasured(widths)
+    made.run()
+    before, after = made.units[0], made.units[3]
+    assert made.units == [before] * 3 + [after] * 5
+    assert after[ECHO] > before[ECHO]
+    assert after[FIRED] < before[FIRED]
+    assert made._report.design.units == {
+        f"{job.workload}, {job.style}": units for job, units in after.items()
+    }
+
+
+# Open loops
+
+
+def test_the_highest_rate_that_keeps_an_objective_is_searched_in_every_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ringback.compare.run.search._NEAR", 1.5)
+    asked = replace(ONE, styles=(FIRE_AND_CALLBACK,), workloads=("io",), units={}, workers=2)
+    made = Run(replace(asked, objective=Objective.parse("p99=50ms")))
+    [search] = made.report.searches
     # Two workers that wait 10 ms for each call are bound to 200 calls/s.
     assert (search.arm, search.workload, search.round) == ("threading", "io", 1)
     assert 10 < search.passes < 250
     assert search.fails is not None
-    [cell] = experiment.cells.values()
+    [cell] = made.experiment.cells.values()
     result = cell.result()
     assert result.loop == "open"
     assert result.rate is not None
     assert result.rate.offered == pytest.approx(search.passes, rel=0.4)
     assert [made.slices for made in result.rounds] == [1]
-    assert experiment.twins == []
+    assert made.experiment.twins == []
 
 
-def test_an_overloaded_open_loop_is_called_that() -> None:
-    request = replace(ONE, styles=(FIRE_AND_CALLBACK,), workloads=("io",), workers=2)
-    request = replace(request, units={Job("io", FIRE_AND_CALLBACK): 1})
-    overloaded = {}
-    for rate in (50.0, 2_000.0):
-        experiment, report = run(replace(request, rate=rate))
-        assert report.failures == []
-        [cell] = experiment.cells.values()
-        overloaded[rate] = cell.result().overloaded
-    assert overloaded == {50.0: False, 2_000.0: True}
-
-
-def test_under_an_overload_a_server_that_learns_its_limit_refuses_what_it_cannot_do_and_does_the_rest() -> (
-    None
-):
+def test_under_an_overload_a_server_that_learns_its_limit_refuses_what_it_cannot_do_and_does_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """How much that is depends on what else runs here: benchmarks tell."""
-    request = replace(
-        ONE,
-        backends=("asyncio",),
-        styles=(FIRE_AND_CALLBACK,),
-        workloads=("overload",),
-        concurrency=64,
-        units={},
+    monkeypatch.setattr("ringback.compare.run.lanes.Lanes._twins", lambda _: [])
+    asked = replace(
+        ONE, backends=("asyncio",), styles=(FIRE_AND_CALLBACK,), workloads=("overload",), units={}
     )
-    experiment, report = run(replace(request, limit="adaptive"))
-    assert report.failures == []
-    [cell] = experiment.cells.values()
+    made = Run(replace(asked, concurrency=64, limit="adaptive"))
+    assert made.report.failures == []
+    [cell] = made.experiment.cells.values()
     result = cell.result()
     assert result.rate is not None
     assert result.rate.peak is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from hdrh.histogram import HdrHistogram
 from ringback import errors
 from ringback.cli import main
 from ringback.compare.command import _start
@@ -18,18 +19,18 @@ from ringback.compare.options import Options
 from ringback.compare.report.conditions import Condition, check
 from ringback.compare.report.outputs import _csv
 from ringback.compare.report.page import html
-from ringback.compare.report.table import lines
-from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Balance, Consistency, Report, Result
 from ringback.compare.run.request import Request
 from ringback.compare.scenario import KEY, Call, Ended, WrongReply
-from ringback.compare.statistics.analysis import analyse
 from ringback.compare.workloads import balances, counters, reads, variants
 from ringback.compare.workloads.numbers import EACH
 from ringback.compare.workloads.table import WORKLOADS
-from ringback.compare.workloads.variants import BALANCE, COUNTER, KINDS
+from ringback.compare.workloads.variants import BALANCE, COUNTER, KINDS, Kind
 from ringback.state import open_state
-from samples import STYLES, cell, report
+from samples import STYLES, cell, finished, printed, report
+
+# A real run that several tests look at takes its time in whichever comes first.
+pytestmark = pytest.mark.timeout(120)
 
 measurements = itertools.count(1000)
 
@@ -218,9 +219,7 @@ def request(**options: Any) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
-def test_every_way_is_a_row_of_the_table_and_all_are_measured_where_none_is_named(
-    kind: variants.Kind,
-) -> None:
+def test_every_way_is_a_row_of_the_table_and_all_are_measured_where_none_is_named(kind: Kind) -> None:
     rows = tuple(kind.row(way) for way in kind.ways)
     assert set(rows) <= set(WORKLOADS)
     assert request(workloads=[kind.workload]) == rows
@@ -243,7 +242,7 @@ def test_each_way_but_the_first_has_time_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
-def test_where_nothing_is_said_of_time_there_is_enough_for_all_ways(kind: variants.Kind) -> None:
+def test_where_nothing_is_said_of_time_there_is_enough_for_all_ways(kind: Kind) -> None:
     asked = Options(workloads=[kind.workload], pin=False).request()
     assert (asked.workloads, asked.dropped) == (tuple(kind.row(way) for way in kind.ways), ())
 
@@ -252,12 +251,8 @@ def test_servers_are_as_many_as_are_asked_for_and_a_slow_one_is_among_them() -> 
     asked = Options(workloads=["balance", "read", "echo"], pin=False, time=3600).request()
     assert (asked.equal, asked.slow) == (2, True)
     loads = {job.workload: asked.load(job, 1) for job in asked.jobs}
-    assert {name: loads[name].servers for name in ("balance-hedge", "read-balance", "read", "echo")} == {
-        "balance-hedge": 3,
-        "read-balance": 2,
-        "read": 1,
-        "echo": 1,
-    }
+    names = ("balance-hedge", "read-balance", "read", "echo")
+    assert [loads[name].servers for name in names] == [3, 2, 1, 1]
     more = replace(asked, servers=5)
     assert more.equal == 5  # of read-balance; of balance there are but 4 and the slow one
     servers = ["a", "b", "c", "d", "e", "slow"]
@@ -268,66 +263,32 @@ def test_servers_are_as_many_as_are_asked_for_and_a_slow_one_is_among_them() -> 
     assert Options(workloads=["echo"]).request().equal == 1
 
 
-@pytest.mark.parametrize(
-    ("args", "told"),
-    [
-        (
-            ["--workload", "counter", "--protect", "prayer"],
-            "there is no 'prayer': choose of none, lock, version, idempotency",
-        ),
-        (["--workload", "read", "--optimise", "none,"], "there is no ''"),
-        (["--workload", "counter-lock"], "there is no 'counter-lock'"),
-        (["--protect", "lock"], "--protect is for --workload counter"),
-        (
-            ["--workload", "balance", "--policy", "chance"],
-            "there is no 'chance': choose of round-robin, least-in-flight, two-choices, peak-ewma, default, hedge",
-        ),
-        (["--workload", "read", "--policy", "peak-ewma"], "--policy is for --workload balance"),
-        (["--workload", "balance", "--servers", "1"], "must be 2 at least to choose from, not 1"),
-        (["--servers", "3"], "--servers is for --workload balance"),
-        (
-            ["--workload", "read", "--optimise", "none,cache", "--servers", "3"],
-            "and for --workload read with --optimise balance",
-        ),
-        (["--workload", "counter", "--optimise", "none"], "--optimise is for --workload read"),
-        (["--workload", "read", "--state", "sqlite:///a.db"], "--state is for --workload counter"),
-        (["--workload", "counter", "--state", "paper"], "'paper' is no state store"),
-        (
-            ["--workload", "counter", "--state", "sqlite:////no/such/directory/a.db"],
-            "cannot open the state store",
-        ),
-    ],
-)
-def test_what_cannot_be_is_refused_before_the_run(
-    args: list[str], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["compare", *args]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert told in " ".join(err.replace("│", " ").split())
-
-
 # What is claimed
 
 
-def judged(results: list[Result]) -> Report:
-    made_report = report(*results)
-    analyse(made_report, [])
-    made_report.verdict = verdict(made_report)
-    return made_report
+def judged(*results: Result) -> Report:
+    return finished(report(*results))
 
 
-def ways(speeds: dict[str, float], found: dict[str, Consistency] | None = None, **changes: Any) -> Report:
-    """A report of one arm's counters, as fast as `speeds` says of each way."""
+def ways(
+    speeds: dict[str, float],
+    found: dict[str, Consistency] | None = None,
+    kind: Kind = COUNTER,
+    **changes: Any,
+) -> Report:
+    """A report of one arm, as fast as `speeds` says of each way."""
     results = []
     for way, speed in speeds.items():
-        [made] = cell({"asyncio": speed}, COUNTER.row(way), seed=len(results) + 1)
-        made.protect = way
-        made.consistency = (found or {}).get(way, Consistency())
+        [made] = cell({"asyncio": speed}, kind.row(way), seed=len(results) + 1)
+        if kind is COUNTER:
+            made.protect, made.consistency = way, (found or {}).get(way, Consistency())
+        else:
+            made.policy, made.servers = way, 3
+            made.balance = Balance(0.333 if way == "round-robin" else 0.012, 0.047 * (way == "hedge"))
         for name, value in changes.get(way, {}).items():
             setattr(made, name, value)
         results.append(made)
-    return judged(results)
+    return judged(*results)
 
 
 SPEEDS = {"none": 1000.0, "lock": 300.0, "version": 1004.0, "idempotency": 600.0}
@@ -345,13 +306,8 @@ def test_each_way_is_compared_with_the_plain_one_of_the_same_arm() -> None:
         (False, False, True)
     }
     [lock] = (each for each in made.claims if each.workload == "counter-lock")
-    assert (lock.arm, lock.against, lock.style, lock.against_style) == (
-        "asyncio",
-        "asyncio",
-        STYLES[0],
-        STYLES[0],
-    )
-    assert (lock.figure, lock.sure) == ("throughput", True)
+    assert (lock.arm, lock.style, lock.figure, lock.sure) == ("asyncio", STYLES[0], "throughput", True)
+    assert (lock.against, lock.against_style) == (lock.arm, lock.style)
     assert lock.ratio == pytest.approx(0.3, rel=0.05)
     assert lock.low < lock.ratio < lock.high < 0.5
     assert msgspec.json.decode(made.json(), type=Report).claims == made.claims
@@ -361,13 +317,11 @@ def test_each_way_is_compared_with_the_plain_one_of_the_same_arm() -> None:
 
 
 def test_a_way_is_not_compared_with_the_plain_one_of_another_arm() -> None:
-    made = judged([*cell({"asyncio": 1000.0}, "counter"), *cell({"gevent": 300.0}, "counter-lock")])
+    made = judged(*cell({"asyncio": 1000.0}, "counter"), *cell({"gevent": 300.0}, "counter-lock"))
     assert made.claims == []
     both = judged(
-        [
-            *cell({"asyncio": 1000.0, "gevent": 2000.0}, "counter"),
-            *cell({"asyncio": 500.0, "gevent": 500.0}, "counter-lock", seed=2),
-        ]
+        *cell({"asyncio": 1000.0, "gevent": 2000.0}, "counter"),
+        *cell({"asyncio": 500.0, "gevent": 500.0}, "counter-lock", seed=2),
     )
     prices = {each.arm: each.ratio for each in both.claims if each.of_workloads}
     assert prices == {"asyncio": pytest.approx(0.5, rel=0.05), "gevent": pytest.approx(0.25, rel=0.05)}
@@ -377,12 +331,19 @@ def test_without_the_plain_one_there_is_no_price() -> None:
     assert ways({"lock": 300.0, "version": 1000.0}).claims == []
 
 
-def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse() -> None:
+@pytest.mark.parametrize("kind", [COUNTER, BALANCE], ids=lambda kind: kind.workload)
+def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse(kind: Kind) -> None:
+    other = "lock" if kind is COUNTER else "default"
     outcomes = {
-        speed: ways({"none": 1000.0, "lock": speed}, lock={"limit": "client"}).claims[0].verdict
-        for speed in (2000.0, 1000.0, 500.0)
+        speed: ways({kind.plain: 1000.0, other: speed}, kind=kind, **{other: {"limit": "client"}})
+        .claims[0]
+        .verdict
+        for speed in (3000.0, 1000.0, 300.0)
     }
-    assert outcomes == {2000.0: "better", 1000.0: "unclear", 500.0: "unclear"}
+    assert outcomes == {3000.0: "better", 1000.0: "unclear", 300.0: "unclear"}
+
+
+def test_what_may_be_better_yet_is_said_and_what_it_is_compared_with_may_be_as_good() -> None:
     made = ways({"none": 1000.0, "lock": 2000.0}, lock={"limit": "client"})
     assert "at least, as the load generator was the limit, on asyncio" in " ".join(made.verdict.text)
     [plain] = ways({"none": 1000.0, "lock": 2000.0}, none={"limit": "client"}).claims
@@ -390,21 +351,13 @@ def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_w
 
 
 def test_the_words_claim_no_more_than_the_intervals() -> None:
-    text = " ".join(ways(SPEEDS).verdict.text)
-    assert (
-        "counter with lock, beside none (request-reply, threading client): fewer calls/s on asyncio 0.30"
-        in text
+    text, lead = " ".join(ways(SPEEDS).verdict.text), "beside none (request-reply, threading client)"
+    assert f"counter with lock, {lead}: fewer calls/s on asyncio 0.30" in text
+    assert f"counter with version, {lead}: the same calls/s within the margin on asyncio" in text
+    [plain], [lock] = (
+        cell({"asyncio": 900.0}, name, noise=0.3, seed=len(name)) for name in ("counter", "counter-lock")
     )
-    assert (
-        "counter with version, beside none (request-reply, threading client): the same calls/s within the margin on asyncio"
-        in text
-    )
-    noisy = report(
-        *cell({"asyncio": 1000.0}, "counter", noise=0.3),
-        *cell({"asyncio": 900.0}, "counter-lock", noise=0.3, seed=9),
-    )
-    analyse(noisy, [])
-    assert "unclear on asyncio" in " ".join(verdict(noisy).text)
+    assert "unclear on asyncio" in " ".join(judged(plain, lock).verdict.text)
 
 
 def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
@@ -412,7 +365,7 @@ def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
     assert not made.verdict.trusted
     assert variants.prices(made) == []
     assert "beside none" not in " ".join(made.verdict.text)
-    assert "1,234" in "\n".join(line.text for line in lines(made))
+    assert "1,234" in printed(made)
     assert "no price is claimed" in html(made)
 
 
@@ -429,34 +382,29 @@ def test_what_went_wrong_is_told_once_and_again_where_it_should_not_have() -> No
     assert [each.rpartition(": ")[2] for each in caveats] == ["3 lost updates.", "1 duplicated effects."]
 
 
-def rows(made: Report, width: int | None = None) -> Iterator[list[str]]:
-    for line in lines(made, width):
-        if line.text.startswith("    asyncio"):
-            yield line.text.split()
+def rows(made: Report) -> Iterator[list[str]]:
+    for line in printed(made).splitlines():
+        if line.startswith("    asyncio "):
+            yield line.split()
 
 
 def test_the_table_has_what_went_wrong_and_what_each_way_costs() -> None:
     made = ways(SPEEDS, FOUND)
     *cells, prices = rows(made)
-    assert [each[-3:] for each in cells] == [
-        ["1,234", "56", "78"],
-        ["0", "55", "0"],
-        ["0", "54", "0"],
-        ["0", "0", "0"],
-    ]
+    counts = [" ".join(each[-3:]) for each in cells]
+    assert counts == ["1,234 56 78", "0 55 0", "0 54 0", "0 0 0"]
     assert prices[1].startswith("0.30")
     assert prices.count("-") == 2
     assert prices.count("=") == 1
-    text = "\n".join(line.text for line in lines(made))
-    for word in ("lost  duplicated   stale", "beside none", "lock", "version", "idempotency"):
-        assert word in text
-    narrow = "\n".join(line.text for line in lines(made, 80))
-    assert "1,234 lost updates, 56 duplicated effects, 78 stale reads" in narrow
-    assert "consistent" in narrow
+    for word in ("  lost  duplicated  stale", "beside none", "lock", "version", "idempotency"):
+        assert word in printed(made)
+    narrow = printed(made, 76)
+    assert "    asyncio: 1,234 lost updates, 56 duplicated effects, 78 stale reads" in narrow
+    assert "    asyncio: consistent" in narrow
 
 
 def test_other_runs_have_no_such_columns() -> None:
-    text = "\n".join(line.text for line in lines(report(*cell({"asyncio": 1.0, "gevent": 2.0}))))
+    text = printed(report(*cell({"asyncio": 1.0, "gevent": 2.0})))
     assert "duplicated" not in text
     assert "beside none" not in text
 
@@ -466,15 +414,8 @@ def test_the_page_has_a_section_with_the_question_the_verdict_and_a_row_for_each
     assert '<section id="counter"' in page
     assert '<section id="read"' not in page
     section = page.partition('<section id="counter"')[2].partition("</section>")[0]
-    for word in (
-        COUNTER.title,
-        "fewer calls/s on asyncio 0.30",
-        "1,234 lost updates",
-        *SPEEDS,
-        "worse",
-        "equal",
-        "beside none",
-    ):
+    words = ("fewer calls/s on asyncio 0.30", "1,234 lost updates", "worse", "equal", "beside none")
+    for word in (COUNTER.title, *SPEEDS, *words):
         assert word in section
     assert section.count("<tr>") == 5
 
@@ -494,16 +435,8 @@ def test_what_goes_wrong_can_be_a_condition() -> None:
 
 
 def policies(speeds: dict[str, float], **changes: Any) -> Report:
-    """A report of one arm's servers, of which one is slow; the faster a way is, the less its p99."""
-    results = []
-    for way, speed in speeds.items():
-        [made] = cell({"asyncio": speed}, BALANCE.row(way), seed=len(results) + 1)
-        made.policy, made.servers = way, 3
-        made.balance = Balance(0.333 if way == "round-robin" else 0.012, 0.047 * (way == "hedge"))
-        for name, value in changes.get(way, {}).items():
-            setattr(made, name, value)
-        results.append(made)
-    return judged(results)
+    """Of servers of which one is slow; the faster a way is, the less its p99."""
+    return ways(speeds, kind=BALANCE, **changes)
 
 
 POLICIES = {"round-robin": 1000.0, "two-choices": 1003.0, "default": 5000.0, "hedge": 400.0}
@@ -527,38 +460,15 @@ def test_policies_are_compared_by_their_p99_with_round_robin() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("factor", "verdict"), [(1.7, "unclear"), (2.4, "better"), (1 / 1.7, "unclear"), (1 / 2.4, "worse")]
-)
-def test_of_p99_only_a_difference_of_a_factor_of_two_is_claimed(factor: float, verdict: str) -> None:
-    [claim] = policies({"round-robin": 1000.0, "default": 1000.0 * factor}).claims
-    assert claim.verdict == verdict
-    assert (claim.low > 1) is (factor > 1)
-
-
-def test_times_that_are_the_load_generators_too_are_called_better_but_neither_equal_nor_worse() -> None:
-    limited = {"default": {"limit": "client"}}
-    outcomes = {
-        speed: policies({"round-robin": 1000.0, "default": speed}, **limited).claims[0].verdict
-        for speed in (3000.0, 1000.0, 300.0)
-    }
-    assert outcomes == {3000.0: "better", 1000.0: "unclear", 300.0: "unclear"}
-
-
 def test_the_table_the_page_and_the_file_say_what_the_slow_server_was_given() -> None:
     made = policies(POLICIES)
     *cells, prices = rows(made)
-    assert [each[-2:] for each in cells] == [
-        ["33.3%", "0.0%"],
-        ["1.2%", "0.0%"],
-        ["1.2%", "0.0%"],
-        ["1.2%", "4.7%"],
-    ]
+    shares = [" ".join(each[-2:]) for each in cells]
+    assert shares == ["33.3% 0.0%", "1.2% 0.0%", "1.2% 0.0%", "1.2% 4.7%"]
     assert (prices[1], float(prices[2])) == ("p99", pytest.approx(1.0, abs=0.02))
-    text = "\n".join(line.text for line in lines(made))
-    for word in ("slow got   twice", "before the ratio, beside round-robin", "in flight, 3 servers)"):
-        assert word in text
-    assert "33.3% to the slow server, 0.0% sent twice" in "\n".join(line.text for line in lines(made, 80))
+    for word in ("slow got  twice", "before the ratio, beside round-robin", "in flight, 3 servers)"):
+        assert word in printed(made)
+    assert "    asyncio: 33.3% to the slow server, 0.0% sent twice" in printed(made, 60)
     section = html(made).partition('<section id="balance"')[2].partition("</section>")[0]
     for word in (BALANCE.title, "beside round-robin", "slow server got", "33.3%", "4.7%", "worse", *POLICIES):
         assert word in section
@@ -577,35 +487,43 @@ def test_what_the_slow_server_was_given_can_be_a_condition() -> None:
     assert outcome.undecided == []
 
 
-def text_of(made: Report, results: list[Result]) -> str:
-    made.results = results
-    return "\n".join(line.text for line in lines(made))
-
-
 def test_a_report_shows_the_store_but_not_its_password() -> None:
     url = "valkey://user:secret@host:6379/0"
     asked = replace(Request(("asyncio",), workloads=("counter",)), state=url)
     made = _start(asked, ["--workload", "counter", "--state", url])
     assert "secret" not in made.json().decode()
     assert made.design.state == "valkey://host:6379/0"
-    assert "Counters in valkey://host:6379/0." in text_of(made, cell({"asyncio": 1.0}, "counter"))
+    made.results = cell({"asyncio": 1.0}, "counter")
+    assert "Counters in valkey://host:6379/0." in printed(made)
 
 
 # Real runs
 
 
-def run(tmp_path: Path, *words: str) -> list[Result]:
-    file = tmp_path / "run.json"
+def run(folder: Path, *words: str) -> dict[str, Result]:
+    """By the way in which it was measured."""
+    file = folder / "run.json"
     args = ["--backend", "asyncio", "--style", STYLES[0], "--rounds", "1", "--quick", "--json", str(file)]
     assert main(["compare", *args, *words]) == 0
     made = msgspec.json.decode(file.read_bytes(), type=Report, strict=True)
     assert all(each.calls > 20 and each.errors == 0 for each in made.results)
-    return made.results
+    return {each.workload: each for each in made.results}
 
 
-def test_counters_keep_what_their_protection_promises(tmp_path: Path) -> None:
-    found = {each.protect: each for each in run(tmp_path, "--workload", "counter")}
-    assert set(found) == set(COUNTER.ways)
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    """Every way of counters and of reads, and two to choose among two servers."""
+    kinds = ("--workload", "counter", "--workload", "read", "--workload", "balance", "--concurrency", "8")
+    with pytest.MonkeyPatch.context() as patch:
+        for way in (policies := ("round-robin", "default")):  # no p99 is asked for
+            row = BALANCE.row(way)
+            patch.setitem(WORKLOADS, row, WORKLOADS[row]._replace(window=0.3))
+        return run(tmp_path_factory.mktemp("real"), *kinds, "--policy", ",".join(policies), "--servers", "2")
+
+
+def test_counters_keep_what_their_protection_promises(real: dict[str, Result]) -> None:
+    found = {way: real[COUNTER.row(way)] for way in COUNTER.ways}
+    assert [each.protect for each in found.values()] == list(COUNTER.ways)
     plain = found["none"].consistency
     assert plain is not None
     assert plain.lost_updates > 0
@@ -617,36 +535,27 @@ def test_counters_keep_what_their_protection_promises(tmp_path: Path) -> None:
 def test_counters_may_be_in_a_store_of_ones_own_and_are_not_left_there(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/own.db"
     for _ in range(2):  # what the first run has left does not disturb the second
-        [made] = run(tmp_path, "--workload", "counter", "--protect", "idempotency", "--state", store)
-        assert made.consistency == Consistency()
+        found = run(tmp_path, "--workload", "counter", "--protect", "idempotency", "--state", store)
+        assert found[COUNTER.row("idempotency")].consistency == Consistency()
     with open_state(store) as state:
         assert [each.key for each in state.changes() if not each.deleted] == []
 
 
-def test_reads_are_measured_in_each_way(tmp_path: Path) -> None:
-    found = {each.optimise: each for each in run(tmp_path, "--workload", "read")}
-    assert set(found) == set(variants.READ.ways)
+def test_reads_are_measured_in_each_way(real: dict[str, Result]) -> None:
+    found = {way: real[variants.READ.row(way)] for way in variants.READ.ways}
+    assert [each.optimise for each in found.values()] == list(variants.READ.ways)
     assert not [each.optimise for each in found.values() if variants.broken(each)]
-    assert found["cache"].throughput > found["none"].throughput
+    fastest = {way: HdrHistogram.decode(each.histogram).get_min_value() / 1e9 for way, each in found.items()}
+    # Whatever else runs here: who waits for a database waits for so long at least, and what is kept need not be waited for.
+    assert fastest["cache"] < 0.9 * reads.READ_SECONDS
+    assert min(fastest[way] for way in ("none", "async-io", "balance")) > 0.99 * reads.READ_SECONDS
 
 
-def test_a_slow_server_is_given_its_turn_or_hardly_anything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ways = ("round-robin", "default")
-    for way in ways:  # no p99 is asked for
-        row = BALANCE.row(way)
-        monkeypatch.setitem(WORKLOADS, row, WORKLOADS[row]._replace(window=0.3))
-    found = {
-        each.policy: each
-        for each in run(tmp_path, "--workload", "balance", "--policy", ",".join(ways), "--servers", "2")
-    }
-    assert set(found) == set(ways)
-    assert {each.servers for each in found.values()} == {2}
-    spread = {way: found[way].balance for way in ways}
-    turn, default = spread["round-robin"], spread["default"]
-    assert turn is not None
-    assert default is not None
-    assert turn.slow_share == pytest.approx(0.5, abs=0.05)
-    assert default.slow_share < 0.1
-    assert (turn.sent_twice, default.sent_twice) == (0, 0)
+def test_a_slow_server_is_given_its_turn_or_hardly_anything(real: dict[str, Result]) -> None:
+    turn, default = (real[BALANCE.row(way)] for way in ("round-robin", "default"))
+    assert (turn.servers, default.servers) == (2, 2)
+    assert turn.balance is not None
+    assert default.balance is not None
+    assert turn.balance.slow_share == pytest.approx(0.5, abs=0.05)
+    assert default.balance.slow_share < 0.1
+    assert (turn.balance.sent_twice, default.balance.sent_twice) == (0, 0)

@@ -1,0 +1,112 @@
+"""Calls by the protocol itself, without a client: what a server can do where its callers cost as little as can be.
+
+One thread has all callers, whatever the call style: what has come is answered by the next calls, in one batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+import zmq
+
+from ...errors import CallError, DeadlineExceeded
+from ...protocol.codec import Encoder, from_server
+from ...protocol.messages import Call, Error, Hello, Ping, Pong, Refusal, Reply, Welcome
+from ...protocol.values import pack, pack_args
+from .batch import Batch
+from .callers import Caller
+from .work import Work
+
+_MAX_SIZE = 1 << 24
+# Seconds that a server may take to welcome a connection.
+_WELCOME = 5.0
+
+
+class Raw:
+    """A connection. Raises RuntimeError where the server does not welcome it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.set(zmq.RCVHWM, 0)
+        self._encode, self._decoder = Encoder().encode, from_server()
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, Caller] = {}
+        self._calls: list[Call] = []
+        self._socket.connect(endpoint)
+        for batch in self._encode([Hello(os.urandom(16), _MAX_SIZE, "ringback compare")]):
+            self._socket.send_multipart(batch)
+        match self._received(_WELCOME):
+            case [Welcome() as found, *_]:
+                self._bounds = found.max_messages, found.max_frames
+            case _:
+                self.close()
+                raise RuntimeError(f"{endpoint} did not welcome a connection within {_WELCOME:.0f} s")
+
+    def close(self) -> None:
+        """At once."""
+        self._context.destroy(linger=0)
+
+    def drive(self, batch: Batch) -> None:
+        """Make the calls of all its callers, until its window closes and the last reply has come. Those without a reply in time have
+        failed, as they have with a client."""
+        for caller in batch.callers:
+            self._next(caller)
+        self._send()
+        while self._waiting and (messages := self._received(batch.patience)):
+            for message in messages:
+                self._take(message)
+            self._send()
+        batch.ends()
+        lost, self._waiting = self._waiting, {}
+        for caller in lost.values():
+            caller.fail(DeadlineExceeded("no reply came in time"))
+
+    def _next(self, caller: Caller) -> None:
+        call = caller.begin()
+        if call is not None:
+            number = next(self._ids)
+            self._waiting[number] = caller
+            kwargs = {name: pack(value, _MAX_SIZE) for name, value in call.kwargs.items()} or None
+            self._calls.append(Call(number, call.method, pack_args(call.args, _MAX_SIZE), kwargs))
+
+    def _take(self, message: Any) -> None:
+        if type(message) is Reply:
+            if (caller := self._waiting.pop(message.id, None)) is not None:  # else it came too late
+                caller.reply(self._decoder.values.plain(message.result))
+                self._next(caller)
+        elif type(message) is Error or type(message) is Refusal:
+            if (caller := self._waiting.pop(message.id, None)) is not None:
+                caller.fail(CallError(message.message, code=message.code))
+                self._next(caller)
+        elif type(message) is Ping:
+            self._socket.send_multipart(self._encode([Pong(message.token)])[0])
+
+    def _send(self) -> None:
+        if self._calls:
+            calls, self._calls = self._calls, []
+            for batch in self._encode(calls, *self._bounds):
+                self._socket.send_multipart(batch)
+
+    def _received(self, seconds: float) -> list[Any]:
+        """The next batch; empty where none comes in so many seconds."""
+        if not self._socket.poll(int(seconds * 1000)):
+            return []
+        return self._decoder.decode(self._socket.recv_multipart())
+
+
+def drive(work: Work) -> None:
+    """Do it. Raises RuntimeError where a server does not welcome a connection."""
+    kept: dict[str, Raw] = {}
+    try:
+        for batch, _, connect, name in work.all:
+            if name not in kept:
+                kept[name] = connect()
+            batch.starts()
+            kept[name].drive(batch)
+            work.report(batch)
+    finally:
+        for each in kept.values():
+            each.close()
