@@ -1,0 +1,302 @@
+"""One end of one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from . import commands, greeting
+from .errors import ZmtpError
+from .frames import COMMAND, LONG, MORE, head
+from .mechanisms import Mechanism, Null
+
+Buffer = bytes | bytearray | memoryview
+
+# From so many bytes on, a frame that is not whole is kept in the pieces in which it comes, and what is sent is not copied.
+LARGE = 32_768
+# What to read at once, while nothing large comes, and at most.
+READ, READ_MOST = 65_536, 1 << 18
+
+_PEERS = {
+    b"ROUTER": (b"DEALER", b"REQ", b"ROUTER"),
+    b"DEALER": (b"ROUTER", b"REP", b"DEALER"),
+}
+_FLAGS = MORE | LONG | COMMAND
+
+
+class Bounds(NamedTuple):
+    """Of what a peer may send: the bytes and frames of a message, the bytes of a command, and those of all that comes before the peer is
+    known."""
+
+    message: int = 17 << 20
+    frames: int = 1024
+    command: int = 65_536
+    handshake: int = 65_536
+
+
+_USUAL = Bounds()
+
+
+class Connection:
+    """`feed` takes what has come and gives whole messages, each a list of frames; what is to be sent gathers in `out`, until `take_out`. It
+    is `open` once both ends know each other; then `peer` has what the other end says of itself.
+
+    What is kept for a peer is what it has sent, whatever its heads claim: `held` bytes.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_bounds",
+        "_bytes",
+        "_flags",
+        "_handshake",
+        "_mechanism",
+        "_missing",
+        "_parts",
+        "_pieces",
+        "_rest",
+        "_said",
+        "_socket_type",
+        "minor",
+        "open",
+        "out",
+        "peer",
+        "pongs",
+        "ttl",
+    )
+
+    def __init__(
+        self,
+        socket_type: bytes,
+        mechanism: Mechanism | None = None,
+        *,
+        identity: bytes = b"",
+        bounds: Bounds = _USUAL,
+    ) -> None:
+        self._socket_type = socket_type
+        self._mechanism: Mechanism = Null() if mechanism is None else mechanism
+        self._said = commands.properties({b"Socket-Type": socket_type, b"Identity": identity})
+        self._bounds = bounds
+        self._handshake = 0  # bytes that came before it was open
+        self._begun = False  # the handshake, behind the greeting
+        self._rest = b""
+        self._parts: list[Buffer] = []  # frames of a message that is not whole
+        self._bytes = 0  # in them
+        self._pieces: list[Buffer] = []  # of a large frame that is not whole
+        self._missing = 0  # bytes of it
+        self._flags = 0
+        self.minor = 0
+        self.open = False
+        self.peer: Mapping[bytes, bytes] = {}
+        self.ttl = (
+            0.0  # seconds of silence after which the peer wants to be given up; 0 where it has not said
+        )
+        self.pongs = 0
+        self.out: list[Buffer] = [
+            greeting.greeting(self._mechanism.name, as_server=self._mechanism.as_server)
+        ]
+
+    @property
+    def hint(self) -> int:
+        """Bytes to read at once."""
+        return min(READ_MOST, max(READ, self._missing))
+
+    @property
+    def held(self) -> int:
+        """Bytes of what is not whole."""
+        return len(self._rest) + self._bytes + sum(map(len, self._pieces))
+
+    def take_out(self) -> list[Buffer]:
+        """What is to be sent, small buffers joined."""
+        out, self.out = self.out, []
+        if len(out) == 2 and len(out[1]) < LARGE:
+            return [out[0] + out[1]]  # type: ignore[operator]
+        joined: list[Buffer] = []
+        small: list[Buffer] = []
+        for buffer in out:
+            if len(buffer) < LARGE:
+                small.append(buffer)
+                continue
+            if small:
+                joined.append(b"".join(small))
+                small = []
+            joined.append(buffer)
+        if small:
+            joined.append(b"".join(small))
+        return joined
+
+    # In
+
+    def feed(self, data: bytes) -> list[list[Buffer]]:
+        """The messages that are whole now. Raises ZmtpError where the connection cannot go on; what was to be sent is still to be."""
+        messages: list[list[Buffer]] = []
+        if self._missing:
+            if len(data) < self._missing:
+                self._pieces.append(data)
+                self._missing -= len(data)
+                return messages
+            data = self._filled(data, messages)
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        if not self.open:
+            rest = self._not_open(data)
+            if rest is None:
+                return messages
+            data = rest
+        self._rest = self._read(data, messages)
+        return messages
+
+    def _not_open(self, data: bytes) -> bytes | None:
+        """What is left behind the greeting; None where that is not whole."""
+        if self._begun:
+            return data
+        found = greeting.parse(data) if data else None
+        if found is None:
+            self._rest = data
+            return None
+        if found.mechanism != self._mechanism.name:
+            raise ZmtpError(
+                f"it speaks {found.mechanism.decode('latin-1')}, and here is {self._mechanism.name.decode()}"
+            )
+        if found.as_server and self._mechanism.as_server:
+            raise ZmtpError("both ends are the server of their mechanism")
+        self.minor, self._begun = found.minor, True
+        self.out += self._mechanism.start(self._said)
+        return data[greeting.SIZE :]
+
+    def _read(self, data: bytes, messages: list[list[Buffer]]) -> bytes:
+        """Take each whole frame. What is left of the last."""
+        at, size = 0, len(data)
+        while size - at > 1:
+            flags = data[at]
+            if flags & LONG:
+                if size - at < 9:
+                    break
+                begin = at + 9
+                length = int.from_bytes(data[at + 1 : begin], "big")
+            else:
+                begin = at + 2
+                length = data[at + 1]
+            end = begin + length
+            if flags or end > size:
+                self._look(flags, length)
+                if end > size:
+                    if length < LARGE or flags & COMMAND:
+                        break
+                    self._pieces, self._flags = [data[begin:]], flags
+                    self._missing = end - size
+                    return b""
+            if not self.open:
+                self._handshake += end - at
+                if self._handshake > self._bounds.handshake:
+                    raise ZmtpError("a handshake without end")
+            self._take(flags, data[begin:end], messages)
+            at = end
+        return data[at:] if at else data
+
+    def _look(self, flags: int, length: int) -> None:
+        """At a frame's head, before what it claims is waited for."""
+        if flags & ~_FLAGS or flags & (COMMAND | MORE) == COMMAND | MORE:
+            raise ZmtpError(f"a frame with flags {flags:#04x}")
+        if flags & COMMAND:
+            if length > self._bounds.command:
+                raise ZmtpError(f"a command of {length:,} bytes")
+        elif not self.open:
+            raise ZmtpError("a message before the handshake")
+        elif self._bytes + length > self._bounds.message:
+            raise ZmtpError(f"a message of more than {self._bounds.message:,} bytes")
+
+    def _filled(self, data: bytes, messages: list[list[Buffer]]) -> bytes:
+        """The large frame is whole: what came behind it."""
+        pieces, missing, self._pieces, self._missing = self._pieces, self._missing, [], 0
+        pieces.append(memoryview(data)[:missing])
+        self._take(self._flags, b"".join(pieces), messages)
+        return data[missing:]
+
+    def _take(self, flags: int, frame: bytes, messages: list[list[Buffer]]) -> None:
+        if flags & COMMAND:
+            self._command(frame)
+            return
+        if not self.open:
+            raise ZmtpError("a message before the handshake")
+        if self._mechanism.sealed:
+            flags, frame = self._mechanism.unseal(frame)
+            if flags & COMMAND:
+                self._command(frame)
+                return
+        if not flags & MORE and not self._parts:
+            messages.append([frame])
+            return
+        self._parts.append(frame)
+        self._bytes += len(frame)
+        if self._bytes > self._bounds.message:
+            raise ZmtpError(f"a message of more than {self._bounds.message:,} bytes")
+        if len(self._parts) > self._bounds.frames:
+            raise ZmtpError(f"a message of more than {self._bounds.frames:,} frames")
+        if not flags & MORE:
+            messages.append(self._parts)
+            self._parts, self._bytes = [], 0
+
+    def _command(self, data: bytes) -> None:
+        name, body = commands.split(data)
+        if name == commands.ERROR:
+            raise ZmtpError(f"it refuses the connection: {commands.reason(body) or 'without a reason'}")
+        if not self.open:
+            out, peer = self._mechanism.take(name, body)
+            self.out += out
+            if peer is not None:
+                self._know(peer)
+        elif name == commands.PING:
+            if not 2 <= len(body) <= 2 + commands.CONTEXT:
+                raise ZmtpError(f"a PING of {len(body)} bytes")
+            self.ttl = int.from_bytes(body[:2], "big") / 10
+            self._say(commands.PONG, body[2:])
+        elif name == commands.PONG:
+            self.pongs += 1
+        # What else there may be is for other kinds of sockets, or other versions.
+
+    def _know(self, peer: Mapping[bytes, bytes]) -> None:
+        kind = peer.get(b"socket-type", b"")
+        if kind not in _PEERS[self._socket_type]:
+            told = kind.decode("latin-1") or "socket without a type"
+            raise ZmtpError(f"it is a {told}, which does not talk to a {self._socket_type.decode()}")
+        self.peer, self.open = peer, True
+
+    # Out
+
+    def send(self, frames: Sequence[Buffer]) -> None:
+        """One message. Frames of 32 KiB or more are not copied: they have to stay as they are until they are sent."""
+        last, out = len(frames) - 1, self.out
+        if self._mechanism.sealed:
+            out += [
+                self._mechanism.seal(MORE if place < last else 0, _plain(frame))
+                for place, frame in enumerate(frames)
+            ]
+            return
+        for place, frame in enumerate(frames):
+            out.append(head(MORE if place < last else 0, len(frame)))
+            out.append(frame)
+
+    def ping(self, ttl: float = 0.0, context: bytes = b"") -> bool:
+        """Ask whether the peer is there; after so many seconds of silence it may give this end up. False where the peer is too old to know
+        of that (ZMTP 3.0)."""
+        if self.minor < 1:
+            return False
+        self._say(commands.PING, min(65_535, round(ttl * 10)).to_bytes(2, "big") + context)
+        return True
+
+    def refuse(self, reason: str) -> None:
+        """Tell the peer why the connection ends."""
+        text = reason.encode("latin-1", "replace")[:255]
+        self.out.append(commands.frame(commands.ERROR, bytes((len(text),)) + text))
+
+    def _say(self, name: bytes, body: bytes) -> None:
+        if self._mechanism.sealed:
+            self.out.append(self._mechanism.seal(COMMAND, commands.body_of(name, body)))
+        else:
+            self.out.append(commands.frame(name, body))
+
+
+def _plain(frame: Buffer) -> bytes | memoryview:
+    return bytes(frame) if isinstance(frame, bytearray) else frame
