@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -618,8 +619,13 @@ def test_runs_without_a_common_cell_cannot_be_compared(
 
 
 def test_the_published_schema_is_that_of_the_report() -> None:
-    published = json.loads((Path(__file__).parents[2] / "docs" / "compare.schema.json").read_text())
-    assert published == msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Report)))
+    """But for how its texts are indented, which differs between versions of msgspec."""
+
+    def unindented(text: str) -> Any:
+        return json.loads(re.sub(r"\\n\s*", " ", text))
+
+    published = (Path(__file__).parents[2] / "docs" / "compare.schema.json").read_text()
+    assert unindented(published) == unindented(json.dumps(msgspec.json.schema(Report)))
 
 
 # The check of itself

@@ -344,7 +344,7 @@ def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(
     with Generator(plan("threading"), ANYWHERE) as generator:
         generator.wait()
         for style in STYLES * 2:
-            load = Load("echo", style, 4, 0.0, 0.02, seed=2**53 - 1)
+            load = Load("echo", style, 4, 0.0, 0.2, seed=2**53 - 1)  # in which the first connects
             sample = Pair(null, generator, ANYWHERE).measure(load).sample
             # That server answers as a client expects.
             assert (sample.errors, sample.wrong) == ({}, 0)

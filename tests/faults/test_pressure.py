@@ -245,6 +245,17 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_serve
     key, calls = f"deadlines {backend}", 2000
     ended: list[tuple[int, float, str]] = []
     futures = []
+    over, overslept = threading.Event(), list[float]()
+
+    def oversleep() -> None:
+        """How late any thread of this process is, at the same time."""
+        while not over.is_set():
+            due = time.monotonic() + 0.005
+            time.sleep(0.005)
+            overslept.append(time.monotonic() - due)
+
+    beside = threading.Thread(target=oversleep)
+    beside.start()
     for number in range(calls):
         timeout = random.uniform(0.005, 0.5)
         due = time.monotonic() + timeout
@@ -265,6 +276,8 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_serve
             time.sleep(0.003)  # it is the server that is to be saturated
     for future in futures:
         future.exception(SOON)
+    over.set()
+    beside.join()
     left = [float(mark) for mark in client.call("marks", key)]
     client.close()
     assert sorted(number for number, _, _ in ended) == list(range(calls))
@@ -272,9 +285,10 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_serve
     assert set(outcomes) == {"right", "DeadlineExceeded"}
     late = sorted(late for _, late, outcome in ended if outcome == "DeadlineExceeded")
     assert late[0] > -0.002, "a call ended before its time"
-    assert quantile(late, 0.9) < 0.05
-    assert quantile(late, 0.99) < PROMPT
-    assert max(late for _, late, outcome in ended if outcome == "right") < PROMPT
+    machine = quantile(sorted(overslept), 0.95)  # a few ms, but where others take its processors
+    assert quantile(late, 0.9) < 0.05 + machine
+    assert quantile(late, 0.99) < PROMPT + 2 * machine
+    assert max(late for _, late, outcome in ended if outcome == "right") < PROMPT + 2 * machine
     # Work of 10 ms at four workers: most of it expires before its turn, and is never begun.
     assert outcomes["right"] <= len(left)
     if backend != "gevent":  # there, a worker leaves what expires and begins the next
