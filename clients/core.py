@@ -348,8 +348,7 @@ class ClientCore:
     def abandon(self) -> None:
         """Give back all that was opened, perhaps in part, before anybody had the core."""
         self.loop.forget()
-        _open.discard(self)
-        self._close_wires(0)
+        self.let_go()
 
     @property
     def full(self) -> bool:
@@ -502,7 +501,7 @@ class ClientCore:
         self.when_idle(partial(self.close, "the client was dropped"))
 
     def let_go(self) -> None:
-        """The same where the loop is closed: only the sockets are left."""
+        """Close without the loop: it is closed, so that only the sockets are left, or nobody has the client yet."""
         self.closed = True
         _open.discard(self)
         for source in self._sources:

@@ -282,6 +282,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def said(self) -> str:
+        """The verdict, and whether it is sure, in words."""
+        return f"{self.verdict}, sure" if self.sure else self.verdict
+
+    @property
     def of_arms(self) -> bool:
         """Whether it is about two arms."""
         return self.arm != self.against

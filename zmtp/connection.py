@@ -220,8 +220,8 @@ class Connection:
             return
         if not self.open:
             raise ZmtpError("a message before the handshake")
-        if self._mechanism.sealed:
-            flags, frame = self._mechanism.unseal(frame)
+        if (sealer := self._mechanism.sealer) is not None:
+            flags, frame = sealer.unseal(frame)
             if flags & COMMAND:
                 self._command(frame)
                 return
@@ -268,10 +268,9 @@ class Connection:
     def send(self, frames: Sequence[Buffer]) -> None:
         """One message. Frames of 32 KiB or more are not copied: they have to stay as they are until they are sent."""
         last, out = len(frames) - 1, self.out
-        if self._mechanism.sealed:
+        if (sealer := self._mechanism.sealer) is not None:
             out += [
-                self._mechanism.seal(MORE if place < last else 0, _plain(frame))
-                for place, frame in enumerate(frames)
+                sealer.seal(MORE if place < last else 0, _plain(frame)) for place, frame in enumerate(frames)
             ]
             return
         for place, frame in enumerate(frames):
@@ -292,8 +291,8 @@ class Connection:
         self.out.append(commands.frame(commands.ERROR, bytes((len(text),)) + text))
 
     def _say(self, name: bytes, body: bytes) -> None:
-        if self._mechanism.sealed:
-            self.out.append(self._mechanism.seal(COMMAND, commands.body_of(name, body)))
+        if (sealer := self._mechanism.sealer) is not None:
+            self.out.append(sealer.seal(COMMAND, commands.body_of(name, body)))
         else:
             self.out.append(commands.frame(name, body))
 

@@ -9,6 +9,16 @@ from . import commands
 from .errors import ZmtpError
 
 
+class Sealer(Protocol):
+    """Encrypts frames, and opens the peer's."""
+
+    def seal(self, flags: int, data: bytes | memoryview) -> bytes:
+        """A whole frame, sealed."""
+
+    def unseal(self, data: bytes) -> tuple[int, bytes]:
+        """The flags and the data of a frame that was. Raises ZmtpError."""
+
+
 class Mechanism(Protocol):
     """The handshake of one end of one connection, made anew for each."""
 
@@ -21,8 +31,8 @@ class Mechanism(Protocol):
         """Whether this end is its server."""
 
     @property
-    def sealed(self) -> bool:
-        """Whether frames go through `seal` and `unseal`."""
+    def sealer(self) -> Sealer | None:
+        """What frames go through; None where they go as they are."""
 
     def start(self, properties: bytes) -> list[bytes]:
         """Frames to send when both have greeted; `properties` are what this end says of itself."""
@@ -30,19 +40,13 @@ class Mechanism(Protocol):
     def take(self, name: bytes, body: bytes) -> tuple[list[bytes], Mapping[bytes, bytes] | None]:
         """A command of the peer's: frames to send, and the peer's properties, once it is known who it is. Raises ZmtpError."""
 
-    def seal(self, flags: int, data: bytes | memoryview) -> bytes:
-        """A whole frame, sealed."""
-
-    def unseal(self, data: bytes) -> tuple[int, bytes]:
-        """The flags and the data of a frame that was. Raises ZmtpError."""
-
 
 class Null:
     """NULL: each end says READY, and nothing is sealed."""
 
     name = b"NULL"
     as_server = False
-    sealed = False
+    sealer = None
 
     def start(self, properties: bytes) -> list[bytes]:
         return [commands.frame(commands.READY, properties)]
@@ -51,9 +55,3 @@ class Null:
         if name != commands.READY:
             raise ZmtpError(f"a command {name.decode('latin-1')!r} in place of READY")
         return [], commands.parse_properties(body)
-
-    def seal(self, flags: int, data: bytes | memoryview) -> bytes:
-        raise NotImplementedError
-
-    def unseal(self, data: bytes) -> tuple[int, bytes]:
-        raise NotImplementedError

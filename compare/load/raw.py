@@ -73,16 +73,19 @@ class Raw:
             self._calls.append(Call(number, call.method, pack_args(call.args, _MAX_SIZE), kwargs))
 
     def _take(self, message: Any) -> None:
-        if type(message) is Reply:
-            if (caller := self._waiting.pop(message.id, None)) is not None:  # else it came too late
-                caller.reply(self._decoder.values.plain(message.result))
-                self._next(caller)
-        elif type(message) is Error or type(message) is Refusal:
-            if (caller := self._waiting.pop(message.id, None)) is not None:
-                caller.fail(CallError(message.message, code=message.code))
-                self._next(caller)
-        elif type(message) is Ping:
+        if type(message) is Ping:
             self._socket.send_multipart(self._encode([Pong(message.token)])[0])
+            return
+        if not isinstance(message, Reply | Error | Refusal):
+            return
+        caller = self._waiting.pop(message.id, None)
+        if caller is None:
+            return  # it came too late
+        if isinstance(message, Reply):
+            caller.reply(self._decoder.values.plain(message.result))
+        else:
+            caller.fail(CallError(message.message, code=message.code))
+        self._next(caller)
 
     def _send(self) -> None:
         if self._calls:
@@ -91,7 +94,7 @@ class Raw:
                 self._socket.send_multipart(batch)
 
     def _received(self, seconds: float) -> list[Any]:
-        """The next batch; empty where none comes in so many seconds."""
+        """The next batch; empty where none comes within these seconds."""
         if not self._socket.poll(int(seconds * 1000)):
             return []
         return self._decoder.decode(self._socket.recv_multipart())

@@ -20,7 +20,7 @@ from .difference import UNCHANGED, Changes
 from .names import what
 from .plots import Plot
 from .table import codes, share
-from .verdict import answers
+from .verdict import answers, of_best
 
 _RANKS = ("p50", "p90", "p99", "p999", "max")
 
@@ -107,7 +107,7 @@ def _figure(plot: Plot) -> Markup:
 def _answers(report: Report) -> list[Answer]:
     """All strips have one scale, on which a half is as far from one as the double is."""
     cells = answers(report)
-    beside = [each.turned() for claims, _ in cells.values() for each in claims if each.arm == claims[0].arm]
+    beside = [each.turned() for claims, _ in cells.values() for each in of_best(claims)]
     low = max(_WIDE[0], min([_NARROW[0], *(each.low for each in beside)]))
     high = min(_WIDE[1], max([_NARROW[1], *(each.high for each in beside)]))
 
@@ -115,7 +115,7 @@ def _answers(report: Report) -> list[Answer]:
         return round(100 * log(min(high, max(low, ratio)) / low) / log(high / low), 1)
 
     def strip(claim: Claim) -> Strip:
-        text = f"{claim.ratio:.2f} ({claim.low:.2f} .. {claim.high:.2f}) {claim.verdict}{', sure' if claim.sure else ''}"
+        text = f"{claim.ratio:.2f} ({claim.low:.2f} .. {claim.high:.2f}) {claim.said}"
         return Strip(
             claim.arm, plots.looks_of(claim)[0], place(claim.low), place(claim.high), place(claim.ratio), text
         )
@@ -124,7 +124,7 @@ def _answers(report: Report) -> list[Answer]:
     for name, (claims, sentence) in cells.items():
         first, one = claims[0], place(1.0)
         best = Strip(first.arm, plots.looks_of(first)[0], one, one, one, "the best")
-        others = [strip(each.turned()) for each in claims if each.arm == first.arm]
+        others = [strip(each.turned()) for each in of_best(claims)]
         found.append(Answer(name, sentence, one, [best, *others]))
     return found
 
@@ -186,10 +186,17 @@ def _claims(report: Report) -> Table | None:
             if not each.of_arms
             else each.against
         )
-        said = f"{each.verdict}{', sure' if each.sure else ''}"
         ratio, spread = f"{each.ratio:.3f}", f"{each.low:.3f} .. {each.high:.3f}"
         rows.append(
-            [what(each), FIGURES[each.figure].words, other, ratio, spread, said, f"{each.detectable:.1%}"]
+            [
+                what(each),
+                FIGURES[each.figure].words,
+                other,
+                ratio,
+                spread,
+                each.said,
+                f"{each.detectable:.1%}",
+            ]
         )
     head = ["what", "figure", "beside", "ratio", "interval", "it is", "could have seen"]
     return Table("Every claim", head, rows)
@@ -271,8 +278,8 @@ def _cells(results: Iterable[Result]) -> Table:
         overloaded = ["overloaded", *["-"] * (len(_RANKS) - 1)]
         times = overloaded if each.overloaded else _times(told(each.latency, each.calls))
         costs = [
-            FIGURES[name].text(getattr(each.cpu, f"{name[:6]}_per_call"))
-            for name in ("server_cpu", "client_cpu")
+            FIGURES["server_cpu"].text(each.cpu.server_per_call),
+            FIGURES["client_cpu"].text(each.cpu.client_per_call),
         ]
         bad = [codes(each.errors_by_code) or f"{each.errors:,}", f"{each.wrong:,}"]
         load = str(each.concurrency) if each.rate is None else f"{each.rate.offered:,.0f}/s"

@@ -75,7 +75,7 @@ def _figures(cell: Result, claim: Claim | None, kind: Kind, way: str) -> list[st
     if claim is not None:
         figure = "" if claim.figure == "throughput" else f"{claim.figure} "
         against = f"{figure}{claim.ratio:.2f} ({claim.low:.2f} .. {claim.high:.2f})"
-        outcome = f"{claim.verdict}{', sure' if claim.sure else ''}"
+        outcome = claim.said
     return [
         FIGURES["throughput"].text(cell.throughput),
         against,

@@ -21,6 +21,7 @@ from ..workloads.counters import READS, TWICE
 from ..workloads.table import ITEMS, SLOW
 from ..workloads.table import place as where
 from .difference import Changes
+from .verdict import of_best
 
 BEST = "*"
 _SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
@@ -37,7 +38,7 @@ def place(result: Result) -> tuple[int, str, int, str]:
 
 
 def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
-    """The whole of it, for so many characters; without results, only the remarks."""
+    """The whole report, for a terminal of that width in characters; without results, only the remarks."""
     if report.results:
         yield from map(Text, _head(report))
         yield Text()
@@ -169,7 +170,7 @@ class _Columns(NamedTuple):
         head = ("", "calls/s", "beside best", "p50 ms", "p99 ms", *(each.title for each in columns))
         table = _table(*head, left=("", "beside best", "limit"))
         best = claims[0].arm if claims else ""
-        beside = {each.against: each.turned() for each in claims if each.arm == best}
+        beside = {each.against: each.turned() for each in of_best(claims)}
         for each in results:
             name = f"({each.backend})" if each.peer else each.arm
             against = (

@@ -80,15 +80,15 @@ def name(cell: Cell, *, several: bool) -> str:
     return f"{workload}, {style}, {client} client" if several else f"{workload}, {style}"
 
 
-def _beside(best: str, claims: Sequence[Claim]) -> list[Claim]:
-    """The best of a cell, which comes first in its claims, beside each of the others."""
-    return [each for each in claims if each.arm == best]
+def of_best(claims: Sequence[Claim]) -> list[Claim]:
+    """Of one cell's claims, those of its best arm, which comes first, beside each of the others."""
+    return [each for each in claims if each.arm == claims[0].arm]
 
 
 def answer(claims: Sequence[Claim], report: Report) -> str:
     """What to choose in one cell."""
     best, words = claims[0].arm, FIGURES[claims[0].figure].words
-    beside = _beside(best, claims)
+    beside = of_best(claims)
     worse = [each for each in beside if each.verdict == "better"]
     unclear = [each for each in beside if each.verdict == "unclear"]
     everyone = f"any of {_listed(sorted([best, *(each.against for each in beside)]), 'or')}"

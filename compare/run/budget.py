@@ -23,7 +23,7 @@ SLICE_SECONDS = 0.015
 AFTER_SECONDS = 3.0
 # The windows that a search takes at each of a dozen rates.
 SEARCH_WINDOWS = 30
-# Units become so many times more, or fewer, at most.
+# The factor by which the number of units may grow or shrink.
 _MOST = 1.5
 # A round in which that long is measured is worth its start.
 _ROUND_SECONDS = 20.0

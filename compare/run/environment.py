@@ -103,13 +103,18 @@ def _stamp_seconds() -> float:
     return (time.monotonic() - began) / _STAMPS
 
 
-def _sleep_overshoot() -> Overshoot:
+def overslept(seconds: float, times: int) -> list[float]:
+    """By how many seconds each of some sleeps of these seconds ends late, in ascending order."""
     late = []
-    for _ in range(_SLEEPS):
-        due = time.monotonic() + _SLEEP
-        time.sleep(_SLEEP)
+    for _ in range(times):
+        due = time.monotonic() + seconds
+        time.sleep(seconds)
         late.append(time.monotonic() - due)
-    late.sort()
+    return sorted(late)
+
+
+def _sleep_overshoot() -> Overshoot:
+    late = overslept(_SLEEP, _SLEEPS)
     return Overshoot(late[_SLEEPS // 2 - 1], late[_SLEEPS * 99 // 100 - 1])
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from ...clients.threading import connect
 from ...errors import CallError
@@ -30,14 +30,14 @@ from .processes import START_SECONDS, ChildFailed
 from .request import Job, Lane, Request
 from .search import search
 
-# Of calls that one thread fires, above so many a second one in so many is timed: what that takes is no part of a call.
+# Where one thread fires more calls a second than this, it times one in 16: what that takes is no part of a call.
 _FAST = 5_000
 _STRIDE = 16
 
 # Seconds of each cell before a round, so that threads that it starts are there in all that follow.
 _WARM_SECONDS = 0.03
 
-# After so many rounds units move to where intervals are wide; and a run ends early where all half-widths are so narrow.
+# The round after which units move to where intervals are wide, and the half-width of all intervals at which a run ends early.
 _LOOK = 3
 _NARROW = 0.025
 
@@ -49,7 +49,6 @@ _OVER = 0.02
 _MODERATE = 0.25
 _GENTLE = 2_000.0
 
-T = TypeVar("T")
 Cells = Mapping[tuple[str, str, Job], Measured]
 Widths = Callable[[Cells], Mapping[Job, float]]
 Running = list[tuple[Lane, Pair]]
@@ -205,19 +204,15 @@ class Experiment:
         try:
             for server in list(servers):
                 lanes = [lane for lane in group if lane.server == server]
-                try:
+                with self._failing(*lanes):
                     servers[server] = self._answering(lanes[0], servers[server], running)
-                except ChildFailed as error:
-                    self._fail(lanes, error)
         finally:
             # Last, to be ended first: a server that is told to end waits for its clients.
             for generator in generators.values():
                 running.enter_context(generator)
         for caller, generator in generators.items():
-            try:
+            with self._failing(*(lane for lane in group if self._caller(lane) == caller)):
                 generator.wait()
-            except ChildFailed as error:
-                self._fail([lane for lane in group if self._caller(lane) == caller], error)
         pairs = [
             (lane, Pair(servers[lane.server], generators[self._caller(lane)], self._request.placement))
             for lane in group
@@ -225,10 +220,8 @@ class Experiment:
         ]
         self._chance.shuffle(pairs)  # in this order they are called first
         for lane, pair in pairs:
-            try:
+            with self._failing(lane):
                 self._warm(pair, lane)
-            except ChildFailed as error:
-                self._fail([lane], error)
         self._starts.append((time.monotonic() - began) / len(servers))
         return pairs
 
@@ -258,9 +251,14 @@ class Experiment:
                 raise ChildFailed(f"its server does not answer: {error}") from None
         return servers
 
-    def _fail(self, lanes: Sequence[Lane], error: ChildFailed) -> None:
-        self._report.failures.append(f"{lanes[0]}: {error}")
-        self._lanes.failed.update(lanes)
+    @contextmanager
+    def _failing(self, *lanes: Lane) -> Iterator[None]:
+        """Where a child fails meanwhile, these lanes have failed, and the others go on."""
+        try:
+            yield
+        except ChildFailed as error:
+            self._report.failures.append(f"{lanes[0]}: {error}")
+            self._lanes.failed.update(lanes)
 
     def _units(self, number: int, group: Sequence[Lane]) -> list[Job]:
         """Each cell as often as it has units."""
@@ -291,25 +289,21 @@ class Experiment:
         there = [(lane, pair) for lane, pair in turn if lane not in self._lanes.failed]
         if len(there) > 1:
             self._watcher.begin(number, f"all at once: {job.workload}, {job.style}")
-            begun = [
-                (lane, pair)
-                for lane, pair in there
-                if self._tried(lane, pair.begin, self._load(job, number, lane))
-            ]
+            begun = []
+            for lane, pair in there:
+                with self._failing(lane):
+                    pair.begin(self._load(job, number, lane))
+                    begun.append((lane, pair))
             for lane, pair in begun:
-                if window := self._tried(lane, pair.end):
-                    yield lane, window[0]
+                with self._failing(lane):
+                    yield lane, pair.end()
             self._watcher.measured()
-        elif there and (found := self._tried(there[0][0], self._slice, number, *there[0], job)) and found[0]:
-            yield there[0][0], found[0]
-
-    def _tried(self, lane: Lane, function: Callable[..., T], *args: Any) -> tuple[T] | None:
-        """What the function returns; None where a child failed, which is kept as a failure."""
-        try:
-            return (function(*args),)
-        except ChildFailed as error:
-            self._fail([lane], error)
-            return None
+            return
+        for lane, pair in there:
+            with self._failing(lane):
+                window = self._slice(number, lane, pair, job)
+                if window is not None:
+                    yield lane, window
 
     def _slice(self, number: int, lane: Lane, pair: Pair, job: Job) -> Window | None:
         """One slice; None where no rate keeps the objective."""

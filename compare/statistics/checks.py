@@ -8,7 +8,6 @@ import random
 import secrets
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
@@ -19,7 +18,7 @@ from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Load, Plan
 from ..report.outputs import Outputs
 from ..results import Check, Limit, Report
 from ..run import pair
-from ..run.environment import environment
+from ..run.environment import environment, overslept
 from ..run.measured import Times, beside, latency, round_of, speed
 from ..run.pair import Alone, Pair, Placement, Server, Window
 from ..run.processes import ChildFailed
@@ -141,7 +140,7 @@ class SelfCheck:
             ]
         self.windows += windows
         lone, found = (latency(Times.of(window.sample.timed).response).p50 or 0.0 for window in windows)
-        slept = median(_sleep() for _ in range(_SLEEPS))
+        slept = IO_SECONDS + median(overslept(IO_SECONDS, _SLEEPS))
         says = (
             f"a call whose handler waits {IO_SECONDS * 1e3:.0f} ms takes {found * 1e3:.2f} ms, one that does not {lone * 1e3:.2f} ms, and "
             f"that wait alone, here, {slept * 1e3:.2f} ms (the first is the others together, at most {_LATE:.0%} off)"
@@ -191,13 +190,6 @@ class SelfCheck:
             running.__exit__(None, None, None)
             raise
         return running
-
-
-def _sleep() -> float:
-    """Seconds that the wait of a call of `io` takes."""
-    began = time.monotonic()
-    time.sleep(IO_SECONDS)
-    return time.monotonic() - began
 
 
 def busy(windows: Sequence[Window]) -> tuple[float, float]:

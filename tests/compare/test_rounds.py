@@ -388,7 +388,12 @@ def test_a_run_that_ends_without_a_round_has_failed() -> None:
 
 def test_a_run_of_which_no_arm_starts_ends_after_the_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Unmeasured()
-    monkeypatch.setattr(made, "_round", lambda _, lanes: made._fail(lanes, ChildFailed("no")))
+
+    def no_child_starts(_: int, lanes: list[Lane]) -> None:
+        with made._failing(*lanes):
+            raise ChildFailed("no")
+
+    monkeypatch.setattr(made, "_round", no_child_starts)
     made.run()
     assert (made.rounds, len(made._report.failures)) == (0, 1)
 

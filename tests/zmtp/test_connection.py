@@ -218,7 +218,7 @@ def test_what_goes_beyond_a_bound_ends_the_connection(data: bytes, why: str) -> 
 
 def test_a_handshake_has_an_end() -> None:
     class Endless:
-        name, as_server, sealed = b"NULL", False, False
+        name, as_server, sealer = b"NULL", False, None
 
         def start(self, properties: bytes) -> list[bytes]:
             return []
