@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-import zmq
 from msgspec import Raw
 
 from .. import errors, forks
@@ -40,11 +39,15 @@ from ..protocol.values import (
     size_of_arguments,
 )
 from ..protocol.versions import Both, Versions
+from ..transport import chosen
+from ..transport.base import Transport
 from .core import ClientCore
 from .options import Options
 from .uploads import is_stream
 
 if TYPE_CHECKING:
+    import zmq
+
     from ..discovery.source import Source
     from ..protocol.links import Link
     from ..security.curve import ClientKeys
@@ -140,7 +143,7 @@ class Shared:
         balancing: dict[str, Any],
         interceptors: Sequence[Interceptor],
         keys: ClientKeys | None,
-        context: zmq.Context[Any] | None,
+        transport: Transport,
         max_size: int,
         max_in_flight: int,
         max_bytes_in_flight: int,
@@ -157,7 +160,7 @@ class Shared:
                 self.sources.append(source)
         self.balancing = balancing
         self.interceptors = [checked_interceptor(interceptor) for interceptor in interceptors]
-        self.context = context
+        self.transport = transport
         self.max_size = max_size
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
@@ -210,6 +213,7 @@ class Client(ABC):
         interceptors: Sequence[Interceptor] = (),
         server_key: str | bytes | Path | None = None,
         secret_key: str | Path | None = None,
+        transport: str | None = None,
         context: zmq.Context[Any] | None = None,
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 10_000,
@@ -222,8 +226,9 @@ class Client(ABC):
         while, False for never. `max_size`: the largest value sent or taken, in bytes. `max_in_flight`: the bound of calls in flight;
         `max_bytes_in_flight`: from so many bytes of arguments on, counted where a call has 4 KiB or more, no further call is in flight.
         `server_key`: the public key of the servers, one for all, as text or as the file that has it; then all is encrypted, and
-        `secret_key` is the file of this client's own key, without which it makes a new one, for servers that let in any. `context`: a
-        zmq.Context to share, for `inproc://`. Further options are those of `options()`."""
+        `secret_key` is the file of this client's own key, without which it makes a new one, for servers that let in any. `transport`:
+        "libzmq", or "native", which speaks ZeroMQ's wire on the loop's own sockets; $RINGBACK_TRANSPORT where it is not given. `context`:
+        a zmq.Context to share, for `inproc://`; for libzmq. Further options are those of `options()`."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
         if max_in_flight < 1:
@@ -235,7 +240,7 @@ class Client(ABC):
             {"policy": policy_of(policy), "zone": _zone(zone), "ejection": ejection_of(ejection)},
             interceptors,
             _keys(server_key, secret_key, endpoints),
-            context,
+            chosen(transport, context),
             checked_max_size(max_size),
             max_in_flight,
             max_bytes_in_flight,
@@ -380,7 +385,7 @@ class Client(ABC):
             shared.sources,
             **shared.balancing,
             keys=shared.keys,
-            context=shared.context,
+            transport=shared.transport,
             max_size=shared.max_size,
             max_in_flight=shared.max_in_flight,
             max_bytes_in_flight=shared.max_bytes_in_flight,

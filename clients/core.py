@@ -1,11 +1,10 @@
-"""A client on its sockets: one DEALER and its monitor for each endpoint, tied to the protocol's machine on a loop.
+"""A client on its transport: a wire for each endpoint, tied to the protocol's machine on a loop.
 
 Everything here runs on the loop (for the blocking client: under its lock).
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import os
@@ -17,25 +16,19 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import zmq
 from msgspec import Raw
-from zmq.utils.monitor import parse_monitor_message
 
 from .. import errors
-from ..backends import native
 from ..backends.base import Handle, Loop
-from ..backends.pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 from ..balancing import Ejection, Policy
-from ..endpoints import host_of, is_name
-from ..errorlog import log_error
 from ..protocol import codec
 from ..protocol.calls import OutgoingCall
 from ..protocol.client import ClientMachine
 from ..protocol.links import Link, LinkState
-from ..protocol.messages import Bye, FromClient, Notify
+from ..protocol.messages import Bye, Notify
+from ..transport.base import Transport
 from ..version import __version__
-from .greetings import mechanism_of
-from .refusals import HANDSHAKE_FAILED, Handshakes
+from .wire import Wire
 
 if TYPE_CHECKING:
     from ..discovery.source import Source
@@ -46,8 +39,8 @@ log = logging.getLogger("ringback.client")
 # Calls that are sent before their turn ends: the server begins with the first while the last are still being made.
 SEND_AT = 128
 
-# Milliseconds for the leave-taking; the process does not wait for it.
-LEAVE = 200
+# Seconds for the leave-taking; the process does not wait for it.
+LEAVE = 0.2
 
 # Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest. A connection
 # that has lasted for longer than these begins anew.
@@ -57,218 +50,14 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 # registry that was started anew gets to know its servers one by one.
 GRACE = 10.0
 
-# Seconds from one change of the addresses that a name is looked up for to the next.
-LOOK_UP = 1.0
-
-# What a socket cannot be made for where the process, or the machine, has no more of it.
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-
-_WATCHED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | HANDSHAKE_FAILED
-    | zmq.EVENT_CLOSED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_CONNECT_RETRIED
-)
-
-_context: tuple[int, zmq.Context[Any]] | None = None
-
-# Those that are not closed. The collector must not take one: it would close a monitor before the socket that it watches, at which
-# libzmq's I/O thread may wait for ever.
+# Those that are not closed. The collector must not take one: it would close a monitor of libzmq's before the socket that it watches, at
+# which the I/O thread may wait for ever.
 _open: set[ClientCore] = set()
-
-
-def shared_context() -> zmq.Context[Any]:
-    """The ZeroMQ context of all clients of this process; a forked child gets its own, as none survives a fork."""
-    global _context
-    if _context is None or _context[0] != os.getpid():
-        _context = (os.getpid(), new_context())
-        _context[1].set(zmq.MAX_SOCKETS, _context[1].get(zmq.SOCKET_LIMIT))
-    return _context[1]
 
 
 def open_cores(kind: type[Loop]) -> list[ClientCore]:
     """Those of this process that are not closed, on loops of that kind."""
     return [core for core in list(_open) if isinstance(core.loop, kind) and core.process == os.getpid()]
-
-
-class Wire:
-    """The socket of one link."""
-
-    def __init__(self, core: ClientCore, link: Link, context: zmq.Context[Any], max_size: int) -> None:
-        self._core = core
-        self.link = link
-        self.stuck: list[list[Any]] = []  # batches that the socket would not take
-        self._whole: list[FromClient] = []  # what is in them, as long as none of them is sent
-        self.seen = link.state  # when the core was last told
-        self.opened = 0.0
-        self._decoder = codec.from_server()
-        self._ipv6 = "[" in link.endpoint
-        self._looked_up = -math.inf  # when the socket was last told which addresses of a name to look for
-        self._handshakes = Handshakes(link.endpoint, with_keys=core.keys is not None)
-        self._socket: Any = None
-        self._events: Any = None
-        self._monitor: Any = None
-        self._pump: Any = None
-        core.opened.append(self)
-        try:
-            self._open(context, max_size)
-        except errors.UsageError:
-            self.close(0)
-            raise
-        except zmq.ZMQError as error:
-            self.close(0)
-            text = f"cannot connect to {link.endpoint}: {error.strerror}"
-            if error.errno in _SCARCE:
-                raise errors.ResourceExhausted(f"{text} in this process") from None
-            raise errors.UsageError(text) from None
-        if self._monitor is None:
-            core.machine.link_up(link)
-            self.seen = link.state
-
-    def _open(self, context: zmq.Context[Any], max_size: int) -> None:
-        """Make the sockets and connect. What has been made is closed by `close`, also where this raises."""
-        core, link = self._core, self.link
-        socket = self._socket = context.socket(zmq.DEALER)
-        socket.set(zmq.IMMEDIATE, 1)
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.SNDHWM, 64)
-        # What comes is bounded by what was asked for; a pipe that is full could abort this process (decisions/0021).
-        socket.set(zmq.RCVHWM, 0)
-        socket.set(zmq.MAXMSGSIZE, max_size + codec.BATCH_BYTES)
-        socket.set(zmq.RECONNECT_IVL, 100)
-        socket.set(zmq.RECONNECT_IVL_MAX, 1000)
-        socket.set(zmq.CONNECT_TIMEOUT, 5000)
-        socket.set(zmq.HANDSHAKE_IVL, 5000)
-        socket.set(zmq.HEARTBEAT_IVL, 5000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 15000)
-        socket.set(zmq.HEARTBEAT_TTL, 20000)
-        socket.set(zmq.IPV6, self._ipv6)
-        keys = core.keys
-        watched = _WATCHED if keys is None else _WATCHED | zmq.EVENT_CONNECTED
-        if not link.endpoint.startswith("inproc://"):
-            self._events = monitor(socket, context, watched)
-            self._monitor = Pump(core.loop, self._events, self._event, core.flush)
-        if keys is not None:
-            keys.protect(socket, link.endpoint)
-        socket.connect(link.endpoint)
-        self._pump = Pump(core.loop, socket, self._receive, core.flush)
-
-    def flush(self) -> None:
-        """Send what the link has gathered."""
-        link, stuck = self.link, self.stuck
-        while True:
-            if not stuck:
-                if not link.outbox:
-                    break
-                outbox, link.outbox = link.outbox, []
-                try:
-                    stuck = self._core.encoder.encode(outbox, link.max_messages, link.max_frames)
-                except codec.Unencodable as found:
-                    link.outbox[:0] = found.sound
-                    for message, error in found.spoiled:
-                        self._core.machine.spoiled(message, error)
-                    continue
-                self.stuck, self._whole = stuck, outbox
-            if not self._pump.send(stuck[0]):
-                break
-            del stuck[0]
-            self._whole = []
-        self._pump.flushed()
-
-    def _look_up(self) -> None:
-        """A name is looked up for IPv4, and for IPv6 where it has no such address. libzmq takes one address alone; asked for both, it would
-        take IPv6, where a server may not listen."""
-        host, now = host_of(self.link.endpoint), time.monotonic()
-        ipv6 = self._handshakes.unresolved and not self._ipv6
-        if host is None or not is_name(host) or ipv6 == self._ipv6 or now - self._looked_up < LOOK_UP:
-            return
-        self._ipv6, self._looked_up = ipv6, now
-        self._socket.disconnect(self.link.endpoint)
-        self._socket.set(zmq.IPV6, ipv6)
-        self._socket.connect(self.link.endpoint)
-
-    def close(self, linger: int) -> None:
-        if self._pump is not None:
-            self._pump.close(linger)
-        elif self._socket is not None:  # there is no such endpoint, or this was cut while it was made
-            self._socket.disable_monitor()
-            self._socket.close(0)
-        if self._monitor is not None:
-            self._monitor.close()
-        elif self._events is not None:
-            self._events.close(0)
-        if self in self._core.opened:
-            self._core.opened.remove(self)
-
-    def _receive(self, first: bytes) -> None:
-        frames: list[Any] = [first]
-        socket = self._socket
-        while socket.get(RCVMORE):
-            frames.append(socket.recv(NOBLOCK, False))  # uncopied
-        machine = self._core.machine
-        try:
-            messages = self._decoder.decode(frames)
-            machine.receive(self.link, messages, self._decoder.values, time.monotonic())
-        except errors.ProtocolError as error:
-            machine.fault(self.link, error.message)
-        except Exception as error:
-            if self._core.loop.may_be_cut():
-                raise
-            # What is left to go wrong is ringback's own, and ends with the link that met it.
-            log_error(log, "the client failed at what %s sent", self.link.endpoint, error=error)
-            machine.fault(self.link, "the client failed at what this server sent")
-        if self.link.state is not self.seen:
-            self._core.link_changed(self)
-
-    def _event(self, first: bytes) -> None:
-        told = parse_monitor_message([first, self._events.recv(NOBLOCK)])
-        event = told["event"]
-        machine, link = self._core.machine, self.link
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self.stuck = []
-            self._handshakes.succeeded()
-            self._core.known.add(link.endpoint)
-            machine.link_up(link)
-        elif event == zmq.EVENT_CONNECTED:
-            self._handshakes.began(time.monotonic())
-        elif event == zmq.EVENT_CLOSED:
-            self._handshakes.closed()
-        elif event == zmq.EVENT_DISCONNECTED:
-            self._pump.drain()  # what the server said before it went has arrived: it counts
-            self.stuck = []
-            link.outbox[:0] = self._whole  # which was never sent
-            self._whole = []
-            machine.link_lost(link, self._handshakes.lost(), time.monotonic())
-        elif event == zmq.EVENT_CONNECT_RETRIED:
-            reason = self._handshakes.retried()
-            self._look_up()
-            if link.state in (LinkState.CONNECTING, LinkState.DOWN):
-                machine.link_failed(link, reason)
-        else:
-            known = link.endpoint in self._core.known
-            refusal = self._handshakes.failed(event, told["value"], time.monotonic(), known=known)
-            if refusal is None:
-                machine.link_failed(link, self._handshakes.lost())
-                if self._handshakes.unclear:
-                    native.start_thread(partial(_ask, link.endpoint, self._core.post, self._greeted))
-            else:
-                machine.link_refused(link, refusal)
-        if link.state is not self.seen:
-            self._core.link_changed(self)
-
-    def _greeted(self, mechanism: str) -> None:
-        """The server has said which mechanism it has."""
-        if mechanism == "CURVE" and self.link.state is not LinkState.CLOSED and not self._core.closed:
-            self._core.machine.link_refused(self.link, self._handshakes.wants_keys)
-            self._core.link_changed(self)
-            self._core.flush()
-
-
-def _ask(endpoint: str, post: Callable[..., object], greeted: Callable[[str], object]) -> None:
-    """In a thread of its own. Nothing comes of it where the loop is closed."""
-    with suppress(Exception):
-        post(greeted, mechanism_of(endpoint))
 
 
 class ClientCore:
@@ -284,7 +73,7 @@ class ClientCore:
         zone: str,
         ejection: Ejection,
         keys: ClientKeys | None,
-        context: zmq.Context[Any] | None,
+        transport: Transport,
         max_size: int,
         max_in_flight: int,
         max_bytes_in_flight: int,
@@ -294,6 +83,7 @@ class ClientCore:
         self.post: Callable[..., object] = loop.call_soon_threadsafe
         self.process = os.getpid()
         self.keys = keys
+        self.transport = transport
         self.largest_items: dict[str, int] = {}  # of streams, by method, in bytes
         self.known: set[str] = set()  # endpoints whose servers have let this client in before
         self.encoder = codec.Encoder()
@@ -325,14 +115,12 @@ class ClientCore:
         self._timer: Handle | None = None
         self._timer_due = math.inf
         self._flushing = False
-        self._retry: Handle | None = None
         self._wires: list[Wire] = []
         self.opened: list[Wire] = []  # whose sockets are open, or being made
         self._leaving: list[Wire] = []  # of servers that are gone from the list, with their last calls
         self._given = frozenset(endpoints)
         self._sources = sources
         self._told: dict[Source, Sequence[str]] = {}
-        self._context = context if context is not None else shared_context()
 
     def open(self) -> None:
         """Open the sockets: from now on the loop holds the core. Where this raises, or is interrupted, `abandon` takes it back."""
@@ -340,7 +128,7 @@ class ClientCore:
             core.let_go()
         _open.add(self)
         for link in self.machine.links:
-            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+            self._wires.append(Wire(self, link))
         for source in self._sources:
             weakref.finalize(self, source.close)
             source.start(_teller(weakref.ref(self), source))
@@ -520,8 +308,6 @@ class ClientCore:
         self.flush()
         if self._timer is not None:
             self._timer.cancel()
-        if self._retry is not None:
-            self._retry.cancel()
         for source in self._sources:
             source.close()
         self._close_wires(LEAVE)
@@ -542,9 +328,8 @@ class ClientCore:
             return
         self.closed = True
         _open.discard(self)
-        for timer in (self._timer, self._retry):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._room, self._idle, self._unsettled = [], [], []
         if self.loop.cooperative:
             return  # the greenlets that wait are the parent's, and are not to go on in the child's hub
@@ -558,8 +343,6 @@ class ClientCore:
         for wire in self._wires:
             if wire.link.outbox or wire.stuck:
                 wire.flush()
-                if wire.stuck and self._retry is None and not self.closed:
-                    self._retry = self.loop.call_later(0.02, self._flush_again)
         if self._leaving:
             self._let_go()
         if self._room or self._idle or self._unsettled:
@@ -671,7 +454,7 @@ class ClientCore:
         if self.closed or link not in self.machine.links:
             return
         try:
-            self._wires.append(Wire(self, link, self._context, self.machine.max_size))
+            self._wires.append(Wire(self, link))
         except errors.ResourceExhausted as error:
             log.warning("%s; trying again", error)
             self.loop.call_later(PAUSE_AT_MOST, self._connect, link)
@@ -715,10 +498,6 @@ class ClientCore:
         if not self.closed:
             self.flush()
 
-    def _flush_again(self) -> None:
-        self._retry = None
-        self._flush_soon()
-
     def _tick(self) -> None:
         self._timer, self._timer_due = None, math.inf
         self.machine.tick(time.monotonic())
@@ -733,7 +512,7 @@ class ClientCore:
                 self._timer.cancel()
             self._timer, self._timer_due = timer, due
 
-    def _close_wires(self, linger: int) -> None:
+    def _close_wires(self, linger: float) -> None:
         for wire in list(self.opened):
             wire.close(linger)
 

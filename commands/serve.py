@@ -209,9 +209,9 @@ def serve(
             logs.warn_of_exposed(target, endpoints)  # once for all of them
         raise typer.Exit(supervisor.run())
 
-    from ..server.listening import Inherited
     from ..server.server import serve as run
     from ..server.supervisor import Channel
+    from ..transport.listening import Inherited
 
     with _starting():
         service = load_service(target)

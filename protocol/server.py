@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw, structs
@@ -103,11 +104,9 @@ class Session:
     """One client, for as long as its connection lasts."""
 
     __slots__ = (
-        "address",
-        "bytes",
         "calls",
+        "connection",
         "ended_early",
-        "heard",
         "ignored",
         "instance",
         "key",
@@ -121,8 +120,8 @@ class Session:
         "user",
     )
 
-    def __init__(self, address: bytes, peer: str) -> None:
-        self.address = address  # the routing id, which is the core's to read
+    def __init__(self, connection: Any, peer: str) -> None:
+        self.connection = connection  # the core's
         self.peer = peer
         self.user = ""  # the name of the client's key, and the key: "" without CURVE. The core's, before anything is said
         self.key = ""
@@ -131,9 +130,7 @@ class Session:
         self.instance = b""
         self.max_size = 0
         self.last_id = 0
-        self.heard = 0  # batches, counted by the core
-        self.bytes = 0  # of these
-        self.ignored = 0  # those of them that came when nothing more was taken
+        self.ignored = 0  # batches that came when nothing more was taken; the core counts them
         self.turn = 0  # which is next or was last, when its calls have to wait; the scheduler's
         self.calls: dict[int, IncomingCall] = {}
         self.ended_early = _NONE  # calls of the batch that is being dealt with, whose items it ends too
@@ -183,8 +180,8 @@ class ServerMachine:
         self._visible = visible
         self.sessions: set[Session] = set()
 
-    def connected(self, address: bytes, peer: str) -> Session:
-        session = Session(address, peer)
+    def connected(self, connection: Any, peer: str) -> Session:
+        session = Session(connection, peer)
         self.sessions.add(session)
         return session
 

@@ -21,6 +21,7 @@ from msgspec import Raw
 from .. import errors, forks
 from ..backends.base import Handle, Loop
 from ..context import handling
+from ..errorlog import Bounded
 from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
 from ..protocol.messages import Call, Credit, End, Error, Item, MethodFlags, Notify, Refusal, Reply
@@ -31,7 +32,7 @@ from ..state.store import State
 from .cached import cached
 from .inputs import Input
 from .invocation import VALUES, Inline, Invocation
-from .logs import Bounded, shortened
+from .logs import shortened
 from .once import Once, Run
 from .resources import Pool, Resource
 from .rules import Rules, Schedule, Served

@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 from .. import errors
+from ..errorlog import Bounded
 from ..protocol.messages import Call, MethodFlags, Notify
 from ..protocol.server import Session
 from .access import ANONYMOUS, AccessFile, Rule
 from .dispatcher import Dispatcher
-from .logs import Bounded, shortened
+from .logs import shortened
 from .rates import Buckets, Rate
 
 log = logging.getLogger("ringback.server")
@@ -50,7 +51,7 @@ class Gate:
                 _bound(message, rule)
             rate = self._rate
             # Who has a key has one bucket, however many connections; of a rule with a rate, one for this rule.
-            client: object = session.user or session.address
+            client: object = session.user or session
             if rule is not None and rule.rate is not None:
                 rate, client = rule.rate, (client, rule.number)
             if rate is not None and not self._buckets.take(client, rate, now):

@@ -6,22 +6,17 @@ Every line is the standard library's; its fields `call`, `method`, `user`, `peer
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from ..endpoints import is_exposed
-from ..errorlog import log_error
 
 FIELDS = ("call", "method", "user", "peer", "code")
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
-
-# Lines of one kind that are written in a second; those beyond are counted.
-LINES = 1
 
 # Characters of what a peer has said that are written.
 _LONGEST = 200
@@ -69,37 +64,3 @@ def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:
 def shortened(text: str) -> str:
     """What a peer has said, as much of it as somebody would read."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
-
-
-class Bounded:
-    """A logger of one kind of line that a peer can cause: so many lines a second, and then how many more there were."""
-
-    def __init__(self, logger: logging.Logger, lines: int = LINES) -> None:
-        self._logger = logger
-        self._lines = lines
-        self._since = float("-inf")
-        self._written = 0
-        self._left_out = 0
-
-    def __call__(
-        self,
-        level: int,
-        text: str,
-        *args: object,
-        fields: Mapping[str, object],
-        error: BaseException | None = None,
-    ) -> None:
-        """Write a line, or count it."""
-        now = time.monotonic()
-        if now - self._since >= 1.0:
-            if self._left_out:
-                self._logger.log(level, "%d more lines like the last were left out", self._left_out)
-            self._since, self._written, self._left_out = now, 0, 0
-        if self._written < self._lines:
-            self._written += 1
-            if error is None:
-                self._logger.log(level, text, *args, extra=fields)
-            else:
-                log_error(self._logger, text, *args, error=error, level=level, fields=fields)
-        else:
-            self._left_out += 1

@@ -6,26 +6,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import zmq
-
 from .. import errors
 from ..backends.base import Handle, Loop
-from ..backends.pump import Pump
 from ..protocol import codec
 from ..protocol.messages import Call, FromClient, FromServer, Refusal
 from ..protocol.server import Session
 
 # A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
 PATIENCE = 30.0
-# Seconds from one try to send what is held to the next: a ROUTER does not say which peer's pipe has room again.
-RETRY = 0.02
+# Seconds from one look at who reads nothing to the next.
+LOOK = 1.0
 # Of the largest value that is sent, so many times may be held for one client: beyond the first its calls are refused, beyond
 # the second it is cut off.
 REFUSE_AT, CUT_AT = 1, 2
 
 
 class Held:
-    """The batches of one client whose pipe is full."""
+    """The batches of one client that its connection does not take."""
 
     __slots__ = ("batches", "bytes", "since")
 
@@ -45,38 +42,35 @@ class Held:
 
 
 class Outgoing:
-    """All answers of one server. `unreachable(session)` is told of a client that has left, `cut(session, why)` has to cut one off,
-    `spoiled(session, message, error)` ends the one call whose message cannot be sent, `flush` is called when there is something to be
-    sent."""
+    """All answers of one server. `cut(session, why)` has to cut a client off, `spoiled(session, message, error)` ends the one call whose
+    message cannot be sent, `flush` is called when there is something to be sent."""
 
     def __init__(
         self,
         loop: Loop,
         max_size: int,
         *,
-        unreachable: Callable[[Session], object],
         cut: Callable[[Session, str], object],
         spoiled: Callable[[Session, FromServer, Exception], object],
         flush: Callable[[], object],
     ) -> None:
         self._loop = loop
         self._refuse_at, self._cut_at = REFUSE_AT * max_size, CUT_AT * max_size
-        self._unreachable = unreachable
         self._cut = cut
         self._spoiled = spoiled
         self._flush = flush
         self._encoder = codec.Encoder()
         self._unsent: set[Session] = set()
         self._flushing = False
-        self._retry: Handle | None = None
+        self._look: Handle | None = None
         self.held: dict[Session, Held] = {}
 
     def add(self, session: Session) -> None:
-        """It has something in its outbox, that is sent when this turn of the loop ends."""
+        """It has something in its outbox, that is sent when this turn of the transport ends."""
         self._unsent.add(session)
 
     def add_soon(self, session: Session) -> None:
-        """The same, from outside a turn of the socket's."""
+        """The same, from outside such a turn."""
         self.add(session)
         if not self._flushing:
             self._flushing = True
@@ -87,26 +81,26 @@ class Outgoing:
         self.held.pop(session, None)
 
     def close(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
+        if self._look is not None:
+            self._look.cancel()
 
-    def send(self, pump: Pump) -> None:
+    def send(self) -> None:
         """Send what has gathered, a batch for each client."""
         unsent, self._unsent = self._unsent, set()
         for session in unsent:
             if session.outbox:
                 try:
-                    batches = [[session.address, *frames] for frames in self._encoded(session)]
+                    batches = self._encoded(session)
                 except Exception as error:  # none of them alone, but all together: for want of memory, say
                     self._cut(session, f"its answers cannot be encoded: {errors.described(error)}")
                     continue
                 held = self.held.get(session)
                 if held is None:
-                    self._send(pump, session, batches)
+                    self._send(session, batches)
                 else:
                     held.add(batches)
         if self.held:
-            self._send_held(pump)
+            self._send_held()
 
     def _encoded(self, session: Session) -> list[list[Any]]:
         """What the session has to be sent, without what cannot be."""
@@ -135,43 +129,36 @@ class Outgoing:
                 others.append(message)
         return others
 
-    def _send(self, pump: Pump, session: Session, batches: list[list[Any]]) -> None:
+    def _send(self, session: Session, batches: list[list[Any]]) -> None:
+        send = session.connection.send
         for number, batch in enumerate(batches):
-            try:
-                sent = pump.send(batch)
-            except zmq.ZMQError:  # EHOSTUNREACH: it has left, and the monitor will say so too
-                self._unreachable(session)
-                return
-            if not sent:
+            if not send(batch):
                 self.held[session] = Held(batches[number:])
-                self._retry_later()
+                self._look_later()
                 return
 
-    def _send_held(self, pump: Pump) -> None:
+    def _send_held(self) -> None:
         now = time.monotonic()
         for session, held in list(self.held.items()):
-            try:
-                while held.batches and pump.send(held.batches[0]):
-                    held.sent()
-            except zmq.ZMQError:
-                self._unreachable(session)
-                continue
+            send = session.connection.send
+            while held.batches and send(held.batches[0]):
+                held.sent()
             if not held.batches:
-                del self.held[session]
+                self.held.pop(session, None)
             elif held.bytes > self._cut_at:
                 self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
             elif now - held.since > PATIENCE:
                 self._cut(session, f"it has not read its answers for {PATIENCE:g} s")
+
+    def _look_later(self) -> None:
+        if self._look is None:
+            self._look = self._loop.call_later(LOOK, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._flush()
         if self.held:
-            self._retry_later()
-
-    def _retry_later(self) -> None:
-        if self._retry is None:
-            self._retry = self._loop.call_later(RETRY, self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._flush_soon()
+            self._look_later()
 
     def _flush_soon(self) -> None:
         self._flushing = False

@@ -9,7 +9,7 @@ from ..discovery.announcement import Announcement
 from ..endpoints import checked, is_everywhere, port_of
 from ..errors import UsageError
 from ..protocol.messages import About
-from .listening import Inherited
+from ..transport.listening import Inherited
 
 
 class Registration(NamedTuple):

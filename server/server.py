@@ -11,9 +11,7 @@ from math import inf
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any
-
-import zmq
+from typing import TYPE_CHECKING, Any
 
 from .. import backends, forks, hubs
 from ..backends import native
@@ -27,11 +25,12 @@ from ..state import Missing, State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import START, ReplicaEngine
 from ..terminal import announce
+from ..transport import chosen
+from ..transport.listening import Inherited
 from .access import AccessFile
 from .core import ServerCore
 from .executors import Settings
 from .limits import Limits, checked_drain_timeout
-from .listening import Inherited
 from .logs import warn_of_exposed
 from .rates import checked_rate
 from .registration import Registration
@@ -39,6 +38,9 @@ from .rules import Rules
 from .service import Service
 from .supervisor import Channel
 from .watchdog import Watchdog
+
+if TYPE_CHECKING:
+    import zmq
 
 log = logging.getLogger("ringback.server")
 
@@ -74,8 +76,10 @@ class Server:
     `secret_key`: the file of the server's own key, for CURVE: all is encrypted, and who has none of the `authorized_keys`, a directory of
     files of public keys that may change at any time, is not let in; "any" lets in any key. `insecure`: that there is no CURVE is meant,
     and needs no warning. `access`: a TOML file that says who may call what. `rate`: the calls a second that each client may make, of
-    which so many at once as `burst` says, those of a second if it is not given. `context`: a zmq.Context to share, for `inproc://`. Raises
-    UsageError for what cannot be served, at once or when it starts.
+    which so many at once as `burst` says, those of a second if it is not given.
+
+    `transport`: "libzmq", or "native", which speaks ZeroMQ's wire on the loop's own sockets; $RINGBACK_TRANSPORT where it is not given.
+    `context`: a zmq.Context to share, for `inproc://`; for libzmq. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -123,6 +127,7 @@ class Server:
         secret_key: str | Path | None = None,
         authorized_keys: str | Path | None = None,
         insecure: bool = False,
+        transport: str | None = None,
         context: zmq.Context[Any] | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
@@ -150,7 +155,7 @@ class Server:
             raise UsageError("insecure is for a server without CURVE: give it no secret_key, or leave it out")
         self._warns = keys is None and not insecure
         self._core_options: dict[str, Any] = {
-            "context": context,
+            "transport": chosen(transport, context),
             "keys": keys,
             "limits": Limits(
                 max_size=max_size,
@@ -197,7 +202,7 @@ class Server:
     @property
     def endpoints(self) -> list[str]:
         """What is bound, with real port numbers; empty before the start."""
-        return [] if self._core is None else list(self._core.bound.endpoints)
+        return [] if self._core is None else list(self._core.end.endpoints)
 
     @property
     def endpoint(self) -> str:
@@ -364,8 +369,8 @@ class Server:
         loop.run(start)
         if self._core is not None:
             self._core.close()
-            if self._core.terminated is not None:
-                self._core.terminated.acquire()
+            if self._core.end.closing is not None:
+                self._core.end.closing.acquire()
         self._close(loop)
         if failure is not None:
             raise failure

@@ -18,9 +18,9 @@ from contextlib import suppress
 from typing import Any
 
 from ..terminal import announce
+from ..transport.listening import Inherited, listen
+from ..transport.paths import OwnedPaths
 from .limits import checked_drain_timeout
-from .listening import Inherited, listen
-from .paths import OwnedPaths
 
 log = logging.getLogger("ringback.supervisor")
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from ... import errors
 from ...backends.base import Handle, Report
 from ...context import CurrentCall
+from ...errorlog import Bounded
 from ...errors import UsageError
-from ..logs import Bounded
 
 log = logging.getLogger("ringback.server")
 

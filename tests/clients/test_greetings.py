@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from processes import ServerProcess, chosen_backends
-from ringback.clients import greetings
-from ringback.clients.greetings import mechanism_of
 from ringback.security import keys
+from ringback.transport.libzmq import greetings
+from ringback.transport.libzmq.greetings import mechanism_of
 
 ANY = chosen_backends()[0]
 

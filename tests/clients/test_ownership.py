@@ -200,7 +200,7 @@ def test_the_asyncio_client_is_closed_after_its_loop(endpoint):
             await client.close()
 
     asyncio.run(use())
-    sockets = [wire._socket for wire in client._shared.core._wires]
+    sockets = [wire._end._socket for wire in client._shared.core._wires]
     asyncio.run(close())
     assert client.state == "closed"
     assert all(socket.closed for socket in sockets)

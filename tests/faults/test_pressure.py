@@ -245,39 +245,27 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_serve
     key, calls = f"deadlines {backend}", 2000
     ended: list[tuple[int, float, str]] = []
     futures = []
-    over, overslept = threading.Event(), list[float]()
+    with Lateness() as lateness:
+        for number in range(calls):
+            timeout = random.uniform(0.005, 0.5)
+            due = time.monotonic() + timeout
 
-    def oversleep() -> None:
-        """How late any thread of this process is, at the same time."""
-        while not over.is_set():
-            due = time.monotonic() + 0.005
-            time.sleep(0.005)
-            overslept.append(time.monotonic() - due)
+            def end(outcome: str, number: int = number, due: float = due) -> None:
+                ended.append((number, time.monotonic() - due, outcome))
 
-    beside = threading.Thread(target=oversleep)
-    beside.start()
-    for number in range(calls):
-        timeout = random.uniform(0.005, 0.5)
-        due = time.monotonic() + timeout
-
-        def end(outcome: str, number: int = number, due: float = due) -> None:
-            ended.append((number, time.monotonic() - due, outcome))
-
-        futures.append(
-            client.options(timeout=timeout).fire(
-                "dated",
-                key,
-                0.01,
-                callback=lambda _, end=end: end("right"),
-                errback=lambda error, end=end: end(type(error).__name__),
+            futures.append(
+                client.options(timeout=timeout).fire(
+                    "dated",
+                    key,
+                    0.01,
+                    callback=lambda _, end=end: end("right"),
+                    errback=lambda error, end=end: end(type(error).__name__),
+                )
             )
-        )
-        if number % 10 == 9:
-            time.sleep(0.003)  # it is the server that is to be saturated
-    for future in futures:
-        future.exception(SOON)
-    over.set()
-    beside.join()
+            if number % 10 == 9:
+                time.sleep(0.003)  # it is the server that is to be saturated
+        for future in futures:
+            future.exception(SOON)
     left = [float(mark) for mark in client.call("marks", key)]
     client.close()
     assert sorted(number for number, _, _ in ended) == list(range(calls))
@@ -285,8 +273,9 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_serve
     assert set(outcomes) == {"right", "DeadlineExceeded"}
     late = sorted(late for _, late, outcome in ended if outcome == "DeadlineExceeded")
     assert late[0] > -0.002, "a call ended before its time"
-    machine = quantile(sorted(overslept), 0.95)  # a few ms, but where others take its processors
-    assert quantile(late, 0.9) < 0.05 + machine
+    machine = lateness.mostly()
+    assert quantile(late, 0.5) < 0.05
+    assert quantile(late, 0.9) < PROMPT + machine
     assert quantile(late, 0.99) < PROMPT + 2 * machine
     assert max(late for _, late, outcome in ended if outcome == "right") < PROMPT + 2 * machine
     # Work of 10 ms at four workers: most of it expires before its turn, and is never begun.
@@ -298,6 +287,32 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_serve
     assert len(begun_late) <= len(left) / 50, f"expired work was begun: {sorted(begun_late)}"
     assert min(left) > -0.05
     assert server.stop() == 0
+
+
+class Lateness:
+    """How late any thread of this process is meanwhile: a few ms, but where others take the machine's processors."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._overslept: list[float] = []
+        self._thread = threading.Thread(target=self._sleep)
+
+    def _sleep(self) -> None:
+        while not self._over.is_set():
+            due = time.monotonic() + 0.005
+            time.sleep(0.005)
+            self._overslept.append(time.monotonic() - due)
+
+    def mostly(self) -> float:
+        return quantile(sorted(self._overslept), 0.95)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 def quantile(ordered: list[float], part: float) -> float:
@@ -339,10 +354,11 @@ def test_a_handler_that_blocks_delays_no_other_call(start_server, connected, bac
     patient = client.options(timeout=None)
     blocked = [patient.fire("block_in_thread", seconds) for _ in range(4)]
     took = []
-    while not all(future.done() for future in blocked):
-        begun = time.monotonic()
-        assert other.call("add", 1, 2) == 3
-        took.append(time.monotonic() - begun)
+    with Lateness() as lateness:
+        while not all(future.done() for future in blocked):
+            begun = time.monotonic()
+            assert other.call("add", 1, 2) == 3
+            took.append(time.monotonic() - begun)
     for future in blocked:
         future.result()
     if FULL:
@@ -353,8 +369,7 @@ def test_a_handler_that_blocks_delays_no_other_call(start_server, connected, bac
                 f"{took[len(took) // 2] * 1000:.2f} ms, p99 {took[len(took) * 99 // 100] * 1000:.2f} ms, "
                 f"the slowest {took[-1] * 1000:.1f} ms"
             )
-    assert len(took) > 1000
-    assert sorted(took)[len(took) * 9 // 10] < 0.05
+    assert quantile(sorted(took), 0.9) < 0.05 + lateness.mostly()
     assert threading.active_count() < 20
 
 

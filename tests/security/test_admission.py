@@ -13,7 +13,7 @@ import ringback
 import zmq
 from processes import SOON, ServerProcess, chosen_backends, eventually, free_endpoint
 from ringback import errors
-from ringback.clients.refusals import Handshakes
+from ringback.transport.libzmq.handshakes import Handshakes
 
 GUARDED = Path(__file__).with_name("guarded.py")
 

@@ -16,7 +16,7 @@ from ringback.protocol import codec
 from ringback.protocol.messages import Call, Hello, Notify, Ping, Pong
 from ringback.protocol.values import pack_args
 from ringback.security import keys
-from ringback.server.unfinished import _received
+from ringback.transport.libzmq.unfinished import _received
 
 
 class Guarded:
@@ -133,7 +133,7 @@ def test_a_routing_id_that_is_used_again_is_not_taken_for_its_last_user(pairs, s
     deaf = threading.Event()
 
     def deafen() -> None:
-        core._monitor._watch.cancel()  # as on a machine that is very busy
+        core.end._monitor._watch.cancel()  # as on a machine that is very busy
         deaf.set()
 
     core.loop.call_soon_threadsafe(deafen)
@@ -210,7 +210,7 @@ def test_what_curve_adds_is_not_taken_for_what_waits_to_be_read(guarded, serving
             client.call("tell", "alice")
         core = server._core
         assert core is not None
-        ((descriptor, session),) = core._descriptors.items()
+        ((descriptor, session),) = core.end._descriptors.items()
         received = _received(descriptor, session.peer)
         assert received is not None
         assert 0 <= received - session.bytes < 2000  # the handshake, and heartbeats

@@ -8,7 +8,7 @@ import logging
 import pytest
 import zmq
 from ringback import errors
-from ringback.server.logs import LINES, Bounded
+from ringback.errorlog import LINES, Bounded
 
 
 def lines(server) -> list[dict]:

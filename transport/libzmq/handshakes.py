@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zmq
 
-from ..endpoints import host_of, is_name
+from ...endpoints import host_of, is_name
 
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL

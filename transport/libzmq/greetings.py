@@ -8,7 +8,7 @@ import _socket
 from contextlib import suppress
 from typing import Any
 
-from ..backends import native
+from ...backends import native
 
 # Seconds for all of it.
 PATIENCE = 2.0

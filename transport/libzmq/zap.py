@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import zmq
 from zmq.utils import z85
 
-from .. import forks
-from ..backends.base import Loop
-from ..backends.native import allocate_lock
-from ..backends.pump import NOBLOCK, RCVMORE, Pump
-from ..errorlog import log_error
-from ..errors import UsageError
-from .authorized import Authorized
+from ... import forks
+from ...backends.base import Loop
+from ...backends.native import allocate_lock
+from ...errorlog import log_error
+from ...errors import UsageError
+from ...security.authorized import Authorized
+from .pump import NOBLOCK, RCVMORE, Pump
 
 log = logging.getLogger("ringback.security")
 

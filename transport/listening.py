@@ -44,33 +44,41 @@ def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
     Each tcp socket gets its share of the connections from the kernel (SO_REUSEPORT): of many processes that wait on one socket
     the same one tends to be the first, again and again. An ipc path has one socket for all.
     """
+    if not endpoint.startswith(("tcp://", "ipc://")):
+        raise UsageError(f"{endpoint}: many processes can share a tcp port or an ipc path only")
+    endpoint, alone = listen_alone(endpoint)
+    if endpoint.startswith("ipc://"):
+        return endpoint, [alone] * shares
+    # (Alone at first: whoever shares a port may share that of another server, too.)
+    family, address = alone.family, alone.getsockname()
+    alone.close()
+    try:
+        return endpoint, [_listening(family, address, shared=True) for _ in range(shares)]
+    except OSError as error:
+        raise UsageError(refused(endpoint, error.errno, error.strerror or str(error))) from None
+
+
+def listen_alone(endpoint: str) -> tuple[str, socket.socket]:
+    """Listen at a tcp port or an ipc path. Returns the real endpoint and the socket, which does not block. Raises UsageError when it is
+    in use or cannot be had."""
     try:
         path = path_of(endpoint)
         if path is not None:
             name = f"\0{path[1:]}" if path.startswith("@") else path  # an abstract name, as libzmq writes it
-            return endpoint, [_listening(socket.AF_UNIX, name)] * shares
-        if endpoint.startswith("tcp://"):
-            return _listen_at_port(endpoint, shares)
+            return endpoint, _listening(socket.AF_UNIX, name)
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        family, _, _, _, address = socket.getaddrinfo(
+            None if host == "*" else host.strip("[]"),
+            None if port == "*" else port,
+            type=socket.SOCK_STREAM,
+            family=socket.AF_INET6 if "[" in host else socket.AF_INET,
+            flags=socket.AI_PASSIVE,
+        )[0]
+        alone = _listening(family, address)
     except OSError as error:
         raise UsageError(refused(endpoint, error.errno, error.strerror or str(error))) from None
-    raise UsageError(f"{endpoint}: many processes can share a tcp port or an ipc path only")
-
-
-def _listen_at_port(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
-    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    family, _, _, _, address = socket.getaddrinfo(
-        None if host == "*" else host.strip("[]"),
-        None if port == "*" else port,
-        type=socket.SOCK_STREAM,
-        family=socket.AF_INET6 if "[" in host else socket.AF_INET,
-        flags=socket.AI_PASSIVE,
-    )[0]
-    # Alone at first: whoever shares a port may share that of another server, too.
-    with _listening(family, address) as alone:
-        address = alone.getsockname()
     where = "0.0.0.0" if host == "*" else host  # noqa: S104 - as it was asked for
-    listeners = [_listening(family, address, shared=True) for _ in range(shares)]
-    return f"tcp://{where}:{address[1]}", listeners
+    return f"tcp://{where}:{alone.getsockname()[1]}", alone
 
 
 def _listening(family: int, address: Any, *, shared: bool = False) -> socket.socket:

@@ -14,16 +14,19 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..protocol.server import Session
+from ..base import HELLO_WITHIN
+
+if TYPE_CHECKING:
+    from .server import Peer
 
 # Seconds from one look at the memory to the next, and where it has grown; and the growth that is looked into, in bytes.
 INTERVAL = 0.25
 SOON = 0.05
 GROWTH = 8 * 1024 * 1024
 
-# Seconds in which a connection must have said something whole, and the bytes. (The handshake has its own time, which is libzmq's.)
-HELLO_WITHIN = 10.0
+# Bytes in which a connection must have said something whole. (The handshake has its own time, which is libzmq's.)
 HELLO_BYTES = 64 * 1024
 
 # Bytes that libzmq takes for a batch that waits, beside its own.
@@ -110,38 +113,38 @@ class Unfinished:
         self._growth = resident - self._resident
         return self._growth > GROWTH
 
-    def unread(self, sessions: Mapping[int, Session]) -> Iterator[tuple[Session, int]]:
-        """The sessions of which too much waits to be read, and how many bytes of memory that takes: the greatest first, until the rest is
+    def unread(self, peers: Mapping[int, Peer]) -> Iterator[tuple[Peer, int]]:
+        """The peers of which too much waits to be read, and how many bytes of memory that takes: the greatest first, until the rest is
         within the bound, or half of it where the memory has grown by twice as much."""
         bound = self._waiting if self._growth < 2 * self._waiting else self._waiting // 2
         waits = []
         now = time.monotonic()
         for descriptor, connection in self._connections.items():
-            session = sessions.get(descriptor)
-            received = None if session is None else _received(descriptor, connection.peer)
-            if session is not None and received is not None:
+            peer = peers.get(descriptor)
+            received = None if peer is None else _received(descriptor, connection.peer)
+            if peer is not None and received is not None:
                 beats = HEARTBEATS * (now - connection.begun)
                 # As many to a batch as there were so far.
-                each = 1 + BATCH * session.heard / max(1, session.bytes)
-                waits.append((each * (received - session.bytes - beats), descriptor))
+                each = 1 + BATCH * peer.heard / max(1, peer.bytes)
+                waits.append((each * (received - peer.bytes - beats), descriptor))
         waits.sort()
         total = sum(max(0.0, unread) for unread, _ in waits)
         while waits and total > bound:
             unread, descriptor = waits.pop()
             total -= unread
-            yield sessions[descriptor], int(unread)
+            yield peers[descriptor], int(unread)
 
-    def search(self, sessions: Mapping[int, Session]) -> Iterator[tuple[int, str]]:
+    def search(self, peers: Mapping[int, Peer]) -> Iterator[tuple[int, str]]:
         """The descriptor and peer of each connection that has received too much of one message. To be called when all that libzmq
-        has whole has been read; `sessions` are those that have said something, by descriptor."""
+        has whole has been read; `peers` are those that have said something, by descriptor."""
         self._resident = _resident()
         now = time.monotonic()
         for descriptor, connection in list(self._connections.items()):
             received = _received(descriptor, connection.peer)
             if received is None:
                 continue
-            session = sessions.get(descriptor)
-            heard, bound = (0, HELLO_BYTES) if session is None else (session.heard, self._bound)
+            peer = peers.get(descriptor)
+            heard, bound = (0, HELLO_BYTES) if peer is None else (peer.heard, self._bound)
             if heard != connection.heard:
                 connection.heard, connection.base, connection.since = heard, received, now
             elif received - connection.base - HEARTBEATS * (now - connection.since) > bound:

@@ -7,10 +7,10 @@ from typing import Any
 
 import zmq
 
-from ..endpoints import port_of
-from ..errors import UsageError
-from .listening import Inherited, refused
-from .paths import OwnedPaths
+from ...endpoints import port_of
+from ...errors import UsageError
+from ..listening import Inherited, refused
+from ..paths import OwnedPaths
 
 
 class Bound:

@@ -18,11 +18,11 @@ from typing import Any
 import zmq
 import zmq.backend
 
-from .. import forks
-from ..errorlog import log_error
-from .base import Loop
+from ... import forks
+from ...backends.base import Loop
+from ...errorlog import log_error
 
-log = logging.getLogger("ringback.backends")
+log = logging.getLogger("ringback.transport")
 
 POLLIN = int(zmq.POLLIN)
 NOBLOCK = int(zmq.NOBLOCK)

@@ -1,7 +1,7 @@
 """Who is let in to a server with CURVE: each connection's key is known from its first message on, and looked at again as long as it lasts.
 
 libzmq asks for a key at the handshake only, and tells a connection's end apart from what came over it. So here each batch is compared with
-the key of the session it is taken for, and whose key is no longer authorized is cut off.
+the key of the connection it is taken for, and whose key is no longer authorized is cut off.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 import zmq
 
-from .. import errors
-from ..backends.base import Handle, Loop
-from ..protocol.server import Session
-from ..security.curve import Guard, ServerKeys, key_of, user_of
-from .logs import Bounded
+from ... import errors
+from ...backends.base import Handle, Loop
+from ...errorlog import Bounded
+from ...security.curve import ServerKeys
+from ..base import Connection
+from .curve import Guard, key_of, user_of
 
 log = logging.getLogger("ringback.server")
 
@@ -33,14 +34,14 @@ _CODE = errors.Unauthenticated.code
 
 
 class Admission:
-    """Of one server. `cut(session, why)` ends a connection."""
+    """Of one server. `cut(connection, why)` ends one."""
 
     def __init__(
         self,
         keys: ServerKeys,
         context: zmq.Context[Any],
         loop: Loop,
-        cut: Callable[[Session, str], object],
+        cut: Callable[[Connection, str], object],
     ) -> None:
         """To be made before the server binds. Raises UsageError where somebody else answers for the context."""
         self._guard = Guard(keys, context, loop, self._refused)
@@ -55,27 +56,27 @@ class Admission:
         self._incomplete = Bounded(log)
         self.protect = self._guard.protect
 
-    def watch(self, sessions: Callable[[], Iterable[Session]]) -> None:
+    def watch(self, connections: Callable[[], Iterable[Connection]]) -> None:
         """Look from time to time whether all of them may stay."""
         guard = self._guard
         guard.authorized.look()
         if self._known is not guard.authorized.names:
             self._known = guard.authorized.names
-            for session in list(sessions()):
-                self._check(session)
-        self._timer = self._loop.call_later(RECHECK, self.watch, sessions)
+            for connection in list(connections()):
+                self._check(connection)
+        self._timer = self._loop.call_later(RECHECK, self.watch, connections)
 
-    def identify(self, session: Session, frame: zmq.Frame) -> None:
-        """A new session, by its first frame; it is cut off where it may not be here."""
-        session.user, session.key = user_of(frame), key_of(frame)
-        self._check(session)
-        if len(session.address) != _DRAWN or session.address[0]:
+    def identify(self, connection: Connection, address: bytes, frame: zmq.Frame) -> None:
+        """A new one with that routing id, by its first frame; it is cut off where it may not be here."""
+        connection.user, connection.key = user_of(frame), key_of(frame)
+        self._check(connection)
+        if len(address) != _DRAWN or address[0]:
             # Who has it next would get the last answers that are meant for who has it now.
-            self._cut(session, "it has chosen its routing id, which the protocol does not allow")
+            self._cut(connection, "it has chosen its routing id, which the protocol does not allow")
 
-    def _check(self, session: Session) -> None:
-        if not self._guard.lets_in(session.key):
-            self._cut(session, f"the key of {session.user or 'this client'} is not authorized any more")
+    def _check(self, connection: Connection) -> None:
+        if not self._guard.lets_in(connection.key):
+            self._cut(connection, f"the key of {connection.user or 'this client'} is not authorized any more")
 
     # What is said of who does not get in
 
@@ -104,6 +105,6 @@ class Admission:
         self._guard.close()
 
 
-def is_of(frame: zmq.Frame, session: Session) -> bool:
-    """Whether what came belongs to the session, whose routing id it has."""
-    return key_of(frame) == session.key
+def is_of(frame: zmq.Frame, connection: Connection) -> bool:
+    """Whether what came belongs to the connection, whose routing id it has."""
+    return key_of(frame) == connection.key

@@ -1,0 +1,174 @@
+"""What server and client need of the network: messages to and from peers, each a list of frames, and the news of who came and went.
+
+A transport is chosen by its name; it implements the classes here, and calls the protocols. All of it happens on the loop's own thread.
+What lies between two ends is ZeroMQ's wire (ZMTP), whatever the transport: ends on different ones understand each other.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from ..backends.base import Loop
+
+if TYPE_CHECKING:
+    import zmq
+
+    from ..security.curve import ClientKeys, ServerKeys
+    from .listening import Inherited
+
+# Seconds for a handshake, from the connection to READY.
+HANDSHAKE = 5.0
+
+# Seconds in which a connection must have said something whole.
+HELLO_WITHIN = 10.0
+
+# A client's heartbeats, in seconds: from one to the next, until silence is the end of a connection, and until it is for the server.
+BEAT, SILENT, TTL = 5.0, 15.0, 20.0
+
+# Milliseconds of connections that wait to be accepted.
+BACKLOG = 1024
+
+
+class Bounds(NamedTuple):
+    """What a server takes from its clients: the bytes and frames of a message, the bytes that wait to be read, of all together, and how
+    many connections there may be."""
+
+    message: int
+    frames: int
+    unread: int
+    connections: int
+
+
+class Connection(Protocol):
+    """One client, to its server. It may leave, and what it had sent come after that."""
+
+    peer: str  # its address, as far as it has one
+    user: str  # the name of its key, and the key: "" without keys
+    key: str
+    session: Any  # the server's own; None at first
+
+    def send(self, frames: Sequence[Any]) -> bool:
+        """Send one message. False where it is not taken, as too much waits for the client to read it: `ServerHost.room` is called when
+        it may be."""
+
+    def cut(self) -> None:
+        """End it, at once. `ServerHost.lost` need not be called then."""
+
+
+class ServerHost(Protocol):
+    """The server, to its transport."""
+
+    def received(self, connection: Connection, frames: list[Any]) -> object:
+        """A message has come: its first frame as bytes, the others as whatever holds them. It may come after `lost`, if it was sent
+        before."""
+
+    def turn_ended(self) -> object:
+        """That was all for now: send what has gathered."""
+
+    def room(self) -> object:
+        """What was not taken may be now."""
+
+    def lost(self, connection: Connection) -> object:
+        """It has ended."""
+
+    def offends(self, connection: Connection, why: str) -> object:
+        """It has to be cut off, as it does harm."""
+
+    def complain(self, peer: str, why: str) -> object:
+        """One that has said nothing yet was cut off."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being done for any client."""
+
+
+class ServerEnd(ABC):
+    """Where a server listens. `endpoints` are those that are bound, with real ports."""
+
+    endpoints: list[str]
+    closing: Any = None  # a lock that is held while the endpoints are not free yet
+
+    @abstractmethod
+    def open(self, places: Sequence[str | Inherited]) -> None:
+        """Listen there. Raises UsageError where that cannot be; what is open then is closed by `close`."""
+
+    @abstractmethod
+    def sent(self) -> None:
+        """To be called when something was sent outside a turn of the transport's."""
+
+    @abstractmethod
+    def close(self, linger: float) -> None:
+        """Close all, at once; what is still to be sent has so many seconds."""
+
+    @abstractmethod
+    def forked(self) -> None:
+        """In a child: all of it is the parent's."""
+
+
+class ClientHost(Protocol):
+    """The client, to the end of one of its links."""
+
+    @property
+    def known(self) -> bool:
+        """Whether a server at this endpoint has let this client in before."""
+
+    def up(self) -> object:
+        """Connected."""
+
+    def received(self, frames: list[Any]) -> object:
+        """A message has come: its first frame as bytes, the others as whatever holds them."""
+
+    def turn_ended(self) -> object:
+        """That was all for now, and what was not taken may be now: send what has gathered."""
+
+    def lost(self, reason: str) -> object:
+        """The connection has ended; another is tried."""
+
+    def failed(self, reason: str) -> object:
+        """One could not be made; another is tried."""
+
+    def refused(self, reason: str) -> object:
+        """The server does not let this client in, or is not what it should be: no other is tried."""
+
+
+class ClientEnd(ABC):
+    """A client's way to one endpoint, for as long as it is open: connected again whenever the connection is lost."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect, from now on. What it opens is closed by `close`, also where this raises: UsageError where the endpoint cannot be
+        had, ResourceExhausted where the process cannot have another socket now."""
+
+    @abstractmethod
+    def send(self, frames: Sequence[Any]) -> bool:
+        """Send one message. False where it is not taken: then nothing of it is sent, and `ClientHost.turn_ended` is called when it may
+        be."""
+
+    @abstractmethod
+    def sent(self) -> None:
+        """To be called when something was sent."""
+
+    @abstractmethod
+    def close(self, linger: float) -> None:
+        """Close it for good, however far it was opened; what is still to be sent has so many seconds."""
+
+
+class Transport(ABC):
+    """One way to send messages. `context`: what the user gave. Raises UsageError where it cannot be had."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, context: zmq.Context[Any] | None = None) -> None: ...
+
+    @abstractmethod
+    def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:
+        """One of a server's. Raises UsageError."""
+
+    @abstractmethod
+    def client(
+        self, loop: Loop, host: ClientHost, endpoint: str, keys: ClientKeys | None, message: int
+    ) -> ClientEnd:
+        """One of a client's, which takes messages of so many bytes."""

@@ -1,0 +1,66 @@
+"""What keys mean for libzmq's sockets, and what a server knows of who is connected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from ...backends.base import Loop
+from ...security.curve import ClientKeys, ServerKeys, check_encrypts
+from . import zap
+
+
+class Guard:
+    """A server's: who may connect to its socket, and whose each connection is."""
+
+    def __init__(
+        self, keys: ServerKeys, context: zmq.Context[Any], loop: Loop, refused: Callable[[str, bytes], object]
+    ) -> None:
+        """Raises UsageError where somebody else answers for the context."""
+        self._pair, self.authorized = keys
+        self._context = context
+        self._domain = zap.Domain(b"ringback." + os.urandom(8).hex().encode(), self.authorized, loop, refused)
+        zap.join(context, self._domain)
+
+    def protect(self, socket: zmq.Socket[Any]) -> None:
+        """To be called before it is bound."""
+        socket.set(zmq.CURVE_SERVER, 1)
+        socket.set(zmq.CURVE_SECRETKEY, self._pair.secret)
+        socket.set(zmq.ZAP_DOMAIN, self._domain.name)
+        socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+    def lets_in(self, key: str) -> bool:
+        """Whether it would let this key in now; what was read last counts."""
+        return self.authorized.every or key.encode() in self.authorized.names
+
+    def close(self) -> None:
+        """After the socket, and before its context is terminated."""
+        zap.leave(self._context, self._domain)
+
+
+def key_of(frame: zmq.Frame) -> str:
+    """Whose connection a frame came over, as it was told in the handshake: the key, in Z85 text; "" without one."""
+    return _told(frame, zap.KEY)
+
+
+def user_of(frame: zmq.Frame) -> str:
+    """The name of that key."""
+    return _told(frame, "User-Id")
+
+
+def _told(frame: zmq.Frame, what: str) -> str:
+    try:
+        return str(frame.get(what))
+    except zmq.ZMQError:
+        return ""
+
+
+def protect(socket: zmq.Socket[Any], keys: ClientKeys, endpoint: str) -> None:
+    """A client's, before it connects. Raises UsageError."""
+    check_encrypts(endpoint)
+    socket.set(zmq.CURVE_SERVERKEY, keys.server)
+    socket.set(zmq.CURVE_PUBLICKEY, keys.pair.public)
+    socket.set(zmq.CURVE_SECRETKEY, keys.pair.secret)

@@ -1,0 +1,330 @@
+"""A server's ROUTER socket: frames in, frames out, and who came and who left, as libzmq tells it.
+
+libzmq hides much of what a server has to know of its clients (decisions/0021), and has no call to end one connection: what is done about
+that is here, in `unfinished.py` and in `admission.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from ... import forks
+from ...backends import native
+from ...backends.base import Handle, Loop
+from ...security.curve import ServerKeys
+from ..base import BACKLOG, HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
+from ..listening import Inherited
+from .admission import FAILED, Admission, is_of
+from .binding import Bound
+from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
+from .unfinished import INTERVAL, SOON, Unfinished, give_back_memory, shut_down
+
+log = logging.getLogger("ringback.transport")
+
+# Batches of one client that wait to be read, where nothing else bounds them.
+PIPE = 512
+
+# Bytes that CurveZMQ adds to a frame: the name of a command, a nonce, a code, flags.
+SEALED = 33
+
+# Seconds from one try to send what was not taken to the next: a ROUTER does not say which peer's pipe has room again.
+RETRY = 0.02
+
+# Seconds from cutting off who filled the memory to giving it back: libzmq has let go of it by then.
+TIDY_AFTER = 0.5
+
+
+class Peer:
+    """One client, a `Connection`: `address` is its routing id, which may be another's once its connection is lost."""
+
+    __slots__ = ("_router", "address", "bytes", "heard", "key", "peer", "session", "user")
+
+    def __init__(self, router: Router, address: bytes, peer: str) -> None:
+        self.peer = peer
+        self.user = self.key = ""
+        self.session: Any = None
+        self._router = router
+        self.address = address
+        self.heard = 0  # batches
+        self.bytes = 0  # of these
+
+    def send(self, frames: Sequence[Any]) -> bool:
+        return self._router.send(self, frames)
+
+    def cut(self) -> None:
+        self._router.cut(self)
+
+
+class Router(ServerEnd):
+    """A server's end."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        host: ServerHost,
+        context: zmq.Context[Any] | None,
+        bounds: Bounds,
+        keys: ServerKeys | None,
+    ) -> None:
+        self._loop = loop
+        self._host = host
+        self._own_context = context is None
+        self._context: zmq.Context[Any] = context if context is not None else new_context()
+        self._bounds = bounds
+        self._keys = keys
+        self._sealed = 0 if keys is None else SEALED  # bytes of each frame that are CURVE's
+        self._admission: Admission | None = None  # with CURVE
+        self._bound = Bound()
+        self.endpoints = self._bound.endpoints
+        self._peers: dict[bytes, Peer] = {}
+        self._descriptors: dict[int, Peer] = {}
+        self._left: list[Peer] = []  # disconnected, though the socket may still hold what they said
+        self._pump: Pump | None = None
+        self._monitor: Pump | None = None
+        self._socket: Any = None
+        self._events: Any = None
+        self._unfinished = Unfinished(2 * bounds.message, bounds.unread, bounds.connections)
+        self._look: Handle | None = None
+        self._retry: Handle | None = None
+        self._search_due = False
+        self._untidy = False  # whether the memory has grown since it was last given back
+        forks.inherit(self)
+
+    # Life
+
+    def open(self, places: Sequence[str | Inherited]) -> None:
+        # libzmq numbers its peers from rand(): with its fixed seed a stranger could present the next number and abort the process.
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+        if self._keys is not None:
+            self._admission = Admission(self._keys, self._context, self._loop, self._host.offends)
+        socket = self._context.socket(zmq.ROUTER)
+        try:
+            if self._admission is not None:
+                self._admission.protect(socket)
+            socket.set(zmq.ROUTER_MANDATORY, 1)
+            socket.set(zmq.SNDHWM, 64)
+            socket.set(zmq.MAXMSGSIZE, self._bounds.message)
+            socket.set(zmq.BACKLOG, BACKLOG)
+            socket.set(zmq.HANDSHAKE_IVL, int(HANDSHAKE * 1000))
+            # No heartbeats from here (decisions/0021): clients send them, and say after which time they are gone. For those that do not:
+            socket.set(zmq.TCP_KEEPALIVE, 1)
+            socket.set(zmq.TCP_KEEPALIVE_IDLE, 20)
+            socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
+            socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
+            socket.set(zmq.IPV6, any("[" in str(place) for place in places))
+            socket.set(zmq.LINGER, 0)
+            for place in places:
+                # A pipe that is full lets any client on it abort this process (decisions/0021): who fills it is cut off instead, where
+                # the kernel tells how much there is of it.
+                socket.set(zmq.RCVHWM, 0 if "tcp://" in str(place) else PIPE)
+                self._bound.bind(socket, place)
+            watched = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+            if self._admission is not None:
+                watched |= FAILED
+            events = monitor(socket, self._context, watched)
+        except BaseException:
+            socket.close(0)
+            raise
+        self._socket, self._events = socket, events
+        self._monitor = Pump(self._loop, events, self._event, lambda: None)
+        self._pump = Pump(self._loop, socket, self._receive, self._turn_ended)
+        self._look_at_memory()
+        if self._admission is not None:
+            self._admission.watch(lambda: self._peers.values())
+
+    def sent(self) -> None:
+        if self._pump is not None:
+            self._pump.flushed()
+
+    def close(self, linger: float) -> None:
+        for timer in (self._look, self._retry):
+            if timer is not None:
+                timer.cancel()
+        opened = self._pump is not None
+        if self._pump is not None and self._monitor is not None:
+            self._pump.close(int(linger * 1000))
+            self._monitor.close()
+            self._pump = None
+        if self._admission is not None:
+            self._admission.close()
+        if not self._own_context:
+            self._bound.release()
+        elif not opened:
+            self._terminate()  # nothing lingers
+        else:
+            # Termination waits for the lingering answers: not on the loop.
+            self.closing = native.start_thread(self._terminate)
+
+    def _terminate(self) -> None:
+        self._context.term()
+        self._bound.release()  # only now: a path that libzmq has still to remove must not be another server's yet
+
+    def forked(self) -> None:
+        self._pump = self._monitor = None
+        for timer in (self._look, self._retry):
+            if timer is not None:
+                timer.cancel()
+        self._bound.forked()
+
+    # In
+
+    def _receive(self, address: bytes) -> None:
+        """Take one batch."""
+        frames: list[Any]
+        peer = self._peers.get(address)
+        if peer is None:
+            peer, frames = self._contacted(address, self._rest())
+        elif self._admission is not None:
+            peer, frames = self._next_contact(peer)
+        else:
+            socket = self._socket
+            frames = [socket.recv(NOBLOCK)]
+            while socket.get(RCVMORE):
+                frames.append(socket.recv(NOBLOCK, False))  # uncopied
+        peer.heard += 1
+        for frame in frames:
+            length = len(frame) + self._sealed
+            peer.bytes += length + 2 if length < 256 else length + 9  # with ZMTP's own
+        self._host.received(peer, frames)
+
+    def _next_contact(self, peer: Peer) -> tuple[Peer, list[Any]]:
+        """Whose connection this is now: a routing id may be another's once its connection is lost, which is told apart from messages."""
+        parts = self._rest()
+        if is_of(parts[0], peer):
+            return peer, [parts[0].bytes, *parts[1:]]
+        self._forget(peer)
+        return self._contacted(peer.address, parts)
+
+    def _rest(self) -> list[zmq.Frame]:
+        parts = [self._socket.recv(NOBLOCK, copy=False)]
+        while parts[-1].more:
+            parts.append(self._socket.recv(NOBLOCK, copy=False))
+        return parts
+
+    def _contacted(self, address: bytes, parts: list[zmq.Frame]) -> tuple[Peer, list[Any]]:
+        """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
+        try:
+            descriptor = parts[0].get(zmq.SRCFD)
+            name = str(parts[0].get("Peer-Address"))
+        except zmq.ZMQError:  # inproc has neither
+            descriptor, name = -1, "inproc"
+        if self._monitor is not None:
+            self._monitor.drain()  # a descriptor's number is used again: first hear of those who left
+        peer = self._peers[address] = Peer(self, address, name)
+        if descriptor >= 0:
+            self._descriptors[descriptor] = peer
+            self._unfinished.spoke(descriptor)
+        if self._admission is not None:
+            self._admission.identify(peer, peer.address, parts[0])
+        return peer, [parts[0].bytes, *parts[1:]]
+
+    def _event(self, first: bytes) -> None:
+        event = parse_monitor_message([first, self._events.recv(NOBLOCK)])
+        descriptor = event["value"]
+        if event["event"] == zmq.EVENT_ACCEPTED:
+            surplus = self._unfinished.accepted(descriptor)
+            if surplus is not None:
+                self._hang_up(*surplus, why="there are as many connections as are taken")
+            return
+        if self._admission is not None:
+            if event["event"] != zmq.EVENT_DISCONNECTED:
+                self._admission.failed(event["event"])
+                return
+            self._admission.ended(self._unfinished.peer(descriptor))
+        self._unfinished.closed(descriptor)
+        peer = self._descriptors.pop(descriptor, None)
+        if peer is not None:
+            self._forget(peer)
+
+    def _forget(self, peer: Peer) -> None:
+        self._left.append(peer)
+        if self._pump is not None:
+            self._pump.schedule()
+        self._host.lost(peer)
+
+    def _turn_ended(self) -> None:
+        pump = self._pump
+        if pump is not None and pump.dry:
+            for peer in self._left:
+                if self._peers.get(peer.address) is peer:  # and not another who has its routing id now
+                    del self._peers[peer.address]
+                peer.session = None  # which knows the peer
+            self._left.clear()
+            if self._search_due:
+                self._search_for_offenders()
+        self._host.turn_ended()
+
+    # Out
+
+    def send(self, peer: Peer, frames: Sequence[Any]) -> bool:
+        if self._pump is None:
+            return True  # the server has ended
+        try:
+            if self._pump.send([peer.address, *frames]):
+                return True
+        except zmq.ZMQError:  # EHOSTUNREACH: it has left, and the monitor will say so too
+            self._forget(peer)
+            return True
+        if self._retry is None:
+            self._retry = self._loop.call_later(RETRY, self._try_again)
+        return False
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._host.room()
+
+    # Who does harm
+
+    def cut(self, peer: Peer) -> None:
+        """End the connection from this side, for which libzmq has no call."""
+        self._untidy = True  # what it had sent is freed soon, however fast it came
+        if self._monitor is not None:
+            self._monitor.drain()  # the descriptor may be another's by now
+        for descriptor, other in list(self._descriptors.items()):
+            if other is peer:
+                shut_down(descriptor, peer.peer)
+
+    def _look_at_memory(self) -> None:
+        grown = self._unfinished.grown()
+        if grown:
+            self._untidy = True
+        elif self._untidy and self._host.idle:
+            # What was large has been freed, but glibc keeps it.
+            self._untidy = False
+            self._loop.call_later(TIDY_AFTER, give_back_memory)
+        if self._pump is not None and grown and not self._pump.dry:
+            for peer, unread in self._unfinished.unread(self._descriptors):
+                self._host.offends(peer, f"it sends faster than it can be served: {unread:,} bytes wait")
+                self._loop.call_later(TIDY_AFTER, give_back_memory)
+        if self._pump is not None and (grown or self._unfinished.waits):
+            self._search_due = True
+            self._pump.schedule()
+        self._look = self._loop.call_later(SOON if grown else INTERVAL, self._look_at_memory)
+
+    def _search_for_offenders(self) -> None:
+        """All that is whole has been read: who fills the memory with what is not?"""
+        self._search_due = False
+        if self._monitor is not None:
+            self._monitor.drain()
+        why = "a message without an end"
+        for descriptor, name in self._unfinished.search(self._descriptors):
+            peer = self._descriptors.get(descriptor)
+            if peer is not None:
+                self._host.offends(peer, why)
+            else:
+                self._hang_up(descriptor, name, why)
+            self._loop.call_later(TIDY_AFTER, give_back_memory)
+        for descriptor, name in self._unfinished.silent():
+            self._hang_up(descriptor, name, f"it said nothing for {HELLO_WITHIN:g} s")
+
+    def _hang_up(self, descriptor: int, name: str, why: str) -> None:
+        """End a connection that has said nothing yet."""
+        self._host.complain(name, why)
+        shut_down(descriptor, name)
