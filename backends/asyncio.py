@@ -18,15 +18,16 @@ from .workers import Workers
 
 
 class _Watch:
-    __slots__ = ("_fd", "_loop")
+    __slots__ = ("_fd", "_loop", "_remove")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, remove: Callable[[int], object], fd: int) -> None:
         self._loop = loop
+        self._remove = remove
         self._fd = fd
 
     def cancel(self) -> None:
         if not self._loop.is_closed():
-            self._loop.remove_reader(self._fd)
+            self._remove(self._fd)
 
 
 class AsyncioLoop(Loop):
@@ -57,7 +58,11 @@ class AsyncioLoop(Loop):
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
         # In a context of its own: what is read is not only for the task that happens to be the first.
         Context().run(self._loop.add_reader, fd, ready)
-        return _Watch(self._loop, fd)
+        return _Watch(self._loop, self._loop.remove_reader, fd)
+
+    def watch_writable(self, fd: int, ready: Callable[[], object]) -> Handle:
+        Context().run(self._loop.add_writer, fd, ready)
+        return _Watch(self._loop, self._loop.remove_writer, fd)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         self._loop.call_soon(function, *args)

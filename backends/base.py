@@ -31,6 +31,7 @@ class Loop(ABC):
     cooperative: ClassVar[bool] = False  # whether `run_in_worker` is on the loop's own thread
     # Whether to cancel a watch in a forked child would cancel the parent's.
     shares_watches: ClassVar[bool] = True
+    always_runs: bool = True  # whether what is due is done when nobody waits for it
     whole: bool = True  # whether no turn was cut, nor is being taken
     workers: int  # how much `run_in_worker` runs at once
     threads: int  # the same of `run_in_thread`
@@ -43,6 +44,11 @@ class Loop(ABC):
     @abstractmethod
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
         """Call `ready` when the descriptor becomes readable (it may do so more often). Cancel before closing the descriptor."""
+
+    @abstractmethod
+    def watch_writable(self, fd: int, ready: Callable[[], object]) -> Handle:
+        """Call `ready` as long as the descriptor takes something, or when it has failed. One that is watched for reading too has one watch
+        of each kind. Cancel before closing the descriptor."""
 
     @abstractmethod
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:

@@ -38,6 +38,9 @@ LAST_THREADS = 1.0
 # Seconds after which a worker lets the hub do something else between two pieces of work.
 SLICE = 0.0005
 
+# Events of a descriptor, as libev counts them.
+READABLE, WRITABLE = 1, 2
+
 # Seconds after which a client's timer comes again that has not been called.
 AGAIN = 1.0
 
@@ -130,7 +133,13 @@ class GeventLoop(Loop):
         return not self._loop.ptr or self._hub.thread_ident not in sys._current_frames()
 
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
-        watcher = self._loop.io(fd, 1)
+        return self._watch(fd, READABLE, ready)
+
+    def watch_writable(self, fd: int, ready: Callable[[], object]) -> Handle:
+        return self._watch(fd, WRITABLE, ready)
+
+    def _watch(self, fd: int, event: int, ready: Callable[[], object]) -> Handle:
+        watcher = self._loop.io(fd, event)
         watcher.start(ready)
         return _Watch(watcher)
 
@@ -338,8 +347,8 @@ class GeventClientLoop(TurningLoop, GeventLoop):
         self.call_soon = partial(self._call_soon, self._loop.run_callback)  # type: ignore[method-assign]
         self.call_soon_threadsafe = partial(self._call_soon, self._loop.run_callback_threadsafe)  # type: ignore[method-assign]
 
-    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
-        return _ClientWatch(self._watches, self._loop.io(fd, 1), self.turn_in_hub, ready)
+    def _watch(self, fd: int, event: int, ready: Callable[[], object]) -> Handle:
+        return _ClientWatch(self._watches, self._loop.io(fd, event), self.turn_in_hub, ready)
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
         return _Again(self, self._loop.timer(max(0.0, seconds), AGAIN), function, args)

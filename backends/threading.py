@@ -65,15 +65,18 @@ class Waiter:
 
 
 class _Watch:
-    __slots__ = ("_fd", "_loop")
+    """`watched`: those of this loop that are watched for the same."""
 
-    def __init__(self, loop: ThreadingLoop, fd: int) -> None:
+    __slots__ = ("_fd", "_loop", "_watched")
+
+    def __init__(self, loop: ThreadingLoop, watched: dict[int, Callable[[], object]], fd: int) -> None:
         self._loop = loop
+        self._watched = watched
         self._fd = fd
 
     def cancel(self) -> None:
-        if self._loop.watched.pop(self._fd, None) is not None:
-            self._loop.poller.unregister(self._fd)
+        if self._watched.pop(self._fd, None) is not None:
+            self._loop.poll_for(self._fd)
 
 
 class _Timer:
@@ -117,6 +120,7 @@ class ThreadingLoop(TurningLoop):
         self.lock = threading.RLock()
         self.poller = select.poll()
         self.watched: dict[int, Callable[[], object]] = {}
+        self._watched_writable: dict[int, Callable[[], object]] = {}
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._count = itertools.count()
@@ -135,7 +139,7 @@ class ThreadingLoop(TurningLoop):
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self._stop = Waiter()
-        self._serves = False  # whether a thread does nothing but drive
+        self._serves = self.always_runs = False  # whether a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
         self.waiting: set[int] = set()  # threads that do: a signal's handler must not call them in again
 
@@ -144,10 +148,28 @@ class ThreadingLoop(TurningLoop):
         return self
 
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
-        self.watched[fd] = ready
-        self.poller.register(fd, select.POLLIN)
+        return self._watch(self.watched, fd, ready)
+
+    def watch_writable(self, fd: int, ready: Callable[[], object]) -> Handle:
+        return self._watch(self._watched_writable, fd, ready)
+
+    def _watch(
+        self, watched: dict[int, Callable[[], object]], fd: int, ready: Callable[[], object]
+    ) -> Handle:
+        watched[fd] = ready
+        self.poll_for(fd)
         self.interrupt()
-        return _Watch(self, fd)
+        return _Watch(self, watched, fd)
+
+    def poll_for(self, fd: int) -> None:
+        """What the descriptor is watched for has changed."""
+        events = (select.POLLIN if fd in self.watched else 0) | (
+            select.POLLOUT if fd in self._watched_writable else 0
+        )
+        if events:
+            self.poller.register(fd, events)
+        else:
+            self.poller.unregister(fd)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         self._soon.append((function, args))
@@ -170,7 +192,7 @@ class ThreadingLoop(TurningLoop):
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     def run(self, start: Callable[[], object]) -> None:
-        self._serves = True
+        self._serves = self.always_runs = True
         self.turn(start)
         self.wait(self._stop)
 
@@ -238,8 +260,9 @@ class ThreadingLoop(TurningLoop):
         return not self._serves and native.may_be_interrupted()
 
     def forget(self) -> None:
-        for fd in list(self.watched):
-            _Watch(self, fd).cancel()
+        for watched in (self.watched, self._watched_writable):
+            for fd in list(watched):
+                _Watch(self, watched, fd).cancel()
         self._soon.clear()
         self._timers.clear()
 
@@ -314,7 +337,8 @@ class ThreadingLoop(TurningLoop):
 
     def _drive(self, waiter: Waiter) -> None:
         """Wait for an event or a timer, then deal with all that is due, until the waiter is done."""
-        lock, poll, watched, waker = self.lock, self.poller.poll, self.watched, self._pipe[0]
+        lock, poll, waker = self.lock, self.poller.poll, self._pipe[0]
+        watched, writable = self.watched, self._watched_writable
         while True:
             with lock:
                 if not self.whole:
@@ -339,17 +363,23 @@ class ThreadingLoop(TurningLoop):
                 if not self.whole:
                     self.begin_turn()  # which raises
                 self.whole = False
-                for fd, _ in events:
+                for fd, event in events:
                     if fd == waker:
                         os.read(fd, 4096)
                         self._woken = (
                             False  # after the read, or a write between the two would be the last for ever
                         )
-                    elif fd in watched:
+                        continue
+                    if event != select.POLLOUT and fd in watched:
                         if self._serves:
                             self._call(watched[fd], ())
                         else:
                             watched[fd]()
+                    if event != select.POLLIN and fd in writable:
+                        if self._serves:
+                            self._call(writable[fd], ())
+                        else:
+                            writable[fd]()
                 if self._timers:
                     self._run_timers()
                 self.whole = True

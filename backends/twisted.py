@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,18 +28,16 @@ from .timers import Timers
 from .workers import Workers
 
 
-@implementer(IReadDescriptor)
-class _Reader:
-    """What the reactor asks of a descriptor that it reads."""
+@implementer(IReadDescriptor, IWriteDescriptor)
+class _Descriptor:
+    """What the reactor asks of a descriptor, of which it has one of these, whether it is read, written or both."""
 
-    def __init__(self, reactor: Any, fd: int, ready: Callable[[], object]) -> None:
-        self._reactor = reactor
+    def __init__(self, descriptors: dict[int, _Descriptor], fd: int) -> None:
+        self._descriptors = descriptors
         self._fd = fd
-        self.doRead = ready
-        reactor.addReader(self)
-
-    def cancel(self) -> None:
-        self._reactor.removeReader(self)
+        self.doRead: Callable[[], object] | None = None
+        self.doWrite: Callable[[], object] | None = None
+        descriptors[fd] = self
 
     def fileno(self) -> int:
         return self._fd
@@ -47,8 +45,32 @@ class _Reader:
     def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
         return "ringback"
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802
-        """The reactor is going; our own close has removed or will remove this reader."""
+    def connectionLost(self, reason: Any) -> None:  # noqa: ARG002, N802
+        """The descriptor has failed, or the reactor is going: whoever reads or writes will see what it is. Our own close has removed
+        or will remove this."""
+        for ready in (self.doRead, self.doWrite):
+            if ready is not None:
+                ready()
+
+    def forget(self) -> None:
+        if self.doRead is self.doWrite is None and self._descriptors.get(self._fd) is self:
+            del self._descriptors[self._fd]
+
+
+class _Watch:
+    """One of a descriptor's two: `what` calls it."""
+
+    __slots__ = ("_descriptor", "_remove", "_what")
+
+    def __init__(self, descriptor: _Descriptor, what: str, remove: Callable[[_Descriptor], object]) -> None:
+        self._descriptor = descriptor
+        self._what = what
+        self._remove = remove
+
+    def cancel(self) -> None:
+        self._remove(self._descriptor)
+        setattr(self._descriptor, self._what, None)
+        self._descriptor.forget()
 
 
 # Seconds: what epoll waits for at most is 24 days, and more ends every turn of the reactor with an error.
@@ -117,6 +139,7 @@ class TwistedLoop(Loop):
         self._failures: WeakKeyDictionary[Deferred[Any], Failure] = (
             WeakKeyDictionary()
         )  # of those that have been taken
+        self._descriptors: dict[int, _Descriptor] = {}
         self._timers = Timers(self.watch, self.call_soon)
         forks.inherit(self)
         self.call_soon_threadsafe = self._reactor.callFromThread  # type: ignore[method-assign]
@@ -126,7 +149,19 @@ class TwistedLoop(Loop):
         return self._reactor
 
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
-        return _Reader(self._reactor, fd, ready)
+        descriptor = self._descriptor(fd)
+        descriptor.doRead = ready
+        self._reactor.addReader(descriptor)
+        return _Watch(descriptor, "doRead", self._reactor.removeReader)
+
+    def watch_writable(self, fd: int, ready: Callable[[], object]) -> Handle:
+        descriptor = self._descriptor(fd)
+        descriptor.doWrite = ready
+        self._reactor.addWriter(descriptor)
+        return _Watch(descriptor, "doWrite", self._reactor.removeWriter)
+
+    def _descriptor(self, fd: int) -> _Descriptor:
+        return self._descriptors.get(fd) or _Descriptor(self._descriptors, fd)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         # The reactor's timers follow the wall clock: when that is set back, what is due now would be due only much later. (Not by

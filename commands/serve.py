@@ -174,6 +174,13 @@ def serve(
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="seconds that accepted calls get to finish after SIGTERM")
     ] = 30.0,
+    transport: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="who speaks to the network: libzmq, or native, the loop itself [$RINGBACK_TRANSPORT, or libzmq]",
+        ),
+    ] = None,
     uvloop: Annotated[bool, typer.Option("--uvloop", help="run asyncio on uvloop")] = False,
     reactor: Annotated[
         str | None, typer.Option(metavar="NAME", help="Twisted's reactor: epoll, asyncio, poll, select")
@@ -251,6 +258,7 @@ def serve(
             authorized_keys=authorized_keys,
             insecure=insecure,
             drain_timeout=drain_timeout,
+            transport=transport,
             uvloop=uvloop,
             reactor=reactor,
         )

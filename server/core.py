@@ -9,16 +9,15 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors, forks
 from ..backends.base import Handle, Loop
+from ..boundedlog import Bounded
 from ..endpoints import checked
-from ..errorlog import Bounded
 from ..protocol import codec
 from ..protocol.messages import About, Error, FromServer, Item, Reached
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
-from ..security.curve import ServerKeys, check_encrypts
 from ..state.store import State
 from ..transport.base import Bounds, Connection, Transport
 from ..transport.listening import Inherited
@@ -31,6 +30,9 @@ from .outgoing import Outgoing
 from .rates import Rate
 from .rules import Rules
 from .service import Service
+
+if TYPE_CHECKING:
+    from ..security.curve import ServerKeys
 
 log = logging.getLogger("ringback.server")
 
@@ -69,9 +71,6 @@ class ServerCore:
         self.service = service
         self.loop = loop
         self._bind = [checked(place) if isinstance(place, str) else place for place in bind]
-        if keys is not None:
-            for place in self._bind:
-                check_encrypts(str(place))
         self._keyed = keys is not None
         longest = limits.max_size + codec.BATCH_BYTES
         bounds = Bounds(longest, limits.max_frames, limits.max_bytes_in_flight, limits.connections())

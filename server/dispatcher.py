@@ -20,8 +20,8 @@ from msgspec import Raw
 
 from .. import errors, forks
 from ..backends.base import Handle, Loop
+from ..boundedlog import Bounded
 from ..context import handling
-from ..errorlog import Bounded
 from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
 from ..protocol.messages import Call, Credit, End, Error, Item, MethodFlags, Notify, Refusal, Reply

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from .. import errors
-from ..errorlog import Bounded
+from ..boundedlog import Bounded
 from ..protocol.messages import Call, MethodFlags, Notify
 from ..protocol.server import Session
 from .access import ANONYMOUS, AccessFile, Rule

@@ -20,7 +20,6 @@ from ..discovery.announcement import Announcement
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..protocol.messages import ROLES, About
-from ..security.curve import ServerKeys
 from ..state import Missing, State, open_state
 from ..state.invalidations import Invalidations
 from ..state.replica import START, ReplicaEngine
@@ -28,6 +27,7 @@ from ..terminal import announce
 from ..transport import chosen
 from ..transport.listening import Inherited
 from .access import AccessFile
+from .allocator import keep_freed
 from .core import ServerCore
 from .executors import Settings
 from .limits import Limits, checked_drain_timeout
@@ -41,6 +41,8 @@ from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     import zmq
+
+    from ..security.curve import ServerKeys
 
 log = logging.getLogger("ringback.server")
 
@@ -150,7 +152,7 @@ class Server:
             register, service_name, advertise, service.name, self._bind, about or About(), backend
         )
         self._announcement: Announcement | None = None
-        keys = ServerKeys.asked_for(secret_key, authorized_keys)
+        keys = _keys(secret_key, authorized_keys, self._bind)
         if keys is not None and insecure:
             raise UsageError("insecure is for a server without CURVE: give it no secret_key, or leave it out")
         self._warns = keys is None and not insecure
@@ -518,6 +520,19 @@ def _about(role: str, zone: str, weight: float) -> About | None:
     return None if about == About() else about
 
 
+def _keys(
+    secret_key: str | Path | None, authorized_keys: str | Path | None, places: Sequence[str | Inherited]
+) -> ServerKeys | None:
+    """What is read of the keys. Raises UsageError."""
+    if secret_key is None and authorized_keys is None:
+        return None
+    from ..security.curve import ServerKeys, check_encrypts  # few servers need it
+
+    for place in places:
+        check_encrypts(str(place))
+    return ServerKeys.asked_for(secret_key, authorized_keys)
+
+
 def _only(owner: str, backend: str, option: str, value: Any) -> Any:
     if backend != owner:
         raise UsageError(f"{option} is for the {owner} backend, not for {backend}")
@@ -545,6 +560,7 @@ def serve(
         else:
             announce("\n".join(lines))
 
+    keep_freed()
     main = threading.current_thread() is threading.main_thread()
     server = Server(service, bind, backend=backend, **options)
     return server.run(ready, signals=main, channel=channel)

@@ -1,4 +1,5 @@
-"""How messages come and go: `base.py` is what both ends need of that, `libzmq/` leaves it to libzmq. Others are found by name among the entry points of the group `ringback.transports`.
+"""How messages come and go: `base.py` is what both ends need of that, `native/` speaks ZeroMQ's wire on the loop's own sockets, and
+`libzmq/` leaves it to libzmq. Others are found by name among the entry points of the group `ringback.transports`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DEFAULT = "libzmq"
 VARIABLE = "RINGBACK_TRANSPORT"
 
 # Ours are known without a look at the installed distributions, which costs 10 ms.
-_OURS = {"libzmq": "Libzmq"}
+_OURS = {"libzmq": "Libzmq", "native": "Native"}
 
 
 def names() -> list[str]:

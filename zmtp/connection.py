@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from . import commands, greeting
-from .errors import ZmtpError
+from .errors import OtherMechanism, ZmtpError
 from .frames import COMMAND, LONG, MORE, head
 from .mechanisms import Mechanism, Null
 
@@ -130,21 +130,25 @@ class Connection:
     def feed(self, data: bytes) -> list[list[Buffer]]:
         """The messages that are whole now. Raises ZmtpError where the connection cannot go on; what was to be sent is still to be."""
         messages: list[list[Buffer]] = []
-        if self._missing:
-            if len(data) < self._missing:
-                self._pieces.append(data)
-                self._missing -= len(data)
-                return messages
-            data = self._filled(data, messages)
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        if not self.open:
-            rest = self._not_open(data)
-            if rest is None:
-                return messages
-            data = rest
-        self._rest = self._read(data, messages)
+        try:
+            if self._missing:
+                if len(data) < self._missing:
+                    self._pieces.append(data)
+                    self._missing -= len(data)
+                    return messages
+                data = self._filled(data, messages)
+            if self._rest:
+                data = self._rest + data
+                self._rest = b""
+            if not self.open:
+                rest = self._not_open(data)
+                if rest is None:
+                    return messages
+                data = rest
+            self._rest = self._read(data, messages)
+        except ZmtpError as error:
+            error.before = messages
+            raise
         return messages
 
     def _not_open(self, data: bytes) -> bytes | None:
@@ -156,9 +160,7 @@ class Connection:
             self._rest = data
             return None
         if found.mechanism != self._mechanism.name:
-            raise ZmtpError(
-                f"it speaks {found.mechanism.decode('latin-1')}, and here is {self._mechanism.name.decode()}"
-            )
+            raise OtherMechanism(found.mechanism.decode("latin-1"), self._mechanism.name.decode())
         if found.as_server and self._mechanism.as_server:
             raise ZmtpError("both ends are the server of their mechanism")
         self.minor, self._begun = found.minor, True

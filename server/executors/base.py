@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from ... import errors
 from ...backends.base import Handle, Report
+from ...boundedlog import Bounded
 from ...context import CurrentCall
-from ...errorlog import Bounded
 from ...errors import UsageError
 
 log = logging.getLogger("ringback.server")

@@ -8,7 +8,7 @@ import logging
 import pytest
 import zmq
 from ringback import errors
-from ringback.errorlog import LINES, Bounded
+from ringback.boundedlog import LINES, Bounded
 
 
 def lines(server) -> list[dict]:
@@ -65,7 +65,7 @@ def test_nothing_below_the_level_that_was_asked_for_is_written(start_server, con
 
 def test_lines_beyond_the_bound_are_counted(caplog, monkeypatch):
     now = 0.0
-    monkeypatch.setattr("ringback.server.logs.time.monotonic", lambda: now)
+    monkeypatch.setattr("ringback.boundedlog.time.monotonic", lambda: now)
     write = Bounded(logging.getLogger("bounded"))
     for _ in range(LINES + 5):
         write(logging.WARNING, "a line", fields={})

@@ -14,7 +14,7 @@ import zmq
 
 from ... import errors
 from ...backends.base import Handle, Loop
-from ...errorlog import Bounded
+from ...boundedlog import Bounded
 from ...security.curve import ServerKeys
 from ..base import Connection
 from .curve import Guard, key_of, user_of

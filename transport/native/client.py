@@ -1,0 +1,194 @@
+"""A client's way to one endpoint: connect, greet, beat; and again, after a while, whenever the connection is lost."""
+
+from __future__ import annotations
+
+import _socket  # which gevent does not patch
+import random
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ... import errors, forks
+from ...backends import native
+from ...backends.base import Handle, Loop
+from ...zmtp import connection as zmtp
+from ...zmtp.errors import OtherMechanism, ZmtpError
+from ..base import BEAT, HANDSHAKE, SILENT, TTL, ClientEnd, ClientHost
+from .dialing import Dialing
+from .stream import Stream, Turns, send_rest, tune
+
+# Seconds before the next attempt to connect: the first, and the longest. Each waits for up to half as long more, so that not all of a
+# server's clients come back at once.
+PAUSE, LONGEST_PAUSE = 0.1, 1.0
+
+
+class Line(Stream):
+    """One connection."""
+
+    __slots__ = ("_connector",)
+
+    def __init__(
+        self, connector: Connector, connected: _socket.socket, bounds: zmtp.Bounds, turns: Turns
+    ) -> None:
+        super().__init__(connector.loop, connected, zmtp.Connection(b"DEALER", bounds=bounds), turns)
+        self._connector = connector
+
+    def opened(self) -> None:
+        self._connector.up()
+
+    def received(self, frames: list[zmtp.Buffer]) -> None:
+        self._connector.host.received(frames)
+
+    def room(self) -> None:
+        self._connector.host.turn_ended()
+
+    def ended(self, error: Exception | None) -> None:
+        self._connector.ended(error)
+
+
+class Connector(ClientEnd):
+    """A client's end. `message`: bytes of a message, at most."""
+
+    def __init__(self, loop: Loop, host: ClientHost, endpoint: str, message: int) -> None:
+        self.loop = loop
+        self.host = host
+        self._endpoint = endpoint
+        self._bounds = zmtp.Bounds(message=message)
+        self._turns = Turns(loop, host.turn_ended)
+        self._dialing: Dialing | None = None
+        self._line: Line | None = None
+        self._timer: Handle | None = None  # of the next attempt, of the handshake, or of the next beat
+        self._pause = PAUSE
+        self._silent = 0.0
+        self._closed = False
+        forks.inherit(self)
+
+    def open(self) -> None:
+        self._dial()
+
+    def send(self, frames: Sequence[Any]) -> bool:
+        line = self._line
+        return line is not None and line.machine.open and line.send(frames)
+
+    def sent(self) -> None:
+        pass
+
+    def close(self, linger: float) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._dialing is not None:
+            self._dialing.cancel()
+        if self._line is not None:
+            rest = self._line.detach()
+            self._line = None
+            if rest is not None:
+                native.start_thread(partial(send_rest, [rest], linger))
+
+    def forked(self) -> None:
+        """In a child: the connection is the parent's."""
+        self._closed = True
+        if self._line is not None:
+            self._line.closed = True
+            if not self.loop.shares_watches:
+                self._line.unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # An attempt
+
+    def _dial(self) -> None:
+        self._timer = None
+        self._dialing = Dialing(self.loop, self._endpoint, self._dialled)
+        try:
+            self._dialing.begin()
+        except OSError as error:
+            self._dialing.cancel()
+            raise errors.ResourceExhausted(
+                f"cannot connect to {self._endpoint}: {error.strerror} in this process"
+            ) from None
+
+    def _dial_again(self) -> None:
+        try:
+            self._dial()
+        except errors.ResourceExhausted as error:
+            self._failed(error.message)
+
+    def _dialled(self, connected: _socket.socket | None, reason: str) -> None:
+        self._dialing = None
+        if connected is None:
+            self._failed(reason)
+            return
+        tune(connected)
+        self._line = Line(self, connected, self._bounds, self._turns)
+        self._timer = self.loop.call_later(HANDSHAKE, self._late)
+        self._line.begin()
+
+    def _late(self) -> None:
+        if self._line is not None:
+            self._line.fail(TimeoutError(f"what listens at {self._endpoint} does not answer the handshake"))
+
+    def _failed(self, reason: str) -> None:
+        self._try_again()
+        self.host.failed(reason)
+        self._turns.end()
+
+    def _try_again(self) -> None:
+        if not self._closed:
+            self._timer = self.loop.call_later(random.uniform(1, 1.5) * self._pause, self._dial_again)  # noqa: S311 - no secret
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    # A connection
+
+    def up(self) -> None:
+        self._pause, self._silent = PAUSE, 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(BEAT, self._beat)
+        self.host.up()
+
+    def _beat(self) -> None:
+        """Ask whether the server is there. Silence is counted in beats: a loop that was kept from reading has not beaten either."""
+        line = self._line
+        if line is None:
+            return
+        self._silent = 0.0 if line.heard else self._silent + BEAT
+        line.heard = False
+        if self._silent >= SILENT:
+            line.fail(TimeoutError(f"the server at {self._endpoint} has been silent for {SILENT:g} s"))
+            return
+        # (who is driven only while it waits cannot say when it will speak again)
+        line.machine.ping(TTL if self.loop.always_runs else 0.0)
+        line.write()
+        self._timer = self.loop.call_later(BEAT, self._beat)
+
+    def ended(self, error: Exception | None) -> None:
+        """The connection has."""
+        line, self._line = self._line, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if line is not None and line.machine.open:
+            reason = (
+                str(error)
+                if isinstance(error, TimeoutError)
+                else f"the connection to {self._endpoint} was lost"
+            )
+            self._try_again()
+            self.host.lost(reason)
+        elif isinstance(error, OtherMechanism) and error.theirs == "CURVE":
+            self.host.refused(
+                f"the server at {self._endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
+            )
+        else:
+            self._failed(self._why_not(error))
+            return
+        self._turns.end()
+
+    def _why_not(self, error: Exception | None) -> str:
+        """Why a handshake came to nothing."""
+        if isinstance(error, TimeoutError):
+            return str(error)
+        if isinstance(error, ZmtpError):
+            return f"what answers at {self._endpoint} is not a ringback server: {error}"
+        return f"the handshake with {self._endpoint} was broken off"

@@ -1,0 +1,143 @@
+"""One attempt to connect: a name is looked up in a thread, and of its addresses the first that answers is taken (RFC 8305)."""
+
+from __future__ import annotations
+
+import _socket  # which gevent does not patch
+import errno
+import os
+import socket as socketlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import chain, zip_longest
+from typing import Any
+
+from ...backends import native
+from ...backends.base import Handle, Loop
+from ...endpoints import host_of, is_name
+
+# Seconds for one connection, and from one address to the next where the first has not answered.
+WITHIN = 5.0
+STAGGER = 0.25
+
+Address = tuple[int, Any]  # the family, and what a socket of it connects to
+
+
+class Dialing:
+    """`done(connected, reason)` is called once, with a socket or with why there is none; never before this has returned."""
+
+    def __init__(
+        self, loop: Loop, endpoint: str, done: Callable[[_socket.socket | None, str], object]
+    ) -> None:
+        self._loop = loop
+        self._endpoint = endpoint
+        self._done = done
+        self._addresses: list[Address] = []
+        self._tried: dict[_socket.socket, Handle] = {}
+        self._timers: list[Handle] = []
+        self._reason = ""
+        self._over = False
+
+    def begin(self) -> None:
+        """Raises OSError where there is no socket for it."""
+        self._timers.append(self._loop.call_later(WITHIN, self._late))
+        host = host_of(self._endpoint)
+        if host is None:
+            path = self._endpoint.removeprefix("ipc://")
+            self._try([(socketlib.AF_UNIX, f"\0{path[1:]}" if path.startswith("@") else path)])
+            return
+        port = int(self._endpoint.rpartition(":")[2])
+        if is_name(host):
+            native.start_thread(partial(_look_up, host, port, self._loop.call_soon_threadsafe, self._found))
+        else:
+            self._try(_addresses(host, port))
+
+    def cancel(self) -> None:
+        self._over = True
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        for tried, watch in self._tried.items():
+            watch.cancel()
+            tried.close()
+        self._tried.clear()
+
+    def _found(self, addresses: list[Address]) -> None:
+        if self._over:
+            return
+        if addresses:
+            with suppress(OSError):
+                self._try(addresses)
+        else:
+            host = host_of(self._endpoint)
+            self._end(None, f"host {host!r} cannot be resolved ({self._endpoint})")
+
+    def _try(self, addresses: list[Address]) -> None:
+        self._addresses = addresses
+        self._next()
+
+    def _next(self) -> None:
+        """Try the next address, beside those that have not answered yet."""
+        if self._over or not self._addresses:
+            return
+        family, address = self._addresses.pop(0)
+        tried = _socket.socket(family, socketlib.SOCK_STREAM)
+        tried.setblocking(False)
+        number = tried.connect_ex(address)
+        if number in (0, errno.EINPROGRESS):
+            self._tried[tried] = self._loop.watch_writable(tried.fileno(), partial(self._answered, tried))
+            if self._addresses:
+                self._timers.append(self._loop.call_later(STAGGER, self._next))
+        else:
+            tried.close()
+            self._failed(number)
+
+    def _answered(self, tried: _socket.socket) -> None:
+        watch = self._tried.pop(tried, None)
+        if watch is None:
+            return
+        watch.cancel()
+        number = tried.getsockopt(socketlib.SOL_SOCKET, socketlib.SO_ERROR)
+        if number:
+            tried.close()
+            self._failed(number)
+        else:
+            self._end(tried, "")
+
+    def _failed(self, number: int) -> None:
+        self._reason = self._reason or f"no server at {self._endpoint}: {os.strerror(number).lower()}"
+        if self._addresses:
+            self._next()
+        elif not self._tried:
+            self._loop.call_soon(self._end, None, self._reason)
+
+    def _late(self) -> None:
+        self._end(None, f"no server at {self._endpoint}: nothing has answered for {WITHIN:g} s")
+
+    def _end(self, connected: _socket.socket | None, reason: str) -> None:
+        if self._over:
+            if connected is not None:
+                connected.close()
+            return
+        self.cancel()
+        self._done(connected, reason)
+
+
+def _look_up(
+    host: str, port: int, post: Callable[..., object], found: Callable[[list[Address]], object]
+) -> None:
+    """In a thread of its own. Nothing comes of it where the loop is closed."""
+    try:
+        addresses = _addresses(host, port)
+    except (OSError, UnicodeError):
+        addresses = []
+    with suppress(Exception):
+        post(found, addresses)
+
+
+def _addresses(host: str, port: int) -> list[Address]:
+    """In the order in which they are to be tried: of each family in turn, the system's favourite first."""
+    found = native.getaddrinfo(host, port, type=socketlib.SOCK_STREAM)
+    families = dict.fromkeys(family for family, *_ in found)
+    by_family = [[(family, address) for kind, *_, address in found if kind == family] for family in families]
+    return [one for one in chain.from_iterable(zip_longest(*by_family)) if one is not None]

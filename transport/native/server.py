@@ -1,0 +1,241 @@
+"""A server's listening sockets, and the connections that they accept."""
+
+from __future__ import annotations
+
+import _socket  # which gevent does not patch
+import errno
+import logging
+import os
+import socket as socketlib
+import struct
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from ... import forks
+from ...backends import native
+from ...backends.base import Handle, Loop
+from ...zmtp import connection as zmtp
+from ..base import HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
+from ..listening import Inherited, listen_alone
+from ..paths import OwnedPaths
+from . import check_endpoint
+from .stream import Stream, Turns, send_rest, tune
+
+log = logging.getLogger("ringback.transport")
+
+# Connections accepted in one turn of the loop.
+ACCEPTED_PER_TURN = 64
+
+# Seconds from one look at who is silent to the next; and for which nobody is accepted where the process has no descriptor left.
+LOOK = 1.0
+REST = 0.1
+
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+
+class Peer(Stream):
+    """One client: a `Connection`."""
+
+    pipe = 64
+    __slots__ = ("_listeners", "age", "key", "peer", "session", "silent", "user")
+
+    def __init__(self, listeners: Listeners, connected: _socket.socket, peer: str) -> None:
+        machine = zmtp.Connection(b"ROUTER", bounds=listeners.bounds)
+        super().__init__(listeners.loop, connected, machine, listeners.turns)
+        self.peer = peer
+        self.user = self.key = ""
+        self.session: Any = None
+        self._listeners = listeners
+        self.age = 0  # looks, until it has said something
+        self.silent = 0  # looks since it was last heard
+
+    def received(self, frames: list[zmtp.Buffer]) -> None:
+        self._listeners.host.received(self, frames)
+
+    def room(self) -> None:
+        self._listeners.host.room()
+
+    def ended(self, error: Exception | None) -> None:
+        self._listeners.lost(self, error)
+
+    def cut(self) -> None:
+        self.reset()
+        self._listeners.forget(self)
+
+
+class Listeners(ServerEnd):
+    """A server's end. All connections have their turns together."""
+
+    def __init__(self, loop: Loop, host: ServerHost, bounds: Bounds) -> None:
+        self.loop = loop
+        self.host = host
+        self.bounds = zmtp.Bounds(message=bounds.message, frames=bounds.frames)
+        self.turns = Turns(loop, host.turn_ended)
+        self.endpoints = []
+        self._most = bounds.connections
+        self._paths = OwnedPaths()
+        self._directories: list[str] = []  # made for paths that were ours to choose
+        self._sockets: list[_socket.socket] = []
+        self._watches: dict[int, Handle] = {}
+        self._peers: set[Peer] = set()
+        self._mute: dict[Peer, None] = {}  # those of them that have said nothing yet, the oldest first
+        self._look: Handle | None = None
+        self._closed = False
+        forks.inherit(self)
+
+    # Life
+
+    def open(self, places: Sequence[str | Inherited]) -> None:
+        for place in places:
+            if isinstance(place, str):
+                check_endpoint(place)
+                if place == "ipc://*":
+                    self._directories.append(tempfile.mkdtemp(prefix="ringback-"))
+                    place = f"ipc://{self._directories[-1]}/socket"
+                self._paths.take(place)
+                endpoint, listener = listen_alone(place)
+                self._paths.keep(endpoint)
+                descriptor = listener.detach()
+            else:
+                endpoint, descriptor = place.endpoint, os.dup(place.descriptor)
+            bound = _socket.socket(fileno=descriptor)
+            self._sockets.append(bound)
+            bound.setblocking(False)
+            self.endpoints.append(endpoint)
+            self._listen(bound)
+        self._look = self.loop.call_later(LOOK, self._look_around)
+
+    def sent(self) -> None:
+        pass
+
+    def close(self, linger: float) -> None:
+        self._closed = True
+        if self._look is not None:
+            self._look.cancel()
+        for watch in self._watches.values():
+            watch.cancel()
+        self._watches.clear()
+        for bound in self._sockets:
+            bound.close()
+        self._sockets.clear()
+        rest = [left for peer in self._peers if (left := peer.detach()) is not None]
+        self._peers.clear()
+        self._mute.clear()
+        self._paths.release()
+        for directory in self._directories:
+            with suppress(OSError):
+                os.rmdir(directory)
+        if rest:
+            self.closing = native.start_thread(partial(send_rest, rest, linger))
+
+    def forked(self) -> None:
+        self._closed = True
+        self._paths.forked()
+        for peer in self._peers:
+            peer.closed = True
+            if not self.loop.shares_watches:
+                peer.unwatch()
+        if not self.loop.shares_watches:
+            for watch in self._watches.values():
+                watch.cancel()
+        if self._look is not None:
+            self._look.cancel()
+
+    # Who comes
+
+    def _listen(self, bound: _socket.socket) -> None:
+        if not self._closed:
+            descriptor = bound.fileno()
+            self._watches[descriptor] = self.loop.watch(descriptor, partial(self._accept, bound))
+
+    def _accept(self, bound: _socket.socket) -> None:
+        for _ in range(ACCEPTED_PER_TURN):
+            if self._closed:
+                return
+            try:
+                descriptor, address = bound._accept()  # type: ignore[attr-defined]
+            except (BlockingIOError, ConnectionError):
+                return  # another process was faster, or it has gone again
+            except OSError as error:
+                if error.errno in _SCARCE:  # it would be told of the same at once, for as long as that lasts
+                    log.warning("cannot accept a connection: %s", error.strerror)
+                    self._watches.pop(bound.fileno()).cancel()
+                    self.loop.call_later(REST, self._listen, bound)
+                return
+            connected = _socket.socket(bound.family, bound.type, bound.proto, fileno=descriptor)
+            try:
+                tune(connected)
+                name = _name_of(connected, address)
+            except OSError:  # it has gone already
+                connected.close()
+                continue
+            peer = Peer(self, connected, name)
+            self._peers.add(peer)
+            self._mute[peer] = None
+            peer.begin()
+            if len(self._peers) > self._most:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """There are too many: who has been silent for longest has to go, rather than who has spoken."""
+        self._hear()
+        oldest = next(iter(self._mute), None)
+        if oldest is not None:
+            self._hang_up(oldest, "there are as many connections as are taken")
+
+    # Who goes
+
+    def lost(self, peer: Peer, error: Exception | None) -> None:
+        self.forget(peer)
+        if peer.session is not None:
+            self.host.lost(peer)
+            peer.session = None  # which knows the peer
+        elif error is not None and not isinstance(error, OSError):
+            self.host.complain(peer.peer or "a local client", str(error))
+        self.turns.end()
+
+    def forget(self, peer: Peer) -> None:
+        self._peers.discard(peer)
+        self._mute.pop(peer, None)
+
+    def _hang_up(self, peer: Peer, why: str) -> None:
+        """End a connection that has said nothing yet."""
+        self.host.complain(peer.peer or "a local client", why)
+        peer.cut()
+
+    def _hear(self) -> None:
+        """Who has spoken is no longer mute."""
+        for peer in [peer for peer in self._mute if peer.session is not None]:
+            del self._mute[peer]
+
+    def _look_around(self) -> None:
+        """Who is silent for too long? It counts looks, and not seconds: a loop that was kept from reading has looked no more often."""
+        self._look = self.loop.call_later(LOOK, self._look_around)
+        self._hear()
+        for peer in list(self._mute):
+            peer.age += 1
+            if not peer.machine.open and peer.age * LOOK > HANDSHAKE:
+                self._hang_up(peer, f"its handshake took more than {HANDSHAKE:g} s")
+            elif peer.age * LOOK > HELLO_WITHIN:
+                self._hang_up(peer, f"it said nothing for {HELLO_WITHIN:g} s")
+        for peer in list(self._peers):
+            if peer.heard:
+                peer.heard, peer.silent = False, 0
+                continue
+            peer.silent += 1
+            if peer.machine.ttl and peer.silent * LOOK > peer.machine.ttl + LOOK:
+                peer.fail(TimeoutError("it was silent for as long as it had said"))
+
+
+def _name_of(connected: _socket.socket, address: object) -> str:
+    """The address of a tcp client; of a local one, the user, group and process, where the system tells them."""
+    if isinstance(address, tuple):
+        return str(address[0])
+    option = getattr(socketlib, "SO_PEERCRED", None)
+    if option is None:
+        return ""
+    process, user, group = struct.unpack("3i", connected.getsockopt(socketlib.SOL_SOCKET, option, 12))
+    return f"localhost:{user}:{group}:{process}"

@@ -1,0 +1,369 @@
+"""A ZMTP connection on a non-blocking socket of the loop's: what one read brings is handed on in turns that are bounded, and what the
+socket does not take waits."""
+
+from __future__ import annotations
+
+import _socket  # which gevent does not patch
+import logging
+import selectors
+import socket as socketlib
+import struct
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from ...backends import native
+from ...backends.base import Handle, Loop
+from ...errorlog import log_error
+from ...zmtp.connection import Buffer, Connection
+from ...zmtp.errors import ZmtpError
+
+log = logging.getLogger("ringback.transport")
+
+# Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
+MESSAGES_PER_TURN = 64
+TURN = 0.001
+
+# Buffers that one call of the system takes.
+_BUFFERS = 512
+
+# What may have to be said to a peer that takes nothing, beside messages: pongs, that is.
+_UNSAID = 1024
+
+# Seconds: TCP finds out that the other machine is gone by asking after so many of silence, as often and as many times as this says; and
+# what it does not acknowledge within these is lost.
+_ASK_AFTER, _ASK_EVERY, _ASK_TIMES = 20, 5, 3
+_UNACKNOWLEDGED = 20
+
+
+class Turns:
+    """Streams of which one read brought more than a turn takes: one message of each in turn, so that none waits for all of another's.
+    `ended` is called after each turn.
+
+    Nothing that this or what is received raises leaves a turn, or a loop would watch the socket no longer. An Exception is logged; all
+    else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own. Where a loop may be cut, all leaves it."""
+
+    def __init__(self, loop: Loop, ended: Callable[[], object]) -> None:
+        self._loop = loop
+        self._ended = ended
+        self.queue: deque[Stream] = deque()
+
+    def end(self) -> None:
+        try:
+            self._ended()
+        except BaseException as error:
+            self.contain(error)
+
+    def contain(self, error: BaseException) -> None:
+        """Of a turn."""
+        if self._loop.may_be_cut():
+            raise error
+        if isinstance(error, Exception):
+            log_error(log, "a turn of a connection failed", error=error)
+        else:
+            self._loop.call_soon(_raise, error)
+
+    def add(self, stream: Stream) -> None:
+        """It has more, or may have."""
+        if not stream.queued:
+            stream.queued = True
+            self.queue.append(stream)
+            if len(self.queue) == 1:
+                self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        queue = self.queue
+        end = time.monotonic() + TURN
+        for _ in range(MESSAGES_PER_TURN):
+            if not queue:
+                break
+            stream = queue.popleft()
+            stream.queued = False
+            if stream.step():
+                stream.queued = True
+                queue.append(stream)
+            if time.monotonic() >= end:
+                break
+        self.end()
+        if queue:
+            self._loop.call_soon(self._turn)
+
+
+class Stream(ABC):
+    """One connection, and what becomes of what comes over it. `pipe`: messages that are taken while the socket takes no more."""
+
+    pipe: ClassVar[int] = 0
+
+    __slots__ = (
+        "_left",
+        "_loop",
+        "_opened",
+        "_reading",
+        "_socket",
+        "_turns",
+        "_unsent",
+        "_waiting",
+        "_writing",
+        "closed",
+        "heard",
+        "machine",
+        "queued",
+    )
+
+    def __init__(self, loop: Loop, connected: _socket.socket, machine: Connection, turns: Turns) -> None:
+        self._loop = loop
+        self._socket = connected
+        self.machine = machine
+        self._turns = turns
+        self._left: deque[list[Any]] = deque()  # messages that have come, and have to wait for their turn
+        self._unsent: list[Buffer] = []  # what the socket would not take
+        self._waiting = 0  # messages among that, but for the first
+        self._opened = False
+        self.queued = False
+        self.heard = True  # whether anything has come since somebody last looked
+        self.closed = False
+        self._writing: Handle | None = None
+        self._reading: Handle | None = None
+
+    def begin(self) -> None:
+        """Greet, and read from now on."""
+        self._reading = self._loop.watch(self._socket.fileno(), self.readable)
+        self.write()
+
+    def opened(self) -> None:  # noqa: B027 - a server waits for more
+        """The handshake is done. Called before the first message."""
+
+    @abstractmethod
+    def received(self, frames: list[Any]) -> None:
+        """A message has come."""
+
+    @abstractmethod
+    def ended(self, error: Exception | None) -> None:
+        """The connection has: by the error, or None where the peer ended it. Called once."""
+
+    @abstractmethod
+    def room(self) -> None:
+        """The socket takes more, after it did not."""
+
+    # In
+
+    def readable(self) -> None:
+        """The socket has something: read once, so that no peer has more than its turn."""
+        turns = self._turns
+        if turns.queue:  # others are waiting for their turn: so does this one
+            turns.add(self)
+            return
+        messages = self._read()
+        if len(messages) == 1:
+            self._take(messages[0])
+        elif messages:
+            self._left.extend(messages)
+            self._take_many()
+        turns.end()
+        if self.machine.out and not self.closed:
+            self.write()
+
+    def step(self) -> bool:
+        """Take one message in a turn of many streams. Whether there are more."""
+        if not self._left and not self.closed:
+            self._left.extend(self._read())
+            if self.machine.out and not self.closed:
+                self.write()
+        if self._left:
+            self._take(self._left.popleft())
+        return bool(self._left) and not self.closed
+
+    def _take_many(self) -> None:
+        left, end = self._left, time.monotonic() + TURN
+        for _ in range(MESSAGES_PER_TURN):
+            self._take(left.popleft())
+            if not left or self.closed:
+                return
+            if time.monotonic() >= end:
+                break
+        self._turns.add(self)
+
+    def _take(self, message: list[Any]) -> None:
+        try:
+            self.received(message)
+        except BaseException as error:
+            self._turns.contain(error)
+
+    def _read(self) -> Sequence[list[Any]]:
+        """The messages that one read of the socket brings."""
+        if self.closed:
+            return ()
+        try:
+            data = self._socket.recv(self.machine.hint)
+        except BlockingIOError:
+            return ()
+        except OSError as error:
+            self.fail(error)
+            return ()
+        if not data:
+            self.fail(None)
+            return ()
+        self.heard = True
+        try:
+            messages: Sequence[list[Any]] = self.machine.feed(data)
+        except ZmtpError as error:
+            for message in error.before:
+                self._take(message)
+            self._turns.end()  # what that is answered with is to be sent yet
+            self.fail(error)
+            return ()
+        if not self._opened and self.machine.open:
+            self._opened = True
+            self.opened()
+        return messages
+
+    # Out
+
+    def send(self, frames: Sequence[Any]) -> bool:
+        """Send one message. False where it is not taken, as too many wait for the socket already."""
+        if self._unsent:
+            if self._waiting >= self.pipe:
+                return False
+            self._waiting += 1
+            self.machine.send(frames)
+            self._unsent += self.machine.take_out()
+            return True
+        if not self.closed:
+            self.machine.send(frames)
+            self.write()
+        return True
+
+    def write(self) -> None:
+        """Send what the machine has to say, or keep it until the socket takes it."""
+        if self._unsent:
+            if len(self.machine.out) > _UNSAID:
+                self.machine.out.clear()
+                self.fail(ZmtpError("it asks for answers and reads none"))
+            return
+        left = self._written(self.machine.take_out())
+        if left:
+            self._unsent = left
+            self._writing = self._loop.watch_writable(self._socket.fileno(), self._writable)
+
+    def _written(self, buffers: list[Buffer]) -> list[Buffer]:
+        """What the socket has not taken of them."""
+        try:
+            if len(buffers) == 1:
+                taken = self._socket.send(buffers[0])
+            else:
+                taken = self._socket.sendmsg(buffers[:_BUFFERS])
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            # The connection is lost. What the peer has said before is still to be read, and then the error.
+            return []
+        return _after(buffers, taken)
+
+    def _writable(self) -> None:
+        self._unsent = self._written(self._unsent)
+        if not self._unsent and not self.closed:
+            if self._writing is not None:
+                self._writing.cancel()
+                self._writing = None
+            if self.machine.out:
+                self.write()
+            self._waiting = 0
+            self.room()
+
+    # The end
+
+    def fail(self, error: Exception | None) -> None:
+        """The connection has ended."""
+        if not self.closed:
+            if self.machine.out:
+                self.write()  # why, perhaps
+            self.close()
+            self.ended(error)
+
+    def close(self) -> list[Buffer]:
+        """Close it. Returns what the socket has not taken."""
+        if self.closed:
+            return []
+        self.closed = True
+        self.unwatch()
+        self._socket.close()
+        return self._unsent
+
+    def unwatch(self) -> None:
+        for watch in (self._reading, self._writing):
+            if watch is not None:
+                watch.cancel()
+        self._reading = self._writing = None
+
+    def detach(self) -> tuple[_socket.socket, list[Buffer]] | None:
+        """Give up the connection for who sends what is left, if anything is; else close it."""
+        if self.closed:
+            return None
+        if not self._unsent:
+            self.close()
+            return None
+        self.closed = True
+        self.unwatch()
+        return self._socket, self._unsent
+
+    def reset(self) -> None:
+        """Close it so that the peer's system throws away what it has still to send."""
+        if not self.closed:
+            self._socket.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _after(buffers: list[Buffer], taken: int) -> list[Buffer]:
+    """What is left of them behind so many bytes."""
+    for place, buffer in enumerate(buffers):
+        if taken < len(buffer):
+            return [memoryview(buffer)[taken:] if taken else buffer, *buffers[place + 1 :]]
+        taken -= len(buffer)
+    return []
+
+
+def tune(connected: _socket.socket) -> None:
+    """Send at once, and find out when the other machine is gone."""
+    connected.setblocking(False)
+    if connected.family == socketlib.AF_UNIX:
+        return
+    connected.setsockopt(socketlib.IPPROTO_TCP, socketlib.TCP_NODELAY, 1)
+    connected.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _ASK_AFTER),
+        ("TCP_KEEPINTVL", _ASK_EVERY),
+        ("TCP_KEEPCNT", _ASK_TIMES),
+        ("TCP_USER_TIMEOUT", _UNACKNOWLEDGED * 1000),
+    ):
+        option = getattr(socketlib, name, None)  # not all systems have all of them
+        if option is not None:
+            connected.setsockopt(socketlib.IPPROTO_TCP, option, value)
+
+
+def send_rest(rest: Sequence[tuple[_socket.socket, list[Buffer]]], seconds: float) -> None:
+    """Send what sockets have not taken, for so long at most, then close them. It waits: for a thread of its own."""
+    end = time.monotonic() + seconds
+    with native.selector() as selector:
+        for connected, unsent in rest:
+            selector.register(connected, selectors.EVENT_WRITE, unsent)
+        while selector.get_map() and (remaining := end - time.monotonic()) > 0:
+            for key, _ in selector.select(remaining):
+                connected = key.fileobj  # type: ignore[assignment]
+                try:
+                    unsent = _after(key.data, connected.sendmsg(key.data[:_BUFFERS]))
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    unsent = []
+                if unsent:
+                    selector.modify(connected, selectors.EVENT_WRITE, unsent)
+                else:
+                    selector.unregister(connected)
+    for connected, _ in rest:
+        connected.close()
