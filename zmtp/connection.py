@@ -15,7 +15,7 @@ Buffer = bytes | bytearray | memoryview
 # From so many bytes on, a frame that is not whole is kept in the pieces in which it comes, and what is sent is not copied.
 LARGE = 32_768
 # What to read at once, while nothing large comes, and at most.
-READ, READ_MOST = 65_536, 1 << 18
+READ, READ_MOST = 65_536, 1 << 20
 
 _PEERS = {
     b"ROUTER": (b"DEALER", b"REQ", b"ROUTER"),

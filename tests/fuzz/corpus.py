@@ -9,6 +9,9 @@ import fuzzing  # noqa: F401 - for the path
 from exchange import HELLO, WELCOME
 from oracles import CORPUS, packed, vectors
 from ringback.protocol import codec
+from ringback.zmtp.commands import PING, frame
+from ringback.zmtp.connection import Connection
+from zmtp_ends import said as spoken
 
 
 def said(*messages: object) -> list[bytes]:
@@ -23,6 +26,13 @@ def main() -> None:
         for number in range(0, len(small), 8):
             some = [said(opening), *small[number : number + 8]]
             (CORPUS / machine / f"vectors-{number}").write_bytes(packed(some))
+    talk = Connection(b"DEALER")
+    talk.take_out()
+    talk.send([b"", b"a" * 300])
+    talk.send([b"b"] * 5)
+    some = spoken(talk) + frame(PING, bytes(2) + b"context") + frame(b"SOMETHING", b"else")
+    (CORPUS / "zmtp" / "messages").write_bytes(b"\0\7\0\377+" + some)
+    (CORPUS / "zmtp" / "handshake").write_bytes(bytes(4) + spoken(Connection(b"DEALER")) + some)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import sys
 from pathlib import Path
 
 # (as pytest has them)
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "protocol")]
+sys.path += [
+    str(Path(__file__).parent),
+    *(str(Path(__file__).parent.parent / name) for name in ("protocol", "zmtp")),
+]
 
 
 def run(name: str) -> None:
     """Fuzz until the options on the command line say that it is enough; they are libFuzzer's."""
     import atheris
 
-    with atheris.instrument_imports(include=["ringback.protocol", "oracles"]):
+    with atheris.instrument_imports(include=["ringback.protocol", "ringback.zmtp", "oracles"]):
         import oracles
 
     atheris.Setup(sys.argv, oracles.ORACLES[name])

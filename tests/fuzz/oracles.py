@@ -1,4 +1,4 @@
-"""What must hold whatever bytes come: the codec's and both machines' rules, for one input each.
+"""What must hold whatever bytes come: the rules of the codec, of both machines and of the wire, for one input each.
 
 Used by the tests here, by the corpus, and by the coverage-guided fuzzers (`fuzz_*.py`). An input is bytes that any fuzzer may change: it is
 read as a list of batches (`batches_of`), and whatever it holds, it can be read.
@@ -23,6 +23,10 @@ from ringback.protocol.links import LinkState
 from ringback.protocol.messages import Call, End, Error, Reply, Welcome
 from ringback.protocol.server import ServerMachine, SessionState
 from ringback.protocol.values import Unpacker, pack
+from ringback.zmtp import commands
+from ringback.zmtp.connection import Bounds, Connection
+from ringback.zmtp.errors import ZmtpError
+from zmtp_ends import in_pieces, said, whole
 
 # What packing raises for values of the types that Python and msgspec have, and unpacking for bytes that are none.
 UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
@@ -260,4 +264,39 @@ def _check_calls(machine: ClientMachine, asked: Sequence[Asked]) -> None:
     assert all(not each.ended for each in machine._retries.attempts)
 
 
-ORACLES = {"codec": check_codec, "server": check_server, "client": check_client}
+def check_zmtp(data: bytes) -> None:
+    """Bytes from the wire are messages or an error, and the same ones however they are cut; nothing is kept but what has come."""
+    cuts, data = [1 + size for size in data[:4]], data[4:]
+    if data[:1] == b"+":  # what follows is behind a handshake
+        data = _HANDSHAKE + data[1:]
+    at_once, cut = _fed([data]), _fed(in_pieces(data, cuts or [1]))
+    assert at_once == cut
+
+
+# A bound that an input of the fuzzer's can go beyond.
+_BOUNDS = Bounds(message=100_000, frames=20, command=1000, handshake=2000)
+
+
+def _fed(pieces: Sequence[bytes]) -> tuple[list[list[bytes]], str]:
+    """The messages that come of the pieces, and why there are no more."""
+    connection = Connection(b"ROUTER", bounds=_BOUNDS)
+    messages: list[list[bytes]] = []
+    came = 0
+    for piece in pieces:
+        came += len(piece)
+        try:
+            messages += whole(connection.feed(piece))
+        except ZmtpError as error:
+            messages += whole(error.before)
+            # (by its first byte alone, what another protocol says is not yet known)
+            return messages, str(error).partition(": it said")[0]
+        assert connection.held <= came
+        assert len(connection.take_out()) <= came + 2  # the greeting and READY
+    return messages, ""
+
+
+_HANDSHAKE = said(Connection(b"DEALER")) + commands.frame(
+    commands.READY, commands.properties({b"Socket-Type": b"DEALER"})
+)
+
+ORACLES = {"codec": check_codec, "server": check_server, "client": check_client, "zmtp": check_zmtp}

@@ -40,7 +40,7 @@ def within_time(check: Any, data: bytes) -> None:
 
 
 @pytest.mark.timeout(size(60, 3600))
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", ["codec", "server", "client"])
 def test_mutated_batches_break_nothing(name, capsys):
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
