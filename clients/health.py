@@ -21,7 +21,6 @@ from ..protocol import codec
 from ..protocol.messages import Bye, Drain, Fault, FromServer, Hello, Ping, Pong, Welcome
 from ..protocol.values import FRAME_BYTES
 from ..terminal import fail, guarded, printable, say
-from ..transport.libzmq.curve import protect
 from ..transport.libzmq.handshakes import HANDSHAKE_FAILED, Handshakes
 from ..version import __version__
 
@@ -131,6 +130,8 @@ class _Try:
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.IPV6, "[" in endpoint)
         if keys is not None:
+            from ..transport.libzmq.curve import protect  # few probes need it
+
             protect(self.socket, keys, endpoint)
         self._with_keys = keys is not None
         self._handshakes = Handshakes(endpoint, with_keys=self._with_keys)

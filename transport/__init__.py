@@ -10,17 +10,18 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .base import Transport
 
 if TYPE_CHECKING:
     import zmq
+
+    from .base import Transport
 
 # What is used where nobody says anything else, and the variable that may.
 DEFAULT = "libzmq"
 VARIABLE = "RINGBACK_TRANSPORT"
 
 # Ours are known without a look at the installed distributions, which costs 10 ms.
-_OURS = {"libzmq": "Libzmq", "native": "Native"}
+_OURS = {"libzmq": "libzmq.ends:Libzmq", "native": "native.ends:Native"}
 
 
 def names() -> list[str]:
@@ -39,7 +40,8 @@ def chosen(name: str | None, context: zmq.Context[Any] | None = None) -> Transpo
 
 def _load(name: str) -> type[Transport]:
     if name in _OURS:
-        ours: type[Transport] = getattr(import_module(f".{name}", __name__), _OURS[name])
+        module, _, kind = _OURS[name].partition(":")
+        ours: type[Transport] = getattr(import_module(f".{module}", __name__), kind)
         return ours
     for point in entry_points(group="ringback.transports", name=name):
         other: type[Transport] = point.load()

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 from . import commands, greeting
 from .errors import OtherMechanism, ZmtpError
+from .filling import Filling
 from .frames import COMMAND, LONG, MORE, head
 from .mechanisms import Mechanism, Null
 
 Buffer = bytes | bytearray | memoryview
 
-# From so many bytes on, a frame that is not whole is kept in the pieces in which it comes, and what is sent is not copied.
+# From so many bytes on, a frame that is not whole has its place, and what is sent is not copied.
 LARGE = 32_768
-# What to read at once, while nothing large comes, and at most.
-READ, READ_MOST = 65_536, 1 << 20
+# What to read at once, while nothing large comes.
+READ = 65_536
 
 _PEERS = {
     b"ROUTER": (b"DEALER", b"REQ", b"ROUTER"),
@@ -39,7 +40,8 @@ _USUAL = Bounds()
 
 class Connection:
     """`feed` takes what has come and gives whole messages, each a list of frames; what is to be sent gathers in `out`, until `take_out`. It
-    is `open` once both ends know each other; then `peer` has what the other end says of itself.
+    is `open` once both ends know each other; then `peer` has what the other end says of itself. Where `large` is a frame that is on its
+    way, what comes next may be written to its `space`, and `feed` be given nothing.
 
     What is kept for a peer is what it has sent, whatever its heads claim: `held` bytes.
     """
@@ -51,12 +53,11 @@ class Connection:
         "_flags",
         "_handshake",
         "_mechanism",
-        "_missing",
         "_parts",
-        "_pieces",
         "_rest",
         "_said",
         "_socket_type",
+        "large",
         "minor",
         "open",
         "out",
@@ -82,9 +83,8 @@ class Connection:
         self._rest = b""
         self._parts: list[Buffer] = []  # frames of a message that is not whole
         self._bytes = 0  # in them
-        self._pieces: list[Buffer] = []  # of a large frame that is not whole
-        self._missing = 0  # bytes of it
-        self._flags = 0
+        self.large: Filling | None = None  # a frame that is not whole
+        self._flags = 0  # its own
         self.minor = 0
         self.open = False
         self.peer: Mapping[bytes, bytes] = {}
@@ -97,33 +97,14 @@ class Connection:
         ]
 
     @property
-    def hint(self) -> int:
-        """Bytes to read at once."""
-        return min(READ_MOST, max(READ, self._missing))
-
-    @property
     def held(self) -> int:
         """Bytes of what is not whole."""
-        return len(self._rest) + self._bytes + sum(map(len, self._pieces))
+        return len(self._rest) + self._bytes + (0 if self.large is None else self.large.filled)
 
     def take_out(self) -> list[Buffer]:
         """What is to be sent, small buffers joined."""
         out, self.out = self.out, []
-        if len(out) == 2 and len(out[1]) < LARGE:
-            return [out[0] + out[1]]  # type: ignore[operator]
-        joined: list[Buffer] = []
-        small: list[Buffer] = []
-        for buffer in out:
-            if len(buffer) < LARGE:
-                small.append(buffer)
-                continue
-            if small:
-                joined.append(b"".join(small))
-                small = []
-            joined.append(buffer)
-        if small:
-            joined.append(b"".join(small))
-        return joined
+        return _joined(out) if len(out) > 1 else out
 
     # In
 
@@ -131,12 +112,12 @@ class Connection:
         """The messages that are whole now. Raises ZmtpError where the connection cannot go on; what was to be sent is still to be."""
         messages: list[list[Buffer]] = []
         try:
-            if self._missing:
-                if len(data) < self._missing:
-                    self._pieces.append(data)
-                    self._missing -= len(data)
+            if (large := self.large) is not None:
+                data = data[large.add(data) :] if data else data
+                if large.filled < large.size:
                     return messages
-                data = self._filled(data, messages)
+                self.large = None
+                self._take(self._flags, large.whole(), messages)
             if self._rest:
                 data = self._rest + data
                 self._rest = b""
@@ -186,8 +167,7 @@ class Connection:
                 if end > size:
                     if length < LARGE or flags & COMMAND:
                         break
-                    self._pieces, self._flags = [data[begin:]], flags
-                    self._missing = end - size
+                    self._expect(flags, length).add(memoryview(data)[begin:])
                     return b""
             if not self.open:
                 self._handshake += end - at
@@ -209,12 +189,13 @@ class Connection:
         elif self._bytes + length > self._bounds.message:
             raise ZmtpError(f"a message of more than {self._bounds.message:,} bytes")
 
-    def _filled(self, data: bytes, messages: list[list[Buffer]]) -> bytes:
-        """The large frame is whole: what came behind it."""
-        pieces, missing, self._pieces, self._missing = self._pieces, self._missing, [], 0
-        pieces.append(memoryview(data)[:missing])
-        self._take(self._flags, b"".join(pieces), messages)
-        return data[missing:]
+    def _expect(self, flags: int, length: int) -> Filling:
+        """A large frame is on its way."""
+        try:
+            self.large, self._flags = Filling(length), flags
+        except MemoryError:
+            raise ZmtpError(f"there is no memory for a frame of {length:,} bytes") from None
+        return self.large
 
     def _take(self, flags: int, frame: bytes, messages: list[list[Buffer]]) -> None:
         if flags & COMMAND:
@@ -269,15 +250,22 @@ class Connection:
 
     def send(self, frames: Sequence[Buffer]) -> None:
         """One message. Frames of 32 KiB or more are not copied: they have to stay as they are until they are sent."""
-        last, out = len(frames) - 1, self.out
+        self.out += self.framed(frames)
+
+    def framed(self, frames: Sequence[Buffer]) -> list[Buffer]:
+        """One message as what is to be sent for it, for who sends it at once: `out` is to be empty."""
+        last = len(frames) - 1
         if (sealer := self._mechanism.sealer) is not None:
-            out += [
+            return [
                 sealer.seal(MORE if place < last else 0, _plain(frame)) for place, frame in enumerate(frames)
             ]
-            return
+        if not last and (size := len(frames[0])) < LARGE:
+            return [head(0, size) + frames[0]]
+        buffers: list[Buffer] = []
         for place, frame in enumerate(frames):
-            out.append(head(MORE if place < last else 0, len(frame)))
-            out.append(frame)
+            buffers.append(head(MORE if place < last else 0, len(frame)))
+            buffers.append(frame)
+        return _joined(buffers)
 
     def ping(self, ttl: float = 0.0, context: bytes = b"") -> bool:
         """Ask whether the peer is there; after so many seconds of silence it may give this end up. False where the peer is too old to know
@@ -297,6 +285,23 @@ class Connection:
             self.out.append(sealer.seal(COMMAND, commands.body_of(name, body)))
         else:
             self.out.append(commands.frame(name, body))
+
+
+def _joined(buffers: list[Buffer]) -> list[Buffer]:
+    """The same bytes; small buffers that follow each other are one."""
+    joined: list[Buffer] = []
+    small: list[Buffer] = []
+    for buffer in buffers:
+        if len(buffer) < LARGE:
+            small.append(buffer)
+            continue
+        if small:
+            joined.append(b"".join(small))
+            small = []
+        joined.append(buffer)
+    if small:
+        joined.append(b"".join(small))
+    return joined
 
 
 def _plain(frame: Buffer) -> bytes | memoryview:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Any
 
 import pytest
@@ -144,13 +145,19 @@ def test_names_of_properties_have_no_case() -> None:
     assert connection.peer == {b"socket-type": b"DEALER", b"x-own": b"1"}
 
 
-def test_what_is_read_at_once_grows_with_what_is_missing() -> None:
+def test_a_large_frame_can_be_written_where_it_stands() -> None:
     connection = router()
-    usual = connection.hint
-    connection.feed(frames.head(0, 1 << 20))
-    assert connection.hint > usual
-    connection.feed(bytes(1 << 20))
-    assert connection.hint == usual
+    data = bytes(range(256)) * 4096
+    assert connection.feed(frames.head(frames.MORE, len(data)) + data[:1000]) == []
+    assert connection.large is not None
+    while connection.large is not None:
+        come = data[connection.large.filled :][:77_777]
+        connection.large.space[: len(come)] = come
+        connection.large.filled += len(come)
+        assert connection.feed(b"") == []
+    [[first, second]] = connection.feed(frames.head(0, 3) + b"end")
+    assert (first, second) == (data, b"end")
+    assert type(first) is bytes
 
 
 # What is wrong
@@ -231,10 +238,12 @@ def test_a_handshake_has_an_end() -> None:
 
 
 def test_what_is_kept_is_what_has_come_and_not_what_a_head_claims() -> None:
-    connection = router(bounds=Bounds(message=1 << 40))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    connection = router(bounds=Bounds(message=1 << 30))
     connection.feed(frames.head(frames.MORE, 100) + bytes(100))
-    connection.feed(frames.head(0, 1 << 39) + b"abc")
+    connection.feed(frames.head(0, 1 << 29) + b"abc")
     assert connection.held < 200
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000  # KiB
 
 
 def test_a_refusal_reaches_the_peer() -> None:

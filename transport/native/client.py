@@ -30,14 +30,17 @@ class Line(Stream):
     def __init__(
         self, connector: Connector, connected: _socket.socket, bounds: zmtp.Bounds, turns: Turns
     ) -> None:
-        super().__init__(connector.loop, connected, zmtp.Connection(b"DEALER", bounds=bounds), turns)
+        super().__init__(
+            connector.loop,
+            connected,
+            zmtp.Connection(b"DEALER", bounds=bounds),
+            turns,
+            connector.host.received,
+        )
         self._connector = connector
 
     def opened(self) -> None:
         self._connector.up()
-
-    def received(self, frames: list[zmtp.Buffer]) -> None:
-        self._connector.host.received(frames)
 
     def room(self) -> None:
         self._connector.host.turn_ended()

@@ -21,7 +21,7 @@ from ...zmtp import connection as zmtp
 from ..base import HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
-from . import check_endpoint
+from .endpoints import check_endpoint
 from .stream import Stream, Turns, send_rest, tune
 
 log = logging.getLogger("ringback.transport")
@@ -44,16 +44,14 @@ class Peer(Stream):
 
     def __init__(self, listeners: Listeners, connected: _socket.socket, peer: str) -> None:
         machine = zmtp.Connection(b"ROUTER", bounds=listeners.bounds)
-        super().__init__(listeners.loop, connected, machine, listeners.turns)
+        receive = partial(listeners.host.received, self)
+        super().__init__(listeners.loop, connected, machine, listeners.turns, receive)
         self.peer = peer
         self.user = self.key = ""
         self.session: Any = None
         self._listeners = listeners
         self.age = 0  # looks, until it has said something
         self.silent = 0  # looks since it was last heard
-
-    def received(self, frames: list[zmtp.Buffer]) -> None:
-        self._listeners.host.received(self, frames)
 
     def room(self) -> None:
         self._listeners.host.room()

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from ...backends import native
 from ...backends.base import Handle, Loop
 from ...errorlog import log_error
-from ...zmtp.connection import Buffer, Connection
+from ...zmtp.connection import READ, Buffer, Connection
 from ...zmtp.errors import ZmtpError
 
 log = logging.getLogger("ringback.transport")
@@ -101,6 +101,7 @@ class Stream(ABC):
         "_loop",
         "_opened",
         "_reading",
+        "_receive",
         "_socket",
         "_turns",
         "_unsent",
@@ -112,11 +113,20 @@ class Stream(ABC):
         "queued",
     )
 
-    def __init__(self, loop: Loop, connected: _socket.socket, machine: Connection, turns: Turns) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        connected: _socket.socket,
+        machine: Connection,
+        turns: Turns,
+        receive: Callable[[list[Any]], object],
+    ) -> None:
+        """`receive` is called with each message."""
         self._loop = loop
         self._socket = connected
         self.machine = machine
         self._turns = turns
+        self._receive = receive
         self._left: deque[list[Any]] = deque()  # messages that have come, and have to wait for their turn
         self._unsent: list[Buffer] = []  # what the socket would not take
         self._waiting = 0  # messages among that, but for the first
@@ -136,10 +146,6 @@ class Stream(ABC):
         """The handshake is done. Called before the first message."""
 
     @abstractmethod
-    def received(self, frames: list[Any]) -> None:
-        """A message has come."""
-
-    @abstractmethod
     def ended(self, error: Exception | None) -> None:
         """The connection has: by the error, or None where the peer ended it. Called once."""
 
@@ -157,7 +163,10 @@ class Stream(ABC):
             return
         messages = self._read()
         if len(messages) == 1:
-            self._take(messages[0])
+            try:
+                self._receive(messages[0])
+            except BaseException as error:
+                turns.contain(error)
         elif messages:
             self._left.extend(messages)
             self._take_many()
@@ -187,7 +196,7 @@ class Stream(ABC):
 
     def _take(self, message: list[Any]) -> None:
         try:
-            self.received(message)
+            self._receive(message)
         except BaseException as error:
             self._turns.contain(error)
 
@@ -195,14 +204,21 @@ class Stream(ABC):
         """The messages that one read of the socket brings."""
         if self.closed:
             return ()
+        large = self.machine.large
         try:
-            data = self._socket.recv(self.machine.hint)
+            if large is None:
+                data = self._socket.recv(READ)
+                came = len(data)
+            else:
+                data = b""
+                came = self._socket.recv_into(large.space)
+                large.filled += came
         except BlockingIOError:
             return ()
         except OSError as error:
             self.fail(error)
             return ()
-        if not data:
+        if not came:
             self.fail(None)
             return ()
         self.heard = True
@@ -213,6 +229,11 @@ class Stream(ABC):
                 self._take(message)
             self._turns.end()  # what that is answered with is to be sent yet
             self.fail(error)
+            return ()
+        except BaseException as error:
+            # A socket that stays readable would be read again at once: what is left to go wrong ends this connection.
+            self._turns.contain(error)
+            self.fail(None)
             return ()
         if not self._opened and self.machine.open:
             self._opened = True
@@ -229,40 +250,41 @@ class Stream(ABC):
             self._waiting += 1
             self.machine.send(frames)
             self._unsent += self.machine.take_out()
-            return True
-        if not self.closed:
+        elif self.machine.out:
             self.machine.send(frames)
             self.write()
+        elif not self.closed:
+            self._send(self.machine.framed(frames))
         return True
 
     def write(self) -> None:
         """Send what the machine has to say, or keep it until the socket takes it."""
-        if self._unsent:
-            if len(self.machine.out) > _UNSAID:
-                self.machine.out.clear()
-                self.fail(ZmtpError("it asks for answers and reads none"))
-            return
-        left = self._written(self.machine.take_out())
-        if left:
-            self._unsent = left
-            self._writing = self._loop.watch_writable(self._socket.fileno(), self._writable)
+        if not self._unsent:
+            self._send(self.machine.take_out())
+        elif len(self.machine.out) > _UNSAID:
+            self.machine.out.clear()
+            self.fail(ZmtpError("it asks for answers and reads none"))
 
-    def _written(self, buffers: list[Buffer]) -> list[Buffer]:
-        """What the socket has not taken of them."""
+    def _send(self, buffers: list[Buffer]) -> None:
+        """Hand them to the socket; what it does not take waits."""
         try:
             if len(buffers) == 1:
                 taken = self._socket.send(buffers[0])
+                if taken == len(buffers[0]):
+                    return
             else:
                 taken = self._socket.sendmsg(buffers[:_BUFFERS])
         except BlockingIOError:
             taken = 0
         except OSError:
-            # The connection is lost. What the peer has said before is still to be read, and then the error.
-            return []
-        return _after(buffers, taken)
+            return  # the connection is lost. What the peer has said before is still to be read, and then the error
+        self._unsent = _after(buffers, taken)
+        if self._unsent and self._writing is None:
+            self._writing = self._loop.watch_writable(self._socket.fileno(), self._writable)
 
     def _writable(self) -> None:
-        self._unsent = self._written(self._unsent)
+        unsent, self._unsent = self._unsent, []
+        self._send(unsent)
         if not self._unsent and not self.closed:
             if self._writing is not None:
                 self._writing.cancel()
@@ -282,14 +304,14 @@ class Stream(ABC):
             self.close()
             self.ended(error)
 
-    def close(self) -> list[Buffer]:
-        """Close it. Returns what the socket has not taken."""
+    def close(self) -> None:
+        """Close it, whatever waits to be sent."""
         if self.closed:
-            return []
+            return
         self.closed = True
         self.unwatch()
+        self._receive = _ignore  # who is told may know this connection
         self._socket.close()
-        return self._unsent
 
     def unwatch(self) -> None:
         for watch in (self._reading, self._writing):
@@ -306,6 +328,7 @@ class Stream(ABC):
             return None
         self.closed = True
         self.unwatch()
+        self._receive = _ignore
         return self._socket, self._unsent
 
     def reset(self) -> None:
@@ -313,6 +336,10 @@ class Stream(ABC):
         if not self.closed:
             self._socket.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
             self.close()
+
+
+def _ignore(message: list[Any]) -> None:
+    """What comes over a connection that is closed."""
 
 
 def _raise(error: BaseException) -> None:

@@ -1,0 +1,33 @@
+"""What libzmq's transport makes for a server, and for a client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...backends.base import Loop
+from ..base import Bounds, ClientEnd, ClientHost, ServerEnd, ServerHost, Transport
+from .client import Dealer
+
+if TYPE_CHECKING:
+    import zmq
+
+    from ...security.curve import ClientKeys, ServerKeys
+
+
+class Libzmq(Transport):
+    """With the given context, or one for each server and one for all clients of the process."""
+
+    name = "libzmq"
+
+    def __init__(self, context: zmq.Context[Any] | None = None) -> None:
+        self._context = context
+
+    def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:
+        from .server import Router  # a client needs none of it
+
+        return Router(loop, host, self._context, bounds, keys)
+
+    def client(
+        self, loop: Loop, host: ClientHost, endpoint: str, keys: ClientKeys | None, message: int
+    ) -> ClientEnd:
+        return Dealer(loop, host, endpoint, self._context, keys, message)
