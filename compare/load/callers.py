@@ -1,6 +1,6 @@
 """One caller: it has one call in flight at most, checks the answer, and stamps the calls that are timed.
 
-It knows no event loop; the `drive_*.py` files run it the way their client style waits.
+It knows no event loop; `drive.py` makes the calls.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import linecache
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -160,108 +159,3 @@ def said(error: BaseException) -> str:
     values = ", ".join(f"{name} = {local[name]!r:.60}" for name in names if name in local)
     where = f"{Path(code.co_filename).name}:{line}"
     return f"{text} at {where}: {source}{f' with {values}' if values else ''}"
-
-
-# Request-reply: a caller is a thread, a greenlet, or a coroutine that waits for each of its calls.
-
-
-def call_blocking(invoke: Callable[..., Any], caller: Caller) -> None:
-    """A closed loop where waiting is plain: one call after another until the window closes."""
-    while (call := caller.begin()) is not None:
-        try:
-            result = invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-async def call_async(invoke: Callable[..., Awaitable[Any]], caller: Caller) -> None:
-    """The same where a call is awaited."""
-    while (call := caller.begin()) is not None:
-        try:
-            result = await invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-def answer_blocking(
-    invoke: Callable[..., Any],
-    caller: Caller,
-    dues: Iterator[float],
-    stops: float,
-    sleep: Callable[[float], object],
-) -> None:
-    """An open loop: of all that is due, take what comes next; what nobody took until it stops is skipped."""
-    for due in dues:
-        if (early := due - monotonic()) > 0:
-            sleep(early)
-        elif monotonic() >= stops:
-            return
-        call = caller.begin(due)
-        assert call is not None
-        try:
-            result = invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-async def answer_async(
-    invoke: Callable[..., Awaitable[Any]],
-    caller: Caller,
-    dues: Iterator[float],
-    stops: float,
-    sleep: Callable[[float], Awaitable[object]],
-) -> None:
-    """The same where a call is awaited."""
-    for due in dues:
-        if (early := due - monotonic()) > 0:
-            await sleep(early)
-        elif monotonic() >= stops:
-            return
-        call = caller.begin(due)
-        assert call is not None
-        try:
-            result = await invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-# The calls that a script makes by itself, one after another.
-
-
-def run_blocking(invoke: Callable[..., Any], script: Script) -> None:
-    """Where waiting is plain. The script is told of errors, and ends with them if it does not catch them."""
-    call = next(script, None)
-    while call is not None:
-        try:
-            result = invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            call = _next(partial(script.throw, error))
-        else:
-            call = _next(partial(script.send, result))
-
-
-async def run_async(invoke: Callable[..., Awaitable[Any]], script: Script) -> None:
-    """The same where a call is awaited."""
-    call = next(script, None)
-    while call is not None:
-        try:
-            result = await invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            call = _next(partial(script.throw, error))
-        else:
-            call = _next(partial(script.send, result))
-
-
-def _next(resume: Callable[[], Call]) -> Call | None:
-    try:
-        return resume()
-    except StopIteration:
-        return None

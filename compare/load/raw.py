@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -17,7 +18,6 @@ from ...protocol.messages import Call, Error, Hello, Ping, Pong, Refusal, Reply,
 from ...protocol.values import pack, pack_args
 from .batch import Batch
 from .callers import Caller
-from .work import Work
 
 _MAX_SIZE = 1 << 24
 # Seconds that a server may take to welcome a connection.
@@ -100,16 +100,6 @@ class Raw:
         return self._decoder.decode(self._socket.recv_multipart())
 
 
-def drive(work: Work) -> None:
-    """Do it. Raises RuntimeError where a server does not welcome a connection."""
-    kept: dict[str, Raw] = {}
-    try:
-        for batch, _, connect, name in work.all:
-            if name not in kept:
-                kept[name] = connect()
-            batch.starts()
-            kept[name].drive(batch)
-            work.report(batch)
-    finally:
-        for each in kept.values():
-            each.close()
+async def measure(clients: Sequence[Raw], batch: Batch) -> None:
+    """Make the calls; all callers share one connection."""
+    clients[0].drive(batch)

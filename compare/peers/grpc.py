@@ -6,17 +6,15 @@ Generic handlers without generated code: the bytes of echo and io are the messag
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
-from ..workloads.handlers import cpu
-from . import IO_SECONDS, Callback, Errback, ready, settle
+from ..workloads.handlers import cpu, io
+from . import Callback, Errback, ready, settle
 
-LIBRARY = "grpc"
 LOOP = "threading"
 METHODS = ("echo", "io", "cpu")
 DIFFERENCE = "HTTP/2 in C++ threads; no codec for bytes; all calls, echo too, in a pool of threads"
@@ -36,8 +34,7 @@ def _echo(request: bytes, _: Any) -> bytes:
 
 
 def _io(request: bytes, _: Any) -> bytes:
-    time.sleep(IO_SECONDS)
-    return request
+    return io(request)
 
 
 def compute(request: bytes, _: Any) -> bytes:
@@ -100,6 +97,4 @@ class Client:
         self._channel.close()
 
 
-def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - one channel does for all
-    """A client for threads."""
-    return Client(endpoint)
+connect = Client

@@ -14,7 +14,6 @@ import zmq
 
 from . import Callback, Errback, ready
 
-LIBRARY = "zmq"
 LOOP = "threading"
 METHODS = ("echo",)
 DIFFERENCE = "no codec, no dispatch: bytes in, bytes out; one thread serves, a connection a caller"
@@ -100,6 +99,4 @@ def _received(socket: zmq.Socket[bytes]) -> Iterator[bytes]:
             return
 
 
-def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - each thread connects at its first call
-    """A client for threads."""
-    return Client(endpoint)
+connect = Client

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import select
 import threading
-import time
 from typing import Any
 
 import rpyc
 from rpyc.utils.server import ThreadedServer
 
-from ..workloads.handlers import cpu
-from . import IO_SECONDS, Callback, Errback, ready, settle
+from ..workloads.handlers import cpu, echo, io
+from . import Callback, Errback, ready, settle
 
-LIBRARY = "rpyc"
 LOOP = "threading"
 METHODS = ("echo", "io", "cpu")
 DIFFERENCE = (
@@ -27,15 +25,7 @@ DIFFERENCE = (
 class Service(rpyc.Service):  # type: ignore[misc]
     """What is called; its methods lose their prefix."""
 
-    def exposed_echo(self, value: bytes) -> bytes:
-        return value
-
-    def exposed_io(self, value: bytes) -> bytes:
-        time.sleep(IO_SECONDS)
-        return value
-
-    def exposed_cpu(self, start: int, steps: int) -> int:
-        return cpu(start, steps)
+    exposed_echo, exposed_io, exposed_cpu = staticmethod(echo), staticmethod(io), staticmethod(cpu)
 
 
 def serve(workers: int) -> None:  # noqa: ARG001 - as many threads as connections; its ThreadPoolServer is a tenth as fast
@@ -99,6 +89,4 @@ class _Connection:
         self.connection.close()
 
 
-def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - each thread connects at its first call
-    """A client for threads."""
-    return Client(endpoint)
+connect = Client

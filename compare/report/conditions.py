@@ -12,7 +12,6 @@ from math import inf
 from typing import NamedTuple
 
 from ..results import Balance, Consistency, Interval, Report, Result
-from ..run.search import UNITS
 from ..statistics import inference
 from ..statistics.analysis import client_limited
 from ..statistics.figures import CLAIMED as COMPARED
@@ -23,7 +22,7 @@ from .names import Cell, what
 _FORM = re.compile(
     r"\s*((?:[\w-]+\.)*)([\w.]+?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(us|µs|ms|s|%|)\s*"
 )
-_UNITS = {**UNITS, "": 1.0, "%": 0.01}
+UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "%": 0.01}
 
 # Rounds have these, so they have an interval.
 _TIMES = ("p50", "p90", "p99", "mean")
@@ -70,7 +69,7 @@ class Condition(NamedTuple):
             frozenset(names.split(".")[:-1]),
             metric,
             sign,
-            float(number) * _UNITS[unit],
+            float(number) * UNITS[unit],
             unit == "%",
         )
 

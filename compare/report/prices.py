@@ -14,7 +14,6 @@ from ..workloads.variants import Kind
 from .verdict import ways
 
 _CHECKED = ("lost", "duplicated", "stale")
-_SPREAD = ("slow server got", "sent twice")
 
 
 def _head(kind: Kind) -> tuple[str, ...]:
@@ -29,7 +28,7 @@ def _head(kind: Kind) -> tuple[str, ...]:
         "p50 ms",
         "p99 ms",
     )
-    return (*cell, *(_SPREAD if kind is variants.BALANCE else _CHECKED))
+    return (*cell, *_CHECKED)
 
 
 class Section(NamedTuple):
@@ -82,14 +81,11 @@ def _figures(cell: Result, claim: Claim | None, kind: Kind, way: str) -> list[st
         outcome,
         FIGURES["p50"].text(latency.p50),
         FIGURES["p99"].text(latency.p99),
-        *_counted(cell, kind),
+        *_counted(cell),
     ]
 
 
-def _counted(cell: Result, kind: Kind) -> list[str]:
-    if kind is variants.BALANCE:
-        spread = cell.balance
-        return ["-"] * 2 if spread is None else [f"{spread.slow_share:.1%}", f"{spread.sent_twice:.1%}"]
+def _counted(cell: Result) -> list[str]:
     found = cell.consistency
     if found is None:
         return ["-"] * 3

@@ -16,18 +16,7 @@ from ...version import __version__
 from ..results import Environment, Overshoot
 from .observe import processors
 
-_PACKAGES = (
-    "pyzmq",
-    "msgspec",
-    "gevent",
-    "twisted",
-    "uvloop",
-    "zerorpc",
-    "rpyc",
-    "Pyro5",
-    "grpcio",
-    "aiozmq",
-)
+_PACKAGES = ("pyzmq", "msgspec", "gevent", "twisted", "uvloop", "zerorpc", "rpyc", "grpcio")
 
 _STAMPS = 10_000
 _SLEEPS = 100

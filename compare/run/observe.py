@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import psutil
 
-from ..results import Cpu, Limit, Memory, Speed
+from ..results import Cpu, Limit, Speed
 
 LINUX = sys.platform == "linux"
 
@@ -36,7 +36,7 @@ class Snapshot(NamedTuple):
 
 
 def snapshot(servers: Sequence[int], client: int) -> Snapshot:
-    """Now. Several servers are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
+    """Now. All processes of a server are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
     return Snapshot(time.monotonic(), sum(map(_cpu, servers)), _cpu(client))
 
 
@@ -54,33 +54,16 @@ def _cpu(pid: int) -> float:
     return float(used.user + used.system)
 
 
-class Observed(NamedTuple):
-    """What a slice cost."""
-
-    cpu: Cpu
-    memory: Memory
-    limit: Limit
-
-
-def observed(
-    before: Snapshot,
-    after: Snapshot,
-    calls: int,
-    seconds: float,
-    memory: Memory,
-    processors: Sequence[int],
-    *,
-    servers: int = 1,
-) -> Observed:
-    """The difference between two snapshots, for each of so many calls, which took so many seconds. `processors` are how many the servers
-    and the client have, of which Python uses one for each of its processes."""
+def cost(before: Snapshot, after: Snapshot, calls: int, seconds: float, processors: int = 1) -> Cpu:
+    """What is between two snapshots, for each of so many calls, which took so many seconds. Python uses as many processors as the server
+    has, but one for each of its processes; the client is one."""
     many = calls or 1
     server, client = after.server - before.server, after.client - before.client
-    busy = server / seconds / min(processors[0], servers), client / seconds
-    return Observed(
-        Cpu(server / many, client / many, round(min(1.0, busy[0]), 4), round(min(1.0, busy[1]), 4)),
-        memory,
-        limit_of(*busy),
+    return Cpu(
+        server / many,
+        client / many,
+        round(min(1.0, server / seconds / processors), 4),
+        round(min(1.0, client / seconds), 4),
     )
 
 

@@ -20,7 +20,7 @@ from ..results import Check, Limit, Report
 from ..run import pair
 from ..run.environment import environment, overslept
 from ..run.measured import Times, beside, latency, round_of, speed
-from ..run.pair import Alone, Pair, Placement, Server, Window
+from ..run.pair import Pair, Placement, Server, Window, alone
 from ..run.processes import ChildFailed
 from ..run.request import SERVICE
 from ..workloads.handlers import IO_SECONDS, steps_of_cpu
@@ -139,7 +139,7 @@ class SelfCheck:
                 for workload in ("lone", "io")
             ]
         self.windows += windows
-        lone, found = (latency(Times.of(window.sample.timed).response).p50 or 0.0 for window in windows)
+        lone, found = (latency(Times.of([window]).response).p50 or 0.0 for window in windows)
         slept = IO_SECONDS + median(overslept(IO_SECONDS, _SLEEPS))
         says = (
             f"a call whose handler waits {IO_SECONDS * 1e3:.0f} ms takes {found * 1e3:.2f} ms, one that does not {lone * 1e3:.2f} ms, and "
@@ -161,7 +161,7 @@ class SelfCheck:
                 _stalling(running.server.pid),
             ):
                 window = running.measure(load)
-            p99[name] = latency(Times.of(window.sample.timed).response).p99 or 0.0
+            p99[name] = latency(Times.of([window]).response).p99 or 0.0
         # Half of all calls come at random moments of the stall: 1 in 100 within its first 10 ms.
         exact = _STALL - 0.01 * _EVERY
         says = f"p99 {p99['open'] * 1e3:.0f} ms of a server that stalls 500 ms once a second (exactly {exact * 1e3:.0f} ms)"
@@ -181,22 +181,18 @@ class SelfCheck:
         self.windows.append(window)
         return window
 
-    def _pair(self, server: Server) -> Alone:
-        running = Alone(server, _plan(self._steps), self._placement)
-        try:
+    @contextlib.contextmanager
+    def _pair(self, server: Server) -> Iterator[Pair]:
+        with alone(server, _plan(self._steps), self._placement) as running:
             for style in STYLES:
                 running.measure(Load("echo", style, _CALLERS, 0.0, 0.1))
-        except BaseException:
-            running.__exit__(None, None, None)
-            raise
-        return running
+            yield running
 
 
 def busy(windows: Sequence[Window]) -> tuple[float, float]:
     """The part of the time in which the server, and the client, had nothing to spare."""
     server, client = (
-        median(getattr(each.observed.cpu, name) or 0.0 for each in windows)
-        for name in ("server_busy", "client_busy")
+        median(getattr(each.cpu, name) or 0.0 for each in windows) for name in ("server_busy", "client_busy")
     )
     return server, client
 

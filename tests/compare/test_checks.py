@@ -12,7 +12,6 @@ import pytest
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, Load
 from ringback.compare.load.sample import Sample
 from ringback.compare.results import Check, Cpu, Memory
-from ringback.compare.run.observe import Observed
 from ringback.compare.run.pair import Window
 from ringback.compare.statistics import checks
 from ringback.compare.statistics.checks import SelfCheck
@@ -53,12 +52,12 @@ def before(
     seconds: float = 1.0,
 ) -> Window:
     """A slice in which each end was busy for such a part of the time."""
-    seen = Observed(Cpu(1e-5, 1e-5, server, client), Memory(), "waiting")
+    cpu = Cpu(1e-5, 1e-5, server, client)
     load = Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 1.0)
     sample = Sample(
         opened=0.0, answered=calls, seconds=seconds, calls=calls, errors={}, wrong=0, timed=[], whole=whole
     )
-    return Window(load, sample, seen)
+    return Window(load, sample, cpu, Memory())
 
 
 def unmeasured(monkeypatch: pytest.MonkeyPatch, window: Callable[[Load], Window]) -> SelfCheck:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
 from ringback.compare.load.sample import Sample, Timed
-from ringback.compare.results import Consistency, Cpu, Limit, Memory
+from ringback.compare.results import Consistency, Cpu, Memory
 from ringback.compare.run.measured import (
     Measured,
     beside,
@@ -21,7 +21,6 @@ from ringback.compare.run.measured import (
     round_of,
     speed,
 )
-from ringback.compare.run.observe import Observed
 from ringback.compare.run.pair import Window
 
 LOAD = Load("cpu", REQUEST_REPLY, 64, 0.0, 0.5)
@@ -51,8 +50,7 @@ def window(
         whole=whole,
         residence=TIME,
     )
-    limit: Limit = "server"
-    return Window(load, msgspec.structs.replace(sample, **changed), Observed(cpu, Memory(), limit))
+    return Window(load, msgspec.structs.replace(sample, **changed), cpu, Memory())
 
 
 def cell(*rounds: list[Window]) -> Measured:

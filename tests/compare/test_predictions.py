@@ -115,6 +115,6 @@ def test_an_arm_is_predicted_from_its_own_cells_and_as_its_backend_runs_handlers
     assert found["asyncio"].inputs == "1 ms of computing, as calibrated"
 
 
-@pytest.mark.parametrize("workload", ["echo", "echo-rate", "burst"])
+@pytest.mark.parametrize("workload", ["echo", "echo-rate"])
 def test_short_calls_are_not_predicted_as_what_batches_them_is_in_no_formula(workload: str) -> None:
     assert of(workload, LONE, ECHO, opened(workload)) == []
