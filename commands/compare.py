@@ -55,9 +55,7 @@ def compare(
     ] = None,
     client: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", help="the client styles [threading]; raw: the protocol, without a client"
-        ),
+        typer.Option(metavar="NAME", help="the client styles [threading]"),
     ] = None,
     style: Annotated[
         list[str] | None,

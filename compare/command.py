@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple, TextIO
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 
@@ -27,7 +28,7 @@ from .report.progress import LiveProgress
 from .report.reading import runs
 from .report.table import WIDE, changed, codes, place, view
 from .report.verdict import verdict
-from .results import Design, Report
+from .results import Arm, Design, Report
 from .run.environment import environment
 from .run.lanes import lanes
 from .run.request import Request
@@ -132,14 +133,14 @@ def _start(request: Request, words: Sequence[str]) -> Report:
             quick=request.quick,
             cpu_steps=steps_of_cpu(),
         ),
-        arms=[request.arm(name) for name in request.backends],
+        arms=[_public_arm(request.arm(name)) for name in request.backends],
         design=Design(
             command=shlex.join(["ringback", "compare", *map(_public, words)]),
             seconds=request.seconds,
             workers=request.serving,
             loop="closed" if request.rate is None else "open",
             duet=request.duet,
-            state="a SQLite file of each server" if request.stored else "",
+            state="a SQLite file of each server, but where an arm has its own" if request.stored else "",
             pinned=str(request.placement),
             explanations={name: request.workload(name).explanation for name in request.workloads},
         ),
@@ -149,6 +150,10 @@ def _start(request: Request, words: Sequence[str]) -> Report:
 def _public(word: str) -> str:
     """Without the name and the password of a URL."""
     return re.sub(r"(?<=://)[^/@]*@|(?<=[?&]password=)[^&]*", "", word)
+
+
+def _public_arm(arm: Arm) -> Arm:
+    return replace(arm, options=tuple(map(_public, arm.options)))
 
 
 def _finish(report: Report, experiment: Experiment) -> None:

@@ -20,7 +20,7 @@ from .. import backends as installed
 from ..clients.scripts import STYLES as CLIENTS
 from ..errors import UsageError
 from . import peers, scenario
-from .load.plan import RAW, STYLES
+from .load.plan import STYLES
 from .results import Arm
 from .run.budget import affordable
 from .run.lanes import lines
@@ -93,7 +93,7 @@ class Options:
             backends=backends,
             arms=arms,
             connections=_CONNECTIONS if processes > 1 else 1,
-            clients=chosen("--client", self.client, (*CLIENTS, RAW), ("threading",)),
+            clients=chosen("--client", self.client, CLIENTS, ("threading",)),
             styles=chosen("--style", self.style, STYLES, STYLES),
             workloads=workloads,
             concurrency=self.concurrency,
@@ -106,11 +106,13 @@ class Options:
             service=self.service or SERVICE,
             scenario=self.scenario or "",
             seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
-            **self._time(_beside(workloads, chosen_peers)),
+            **self._time(workloads, chosen_peers),
         )
         if not request.jobs:
             raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
-        self._check_client(request)
+        bare = [name for name in workloads if request.workload(name).client]
+        if bare and self.rate:
+            raise UsageError(f"--rate: {', '.join(bare)} is called without a client, in a closed loop alone")
         self._check_duet(request)
         for name in request.backends:
             require("backend", request.arm(name).backend)
@@ -149,19 +151,7 @@ class Options:
                 arms[other] = msgspec.structs.replace(arm, name=other, python=python, version=version)
         return (*plain, *arms), arms
 
-    def _check_client(self, request: Request) -> None:
-        """Raises UsageError where what is to call without a client cannot be called so."""
-        needs = request.rate or (self.scenario and scenario.load(self.scenario).check)
-        measured = {job.workload for client in request.callers for job in request.jobs_of(client)}
-        idle = [job.workload for job in request.jobs if job.workload not in measured]
-        if idle or (request.jobs_of(RAW) and needs):
-            named = f": not for {', '.join(dict.fromkeys(idle))}" if idle else ""
-            raise UsageError(
-                f"--client {RAW}, which flood has, is for closed loops whose calls need nothing of a client{named}"
-            )
-
     def _check_duet(self, request: Request) -> None:
-        """Raises UsageError where servers cannot be measured at once."""
         if not self.duet:
             return
         apart = [name for name in request.workloads if request.workload(name).open]
@@ -177,7 +167,6 @@ class Options:
         return apart if processes == 1 or processes <= len(apart.server) else ANYWHERE
 
     def _check_peers(self, request: Request, all_peers: bool) -> None:
-        """Raises UsageError where one is not installed, or can be measured in nothing that was chosen."""
         if request.peers and request.scenario:
             raise UsageError(
                 "--peer is for the workloads of ringback: other libraries do not serve your own service"
@@ -192,8 +181,8 @@ class Options:
         if (self.service is None) != (self.scenario is None):
             raise UsageError("--service and --scenario go together: the one serves what the other calls")
         if self.scenario is None:
-            default = tuple(WORKLOADS) if self.thorough else QUICK if self.quick else CORE
-            default = tuple(name for name in default if self._fits(WORKLOADS[name]))
+            usual = tuple(WORKLOADS) if self.thorough else QUICK if self.quick else CORE
+            default = [name for name in usual if self._fits(WORKLOADS[name])]
             return variants.expanded(chosen("--workload", self.workload, tuple(WORKLOADS), default))
         if self.workload:
             raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
@@ -202,18 +191,18 @@ class Options:
 
     def _fits(self, workload: Workload) -> bool:
         """Whether it is measured where nobody asks for it by name."""
-        bare = workload.bare or list(self.client or ()) != [RAW]
-        return not (workload.open and self.duet) and bare and not (workload.client == RAW and self.rate)
+        return not (workload.open and self.duet) and not (workload.client and self.rate)
 
-    def _time(self, beside: float) -> dict[str, Any]:
+    def _time(self, workloads: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
         """Rounds, and the seconds of all. Of --rounds and --time each alone is all that counts; where both are given, so many rounds are
-        made to fit into that time. Without --time there are so many seconds more for what is `beside`."""
+        made to fit into that time. Without --time there are more for other libraries, and for further ways to measure a workload."""
         rounds, seconds = 8, 165.0
         if self.quick:
             rounds, seconds = 5, 54.0
         elif self.thorough:
             rounds, seconds = 30, 1800.0
-        seconds += beside
+        ways = sum(variants.plain(name) != name for name in workloads)
+        seconds += len(others) * _PEER_SECONDS + ways * variants.SECONDS
         if self.time is not None:
             rounds, seconds = _MOST_ROUNDS, self.time
         return {
@@ -222,12 +211,6 @@ class Options:
             "fixed": self.rounds is not None and self.time is None,
             "seconds": seconds,
         }
-
-
-def _beside(workloads: Sequence[str], others: Sequence[str]) -> float:
-    """The seconds of other libraries, and of further ways to measure a workload."""
-    ways = sum(variants.plain(name) != name for name in workloads)
-    return len(others) * _PEER_SECONDS + ways * variants.SECONDS
 
 
 def installation(venv: str) -> tuple[str, str]:
@@ -260,7 +243,6 @@ def require(kind: str, name: str) -> None:
 
 
 def chosen(option: str, given: Given, known: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...]:
-    """What was given, each once, or the default."""
     for name in given or ():
         if name not in known:
             raise typer.BadParameter(f"there is no {name!r}: choose of {', '.join(known)}", param_hint=option)

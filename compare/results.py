@@ -356,12 +356,7 @@ class Environment(msgspec.Struct, kw_only=True):
     load_before: list[float] | None
     quick: bool
     cpu_steps: int
-    twisted_reactor: str | None = None
-    virtual: bool | None = None
-    governor: str | None = None
     gil: bool = True
-    switch_interval: float | None = None
-    stamp_seconds: float | None = None
     sleep_overshoot: Overshoot | None = None
 
 

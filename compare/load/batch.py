@@ -60,11 +60,9 @@ class Batch:
         self._first = self._last = self.began
 
     def starts(self) -> None:
-        """The first call is made now."""
         self._first = monotonic()
 
     def ends(self) -> None:
-        """The last reply has come."""
         self._last = monotonic()
 
     @property
@@ -73,7 +71,6 @@ class Batch:
         return max(0.0, self.gives_up - monotonic())
 
     def another(self) -> Caller:
-        """One caller more."""
         turn = len(self.callers) * 7  # callers are timed at other turns
         caller = Caller(self._new_script, self.closes, self.cell.load.stride, self.flight, turn)
         self.callers.append(caller)

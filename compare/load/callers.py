@@ -103,7 +103,6 @@ class Caller:
         return self._call
 
     def reply(self, result: Any) -> None:
-        """The call was answered."""
         sent = self._sent
         if sent:
             method, ended = self._call.method, monotonic()

@@ -28,13 +28,9 @@ class Firing:
         self._batch = batch
         self._over: Callable[[], object]
         self._idle: list[_Fired] = []
-        self._left = 1  # the one that fires is there too, until it has fired its last
+        # Callers that have not ended; the one that fires is there too, until it has fired its last.
+        self.left = 1
         self._lock = Lock()
-
-    @property
-    def left(self) -> int:
-        """How many callers have not ended."""
-        return self._left
 
     async def start(self, sleep: Sleep, over: Callable[[], object]) -> None:
         """Have the calls fired: all that open with their time, or the first of each caller. `over` is called once, when none is left in
@@ -43,7 +39,7 @@ class Firing:
         if self._batch.cell.load.open:
             await self._open(sleep)
         else:
-            self._left += len(self._batch.callers)
+            self.left += len(self._batch.callers)
             for caller in self._batch.callers:
                 _Fired(caller, next(self._fires), _Fired.fire, self._ended).fire()
         self._ended()
@@ -63,7 +59,7 @@ class Firing:
             else:
                 continue
             with self._lock:
-                self._left += 1
+                self.left += 1
             fired.fire(due)
 
     def _fired(self, caller: Caller) -> _Fired:
@@ -75,8 +71,8 @@ class Firing:
 
     def _ended(self) -> None:
         with self._lock:
-            self._left -= 1
-            over = not self._left
+            self.left -= 1
+            over = not self.left
         if over:
             self._batch.ends()
             self._over()
@@ -106,11 +102,9 @@ class _Fired:
             self._fire(call.method, *call.args, **call.kwargs, callback=self._replied, errback=self._failed)
 
     def replied(self, result: Any) -> None:
-        """Its call was answered."""
         self._caller.reply(result)
         self._then(self)
 
     def failed(self, error: BaseException) -> None:
-        """Its call failed."""
         self._caller.fail(error)
         self._then(self)

@@ -15,7 +15,7 @@ import zmq
 from ...errors import CallError, DeadlineExceeded
 from ...protocol.codec import Encoder, from_server
 from ...protocol.messages import Call, Error, Hello, Ping, Pong, Refusal, Reply, Welcome
-from ...protocol.values import pack, pack_args
+from ...protocol.values import pack_args
 from .batch import Batch
 from .callers import Caller
 
@@ -46,7 +46,6 @@ class Raw:
                 raise RuntimeError(f"{endpoint} did not welcome a connection within {_WELCOME:.0f} s")
 
     def close(self) -> None:
-        """At once."""
         self._context.destroy(linger=0)
 
     def drive(self, batch: Batch) -> None:
@@ -69,8 +68,7 @@ class Raw:
         if call is not None:
             number = next(self._ids)
             self._waiting[number] = caller
-            kwargs = {name: pack(value, _MAX_SIZE) for name, value in call.kwargs.items()} or None
-            self._calls.append(Call(number, call.method, pack_args(call.args, _MAX_SIZE), kwargs))
+            self._calls.append(Call(number, call.method, pack_args(call.args, _MAX_SIZE)))
 
     def _take(self, message: Any) -> None:
         if type(message) is Ping:

@@ -38,7 +38,6 @@ def _io(request: bytes, _: Any) -> bytes:
 
 
 def compute(request: bytes, _: Any) -> bytes:
-    """The handler of cpu."""
     return _RESULT.pack(cpu(*_ARGUMENTS.unpack(request)))
 
 
@@ -70,7 +69,6 @@ def _unpacked(reply: bytes) -> int:
 
 
 def serve(workers: int) -> None:
-    """Serve until the process is ended."""
     server = grpc.server(ThreadPoolExecutor(workers), options=OPTIONS)
     server.add_generic_rpc_handlers(handlers(echo=_echo, io=_io, cpu=compute))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -80,8 +78,6 @@ def serve(workers: int) -> None:
 
 
 class Client:
-    """One channel for all threads."""
-
     def __init__(self, endpoint: str) -> None:
         self._channel = grpc.insecure_channel(endpoint)
         self._methods: dict[str, Any] = callables(self._channel)

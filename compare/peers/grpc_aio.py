@@ -26,7 +26,6 @@ async def _io(request: bytes, _: Any) -> bytes:
 
 
 def serve(workers: int) -> None:
-    """Serve until the process is ended."""
     asyncio.run(_serve(workers))
 
 
@@ -40,8 +39,6 @@ async def _serve(workers: int) -> None:
 
 
 class Client:
-    """One channel for all tasks."""
-
     def __init__(self, endpoint: str) -> None:
         self._channel = grpc.aio.insecure_channel(endpoint)
         self._methods = callables(self._channel)

@@ -20,7 +20,6 @@ DIFFERENCE = "no codec, no dispatch: bytes in, bytes out; one thread serves, a c
 
 
 def serve(workers: int) -> None:  # noqa: ARG001 - the one thread is all there is
-    """Serve until the process is ended."""
     router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
     router.set_hwm(0)
     router.bind("tcp://127.0.0.1:*")

@@ -19,7 +19,6 @@ DIFFERENCE = "a buffered channel with two greenlets for each call at either end;
 
 
 def serve(workers: int) -> None:
-    """Serve until the process is ended."""
     server = zerorpc.Server({"echo": echo, "io": io, "cpu": cpu}, pool_size=workers, heartbeat=None)
     [bound] = server.bind("tcp://127.0.0.1:*")
     ready(bound.addr.removeprefix("tcp://"))

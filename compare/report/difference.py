@@ -32,10 +32,7 @@ RUNS = 3
 _ALIKE = 0.05
 
 # What figures depend on, beside what tells cells apart.
-_MACHINE = (
-    *("ringback", "implementation", "python", "gil", "switch_interval", "kernel", "cpu_model", "cpus"),
-    *("virtual", "governor", "twisted_reactor"),
-)
+_MACHINE = ("ringback", "implementation", "python", "gil", "kernel", "cpu_model", "cpus")
 _LAYOUT = ("pinned", "arrivals", "workers", "limit", "duet")
 
 _Key = tuple[str, str, str, str, str, int, int, int]

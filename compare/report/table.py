@@ -358,10 +358,9 @@ def _loops(report: Report) -> Iterator[str]:
 
 
 def _handlers(report: Report) -> str:
-    here, workers = report.environment, report.design.workers
-    reactor = "" if here.twisted_reactor is None else f" Twisted's reactor: {here.twisted_reactor}."
+    workers = report.design.workers
     ours = any(each.workload != "scenario" for each in report.results)
     return (
         f"Handlers: {'echo runs on the event loop; the ' * ours}unmarked defs on gevent in up to {workers} greenlets, elsewhere in up to "
-        f"{workers} threads (--workers {workers}).{reactor}"
+        f"{workers} threads (--workers {workers})."
     )

@@ -65,6 +65,11 @@ class Spending(NamedTuple):
     rounds: int
 
 
+def rehearsal_seconds(request: Request, pace: Pace) -> float:
+    """What comes before the rounds, and after them."""
+    return round_seconds(request, rehearsal(request), pace, {}, 0) + AFTER_SECONDS
+
+
 def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane] = ()) -> Spending:
     """As many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer workloads."""
     if request.fixed:
@@ -123,7 +128,7 @@ def affordable(request: Request) -> Request:
     """What of it fits its time together with its rehearsal, as far as can be told before anything runs: if need be with fewer workloads.
     Raises UsageError where not even one fits."""
     while not request.fixed:
-        before = round_seconds(request, rehearsal(request), _SWIFT, {}, 0) + AFTER_SECONDS
+        before = rehearsal_seconds(request, _SWIFT)
         spent = spend(request, request.seconds - before, _SWIFT)
         least = min(request.fewest, request.rounds)
         if spent.rounds >= least and spent.request.dropped == request.dropped:

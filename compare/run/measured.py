@@ -135,14 +135,12 @@ class Measured:
 
     @property
     def broken(self) -> str:
-        """What went wrong in its calls, if anything did."""
         if self._wrong:
             return f"wrong: {self.why}"
         codes = ", ".join(f"{number:,} {code}" for code, number in self._errors.items())
         return f"{codes}: {self.why}" if codes else ""
 
     def add(self, made: Round, windows: Sequence[Window]) -> None:
-        """What came of a round, in these slices."""
         self.load = windows[0].load  # the rehearsal's may have been another
         for window in windows:
             self.rehearsed(window.sample)

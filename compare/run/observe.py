@@ -93,7 +93,6 @@ def descendants(pid: int) -> list[int]:
 
 
 def processors() -> list[int]:
-    """Those that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

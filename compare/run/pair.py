@@ -34,7 +34,6 @@ class Server(NamedTuple):
 def backend(
     name: str, workers: int, service: str, *, options: Sequence[str] = (), python: str = ""
 ) -> Server:
-    """That of one of our backends."""
     words = ("ringback.server", service, "--backend", name, "--bind", "tcp://127.0.0.1:*")
     return Server((*words, "--workers", str(workers), *options), python)
 
@@ -45,7 +44,6 @@ def null() -> Server:
 
 
 def peer(name: str, workers: int) -> Server:
-    """That of another library."""
     return Server(("ringback.compare.peers", name, str(workers)))
 
 
@@ -142,7 +140,6 @@ class Generator(Child):
             self._owed = 0.0
 
     def ask(self, cell: Cell) -> None:
-        """Have the cell measured."""
         self.say(msgspec.json.encode(cell))
         self._owed = cell.load.warmup + cell.load.window + self.plan.timeout + START_SECONDS
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, Load
+from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
 from ..results import Arm
 from ..workloads.table import WORKLOADS, Workload
 from .pair import ANYWHERE, Placement
@@ -82,15 +82,10 @@ class Request:
 
     def jobs_of(self, client: str) -> tuple[Job, ...]:
         """The cells that are measured with that client."""
-        return tuple(job for job in self.jobs if self._calls(client, self.workload(job.workload)))
-
-    def _calls(self, client: str, workload: Workload) -> bool:
-        if workload.client:
-            return client == workload.client
-        return client in self.clients and (client != RAW or workload.bare)
+        own = "" if client in self.clients else client
+        return tuple(job for job in self.jobs if self.workload(job.workload).client == own)
 
     def arm(self, name: str) -> Arm:
-        """What is compared under that name."""
         return self.arms.get(name) or Arm(name, name)
 
     def workload(self, name: str) -> Workload:

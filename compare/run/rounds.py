@@ -21,7 +21,17 @@ from .. import peers
 from ..load.plan import FIRE_AND_CALLBACK, Load, Plan
 from ..results import Report
 from ..statistics.noise import Doubled
-from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, Spending, a_round, moved, round_seconds, spend
+from .budget import (
+    AFTER_SECONDS,
+    LEAST_PAIR_SECONDS,
+    Pace,
+    Spending,
+    a_round,
+    moved,
+    rehearsal_seconds,
+    round_seconds,
+    spend,
+)
 from .lanes import CAPACITY, Lane, groups, lacking, lanes, rehearsal, server
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
@@ -97,12 +107,11 @@ class Experiment:
 
     def _run(self) -> None:
         request, watcher = self._request, self._watcher
-        first = rehearsal(request)
-        before = round_seconds(request, first, Pace(), {}, 0)
-        rough = spend(request, request.seconds - before - AFTER_SECONDS, Pace())
+        around = rehearsal_seconds(request, Pace())
+        rough = spend(request, request.seconds - around, Pace())
         one = self._seconds(rough.request, Pace())
-        watcher.planned(rough.rounds, before + rough.rounds * one + AFTER_SECONDS)
-        self._round(0, first)
+        watcher.planned(rough.rounds, around + rough.rounds * one)
+        self._round(0, rehearsal(request))
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = self._pace()
         if not lanes(request, self._failed):
@@ -282,33 +291,24 @@ class Experiment:
     def _turn(self, number: int, job: Job, turn: Running) -> Iterator[tuple[Lane, Window]]:
         """A slice of one, or of several at once."""
         there = [(lane, pair) for lane, pair in turn if lane not in self._failed]
-        if len(there) > 1:
-            self._watcher.begin(number, f"all at once: {job.workload}, {job.style}")
-            begun = []
-            for lane, pair in there:
-                with self._failing(lane):
-                    pair.begin(self._load(job, number, lane))
-                    begun.append((lane, pair))
-            for lane, pair in begun:
-                with self._failing(lane):
-                    yield lane, pair.end()
-            self._watcher.measured()
+        if not there:
             return
+        who = str(there[0][0]) if len(there) == 1 else "all at once"
+        self._watcher.begin(number, f"{who}: {job.workload}, {job.style}")
+        began, begun = time.monotonic(), []
         for lane, pair in there:
             with self._failing(lane):
-                yield lane, self._slice(number, lane, pair, job)
-
-    def _slice(self, number: int, lane: Lane, pair: Pair, job: Job) -> Window:
-        self._watcher.begin(number, f"{lane}: {job.workload}, {job.style}")
-        load = self._load(job, number, lane)
-        began = time.monotonic()
-        window = pair.measure(load)
+                pair.begin(self._load(job, number, lane))
+                begun.append((lane, pair))
+        for lane, pair in begun:
+            with self._failing(lane):
+                window = pair.end()
+                if number == 0:
+                    self._rests.append(max(0.0, time.monotonic() - began - window.load.window))
+                    self._capacity[lane.backend, lane.client, job] = speed(window)
+                    self._cell(lane, job, window).rehearsed(window.sample)
+                yield lane, window
         self._watcher.measured()
-        self._rests.append(max(0.0, time.monotonic() - began - load.window))
-        if number == 0:
-            self._capacity[lane.backend, lane.client, job] = speed(window)
-            self._cell(lane, job, window).rehearsed(window.sample)
-        return window
 
     def _cell(self, lane: Lane, job: Job, window: Window) -> Measured:
         """That of the lane, which is empty at first."""

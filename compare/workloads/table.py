@@ -51,11 +51,6 @@ class Workload(NamedTuple):
     keyed: bool = False
     figure: str = "throughput"
 
-    @property
-    def bare(self) -> bool:
-        """Whether its calls can be made without a client."""
-        return not (self.open or self.stream or self.keyed or self.check)
-
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
     """A value of that size, which has to come back."""

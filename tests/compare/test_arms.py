@@ -199,32 +199,11 @@ def test_of_a_duet_nothing_is_claimed_but_the_cpu_time_of_servers() -> None:
 # Calls without a client
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"client": ["raw"], "workload": ["stream"]},
-        {"client": ["raw"], "workload": ["echo"], "rate": 500.0},
-        {"workload": ["flood"], "rate": 500.0},
-    ],
-)
-def test_calls_without_a_client_are_of_closed_loops_that_need_none(changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"--client raw.* is for closed loops whose calls need nothing"):
-        Options(time=600, **changes).request()
+def test_calls_without_a_client_come_at_no_rate() -> None:
+    with pytest.raises(UsageError, match="--rate: flood is called without a client"):
+        Options(time=600, workload=["flood"], rate=500.0).request()
 
 
 def test_what_calls_without_a_client_is_left_out_at_a_rate_where_nothing_is_named() -> None:
     assert "flood" in Options(time=600).request().workloads
     assert "flood" not in Options(time=600, rate=500.0).request().workloads
-
-
-def test_a_check_at_the_end_needs_a_client(tmp_path: Path) -> None:
-    (tmp_path / "work.py").write_text(
-        "from ringback.compare.scenario import call, checked_by\n"
-        "def check(ended):\n    yield call('total')\n"
-        "def plain(number):\n    yield call('add', number)\n"
-        "scenario = checked_by(check)(lambda number: plain(number))\n"
-    )
-    asked = {"service": "app.py:service", "client": ["raw"], "time": 600}
-    assert Options(scenario=f"{tmp_path}/work.py:plain", **asked).request().callers == ("raw",)
-    with pytest.raises(UsageError, match="--client raw"):
-        Options(scenario=f"{tmp_path}/work.py", **asked).request()

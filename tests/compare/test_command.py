@@ -285,7 +285,6 @@ def read_until(terminal: int, text: str) -> str:
         ("--against nowhere", "--against: nowhere is no virtual environment"),
         ("--duet --backend asyncio", "--duet needs two backends or arms at least"),
         ("--duet --workload echo-rate", "--duet is for closed loops: not for echo-rate"),
-        ("--client raw --rate 100", "is for closed loops whose calls need nothing of a client"),
         ("--time 5", "5 s are too few: 6 rounds of lone alone"),
         ("--self-check --quick", "--quick is not for it"),
         ("--self-check --no-pin --seed 3", "--pin is not for it"),

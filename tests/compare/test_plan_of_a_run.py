@@ -246,23 +246,13 @@ def test_those_that_are_compared_run_beside_each_other_and_other_libraries_alone
     }
 
 
-@pytest.mark.parametrize(
-    ("clients", "callers", "raw"),
-    [
-        (("threading",), ("threading", RAW), {"flood"}),
-        ((RAW,), (RAW,), {"echo", "flood"}),
-        (("asyncio", RAW), ("asyncio", RAW), {"echo", "flood"}),
-    ],
-)
-def test_without_a_client_are_called_what_asks_for_that_and_what_can_be_where_a_person_does(
-    clients: tuple[str, ...], callers: tuple[str, ...], raw: set[str]
-) -> None:
+def test_what_has_a_client_of_its_own_is_called_by_that_alone() -> None:
     names = ("echo", "flood", "stream", "echo-rate", "counter-lock", "read-cache")
-    asked = replace(REQUEST, clients=clients, workloads=names)
-    assert asked.callers == callers
-    assert {job.workload for job in asked.jobs_of(RAW)} == raw
-    if clients[0] != RAW:
-        assert {job.workload for job in asked.jobs_of(clients[0])} == {*names} - {"flood"}
+    asked = replace(REQUEST, clients=("asyncio", "gevent"), workloads=names)
+    assert asked.callers == ("asyncio", "gevent", RAW)
+    assert {job.workload for job in asked.jobs_of(RAW)} == {"flood"}
+    for client in asked.clients:
+        assert {job.workload for job in asked.jobs_of(client)} == {*names} - {"flood"}
 
 
 def test_as_many_calls_are_in_flight_as_the_workload_fixes_or_else_as_are_asked_for() -> None:

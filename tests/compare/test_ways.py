@@ -13,6 +13,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from ringback import errors
 from ringback.cli import main
+from ringback.compare.command import _start
 from ringback.compare.options import Options
 from ringback.compare.report.conditions import Condition, check
 from ringback.compare.report.page import html
@@ -370,6 +371,14 @@ def test_what_goes_wrong_can_be_a_condition() -> None:
     assert broken("lost_updates>0") == ["counter, request-reply: asyncio"]
     assert broken("counter-idempotency.duplicated_effects>0") == []
     assert len(broken("duplicated_effects>0")) == 3
+
+
+def test_a_report_shows_the_store_of_an_arm_but_not_its_password() -> None:
+    arm = "own=asyncio --state valkey://user:secret@host:6379/0"
+    asked = Options(workload=["counter-lock"], arm=[arm], time=600).request()
+    told = _start(asked, ["--workload", "counter-lock", "--arm", arm]).json().decode()
+    assert "secret" not in told
+    assert told.count("valkey://host:6379/0") == 2
 
 
 # Real runs
