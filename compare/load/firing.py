@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import cycle
 from threading import Lock
 from time import monotonic
@@ -78,33 +79,33 @@ class Firing:
             self._over()
 
 
+@dataclass(slots=True, eq=False)
 class _Fired:
     """A caller with its callbacks, made once for all its calls. When it has been called back it goes on with `then`, and where it makes no
     more calls it has `ended`."""
 
-    __slots__ = ("_caller", "_ended", "_failed", "_fire", "_replied", "_then")
+    caller: Caller
+    invoke: Fire
+    then: Callable[[_Fired], object]
+    ended: Callable[[], object]
+    _replied: Callable[[Any], None] = field(init=False)
+    _failed: Callable[[BaseException], None] = field(init=False)
 
-    def __init__(
-        self, caller: Caller, fire: Fire, then: Callable[[_Fired], object], ended: Callable[[], object]
-    ) -> None:
-        self._caller = caller
-        self._fire = fire
-        self._then = then
-        self._ended = ended
+    def __post_init__(self) -> None:
         self._replied, self._failed = self.replied, self.failed
 
     def fire(self, due: float | None = None) -> None:
         """Make the next call; in a closed loop, where none is `due`, only while the window is open."""
-        call = self._caller.begin(due)
+        call = self.caller.begin(due)
         if call is None:
-            self._ended()
+            self.ended()
         else:
-            self._fire(call.method, *call.args, **call.kwargs, callback=self._replied, errback=self._failed)
+            self.invoke(call.method, *call.args, **call.kwargs, callback=self._replied, errback=self._failed)
 
     def replied(self, result: Any) -> None:
-        self._caller.reply(result)
-        self._then(self)
+        self.caller.reply(result)
+        self.then(self)
 
     def failed(self, error: BaseException) -> None:
-        self._caller.fail(error)
-        self._then(self)
+        self.caller.fail(error)
+        self.then(self)

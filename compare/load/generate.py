@@ -59,11 +59,11 @@ async def _measure_all(plan: Plan, measure: Measure) -> None:
     try:
         while line := sys.stdin.buffer.readline():
             cell = decode(line)
-            batch = Batch(plan, cell, own or WORKLOADS[cell.load.workload])
             if cell.endpoint not in kept:
                 kept[cell.endpoint] = [
                     await _settled(connect(cell.endpoint)) for _ in range(plan.connections)
                 ]
+            batch = Batch(plan, cell, own or WORKLOADS[cell.load.workload])
             batch.starts()
             await measure(kept[cell.endpoint], batch)
             _say(msgspec.json.encode(batch.sample()))

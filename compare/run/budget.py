@@ -12,7 +12,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ...errors import UsageError
-from .lanes import Lane, lanes, rehearsal
+from .lanes import Lane, lanes
 from .request import Job, Request
 
 # Seconds for a pair of processes to start, beside others, to run warm in each cell, and to stop: as long as that takes where much else
@@ -58,24 +58,16 @@ def a_round(request: Request, failed: Collection[Lane] = ()) -> list[Lane]:
     return lanes(request, failed, twin=there[0].backend if there else None)
 
 
-class Spending(NamedTuple):
-    """What is measured in the time that there is: nothing, where there are no rounds. The request has its `units`."""
-
-    request: Request
-    rounds: int
-
-
 def rehearsal_seconds(request: Request, pace: Pace) -> float:
     """What comes before the rounds, and after them."""
-    return round_seconds(request, rehearsal(request), pace, {}, 0) + AFTER_SECONDS
+    return round_seconds(request, lanes(request), pace, {}, 0) + AFTER_SECONDS
 
 
-def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane] = ()) -> Spending:
-    """As many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer workloads."""
+def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane] = ()) -> Request:
+    """What is measured in that time: as many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer
+    workloads, then nothing, in no round."""
     if request.fixed:
-        return Spending(
-            replace(request, units={job: request.weight(job) for job in request.jobs}), request.rounds
-        )
+        return replace(request, units={job: request.weight(job) for job in request.jobs})
     while True:
         found = a_round(request, failed)
         ones = {job: 1 for lane in found for job in lane.jobs}
@@ -85,10 +77,10 @@ def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane]
         fit = int(seconds // least)
         if fit >= fewest:
             rounds = min(wanted, fit)
-            return Spending(replace(request, units=_units(request, found, pace, seconds / rounds)), rounds)
+            return replace(request, units=_units(request, found, pace, seconds / rounds), rounds=rounds)
         fewer = request.without_last()
         if fewer is None:
-            return Spending(replace(request, units=ones), fit if fit > 1 else 0)
+            return replace(request, units=ones, rounds=fit if fit > 1 else 0)
         request = fewer
 
 
@@ -131,12 +123,12 @@ def affordable(request: Request) -> Request:
         before = rehearsal_seconds(request, _SWIFT)
         spent = spend(request, request.seconds - before, _SWIFT)
         least = min(request.fewest, request.rounds)
-        if spent.rounds >= least and spent.request.dropped == request.dropped:
+        if spent.rounds >= least and spent.dropped == request.dropped:
             break
         fewer = request.without_last()
         if fewer is None:
             ones = dict.fromkeys(request.jobs, 1)
-            needed = before + least * round_seconds(spent.request, a_round(request), _SWIFT, ones)
+            needed = before + least * round_seconds(spent, a_round(request), _SWIFT, ones)
             raise UsageError(
                 f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} alone, with their rehearsal, take about "
                 f"{needed:.0f} s; give them with --time"

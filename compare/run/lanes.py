@@ -10,9 +10,6 @@ from ..load.plan import FIRE_AND_CALLBACK
 from . import pair
 from .request import SCENARIO, STATEFUL, Job, Request
 
-# The cell in which a client shows the most that it can do.
-CAPACITY = Job("echo", FIRE_AND_CALLBACK)
-
 
 class Lane(NamedTuple):
     """A server and a client, both fresh in each round, and the cells that are measured between them."""
@@ -42,16 +39,6 @@ def lanes(request: Request, failed: Collection[Lane] = (), *, twin: str | None =
     gone = {lane._replace(jobs=()) for lane in failed}
     there = [lane for lane in (*ours, *others) if lane.jobs and lane._replace(jobs=()) not in gone]
     return [*there, *(lane._replace(kind="twin") for lane in there if lane.backend == twin)]
-
-
-def rehearsal(request: Request) -> list[Lane]:
-    """Every arm, with what the rate of open loops is found by, if nothing else does."""
-    workloads = [request.workload(job.workload) for job in request.jobs]
-    opens = any(each.open and not each.overload for each in workloads)
-    found = lanes(request)
-    if not opens or CAPACITY in request.jobs or request.rate is not None:
-        return found
-    return [lane if lane.kind == "peer" else lane._replace(jobs=(*lane.jobs, CAPACITY)) for lane in found]
 
 
 def groups(found: Sequence[Lane]) -> list[list[Lane]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import exp
 from statistics import median
 from typing import NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from hdrh.histogram import HdrHistogram
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
+from ..load.plan import Load
 from ..load.sample import Sample
 from ..results import (
     Consistency,
@@ -98,32 +100,27 @@ def histogram(samples: Floats) -> HdrHistogram:
     return made
 
 
+@dataclass(eq=False)
 class Measured:
     """One cell: who serves and calls, in which style, what; and its rounds. A peer is one with a `difference`, in words."""
 
-    def __init__(
-        self,
-        arm: str,
-        client: str,
-        window: Window,
-        *,
-        workers: int,
-        backend: str = "",
-        difference: str | None = None,
-    ) -> None:
-        self.arm = arm
-        self.backend = backend or arm
-        self.client = client
-        self.load = window.load
-        self._workers = workers
-        self.peer = difference is not None
-        self.difference = difference or ""
-        self.rounds: list[Round] = []
-        self._slices: list[Sequence[Window]] = []
-        self._errors: Counter[str] = Counter()
-        self._wrong = 0
-        self.why = ""
-        self._consistency: list[Consistency] = []
+    arm: str
+    client: str
+    load: Load
+    workers: int
+    backend: str
+    difference: str = ""
+    rounds: list[Round] = field(default_factory=list)
+    why: str = ""
+    _slices: list[Sequence[Window]] = field(default_factory=list)
+    _errors: Counter[str] = field(default_factory=Counter)
+    _wrong: int = 0
+    _consistency: list[Consistency] = field(default_factory=list)
+
+    @property
+    def peer(self) -> bool:
+        """Whether another library serves."""
+        return bool(self.difference)
 
     def rehearsed(self, sample: Sample) -> None:
         """A slice whose times do not count, but whose mistakes do."""
@@ -175,7 +172,7 @@ class Measured:
             calls=calls,
             errors_by_code=dict(self._errors),
             wrong=self._wrong,
-            workers=self._workers,
+            workers=self.workers,
             seconds=seconds,
             protect=variants.way(self.load.workload, variants.COUNTER),
             optimise=variants.way(self.load.workload, variants.READ),

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psutil
@@ -47,11 +48,18 @@ def _cpu(pid: int) -> float:
             return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
         except OSError:
             raise ProcessLookupError(pid) from None
+    with _process(pid) as process:
+        used = process.cpu_times()
+    return float(used.user + used.system)
+
+
+@contextmanager
+def _process(pid: int) -> Iterator[psutil.Process]:
+    """Raises ProcessLookupError where it is gone."""
     try:
-        used = psutil.Process(pid).cpu_times()
+        yield psutil.Process(pid)
     except psutil.NoSuchProcess:
         raise ProcessLookupError(pid) from None
-    return float(used.user + used.system)
 
 
 def cost(before: Snapshot, after: Snapshot, calls: int, seconds: float, processors: int = 1) -> Cpu:
@@ -78,18 +86,14 @@ def limit_of(server: float, client: float) -> Limit:
 
 def resident(pid: int) -> int:
     """Bytes of memory that the process has now. Raises ProcessLookupError where it is gone."""
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.NoSuchProcess:
-        raise ProcessLookupError(pid) from None
+    with _process(pid) as process:
+        return int(process.memory_info().rss)
 
 
 def descendants(pid: int) -> list[int]:
     """The processes that it has started, and those that they have."""
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        raise ProcessLookupError(pid) from None
+    with _process(pid) as process:
+        return [child.pid for child in process.children(recursive=True)]
 
 
 def processors() -> list[int]:

@@ -25,14 +25,13 @@ from .budget import (
     AFTER_SECONDS,
     LEAST_PAIR_SECONDS,
     Pace,
-    Spending,
     a_round,
     moved,
     rehearsal_seconds,
     round_seconds,
     spend,
 )
-from .lanes import CAPACITY, Lane, groups, lacking, lanes, rehearsal, server
+from .lanes import Lane, groups, lacking, lanes, server
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
 from .pair import Generator, Pair, Serving, Window
@@ -54,9 +53,8 @@ _NARROW = 0.025
 _OVER = 0.02
 
 # At this part of what the slowest arm can do, the rate at which response times are compared: at half of it the client would already
-# be as busy as it can be. Before that is known, this rate.
+# be as busy as it can be.
 _MODERATE = 0.25
-_GENTLE = 2_000.0
 
 Cells = Mapping[tuple[str, str, Job], Measured]
 Widths = Callable[[Cells], Mapping[Job, float]]
@@ -109,19 +107,18 @@ class Experiment:
         request, watcher = self._request, self._watcher
         around = rehearsal_seconds(request, Pace())
         rough = spend(request, request.seconds - around, Pace())
-        one = self._seconds(rough.request, Pace())
+        one = self._seconds(rough, Pace())
         watcher.planned(rough.rounds, around + rough.rounds * one)
-        self._round(0, rehearsal(request))
+        self._round(0, lanes(request))
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = self._pace()
         if not lanes(request, self._failed):
             return  # none has come through the rehearsal, as the report's failures say
         if (request.scenario or request.arms) and self._spoilt():
             return  # what a person wrote does not work: nobody should wait for minutes to be told
-        plan = spend(request, left, pace, self._failed)
-        self._request = plan.request
-        self._note(plan.rounds)
-        one = self._seconds(plan.request, pace)
+        plan = self._request = spend(request, left, pace, self._failed)
+        self._note()
+        one = self._seconds(plan, pace)
         took: list[float] = []
         for number in range(1, plan.rounds + 1):
             if not request.fixed and self._late(one):
@@ -132,16 +129,16 @@ class Experiment:
             self.rounds = number
             took.append(time.monotonic() - began)
             one = median(took)
-            if self._done(number, plan, pace):
+            if self._done(number, pace):
                 break
         if not self.rounds:
             self._report.failures.append(
                 f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
             )
 
-    def _done(self, number: int, plan: Spending, pace: Pace) -> bool:
+    def _done(self, number: int, pace: Pace) -> bool:
         """Whether all intervals are narrow after that round. Where they are not, once, let those have more that are widest."""
-        if self._request.fixed or number not in range(_LOOK, plan.rounds):
+        if self._request.fixed or number not in range(_LOOK, self._request.rounds):
             return False
         widths = self._widths(self.cells)
         if not widths:
@@ -149,8 +146,8 @@ class Experiment:
         if number == _LOOK:
             units = moved(self._request, a_round(self._request, self._failed), pace, widths)
             self._request = replace(self._request, units=units)
-            self._note(plan.rounds)
-        return number >= plan.request.fewest and max(widths.values()) <= _NARROW
+            self._note()
+        return number >= self._request.fewest and max(widths.values()) <= _NARROW
 
     def _spoilt(self) -> bool:
         """Whether something went wrong in the rehearsal; what calls did is added to the failures."""
@@ -174,9 +171,9 @@ class Experiment:
         """Whether what takes so long would end too late."""
         return time.monotonic() - self._began + seconds + AFTER_SECONDS > (1 + _OVER) * self._request.seconds
 
-    def _note(self, rounds: int) -> None:
+    def _note(self) -> None:
         design = self._report.design
-        design.rounds, design.dropped = rounds, list(self._request.dropped)
+        design.rounds, design.dropped = self._request.rounds, list(self._request.dropped)
         design.units = {f"{job.workload}, {job.style}": units for job, units in self._request.units.items()}
         design.lacking = lacking(self._request)
 
@@ -314,14 +311,10 @@ class Experiment:
         """That of the lane, which is empty at first."""
         key = (lane.backend, lane.client, job)
         if key not in self.cells:
-            peer = lane.kind == "peer"
+            backend = self._request.arm(lane.backend).backend
+            difference = peers.load(lane.backend).DIFFERENCE if lane.kind == "peer" else ""
             self.cells[key] = Measured(
-                lane.backend,
-                lane.client,
-                window,
-                workers=self._request.serving,
-                backend=self._request.arm(lane.backend).backend,
-                difference=peers.load(lane.backend).DIFFERENCE if peer else None,
+                lane.backend, lane.client, window.load, self._request.serving, backend, difference
             )
         return self.cells[key]
 
@@ -379,25 +372,18 @@ class Experiment:
             pair.measure(self._load(job, 0, lane)._replace(window=_WARM_SECONDS))
 
     def _load(self, job: Job, number: int, lane: Lane) -> Load:
+        """Where calls are to come at a rate that nobody gave, the rehearsal is a closed loop, which finds it."""
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
-        client = self._request.clients[0] if lane.kind == "peer" else lane.client
-        if workload.overload:
-            peak = self._capacity.get((lane.backend, lane.client, job)) if number else None
-            return load._replace(
-                rate=None if peak is None else workload.overload * peak,
-                timeout=None if peak is None else workload.timeout,
-                peak=peak,
-            )
-        if load.rate is None and workload.open:
-            capacities = [
-                found
-                for (_, caller, measured), found in self._capacity.items()
-                if caller == client and measured == CAPACITY
-            ]
-            load = load._replace(rate=_MODERATE * min(capacities, default=_GENTLE / _MODERATE))
+        own = self._capacity.get((lane.backend, lane.client, job), 0.0)
+        if number and workload.overload:
+            return load._replace(rate=workload.overload * own, timeout=workload.timeout, peak=own)
+        if number and workload.open and load.rate is None:
+            client = self._request.clients[0] if lane.kind == "peer" else lane.client
+            capacities = [found for (_, *cell), found in self._capacity.items() if cell == [client, job]]
+            return load._replace(rate=_MODERATE * min(capacities, default=own))
         fired = not load.open and load.style == FIRE_AND_CALLBACK
-        if fired and self._capacity.get((lane.backend, lane.client, job), 0.0) > _FAST:
+        if fired and own > _FAST:
             load = load._replace(stride=_STRIDE)
         return load
 

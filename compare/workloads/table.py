@@ -111,17 +111,23 @@ def _read(way: str, explanation: str, method: str) -> Workload:
     )
 
 
-def _echoes(
-    name: str, explanation: str, size: int = SIZE, figure: str = "server_cpu", **how: Any
+def _back(
+    name: str,
+    explanation: str,
+    method: str = "echo",
+    size: int = SIZE,
+    figure: str = "server_cpu",
+    **how: Any,
 ) -> Workload:
-    """Short calls. Of these a generator in Python is the limit sooner than a server: what they cost the server is what tells arms apart."""
-    return Workload(name, explanation, partial(_same, "echo", size), figure=figure, **how)
+    """Calls that give their value back. Of short ones a generator in Python is the limit sooner than a server: what they cost the server is
+    what tells arms apart."""
+    return Workload(name, explanation, partial(_same, method, size), (method,), figure=figure, **how)
 
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        _echoes(
+        _back(
             "lone",
             f"{SIZE} bytes back, one caller: the time of a call",
             styles=(REQUEST_REPLY,),
@@ -129,42 +135,36 @@ WORKLOADS = {
             figure="p50",
             units=4,
         ),
-        _echoes("echo", f"{SIZE} bytes back, inline on the event loop", usual=8, units=4),
-        _echoes(
+        _back("echo", f"{SIZE} bytes back, inline on the event loop", usual=8, units=4),
+        _back(
             "flood",
             "echo, 64 calls in flight and no client: what the server can do",
             styles=(FIRE_AND_CALLBACK,),
             concurrency=64,
             client=RAW,
         ),
-        _echoes(
+        _back(
             "echo-rate",
             f"{SIZE} bytes back, calls coming at one rate for all backends",
             styles=(FIRE_AND_CALLBACK,),
             open=True,
         ),
-        _echoes("payload-1k", "1 KiB back, inline", 1024),
-        _echoes("payload-64k", "64 KiB back, inline", 65536, usual=8, units=2),
-        _echoes("payload-1m", "1 MiB back, inline, at most 4 at a time", 1 << 20, concurrency=4),
-        Workload(
-            "pooled",
-            f"{SIZE} bytes back, an unmarked def",
-            partial(_same, "pooled", SIZE),
-            methods=("pooled",),
-            figure="server_cpu",
-        ),
-        Workload(
+        _back("payload-1k", "1 KiB back, inline", size=1024),
+        _back("payload-64k", "64 KiB back, inline", size=65536, usual=8, units=2),
+        _back("payload-1m", "1 MiB back, inline, at most 4 at a time", size=1 << 20, concurrency=4),
+        _back("pooled", f"{SIZE} bytes back, an unmarked def", "pooled"),
+        _back(
             "io",
             f"an unmarked def that waits {IO_SECONDS * 1000:.0f} ms",
-            partial(_same, "io", SIZE),
-            methods=("io",),
+            "io",
+            figure="throughput",
             window=4 * IO_SECONDS,
         ),
-        Workload(
+        _back(
             "io-async",
             f"a coroutine that waits {IO_SECONDS * 1000:.0f} ms, the same one on every backend",
-            partial(_same, "io_async", SIZE),
-            methods=("io_async",),
+            "io_async",
+            figure="throughput",
             window=4 * IO_SECONDS,
         ),
         Workload(

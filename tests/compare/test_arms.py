@@ -146,7 +146,7 @@ def test_each_arm_is_there_once_more_served_by_another_installation(other: Path)
     request = named.request()
     assert request.backends == ("threading", "two", "threading-against", "two-against")
     assert request.arm("two-against").options == request.arm("two").options == ("--workers", "2")
-    ours = [lane for lane in lanes.rehearsal(request) if lane.client == "threading"]
+    ours = [lane for lane in lanes.lanes(request) if lane.client == "threading"]
     _, own, _, again = (lanes.server(request, lane, "") for lane in ours)
     assert own.words == again.words
     assert (own.python, again.python) == ("", against.python)

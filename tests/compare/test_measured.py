@@ -54,7 +54,7 @@ def window(
 
 
 def cell(*rounds: list[Window]) -> Measured:
-    made = Measured("uv", "threading", rounds[0][0], workers=64, backend="asyncio")
+    made = Measured("uv", "threading", rounds[0][0].load, 64, "asyncio")
     for number, windows in enumerate(rounds, 1):
         made.add(round_of(number, 0.0, windows), windows)
     return made
@@ -195,7 +195,7 @@ def test_a_cell_has_all_slices_of_all_rounds_and_says_who_was_measured() -> None
     assert [made.slices for made in result.rounds] == [2, 1]
     assert result.server_cpu == result.cpu.server_per_call == pytest.approx(1e-3)
     assert result.latency.p50 == TIME
-    as_it_comes = Measured("asyncio", "threading", window(), workers=64)
+    as_it_comes = Measured("asyncio", "threading", window().load, 64, "asyncio")
     assert (as_it_comes.arm, as_it_comes.backend) == ("asyncio", "asyncio")
 
 

@@ -13,7 +13,7 @@ from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, ST
 from ringback.compare.options import BACKENDS, FEWEST, Options
 from ringback.compare.results import Arm
 from ringback.compare.run.budget import AFTER_SECONDS, Pace, a_round, affordable, moved, round_seconds, spend
-from ringback.compare.run.lanes import Lane, groups, lanes, rehearsal, server
+from ringback.compare.run.lanes import Lane, groups, lanes, server
 from ringback.compare.run.request import Job, Request
 from ringback.compare.workloads.table import CORE, WORKLOADS, figure_of
 from ringback.errors import UsageError
@@ -34,21 +34,21 @@ def seconds_of(request: Request) -> float:
 def test_rounds_fit_the_time_that_there_is(seconds: float) -> None:
     spent = spend(REQUEST, seconds, Pace())
     assert spent.rounds <= REQUEST.rounds
-    assert spent.rounds >= FEWEST or spent.request.workloads == CORE[:1]
-    assert (*spent.request.workloads, *spent.request.dropped) == CORE
-    assert set(spent.request.units) == set(spent.request.jobs)
-    assert min(spent.request.units.values()) >= 1
-    taken = spent.rounds * seconds_of(spent.request)
+    assert spent.rounds >= FEWEST or spent.workloads == CORE[:1]
+    assert (*spent.workloads, *spent.dropped) == CORE
+    assert set(spent.units) == set(spent.jobs)
+    assert min(spent.units.values()) >= 1
+    taken = spent.rounds * seconds_of(spent)
     assert taken <= seconds
     if spent.rounds >= FEWEST:
         # What is left would not do for one unit more of everything.
-        more = {job: units + spent.request.weight(job) for job, units in spent.request.units.items()}
-        assert spent.rounds * round_seconds(spent.request, a_round(spent.request), Pace(), more) > seconds
+        more = {job: units + spent.weight(job) for job, units in spent.units.items()}
+        assert spent.rounds * round_seconds(spent, a_round(spent), Pace(), more) > seconds
 
 
 def test_more_time_never_means_less() -> None:
     spent = [spend(REQUEST, seconds, Pace()) for seconds in range(1, 300, 5)]
-    measured = [(len(each.request.workloads), each.rounds) for each in spent]
+    measured = [(len(each.workloads), each.rounds) for each in spent]
     assert [many for many, _ in measured] == sorted(many for many, _ in measured)
     assert measured[0] == (1, 0)
     assert measured[-1] == (len(CORE), REQUEST.rounds)
@@ -56,7 +56,7 @@ def test_more_time_never_means_less() -> None:
 
 def test_units_are_in_the_proportion_of_their_weights() -> None:
     spent = spend(REQUEST, 1000.0, Pace())
-    scale = {job: units / WORKLOADS[job.workload].units for job, units in spent.request.units.items()}
+    scale = {job: units / WORKLOADS[job.workload].units for job, units in spent.units.items()}
     assert min(scale.values()) > 4
     # Each is a whole number.
     assert max(scale.values()) - min(scale.values()) < 1
@@ -67,7 +67,7 @@ def test_units_are_in_the_proportion_of_their_weights() -> None:
 def test_units_move_to_wide_intervals_in_rounds_that_take_as_long_as_before(
     seconds: float, found: list[float]
 ) -> None:
-    request = spend(REQUEST, seconds, Pace()).request
+    request = spend(REQUEST, seconds, Pace())
     widths = dict(zip(request.jobs, found, strict=False))
     units = moved(request, a_round(request), Pace(), widths)
     assert {*units} == {*request.jobs}
@@ -82,7 +82,7 @@ def test_units_move_to_wide_intervals_in_rounds_that_take_as_long_as_before(
 
 
 def test_only_what_is_wider_than_others_gets_more_units() -> None:
-    request = spend(REQUEST, 200.0, Pace()).request
+    request = spend(REQUEST, 200.0, Pace())
     wide, narrow, *others = request.jobs
     alike = dict.fromkeys(request.jobs, 0.1)
     assert moved(request, a_round(request), Pace(), alike) == request.units
@@ -97,10 +97,10 @@ def test_only_what_is_wider_than_others_gets_more_units() -> None:
 def test_what_was_asked_for_is_measured_whatever_it_takes_and_as_often_as_is_given() -> None:
     asked = replace(REQUEST, rounds=30, fixed=True)
     units = {job: WORKLOADS[job.workload].units for job in asked.jobs}
-    assert spend(asked, 1.0, Pace()) == (replace(asked, units=units), 30)
+    assert spend(asked, 1.0, Pace()) == replace(asked, units=units)
     given = {Job("echo", REQUEST_REPLY): 2}
     asked = replace(asked, units=given)
-    assert spend(asked, 1.0, Pace()).request.units == units | given
+    assert spend(asked, 1.0, Pace()).units == units | given
 
 
 def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one() -> None:
@@ -111,7 +111,7 @@ def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one()
     # Two backends, of which one is there twice.
     found = [round_seconds(asked, a_round(asked), pace, {job: units}) for units in (1, 5)]
     assert found == pytest.approx([3 * (10.0 + 2 * units * (window + 1.0)) for units in (1, 5)])
-    before = round_seconds(asked, rehearsal(asked), pace, {}, 0)
+    before = round_seconds(asked, lanes(asked), pace, {}, 0)
     assert before == pytest.approx(2 * (10.0 + asked.load(job, 0).window + 1.0))
 
 
@@ -127,9 +127,9 @@ def test_with_rounds_and_a_time_so_many_rounds_are_made_to_fit() -> None:
     assert (asked.rounds, asked.fewest, asked.fixed) == (20, 20, False)
     assert asked.dropped
     swift = Pace(0.4)
-    before = round_seconds(asked, rehearsal(asked), swift, {}, 0)
+    before = round_seconds(asked, lanes(asked), swift, {}, 0)
     spent = spend(asked, 100.0 - before - AFTER_SECONDS, swift)
-    assert (spent.rounds, spent.request.dropped) == (20, asked.dropped)
+    assert (spent.rounds, spent.dropped) == (20, asked.dropped)
     assert Options(rounds=20).request().fixed
 
 
@@ -155,13 +155,13 @@ def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
     options: Options, least: int, seconds: float
 ) -> None:
     request = replace(options.request(), backends=BACKENDS)
-    before = round_seconds(request, rehearsal(request), Pace(), {}, 0)
+    before = round_seconds(request, lanes(request), Pace(), {}, 0)
     left = request.seconds - before - AFTER_SECONDS
     spent = spend(request, left, Pace())
-    assert spent.request.dropped == ()
+    assert spent.dropped == ()
     assert spent.rounds >= least
-    assert min(spent.request.units.values()) >= 1
-    taken = before + spent.rounds * seconds_of(spent.request) + AFTER_SECONDS
+    assert min(spent.units.values()) >= 1
+    taken = before + spent.rounds * seconds_of(spent) + AFTER_SECONDS
     assert 0.9 * request.seconds < taken < seconds
 
 
@@ -289,10 +289,3 @@ def test_what_failed_is_not_tried_again() -> None:
     assert lanes(REQUEST, lanes(REQUEST)) == []
     # To fail once more is no reason to be left out.
     assert lanes(REQUEST, {lane._replace(kind="twin") for lane in lanes(REQUEST)}) == lanes(REQUEST)
-
-
-def test_the_rehearsal_measures_what_the_common_rate_is_found_by() -> None:
-    asked = replace(REQUEST, workloads=("echo-rate",))
-    capacity = Job("echo", FIRE_AND_CALLBACK)
-    assert all(capacity in lane.jobs for lane in rehearsal(asked))
-    assert not any(capacity in lane.jobs for lane in lanes(asked))

@@ -461,6 +461,20 @@ def test_after_three_rounds_units_move_once_to_where_intervals_are_wide() -> Non
 # Open loops
 
 
+def test_calls_come_at_a_quarter_of_what_the_slowest_arm_does_in_the_rehearsal_with_that_client() -> None:
+    made, rated = Unmeasured(workloads=("echo-rate",)), Job("echo-rate", FIRE_AND_CALLBACK)
+    speeds = {("asyncio", "threading"): 8e3, ("threading", "threading"): 4e3, ("threading", "asyncio"): 1e3}
+    made._capacity = {(*who, rated): speed for who, speed in speeds.items()}
+    lane = Lane("asyncio", "threading", (rated,))
+    assert made._load(rated, 0, lane).rate is None
+    assert [made._load(rated, 1, each).rate for each in (lane, lane._replace(client="asyncio"))] == [
+        1e3,
+        250.0,
+    ]
+    # Another library has a client of its own.
+    assert made._load(rated, 1, Lane("pyzmq", "pyzmq", (rated,), "peer")).rate == 1e3
+
+
 def test_under_an_overload_a_server_that_learns_its_limit_refuses_what_it_cannot_do_and_does_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
