@@ -147,6 +147,7 @@ WORKLOADS = {
             "echo-rate",
             f"{SIZE} bytes back, calls coming at one rate for all backends",
             styles=(FIRE_AND_CALLBACK,),
+            usual=8,
             open=True,
         ),
         _back("payload-1k", "1 KiB back, inline", size=1024),
