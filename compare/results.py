@@ -302,22 +302,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return self.workload != self.against_workload
 
 
-class Prediction(msgspec.Struct, frozen=True):
-    """What a formula says of a cell, from measurements of other cells, beside what was measured; `error` is relative to that."""
-
-    arm: str
-    client: str
-    style: str
-    workload: str
-    figure: str
-    model: str
-    inputs: str
-    predicted: float
-    measured: float
-    error: float
-    judgement: str
-
-
 class Verdict(msgspec.Struct, frozen=True):
     """In words."""
 
@@ -331,13 +315,6 @@ class Speed(msgspec.Struct, frozen=True):
 
     slowest: float
     median: float
-
-
-class Overshoot(msgspec.Struct, frozen=True):
-    """Seconds that a sleep of 1 ms takes longer."""
-
-    p50: float
-    p99: float
 
 
 class Environment(msgspec.Struct, kw_only=True):
@@ -361,8 +338,6 @@ class Environment(msgspec.Struct, kw_only=True):
     governor: str | None = None
     gil: bool = True
     switch_interval: float | None = None
-    stamp_seconds: float | None = None
-    sleep_overshoot: Overshoot | None = None
 
 
 class Design(msgspec.Struct, kw_only=True):
@@ -426,7 +401,6 @@ class Report(msgspec.Struct, kw_only=True):
     twins: list[Twin] = []
     checks: list[Check] = []
     claims: list[Claim] = []
-    predictions: list[Prediction] = []
     speed: Speed | None = None
     verdict: Verdict = Verdict()
     skipped: list[str] = []

@@ -86,7 +86,6 @@ def html(report: Report, changes: Changes = UNCHANGED) -> str:
         claims=_claims(report),
         trust=list(_trust(report)),
         sections=[section for section in _sections(report) if section.plots],
-        predictions=_predictions(report),
         searches=_searches(report),
         prices=list(prices.sections(report)),
         peers=sorted({(each.backend, each.difference) for each in report.peers}),
@@ -243,20 +242,6 @@ def _changes(changes: Changes) -> Table | None:
     return Table(
         "Before and after", ["cell", "figure", "before", "after", "after is better by", "it is"], rows
     )
-
-
-def _predictions(report: Report) -> Table | None:
-    if not report.predictions:
-        return None
-    rows = []
-    for each in report.predictions:
-        figure = FIGURES[each.figure]
-        values = figure.text(each.predicted), figure.text(each.measured)
-        rows.append(
-            [what(each), each.model, each.inputs, figure.title, *values, f"{each.error:+.0%}", each.judgement]
-        )
-    head = ["cell", "model", "from", "what", "predicted", "measured", "error", "it is"]
-    return Table("Models beside measurements", head, rows)
 
 
 def _searches(report: Report) -> Table | None:

@@ -1,4 +1,4 @@
-"""What the figures depend on, read from the machine: Python, the kernel, the processors, the libraries, the load, the clocks."""
+"""What the figures depend on, read from the machine: Python, the kernel, the processors, the libraries, the load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import zmq
 
 from ...version import __version__
-from ..results import Environment, Overshoot
+from ..results import Environment
 from .observe import processors
 
 _PACKAGES = (
@@ -29,13 +29,9 @@ _PACKAGES = (
     "aiozmq",
 )
 
-_STAMPS = 10_000
-_SLEEPS = 100
-_SLEEP = 0.001
-
 
 def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
-    """This machine, now. Takes a quarter of a second."""
+    """This machine, now."""
     return Environment(
         ringback=__version__,
         python=platform.python_version(),
@@ -54,8 +50,6 @@ def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
         governor=_governor(),
         gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
         switch_interval=sys.getswitchinterval(),
-        stamp_seconds=_stamp_seconds(),
-        sleep_overshoot=_sleep_overshoot(),
     )
 
 
@@ -95,14 +89,6 @@ def _load() -> list[float] | None:
         return None
 
 
-def _stamp_seconds() -> float:
-    """What reading the clock takes, as the callers do it."""
-    began = time.monotonic()
-    for _ in range(_STAMPS):
-        time.monotonic()
-    return (time.monotonic() - began) / _STAMPS
-
-
 def overslept(seconds: float, times: int) -> list[float]:
     """By how many seconds each of some sleeps of these seconds ends late, in ascending order."""
     late = []
@@ -111,11 +97,6 @@ def overslept(seconds: float, times: int) -> list[float]:
         time.sleep(seconds)
         late.append(time.monotonic() - due)
     return sorted(late)
-
-
-def _sleep_overshoot() -> Overshoot:
-    late = overslept(_SLEEP, _SLEEPS)
-    return Overshoot(late[_SLEEPS // 2 - 1], late[_SLEEPS * 99 // 100 - 1])
 
 
 def _version(package: str) -> str | None:
