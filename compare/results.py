@@ -170,7 +170,7 @@ class Result(msgspec.Struct, kw_only=True):
     histogram: str = ""
 
     def __post_init__(self) -> None:
-        """What schema 1 did not have."""
+        """An arm that is a backend without options has its name."""
         self.arm = self.arm or self.backend
         if self.server_cpu is None:
             self.server_cpu = self.cpu.server_per_call
