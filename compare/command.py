@@ -25,7 +25,8 @@ from .report.names import Cell, what
 from .report.outputs import Outputs
 from .report.progress import LiveProgress
 from .report.reading import runs
-from .report.table import WIDE, changed, codes, place, view
+from .report.rows import codes
+from .report.table import WIDE, changed, place, view
 from .report.verdict import verdict
 from .results import Design, Report
 from .run.environment import environment

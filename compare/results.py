@@ -408,14 +408,6 @@ class Report(msgspec.Struct, kw_only=True):
     complete: bool = False
     finished: str = ""
 
-    def contests(self) -> dict[tuple[str, str, str], list[Claim]]:
-        """The claims about arms, by workload, client and call style. In each the best arm comes first, beside all others."""
-        found: dict[tuple[str, str, str], list[Claim]] = {}
-        for each in self.claims:
-            if each.of_arms:
-                found.setdefault((each.workload, each.client, each.style), []).append(each)
-        return found
-
     def json(self) -> bytes:
         """As a file that a person can read too."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

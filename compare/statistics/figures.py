@@ -98,6 +98,16 @@ def values(figure: str, result: Result) -> list[float]:
     return [each for each in found if each] if all(found) else []
 
 
+def ratio(value: float, low: float, high: float, digits: int = 2) -> str:
+    """One figure beside another, with its interval."""
+    return f"{value:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def percent(part: float) -> str:
+    """A part of a whole, in words."""
+    return f"{part * 100:.0f} %" if abs(part) >= 0.01 else f"{part * 100:.1f} %"
+
+
 def value(figure: str, made: Round) -> float | None:
     """The figure of one round; None where it has none."""
     found: float | None = made.cpu.server_per_call if figure == "server_cpu" else getattr(made, figure)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import asdict
 
-from ..results import Claim, Consistency, Report, Result
+from ..results import Consistency, Report, Result
 
 # The way that all others are compared with, unless the kind has another.
 PLAIN = "none"
@@ -28,8 +28,6 @@ class Kind(NamedTuple):
     field: str
     workload: str
     ways: Mapping[str, tuple[str, ...]]
-    title: str
-    question: str
     plain: str = PLAIN
     seconds: float = 30.0
 
@@ -47,18 +45,11 @@ COUNTER = Kind(
     "protect",
     "counter",
     {PLAIN: (), "lock": _RACES, "version": _RACES, "idempotency": _EVERYTHING},
-    "What consistency costs",
-    "What does each protection of counters that calls share cost, and what goes wrong without it? Lost are acknowledged updates that "
-    "are not in the counters, duplicated are effects of calls sent twice that are in them twice, and stale are reads that show less "
-    "than what was acknowledged before they began.",
 )
 READ = Kind(
     "optimise",
     "read",
     {PLAIN: _EVERYTHING, "cache": _WRITES, "async-io": _EVERYTHING, "balance": _EVERYTHING},
-    "What speeds up reads",
-    "What does each way to speed up calls that wait for a database give, and what does it give up? Stale are reads that show what was "
-    "no longer so when they began.",
 )
 BALANCE = Kind(
     "policy",
@@ -66,10 +57,6 @@ BALANCE = Kind(
     dict.fromkeys(
         ("round-robin", "least-in-flight", "two-choices", "peak-ewma", "default", "hedge"), _EVERYTHING
     ),
-    "What balancing gives where a server is slow",
-    "How long do callers wait when one of several servers takes ten times as long as the others, by the policy that chooses among them? "
-    "The named policies are bare: no server is ejected. A client without options (default) ejects slow ones; with hedging it also asks a "
-    "second server when the first takes its time.",
     plain="round-robin",
     seconds=90.0,
 )
@@ -92,6 +79,11 @@ def plain(workload: str) -> str:
 def row(workload: str, way: str) -> str:
     """The name of the workload, measured that way."""
     return _OF[workload].row(way)
+
+
+def known(workload: str) -> tuple[Kind, str]:
+    """The kind and the way that this row of the table is."""
+    return _ROWS[workload]
 
 
 def way(workload: str, of: Kind) -> str | None:
@@ -128,32 +120,6 @@ def measured(report: Report) -> list[Kind]:
     """The kinds of which the report has anything."""
     names = {plain(each.workload) for each in report.results}
     return [kind for kind in KINDS if kind.workload in names]
-
-
-class Prices(NamedTuple):
-    """What ways cost or give those who call in one style, by one client: claims by arm and way."""
-
-    kind: Kind
-    client: str
-    style: str
-    claims: dict[str, dict[str, Claim]]
-
-    @property
-    def ways(self) -> list[str]:
-        """Those of which anything is claimed."""
-        return [way for way in self.kind.ways if any(way in claims for claims in self.claims.values())]
-
-
-def prices(report: Report) -> list[Prices]:
-    """All that are claimed."""
-    found: dict[tuple[str, str, str], Prices] = {}
-    for each in report.claims:
-        if each.of_workloads:
-            kind, way = _ROWS[each.workload]
-            key = kind.workload, each.client, each.style
-            claims = found.setdefault(key, Prices(kind, *key[1:], {})).claims
-            claims.setdefault(each.arm, {})[way] = each
-    return list(found.values())
 
 
 # What went wrong

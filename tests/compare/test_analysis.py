@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from ringback.compare.report.verdict import answers, verdict
+from ringback.compare.report.names import contests
+from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Claim, Consistency, Cpu, Latency, Little, Rate, Report, Result, Speed
 from ringback.compare.run.request import Job
 from ringback.compare.statistics.analysis import half_widths
@@ -116,7 +117,7 @@ def test_with_fewer_than_four_rounds_nothing_is_claimed(rounds: int, claimed: bo
     made = report(*cell({"asyncio": 1000.0, "gevent": 500.0}, rounds=rounds))
     made.design.rounds = rounds
     finished(made)
-    assert bool(made.claims) == bool(answers(made)) == bool(made.verdict.text) == claimed
+    assert bool(made.claims) == bool(made.verdict.text) == claimed
     assert made.verdict.trusted
     assert ("Fewer than 4 rounds claim nothing" in " ".join(made.verdict.caveats)) != claimed
 
@@ -392,11 +393,11 @@ def test_call_styles_are_compared_by_what_clients_get_done() -> None:
         assert (each.style, each.against_style, each.figure) == (STYLES[1], STYLES[0], "throughput")
         assert each.against == each.arm
         assert each.low < each.ratio < each.high
-    [text] = [text for text in made.verdict.text if text.startswith("Calls/s of ")]
-    lead = "Calls/s of io by fire-and-callback, beside request-reply, threading client"
-    assert text.startswith(f"{lead}: more on asyncio 3.0")
-    assert "; fewer on twisted 0.7" in text
-    assert "; as many within the margin on gevent (sure)" in text
+    lead = "io by fire-and-callback, beside request-reply (threading client)"
+    [text] = [text for text in made.verdict.text if text.startswith(lead)]
+    assert text.startswith(f"{lead}: more calls/s on asyncio 3.0")
+    assert "; fewer calls/s on twisted 0.7" in text
+    assert "; the same calls/s within the margin on gevent (sure)" in text
 
 
 def test_styles_and_arms_are_corrected_together() -> None:
@@ -432,10 +433,9 @@ def test_a_verdict_names_a_set_why_and_how_sure() -> None:
     )
     assert made.verdict.trusted
     told = {text.partition(":")[0]: text for text in made.verdict.text}
-    found = answers(made)
+    found = contests(made)
     assert list(found) == ["io, request-reply", "cpu, request-reply"]
-    for name, (claims, sentence) in found.items():
-        assert told[name] == f"{name}: {sentence}"
+    for name, claims in found.items():
         assert claims == [each for each in made.claims if each.workload == name.partition(",")[0]]
     for cell_name, parts in (
         ("io, request-reply", ("asyncio or twisted; gevent does 20 % fewer calls/s (", "sure)")),
@@ -492,13 +492,13 @@ def test_answers_of_several_clients_name_them_and_none_takes_the_place_of_anothe
         for client in clients
         for each in cell({"asyncio": 1000.0, "gevent": 800.0}, workload)
     ]
-    assert list(answers(analysed(*results))) == [
+    assert list(contests(analysed(*results))) == [
         "io, request-reply, raw client",
         "io, request-reply, threading client",
         "cpu, request-reply, raw client",
     ]
     # Where each workload has one, it goes without saying.
-    assert list(answers(analysed(*results[:2], *results[4:]))) == ["io, request-reply", "cpu, request-reply"]
+    assert list(contests(analysed(*results[:2], *results[4:]))) == ["io, request-reply", "cpu, request-reply"]
 
 
 def caveats(made: Report) -> str:
@@ -519,7 +519,7 @@ def test_caveats_say_what_is_wrong_with_a_run() -> None:
         "This machine ran at 60% to 100% of its best speed, at 90% for half of the time",
     ):
         assert words in told
-    assert caveats(report(*cell({"asyncio": 1.0, "gevent": 1.0}), speed=Speed(0.95, 0.99))) == ""
+    assert "its best speed" not in caveats(report(*cell({"asyncio": 1.0}), speed=Speed(0.95, 0.99)))
     [lossy] = cell({"asyncio": 1.0})
     lossy.consistency = Consistency(lost_updates=1_234, stale_reads=1)
     what = "asyncio in io, request-reply, threading client"
@@ -557,7 +557,7 @@ def test_a_mean_within_the_margin_contradicts_nothing(mean: float, told: bool) -
 def test_of_costs_there_is_no_median_to_contradict() -> None:
     results = cell({"asyncio": 1000.0, "gevent": 800.0}, "echo")
     results[0].throughput = 100.0
-    assert caveats(report(*results)) == ""
+    assert "Rare slow slices" not in caveats(report(*results))
 
 
 # Servers that work at once

@@ -123,7 +123,7 @@ def test_a_run_is_shown_again_as_it_was_from_its_file_or_its_folder(
         assert capsys.readouterr().out == real.done.stdout
     page = (tmp_path / "h").read_text()
     assert page.startswith("<!doctype html>")
-    assert page.count('class="plot"') == 3  # calls/s and cost of echo, drift
+    assert page.count('class="plot"') == 2  # calls/s and cost of echo
     assert main(["report", str(real.folder), str(real.folder / "f.json")]) == 0
     assert "1 and 1 runs claim nothing" in capsys.readouterr().out
 
