@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -87,16 +86,6 @@ def _load() -> list[float] | None:
         return [round(load, 2) for load in os.getloadavg()]
     except OSError:
         return None
-
-
-def overslept(seconds: float, times: int) -> list[float]:
-    """By how many seconds each of some sleeps of these seconds ends late, in ascending order."""
-    late = []
-    for _ in range(times):
-        due = time.monotonic() + seconds
-        time.sleep(seconds)
-        late.append(time.monotonic() - due)
-    return sorted(late)
 
 
 def _version(package: str) -> str | None:

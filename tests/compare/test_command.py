@@ -494,7 +494,7 @@ def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_fil
     status, out, err = run(found(), "--json", "/dev/full", "--csv", str(tmp_path / "g"))
     assert (status, err) == (1, "ringback: --json: /dev/full cannot be written: No space left on device\n")
     assert "asyncio" in out
-    assert (tmp_path / "g").read_text().startswith("peer,arm")
+    assert (tmp_path / "g").read_text().startswith("backend,client")
 
 
 def test_without_options_a_backend_whose_library_is_missing_is_left_out_and_named(

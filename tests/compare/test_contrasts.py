@@ -6,11 +6,12 @@ import math
 import random
 from statistics import stdev
 
+import machine
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from ringback.compare.statistics import inference, simulate
+from ringback.compare.statistics import inference
 from ringback.compare.statistics.contrasts import (
     Contrast,
     Rule,
@@ -21,6 +22,7 @@ from ringback.compare.statistics.contrasts import (
     judge,
     turned,
 )
+from samples import holm
 from scipy import stats
 
 # Speeds of 2 to 5 arms in 2 to 8 rounds, that differ by a ten thousandth or not at all.
@@ -251,7 +253,7 @@ def test_what_is_sure_is_what_holm_rejects_and_more_claims_make_none_surer(
 ) -> None:
     found = [made(0.01 * each) for each in ours]
     alone, together = judge(found, ANY), judge([*found, *(made(0.01 * each) for each in more)], ANY)
-    for each, p in zip(alone, inference.holm([each.p for each in found]), strict=True):
+    for each, p in zip(alone, holm([each.p for each in found]), strict=True):
         if abs(p - 0.05) > 1e-9:
             assert each.sure == (p < 0.05)
     for before, after in zip(alone, together, strict=False):
@@ -336,8 +338,8 @@ def test_equal_arms_are_called_different_within_a_cell_in_one_run_of_twenty() ->
 def test_equal_servers_on_a_machine_of_two_speeds_are_surely_different_in_no_more_than_one_run_of_twenty(
     rounds: int, runs: int
 ) -> None:
-    assert simulate.false_claims(runs, rounds, 11) <= 0.05
+    assert machine.false_claims(runs, rounds, 11) <= 0.05
 
 
 def test_a_server_that_is_a_tenth_slower_is_found() -> None:
-    assert simulate.found(100, 8, 0.1, 12) >= 0.9
+    assert machine.found(100, 8, 0.1, 12) >= 0.9
