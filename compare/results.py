@@ -186,6 +186,11 @@ class Result(msgspec.Struct, kw_only=True):
         return bool(self.calls) and not self.errors and not self.wrong and not self.void
 
     @property
+    def client_limited(self) -> bool:
+        """Whether its calls/s and times are those of the load generator."""
+        return self.limit == "client"
+
+    @property
     def overloaded(self) -> bool:
         """Whether it is an open loop that the server or the callers could not keep up with."""
         return self.rate is not None and self.rate.overloaded

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from ..results import Balance, Consistency, Interval, Report, Result
 from ..run.search import UNITS
 from ..statistics import inference
-from ..statistics.analysis import client_limited
 from ..statistics.figures import CLAIMED as COMPARED
 from ..statistics.figures import FIGURES, values
 from .difference import UNCHANGED, Changes, Difference
@@ -146,10 +145,10 @@ def _interval(metric: str, result: Result, report: Report) -> Interval | None:
         return None
     if metric in _TIMES and result.overloaded:
         # Calls wait the longer the longer it goes on, so no time is the end of it; but whose fault is it?
-        return None if client_limited(result) else (inf, inf)
+        return None if result.client_limited else (inf, inf)
     found: Interval | None = getattr(result.interval, metric, None)
     found = found or inference.interval(values(metric, result), report.design.confidence)
-    if found is None or not client_limited(result):
+    if found is None or not result.client_limited:
         return found
     # The generator could not call faster, or sent late: the server is at least as good.
     low, high = found

@@ -14,9 +14,8 @@ import msgspec
 
 from ..results import Interval, Outcome, Report, Result
 from ..statistics import inference
-from ..statistics.analysis import client_limited
-from ..statistics.contrasts import Contrast, decided, unpaired
-from ..statistics.figures import FIGURES, rule, values
+from ..statistics.contrasts import Contrast, Rule, decided, unpaired
+from ..statistics.figures import FIGURES, values
 from .names import what, who
 
 # What a cell is compared by: in a closed loop the median response time is the throughput once more, by Little's law.
@@ -105,7 +104,8 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> Changes:
     differences = []
     for found, contrast in compared:
         if contrast is not None:
-            low, high, outcome = decided(contrast, next(levels), rule(FIGURES[found.figure], design.margin))
+            rule = Rule(design.margin, FIGURES[found.figure].least)
+            low, high, outcome = decided(contrast, next(levels), rule)
             found = found._replace(interval=(low, high), outcome=outcome if trusted else "unclear")
         differences.append(found)
     return Changes(differences, untold, list(_remarks(before, after, differences)), trusted)
@@ -135,7 +135,7 @@ def _why_not(figure: str, cells: Sequence[Result]) -> str:
         return "in one of the runs it has errors, or is void"
     if any(cell.overloaded for cell in cells):
         return "in one of the runs more calls came than were answered"
-    if figure == "throughput" and any(client_limited(cell) for cell in cells):
+    if figure == "throughput" and any(cell.client_limited for cell in cells):
         return "in one of the runs the load generator was the limit"
     if cells[0].loop == "closed":
         return ""

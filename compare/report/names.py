@@ -46,9 +46,9 @@ def what(cell: Cell) -> str:
 
 
 def contests(report: Report) -> dict[str, list[Claim]]:
-    """The claims about arms by the name of their cell, with its client where there are several. In each the best arm comes first, beside
-    all others."""
-    claims = [each for each in report.claims if each.of_arms]
+    """The claims about arms by the name of their cell, with its client where there are several; none of a run that cannot be trusted. In
+    each the best arm comes first, beside all others."""
+    claims = [each for each in report.claims if each.of_arms and report.verdict.trusted]
     cells = {(each.workload, each.style, each.client) for each in claims}
     several = len({cell[:2] for cell in cells}) < len(cells)
     found: dict[str, list[Claim]] = {}

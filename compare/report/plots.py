@@ -11,7 +11,6 @@ from hdrh.histogram import HdrHistogram
 
 from ..load.plan import STYLES
 from ..results import Interval, Report, Result
-from ..statistics.analysis import client_limited
 from ..statistics.figures import FIGURES, Figure
 from .names import Cell, contests, of_best, who
 
@@ -47,8 +46,9 @@ class Plot(NamedTuple):
 
 def beside_best(report: Report) -> Iterator[Plot]:
     """In every cell the arms beside its best one, in one plot with one scale."""
-    cells = contests(report) if report.verdict.trusted else {}
-    beside = [(name, claim.turned()) for name, claims in cells.items() for claim in of_best(claims)]
+    beside = [
+        (name, claim.turned()) for name, claims in contests(report).items() for claim in of_best(claims)
+    ]
     if not beside:
         return
     figure = _figure(120 + 20 * len(beside))
@@ -104,7 +104,7 @@ def _bars(
             if not mine:
                 continue
             found = [value(each) for each in mine]
-            bounded = [shown.name == "throughput" and not each.peer and client_limited(each) for each in mine]
+            bounded = [shown.name == "throughput" and not each.peer and each.client_limited for each in mine]
             figure.add_bar(
                 x=[who(each) for each in mine],
                 y=[one * shown.scale for one, _ in found],

@@ -17,7 +17,7 @@ from ..statistics.figures import FIGURES, ratio
 from ..workloads.table import place as where
 from . import rows
 from .difference import Changes
-from .names import of_best
+from .names import contests, of_best
 
 BEST = "*"
 _SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
@@ -44,6 +44,7 @@ def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in report.results:
         groups.setdefault((result.workload, result.client, result.style), []).append(result)
+    claims = {(of[0].workload, of[0].client, of[0].style): of for of in contests(report).values()}
     titled = ""
     references = list(report.peers)
     for (workload, client, style), results in groups.items():
@@ -55,7 +56,7 @@ def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
         peers = [each for each in references if (each.workload, each.style) == (workload, style)]
         references = [each for each in references if each not in peers]  # once, not for each client
         yield Text(f"  {style}, {client} client", "dim")
-        yield _group([*results, *peers], _claims(results[0], report), width)
+        yield _group([*results, *peers], claims.get((workload, client, style), []), width)
         for each in (*results, *peers):
             yield from (Text(f"{' ' * _INDENT}{each.arm}: {text}", "dim") for text in rows.details(each))
     if report.searches:
@@ -98,18 +99,6 @@ def _table(*titles: str, left: Sequence[str], wrapped: Sequence[str] = ()) -> Ta
 def _add(table: Table, *cells: str, style: str = "") -> None:
     """A row of plain text: brackets in a name are no markup."""
     table.add_row(*map(Text, cells), style=style)
-
-
-def _claims(cell: Result, report: Report) -> list[Claim]:
-    """Those about the arms of that cell."""
-    if not report.verdict.trusted:
-        return []
-    return [
-        each
-        for each in report.claims
-        if each.of_arms
-        and (each.workload, each.client, each.style) == (cell.workload, cell.client, cell.style)
-    ]
 
 
 def _group(results: Sequence[Result], claims: Sequence[Claim], width: int) -> RenderableType:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from math import ceil, log
 
 from ..results import Claim, Report, Verdict
-from ..statistics.analysis import client_limited
 from ..statistics.contrasts import furthest
 from ..statistics.figures import FIGURES, Figure, percent, ratio
 from ..workloads import variants
@@ -84,7 +83,7 @@ def _bound(claims: Sequence[Claim], report: Report) -> str:
     """For a closed loop whose generator was the limit, what can be said of its calls/s."""
     cell = claims[0].workload, claims[0].client, claims[0].style
     results = [each for each in report.results if (each.workload, each.client, each.style) == cell]
-    limited = [each for each in results if client_limited(each) and each.loop == "closed"]
+    limited = [each for each in results if each.client_limited and each.loop == "closed"]
     if not limited or cell[0] in ("lone", "idle"):
         return ""
     least = min(each.throughput for each in limited)
@@ -140,7 +139,7 @@ def _least(claims: Sequence[Claim], report: Report) -> str:
     limited = [
         each.arm
         for each in report.results
-        if (each.workload, each.client, each.style, each.arm) in better and client_limited(each)
+        if (each.workload, each.client, each.style, each.arm) in better and each.client_limited
     ]
     return f"; at least, as the load generator was the limit, on {_listed(limited)}" if limited else ""
 

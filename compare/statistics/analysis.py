@@ -18,8 +18,8 @@ from ..run.rounds import Cells
 from ..workloads import variants
 from ..workloads.table import place
 from . import inference, noise
-from .contrasts import Contrast, Judged, contrasts, half_width, judge, turned
-from .figures import CLAIMED, FIGURES, Figure, claimed, common, rule, values
+from .contrasts import Contrast, Judged, Rule, contrasts, half_width, judge, turned
+from .figures import CLAIMED, FIGURES, Figure, claimed, common, values
 from .noise import Doubled
 
 # With fewer rounds nothing is claimed: what scatters is not known.
@@ -51,7 +51,7 @@ class _Group(NamedTuple):
 
     def limited(self, cell: Result) -> bool:
         """Whether it can do more than it shows."""
-        return self.limit and self.figure.name != "server_cpu" and client_limited(cell)
+        return self.limit and self.figure.name != "server_cpu" and cell.client_limited
 
 
 def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
@@ -67,7 +67,7 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     report.checks = list(_checks(report))
     report.claims = []
     made = [(group, contrast) for group in _groups(report) for contrast in group.contrasts()]
-    rules = [rule(group.figure, report.design.margin) for group, _ in made]
+    rules = [Rule(report.design.margin, group.figure.least) for group, _ in made]
     found = judge([contrast for _, contrast in made], rules, confidence)
     if all(check.ok for check in report.checks):
         report.claims = [_claim(group, each) for (group, _), each in zip(made, found, strict=True)]
@@ -97,11 +97,6 @@ def _claimed(result: Result, report: Report) -> Figure:
         searched=bool(report.searches),
         duet=report.design.duet,
     )
-
-
-def client_limited(result: Result) -> bool:
-    """Whether its calls/s and times are those of the load generator."""
-    return result.limit == "client"
 
 
 def _groups(report: Report) -> Iterator[_Group]:

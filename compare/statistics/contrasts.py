@@ -162,11 +162,6 @@ def decided(contrast: Contrast, level: float, rule: Rule) -> tuple[float, float,
     return low, high, _outcome(contrast.change, low, high, rule)
 
 
-def interval_of(contrast: Contrast, confidence: float) -> tuple[float, float]:
-    """That of the ratio, as it holds in its cell."""
-    return _interval(contrast, _within(contrast, confidence))
-
-
 def _interval(contrast: Contrast, width: float) -> tuple[float, float]:
     """So many standard errors to either side."""
     low, high = (ratio(contrast.change + side * width * contrast.error) for side in (-1, 1))

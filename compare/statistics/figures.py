@@ -12,7 +12,6 @@ import msgspec
 from ..results import Latency, Result, Round
 from ..run.measured import enough
 from ..workloads.table import figure_of
-from .contrasts import Rule
 
 # A rank of all rounds together is told where so many calls lie beyond it.
 _BEYOND = 20
@@ -85,11 +84,6 @@ def common(figure: Figure, rounds: Mapping[str, Sequence[Round]]) -> dict[str, l
         for name, each in rounds.items()
     }
     return {name: [each for each in values if each] for name, values in found.items() if all(values)}
-
-
-def rule(figure: Figure, margin: float) -> Rule:
-    """What is claimed of it."""
-    return Rule(margin, figure.least)
 
 
 def values(figure: str, result: Result) -> list[float]:

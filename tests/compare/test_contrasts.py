@@ -18,7 +18,6 @@ from ringback.compare.statistics.contrasts import (
     contrasts,
     furthest,
     half_width,
-    interval_of,
     judge,
     turned,
 )
@@ -105,9 +104,6 @@ def test_a_cell_is_known_to_the_half_width_of_its_widest_interval() -> None:
     # The studentized range of three arms and four degrees of freedom, from tables: 5.040.
     expected = math.expm1(5.040 / math.sqrt(2) * 0.03)
     assert half_width(THREE, larger_is_better=True) == pytest.approx(expected, rel=1e-3)
-    for each in contrasts(THREE, larger_is_better=True):
-        low, high = interval_of(each, 0.95)
-        assert math.sqrt(high / low) - 1 == pytest.approx(expected, rel=1e-3)
     one, other = [812.0, 790.0, 845.0, 801.0, 833.0], [765.0, 771.0, 802.0, 744.0, 790.0]
     theirs = stats.ttest_rel(np.log(one), np.log(other)).confidence_interval(0.95)
     found = half_width({"one": one, "other": other}, larger_is_better=False)
