@@ -22,8 +22,6 @@ def caveats(report: Report) -> Iterator[str]:
         yield "Nothing was measured."
     else:
         yield from _of_run(report)
-        for kind in variants.measured(report):
-            yield from variants.counted(report, kind)
         for result in report.results:
             yield from _of_cell(result)
         yield from _rare(report)

@@ -6,12 +6,12 @@ Knows names, and what is claimed of them; `counters` and `reads` have what the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import asdict
 
-from ..results import Consistency, Report, Result
+from ..results import Consistency, Result
 
 # The way that all others are compared with, unless the kind has another.
 PLAIN = "none"
@@ -116,12 +116,6 @@ def groups(results: Iterable[Result]) -> list[Group]:
     return list(found.values())
 
 
-def measured(report: Report) -> list[Kind]:
-    """The kinds of which the report has anything."""
-    names = {plain(each.workload) for each in report.results}
-    return [kind for kind in KINDS if kind.workload in names]
-
-
 # What went wrong
 
 
@@ -135,44 +129,6 @@ def said(found: Consistency) -> str:
     """In words; empty where nothing went wrong."""
     counts = asdict(found)
     return ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _EVERYTHING if counts[name])
-
-
-def counted(report: Report, kind: Kind) -> Iterator[str]:
-    """What went wrong in each way, or went to a slow server. It was counted, and so it is sure whatever else is."""
-    if kind is BALANCE:
-        yield from _spread(report)
-    else:
-        yield _wrong(report, kind)
-
-
-def _spread(report: Report) -> Iterator[str]:
-    found: dict[str, list[Result]] = {}
-    for group in groups(report.results):
-        for way, cell in group.cells.items() if group.kind is BALANCE else ():
-            found.setdefault(way, []).extend([] if cell.balance is None else [cell])
-    told = {
-        way: _range([each.balance.slow_share for each in cells if each.balance])
-        for way, cells in found.items()
-        if cells
-    }
-    if told:
-        servers = max(each.servers for cells in found.values() for each in cells)
-        parts = "; ".join(f"{way} {part}" for way, part in told.items())
-        yield f"What the slow one of {servers} servers was given of all calls of {BALANCE.workload}: {parts}."
-
-
-def _range(parts: Sequence[float]) -> str:
-    low, high = f"{min(parts):.1%}", f"{max(parts):.1%}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _wrong(report: Report, kind: Kind) -> str:
-    found: dict[str, list[Consistency]] = {}
-    for group in groups(report.results):
-        for way, cell in group.cells.items() if group.kind is kind else ():
-            found.setdefault(way, []).extend([] if cell.consistency is None else [cell.consistency])
-    told = [f"{way} {said(total(each)) or 'nothing'}" for way, each in found.items()]
-    return f"What went wrong in {kind.workload}, on all arms and in all styles: {'; '.join(told)}."
 
 
 def broken(result: Result) -> str:

@@ -365,14 +365,8 @@ def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
     assert "1,234" in printed(made)
 
 
-def test_what_went_wrong_is_told_once_and_again_where_it_should_not_have() -> None:
-    told = (
-        "none 1,234 lost updates, 56 duplicated effects, 78 stale reads; lock 55 duplicated effects; version 54 duplicated effects; "
-        "idempotency nothing."
-    )
-    made = ways(SPEEDS, FOUND)
-    caveats = [each for each in made.verdict.caveats if "wrong" in each or "Inconsistent" in each]
-    assert caveats == [f"What went wrong in counter, on all arms and in all styles: {told}"]
+def test_what_went_wrong_is_told_again_where_it_should_not_have() -> None:
+    assert not [each for each in ways(SPEEDS, FOUND).verdict.caveats if "Inconsistent" in each]
     made = ways(SPEEDS, {**FOUND, "version": Consistency(3, 54, 0), "idempotency": Consistency(0, 1, 0)})
     caveats = [each for each in made.verdict.caveats if "Inconsistent" in each]
     assert [each.rpartition(": ")[2] for each in caveats] == ["3 lost updates.", "1 duplicated effects."]
@@ -421,10 +415,6 @@ def test_policies_are_compared_by_their_p99_with_round_robin() -> None:
     assert f"balance with default, {lead}less p99 time on asyncio 4.96" in text
     assert f"balance with hedge, {lead}more p99 time on asyncio 0.39" in text
     assert f"balance with two-choices, {lead}the same p99 time within the margin on asyncio" in text
-    [told] = (each for each in made.verdict.caveats if "slow one" in each)
-    assert told == (
-        "What the slow one of 3 servers was given of all calls of balance: round-robin 33.3%; two-choices 1.2%; default 1.2%; hedge 1.2%."
-    )
 
 
 def test_the_table_the_page_and_the_file_say_what_the_slow_server_was_given() -> None:
