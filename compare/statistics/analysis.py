@@ -37,10 +37,10 @@ class _Group(NamedTuple):
 
     def contrasts(self) -> list[Contrast]:
         """By what all have in every round that is good of all; none of too few rounds."""
-        values = common(self.figure, {name: result.good for name, result in self.cells.items()})
-        if min(map(len, values.values()), default=0) < FEWEST:
+        by_round = common(self.figure, {name: result.good for name, result in self.cells.items()})
+        if min(map(len, by_round.values()), default=0) < FEWEST:
             return []
-        found = contrasts(values, larger_is_better=self.figure.larger_is_better)
+        found = contrasts(by_round, larger_is_better=self.figure.larger_is_better)
         if not self.each:
             return found
         return [

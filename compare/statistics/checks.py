@@ -81,8 +81,8 @@ class SelfCheck:
                     values[name].append(value)
         claims = judge(contrasts(values, larger_is_better=True), _RULE)
         for name, what in (
-            ("same", "no difference where there is none, measured"),
-            ("slowed", "a slowdown of 10 %, measured"),
+            ("same", "no difference where there is none"),
+            ("slowed", "a slowdown of 10 %"),
         ):
             [claim] = [each for each in claims if {each.contrast.arm, each.contrast.against} == {name, "one"}]
             differs = claim.outcome in ("better", "worse") and claim.sure
@@ -105,7 +105,7 @@ class SelfCheck:
         ceiling = median(map(speed, null))
         says = "; ".join(
             f"before a server that {does}, server and client are busy for {server:.0%} and {client:.0%} of the time"
-            for does, (server, client) in (("does nothing", busy(null)), ("computes", busy(computing)))
+            for does, (server, client) in (("does nothing", _busy(null)), ("computes", _busy(computing)))
         )
         says += f"; the ceiling is {ceiling:,.0f} calls/s"
         return Check("the generator's ceiling", _shown("client", null) and _shown("server", computing), says)
@@ -153,7 +153,7 @@ class SelfCheck:
             yield running
 
 
-def busy(windows: Sequence[Window]) -> tuple[float, float]:
+def _busy(windows: Sequence[Window]) -> tuple[float, float]:
     """The part of the time in which the server, and the client, had nothing to spare."""
     server, client = (
         median(getattr(each.observed.cpu, name) or 0.0 for each in windows)
@@ -164,7 +164,7 @@ def busy(windows: Sequence[Window]) -> tuple[float, float]:
 
 def _shown(end: Limit, windows: Sequence[Window]) -> bool:
     """Whether that end was the limit: of the two the busier one, where other programs leave neither all of its processor."""
-    server, client = busy(windows)
+    server, client = _busy(windows)
     return (client > server) == (end == "client")
 
 
