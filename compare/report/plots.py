@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -74,28 +74,15 @@ def beside_best(report: Report) -> Iterator[Plot]:
 def throughput(report: Report) -> Iterator[Plot]:
     """Calls/s of closed loops, by arm and style; other libraries grey."""
     closed = [each for each in (*report.results, *report.peers) if each.loop == "closed"]
-    return _bars(
-        report, closed, FIGURES["throughput"], lambda each: (each.throughput, each.interval.throughput)
-    )
+    return _bars(report, closed, FIGURES["throughput"])
 
 
 def cost(report: Report) -> Iterator[Plot]:
     """CPU time of the server for a call."""
-    measured = [each for each in report.results if each.server_cpu]
-    return _bars(
-        report,
-        measured,
-        FIGURES["server_cpu"],
-        lambda each: (each.server_cpu or 0.0, each.interval.server_cpu),
-    )
+    return _bars(report, [each for each in report.results if each.server_cpu], FIGURES["server_cpu"])
 
 
-def _bars(
-    report: Report,
-    results: Iterable[Result],
-    shown: Figure,
-    value: Callable[[Result], tuple[float, Interval | None]],
-) -> Iterator[Plot]:
+def _bars(report: Report, results: Iterable[Result], shown: Figure) -> Iterator[Plot]:
     """For each workload, from 0, with intervals."""
     for workload, everyone in _by_workload(results):
         figure = _figure(340, barmode="group")
@@ -103,7 +90,7 @@ def _bars(
             mine = [each for each in everyone if each.style == style]
             if not mine:
                 continue
-            found = [value(each) for each in mine]
+            found = [(getattr(each, shown.name), getattr(each.interval, shown.name)) for each in mine]
             bounded = [shown.name == "throughput" and not each.peer and each.client_limited for each in mine]
             figure.add_bar(
                 x=[who(each) for each in mine],
