@@ -84,17 +84,6 @@ def _rare(report: Report) -> Iterator[str]:
 
 def _method(report: Report) -> Iterator[str]:
     here, design = report.environment, report.design
-    loops = {each.loop for each in report.results}
-    if "closed" in loops:
-        yield (
-            "Closed loop: request-reply has a caller for each call in flight, fire-and-callback one for all; a call that waits delays its "
-            "caller's next one."
-        )
-    if "open" in loops:
-        yield (
-            f"Open loop: calls come when they are due ({design.arrivals} arrivals), whatever became of others; response times "
-            "count from then."
-        )
     reactor = "" if here.twisted_reactor is None else f" Twisted's reactor: {here.twisted_reactor}."
     yield (
         f"Handlers that are not inline run on gevent in up to {design.workers} greenlets, elsewhere in up to {design.workers} threads "
