@@ -220,12 +220,8 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class Twin(msgspec.Struct, frozen=True, kw_only=True):
-    """An arm measured against itself in each round: what this says is different is noise, in the cells that are compared by `figure`.
-    Where it was measured in several cells, they are all named."""
+    """An arm measured against itself in each round: what this says is different is noise, in the cells that are compared by `figure`."""
 
-    workload: str
-    client: str
-    style: str
     figure: str
     ratio: float
     low: float

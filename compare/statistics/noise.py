@@ -44,15 +44,8 @@ def twins(doubled: Sequence[Doubled], figures: Mapping[Cell, str], confidence: f
         far = inference.interval(ratios, 1 - _ALPHA / len(groups))
         if own is None or far is None:
             continue
-        workload, client, style = (
-            ", ".join(sorted({getattr(each, name) for each in group}))
-            for name in ("workload", "client", "style")
-        )
         made.append(
             Twin(
-                workload=workload,
-                client=client,
-                style=style,
                 figure=figure,
                 ratio=inference.mean(ratios),
                 low=own[0],

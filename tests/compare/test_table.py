@@ -122,8 +122,7 @@ def test_claims_of_styles_are_none_of_arms() -> None:
 def test_the_head_tells_of_the_control_and_of_the_checks() -> None:
     made = report(*cell({"asyncio": 1000.0}))
     assert printed(made).splitlines()[1] == "an arm beside itself: none; checks: none"
-    ends = {"workload": "io", "client": "threading", "style": STYLES[0], "rounds": 8, "ok": True}
-    twin = Twin(**ends, figure="p50", ratio=1.0123, low=0.9, high=1.1)
+    twin = Twin(figure="p50", ratio=1.0123, low=0.9, high=1.1, rounds=8, ok=True)
     made.twins, made.checks = [twin], [Check("control", True, "")]
     assert printed(made).splitlines()[1] == "an arm beside itself: p50 1.012; checks: ok"
     made.checks.append(Check("replies", False, ""))
