@@ -26,7 +26,8 @@ from .report.names import Cell, what
 from .report.outputs import Outputs
 from .report.progress import LiveProgress
 from .report.reading import runs
-from .report.table import WIDE, changed, codes, place, view
+from .report.rows import codes
+from .report.table import WIDE, changed, place, view
 from .report.verdict import verdict
 from .results import Arm, Design, Report
 from .run.environment import environment
@@ -34,7 +35,6 @@ from .run.lanes import lanes
 from .run.request import Request
 from .run.rounds import Experiment
 from .statistics.analysis import analyse, half_widths
-from .statistics.predictions import predict
 from .workloads.handlers import steps_of_cpu
 
 # Exit statuses beside 0 and 1 (it failed).
@@ -164,7 +164,6 @@ def _finish(report: Report, experiment: Experiment) -> None:
     report.design.rounds = experiment.rounds
     report.speed = experiment.speeds.found()
     analyse(report, experiment.twins)
-    predict(report)
     report.verdict = verdict(report)
     report.finished = datetime.now(UTC).isoformat(timespec="seconds")
 

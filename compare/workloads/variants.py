@@ -6,12 +6,12 @@ Knows names, and what is claimed of them; `counters` and `reads` have what the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import asdict
 
-from ..results import Claim, Consistency, Report, Result
+from ..results import Consistency, Result
 
 # The way that all others are compared with.
 PLAIN = "none"
@@ -29,8 +29,6 @@ class Kind(NamedTuple):
 
     workload: str
     ways: Mapping[str, tuple[str, ...]]
-    title: str
-    question: str
     plain: str = PLAIN
 
     def row(self, way: str) -> str:
@@ -41,17 +39,10 @@ class Kind(NamedTuple):
 COUNTER = Kind(
     "counter",
     {PLAIN: (), "lock": _RACES, "version": _RACES, "idempotency": _EVERYTHING},
-    "What consistency costs",
-    "What does each protection of counters that calls share cost, and what goes wrong without it? Lost are acknowledged updates that "
-    "are not in the counters, duplicated are effects of calls sent twice that are in them twice, and stale are reads that show less "
-    "than what was acknowledged before they began.",
 )
 READ = Kind(
     "read",
     {PLAIN: _EVERYTHING, "cache": _WRITES, "async-io": _EVERYTHING},
-    "What speeds up reads",
-    "What does each way to speed up calls that wait for a database give, and what does it give up? Stale are reads that show what was "
-    "no longer so when they began.",
 )
 KINDS = (COUNTER, READ)
 
@@ -73,6 +64,11 @@ def expanded(names: Iterable[str]) -> tuple[str, ...]:
         else:
             found += map(kind.row, kind.ways if way == kind.plain else (kind.plain, way))
     return tuple(dict.fromkeys(found))
+
+
+def known(workload: str) -> tuple[Kind, str]:
+    """The kind and the way that this row of the table is."""
+    return _ROWS[workload]
 
 
 def way(workload: str, of: Kind) -> str | None:
@@ -105,38 +101,6 @@ def groups(results: Iterable[Result]) -> list[Group]:
     return list(found.values())
 
 
-def measured(report: Report) -> list[Kind]:
-    """The kinds of which the report has anything."""
-    names = {plain(each.workload) for each in report.results}
-    return [kind for kind in KINDS if kind.workload in names]
-
-
-class Prices(NamedTuple):
-    """What ways cost or give those who call in one style, by one client: claims by arm and way."""
-
-    kind: Kind
-    client: str
-    style: str
-    claims: dict[str, dict[str, Claim]]
-
-    @property
-    def ways(self) -> list[str]:
-        """Those of which anything is claimed."""
-        return [way for way in self.kind.ways if any(way in claims for claims in self.claims.values())]
-
-
-def prices(report: Report) -> list[Prices]:
-    """All that are claimed."""
-    found: dict[tuple[str, str, str], Prices] = {}
-    for each in report.claims:
-        if each.of_workloads and each.workload in _ROWS:
-            kind, way = _ROWS[each.workload]
-            key = kind.workload, each.client, each.style
-            claims = found.setdefault(key, Prices(kind, *key[1:], {})).claims
-            claims.setdefault(each.arm, {})[way] = each
-    return list(found.values())
-
-
 # What went wrong
 
 
@@ -150,16 +114,6 @@ def said(found: Consistency) -> str:
     """In words; empty where nothing went wrong."""
     counts = asdict(found)
     return ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _EVERYTHING if counts[name])
-
-
-def counted(report: Report, kind: Kind) -> Iterator[str]:
-    """What went wrong in each way. It was counted, and so it is sure whatever else is."""
-    found: dict[str, list[Consistency]] = {}
-    for group in groups(report.results):
-        for way, cell in group.cells.items() if group.kind is kind else ():
-            found.setdefault(way, []).extend([] if cell.consistency is None else [cell.consistency])
-    told = [f"{way} {said(total(each)) or 'nothing'}" for way, each in found.items()]
-    yield f"What went wrong in {kind.workload}, on all arms and in all styles: {'; '.join(told)}."
 
 
 def broken(result: Result) -> str:

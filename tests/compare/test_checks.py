@@ -30,7 +30,6 @@ def measured() -> tuple[SelfCheck, Check]:
     """A check after some of its slices, and what it says of the limit in them."""
     itself = SelfCheck()
     ceiling = itself._ceiling()
-    itself._wait()
     return itself, ceiling
 
 
@@ -119,24 +118,11 @@ def test_measured_checks_find_what_is_there_and_nothing_that_is_not(
     monkeypatch.setattr(itself, "_window", lambda which, _load: window(which))
     found = list(itself._comparisons())
     assert [check.name for check in found] == [
-        "no difference where there is none, measured",
-        "a slowdown of 10 %, measured",
+        "no difference where there is none",
+        "a slowdown of 10 %",
     ]
     assert [check.ok for check in found] == ok, [check.says for check in found]
     assert started == 3 * 8  # fresh servers in each round
-
-
-@pytest.mark.parametrize(
-    ("false_claims", "found", "ok"),
-    [(0.05, 0.95, [True, True]), (0.08, 0.95, [False, True]), (0.05, 0.85, [True, False])],
-)
-def test_simulated_checks_fail_where_more_is_claimed_than_promised_or_less_is_found(
-    false_claims: float, found: float, ok: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks.simulate, "false_claims", lambda *_: false_claims)
-    monkeypatch.setattr(checks.simulate, "found", lambda *_: found)
-    itself = SelfCheck(1)
-    assert [itself._simulated_equals().ok, itself._simulated_slowdown().ok] == ok
 
 
 def test_littles_law_closes_in_every_slice(measured: tuple[SelfCheck, Check]) -> None:
@@ -146,9 +132,6 @@ def test_littles_law_closes_in_every_slice(measured: tuple[SelfCheck, Check]) ->
     [check] = itself._little()
     assert check.ok, check.says
     assert None not in [each.sample.whole for each in itself.windows]
-    # Of one call at a time of a tenth of a millisecond, 1 % is no more than other programs take.
-    alone = [each.sample.whole for each in measured[0].windows if each.load.concurrency == 1]
-    assert alone == pytest.approx([1.0, 1.0], abs=0.1)
 
 
 @pytest.mark.parametrize(("whole", "ok"), [(0.995, True), (1.005, True), (0.98, False), (1.02, False)])
