@@ -35,6 +35,7 @@ from .run.lanes import lanes
 from .run.request import Request
 from .run.rounds import Experiment
 from .statistics.analysis import analyse, half_widths
+from .statistics.predictions import predict
 from .workloads.handlers import steps_of_cpu
 
 # Exit statuses beside 0 and 1 (it failed).
@@ -164,6 +165,7 @@ def _finish(report: Report, experiment: Experiment) -> None:
     report.design.rounds = experiment.rounds
     report.speed = experiment.speeds.found()
     analyse(report, experiment.twins)
+    predict(report)
     report.verdict = verdict(report)
     report.finished = datetime.now(UTC).isoformat(timespec="seconds")
 

@@ -156,7 +156,7 @@ class Result(msgspec.Struct, kw_only=True):
     histogram: str = ""
 
     def __post_init__(self) -> None:
-        """An arm that is a backend without options has its name."""
+        """What schema 1 did not have."""
         self.arm = self.arm or self.backend
         if self.server_cpu is None:
             self.server_cpu = self.cpu.server_per_call
@@ -266,6 +266,22 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return self.workload != self.against_workload
 
 
+class Prediction(msgspec.Struct, frozen=True):
+    """What a formula says of a cell, from measurements of other cells, beside what was measured; `error` is relative to that."""
+
+    arm: str
+    client: str
+    style: str
+    workload: str
+    figure: str
+    model: str
+    inputs: str
+    predicted: float
+    measured: float
+    error: float
+    judgement: str
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """In words."""
 
@@ -279,6 +295,13 @@ class Speed(msgspec.Struct, frozen=True):
 
     slowest: float
     median: float
+
+
+class Overshoot(msgspec.Struct, frozen=True):
+    """Seconds that a sleep of 1 ms takes longer."""
+
+    p50: float
+    p99: float
 
 
 class Environment(msgspec.Struct, kw_only=True):
@@ -298,6 +321,7 @@ class Environment(msgspec.Struct, kw_only=True):
     quick: bool
     cpu_steps: int
     gil: bool = True
+    sleep_overshoot: Overshoot | None = None
 
 
 class Design(msgspec.Struct, kw_only=True):
@@ -358,6 +382,7 @@ class Report(msgspec.Struct, kw_only=True):
     twins: list[Twin] = []
     checks: list[Check] = []
     claims: list[Claim] = []
+    predictions: list[Prediction] = []
     speed: Speed | None = None
     verdict: Verdict = Verdict()
     skipped: list[str] = []

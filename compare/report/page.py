@@ -105,6 +105,14 @@ def _sections(report: Report, changes: Changes) -> Iterator[Section]:
         plots=plots.response(report),
     )
     yield Section(
+        "models",
+        "Models beside measurements",
+        "Do the textbook formulas hold here? Of the predicted cell itself they know only how its calls come; the rest is named in the "
+        "row, and comes from other cells of this run where these have it. Good is within 25 %; a formula that is further off is not "
+        "valid here.",
+        table=rows.predicted(report),
+    )
+    yield Section(
         "figures",
         "Every figure",
         "What was measured? All rounds together: throughput is calls answered rightly within the slices; CPU time is of the whole "

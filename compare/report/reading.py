@@ -1,19 +1,17 @@
-"""Reports that were written as JSON."""
+"""Reports that were written as JSON: of this schema, and of the first one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ...errors import UsageError
 from ..results import SCHEMA, Report
 
-
-class _Versioned(msgspec.Struct):
-    """What a report of any version begins with."""
-
-    schema: int
+_FIRST = 1
 
 
 def runs(name: str) -> list[Report]:
@@ -28,15 +26,60 @@ def runs(name: str) -> list[Report]:
 
 
 def read(name: str) -> Report:
-    """A report. Raises UsageError where it cannot be read, is of another version, or is none."""
+    """A report. Raises UsageError where it cannot be read, or is none."""
     try:
         data = Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from None
     try:
-        schema = msgspec.json.decode(data, type=_Versioned).schema
-        if schema != SCHEMA:
-            raise UsageError(f"{name} has schema {schema}: this version of ringback reads schema {SCHEMA}")
-        return msgspec.json.decode(data, type=Report)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = msgspec.json.decode(data)
+        schema = found.get("schema") if isinstance(found, dict) else None
+        if schema == _FIRST:
+            _renew(found)
+        elif schema != SCHEMA and isinstance(schema, int):
+            raise UsageError(
+                f"{name} has schema {schema}: this version of ringback reads schemas {_FIRST} and {SCHEMA}"
+            )
+        return msgspec.convert(found, Report)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UsageError(f"{name} is no report of ringback compare: {error}") from None
+
+
+def _renew(found: dict[str, Any]) -> None:
+    """Make schema 2 of schema 1: arms were backends, claims had a class for each kind, and a window that was disturbed had no limit."""
+    for result in (*found.get("results", ()), *found.get("peers", ())):
+        for made in (result, *result.get("rounds", ())):
+            if made.get("limit") == "machine":
+                made["limit"] = "waiting"
+    for each in found.get("predictions", ()):
+        each["arm"], each["figure"] = each["backend"], each["metric"]
+    found["schema"], found["twins"] = SCHEMA, []
+    trusted = found.get("verdict", {}).get("trusted", True)
+    found["claims"] = list(_claims(found)) if trusted else []
+
+
+def _claims(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for each in found.get("comparisons", ()):
+        # What is best comes first now.
+        yield _claim(each, arm=each["best"], against=each["backend"], turned=True)
+    for each in found.get("styles", ()):
+        yield _claim(each, against_style=each["than"])
+    for each in found.get("ways", ()):
+        plain = each["workload"]
+        first = each["than"] in ("none", "round-robin") and each["way"]
+        yield _claim(each, workload=f"{plain}-{first}", against_workload=plain)
+
+
+def _claim(each: dict[str, Any], *, turned: bool = False, **sides: str) -> dict[str, Any]:
+    low, high = each["interval"]
+    ratio, outcome = each["ratio"], each["outcome"]
+    # A ratio was of the figures: of times, less was better.
+    if (each["metric"] != "throughput") != turned:
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low
+    if turned:
+        outcome = {"better": "worse", "worse": "better"}.get(outcome, outcome)
+    own = {name: each[name] for name in ("workload", "client", "style", "p", "detectable", "rounds")}
+    arm = each["backend"]
+    said = {"figure": each["metric"], "ratio": ratio, "low": low, "high": high, "verdict": outcome}
+    made = {**own, **said, "arm": arm, "against": arm, "sure": outcome != "unclear", **sides}
+    return {"against_style": made["style"], "against_workload": made["workload"], **made}

@@ -37,6 +37,18 @@ def changed(changes: Changes) -> Table:
     return Table(("", "figure", "before", "after", "after beside before"), rows)
 
 
+def predicted(report: Report) -> Table:
+    """What the models say, beside what was measured."""
+    rows = []
+    for each in report.predictions:
+        figure = FIGURES[each.figure]
+        values = figure.text(each.predicted), figure.text(each.measured)
+        rows.append(
+            (what(each), each.model, each.inputs, figure.title, *values, f"{each.error:+.0%}", each.judgement)
+        )
+    return Table(("cell", "model", "from", "what", "predicted", "measured", "error", "it is"), rows)
+
+
 def claimed(report: Report) -> Table:
     """Every claim, the arms first."""
     rows = []

@@ -1,4 +1,4 @@
-"""What the figures depend on, read from the machine: Python, the kernel, the processors, the libraries, the load."""
+"""What the figures depend on, read from the machine: Python, the kernel, the processors, the libraries, the load, the clocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,14 +14,17 @@ from pathlib import Path
 import zmq
 
 from ...version import __version__
-from ..results import Environment
+from ..results import Environment, Overshoot
 from .observe import processors
 
 _PACKAGES = ("pyzmq", "msgspec", "gevent", "twisted", "uvloop", "zerorpc", "rpyc", "grpcio")
 
+_SLEEPS = 100
+_SLEEP = 0.001
+
 
 def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
-    """This machine, now."""
+    """This machine, now. Takes a quarter of a second."""
     return Environment(
         ringback=__version__,
         python=platform.python_version(),
@@ -36,6 +40,7 @@ def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
         quick=quick,
         cpu_steps=cpu_steps,
         gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
+        sleep_overshoot=_sleep_overshoot(),
     )
 
 
@@ -54,6 +59,21 @@ def _load() -> list[float] | None:
         return [round(load, 2) for load in os.getloadavg()]
     except OSError:
         return None
+
+
+def overslept(seconds: float, times: int) -> list[float]:
+    """By how many seconds each of some sleeps of these seconds ends late, in ascending order."""
+    late = []
+    for _ in range(times):
+        due = time.monotonic() + seconds
+        time.sleep(seconds)
+        late.append(time.monotonic() - due)
+    return sorted(late)
+
+
+def _sleep_overshoot() -> Overshoot:
+    late = overslept(_SLEEP, _SLEEPS)
+    return Overshoot(late[_SLEEPS // 2 - 1], late[_SLEEPS * 99 // 100 - 1])
 
 
 def _version(package: str) -> str | None:

@@ -1,1 +1,1 @@
-"""What the measurements prove: figures, claims; and whether the comparison can be trusted."""
+"""What the measurements prove: figures, claims, models; and whether the comparison can be trusted."""

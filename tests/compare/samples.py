@@ -34,6 +34,7 @@ from ringback.compare.results import (
 from ringback.compare.run.measured import histogram
 from ringback.compare.statistics.analysis import analyse
 from ringback.compare.statistics.noise import Doubled
+from ringback.compare.statistics.predictions import predict
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 STYLES = ("request-reply", "fire-and-callback")
@@ -175,6 +176,7 @@ def whole() -> Report:
 def finished(made: Report, doubled: Sequence[Doubled] = ()) -> Report:
     """The same, with all that is worked out from it."""
     analyse(made, doubled)
+    predict(made)
     made.verdict = verdict(made)
     return made
 

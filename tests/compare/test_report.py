@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import plotly.offline
 import pytest
 from msgspec.structs import replace
@@ -18,13 +19,13 @@ from ringback.compare.report import page, plots, rows
 from ringback.compare.report.difference import RUNS, changes
 from ringback.compare.report.page import html
 from ringback.compare.report.reading import read
-from ringback.compare.results import Report
+from ringback.compare.results import SCHEMA, Report
 from ringback.errors import UsageError
-from samples import STYLES, cell, finished, report, result, whole
+from samples import STYLES, cell, environment, finished, printed, report, result, whole
 
 SECTIONS = (
     *("verdict", "mind", "trust", "claims", "throughput", "cost", "response"),
-    *("figures", "environment"),
+    *("models", "figures", "environment"),
 )
 
 
@@ -86,10 +87,11 @@ def test_every_section_is_there_and_says_what_it_is_for(full: Page) -> None:
     assert full.sections == list(SECTIONS)
     assert full.text.count("?") >= len(SECTIONS) - 2
     for word in (
-        *("asyncio", "threads & more", "p99 <= 20 ms", "hatched", "ringback compare"),
-        *("io, fire-and-callback", "echo-rate, fire-and-callback: 1,", "lone, request-reply"),
+        *("asyncio", "threads & more", "hatched", "asymptotic bounds", "ringback compare"),
+        *("io, fire-and-callback", "echo-rate, fire-and-callback: 1,", "lone, request-reply", "not valid"),
     ):
         assert word in full.text
+    assert "beyond a factor" not in full.text
     plots = [name for name in full.ids if name.startswith("plot-")]
     assert len(plots) == len(full.figures) >= 10
     assert all(each["data"] for each in full.figures)
@@ -337,21 +339,127 @@ def test_a_browser_draws_every_plot_and_a_phone_is_wide_enough(tmp_path: Path, f
 # Reports that were written before
 
 
+def claim(ratio: float, low: float, high: float, outcome: str, **sides: str) -> dict[str, Any]:
+    ends = {"workload": "io", "client": "threading", "style": STYLES[0], "backend": "asyncio"}
+    known = {"p": 0.001, "p_holm": 0.002, "detectable": 0.02, "rounds": 8, "rounds_needed": None}
+    found = {"metric": "throughput", "ratio": ratio, "interval": [low, high], "outcome": outcome}
+    return {**ends, **known, **found, **sides}
+
+
+BESIDE = {"backend": "twisted", "best": "asyncio"}
+FIRST: dict[str, Any] = {
+    "schema": 1,
+    "environment": {**msgspec.to_builtins(environment()), "warmup": 0.1, "window": 0.2},
+    "comparisons": [
+        claim(0.8, 0.78, 0.82, "worse", backend="gevent", best="asyncio"),
+        claim(1.25, 1.2, 1.3, "worse", workload="echo-rate", metric="p99", **BESIDE),
+        claim(0.9, 0.7, 1.1, "unclear", **BESIDE),
+    ],
+    "styles": [claim(2.0, 1.8, 2.2, "better", style=STYLES[1], than=STYLES[0])],
+    "ways": [
+        claim(0.5, 0.4, 0.6, "better", workload="balance", way="hedge", than="round-robin", metric="p99"),
+        claim(0.5, 0.4, 0.6, "worse", workload="counter", way="lock", than="none"),
+    ],
+}
+
+
 def read_again(tmp_path: Path, content: dict[str, Any]) -> Report:
     file = tmp_path / "f"
     file.write_text(json.dumps(content))
     return read(str(file))
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_of_schema_1_every_claim_is_turned_so_that_above_1_is_better(tmp_path: Path) -> None:
+    made = read_again(tmp_path, FIRST)
+    told = [
+        (each.arm, each.against, each.figure, each.ratio, each.low, each.high, each.verdict)
+        for each in made.claims
+    ]
+    assert told == [
+        ("asyncio", "gevent", "throughput", 1 / 0.8, 1 / 0.82, 1 / 0.78, "better"),  # the best comes first
+        ("asyncio", "twisted", "p99", 1.25, 1.2, 1.3, "better"),
+        ("asyncio", "twisted", "throughput", 1 / 0.9, 1 / 1.1, 1 / 0.7, "unclear"),
+        ("asyncio", "asyncio", "throughput", 2.0, 1.8, 2.2, "better"),
+        ("asyncio", "asyncio", "p99", 1 / 0.5, 1 / 0.6, 1 / 0.4, "better"),
+        ("asyncio", "asyncio", "throughput", 0.5, 0.4, 0.6, "worse"),
+    ]
+    assert [each.sure for each in made.claims] == [True, True, False, True, True, True]
+    assert [each.of_arms for each in made.claims] == [True] * 3 + [False] * 3
+    *_, style, hedge, lock = made.claims
+    assert (style.style, style.against_style) == (STYLES[1], STYLES[0])
+    assert (style.of_styles, style.of_workloads) == (True, False)
+    assert (hedge.workload, hedge.against_workload) == ("balance-hedge", "balance")
+    assert (lock.workload, lock.against_workload) == ("counter-lock", "counter")
+    assert (lock.of_styles, lock.of_workloads) == (False, True)
+    assert {(each.p, each.detectable, each.rounds) for each in made.claims} == {(0.001, 0.02, 8)}
+
+
+def first() -> dict[str, Any]:
+    """A run of schema 1, with cells and a prediction."""
+    results = msgspec.to_builtins(cell({"asyncio": 1000.0, "gevent": 800.0, "twisted": 900.0}))
+    results += msgspec.to_builtins(cell({"asyncio": 1000.0, "twisted": 800.0}, "echo-rate"))
+    for each in results:
+        for name in ("arm", "server_cpu"):
+            del each[name]
+        each["limit"] = each["rounds"][0]["limit"] = "machine"
+        for made in each["rounds"]:
+            del made["slices"]
+            made |= {"contaminated": "x", "service_mean": 1.0}
+    ends = {"backend": "asyncio", "client": "threading", "style": STYLES[0], "workload": "io"}
+    model = {"metric": "mean", "model": "M/G/1", "inputs": "", "predicted": 1.0, "measured": 2.0}
+    return {
+        **FIRST,
+        "results": results,
+        "verdict": {"text": ["io, request-reply: asyncio."], "winners": {"io, request-reply": ["asyncio"]}},
+        "predictions": [{**ends, **model, "error": -0.5, "judgement": "fair"}],
+    }
+
+
+def test_of_schema_1_cells_and_predictions_have_their_backend_for_an_arm(tmp_path: Path) -> None:
+    made = read_again(tmp_path, first())
+    found = made.results[0]
+    assert (found.arm, found.limit) == ("asyncio", "waiting")
+    assert {each.limit for each in found.rounds} == {"waiting"}
+    assert found.server_cpu == found.cpu.server_per_call > 0
+    assert (made.predictions[0].arm, made.predictions[0].figure) == ("asyncio", "mean")
+
+
+def test_a_file_of_schema_1_is_shown_drawn_and_compared(tmp_path: Path) -> None:
+    made = read_again(tmp_path, first())
+    table = printed(made)
+    for words in ("io, request-reply: asyncio.", "0.80 (0.78..0.82) -", "p99 0.80 (0.77..0.83) -"):
+        assert words in table
+    shown = Page(html(made))
+    assert shown.sections == [name for name in SECTIONS if name != "peers"]
+    assert all(each["data"] for each in shown.figures)
+    found = changes([made], [finished(report(*cell({"asyncio": 1000.0})))])
+    assert {each.arm for each in found.differences} == {"asyncio"}
+
+
+def test_of_schema_1_a_run_that_cannot_be_trusted_claims_nothing(tmp_path: Path) -> None:
+    untrusted = {"text": ["This run cannot be trusted."], "winners": {}, "caveats": [], "trusted": False}
+    assert read_again(tmp_path, {**FIRST, "verdict": untrusted}).claims == []
+
+
+def test_what_was_read_is_written_in_the_schema_of_today_and_read_again(tmp_path: Path) -> None:
+    made = read_again(tmp_path, FIRST)
+    assert made.schema == SCHEMA
+    assert read_again(tmp_path, json.loads(made.json())) == made
     now = finished(whole())
     assert read_again(tmp_path, json.loads(now.json())) == now
 
 
-@pytest.mark.parametrize("schema", [1, 3])
+@pytest.mark.parametrize("schema", [0, 3])
 def test_another_schema_is_refused_in_one_line(schema: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
-        read_again(tmp_path, {"schema": schema, "comparisons": []})
+        read_again(tmp_path, {**FIRST, "schema": schema})
     assert str(refused.value) == (
-        f"{tmp_path / 'f'} has schema {schema}: this version of ringback reads schema 2"
+        f"{tmp_path / 'f'} has schema {schema}: this version of ringback reads schemas 1 and 2"
     )
+
+
+@pytest.mark.parametrize("lacking", ["backend", "ratio", "interval", "best"])
+def test_a_claim_of_schema_1_that_lacks_something_is_no_report(lacking: str, tmp_path: Path) -> None:
+    claim = {name: value for name, value in FIRST["comparisons"][0].items() if name != lacking}
+    with pytest.raises(UsageError, match="is no report of ringback compare"):
+        read_again(tmp_path, {**FIRST, "comparisons": [claim]})
