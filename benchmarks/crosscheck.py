@@ -20,7 +20,7 @@ from typing import NamedTuple
 import ringback
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load, Plan
 from ringback.compare.run.measured import speed
-from ringback.compare.run.pair import Generator, Pair, Placement, Servers, backend
+from ringback.compare.run.pair import Generator, Pair, Placement, Serving, backend
 from ringback.compare.run.processes import Child, pin
 from ringback.compare.run.request import SERVICE
 from ringback.compare.workloads.handlers import after, steps_of_cpu
@@ -135,16 +135,16 @@ def main() -> None:
     for name in options.backend or ["asyncio"]:
         print(f"{name}: calls/s of the generator; of a plain loop and of the protocol itself, to that")
         with ExitStack() as running:
-            servers = running.enter_context(Servers(backend(name, 64, SERVICE), placement))
+            serving = running.enter_context(Serving(backend(name, 64, SERVICE), placement))
             pairs = {}
             for client in ("threading", "raw"):
                 plan = Plan(client=client, cpu_steps=steps, timeout=10.0, max_callers=64)
                 generator = running.enter_context(Generator(plan, placement))
                 generator.wait()
-                pairs[client] = Pair(servers, generator, placement)
-            servers.wait()
+                pairs[client] = Pair(serving, generator)
+            serving.wait()
             loop = running.enter_context(Child("crosscheck", "--plain"))
-            loop.say(f"{servers.endpoints[0]} {steps}".encode())
+            loop.say(f"{serving.endpoint} {steps}".encode())
             loop.line(10.0)
             pin(loop.pid, placement.client)
             for cell in CELLS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import fields
 from typing import Annotated
 
 import typer
@@ -54,9 +55,7 @@ def compare(
     ] = None,
     client: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", help="the client styles [threading]; raw: the protocol, without a client"
-        ),
+        typer.Option(metavar="NAME", help="the client styles [threading]"),
     ] = None,
     style: Annotated[
         list[str] | None,
@@ -67,43 +66,7 @@ def compare(
         typer.Option(
             metavar="NAME",
             help="lone, echo, cpu, io, flood, echo-rate, payload-64k; also payload-1k, payload-1m, pooled, io-async, overload, "
-            "mixed, burst, idle, stream, counter, read, balance",
-        ),
-    ] = None,
-    protect: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="how calls of counter are kept consistent: none, lock, version, idempotency; all of them, where not given",
-        ),
-    ] = None,
-    optimise: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="what speeds up calls of read: none, cache, async-io, balance; all of them, where not given",
-        ),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="how calls of balance choose among servers of which one is slow: round-robin, least-in-flight, two-choices, peak-ewma, "
-            "all without ejection; default, a client without options, with it; hedge, that with second calls; all of them, where not given",
-        ),
-    ] = None,
-    servers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="of balance [3, one of them slow], and of read with --optimise balance [2]",
-        ),
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="the store of counter's counters [a SQLite file of each server, in a temporary directory]",
+            "mixed, stream; counter and read, each in all its ways, or one of them beside the plain one: counter-lock",
         ),
     ] = None,
     service: Annotated[
@@ -118,25 +81,9 @@ def compare(
     workers: Annotated[
         int | None, typer.Option(min=1, help="workers of each server [as many as calls in flight]")
     ] = None,
-    limit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|adaptive", help="of each server: calls that run at once, as of ringback serve"
-        ),
-    ] = None,
     rate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CALLS/S|search",
-            help="calls come at this rate whatever the server does; search: at the highest that keeps the --slo",
-        ),
+        float | None, typer.Option(metavar="CALLS/S", help="calls come at this rate whatever the server does")
     ] = None,
-    slo: Annotated[
-        str | None, typer.Option(metavar="OBJECTIVE", help="what --rate search keeps, such as p99=20ms")
-    ] = None,
-    arrivals: Annotated[
-        str, typer.Option(metavar="KIND", help="how calls come at a rate: poisson (at random) or even")
-    ] = "poisson",
     duet: Annotated[
         bool,
         typer.Option(
@@ -173,7 +120,7 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="another library beside it: pyzmq, zerorpc, rpyc, pyro5, grpc, grpc-aio, aiozmq, or all that are installed",
+            help="another library beside it: pyzmq, zerorpc, rpyc, grpc, grpc-aio, or all that are installed",
         ),
     ] = None,
     fail_if: Annotated[
@@ -198,6 +145,7 @@ def compare(
     ] = False,
 ) -> None:
     """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
+    given = locals()  # by the names of the parameters
     require_extra("compare")
     from ..compare.options import Options
     from ..compare.report.outputs import Outputs
@@ -220,36 +168,8 @@ def compare(
         return
     from ..compare.command import compare as run
 
-    options = Options(
-        backends=backend or [],
-        arms=arm or [],
-        clients=client or [],
-        styles=style or [],
-        workloads=workload or [],
-        against=against,
-        duet=duet,
-        concurrency=concurrency,
-        workers=workers,
-        quick=quick,
-        thorough=thorough,
-        rounds=rounds,
-        time=time,
-        rate=rate,
-        slo=slo,
-        arrivals=arrivals,
-        pin=pin,
-        seed=seed,
-        peers=peer or [],
-        service=service,
-        scenario=scenario,
-        limit=limit,
-        protect=protect or [],
-        optimise=optimise or [],
-        policy=policy or [],
-        servers=servers,
-        state=state,
-    )
-    raise typer.Exit(run(options, outputs, fail_if or [], sys.argv[2:]))
+    asked = {field.name: given[field.name] for field in fields(Options)}
+    raise typer.Exit(run(Options(**asked), outputs, fail_if or [], sys.argv[2:]))
 
 
 def report(

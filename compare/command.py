@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple, TextIO
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 
@@ -25,11 +26,12 @@ from .report.names import Cell, what
 from .report.outputs import Outputs
 from .report.progress import LiveProgress
 from .report.reading import runs
-from .report.table import WIDE, changed, codes, place, view
+from .report.rows import codes
+from .report.table import WIDE, changed, place, view
 from .report.verdict import verdict
-from .results import Design, Report
+from .results import Arm, Design, Report
 from .run.environment import environment
-from .run.lanes import Lanes
+from .run.lanes import lanes
 from .run.request import Request
 from .run.rounds import Experiment
 from .statistics.analysis import analyse, half_widths
@@ -54,10 +56,10 @@ class _Asked(NamedTuple):
 def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]) -> int:
     """The exit status: 1 where a reply was wrong or something could not be measured, 2 for what cannot be asked for, 3 where a condition is
     met, 4 where that cannot be told. `words` are the command's own, to repeat it by."""
-    for kind, names in (("backend", options.backends), ("client", options.clients)):
-        for name in names:
+    for kind, names in (("backend", options.backend), ("client", options.client)):
+        for name in names or ():
             require(kind, name)  # a library that is missing is not the fault of the words
-    for name in set(options.peers) & set(peers.NAMES):
+    for name in set(options.peer or ()) & set(peers.NAMES):
         peers.load(name)
     try:
         request = options.request()
@@ -66,7 +68,7 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
     except UsageError as error:
         return _refuse(error)
     report = _start(request, words)
-    report.skipped = [] if options.backends else [name for name in BACKENDS if missing(name)]
+    report.skipped = [] if options.backend else [name for name in BACKENDS if missing(name)]
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         with LiveProgress(_console(sys.stderr)) as progress:
@@ -117,7 +119,7 @@ def _conditions(texts: Sequence[str], cells: Iterable[Cell], *, older: bool) -> 
 
 
 def _asked(request: Request) -> Iterator[Cell]:
-    for lane in Lanes(request).round():
+    for lane in lanes(request):
         for job in lane.jobs:
             yield _Asked(lane.backend, lane.client, job.style, job.workload)
 
@@ -132,16 +134,14 @@ def _start(request: Request, words: Sequence[str]) -> Report:
             quick=request.quick,
             cpu_steps=steps_of_cpu(),
         ),
-        arms=[request.arm(name) for name in request.backends],
+        arms=[_public_arm(request.arm(name)) for name in request.backends],
         design=Design(
             command=shlex.join(["ringback", "compare", *map(_public, words)]),
             seconds=request.seconds,
             workers=request.serving,
-            loop="closed" if request.rate is None and request.objective is None else "open",
-            arrivals=request.arrivals,
+            loop="closed" if request.rate is None else "open",
             duet=request.duet,
-            limit=request.limit,
-            state=(_public(request.state) or "a SQLite file of each server") if request.stored else "",
+            state="a SQLite file of each server, but where an arm has its own" if request.stored else "",
             pinned=str(request.placement),
             explanations={name: request.workload(name).explanation for name in request.workloads},
         ),
@@ -151,6 +151,10 @@ def _start(request: Request, words: Sequence[str]) -> Report:
 def _public(word: str) -> str:
     """Without the name and the password of a URL."""
     return re.sub(r"(?<=://)[^/@]*@|(?<=[?&]password=)[^&]*", "", word)
+
+
+def _public_arm(arm: Arm) -> Arm:
+    return replace(arm, options=tuple(map(_public, arm.options)))
 
 
 def _finish(report: Report, experiment: Experiment) -> None:

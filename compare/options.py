@@ -8,7 +8,7 @@ import secrets
 import shlex
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,18 @@ import typer
 
 from .. import backends as installed
 from ..clients.scripts import STYLES as CLIENTS
-from ..errors import CallError, UsageError
-from ..server.service import ADAPTIVE
-from ..state import open_state
+from ..errors import UsageError
 from . import peers, scenario
-from .load import arrivals
-from .load.plan import RAW, STYLES
+from .load.plan import STYLES
 from .results import Arm
 from .run.budget import affordable
-from .run.lanes import Lanes
+from .run.lanes import lines
 from .run.pair import ANYWHERE, Placement
 from .run.request import SCENARIO, SERVICE, Request
-from .run.search import Objective
 from .workloads import variants
 from .workloads.table import CORE, QUICK, WORKLOADS, Workload
-from .workloads.variants import BALANCE, COUNTER, READ
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
-
-SEARCH = "search"
 
 # To each server where one has several processes: a connection is one process's.
 _CONNECTIONS = 8
@@ -58,15 +51,18 @@ _MOST_ROUNDS = 100
 _PEER_SECONDS = 15.0
 
 
+Given = Sequence[str] | None
+
+
 @dataclass(frozen=True)
 class Options:
-    """As they were given; empty lists and None stand for the defaults."""
+    """As they were given, by the names of the command's own parameters; None and nothing stand for the defaults."""
 
-    backends: Sequence[str] = ()
-    arms: Sequence[str] = ()
-    clients: Sequence[str] = ()
-    styles: Sequence[str] = ()
-    workloads: Sequence[str] = ()
+    backend: Given = None
+    arm: Given = None
+    client: Given = None
+    style: Given = None
+    workload: Given = None
     concurrency: int | None = None
     workers: int | None = None
     against: str | None = None
@@ -75,29 +71,21 @@ class Options:
     thorough: bool = False
     rounds: int | None = None
     time: float | None = None
-    rate: str | None = None
-    slo: str | None = None
-    arrivals: str = "poisson"
+    rate: float | None = None
     pin: bool = True
     seed: int | None = None
-    peers: Sequence[str] = field(default_factory=list)
+    peer: Given = None
     service: str | None = None
     scenario: str | None = None
-    limit: str | None = None
-    protect: Sequence[str] = ()
-    optimise: Sequence[str] = ()
-    policy: Sequence[str] = ()
-    servers: int | None = None
-    state: str | None = None
 
     def request(self) -> Request:
         """Raises UsageError or typer.BadParameter that says what is wrong with them."""
         if self.quick and self.thorough:
             raise UsageError("--quick and --thorough exclude each other")
-        rate, objective = self._rate()
-        chosen_peers = (
-            list(peers.installed()) if "all" in self.peers else chosen("--peer", self.peers, peers.NAMES)
-        )
+        if self.rate is not None and not 0 < self.rate < 1e7:
+            raise UsageError(f"--rate: {self.rate:g} is no number of calls a second")
+        all_peers = "all" in (self.peer or ())
+        chosen_peers = tuple(peers.installed()) if all_peers else chosen("--peer", self.peer, peers.NAMES)
         workloads = self._workloads()
         backends, arms = self._arms()
         processes = max((arm.processes for arm in arms.values()), default=1)
@@ -105,45 +93,39 @@ class Options:
             backends=backends,
             arms=arms,
             connections=_CONNECTIONS if processes > 1 else 1,
-            clients=chosen("--client", self.clients, (*CLIENTS, RAW), ("threading",)),
-            styles=chosen("--style", self.styles, STYLES, STYLES),
+            clients=chosen("--client", self.client, CLIENTS, ("threading",)),
+            styles=chosen("--style", self.style, STYLES, STYLES),
             workloads=workloads,
             concurrency=self.concurrency,
             workers=self.workers,
-            rate=rate,
-            objective=objective,
-            arrivals=chosen("--arrivals", [self.arrivals], arrivals.KINDS)[0],
+            rate=self.rate,
             quick=self.quick,
-            thorough=self.thorough,
             duet=self.duet,
             placement=self._placement(processes),
-            peers=tuple(chosen_peers),
+            peers=chosen_peers,
             service=self.service or SERVICE,
             scenario=self.scenario or "",
-            limit=self._limit(),
-            state=self.state or "",
-            servers=self.servers,
             seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
-            **self._time(_beside(workloads, chosen_peers), search=objective is not None),
+            **self._time(workloads, chosen_peers),
         )
         if not request.jobs:
             raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
-        self._check_client(request)
+        bare = [name for name in workloads if request.workload(name).client]
+        if bare and self.rate:
+            raise UsageError(f"--rate: {', '.join(bare)} is called without a client, in a closed loop alone")
         self._check_duet(request)
-        self._check_state(request)
-        self._check_servers(request)
         for name in request.backends:
             require("backend", request.arm(name).backend)
         for client in request.clients:
             require("client", client)
-        self._check_peers(request)
+        self._check_peers(request, all_peers)
         return affordable(request)
 
     def _arms(self) -> tuple[tuple[str, ...], dict[str, Arm]]:
         """The names of what is compared, and what those are that are no backend as it comes. Arms stand alone, unless backends are named;
         one by itself stands beside its backend."""
         arms: dict[str, Arm] = {}
-        for text in self.arms:
+        for text in self.arm or ():
             name, sign, settings = text.partition("=")
             if not sign or not _NAME.fullmatch(name):
                 raise UsageError(f"--arm: {text!r} is not NAME=SETTINGS, such as 'uv=asyncio --uvloop'")
@@ -157,7 +139,7 @@ class Options:
             backend = chosen("--arm", words[:1], installed.names())[0] if named else BACKENDS[0]
             arms[name] = Arm(name, backend, tuple(words[named:]))
         usual = BACKENDS[:1] if self.against else available()
-        plain = chosen("--backend", self.backends, installed.names(), () if arms else usual)
+        plain = chosen("--backend", self.backend, installed.names(), () if arms else usual)
         if len(arms) == 1 and not plain and not self.against:
             plain = tuple(arm.backend for arm in arms.values())
         names = (*plain, *arms)
@@ -169,25 +151,13 @@ class Options:
                 arms[other] = msgspec.structs.replace(arm, name=other, python=python, version=version)
         return (*plain, *arms), arms
 
-    def _check_client(self, request: Request) -> None:
-        """Raises UsageError where what is to call without a client cannot be called so."""
-        needs = request.rate or request.objective or (self.scenario and scenario.load(self.scenario).check)
-        measured = {job.workload for client in request.callers for job in request.jobs_of(client)}
-        idle = [job.workload for job in request.jobs if job.workload not in measured]
-        if idle or (request.jobs_of(RAW) and needs):
-            named = f": not for {', '.join(dict.fromkeys(idle))}" if idle else ""
-            raise UsageError(
-                f"--client {RAW}, which flood has, is for closed loops whose calls need nothing of a client{named}"
-            )
-
     def _check_duet(self, request: Request) -> None:
-        """Raises UsageError where servers cannot be measured at once."""
         if not self.duet:
             return
-        apart = [name for name in request.workloads if not request.workload(name).together]
-        if apart or request.rate or request.objective:
+        apart = [name for name in request.workloads if request.workload(name).open]
+        if apart or request.rate:
             named = f": not for {', '.join(apart)}" if apart else ""
-            raise UsageError(f"--duet is for closed loops with one server{named}")
+            raise UsageError(f"--duet is for closed loops{named}")
         if len(request.backends) < 2:
             raise UsageError("--duet needs two backends or arms at least")
 
@@ -196,37 +166,13 @@ class Options:
         apart = Placement.halves() if self.pin else ANYWHERE
         return apart if processes == 1 or processes <= len(apart.server) else ANYWHERE
 
-    def _check_state(self, request: Request) -> None:
-        """Raises UsageError where no store is needed, or the one that is given does not answer."""
-        if self.state is None:
-            return
-        if not request.stored:
-            raise UsageError(f"--state is for --workload {COUNTER.workload}, which keeps its counters there")
-        try:
-            with open_state(self.state) as state:
-                state.version()
-        except CallError as error:
-            raise UsageError(f"--state: {error}") from None
-
-    def _check_servers(self, request: Request) -> None:
-        """Raises UsageError where there is nothing to balance."""
-        if self.servers is None:
-            return
-        if self.servers < 2:
-            raise UsageError(f"--servers: there must be 2 at least to choose from, not {self.servers}")
-        if all(request.workload(name).servers == 1 for name in request.workloads):
-            raise UsageError(
-                f"--servers is for --workload {BALANCE.workload}, and for --workload {READ.workload} with --optimise balance"
-            )
-
-    def _check_peers(self, request: Request) -> None:
-        """Raises UsageError where one is not installed, or can be measured in nothing that was chosen."""
+    def _check_peers(self, request: Request, all_peers: bool) -> None:
         if request.peers and request.scenario:
             raise UsageError(
                 "--peer is for the workloads of ringback: other libraries do not serve your own service"
             )
-        idle = Lanes(request).without_a_line()
-        if idle and ("all" not in self.peers or len(idle) == len(request.peers)):
+        idle = [name for name in request.peers if not lines(request, name)]
+        if idle and (not all_peers or len(idle) == len(request.peers)):
             raise UsageError(
                 f"--peer: none of the chosen workloads and styles can be measured of {', '.join(idle)}"
             )
@@ -235,84 +181,36 @@ class Options:
         if (self.service is None) != (self.scenario is None):
             raise UsageError("--service and --scenario go together: the one serves what the other calls")
         if self.scenario is None:
-            named = tuple(name for name in WORKLOADS if variants.plain(name) == name)
-            default = named if self.thorough else QUICK if self.quick else CORE
-            default = tuple(name for name in default if self._fits(WORKLOADS[name]))
-            return self._ways(chosen("--workload", self.workloads, named, default))
-        if self.workloads:
+            usual = tuple(WORKLOADS) if self.thorough else QUICK if self.quick else CORE
+            default = [name for name in usual if self._fits(WORKLOADS[name])]
+            return variants.expanded(chosen("--workload", self.workload, tuple(WORKLOADS), default))
+        if self.workload:
             raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
         scenario.load(self.scenario)
         return (SCENARIO,)
 
     def _fits(self, workload: Workload) -> bool:
         """Whether it is measured where nobody asks for it by name."""
-        bare = workload.bare or list(self.clients) != [RAW]
-        return (workload.together or not self.duet) and bare and not (workload.client == RAW and self.rate)
+        return not (workload.open and self.duet) and not (workload.client and self.rate)
 
-    def _ways(self, names: Sequence[str]) -> tuple[str, ...]:
-        """These workloads, those with several ways in each that is asked for."""
-        rows: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
-        for kind in variants.KINDS:
-            given = [way for each in getattr(self, kind.field) for way in each.split(",")]
-            ways = chosen(kind.option, given, tuple(kind.ways), tuple(kind.ways))
-            if kind.workload in rows:
-                rows[kind.workload] = tuple(kind.row(way) for way in ways)
-            elif given:
-                raise UsageError(f"{kind.option} is for --workload {kind.workload}")
-        return tuple(row for name in names for row in rows[name])
-
-    def _limit(self) -> str:
-        limit = self.limit or ""
-        if limit and limit != ADAPTIVE and not (limit.isdecimal() and int(limit)):
-            raise UsageError(f"--limit: {limit!r} is neither {ADAPTIVE} nor a number of calls")
-        return limit
-
-    def _rate(self) -> tuple[float | None, Objective | None]:
-        if self.rate != SEARCH:
-            if self.slo is not None:
-                raise UsageError("--slo is what --rate search keeps: give both")
-            if self.rate is None:
-                return None, None
-            try:
-                rate = float(self.rate)
-            except ValueError:
-                rate = 0.0
-            if not 0 < rate < 1e7:
-                raise UsageError(f"--rate: {self.rate!r} is neither {SEARCH} nor a number of calls a second")
-            return rate, None
-        if self.slo is None:
-            raise UsageError("--rate search needs an objective: --slo p99=20ms")
-        try:
-            return None, Objective.parse(self.slo)
-        except ValueError as error:
-            raise UsageError(f"--slo: {error}") from None
-
-    def _time(self, beside: float, *, search: bool) -> dict[str, Any]:
+    def _time(self, workloads: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
         """Rounds, and the seconds of all. Of --rounds and --time each alone is all that counts; where both are given, so many rounds are
-        made to fit into that time. Without --time there are so many seconds more for what is `beside`."""
+        made to fit into that time. Without --time there are more for other libraries, and for further ways to measure a workload."""
         rounds, seconds = 8, 165.0
         if self.quick:
             rounds, seconds = 5, 54.0
         elif self.thorough:
             rounds, seconds = 30, 1800.0
-        seconds += beside
+        ways = sum(variants.plain(name) != name for name in workloads)
+        seconds += len(others) * _PEER_SECONDS + ways * variants.SECONDS
         if self.time is not None:
             rounds, seconds = _MOST_ROUNDS, self.time
         return {
             "rounds": self.rounds or rounds,
-            # A search finds one figure, in the time of many windows.
-            "fewest": self.rounds or (1 if search else 5 if self.quick else FEWEST),
+            "fewest": self.rounds or (5 if self.quick else FEWEST),
             "fixed": self.rounds is not None and self.time is None,
             "seconds": seconds,
         }
-
-
-def _beside(workloads: Sequence[str], others: Sequence[str]) -> float:
-    """The seconds of other libraries, and of further ways to measure a workload."""
-    ways: dict[str, list[float]] = {}
-    for name in workloads:
-        ways.setdefault(variants.plain(name), []).append(variants.seconds(name))
-    return len(others) * _PEER_SECONDS + sum(sum(each[1:]) for each in ways.values())
 
 
 def installation(venv: str) -> tuple[str, str]:
@@ -344,11 +242,8 @@ def require(kind: str, name: str) -> None:
         raise UsageError(f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'")
 
 
-def chosen(
-    option: str, given: Sequence[str], known: Sequence[str], default: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """What was given, each once, or the default."""
-    for name in given:
+def chosen(option: str, given: Given, known: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...]:
+    for name in given or ():
         if name not in known:
             raise typer.BadParameter(f"there is no {name!r}: choose of {', '.join(known)}", param_hint=option)
     return tuple(dict.fromkeys(given or default))

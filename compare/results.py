@@ -53,11 +53,10 @@ class Cpu(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Resident bytes at the end of the window; `per_connection` only where idle clients are the workload."""
+    """Resident bytes at the end of the window."""
 
     server: int | None = None
     client: int | None = None
-    per_connection: float | None = None
 
 
 class Little(msgspec.Struct, frozen=True):
@@ -74,15 +73,6 @@ class Consistency(msgspec.Struct, frozen=True):
     lost_updates: int = 0
     duplicated_effects: int = 0
     stale_reads: int = 0
-
-
-class Balance(msgspec.Struct, frozen=True):
-    """Of workloads in which one of several servers is slow, by what the servers themselves saw: of the calls that they began within the
-    windows the part that the slow one did; and how many more they began than were made, from the first call of a warm-up to the last, for
-    each that was made: those were sent to a second server."""
-
-    slow_share: float
-    sent_twice: float
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +118,6 @@ class Result(msgspec.Struct, kw_only=True):
     answer one, or the first error. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is counted
     from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does not.
     `protect` is what keeps the counters of this workload consistent, `optimise` what speeds up its reads; "none" is one of either.
-    `policy` is how one of its `servers` is chosen for each call, where one is slow.
     `histogram` is the HDR histogram of `latency` in nanoseconds, V2, deflated, base64.
     """
 
@@ -149,8 +138,6 @@ class Result(msgspec.Struct, kw_only=True):
     server_cpu: float | None = None
     protect: str | None = None
     optimise: str | None = None
-    policy: str | None = None
-    servers: int = 1
     loop: Loop = "closed"
     rate: Rate | None = None
     service: Latency | None = None
@@ -160,7 +147,6 @@ class Result(msgspec.Struct, kw_only=True):
     cpu: Cpu = Cpu()
     memory: Memory = Memory()
     consistency: Consistency | None = None
-    balance: Balance | None = None
     limit: Limit = "waiting"
     void: str = ""
     why: str = ""
@@ -186,41 +172,19 @@ class Result(msgspec.Struct, kw_only=True):
         return bool(self.calls) and not self.errors and not self.wrong and not self.void
 
     @property
+    def client_limited(self) -> bool:
+        """Whether its calls/s and times are those of the load generator."""
+        return self.limit == "client"
+
+    @property
     def overloaded(self) -> bool:
         """Whether it is an open loop that the server or the callers could not keep up with."""
         return self.rate is not None and self.rate.overloaded
 
 
-class Step(msgspec.Struct, frozen=True):
-    """One rate that a search tried, and how many of its windows met the objective."""
-
-    rate: float
-    windows: int
-    passed: int
-    value: float | None
-
-
-class Search(msgspec.Struct, frozen=True):
-    """The highest rate at which the objective still held lies from `passes` to below `fails` (None: the search ended without a failure)."""
-
-    arm: str
-    client: str
-    style: str
-    workload: str
-    round: int
-    objective: str
-    passes: float
-    fails: float | None
-    steps: list[Step]
-
-
 class Twin(msgspec.Struct, frozen=True, kw_only=True):
-    """An arm measured against itself in each round: what this says is different is noise, in the cells that are compared by `figure`.
-    Where it was measured in several cells, they are all named."""
+    """An arm measured against itself in each round: what this says is different is noise, in the cells that are compared by `figure`."""
 
-    workload: str
-    client: str
-    style: str
     figure: str
     ratio: float
     low: float
@@ -356,12 +320,7 @@ class Environment(msgspec.Struct, kw_only=True):
     load_before: list[float] | None
     quick: bool
     cpu_steps: int
-    twisted_reactor: str | None = None
-    virtual: bool | None = None
-    governor: str | None = None
     gil: bool = True
-    switch_interval: float | None = None
-    stamp_seconds: float | None = None
     sleep_overshoot: Overshoot | None = None
 
 
@@ -369,8 +328,8 @@ class Design(msgspec.Struct, kw_only=True):
     """How the run was laid out, before anything was measured. `command` repeats it with the same seed. In each round all arms take turns as
     often as `units` says, by cell; in a `duet` they work at once.
 
-    `dropped` are workloads for which there was no time; `lacking` has for each other library the cells that it has nothing
-    for; `state` is the store of workloads that need one.
+    `dropped` are workloads for which there was no time; `lacking` has for each other library the cells that it has nothing for;
+    `state` is where workloads that need a store have theirs.
     """
 
     command: str = ""
@@ -378,10 +337,8 @@ class Design(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     workers: int = 64
     loop: Loop = "closed"
-    arrivals: str = "poisson"
     duet: bool = False
     pinned: str = ""
-    limit: str = ""
     state: str = ""
     margin: float = 0.05
     confidence: float = 0.95
@@ -422,7 +379,6 @@ class Report(msgspec.Struct, kw_only=True):
     arms: list[Arm] = []
     results: list[Result] = []
     peers: list[Result] = []
-    searches: list[Search] = []
     twins: list[Twin] = []
     checks: list[Check] = []
     claims: list[Claim] = []
@@ -433,14 +389,6 @@ class Report(msgspec.Struct, kw_only=True):
     failures: list[str] = []
     complete: bool = False
     finished: str = ""
-
-    def contests(self) -> dict[tuple[str, str, str], list[Claim]]:
-        """The claims about arms, by workload, client and call style. In each the best arm comes first, beside all others."""
-        found: dict[tuple[str, str, str], list[Claim]] = {}
-        for each in self.claims:
-            if each.of_arms:
-                found.setdefault((each.workload, each.client, each.style), []).append(each)
-        return found
 
     def json(self) -> bytes:
         """As a file that a person can read too."""

@@ -83,8 +83,6 @@ _checks: dict[Scenario, Check] = {}
 
 
 class Loaded(NamedTuple):
-    """A scenario as a workload has it."""
-
     scenario: Scenario
     check: Check | None
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from ..compare.load.sample import Sample
 from ..compare.run.measured import Floats, Times, enough, latency, round_of
-from ..compare.run.pair import Alone
+from ..compare.run.pair import alone
 from ..compare.run.processes import ChildFailed
-from ..compare.run.search import Objective
+from .objective import Objective
 from .request import Request
 from .results import Figures
 from .settings import Settings
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
 def measure(request: Request, settings: Settings, window: float) -> Seen:
     """At least so many seconds of calls. Raises Failed where a process did not live through them, or an answer was wrong or an error."""
     try:
-        with Alone(settings.server(request.service), request.plan, request.placement) as pair:
+        with alone(settings.server(request.service), request.plan, request.placement) as pair:
             first = pair.measure(request.load(0.0, _FIRST))
             _check(first.sample)
             takes = min(_LONGEST, request.concurrency * _FIRST / max(1, first.sample.calls))
@@ -54,7 +54,7 @@ def measure(request: Request, settings: Settings, window: float) -> Seen:
     _check(found.sample)
     if not found.sample.calls:
         raise Failed(f"no call was answered within {long:.1f} s")
-    times = Times.of(found.sample.timed)
+    times = Times.of([found])
     made = round_of(0, 0.0, [found])
     figures = Figures(
         throughput=made.throughput,

@@ -16,7 +16,7 @@ from ..compare.options import available, chosen, require
 from ..compare.run import observe
 from ..compare.run.pair import ANYWHERE, Placement
 from ..compare.run.request import SCENARIO
-from ..compare.run.search import Objective
+from .objective import Objective
 from .space import Space
 
 # Seconds of a run where nothing is said.

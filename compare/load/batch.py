@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from time import monotonic
 
 from ..results import Consistency
-from ..scenario import Check, Ended, Script
-from . import arrivals
+from ..scenario import Ended, Script
+from ..workloads.table import Workload
 from .callers import Caller, Flight
 from .plan import Cell, Plan
 from .sample import Sample, Timed
@@ -22,43 +23,35 @@ _LATE = 0.05
 _GRACE = 5.0
 
 
+def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
+    """When calls are due, ascending: at random, as many independent callers make them (a Poisson process), so many a second on average. The
+    same seed gives the same times."""
+    chance = random.Random(seed)  # noqa: S311
+    time = chance.expovariate(rate)
+    while time < seconds:
+        yield time
+        time += chance.expovariate(rate)
+
+
 class Batch:
     """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        cell: Cell,
-        script: Callable[[Iterator[int], int], Script],
-        check: Check | None = None,
-        *,
-        keyed: bool = False,
-        hedge: bool = False,
-    ) -> None:
+    def __init__(self, plan: Plan, cell: Cell, workload: Workload) -> None:
         self.cell = cell
-        self.keyed = keyed
-        self.hedge = hedge
+        self.workload = workload
         self.began = monotonic()
-        self.dues: list[float] = []
         load = cell.load
         self.opens = self.began + load.warmup
         self.closes = self.opens + load.window
-        if load.open:
-            seconds = load.warmup + load.window
-            times = (
-                arrivals.bursts(load.burst, load.every, seconds)
-                if load.rate is None
-                else arrivals.times(load.arrivals, load.rate, seconds, load.seed)
-            )
-            self.dues = [self.began + time for time in times]
+        times = arrivals(load.rate, load.warmup + load.window, load.seed) if load.rate else ()
+        self.dues = [self.began + time for time in times]
         self.stops = self.closes + _LATE
         # Every call has had its reply or its timeout by then.
         self.gives_up = self.closes + plan.timeout + _GRACE
         self.most = plan.max_in_flight // 2
         self.flight = Flight()
         numbers = itertools.count(cell.first)
-        self._new_script = partial(script, numbers, plan.cpu_steps)
-        self._check = check
+        self._new_script = partial(workload.script, numbers, plan.cpu_steps)
         self._consistency: Consistency | None = None
         self._broken = ""
         self.callers: list[Caller] = []
@@ -67,11 +60,9 @@ class Batch:
         self._first = self._last = self.began
 
     def starts(self) -> None:
-        """The first call is made now."""
         self._first = monotonic()
 
     def ends(self) -> None:
-        """The last reply has come."""
         self._last = monotonic()
 
     @property
@@ -80,7 +71,6 @@ class Batch:
         return max(0.0, self.gives_up - monotonic())
 
     def another(self) -> Caller:
-        """One caller more."""
         turn = len(self.callers) * 7  # callers are timed at other turns
         caller = Caller(self._new_script, self.closes, self.cell.load.stride, self.flight, turn)
         self.callers.append(caller)
@@ -104,11 +94,11 @@ class Batch:
 
     def ending(self) -> Script:
         """The calls that are still to be made when all callers have ended: those of the workload's own check."""
-        if self._check is None:
+        if self.workload.check is None:
             return
         ended = Ended(self._answered, self._failed, self.cell.first)
         try:
-            self._consistency = yield from self._check(ended)
+            self._consistency = yield from self.workload.check(ended)
         except Exception as error:
             self._broken = f"the check at the end: {type(error).__name__}: {error}".partition("\n")[0].rstrip(
                 ": "

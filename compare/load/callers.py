@@ -1,6 +1,6 @@
 """One caller: it has one call in flight at most, checks the answer, and stamps the calls that are timed.
 
-It knows no event loop; the `drive_*.py` files run it the way their client style waits.
+It knows no event loop; `drive.py` makes the calls.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import linecache
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -19,16 +19,14 @@ from typing import Any
 from ..scenario import Call, Script
 
 
+@dataclass(slots=True, eq=False)
 class Flight:
     """The time that calls spend in flight, by a clock and a counter of its own: the other side of Little's law."""
 
-    __slots__ = ("_last", "_lock", "_now", "area")
-
-    def __init__(self) -> None:
-        self.area = 0.0
-        self._now = 0
-        self._last = 0.0
-        self._lock = Lock()
+    area: float = 0.0
+    _now: int = 0
+    _last: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
 
     def change(self, by: int) -> None:
         """So many calls more, or fewer, are in flight from here on."""
@@ -39,76 +37,59 @@ class Flight:
             self._last = now
 
 
+@dataclass(slots=True, eq=False)
 class Caller:
     """Makes the calls of one script, one after another, until the window `closes`; one in `stride` is timed. A script that failed begins
     again with numbers of its own."""
 
-    __slots__ = (
-        "_call",
-        "_closes",
-        "_due",
-        "_flight",
-        "_new_script",
-        "_script",
-        "_sent",
-        "_stride",
-        "_turn",
-        "answered",
-        "errors",
-        "lost",
-        "made",
-        "times",
-        "why",
-        "wrong",
-    )
+    new_script: Callable[[], Script]
+    closes: float
+    stride: int
+    flight: Flight
+    turn: int = 0
+    made: int = 0
+    # All that were answered rightly, timed or not.
+    answered: int = 0
+    times: list[tuple[str, float, float, float]] = field(default_factory=list)
+    # Seconds that timed calls spent in flight of which nothing else is kept, as they failed.
+    lost: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter)
+    wrong: int = 0
+    why: str = ""
+    _due: float = 0.0
+    _sent: float = 0.0
+    _script: Script = field(init=False)
+    _call: Call = field(init=False)
 
-    def __init__(
-        self, new_script: Callable[[], Script], closes: float, stride: int, flight: Flight, turn: int = 0
-    ) -> None:
-        self.errors: Counter[str] = Counter()
-        self.wrong = 0
-        self.why = ""
-        self.made = 0
-        # All that were answered rightly, timed or not.
-        self.answered = 0
-        self.times: list[tuple[str, float, float, float]] = []
-        # Seconds that timed calls spent in flight of which nothing else is kept, as they failed.
-        self.lost = 0.0
-        self._new_script = new_script
-        self._flight = flight
-        self._closes = closes
-        self._stride = stride
-        self._turn = turn
-        self._due = self._sent = 0.0
+    def __post_init__(self) -> None:
         self._start()
 
     def _start(self) -> None:
-        self._script = self._new_script()
+        self._script = self.new_script()
         self._call = next(self._script)
 
     def begin(self, due: float | None = None) -> Call | None:
         """The next call; in a closed loop, where none is `due`, None when the window has closed."""
-        self._turn += 1
-        if self._turn % self._stride:
+        self.turn += 1
+        if self.turn % self.stride:
             self._sent = 0.0
             return self._call
         now = monotonic()
         if due is None:
-            if now >= self._closes:
+            if now >= self.closes:
                 return None
             due = now
         self.made += 1
         self._due = due
-        self._flight.change(1)
+        self.flight.change(1)
         self._sent = monotonic()
         return self._call
 
     def reply(self, result: Any) -> None:
-        """The call was answered."""
         sent = self._sent
         if sent:
             method, ended = self._call.method, monotonic()
-            self._flight.change(-1)
+            self.flight.change(-1)
         try:
             self._call = self._script.send(result)
         except Exception as error:
@@ -124,7 +105,7 @@ class Caller:
         """The call failed. Its script may know what to do about that."""
         if self._sent:
             self.lost += monotonic() - self._sent
-            self._flight.change(-1)
+            self.flight.change(-1)
         try:
             self._call = self._script.throw(error)
         except Exception as raised:
@@ -160,108 +141,3 @@ def said(error: BaseException) -> str:
     values = ", ".join(f"{name} = {local[name]!r:.60}" for name in names if name in local)
     where = f"{Path(code.co_filename).name}:{line}"
     return f"{text} at {where}: {source}{f' with {values}' if values else ''}"
-
-
-# Request-reply: a caller is a thread, a greenlet, or a coroutine that waits for each of its calls.
-
-
-def call_blocking(invoke: Callable[..., Any], caller: Caller) -> None:
-    """A closed loop where waiting is plain: one call after another until the window closes."""
-    while (call := caller.begin()) is not None:
-        try:
-            result = invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-async def call_async(invoke: Callable[..., Awaitable[Any]], caller: Caller) -> None:
-    """The same where a call is awaited."""
-    while (call := caller.begin()) is not None:
-        try:
-            result = await invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-def answer_blocking(
-    invoke: Callable[..., Any],
-    caller: Caller,
-    dues: Iterator[float],
-    stops: float,
-    sleep: Callable[[float], object],
-) -> None:
-    """An open loop: of all that is due, take what comes next; what nobody took until it stops is skipped."""
-    for due in dues:
-        if (early := due - monotonic()) > 0:
-            sleep(early)
-        elif monotonic() >= stops:
-            return
-        call = caller.begin(due)
-        assert call is not None
-        try:
-            result = invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-async def answer_async(
-    invoke: Callable[..., Awaitable[Any]],
-    caller: Caller,
-    dues: Iterator[float],
-    stops: float,
-    sleep: Callable[[float], Awaitable[object]],
-) -> None:
-    """The same where a call is awaited."""
-    for due in dues:
-        if (early := due - monotonic()) > 0:
-            await sleep(early)
-        elif monotonic() >= stops:
-            return
-        call = caller.begin(due)
-        assert call is not None
-        try:
-            result = await invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            caller.fail(error)
-        else:
-            caller.reply(result)
-
-
-# The calls that a script makes by itself, one after another.
-
-
-def run_blocking(invoke: Callable[..., Any], script: Script) -> None:
-    """Where waiting is plain. The script is told of errors, and ends with them if it does not catch them."""
-    call = next(script, None)
-    while call is not None:
-        try:
-            result = invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            call = _next(partial(script.throw, error))
-        else:
-            call = _next(partial(script.send, result))
-
-
-async def run_async(invoke: Callable[..., Awaitable[Any]], script: Script) -> None:
-    """The same where a call is awaited."""
-    call = next(script, None)
-    while call is not None:
-        try:
-            result = await invoke(call.method, *call.args, **call.kwargs)
-        except Exception as error:
-            call = _next(partial(script.throw, error))
-        else:
-            call = _next(partial(script.send, result))
-
-
-def _next(resume: Callable[[], Call]) -> Call | None:
-    try:
-        return resume()
-    except StopIteration:
-        return None

@@ -5,25 +5,24 @@ One generator has one client style, since gevent's patches and Twisted's reactor
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from ..peers import load as load_peer
-from ..scenario import load
-from ..workloads.table import WORKLOADS
-from . import raw
+from ..scenario import load as load_scenario
+from ..workloads.table import WORKLOADS, Workload
+from . import drive, raw
 from .batch import Batch
-from .idle import connections
-from .plan import RAW, Cell, Idle, Plan
-from .work import Calls, Work
+from .plan import RAW, Cell, Plan
 
-_READY = b'"ready"'
+Measure = Callable[[Sequence[Any], Batch], Awaitable[None]]
 
 
 def main() -> None:
@@ -33,71 +32,64 @@ def main() -> None:
         from gevent import monkey
 
         monkey.patch_all()
-    if plan.client == RAW:
-        raw.drive(Work(raw.Raw.close, _batches(plan, raw.Raw), _report))
-        return
-    if plan.peer:
-        peer = load_peer(plan.peer)
-        connect, close = partial(peer.connect, callers=plan.max_callers), _close_peer
-    else:
-        module = import_module(f"ringback.clients.{plan.client}")
-        connect = partial(module.connect, timeout=plan.timeout, max_in_flight=plan.max_in_flight)
-        close = _close
-    style = "blocking" if plan.client in ("threading", "gevent") else plan.client
-    import_module(f".drive_{style}", __package__).drive(
-        Work(close, _batches(plan, connect), _report, plan.connections)
-    )
+    loop = _loop(plan.client)
+    loop.run(_measure_all(plan, raw.measure if plan.client == RAW else partial(drive.measure, loop)))
 
 
-def _close(client: Any) -> Any:
-    return client.close(now=True)
+def _loop(client: str) -> drive.Loop:
+    if client == "asyncio":
+        from . import loop_asyncio
+
+        return loop_asyncio
+    if client == "twisted":
+        from . import loop_twisted
+
+        return loop_twisted
+    from . import loop_blocking
+
+    return loop_blocking
 
 
-def _close_peer(client: Any) -> Any:
-    return client.close()
-
-
-def _batches(plan: Plan, connect: Callable[..., Any]) -> Iterator[Calls]:
-    scenario = load(plan.scenario) if plan.scenario else None
-    decode = msgspec.json.Decoder(Cell | Idle).decode
-    with ExitStack() as idle:
-        _say(_READY)
+async def _measure_all(plan: Plan, measure: Measure) -> None:
+    connect, close = _client(plan)
+    own = _scenario(plan.scenario) if plan.scenario else None
+    decode = msgspec.json.Decoder(Cell).decode
+    kept: dict[str, list[Any]] = {}
+    _say(b'"ready"')
+    try:
         while line := sys.stdin.buffer.readline():
-            asked = decode(line)
-            if isinstance(asked, Idle):
-                idle.close()
-                idle.enter_context(connections(asked.endpoint, asked.connections))
-                _say(_READY)
-                continue
-            if scenario is not None:
-                batch = Batch(plan, asked, scenario.script, scenario.check)
-                stream = False
-            else:
-                workload = WORKLOADS[asked.load.workload]
-                batch = Batch(
-                    plan,
-                    asked,
-                    workload.script,
-                    workload.check,
-                    keyed=workload.keyed,
-                    hedge=workload.balancing.hedge,
-                )
-                stream = workload.stream
-            yield Calls(batch, stream, *_client(asked, connect))
+            cell = decode(line)
+            if cell.endpoint not in kept:
+                kept[cell.endpoint] = [
+                    await _settled(connect(cell.endpoint)) for _ in range(plan.connections)
+                ]
+            batch = Batch(plan, cell, own or WORKLOADS[cell.load.workload])
+            batch.starts()
+            await measure(kept[cell.endpoint], batch)
+            _say(msgspec.json.encode(batch.sample()))
+    finally:
+        for client in chain(*kept.values()):
+            await _settled(close(client))
 
 
-def _client(cell: Cell, connect: Callable[..., Any]) -> tuple[Callable[[], Any], str]:
-    """How the client is made, and where it is kept; one of several servers is made anew for each slice, as it learns of them while it
-    calls."""
-    first, *others = cell.endpoints
-    if cell.load.scattered:
-        balancing = WORKLOADS[cell.load.workload].balancing
-        return partial(connect, first, *others, policy=balancing.policy, ejection=balancing.ejection), ""
-    return partial(connect, first), first
+def _client(plan: Plan) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
+    """How a client of an endpoint is made, and closed."""
+    if plan.client == RAW:
+        return raw.Raw, raw.Raw.close
+    if plan.peer:
+        return load_peer(plan.peer).connect, lambda client: client.close()
+    connect = import_module(f"ringback.clients.{plan.client}").connect
+    made = partial(connect, timeout=plan.timeout, max_in_flight=plan.max_in_flight)
+    return made, lambda client: client.close(now=True)
 
 
-def _report(batch: Batch) -> None:
-    _say(msgspec.json.encode(batch.sample()))
+def _scenario(target: str) -> Workload:
+    loaded = load_scenario(target)
+    return Workload(target, "", loaded.script, check=loaded.check)
+
+
+async def _settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
 def _say(line: bytes) -> None:

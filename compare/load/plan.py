@@ -1,12 +1,11 @@
-"""What the parent asks of a load generator, a JSON line each on its standard input: a `Plan`, then `Cell`s and `Idle`s.
+"""What the parent asks of a load generator, a JSON line each on its standard input: a `Plan`, then `Cell`s.
 
-The answer to a cell is a `sample.Sample`, to all else a line `ready`.
+The answer to the plan is a line `ready`, to a cell a `sample.Sample`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,8 +18,6 @@ RAW = "raw"
 
 # Seconds.
 _LONG = 0.2
-
-T = TypeVar("T")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +44,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Load(NamedTuple):
     """Calls, how they come, and for how long: seconds of warm-up and window, after which no more are made.
 
-    A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second, or, where `burst`
-    is, as many at once every `every` seconds; `seed` gives every backend the same ones, and nothing else. One call in `stride` is timed.
-    `timeout` is each call's own, in seconds, where not the plan's; `peak` the calls/s that the server can do, where more are to come.
-    Of several servers so many take part, and the last is the `slow` one if that is to.
+    A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second; `seed` gives every
+    backend the same ones, and nothing else. One call in `stride` is timed. `timeout` is each call's own, in seconds, where not the plan's;
+    `peak` the calls/s that the server can do, where more are to come.
     """
 
     workload: str
@@ -59,19 +55,10 @@ class Load(NamedTuple):
     warmup: float
     window: float
     rate: float | None = None
-    arrivals: str = "poisson"
-    burst: int = 0
-    every: float = 0.5
     seed: int = 0
     stride: int = 1
     timeout: float | None = None
     peak: float | None = None
-    servers: int = 1
-    slow: bool = False
-
-    def taking(self, servers: Sequence[T]) -> list[T]:
-        """Of all servers those that take part; a slow one is the last of them."""
-        return [*servers[: self.servers - self.slow], *(servers[-1:] if self.slow else ())]
 
     @property
     def long(self) -> bool:
@@ -79,30 +66,18 @@ class Load(NamedTuple):
         return self.window >= _LONG
 
     @property
-    def scattered(self) -> bool:
-        """Whether it is for several servers."""
-        return self.servers > 1
-
-    @property
     def open(self) -> bool:
         """Whether calls come when they are due, rather than when callers are free."""
-        return self.rate is not None or self.burst > 0
+        return self.rate is not None
 
 
-class Cell(msgspec.Struct, frozen=True, tag=True):
-    """One slice, which begins when it is read. It calls the servers at these `endpoints`, the slow one last if there is one.
+class Cell(msgspec.Struct, frozen=True):
+    """One slice, which begins when it is read, of the server at this `endpoint`.
 
     Its scripts are given numbers from `first` on, which no other measurement of the run is given. They fit 64 bits, signed: larger ones
     would be coded in another way than those that users call with.
     """
 
     load: Load
-    endpoints: tuple[str, ...]
-    first: int = 0
-
-
-class Idle(msgspec.Struct, frozen=True, tag=True):
-    """From now on, so many connections that do nothing."""
-
-    connections: int
     endpoint: str
+    first: int = 0

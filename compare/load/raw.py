@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -14,10 +15,9 @@ import zmq
 from ...errors import CallError, DeadlineExceeded
 from ...protocol.codec import Encoder, from_server
 from ...protocol.messages import Call, Error, Hello, Ping, Pong, Refusal, Reply, Welcome
-from ...protocol.values import pack, pack_args
+from ...protocol.values import pack_args
 from .batch import Batch
 from .callers import Caller
-from .work import Work
 
 _MAX_SIZE = 1 << 24
 # Seconds that a server may take to welcome a connection.
@@ -46,7 +46,6 @@ class Raw:
                 raise RuntimeError(f"{endpoint} did not welcome a connection within {_WELCOME:.0f} s")
 
     def close(self) -> None:
-        """At once."""
         self._context.destroy(linger=0)
 
     def drive(self, batch: Batch) -> None:
@@ -69,8 +68,7 @@ class Raw:
         if call is not None:
             number = next(self._ids)
             self._waiting[number] = caller
-            kwargs = {name: pack(value, _MAX_SIZE) for name, value in call.kwargs.items()} or None
-            self._calls.append(Call(number, call.method, pack_args(call.args, _MAX_SIZE), kwargs))
+            self._calls.append(Call(number, call.method, pack_args(call.args, _MAX_SIZE)))
 
     def _take(self, message: Any) -> None:
         if type(message) is Ping:
@@ -100,16 +98,6 @@ class Raw:
         return self._decoder.decode(self._socket.recv_multipart())
 
 
-def drive(work: Work) -> None:
-    """Do it. Raises RuntimeError where a server does not welcome a connection."""
-    kept: dict[str, Raw] = {}
-    try:
-        for batch, _, connect, name in work.all:
-            if name not in kept:
-                kept[name] = connect()
-            batch.starts()
-            kept[name].drive(batch)
-            work.report(batch)
-    finally:
-        for each in kept.values():
-            each.close()
+async def measure(clients: Sequence[Raw], batch: Batch) -> None:
+    """Make the calls; all callers share one connection."""
+    clients[0].drive(batch)

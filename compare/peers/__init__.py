@@ -14,8 +14,6 @@ from typing import Any
 
 from ...errors import UsageError
 
-IO_SECONDS = 0.010
-
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
 
@@ -24,10 +22,8 @@ _LIBRARIES = {
     "pyzmq": "zmq",
     "zerorpc": "zerorpc",
     "rpyc": "rpyc",
-    "pyro5": "Pyro5",
     "grpc": "grpc",
     "grpc-aio": "grpc",
-    "aiozmq": "aiozmq",
 }
 NAMES = tuple(_LIBRARIES)
 

@@ -6,17 +6,15 @@ Generic handlers without generated code: the bytes of echo and io are the messag
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
-from ..workloads.handlers import cpu
-from . import IO_SECONDS, Callback, Errback, ready, settle
+from ..workloads.handlers import cpu, io
+from . import Callback, Errback, ready, settle
 
-LIBRARY = "grpc"
 LOOP = "threading"
 METHODS = ("echo", "io", "cpu")
 DIFFERENCE = "HTTP/2 in C++ threads; no codec for bytes; all calls, echo too, in a pool of threads"
@@ -36,12 +34,10 @@ def _echo(request: bytes, _: Any) -> bytes:
 
 
 def _io(request: bytes, _: Any) -> bytes:
-    time.sleep(IO_SECONDS)
-    return request
+    return io(request)
 
 
 def compute(request: bytes, _: Any) -> bytes:
-    """The handler of cpu."""
     return _RESULT.pack(cpu(*_ARGUMENTS.unpack(request)))
 
 
@@ -73,7 +69,6 @@ def _unpacked(reply: bytes) -> int:
 
 
 def serve(workers: int) -> None:
-    """Serve until the process is ended."""
     server = grpc.server(ThreadPoolExecutor(workers), options=OPTIONS)
     server.add_generic_rpc_handlers(handlers(echo=_echo, io=_io, cpu=compute))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -83,8 +78,6 @@ def serve(workers: int) -> None:
 
 
 class Client:
-    """One channel for all threads."""
-
     def __init__(self, endpoint: str) -> None:
         self._channel = grpc.insecure_channel(endpoint)
         self._methods: dict[str, Any] = callables(self._channel)
@@ -100,6 +93,4 @@ class Client:
         self._channel.close()
 
 
-def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - one channel does for all
-    """A client for threads."""
-    return Client(endpoint)
+connect = Client

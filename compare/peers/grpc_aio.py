@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc.aio
 
-from . import IO_SECONDS, ready
+from ..workloads.handlers import io_async
+from . import ready
 from .grpc import OPTIONS, callables, compute, handlers
 
-LIBRARY = "grpc"
 LOOP = "asyncio"
 METHODS = ("echo", "io", "cpu")
 DIFFERENCE = "HTTP/2 in C++ threads; no codec for bytes; io is a coroutine, cpu in a pool of threads"
@@ -22,12 +22,10 @@ async def _echo(request: bytes, _: Any) -> bytes:
 
 
 async def _io(request: bytes, _: Any) -> bytes:
-    await asyncio.sleep(IO_SECONDS)
-    return request
+    return await io_async(request)
 
 
 def serve(workers: int) -> None:
-    """Serve until the process is ended."""
     asyncio.run(_serve(workers))
 
 
@@ -41,8 +39,6 @@ async def _serve(workers: int) -> None:
 
 
 class Client:
-    """One channel for all tasks."""
-
     def __init__(self, endpoint: str) -> None:
         self._channel = grpc.aio.insecure_channel(endpoint)
         self._methods = callables(self._channel)
@@ -54,6 +50,4 @@ class Client:
         await self._channel.close()
 
 
-async def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - one channel does for all
-    """A client for tasks."""
-    return Client(endpoint)
+connect = Client

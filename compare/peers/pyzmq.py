@@ -14,14 +14,12 @@ import zmq
 
 from . import Callback, Errback, ready
 
-LIBRARY = "zmq"
 LOOP = "threading"
 METHODS = ("echo",)
 DIFFERENCE = "no codec, no dispatch: bytes in, bytes out; one thread serves, a connection a caller"
 
 
 def serve(workers: int) -> None:  # noqa: ARG001 - the one thread is all there is
-    """Serve until the process is ended."""
     router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
     router.set_hwm(0)
     router.bind("tcp://127.0.0.1:*")
@@ -100,6 +98,4 @@ def _received(socket: zmq.Socket[bytes]) -> Iterator[bytes]:
             return
 
 
-def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - each thread connects at its first call
-    """A client for threads."""
-    return Client(endpoint)
+connect = Client

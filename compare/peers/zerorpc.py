@@ -10,27 +10,16 @@ from typing import Any
 import gevent
 import zerorpc
 
-from ..workloads.handlers import cpu
-from . import IO_SECONDS, Callback, Errback, ready, settle
+from ..workloads.handlers import cpu, echo, io
+from . import Callback, Errback, ready, settle
 
-LIBRARY = "zerorpc"
 LOOP = "gevent"
 METHODS = ("echo", "io", "cpu")
 DIFFERENCE = "a buffered channel with two greenlets for each call at either end; heartbeats off"
 
 
-def _echo(value: bytes) -> bytes:
-    return value
-
-
-def _io(value: bytes) -> bytes:
-    gevent.sleep(IO_SECONDS)
-    return value
-
-
 def serve(workers: int) -> None:
-    """Serve until the process is ended."""
-    server = zerorpc.Server({"echo": _echo, "io": _io, "cpu": cpu}, pool_size=workers, heartbeat=None)
+    server = zerorpc.Server({"echo": echo, "io": io, "cpu": cpu}, pool_size=workers, heartbeat=None)
     [bound] = server.bind("tcp://127.0.0.1:*")
     ready(bound.addr.removeprefix("tcp://"))
     server.run()
@@ -54,6 +43,4 @@ class Client:
         self._client.close()
 
 
-def connect(endpoint: str, callers: int) -> Client:  # noqa: ARG001 - one connection does for all
-    """A client for greenlets."""
-    return Client(endpoint)
+connect = Client

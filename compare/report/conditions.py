@@ -6,34 +6,31 @@ number, a time with its unit, or a percentage of an older run.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple
 
-from ..results import Balance, Consistency, Interval, Report, Result
-from ..run.search import UNITS
+from ..results import Consistency, Interval, Report, Result
 from ..statistics import inference
-from ..statistics.analysis import client_limited
 from ..statistics.figures import CLAIMED as COMPARED
 from ..statistics.figures import FIGURES, values
-from .difference import UNCHANGED, Changes, Difference, Untold
+from .difference import UNCHANGED, Changes, Difference
 from .names import Cell, what
 
 _FORM = re.compile(
     r"\s*((?:[\w-]+\.)*)([\w.]+?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(us|µs|ms|s|%|)\s*"
 )
-_UNITS = {**UNITS, "": 1.0, "%": 0.01}
+UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "%": 0.01}
+_SIGNS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 
 # Rounds have these, so they have an interval.
 _TIMES = ("p50", "p90", "p99", "mean")
-# These are what happened, which has none.
-_COUNTS = ("errors", "wrong", "calls")
-# And these, where a workload has a check.
-_INCONSISTENT = Consistency.__struct_fields__
-# And these, where one of several servers is slow.
-_SPREAD = Balance.__struct_fields__
-METRICS = ("throughput", *_TIMES, "server_cpu", *_COUNTS, *_INCONSISTENT, *_SPREAD)
+_MEASURED = ("throughput", *_TIMES, "server_cpu")
+# These are what happened, which has none; the last ones where a workload has a check, and where one of several servers is slow.
+_COUNTED = ("errors", "wrong", "calls", *Consistency.__struct_fields__)
+METRICS = (*_MEASURED, *_COUNTED)
 
 
 class Condition(NamedTuple):
@@ -65,30 +62,17 @@ class Condition(NamedTuple):
             raise ValueError(f"bad condition {text!r}: {metric} is no time")
         if unit == "" and metric in _TIMES:
             raise ValueError(f"bad condition {text!r}: {metric} needs a unit, us, ms or s")
-        return cls(
-            text.strip(),
-            frozenset(names.split(".")[:-1]),
-            metric,
-            sign,
-            float(number) * _UNITS[unit],
-            unit == "%",
-        )
+        value = float(number) * UNITS[unit]
+        return cls(text.strip(), frozenset(names.split(".")[:-1]), metric, sign, value, unit == "%")
+
+    def picks(self, cell: Cell) -> bool:
+        """Whether it is about that cell."""
+        return self.names <= {cell.arm, cell.workload, cell.style, cell.client}
 
     def holds(self, interval: Interval) -> bool | None:
         """Whether it does for all values of the interval; None where it does for some of them."""
-        low, high = (self._true(value) for value in interval)
+        low, high = (bool(_SIGNS[self.sign](value, self.value)) for value in interval)
         return low if low == high else None
-
-    def _true(self, value: float) -> bool:
-        match self.sign:
-            case "<":
-                return value < self.value
-            case ">":
-                return value > self.value
-            case "<=":
-                return value <= self.value
-            case _:
-                return value >= self.value
 
 
 class Outcome(NamedTuple):
@@ -100,13 +84,13 @@ class Outcome(NamedTuple):
 
 def refuse(conditions: Sequence[Condition], cells: Iterable[Cell], *, older: bool) -> None:
     """Raises ValueError where a condition can pick none of the cells, or needs an older run and there is none."""
-    known = [_names(cell) for cell in cells]
+    known = list(cells)
     for condition in conditions:
         if condition.relative and not older:
             raise ValueError(
                 f"condition {condition.text!r} is relative: it needs an older run to compare with"
             )
-        if not any(condition.names <= names for names in known):
+        if not any(map(condition.picks, known)):
             lack = f"no cell has {' and '.join(sorted(condition.names))}" if known else "there is no cell"
             raise ValueError(f"condition {condition.text!r} picks nothing: {lack}")
 
@@ -115,9 +99,11 @@ def check(conditions: Sequence[Condition], report: Report, changes: Changes = UN
     """What is met where. Of a run that cannot be trusted, only what was counted is told."""
     broken, undecided = [], []
     for condition in conditions:
-        found = list(_intervals(condition, report, changes))
+        relative = condition.relative
+        found = list(_changed(condition, changes) if relative else _measured(condition, report))
         if not found:
-            undecided.append(f"{condition.text}, as no such cell was {_done(condition)}")
+            done = "compared" if relative else "measured"
+            undecided.append(f"{condition.text}, as no such cell was {done}")
         for cell, interval in found:
             held = None if interval is None else condition.holds(interval)
             if held is None:
@@ -127,27 +113,10 @@ def check(conditions: Sequence[Condition], report: Report, changes: Changes = UN
     return Outcome(broken, undecided)
 
 
-def _done(condition: Condition) -> str:
-    return "compared" if condition.relative else "measured"
-
-
-def _intervals(
-    condition: Condition, report: Report, changes: Changes
-) -> Iterator[tuple[Cell, Interval | None]]:
-    if condition.relative:
-        told: list[tuple[Difference | Untold, Interval | None]] = [
-            *((each, _after(each) if changes.trusted else None) for each in changes.differences),
-            *((each, None) for each in changes.untold),
-        ]
-        for cell, interval in told:
-            if cell.figure == condition.metric and condition.names <= _names(cell):
-                yield cell, interval
-        return
-    for result in (*report.results, *report.peers):
-        checked = result.consistency is not None or condition.metric not in _INCONSISTENT
-        spread = result.balance is not None or condition.metric not in _SPREAD
-        if checked and spread and condition.names <= _names(result):
-            yield result, _interval(condition.metric, result, report)
+def _changed(condition: Condition, changes: Changes) -> Iterator[tuple[Cell, Interval | None]]:
+    for each in (*changes.differences, *changes.untold):
+        if each.figure == condition.metric and condition.picks(each):
+            yield each, _after(each) if changes.trusted else None
 
 
 def _after(difference: Difference) -> Interval | None:
@@ -158,29 +127,27 @@ def _after(difference: Difference) -> Interval | None:
     return 1 / high, 1 / low
 
 
-def _names(cell: Cell) -> set[str]:
-    return {cell.arm, cell.workload, cell.style, cell.client}
+def _measured(condition: Condition, report: Report) -> Iterator[tuple[Cell, Interval | None]]:
+    for result in filter(condition.picks, (*report.results, *report.peers)):
+        if condition.metric in _MEASURED:
+            yield result, _interval(condition.metric, result, report)
+            continue
+        for part in (result, result.consistency):
+            count = getattr(part, condition.metric, None)
+            if count is not None:
+                yield result, (count, count)
 
 
 def _interval(metric: str, result: Result, report: Report) -> Interval | None:
     """Where the metric lies; None where that is not known."""
-    if metric in _COUNTS:
-        value = float(getattr(result, metric))
-        return value, value
-    if metric in _INCONSISTENT:
-        value = float(getattr(result.consistency, metric))
-        return value, value
-    if metric in _SPREAD:
-        value = float(getattr(result.balance, metric))
-        return value, value
     if result.void or not result.calls or not report.verdict.trusted:
         return None
     if metric in _TIMES and result.overloaded:
         # Calls wait the longer the longer it goes on, so no time is the end of it; but whose fault is it?
-        return None if client_limited(result) else (inf, inf)
+        return None if result.client_limited else (inf, inf)
     found: Interval | None = getattr(result.interval, metric, None)
     found = found or inference.interval(values(metric, result), report.design.confidence)
-    if found is None or not client_limited(result):
+    if found is None or not result.client_limited:
         return found
     # The generator could not call faster, or sent late: the server is at least as good.
     low, high = found

@@ -7,17 +7,14 @@ come at the same rate.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from math import isnan, log
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from scipy import stats
 
 from ..results import Interval, Outcome, Report, Result
 from ..statistics import inference
-from ..statistics.analysis import client_limited
+from ..statistics.contrasts import Contrast, Rule, decided, unpaired
 from ..statistics.figures import FIGURES, values
 from .names import what, who
 
@@ -32,52 +29,35 @@ RUNS = 3
 _ALIKE = 0.05
 
 # What figures depend on, beside what tells cells apart.
-_MACHINE = (
-    *("ringback", "implementation", "python", "gil", "switch_interval", "kernel", "cpu_model", "cpus"),
-    *("virtual", "governor", "twisted_reactor"),
-)
-_LAYOUT = ("pinned", "arrivals", "workers", "limit", "duet")
+_MACHINE = ("ringback", "implementation", "python", "gil", "kernel", "cpu_model", "cpus")
+_LAYOUT = ("pinned", "workers", "duet")
 
-_Key = tuple[str, str, str, str, str, int, int, int]
+_Key = tuple[str, str, str, str, str, int, int]
 
 
 class Difference(NamedTuple):
     """One figure of one cell, the geometric mean of the runs of either. A `ratio` above 1 means that after is better; there is an
-    `interval` where there are runs enough."""
+    `interval` where there are runs enough. Where it cannot be compared, `why`."""
 
     arm: str
     client: str
     style: str
     workload: str
     figure: str
-    before: float
-    after: float
-    ratio: float
-    interval: Interval | None
-    outcome: Outcome
-
-    @property
-    def name(self) -> str:
-        """Who it is said of."""
-        return who(self)
-
-
-class Untold(NamedTuple):
-    """A figure of a cell that all runs have, which cannot be compared, and why."""
-
-    arm: str
-    client: str
-    style: str
-    workload: str
-    figure: str
-    why: str
+    before: float = 0.0
+    after: float = 0.0
+    ratio: float = 1.0
+    interval: Interval | None = None
+    outcome: Outcome = "unclear"
+    why: str = ""
 
 
 class Changes(NamedTuple):
-    """From some runs to others. `remarks` say in what they differ that was not to be measured, and whether they can be trusted."""
+    """From some runs to others, and what of them cannot be compared. `remarks` say in what they differ that was not to be measured, and
+    whether they can be trusted."""
 
     differences: Sequence[Difference] = ()
-    untold: Sequence[Untold] = ()
+    untold: Sequence[Difference] = ()
     remarks: Sequence[str] = ()
     trusted: bool = True
 
@@ -93,105 +73,68 @@ class Changes(NamedTuple):
 UNCHANGED = Changes()
 
 
-class _Pair(NamedTuple):
-    """A figure of one cell, by run."""
-
-    cell: Result
-    figure: str
-    before: list[float]
-    after: list[float]
-
-    @property
-    def tested(self) -> bool:
-        return min(len(self.before), len(self.after)) >= RUNS
-
-    def welch(self) -> Any:
-        """The test of whether after is better. Source: Welch 1947, Biometrika 34(1-2), with Satterthwaite's degrees of freedom."""
-        side = 1 if FIGURES[self.figure].larger_is_better else -1
-        after, before = ([side * log(each) for each in runs] for runs in (self.after, self.before))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of runs that are the same to the last digits
-            return stats.ttest_ind(after, before, equal_var=False)
-
-
 def changes(before: Sequence[Report], after: Sequence[Report]) -> Changes:
     """Of all cells that all runs have. Intervals are corrected for their number; where a run cannot be trusted all is unclear."""
     runs = [*before, *after]
     cells = [{_key(result): result for result in run.results} for run in runs]
-    found: list[_Pair] = []
+    # In a duet all else hangs on the servers that worked at the same time.
+    duet = any(run.design.duet for run in runs)
+    compared: list[tuple[Difference, Contrast | None]] = []
     untold = []
     for key, now in cells[len(before)].items():
         if not all(key in each for each in cells):
             continue
-        everywhere = list(zip((each[key] for each in cells), runs, strict=True))
-        for figure in _figures(now, runs):
-            each_run = [_values(figure, cell, run) for cell, run in everywhere]
+        everywhere = [each[key] for each in cells]
+        for figure in ("server_cpu",) if duet else _CLOSED if now.loop == "closed" else _OPEN:
+            found = Difference(now.arm, now.client, now.style, now.workload, figure)
+            by_run = [values(figure, cell) for cell in everywhere]
             why = _why_not(figure, everywhere)
-            if not why and not all(each_run):
+            if not why and not all(by_run):
                 why = "a run has it in no round, or of too few calls in one"
             if why:
-                untold.append(Untold(now.arm, now.client, now.style, now.workload, figure, why))
+                untold.append(found._replace(why=why))
             else:
-                means = [inference.mean(each) for each in each_run]
-                found.append(_Pair(now, figure, means[: len(before)], means[len(before) :]))
-    trusted = all(run.verdict.trusted for run in runs)
-    tests = [pair.welch() if pair.tested else None for pair in found]
-    design = after[0].design
-    ps = [
-        1.0 if isnan(test.pvalue) else float(test.pvalue) for test in tests if test
-    ]  # where all runs are the same, it is none
-    levels = iter(inference.levels(ps, design.confidence))
-    differences = [
-        _difference(pair, test, next(levels) if test else 0.0, design.margin, trusted=trusted)
-        for pair, test in zip(found, tests, strict=True)
-    ]
+                means = [inference.mean(each) for each in by_run]
+                compared.append(_compared(found, means[: len(before)], means[len(before) :]))
+    trusted, design = all(run.verdict.trusted for run in runs), after[0].design
+    levels = iter(inference.levels([each.p for _, each in compared if each], design.confidence))
+    differences = []
+    for found, contrast in compared:
+        if contrast is not None:
+            rule = Rule(design.margin, FIGURES[found.figure].least)
+            low, high, outcome = decided(contrast, next(levels), rule)
+            found = found._replace(interval=(low, high), outcome=outcome if trusted else "unclear")
+        differences.append(found)
     return Changes(differences, untold, list(_remarks(before, after, differences)), trusted)
+
+
+def _compared(
+    found: Difference, before: list[float], after: list[float]
+) -> tuple[Difference, Contrast | None]:
+    """With the figure of either, and what that proves, if there are runs enough."""
+    larger = FIGURES[found.figure].larger_is_better
+    was, now = inference.mean(before), inference.mean(after)
+    enough = min(len(before), len(after)) >= RUNS
+    return (
+        found._replace(before=was, after=now, ratio=now / was if larger else was / now),
+        unpaired(after, before, larger_is_better=larger) if enough else None,
+    )
 
 
 def _key(result: Result) -> _Key:
     cell = result.arm, result.client, result.style, result.workload
-    return (*cell, result.loop, result.concurrency, result.workers, result.servers)
+    return (*cell, result.loop, result.concurrency, result.workers)
 
 
-def _figures(cell: Result, runs: Sequence[Report]) -> Sequence[str]:
-    if any(run.design.duet for run in runs):
-        return ("server_cpu",)  # all else hangs on the servers that worked at the same time
-    if cell.loop == "closed":
-        return _CLOSED
-    return ("throughput", *_OPEN) if all(run.searches for run in runs) else _OPEN
-
-
-def _values(figure: str, cell: Result, report: Report) -> list[float]:
-    """By round; the throughput of a search is the rate that it found."""
-    if figure == "throughput" and cell.loop == "open":
-        return _found(cell, report)
-    return values(figure, cell)
-
-
-def _found(cell: Result, report: Report) -> list[float]:
-    own = cell.arm, cell.client, cell.style, cell.workload
-    rates = [
-        each.passes for each in report.searches if (each.arm, each.client, each.style, each.workload) == own
-    ]
-    return rates if all(rates) else []
-
-
-def _why_not(figure: str, everywhere: Sequence[tuple[Result, Report]]) -> str:
+def _why_not(figure: str, cells: Sequence[Result]) -> str:
     """Why the figure says nothing; "" where it does."""
-    cells = [cell for cell, _ in everywhere]
     if not all(cell.sound for cell in cells):
         return "in one of the runs it has errors, or is void"
     if any(cell.overloaded for cell in cells):
         return "in one of the runs more calls came than were answered"
-    if figure == "throughput" and any(client_limited(cell) for cell in cells):
+    if figure == "throughput" and any(cell.client_limited for cell in cells):
         return "in one of the runs the load generator was the limit"
     if cells[0].loop == "closed":
-        return ""
-    if figure == "throughput":
-        if len({frozenset(each.objective for each in run.searches) for _, run in everywhere}) > 1:
-            return "the runs searched for other objectives"
-        if not all(_found(cell, run) for cell, run in everywhere):
-            return "in some round no rate kept the objective"
         return ""
     offered = [cell.rate.offered if cell.rate else 0.0 for cell in cells]
     if not _alike(min(offered), max(offered)):
@@ -201,29 +144,6 @@ def _why_not(figure: str, everywhere: Sequence[tuple[Result, Report]]) -> str:
 
 def _alike(one: float, other: float) -> bool:
     return abs(one - other) <= _ALIKE * max(one, other)
-
-
-def _difference(pair: _Pair, test: Any, level: float, margin: float, *, trusted: bool) -> Difference:
-    was, now = inference.mean(pair.before), inference.mean(pair.after)
-    ratio = now / was if FIGURES[pair.figure].larger_is_better else was / now
-    interval: Interval | None = None
-    outcome: Outcome = "unclear"
-    if test is not None:
-        ends = [inference.ratio(float(end)) for end in test.confidence_interval(level)]
-        interval = (ratio, ratio) if isnan(ends[0]) else (ends[0], ends[1])
-        outcome = _outcome(*interval, margin) if trusted else outcome
-        if outcome != "equal" and max(ratio, 1 / ratio) < FIGURES[pair.figure].least:
-            outcome = "unclear"
-    cell = pair.cell
-    return Difference(
-        cell.arm, cell.client, cell.style, cell.workload, pair.figure, was, now, ratio, interval, outcome
-    )
-
-
-def _outcome(low: float, high: float, margin: float) -> Outcome:
-    if low >= 1 / (1 + margin) and high <= 1 + margin:
-        return "equal"
-    return "better" if low > 1 else "worse" if high < 1 else "unclear"
 
 
 def _remarks(before: Sequence[Report], after: Sequence[Report], found: Sequence[Difference]) -> Iterator[str]:

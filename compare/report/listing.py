@@ -8,7 +8,6 @@ from .. import peers
 from ..options import BACKENDS, missing
 from ..statistics.figures import FIGURES
 from ..workloads.table import CORE, QUICK, WORKLOADS, figure_of
-from ..workloads.variants import KINDS
 
 
 def listing() -> Iterator[str]:
@@ -19,8 +18,6 @@ def listing() -> Iterator[str]:
         marks = f"{'*' if name in CORE else ' '}{'+' if name in QUICK else ' '}"
         words = FIGURES[figure_of(name, opened=workload.open)].words
         yield f"  {marks} {name:<{width}}  {workload.explanation}; {words}"
-    for kind in KINDS:
-        yield f"{kind.option}: {', '.join(kind.ways)} (--workload {kind.workload})"
     yield f"backends: {', '.join(f'{name} (not installed)' if missing(name) else name for name in BACKENDS)}"
     installed = peers.installed()
     named = (name if name in installed else f"{name} (not installed)" for name in peers.NAMES)

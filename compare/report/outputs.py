@@ -7,12 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from ...errors import UsageError
-from ..results import Balance, Consistency, Report, Result
+from ..results import Report
 from .difference import UNCHANGED, Changes
 
 STDOUT = "-"
@@ -34,7 +35,9 @@ class Outputs(NamedTuple):
         """Before minutes are spent on it. Raises UsageError where one cannot be written."""
         if self.count(STDOUT) > 1:
             raise UsageError("only one of --json, --csv and --html can go to standard output")
-        for option, name in self._files():
+        for option, name in zip(self._fields, self, strict=True):
+            if name is None or name == STDOUT:
+                continue
             path = Path(name)
             if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
                 raise UsageError(f"--{option}: {name} cannot be written")
@@ -55,11 +58,6 @@ class Outputs(NamedTuple):
         if failed:
             raise UsageError("; ".join(failed))
 
-    def _files(self) -> Iterator[tuple[str, str]]:
-        for option, name in zip(self._fields, self, strict=True):
-            if name is not None and name != STDOUT:
-                yield option, name
-
 
 def _put(data: str, name: str) -> None:
     if name == STDOUT:
@@ -70,48 +68,29 @@ def _put(data: str, name: str) -> None:
 
 
 def _csv(report: Report, _: Changes) -> str:
+    rows = [dict(_flat(msgspec.to_builtins(each))) for each in (*report.results, *report.peers)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(_row(None)), lineterminator="\n")
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(_row, (*report.results, *report.peers)))
+    writer.writerows(rows)
     return text.getvalue()
 
 
-def _row(result: Result | None) -> dict[str, object]:
-    """Columns by their name: figures in seconds, bytes and calls/s. Without a result, the names alone."""
-    part = partial(getattr, result)
-    low, high = (result and result.interval.throughput) or (None, None)
-    ends = (
-        "peer",
-        "arm",
-        "client",
-        "style",
-        "workload",
-        "loop",
-        "concurrency",
-        "workers",
-        "calls",
-        "seconds",
-    )
-    return {
-        **_some(result, *ends, "throughput"),
-        "throughput_low": low,
-        "throughput_high": high,
-        **_some(part("rate", None), "offered", "achieved"),
-        **_some(part("latency", None), "p50", "p90", "p99", "p999", "max", "mean"),
-        "server_cpu_per_call": result and result.cpu.server_per_call,
-        "client_cpu_per_call": result and result.cpu.client_per_call,
-        "server_resident": result and result.memory.server,
-        **_some(result, "errors", "wrong", "limit", "void", "protect", "optimise"),
-        **_some(part("consistency", None), *Consistency.__struct_fields__),
-        **_some(result, "policy", "servers"),
-        **_some(part("balance", None), *Balance.__struct_fields__),
-    }
-
-
-def _some(of: object, *names: str) -> dict[str, object]:
-    """These attributes; None each where there is nothing to have them."""
-    return {name: getattr(of, name, None) for name in names}
+def _flat(value: object, *names: str) -> Iterator[tuple[str, object]]:
+    """The fields of a cell that it has, as in the JSON, with the names of what they are in; without its rounds and its histogram."""
+    match value:
+        case None:
+            return
+        case dict():
+            for name, each in value.items():
+                if name not in ("rounds", "histogram"):
+                    yield from _flat(each, *names, name)
+        case [low, high]:
+            yield "_".join((*names, "low")), low
+            yield "_".join((*names, "high")), high
+        case _:
+            yield "_".join(names), value
 
 
 def _html(report: Report, changes: Changes) -> str:

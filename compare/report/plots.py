@@ -1,8 +1,8 @@
-"""The plots of a report: each a plotly figure under its title, with its figures as a table. The page sets the colours of text and grids."""
+"""The plots of a report: each a plotly figure under its title. The page sets the colours of text and grids."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,8 @@ from hdrh.histogram import HdrHistogram
 
 from ..load.plan import STYLES
 from ..results import Interval, Report, Result
-from ..statistics.analysis import client_limited
-from ..statistics.figures import FIGURES, Figure, told
-from .names import Ends, who
+from ..statistics.figures import FIGURES, Figure
+from .names import Cell, contests, of_best, who
 
 # Okabe and Ito 2008: told apart with any colour vision. An arm keeps its colour, its marker and its dash everywhere.
 _LOOKS = {
@@ -39,48 +38,60 @@ _MARKS = (1, 2, 10, 100, 1000)
 
 
 class Plot(NamedTuple):
-    """A figure under its title, and its figures as a table."""
+    """A figure under its title."""
 
     title: str
     figure: go.Figure
-    head: list[str]
-    rows: list[list[str]]
+
+
+def beside_best(report: Report) -> Iterator[Plot]:
+    """In every cell the arms beside its best one, in one plot with one scale."""
+    beside = [
+        (name, claim.turned()) for name, claims in contests(report).items() for claim in of_best(claims)
+    ]
+    if not beside:
+        return
+    figure = _figure(120 + 20 * len(beside))
+    for arm in dict.fromkeys(claim.arm for _, claim in beside):
+        own = [(name, claim) for name, claim in beside if claim.arm == arm]
+        colour, marker, _ = looks_of(own[0][1])
+        figure.add_scatter(
+            x=[claim.ratio for _, claim in own],
+            y=[f"{name}: {arm}" for name, _ in own],
+            text=[claim.said for _, claim in own],
+            name=arm,
+            mode="markers",
+            marker={"color": colour, "symbol": marker, "size": 8},
+            error_x=_errors([(claim.ratio, (claim.low, claim.high)) for _, claim in own]),
+        )
+    figure.add_vline(1, line={"color": _GREY, "width": 1})
+    figure.update_xaxes(title="beside the best: 1 is as good, less is worse")
+    order = [f"{name}: {claim.arm}" for name, claim in beside]
+    figure.update_yaxes(automargin=True, categoryorder="array", categoryarray=order[::-1])
+    yield Plot("Each arm beside the best of its cell", figure)
 
 
 def throughput(report: Report) -> Iterator[Plot]:
     """Calls/s of closed loops, by arm and style; other libraries grey."""
     closed = [each for each in (*report.results, *report.peers) if each.loop == "closed"]
-    yield from _bars(
-        report, closed, FIGURES["throughput"], lambda each: (each.throughput, each.interval.throughput)
-    )
+    return _bars(report, closed, FIGURES["throughput"])
 
 
 def cost(report: Report) -> Iterator[Plot]:
     """CPU time of the server for a call."""
-    measured = [each for each in report.results if each.server_cpu]
-    yield from _bars(
-        report,
-        measured,
-        FIGURES["server_cpu"],
-        lambda each: (each.server_cpu or 0.0, each.interval.server_cpu),
-    )
+    return _bars(report, [each for each in report.results if each.server_cpu], FIGURES["server_cpu"])
 
 
-def _bars(
-    report: Report,
-    results: Iterable[Result],
-    shown: Figure,
-    value: Callable[[Result], tuple[float, Interval | None]],
-) -> Iterator[Plot]:
+def _bars(report: Report, results: Iterable[Result], shown: Figure) -> Iterator[Plot]:
     """For each workload, from 0, with intervals."""
     for workload, everyone in _by_workload(results):
         figure = _figure(340, barmode="group")
-        rows = []
         for style, opacity in zip(STYLES, (0.55, 0.95), strict=True):
             mine = [each for each in everyone if each.style == style]
             if not mine:
                 continue
-            found = [value(each) for each in mine]
+            found = [(getattr(each, shown.name), getattr(each.interval, shown.name)) for each in mine]
+            bounded = [shown.name == "throughput" and not each.peer and each.client_limited for each in mine]
             figure.add_bar(
                 x=[who(each) for each in mine],
                 y=[one * shown.scale for one, _ in found],
@@ -88,30 +99,13 @@ def _bars(
                 marker={
                     "color": [_GREY if each.peer else looks_of(each)[0] for each in mine],
                     "opacity": opacity,
-                    "pattern": {"shape": ["/" if _bounded(each, shown) else "" for each in mine]},
+                    "pattern": {"shape": ["/" if each else "" for each in bounded]},
                 },
-                error_y=_errors([(one, interval) for one, interval in found], shown.scale),
+                error_y=_errors(found, shown.scale),
                 offsetgroup=style,
             )
-            for each, (one, interval) in zip(mine, found, strict=True):
-                low, high = interval or (None, None)
-                limit = (
-                    "own client"
-                    if each.peer
-                    else "client: a lower bound"
-                    if _bounded(each, shown)
-                    else each.limit
-                )
-                rows.append(
-                    [who(each), style, shown.text(one), f"{shown.text(low)} .. {shown.text(high)}", limit]
-                )
         figure.update_yaxes(title=shown.title, rangemode="tozero", automargin=True)
-        title = f"{workload}: {report.design.explanations.get(workload, '')}"
-        yield Plot(title, figure, ["who", "style", shown.title, "interval", "limit"], rows)
-
-
-def _bounded(result: Result, shown: Figure) -> bool:
-    return shown.name == "throughput" and not result.peer and client_limited(result)
+        yield Plot(f"{workload}: {report.design.explanations.get(workload, '')}", figure)
 
 
 def response(report: Report) -> Iterator[Plot]:
@@ -126,7 +120,6 @@ def response(report: Report) -> Iterator[Plot]:
 
 def _curves(title: str, results: list[Result]) -> Plot:
     figure = _figure(360)
-    rows = []
     for each in results:
         histogram = HdrHistogram.decode(each.histogram)
         tail = _TAIL[_TAIL * each.calls >= _BEYOND]
@@ -139,54 +132,19 @@ def _curves(title: str, results: list[Result]) -> Plot:
             line={"color": colour, "dash": dash},
             marker={"symbol": marker, "size": 6, "maxdisplayed": 8},
         )
-        shown = told(each.latency, each.calls)
-        times = [FIGURES[name].text(getattr(shown, name)) for name in ("p50", "p90", "p99", "p999", "max")]
-        tails = [
-            FIGURES["p99"].text(told(found, each.calls).p99 if found else None)
-            for found in (each.service, each.slip)
-        ]
-        rows.append([who(each), *times, *tails])
     labels = ["min", "p50", "p90", "p99", "p99.9"]
     figure.update_xaxes(title="percentile of calls", type="log", tickvals=_MARKS, ticktext=labels)
     figure.update_yaxes(title="response time, ms", type="log", dtick="D2", automargin=True)
     rate = results[0].rate
     at = "one call in flight" if rate is None else f"{rate.offered:,.0f} calls/s"
-    head = ["who", "p50 ms", "p90", "p99", "p99.9", "max", "p99 from sent", "p99 sent late"]
-    return Plot(f"{title}: {at}", figure, head, rows)
+    return Plot(f"{title}: {at}", figure)
 
 
-def drift(report: Report) -> Iterator[Plot]:
-    """Every round in the order of time, beside the mean of its cell."""
-    figure = _figure(320)
-    by_name: dict[str, list[Result]] = {}
-    for each in report.results:
-        by_name.setdefault(who(each), []).append(each)
-    for name, own in sorted(by_name.items()):
-        points = [
-            (made.at, made.throughput / each.throughput)
-            for each in own
-            if each.throughput
-            for made in each.rounds
-        ]
-        colour, marker, _ = looks_of(own[0])
-        figure.add_scatter(
-            x=[at for at, _ in points],
-            y=[share for _, share in points],
-            name=name,
-            mode="markers",
-            marker={"color": colour, "symbol": marker, "size": 5},
-        )
-    figure.add_hline(1, line={"color": _GREY, "width": 1})
-    figure.update_xaxes(title="seconds since the run began")
-    figure.update_yaxes(title="calls/s, of the cell's mean", automargin=True)
-    yield Plot("Every round", figure, [], [])
-
-
-def looks_of(ends: Ends) -> tuple[str, str, str]:
+def looks_of(cell: Cell) -> tuple[str, str, str]:
     """Colour, marker and dash: of an arm, but for the marker, which shows the client too."""
     # Of an arm that is no backend by itself, always the same one.
-    colour, marker, dash = _LOOKS.get(ends.arm) or _OTHERS[sum(ends.arm.encode()) % len(_OTHERS)]
-    return colour, f"{marker}{_CLIENTS.get(ends.client, '')}", dash
+    colour, marker, dash = _LOOKS.get(cell.arm) or _OTHERS[sum(cell.arm.encode()) % len(_OTHERS)]
+    return colour, f"{marker}{_CLIENTS.get(cell.client, '')}", dash
 
 
 def _by_workload(results: Iterable[Result]) -> Iterator[tuple[str, list[Result]]]:
@@ -214,7 +172,7 @@ def _figure(height: int, **layout: object) -> go.Figure:
     return figure
 
 
-def _errors(values: list[tuple[float, Interval | None]], scale: float) -> dict[str, object]:
+def _errors(values: list[tuple[float, Interval | None]], scale: float = 1.0) -> dict[str, object]:
     """Error bars, for values with their intervals."""
     return {
         "type": "data",

@@ -51,10 +51,8 @@ def _renew(found: dict[str, Any]) -> None:
         for made in (result, *result.get("rounds", ())):
             if made.get("limit") == "machine":
                 made["limit"] = "waiting"
-    for each in (*found.get("searches", ()), *found.get("predictions", ())):
-        each["arm"] = each["backend"]
     for each in found.get("predictions", ()):
-        each["figure"] = each["metric"]
+        each["arm"], each["figure"] = each["backend"], each["metric"]
     found["schema"], found["twins"] = SCHEMA, []
     trusted = found.get("verdict", {}).get("trusted", True)
     found["claims"] = list(_claims(found)) if trusted else []

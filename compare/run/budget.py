@@ -6,14 +6,14 @@ Source: rule R4 of docs/comparison.md; to go on until a difference is significan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
 
 from ...errors import UsageError
-from .lanes import Lanes
-from .request import Job, Lane, Request
+from .lanes import Lane, lanes
+from .request import Job, Request
 
 # Seconds for a pair of processes to start, beside others, to run warm in each cell, and to stop: as long as that takes where much else
 # runs, and the least that is reckoned with; and around each slice, for what is still in flight and for counting.
@@ -21,8 +21,6 @@ PAIR_SECONDS, LEAST_PAIR_SECONDS = 0.9, 0.4
 SLICE_SECONDS = 0.015
 # Seconds for statistics and outputs, of which a page takes most.
 AFTER_SECONDS = 3.0
-# The windows that a search takes at each of a dozen rates.
-SEARCH_WINDOWS = 30
 # The factor by which the number of units may grow or shrink.
 _MOST = 1.5
 # A round in which that long is measured is worth its start.
@@ -41,76 +39,77 @@ _SWIFT = Pace(LEAST_PAIR_SECONDS)
 
 
 def round_seconds(
-    request: Request, lanes: Sequence[Lane], pace: Pace, units: Mapping[Job, int], number: int = 1
+    request: Request, found: Sequence[Lane], pace: Pace, units: Mapping[Job, int], number: int = 1
 ) -> float:
     """What a round takes, with so many units of each cell: in each every lane has two slices; one of those
     that are long, and in the rehearsal."""
-    total = pace.pair * len({lane.server for lane in lanes})
-    for lane in lanes:
+    total = pace.pair * len({lane.server for lane in found})
+    for lane in found:
         for job in lane.jobs:
             load = request.load(job, number)
             often = (1 if load.long else 2) * units[job] if number else 1
-            if request.objective and number and lane.kind == "backend":
-                often = SEARCH_WINDOWS
-            total += often * (load.warmup + load.window + pace.slice)
+            total += often * (load.window + pace.slice)
     return total
 
 
-class Spending(NamedTuple):
-    """What is measured in the time that there is: nothing, where there are no rounds. The request has its `units`."""
+def a_round(request: Request, failed: Collection[Lane] = ()) -> list[Lane]:
+    """Such lanes as each round has, whichever arm is there twice."""
+    there = lanes(request, failed)
+    return lanes(request, failed, twin=there[0].backend if there else None)
 
-    request: Request
-    rounds: int
+
+def rehearsal_seconds(request: Request, pace: Pace) -> float:
+    """What comes before the rounds, and after them."""
+    return round_seconds(request, lanes(request), pace, {}, 0) + AFTER_SECONDS
 
 
-def spend(request: Request, lanes: Lanes, seconds: float, pace: Pace) -> Spending:
-    """As many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer workloads."""
+def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane] = ()) -> Request:
+    """What is measured in that time: as many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer
+    workloads, then nothing, in no round."""
     if request.fixed:
-        return Spending(
-            replace(request, units={job: request.weight(job) for job in request.jobs}), request.rounds
-        )
+        return replace(request, units={job: request.weight(job) for job in request.jobs})
     while True:
-        a_round = lanes.of(request).round()
-        ones = {job: 1 for lane in a_round for job in lane.jobs}
-        least = round_seconds(request, a_round, pace, ones)
+        found = a_round(request, failed)
+        ones = {job: 1 for lane in found for job in lane.jobs}
+        least = round_seconds(request, found, pace, ones)
         fewest = min(request.fewest, request.rounds)
         wanted = max(fewest, min(request.rounds, round(seconds / _ROUND_SECONDS)))
         fit = int(seconds // least)
         if fit >= fewest:
             rounds = min(wanted, fit)
-            return Spending(replace(request, units=_units(request, a_round, pace, seconds / rounds)), rounds)
+            return replace(request, units=_units(request, found, pace, seconds / rounds), rounds=rounds)
         fewer = request.without_last()
         if fewer is None:
-            return Spending(replace(request, units=ones), fit if fit > 1 else 0)
+            return replace(request, units=ones, rounds=fit if fit > 1 else 0)
         request = fewer
 
 
-def moved(request: Request, lanes: Sequence[Lane], pace: Pace, widths: Mapping[Job, float]) -> dict[Job, int]:
+def moved(request: Request, found: Sequence[Lane], pace: Pace, widths: Mapping[Job, float]) -> dict[Job, int]:
     """The units of a round that takes as long as it does now, with more of them where intervals are wide, and fewer where they are narrow.
     `widths` are the half-widths of intervals by cell; of what they show, nothing else plays a part."""
     usual = median(widths.values()) or 1.0
     weights = {
         job: request.weight(job) * min(_MOST, max(1 / _MOST, widths.get(job, usual) / usual))
-        for lane in lanes
+        for lane in found
         for job in lane.jobs
     }
-    return _units(request, lanes, pace, round_seconds(request, lanes, pace, request.units), weights)
+    return _units(request, found, pace, round_seconds(request, found, pace, request.units), weights)
 
 
 def _units(
     request: Request,
-    lanes: Sequence[Lane],
+    found: Sequence[Lane],
     pace: Pace,
     seconds: float,
     weights: Mapping[Job, float] | None = None,
 ) -> dict[Job, int]:
     """So many of each that a round takes so long, in the proportion of their weights."""
-    jobs = weights or {job: request.weight(job) for lane in lanes for job in lane.jobs}
+    jobs = weights or {job: request.weight(job) for lane in found for job in lane.jobs}
     low, high = 0.0, 64.0
     for _ in range(24):
         scale = (low + high) / 2
         tried = {job: max(1, int(weight * scale)) for job, weight in jobs.items()}
-        if round_seconds(request, lanes, pace, tried) <= seconds:
+        if round_seconds(request, found, pace, tried) <= seconds:
             low = scale
         else:
             high = scale
@@ -121,16 +120,15 @@ def affordable(request: Request) -> Request:
     """What of it fits its time together with its rehearsal, as far as can be told before anything runs: if need be with fewer workloads.
     Raises UsageError where not even one fits."""
     while not request.fixed:
-        lanes = Lanes(request)
-        rehearsal = round_seconds(request, lanes.rehearsal(), _SWIFT, {}, 0) + AFTER_SECONDS
-        spent = spend(request, lanes, request.seconds - rehearsal, _SWIFT)
+        before = rehearsal_seconds(request, _SWIFT)
+        spent = spend(request, request.seconds - before, _SWIFT)
         least = min(request.fewest, request.rounds)
-        if spent.rounds >= least and spent.request.dropped == request.dropped:
+        if spent.rounds >= least and spent.dropped == request.dropped:
             break
         fewer = request.without_last()
         if fewer is None:
             ones = dict.fromkeys(request.jobs, 1)
-            needed = rehearsal + least * round_seconds(spent.request, lanes.round(), _SWIFT, ones)
+            needed = before + least * round_seconds(spent, a_round(request), _SWIFT, ones)
             raise UsageError(
                 f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} alone, with their rehearsal, take about "
                 f"{needed:.0f} s; give them with --time"

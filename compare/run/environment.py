@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -16,20 +17,8 @@ from ...version import __version__
 from ..results import Environment, Overshoot
 from .observe import processors
 
-_PACKAGES = (
-    "pyzmq",
-    "msgspec",
-    "gevent",
-    "twisted",
-    "uvloop",
-    "zerorpc",
-    "rpyc",
-    "Pyro5",
-    "grpcio",
-    "aiozmq",
-)
+_PACKAGES = ("pyzmq", "msgspec", "gevent", "twisted", "uvloop", "zerorpc", "rpyc", "grpcio")
 
-_STAMPS = 10_000
 _SLEEPS = 100
 _SLEEP = 0.001
 
@@ -50,42 +39,19 @@ def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
         load_before=_load(),
         quick=quick,
         cpu_steps=cpu_steps,
-        virtual=_virtual(),
-        governor=_governor(),
         gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
-        switch_interval=sys.getswitchinterval(),
-        stamp_seconds=_stamp_seconds(),
         sleep_overshoot=_sleep_overshoot(),
     )
 
 
 def _cpu_model() -> str:
-    for name, value in _cpu_info():
-        if name == "model name":
-            return value
-    return platform.processor() or platform.machine()
-
-
-def _virtual() -> bool | None:
-    """Whether there is a hypervisor, as far as the processor tells."""
-    return next(("hypervisor" in value.split() for name, value in _cpu_info() if name == "flags"), None)
-
-
-def _cpu_info() -> list[tuple[str, str]]:
     try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        found = re.search(
+            r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(errors="replace"), re.MULTILINE
+        )
     except OSError:
-        return []
-    pairs = (line.partition(":") for line in lines)
-    return [(name.strip(), value.strip()) for name, _, value in pairs]
-
-
-def _governor() -> str | None:
-    """Of the first processor's frequency; virtual ones have none."""
-    try:
-        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
-    except OSError:
-        return None
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def _load() -> list[float] | None:
@@ -93,14 +59,6 @@ def _load() -> list[float] | None:
         return [round(load, 2) for load in os.getloadavg()]
     except OSError:
         return None
-
-
-def _stamp_seconds() -> float:
-    """What reading the clock takes, as the callers do it."""
-    began = time.monotonic()
-    for _ in range(_STAMPS):
-        time.monotonic()
-    return (time.monotonic() - began) / _STAMPS
 
 
 def overslept(seconds: float, times: int) -> list[float]:

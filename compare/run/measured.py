@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import exp
 from statistics import median
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from ..load.sample import Sample, Timed
+from ..load.plan import Load
+from ..load.sample import Sample
 from ..results import (
-    Balance,
     Consistency,
     Cpu,
     Latency,
@@ -59,14 +61,12 @@ class Times(NamedTuple):
     slip: Floats
 
     @classmethod
-    def of(cls, timed: list[Timed]) -> Times:
+    def of(cls, windows: Iterable[Window], method: str | None = None) -> Times:
+        """All of them, or those of one method."""
+        timed = [each for window in windows for each in window.sample.timed if method in (None, each.method)]
         due, sent, ended = (
-            np.concatenate([np.frombuffer(column) for column in columns] or [np.empty(0)])
-            for columns in (
-                [each.due for each in timed],
-                [each.sent for each in timed],
-                [each.ended for each in timed],
-            )
+            np.concatenate([np.frombuffer(getattr(each, name)) for each in timed] or [np.empty(0)])
+            for name in ("due", "sent", "ended")
         )
         return cls(ended, ended - due, ended - sent, sent - due)
 
@@ -100,32 +100,27 @@ def histogram(samples: Floats) -> HdrHistogram:
     return made
 
 
+@dataclass(eq=False)
 class Measured:
-    """One cell: who serves and calls, in which style, what; and its rounds."""
+    """One cell: who serves and calls, in which style, what; and its rounds. A peer is one with a `difference`, in words."""
 
-    def __init__(
-        self,
-        arm: str,
-        client: str,
-        window: Window,
-        *,
-        workers: int,
-        backend: str = "",
-        peer: bool = False,
-    ) -> None:
-        self.arm = arm
-        self.backend = backend or arm
-        self.client = client
-        self.load = window.load
-        self.difference = ""
-        self._workers = workers
-        self.peer = peer
-        self.rounds: list[Round] = []
-        self._slices: list[list[tuple[Window, Times]]] = []
-        self._errors: Counter[str] = Counter()
-        self._wrong = 0
-        self.why = ""
-        self._consistency: list[Consistency] = []
+    arm: str
+    client: str
+    load: Load
+    workers: int
+    backend: str
+    difference: str = ""
+    rounds: list[Round] = field(default_factory=list)
+    why: str = ""
+    _slices: list[Sequence[Window]] = field(default_factory=list)
+    _errors: Counter[str] = field(default_factory=Counter)
+    _wrong: int = 0
+    _consistency: list[Consistency] = field(default_factory=list)
+
+    @property
+    def peer(self) -> bool:
+        """Whether another library serves."""
+        return bool(self.difference)
 
     def rehearsed(self, sample: Sample) -> None:
         """A slice whose times do not count, but whose mistakes do."""
@@ -137,34 +132,31 @@ class Measured:
 
     @property
     def broken(self) -> str:
-        """What went wrong in its calls, if anything did."""
         if self._wrong:
             return f"wrong: {self.why}"
         codes = ", ".join(f"{number:,} {code}" for code, number in self._errors.items())
         return f"{codes}: {self.why}" if codes else ""
 
     def add(self, made: Round, windows: Sequence[Window]) -> None:
-        """What came of a round, in these slices."""
         self.load = windows[0].load  # the rehearsal's may have been another
         for window in windows:
             self.rehearsed(window.sample)
         self.rounds.append(made)
-        self._slices.append([(window, Times.of(window.sample.timed)) for window in windows])
+        self._slices.append(windows)
 
     def result(self) -> Result:
         """All rounds together; those in which Little's law is off only where it is in too many, and nothing is claimed of the cell."""
         void = _void(self.rounds)
         good = [
-            each
-            for slices, made in zip(self._slices, self.rounds, strict=True)
+            (made, slices)
+            for made, slices in zip(self.rounds, self._slices, strict=True)
             if made.little.ok or void
-            for each in slices
         ]
-        rounds = [made for made in self.rounds if made.little.ok or void]
-        windows = [window for window, _ in good]
+        rounds = [made for made, _ in good]
+        windows = [window for _, slices in good for window in slices]
         calls = sum(window.sample.answered for window in windows)
         seconds = sum(window.sample.seconds for window in windows)
-        times = Times(*(np.concatenate([getattr(each, name) for _, each in good]) for name in Times._fields))
+        times = Times.of(windows)
         opened = self.load.open
         methods = {timed.method for window in windows for timed in window.sample.timed}
         return Result(
@@ -180,23 +172,20 @@ class Measured:
             calls=calls,
             errors_by_code=dict(self._errors),
             wrong=self._wrong,
-            workers=self._workers,
+            workers=self.workers,
             seconds=seconds,
             protect=variants.way(self.load.workload, variants.COUNTER),
             optimise=variants.way(self.load.workload, variants.READ),
-            policy=variants.way(self.load.workload, variants.BALANCE),
-            servers=self.load.servers,
             loop="open" if opened else "closed",
             rate=rate(windows) if opened else None,
             service=latency(times.service) if opened else None,
             slip=latency(times.slip) if opened else None,
-            methods={method: latency(_of(method, windows)) for method in sorted(methods)}
+            methods={method: latency(Times.of(windows, method).response) for method in sorted(methods)}
             if len(methods) > 1
             else {},
-            cpu=Cpu(**_means([each.cpu for each in rounds])),
-            memory=_memory(self.rounds),
+            cpu=Cpu(*np.mean([astuple(each.cpu) for each in rounds], axis=0).tolist()),
+            memory=_largest(each.memory for each in self.rounds),
             consistency=variants.total(self._consistency) if self._consistency else None,
-            balance=_balance(windows),
             limit=Counter(each.limit for each in rounds).most_common(1)[0][0],
             void=void,
             why=self.why,
@@ -205,20 +194,6 @@ class Measured:
             rounds=self.rounds,
             histogram=histogram(times.response).encode().decode(),
         )
-
-
-def _balance(windows: Sequence[Window]) -> Balance | None:
-    inside = sum(each.inside for window in windows for each in window.begun)
-    whole = sum(each.whole for window in windows for each in window.begun)
-    made = sum(window.sample.made for window in windows)
-    if not inside or not made:
-        return None
-    return Balance(sum(window.begun[-1].inside for window in windows) / inside, whole / made - 1)
-
-
-def _of(method: str, windows: Sequence[Window]) -> Floats:
-    timed = [each for window in windows for each in window.sample.timed if each.method == method]
-    return Times.of(timed).response
 
 
 def beside(units: Sequence[Mapping[T, Sequence[float]]]) -> dict[T, float]:
@@ -254,7 +229,7 @@ def speed(window: Window) -> float:
 
 def median_time(window: Window) -> float:
     """Of its response times; 0 where it has none."""
-    return latency(Times.of(window.sample.timed).response).p50 or 0.0
+    return latency(Times.of([window]).response).p50 or 0.0
 
 
 def round_of(
@@ -266,31 +241,15 @@ def round_of(
     p50: float | None = None,
 ) -> Round:
     """The figures of one round; the two that are given are by what took turns with it."""
-    times = Times(
-        *(
-            np.concatenate(columns)
-            for columns in zip(*(Times.of(each.sample.timed) for each in windows), strict=True)
-        )
-    )
+    times = Times.of(windows)
     load = windows[0].load
     calls = sum(each.sample.answered for each in windows)
     seconds = sum(each.sample.seconds for each in windows)
     found, many = latency(times.response), len(times.response)
-    cpu = Cpu(
-        *(
-            sum((getattr(each.observed.cpu, end) or 0.0) * (each.sample.answered or 1) for each in windows)
-            / (calls or 1)
-            for end in ("server_per_call", "client_per_call")
-        ),
-        *(
-            round(
-                sum((getattr(each.observed.cpu, end) or 0.0) * each.sample.seconds for each in windows)
-                / seconds,
-                4,
-            )
-            for end in ("server_busy", "client_busy")
-        ),
-    )
+    used = np.array([astuple(each.cpu) for each in windows], float)
+    by_call = np.array([each.sample.answered or 1 for each in windows]) @ used[:, :2] / (calls or 1)
+    busy = np.average(used[:, 2:], axis=0, weights=[each.sample.seconds for each in windows]).round(4)
+    cpu = Cpu(*by_call.tolist(), *busy.tolist())
     return Round(
         round=number,
         at=round(at, 3),
@@ -303,9 +262,9 @@ def round_of(
         mean=found.mean,
         rate=rate(windows) if load.open else None,
         cpu=cpu,
-        memory=_memory_of([each.observed.memory for each in windows]),
+        memory=_largest(each.memory for each in windows),
         little=_little(windows),
-        limit=_limit(limit_of(cpu.server_busy or 0.0, cpu.client_busy or 0.0), times, open=load.open),
+        limit=_limit(limit_of(*busy.tolist()), times, open=load.open),
     )
 
 
@@ -340,29 +299,10 @@ def _limit(seen: Limit, times: Times, *, open: bool) -> Limit:  # noqa: A002
     return seen
 
 
-def _means(structs: Sequence[Cpu]) -> dict[str, float | None]:
-    """Each field's mean over those that have it."""
-    names = structs[0].__struct_fields__ if structs else ()
-    columns = {name: [getattr(each, name) for each in structs] for name in names}
-    found = {name: [value for value in column if value is not None] for name, column in columns.items()}
-    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
-
-
-def _memory(rounds: Sequence[Round]) -> Memory:
-    return _memory_of([each.memory for each in rounds])
-
-
-def _memory_of(found: Sequence[Memory]) -> Memory:
-    """The largest: what it takes to run."""
-    server = [each.server for each in found if each.server is not None]
-    client = [each.client for each in found if each.client is not None]
-    connection = _median([each.per_connection for each in found])
-    return Memory(max(server, default=None), max(client, default=None), connection)
-
-
-def _median(values: list[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return float(np.median(found)) if found else None
+def _largest(found: Iterable[Memory]) -> Memory:
+    """What it takes to run; 0 where nothing is known."""
+    server, client = zip(*((each.server or 0, each.client or 0) for each in found), strict=True)
+    return Memory(max(server), max(client))
 
 
 def _void(rounds: list[Round]) -> str:

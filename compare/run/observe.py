@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psutil
 
-from ..results import Cpu, Limit, Memory, Speed
+from ..results import Cpu, Limit, Speed
 
 LINUX = sys.platform == "linux"
 
@@ -36,7 +37,7 @@ class Snapshot(NamedTuple):
 
 
 def snapshot(servers: Sequence[int], client: int) -> Snapshot:
-    """Now. Several servers are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
+    """Now. All processes of a server are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
     return Snapshot(time.monotonic(), sum(map(_cpu, servers)), _cpu(client))
 
 
@@ -47,40 +48,30 @@ def _cpu(pid: int) -> float:
             return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
         except OSError:
             raise ProcessLookupError(pid) from None
-    try:
-        used = psutil.Process(pid).cpu_times()
-    except psutil.NoSuchProcess:
-        raise ProcessLookupError(pid) from None
+    with _process(pid) as process:
+        used = process.cpu_times()
     return float(used.user + used.system)
 
 
-class Observed(NamedTuple):
-    """What a slice cost."""
+@contextmanager
+def _process(pid: int) -> Iterator[psutil.Process]:
+    """Raises ProcessLookupError where it is gone."""
+    try:
+        yield psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError(pid) from None
 
-    cpu: Cpu
-    memory: Memory
-    limit: Limit
 
-
-def observed(
-    before: Snapshot,
-    after: Snapshot,
-    calls: int,
-    seconds: float,
-    memory: Memory,
-    processors: Sequence[int],
-    *,
-    servers: int = 1,
-) -> Observed:
-    """The difference between two snapshots, for each of so many calls, which took so many seconds. `processors` are how many the servers
-    and the client have, of which Python uses one for each of its processes."""
+def cost(before: Snapshot, after: Snapshot, calls: int, seconds: float, processors: int = 1) -> Cpu:
+    """What is between two snapshots, for each of so many calls, which took so many seconds. Python uses as many processors as the server
+    has, but one for each of its processes; the client is one."""
     many = calls or 1
     server, client = after.server - before.server, after.client - before.client
-    busy = server / seconds / min(processors[0], servers), client / seconds
-    return Observed(
-        Cpu(server / many, client / many, round(min(1.0, busy[0]), 4), round(min(1.0, busy[1]), 4)),
-        memory,
-        limit_of(*busy),
+    return Cpu(
+        server / many,
+        client / many,
+        round(min(1.0, server / seconds / processors), 4),
+        round(min(1.0, client / seconds), 4),
     )
 
 
@@ -95,22 +86,17 @@ def limit_of(server: float, client: float) -> Limit:
 
 def resident(pid: int) -> int:
     """Bytes of memory that the process has now. Raises ProcessLookupError where it is gone."""
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.NoSuchProcess:
-        raise ProcessLookupError(pid) from None
+    with _process(pid) as process:
+        return int(process.memory_info().rss)
 
 
 def descendants(pid: int) -> list[int]:
     """The processes that it has started, and those that they have."""
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        raise ProcessLookupError(pid) from None
+    with _process(pid) as process:
+        return [child.pid for child in process.children(recursive=True)]
 
 
 def processors() -> list[int]:
-    """Those that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ... import interpreter
@@ -42,7 +41,6 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return self._process.pid
 
     def say(self, line: bytes) -> None:
@@ -89,9 +87,10 @@ class Child:
     def stop(self) -> None:
         """The end of its input, SIGTERM, and SIGKILL for what is still there after a while."""
         # Twisted's reactor takes SIGTERM for itself, and sees it only when it does not wait for input.
-        self._hang_up()
-        if self._process.poll() is None:
-            self._process.terminate()
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        self._process.terminate()
         self._wait()
 
     def _wait(self) -> None:
@@ -101,11 +100,6 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def _hang_up(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
@@ -114,16 +108,12 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self.stop()
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
-            self._hang_up()
+            self._process.kill()  # nothing, where it has ended
+            self._process.wait()
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._log.close()

@@ -1,4 +1,4 @@
-"""What is to be measured: the lanes of a round, the cells of a lane, and how long each takes."""
+"""What is to be measured: the cells, and how long a slice of each takes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, Load
+from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
 from ..results import Arm
 from ..workloads.table import WORKLOADS, Workload
 from .pair import ANYWHERE, Placement
-from .search import Objective
 
 SERVICE = "ringback.compare.workloads:service"
 STATEFUL = "ringback.compare.workloads:stateful"
-SLOW = "ringback.compare.workloads.balances:slow"
 SCENARIO = "scenario"
 
 # Seconds of a slice: so short that a machine whose speed changes a few times a second has changed little before the next arm's.
 _FIRED, _WAITED, _OPEN = 0.025, 0.06, 0.05
-# Of a rehearsal, and of a try at some rate.
-_REHEARSED, _SEARCHED = 0.1, 0.3
+# Of a rehearsal.
+_REHEARSED = 0.1
 # Calls that are due in a slice at least, where that is not too long.
 _DUE, _LONGEST, _MANY = 20.0, 1.0, 1e9
 
@@ -32,36 +30,15 @@ class Job(NamedTuple):
     style: str
 
 
-class Lane(NamedTuple):
-    """A server and a client, both fresh in each round, and the cells that are measured between them."""
-
-    backend: str
-    client: str
-    jobs: tuple[Job, ...]
-    kind: str = "backend"  # or "twin", "peer"
-
-    @property
-    def server(self) -> tuple[str, str]:
-        """Tells its server from others; lanes of several clients share one."""
-        return self.backend, self.kind
-
-    def __str__(self) -> str:
-        if self.kind == "peer":
-            return f"peer {self.backend}"
-        return f"{self.backend}{' again' * (self.kind == 'twin')}, {self.client} client"
-
-
 @dataclass(frozen=True)
 class Request:
     """Every list is complete and without doubles. `backends` are the names of what is compared; `arms` says of those that are no backend as
-    it comes what they are. Callers share so many `connections` to each server. `rate` makes every cell an open loop, as `search` does at
-    many rates. In a `duet` all servers work at once.
+    it comes what they are. Callers share so many `connections` to each server. `rate` makes every cell an open loop. In a `duet` all
+    servers work at once.
 
     `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on; `fewest` are those without which a workload is
     not worth measuring; where they are `fixed`, there is no budget. `units` are how often all arms take turns in a round, by job, where
     that is known. `dropped` is what there was no time for. `service` and `scenario` are targets.
-    `state` is the URL of the store that servers have if a workload needs one; where empty, each has a file of its own. Workloads that are
-    balanced have so many `servers`, or, where that is None, each its own number.
     """
 
     backends: tuple[str, ...]
@@ -79,23 +56,17 @@ class Request:
     units: Mapping[Job, int] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     rate: float | None = None
-    objective: Objective | None = None
-    arrivals: str = "poisson"
-    thorough: bool = False
     quick: bool = False
     duet: bool = False
     placement: Placement = ANYWHERE
     peers: tuple[str, ...] = ()
     service: str = SERVICE
     scenario: str = ""
-    limit: str = ""
-    state: str = ""
-    servers: int | None = None
     seed: int = 0
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """The cells of a lane."""
+        """The cells, but for who serves and who calls."""
         return tuple(
             Job(workload, style)
             for workload in self.workloads
@@ -111,15 +82,10 @@ class Request:
 
     def jobs_of(self, client: str) -> tuple[Job, ...]:
         """The cells that are measured with that client."""
-        return tuple(job for job in self.jobs if self._calls(client, self.workload(job.workload)))
-
-    def _calls(self, client: str, workload: Workload) -> bool:
-        if workload.client:
-            return client == workload.client
-        return client in self.clients and (client != RAW or workload.bare)
+        own = "" if client in self.clients else client
+        return tuple(job for job in self.jobs if self.workload(job.workload).client == own)
 
     def arm(self, name: str) -> Arm:
-        """What is compared under that name."""
         return self.arms.get(name) or Arm(name, name)
 
     def workload(self, name: str) -> Workload:
@@ -132,21 +98,6 @@ class Request:
     def stored(self) -> bool:
         """Whether servers need a state store."""
         return any(self.workload(name).stored for name in self.workloads)
-
-    def spread(self, workload: Workload) -> int:
-        """How many servers take part in it."""
-        return 1 if workload.servers == 1 else self.servers or workload.servers
-
-    @property
-    def equal(self) -> int:
-        """The most servers that are alike, in any workload."""
-        found = [self.workload(name) for name in self.workloads]
-        return max((self.spread(each) - each.slow for each in found), default=1)
-
-    @property
-    def slow(self) -> bool:
-        """Whether any workload has a slow server."""
-        return any(self.workload(name).slow for name in self.workloads)
 
     @property
     def most_callers(self) -> int:
@@ -165,26 +116,20 @@ class Request:
     def load(self, job: Job, number: int) -> Load:
         """A slice of the cell in that round; the first round is only a rehearsal."""
         workload = self.workload(job.workload)
-        rate = None if workload.burst or workload.overload else self.rate
+        rate = None if workload.overload else self.rate
         window = workload.window or (_FIRED if job.style == FIRE_AND_CALLBACK else _WAITED)
         if workload.open or rate is not None:
             window = max(window, _OPEN, min(_LONGEST, _DUE / (rate or _MANY)))
         if number == 0:
             window = max(window, _REHEARSED)
-        if self.objective is not None:
-            window = max(window, _SEARCHED)
         return Load(
             workload=job.workload,
             style=job.style,
             concurrency=self.in_flight(workload),
-            warmup=workload.warmup,
+            warmup=0.0,
             window=window,
             rate=rate,
-            arrivals=self.arrivals,
-            burst=workload.burst,
             seed=self.seed * 1000 + number,
-            servers=self.spread(workload),
-            slow=workload.slow,
         )
 
     def weight(self, job: Job) -> int:

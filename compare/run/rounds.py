@@ -12,23 +12,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from secrets import token_hex
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from ...clients.threading import connect
-from ...errors import CallError
+from .. import peers
 from ..load.plan import FIRE_AND_CALLBACK, Load, Plan
-from ..results import Report, Search
+from ..results import Report
 from ..statistics.noise import Doubled
-from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, Spending, moved, round_seconds, spend
-from .lanes import CAPACITY, Lanes
+from .budget import (
+    AFTER_SECONDS,
+    LEAST_PAIR_SECONDS,
+    Pace,
+    a_round,
+    moved,
+    rehearsal_seconds,
+    round_seconds,
+    spend,
+)
+from .lanes import Lane, groups, lacking, lanes, server
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
-from .pair import Generator, Pair, Servers, Window
-from .processes import START_SECONDS, ChildFailed
-from .request import Job, Lane, Request
-from .search import search
+from .pair import Generator, Pair, Serving, Window
+from .processes import ChildFailed
+from .request import Job, Request
 
 # Where one thread fires more calls a second than this, it times one in 16: what that takes is no part of a call.
 _FAST = 5_000
@@ -45,9 +53,8 @@ _NARROW = 0.025
 _OVER = 0.02
 
 # At this part of what the slowest arm can do, the rate at which response times are compared: at half of it the client would already
-# be as busy as it can be. Before that is known, this rate.
+# be as busy as it can be.
 _MODERATE = 0.25
-_GENTLE = 2_000.0
 
 Cells = Mapping[tuple[str, str, Job], Measured]
 Widths = Callable[[Cells], Mapping[Job, float]]
@@ -83,7 +90,9 @@ class Experiment:
         self._widths = widths
         self._began = time.monotonic()
         self._chance = random.Random(request.seed)  # noqa: S311
-        self._lanes = Lanes(request)
+        # What is not tried again.
+        self._failed: set[Lane] = set()
+        self._directory = ""  # of state stores
         self._capacity: dict[tuple[str, str, Job], float] = {}
         # Seconds, of each pair of processes beside others until it is warm; and of each slice beside the calls' own.
         self._starts: list[float] = []
@@ -91,60 +100,54 @@ class Experiment:
 
     def run(self) -> None:
         """Measure everything; an arm that cannot be measured is one of the report's failures, and the others go on."""
-        with TemporaryDirectory(prefix="ringback-compare-") as self._lanes.directory:
+        with TemporaryDirectory(prefix="ringback-compare-") as self._directory:
             self._run()
 
     def _run(self) -> None:
         request, watcher = self._request, self._watcher
-        first = self._lanes.rehearsal()
-        rehearsal = round_seconds(request, first, Pace(), {}, 0)
-        rough = spend(request, self._lanes, request.seconds - rehearsal - AFTER_SECONDS, Pace())
-        one = self._seconds(rough.request, Pace())
-        watcher.planned(rough.rounds, rehearsal + rough.rounds * one + AFTER_SECONDS)
-        self._round(0, first)
+        around = rehearsal_seconds(request, Pace())
+        rough = spend(request, request.seconds - around, Pace())
+        one = self._seconds(rough, Pace())
+        watcher.planned(rough.rounds, around + rough.rounds * one)
+        self._round(0, lanes(request))
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = self._pace()
-        if not self._lanes.round():
+        if not lanes(request, self._failed):
             return  # none has come through the rehearsal, as the report's failures say
         if (request.scenario or request.arms) and self._spoilt():
             return  # what a person wrote does not work: nobody should wait for minutes to be told
-        plan = spend(request, self._lanes, left, pace)
-        self._request = self._lanes.request = plan.request
-        self._note(plan.rounds)
-        one = self._seconds(plan.request, pace)
+        plan = self._request = spend(request, left, pace, self._failed)
+        self._note()
+        one = self._seconds(plan, pace)
         took: list[float] = []
         for number in range(1, plan.rounds + 1):
             if not request.fixed and self._late(one):
                 break  # the machine became slower than it was in the rehearsal; what was found so far plays no part in this
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
             began = time.monotonic()
-            self._round(number, self._lanes.round())
+            self._round(number, self._with_twin())
             self.rounds = number
             took.append(time.monotonic() - began)
             one = median(took)
-            if self._done(number, plan, pace):
+            if self._done(number, pace):
                 break
         if not self.rounds:
             self._report.failures.append(
                 f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
             )
 
-    def _done(self, number: int, plan: Spending, pace: Pace) -> bool:
+    def _done(self, number: int, pace: Pace) -> bool:
         """Whether all intervals are narrow after that round. Where they are not, once, let those have more that are widest."""
-        if (
-            self._request.fixed
-            or number not in range(_LOOK, plan.rounds)
-            or self._request.objective is not None
-        ):
+        if self._request.fixed or number not in range(_LOOK, self._request.rounds):
             return False
         widths = self._widths(self.cells)
         if not widths:
             return False
         if number == _LOOK:
-            units = moved(self._request, self._lanes.round(), pace, widths)
-            self._request = self._lanes.request = replace(self._request, units=units)
-            self._note(plan.rounds)
-        return number >= plan.request.fewest and max(widths.values()) <= _NARROW
+            units = moved(self._request, a_round(self._request, self._failed), pace, widths)
+            self._request = replace(self._request, units=units)
+            self._note()
+        return number >= self._request.fewest and max(widths.values()) <= _NARROW
 
     def _spoilt(self) -> bool:
         """Whether something went wrong in the rehearsal; what calls did is added to the failures."""
@@ -156,7 +159,7 @@ class Experiment:
         return bool(self._report.failures)
 
     def _seconds(self, request: Request, pace: Pace) -> float:
-        return round_seconds(request, self._lanes.of(request).round(), pace, request.units)
+        return round_seconds(request, a_round(request, self._failed), pace, request.units)
 
     def _pace(self) -> Pace:
         """As in the rehearsal. Its medians: what else runs may hold one of them up for long."""
@@ -168,17 +171,24 @@ class Experiment:
         """Whether what takes so long would end too late."""
         return time.monotonic() - self._began + seconds + AFTER_SECONDS > (1 + _OVER) * self._request.seconds
 
-    def _note(self, rounds: int) -> None:
+    def _note(self) -> None:
         design = self._report.design
-        design.rounds, design.dropped = rounds, list(self._request.dropped)
+        design.rounds, design.dropped = self._request.rounds, list(self._request.dropped)
         design.units = {f"{job.workload}, {job.style}": units for job, units in self._request.units.items()}
-        design.lacking = {name: cells for name, cells in self._lanes.lacking().items() if cells}
+        design.lacking = lacking(self._request)
 
-    def _round(self, number: int, lanes: list[Lane]) -> None:
+    def _with_twin(self) -> list[Lane]:
+        """The lanes of a round, in which one of the arms is measured twice."""
+        ours = [lane.backend for lane in lanes(self._request, self._failed) if lane.kind == "backend"]
+        return lanes(self._request, self._failed, twin=self._chance.choice(ours) if ours else None)
+
+    def _round(self, number: int, found: list[Lane]) -> None:
         """All that are compared are there at once, and take turns."""
         slices: Slices = {}
         began = time.monotonic()
-        for group in self._lanes.groups(lanes):
+        there = groups(found)
+        self._chance.shuffle(there)
+        for group in there:
             self._chance.shuffle(group)
             with ExitStack() as running:
                 pairs = self._started(number, group, running)
@@ -193,19 +203,19 @@ class Experiment:
         """Those whose servers start, twice tried, and are warm. All processes start beside each other; each client has one generator, which
         calls all servers, but in a duet, where each server has its own."""
         began = time.monotonic()
-        servers: dict[tuple[str, str], Servers] = {}
+        servers: dict[tuple[str, str], Serving] = {}
         generators: dict[object, Generator] = {}
         for lane in group:
             self._watcher.begin(number, f"{lane}: starting")
             if lane.server not in servers:
-                servers[lane.server] = running.enter_context(self._servers(lane))
+                servers[lane.server] = running.enter_context(self._serving(lane))
             if self._caller(lane) not in generators:
                 generators[self._caller(lane)] = Generator(self._plan(lane), self._request.placement)
         try:
-            for server in list(servers):
-                lanes = [lane for lane in group if lane.server == server]
-                with self._failing(*lanes):
-                    servers[server] = self._answering(lanes[0], servers[server], running)
+            for name in list(servers):
+                served = [lane for lane in group if lane.server == name]
+                with self._failing(*served):
+                    servers[name] = self._answering(served[0], servers[name], running)
         finally:
             # Last, to be ended first: a server that is told to end waits for its clients.
             for generator in generators.values():
@@ -214,9 +224,9 @@ class Experiment:
             with self._failing(*(lane for lane in group if self._caller(lane) == caller)):
                 generator.wait()
         pairs = [
-            (lane, Pair(servers[lane.server], generators[self._caller(lane)], self._request.placement))
+            (lane, Pair(servers[lane.server], generators[self._caller(lane)]))
             for lane in group
-            if lane not in self._lanes.failed
+            if lane not in self._failed
         ]
         self._chance.shuffle(pairs)  # in this order they are called first
         for lane, pair in pairs:
@@ -229,46 +239,37 @@ class Experiment:
         """Tells its generator from others."""
         return lane if self._request.duet else lane.client
 
-    def _servers(self, lane: Lane) -> Servers:
-        return Servers(self._lanes.server(lane), self._request.placement, self._lanes.others(lane))
+    def _serving(self, lane: Lane) -> Serving:
+        """Each server has a store of its own: what earlier ones have left in it would be part of what it costs to use it."""
+        store = f"sqlite:///{self._directory}/{token_hex(8)}.db"
+        return Serving(server(self._request, lane, store), self._request.placement)
 
-    def _answering(self, lane: Lane, servers: Servers, running: ExitStack) -> Servers:
-        """Once they answer, if need be others of the kind."""
+    def _answering(self, lane: Lane, serving: Serving, running: ExitStack) -> Serving:
+        """Once it answers, if need be another of the kind."""
         try:
-            servers.wait()
+            serving.wait()
         except ChildFailed:
-            servers = running.enter_context(self._servers(lane))
-            servers.wait()
-        if (
-            lane.kind == "backend"
-            and self._request.arm(lane.backend).backend == "twisted"
-            and not self._request.scenario
-        ):
-            try:
-                with connect(servers.endpoints[0], timeout=START_SECONDS) as client:
-                    self._report.environment.twisted_reactor = client.call("reactor")
-            except CallError as error:
-                raise ChildFailed(f"its server does not answer: {error}") from None
-        return servers
+            serving = running.enter_context(self._serving(lane))
+            serving.wait()
+        return serving
 
     @contextmanager
-    def _failing(self, *lanes: Lane) -> Iterator[None]:
+    def _failing(self, *those: Lane) -> Iterator[None]:
         """Where a child fails meanwhile, these lanes have failed, and the others go on."""
         try:
             yield
         except ChildFailed as error:
-            self._report.failures.append(f"{lanes[0]}: {error}")
-            self._lanes.failed.update(lanes)
+            self._report.failures.append(f"{those[0]}: {error}")
+            self._failed.update(those)
 
     def _units(self, number: int, group: Sequence[Lane]) -> list[Job]:
         """Each cell as often as it has units."""
         jobs = sorted({job for lane in group for job in lane.jobs})
-        once = not number or self._request.objective is not None
-        return [job for job in jobs for _ in range(1 if once else self._request.weight(job))]
+        return [job for job in jobs for _ in range(self._request.weight(job) if number else 1)]
 
     def _unit(self, number: int, job: Job, pairs: Running, slices: Slices) -> None:
         """A slice of each that has the cell, in random order, or of all at once; and, but for a rehearsal, the same mirrored."""
-        order = [(lane, pair) for lane, pair in pairs if job in lane.jobs and lane not in self._lanes.failed]
+        order = [(lane, pair) for lane, pair in pairs if job in lane.jobs and lane not in self._failed]
         self._chance.shuffle(order)
         if number:
             self.speeds.look()
@@ -276,7 +277,7 @@ class Experiment:
         if number and self._request.duet:  # the clients of a server in turn: what it uses is one's own
             clients = dict.fromkeys(lane.client for lane, _ in order)
             turns = [[each for each in order if each[0].client == client] for client in clients]
-        if number and self._request.objective is None and not self._request.load(job, number).long:
+        if number and not self._request.load(job, number).long:
             turns += [turn[::-1] for turn in turns[::-1]]
         for lane, _ in order:
             slices.setdefault((lane, job), []).append([])
@@ -286,67 +287,53 @@ class Experiment:
 
     def _turn(self, number: int, job: Job, turn: Running) -> Iterator[tuple[Lane, Window]]:
         """A slice of one, or of several at once."""
-        there = [(lane, pair) for lane, pair in turn if lane not in self._lanes.failed]
-        if len(there) > 1:
-            self._watcher.begin(number, f"all at once: {job.workload}, {job.style}")
-            begun = []
-            for lane, pair in there:
-                with self._failing(lane):
-                    pair.begin(self._load(job, number, lane))
-                    begun.append((lane, pair))
-            for lane, pair in begun:
-                with self._failing(lane):
-                    yield lane, pair.end()
-            self._watcher.measured()
+        there = [(lane, pair) for lane, pair in turn if lane not in self._failed]
+        if not there:
             return
+        who = str(there[0][0]) if len(there) == 1 else "all at once"
+        self._watcher.begin(number, f"{who}: {job.workload}, {job.style}")
+        began, begun = time.monotonic(), []
         for lane, pair in there:
             with self._failing(lane):
-                window = self._slice(number, lane, pair, job)
-                if window is not None:
-                    yield lane, window
-
-    def _slice(self, number: int, lane: Lane, pair: Pair, job: Job) -> Window | None:
-        """One slice; None where no rate keeps the objective."""
-        self._watcher.begin(number, f"{lane}: {job.workload}, {job.style}")
-        workload = self._request.workload(job.workload)
-        load = self._load(job, number, lane)
-        if self._request.objective is not None and number and lane.kind == "backend" and not workload.burst:
-            rate = self._search(number, lane, pair, load)
-            if not rate:
-                return None
-            load = load._replace(rate=rate)
-        began = time.monotonic()
-        window = pair.measure_beside(workload.idle, load) if workload.idle else pair.measure(load)
+                pair.begin(self._load(job, number, lane))
+                begun.append((lane, pair))
+        for lane, pair in begun:
+            with self._failing(lane):
+                window = pair.end()
+                if number == 0:
+                    self._rests.append(max(0.0, time.monotonic() - began - window.load.window))
+                    self._capacity[lane.backend, lane.client, job] = speed(window)
+                    self._cell(lane, job, window).rehearsed(window.sample)
+                yield lane, window
         self._watcher.measured()
-        if not workload.idle:
-            self._rests.append(max(0.0, time.monotonic() - began - load.warmup - load.window))
-        if number == 0:
-            self._rehearsed(lane, job, window)
-        return window
 
-    def _rehearsed(self, lane: Lane, job: Job, window: Window) -> None:
+    def _cell(self, lane: Lane, job: Job, window: Window) -> Measured:
+        """That of the lane, which is empty at first."""
         key = (lane.backend, lane.client, job)
-        self._capacity[key] = speed(window)
         if key not in self.cells:
-            self.cells[key] = self._lanes.measured(lane, window)
-        self.cells[key].rehearsed(window.sample)
+            backend = self._request.arm(lane.backend).backend
+            difference = peers.load(lane.backend).DIFFERENCE if lane.kind == "peer" else ""
+            self.cells[key] = Measured(
+                lane.backend, lane.client, window.load, self._request.serving, backend, difference
+            )
+        return self.cells[key]
 
     def _take(self, number: int, began: float, slices: Slices) -> None:
         """Make a round of what each lane has in each cell, and one more of what was measured twice."""
         together: dict[tuple[bool, str, Job], dict[Lane, list[list[Window]]]] = {}
         for (lane, job), units in slices.items():
-            if lane not in self._lanes.failed and any(units):
+            if lane not in self._failed and any(units):
                 together.setdefault((lane.kind == "peer", lane.client, job), {})[lane] = units
         made = {}
-        for (_, _, job), lanes in together.items():
+        for (_, _, job), beside_each_other in together.items():
             turns = [
-                {lane: units[place] for lane, units in lanes.items() if place < len(units)}
-                for place in range(max(map(len, lanes.values())))
+                {lane: units[place] for lane, units in beside_each_other.items() if place < len(units)}
+                for place in range(max(map(len, beside_each_other.values())))
             ]
             lone = self._request.load(job, number).concurrency == 1
             speeds = _beside(speed, turns)
             times = _beside(median_time, turns) if lone else {}
-            for lane, units in lanes.items():
+            for lane, units in beside_each_other.items():
                 windows = [window for unit in units for window in unit]
                 figures = round_of(
                     number,
@@ -357,90 +344,48 @@ class Experiment:
                 )
                 made[lane, job] = windows, figures
         for (lane, job), (windows, figures) in made.items():
-            key = (lane.backend, lane.client, job)
             if lane.kind == "twin":
                 own = made.get((lane._replace(kind="backend"), job))
                 if own is not None:
                     self.twins.append(Doubled(job.workload, lane.client, job.style, own[1], figures))
                 continue
-            if key not in self.cells:
-                self.cells[key] = self._lanes.measured(lane, windows[0])
-            self.cells[key].add(figures, windows)
-            self._watcher.measured(self.cells[key])
+            cell = self._cell(lane, job, windows[0])
+            cell.add(figures, windows)
+            self._watcher.measured(cell)
 
     def _plan(self, lane: Lane) -> Plan:
         request = self._request
         return Plan(
-            client=self._lanes.loop(lane),
+            client=peers.load(lane.backend).LOOP if lane.kind == "peer" else lane.client,
             cpu_steps=self._report.environment.cpu_steps,
             # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
             timeout=10.0 + request.most_callers * 0.01,
             max_callers=request.most_callers,
             connections=request.connections,
             peer=lane.backend if lane.kind == "peer" else "",
-            scenario=request.scenario if lane.kind in ("backend", "twin") else "",
+            scenario="" if lane.kind == "peer" else request.scenario,
         )
 
     def _warm(self, pair: Pair, lane: Lane) -> None:
         """A little of everything."""
         for job in lane.jobs:
-            load = self._load(job, 0, lane)
-            if not load.burst:
-                pair.measure(load._replace(window=_WARM_SECONDS))
+            pair.measure(self._load(job, 0, lane)._replace(window=_WARM_SECONDS))
 
     def _load(self, job: Job, number: int, lane: Lane) -> Load:
+        """Where calls are to come at a rate that nobody gave, the rehearsal is a closed loop, which finds it."""
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
-        client = self._lanes.rival(lane)
-        if workload.overload:
-            peak = self._capacity.get((lane.backend, lane.client, job)) if number else None
-            return load._replace(
-                rate=None if peak is None else workload.overload * peak,
-                timeout=None if peak is None else workload.timeout,
-                peak=peak,
-            )
-        if load.rate is None and workload.open and not workload.burst:
-            capacities = [
-                found
-                for (_, caller, measured), found in self._capacity.items()
-                if caller == client and measured == CAPACITY
-            ]
-            load = load._replace(rate=_MODERATE * min(capacities, default=_GENTLE / _MODERATE))
+        own = self._capacity.get((lane.backend, lane.client, job), 0.0)
+        if number and workload.overload:
+            return load._replace(rate=workload.overload * own, timeout=workload.timeout, peak=own)
+        if number and workload.open and load.rate is None:
+            client = self._request.clients[0] if lane.kind == "peer" else lane.client
+            capacities = [found for (_, *cell), found in self._capacity.items() if cell == [client, job]]
+            return load._replace(rate=_MODERATE * min(capacities, default=own))
         fired = not load.open and load.style == FIRE_AND_CALLBACK
-        if fired and self._capacity.get((lane.backend, lane.client, job), 0.0) > _FAST:
+        if fired and own > _FAST:
             load = load._replace(stride=_STRIDE)
         return load
-
-    def _search(self, number: int, lane: Lane, pair: Pair, load: Load) -> float:
-        """The highest rate that keeps the objective; 0 where none does."""
-        objective = self._request.objective
-        assert objective is not None
-        job = Job(load.workload, load.style)
-        steps = search(max(100.0, self._capacity.get((lane.backend, lane.client, job), 400.0) / 4))
-        rate = next(steps)
-        while True:
-            self._watcher.begin(number, f"{lane}: {job.workload} {job.style} at {rate:,.0f} calls/s")
-            window = pair.measure(load._replace(rate=rate))
-            self._watcher.measured()
-            try:
-                rate = steps.send(objective.tried(window))
-            except StopIteration as end:
-                passes, fails, tried = end.value
-                break
-        self._report.searches.append(
-            Search(
-                lane.backend,
-                lane.client,
-                job.style,
-                job.workload,
-                number,
-                str(objective),
-                passes,
-                fails,
-                tried,
-            )
-        )
-        return float(passes)
 
 
 def _beside(

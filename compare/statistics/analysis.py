@@ -18,35 +18,29 @@ from ..run.rounds import Cells
 from ..workloads import variants
 from ..workloads.table import place
 from . import inference, noise
-from .contrasts import Contrast, Judged, contrasts, half_width, judge, turned
-from .figures import CLAIMED, FIGURES, Figure, claimed, common, rule, values
+from .contrasts import Contrast, Judged, Rule, contrasts, half_width, judge, turned
+from .figures import CLAIMED, FIGURES, Figure, claimed, common, values
 from .noise import Doubled
 
 # With fewer rounds nothing is claimed: what scatters is not known.
 FEWEST = 4
 
 
-class _Side(NamedTuple):
-    """One of the two that a claim is about."""
-
-    workload: str
-    style: str
-    arm: str
-    limited: bool
-
-
 class _Group(NamedTuple):
-    """What is contrasted in one cell, by the name that tells it from the others there, and by which figure. Those `limited` by the load
-    generator can do more than they show; where `each` is "", all pairs are claimed, else those with that one alone."""
+    """What is contrasted in one cell, by the name that tells it from the others there, and by which figure. Where `each` is "", all pairs
+    are claimed, else those with that one alone. Where calls/s are meant to be the client's own, it is no `limit`."""
 
-    client: str
     figure: Figure
-    sides: dict[str, _Side]
-    values: dict[str, list[float]]
+    cells: Mapping[str, Result]
     each: str = ""
+    limit: bool = True
 
     def contrasts(self) -> list[Contrast]:
-        found = contrasts(self.values, larger_is_better=self.figure.larger_is_better)
+        """By what all have in every round that is good of all; none of too few rounds."""
+        by_round = common(self.figure, {name: result.good for name, result in self.cells.items()})
+        if min(map(len, by_round.values()), default=0) < FEWEST:
+            return []
+        found = contrasts(by_round, larger_is_better=self.figure.larger_is_better)
         if not self.each:
             return found
         return [
@@ -54,6 +48,10 @@ class _Group(NamedTuple):
             for each in found
             if self.each in (each.arm, each.against)
         ]
+
+    def limited(self, cell: Result) -> bool:
+        """Whether it can do more than it shows."""
+        return self.limit and self.figure.name != "server_cpu" and cell.client_limited
 
 
 def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
@@ -68,13 +66,8 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     report.twins = noise.twins(doubled, figures, confidence)
     report.checks = list(_checks(report))
     report.claims = []
-    made = [
-        (group, contrast)
-        for group in _groups(report)
-        if len(group.values) > 1
-        for contrast in group.contrasts()
-    ]
-    rules = [rule(group.figure, report.design.margin) for group, _ in made]
+    made = [(group, contrast) for group in _groups(report) for contrast in group.contrasts()]
+    rules = [Rule(report.design.margin, group.figure.least) for group, _ in made]
     found = judge([contrast for _, contrast in made], rules, confidence)
     if all(check.ok for check in report.checks):
         report.claims = [_claim(group, each) for (group, _), each in zip(made, found, strict=True)]
@@ -101,14 +94,8 @@ def _claimed(result: Result, report: Report) -> Figure:
     return claimed(
         result.workload,
         opened=result.loop == "open",
-        searched=bool(report.searches),
         duet=report.design.duet,
     )
-
-
-def client_limited(result: Result) -> bool:
-    """Whether its calls/s and times are those of the load generator."""
-    return result.limit == "client"
 
 
 def _groups(report: Report) -> Iterator[_Group]:
@@ -117,13 +104,13 @@ def _groups(report: Report) -> Iterator[_Group]:
     sound.sort(key=lambda each: (place(each.workload), each.workload, each.client, STYLES.index(each.style)))
     for _, cell in groupby(sound, key=lambda each: (each.workload, each.client, each.style)):
         arms = {each.arm: each for each in cell}
-        yield _group(arms, _claimed(next(iter(arms.values())), report))
+        yield _Group(_claimed(next(iter(arms.values())), report), arms)
     if not report.design.duet:
         yield from _styles(sound)
     for way in variants.groups(sound):
         plain = way.kind.plain
         if plain in way.cells:
-            yield _group(way.cells, _claimed(way.cells[plain], report), each=plain)
+            yield _Group(_claimed(way.cells[plain], report), way.cells, each=plain)
 
 
 def _styles(sound: Sequence[Result]) -> Iterator[_Group]:
@@ -138,34 +125,20 @@ def _styles(sound: Sequence[Result]) -> Iterator[_Group]:
         key = fired.workload, fired.client, fired.arm, fired.concurrency
         if fired.style == FIRE_AND_CALLBACK and fired.loop == "closed" and key in waiting:
             both = {FIRE_AND_CALLBACK: fired, REQUEST_REPLY: waiting[key]}
-            yield _group(both, FIGURES["throughput"], each=REQUEST_REPLY, limited=False)
-
-
-def _group(cells: Mapping[str, Result], figure: Figure, each: str = "", *, limited: bool = True) -> _Group:
-    """Of those that have the figure in every round that is good of all; of too few rounds nothing is claimed."""
-    found = common(figure, {name: result.good for name, result in cells.items()})
-    if min(map(len, found.values()), default=0) < FEWEST:
-        found = {}
-    first = next(iter(cells.values()))
-    sides = {
-        name: _Side(
-            result.workload,
-            result.style,
-            result.arm,
-            limited and figure.name != "server_cpu" and client_limited(result),
-        )
-        for name, result in cells.items()
-    }
-    return _Group(first.client, figure, sides, found, each)
+            yield _Group(FIGURES["throughput"], both, each=REQUEST_REPLY, limit=False)
 
 
 def _claim(group: _Group, judged: Judged) -> Claim:
     contrast = judged.contrast
-    own, other = (group.sides[name] for name in (contrast.arm, contrast.against))
-    outcome = _bounded(judged.outcome, own, other)
+    own, other = group.cells[contrast.arm], group.cells[contrast.against]
+    # What can do more than it shows is surely better than what it beats; all else is not known of it.
+    hidden: list[Outcome] = []
+    hidden += ["worse", "equal"] if group.limited(own) else []
+    hidden += ["better", "equal"] if group.limited(other) else []
+    outcome = "unclear" if judged.outcome in hidden else judged.outcome
     return Claim(
         workload=own.workload,
-        client=group.client,
+        client=own.client,
         style=own.style,
         arm=own.arm,
         against=other.arm,
@@ -181,12 +154,6 @@ def _claim(group: _Group, judged: Judged) -> Claim:
         detectable=judged.detectable,
         rounds=contrast.rounds,
     )
-
-
-def _bounded(outcome: Outcome, own: _Side, other: _Side) -> Outcome:
-    """What can do more than it shows is surely better than what it beats; all else is not known of it."""
-    hidden = [*(("worse", "equal") if own.limited else ()), *(("better", "equal") if other.limited else ())]
-    return "unclear" if outcome in hidden else outcome
 
 
 def _checks(report: Report) -> Iterator[Check]:

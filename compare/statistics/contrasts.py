@@ -102,6 +102,21 @@ def contrasts(values: Mapping[str, Sequence[float]], *, larger_is_better: bool) 
     return found
 
 
+def unpaired(values: Sequence[float], against: Sequence[float], *, larger_is_better: bool) -> Contrast:
+    """Two arms that were not measured in the same rounds: values of each, two at least, all positive.
+
+    Source: Welch 1947, Biometrika 34(1-2), with Satterthwaite's degrees of freedom.
+    """
+    side = 1 if larger_is_better else -1
+    logs = [side * np.log(values), side * np.log(against)]
+    own = [float(each.var(ddof=1)) / len(each) for each in logs]
+    shares = sum(part**2 / (len(each) - 1) for part, each in zip(own, logs, strict=True))
+    rounds = min(len(values), len(against))
+    freedom = sum(own) ** 2 / shares if shares else rounds - 1
+    change = float(logs[0].mean() - logs[1].mean())
+    return Contrast("values", "against", change, sqrt(sum(own)), freedom, 2, rounds, pooled=False)
+
+
 def turned(contrast: Contrast) -> Contrast:
     """The same, the other way round."""
     return contrast._replace(arm=contrast.against, against=contrast.arm, change=-contrast.change)
@@ -133,8 +148,7 @@ def _judged(contrast: Contrast, level: float, rule: Rule, confidence: float) -> 
     own = _within(contrast, confidence)
     seen = own + float(stats.t.ppf(_POWER, contrast.freedom))
     detectable = expm1(min(FURTHEST, seen * contrast.error))
-    low, high = _interval(contrast, float(stats.t.ppf((1 + level) / 2, contrast.freedom)))
-    outcome = _outcome(contrast.change, low, high, rule)
+    low, high, outcome = decided(contrast, level, rule)
     sure = outcome != "unclear"
     if not sure:
         low, high = _interval(contrast, own)
@@ -142,9 +156,10 @@ def _judged(contrast: Contrast, level: float, rule: Rule, confidence: float) -> 
     return Judged(contrast, ratio(contrast.change), low, high, outcome, sure, detectable)
 
 
-def interval_of(contrast: Contrast, confidence: float) -> tuple[float, float]:
-    """That of the ratio, as it holds in its cell."""
-    return _interval(contrast, _within(contrast, confidence))
+def decided(contrast: Contrast, level: float, rule: Rule) -> tuple[float, float, Outcome]:
+    """The interval of the ratio at that level, and what it amounts to."""
+    low, high = _interval(contrast, float(stats.t.ppf((1 + level) / 2, contrast.freedom)))
+    return low, high, _outcome(contrast.change, low, high, rule)
 
 
 def _interval(contrast: Contrast, width: float) -> tuple[float, float]:

@@ -12,7 +12,6 @@ import msgspec
 from ..results import Latency, Result, Round
 from ..run.measured import enough
 from ..workloads.table import figure_of
-from .contrasts import Rule
 
 # A rank of all rounds together is told where so many calls lie beyond it.
 _BEYOND = 20
@@ -69,12 +68,12 @@ FIGURES = {
 CLAIMED = tuple(name for name, figure in FIGURES.items() if figure.less)
 
 
-def claimed(workload: str, *, opened: bool = False, searched: bool = False, duet: bool = False) -> Figure:
+def claimed(workload: str, *, opened: bool = False, duet: bool = False) -> Figure:
     """By what its cells are compared, which is fixed beforehand. Where servers work at once, only what each of them uses is its own; rates
     that were searched for are compared themselves."""
     if duet:
         return FIGURES["server_cpu"]
-    return FIGURES["throughput" if opened and searched else figure_of(workload, opened=opened)]
+    return FIGURES[figure_of(workload, opened=opened)]
 
 
 def common(figure: Figure, rounds: Mapping[str, Sequence[Round]]) -> dict[str, list[float]]:
@@ -87,15 +86,20 @@ def common(figure: Figure, rounds: Mapping[str, Sequence[Round]]) -> dict[str, l
     return {name: [each for each in values if each] for name, values in found.items() if all(values)}
 
 
-def rule(figure: Figure, margin: float) -> Rule:
-    """What is claimed of it."""
-    return Rule(margin, figure.least)
-
-
 def values(figure: str, result: Result) -> list[float]:
     """One for each round; none at all where a round lacks it."""
     found = [value(figure, made) for made in result.good]
     return [each for each in found if each] if all(found) else []
+
+
+def ratio(value: float, low: float, high: float, digits: int = 2) -> str:
+    """One figure beside another, with its interval."""
+    return f"{value:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def percent(part: float) -> str:
+    """A part of a whole, in words."""
+    return f"{part * 100:.0f} %" if abs(part) >= 0.01 else f"{part * 100:.1f} %"
 
 
 def value(figure: str, made: Round) -> float | None:

@@ -45,18 +45,6 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval | No
     return ratio(float(low)), ratio(float(high))
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """The p-values, in their order, each adjusted for how many there are: below 0.05 where the family's error rate is kept at 5 %.
-
-    Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
-    """
-    adjusted, highest = [0.0] * len(ps), 0.0
-    for place, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
-        highest = max(highest, min(1.0, (len(ps) - place) * ps[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
 def levels(ps: Sequence[float], confidence: float = 0.95) -> list[float]:
     """The confidence of each claim's interval, so that it excludes 1 just where Holm's procedure rejects: each has the level of its own
     step, and from the step at which the procedure stops on, all have that one's.

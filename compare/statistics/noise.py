@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import exp, log
 from typing import NamedTuple
 
 from ..results import Round, Twin
 from . import inference
-from .contrasts import contrasts, interval_of, turned
 from .figures import FIGURES, value
 
 # A run in which nothing is wrong says this rarely that an arm differs from itself, for all of its figures together.
@@ -31,33 +30,28 @@ Cell = tuple[str, str, str]
 def twins(doubled: Sequence[Doubled], figures: Mapping[Cell, str], confidence: float) -> list[Twin]:
     """One for each figure, of the cells (workload, client, style) that are compared by it.
 
-    The round is the unit: its cells, which share their processes, are one value together.
+    The round is the unit: its cells, which share their processes, are one value together. Figures share the error alike (Bonferroni).
     """
     groups: dict[str, list[Doubled]] = {}
     for each in doubled:
         figure = figures.get((each.workload, each.client, each.style))
         if figure is not None and each.own.little.ok and each.again.little.ok:
             groups.setdefault(figure, []).append(each)
-    found = {}
-    for figure, group in groups.items():
-        means = _ratios(group, figure)
-        for contrast in contrasts({"own": means, "again": [1.0] * len(means)}, larger_is_better=True):
-            found[figure] = contrast if contrast.arm == "own" else turned(contrast)
-    adjusted = inference.holm([each.p for each in found.values()])
     made = []
-    for (figure, contrast), p in zip(found.items(), adjusted, strict=True):
-        low, high = interval_of(contrast, confidence)
+    for figure, group in groups.items():
+        ratios = _ratios(group, figure)
+        own = inference.interval(ratios, confidence)
+        far = inference.interval(ratios, 1 - _ALPHA / len(groups))
+        if own is None or far is None:
+            continue
         made.append(
             Twin(
-                workload=_names(each.workload for each in groups[figure]),
-                client=_names(each.client for each in groups[figure]),
-                style=_names(each.style for each in groups[figure]),
                 figure=figure,
-                ratio=inference.ratio(contrast.change),
-                low=low,
-                high=high,
-                rounds=contrast.rounds,
-                ok=p >= _ALPHA,
+                ratio=inference.mean(ratios),
+                low=own[0],
+                high=own[1],
+                rounds=len(ratios),
+                ok=far[0] <= 1 + inference.NOTHING and far[1] >= 1 - inference.NOTHING,
             )
         )
     return made
@@ -72,7 +66,3 @@ def _ratios(group: Sequence[Doubled], figure: str) -> list[float]:
         if own and again:
             rounds.setdefault(each.own.round, []).append(side * log(own / again))
     return [exp(sum(logs) / len(logs)) for logs in rounds.values()]
-
-
-def _names(found: Iterable[str]) -> str:
-    return ", ".join(sorted(set(found)))

@@ -8,7 +8,7 @@ its own for those, to which it adds one call after another, so that what is ther
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from itertools import chain
 from threading import Lock
@@ -91,42 +91,21 @@ def _state() -> State:
 # The scripts
 
 
-class _Tally:
-    """One counter as callers know it: updates that were acknowledged, those of which nobody knows, the highest total that was told."""
-
-    __slots__ = ("acknowledged", "highest", "unknown")
-
-    def __init__(self) -> None:
-        self.acknowledged = self.unknown = self.highest = 0
-
-
 class _Ledger:
-    """What the callers of one measurement know."""
+    """What the callers of one measurement know of each counter: updates that were acknowledged, those of which nobody knows, the highest
+    total that was told; and how many reads were stale."""
 
     def __init__(self) -> None:
-        self.tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+        self.acknowledged: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
+        self.highest: Counter[str] = Counter()
         self.stale = 0
-        self._lock = Lock()
-
-    def acknowledged(self, counter: str, total: int) -> None:
-        with self._lock:
-            tally = self.tallies[counter]
-            tally.acknowledged += 1
-            tally.highest = max(tally.highest, total)
-
-    def unknown(self, counter: str) -> None:
-        with self._lock:
-            self.tallies[counter].unknown += 1
+        self.lock = Lock()
 
     def promised(self, counter: str) -> int:
         """What whoever reads now must be shown at least."""
-        with self._lock:
-            tally = self.tallies[counter]
-            return max(tally.acknowledged, tally.highest)
-
-    def shown(self, total: int, at_least: int) -> None:
-        with self._lock:
-            self.stale += total < at_least
+        with self.lock:
+            return max(self.acknowledged[counter], self.highest[counter])
 
 
 # By measurement; all callers of one are made by one thread, before any of them calls.
@@ -149,7 +128,9 @@ def script(method: str, keyed: bool, numbers: Iterator[int], _steps: int) -> Scr
         elif part < TWICE + READS:
             at_least = ledger.promised(shared)
             call = Call("total_of", (number, shared))
-            ledger.shown(_total(call, (yield call)), at_least)
+            total = _total(call, (yield call))
+            with ledger.lock:
+                ledger.stale += total < at_least
         else:
             yield from _update(ledger, shared, Call(method, (number, shared)))
 
@@ -158,9 +139,12 @@ def _update(ledger: _Ledger, counter: str, call: Call) -> Script:
     try:
         total = _total(call, (yield call))
     except Exception:
-        ledger.unknown(counter)
+        with ledger.lock:
+            ledger.unknown[counter] += 1
         raise
-    ledger.acknowledged(counter, total)
+    with ledger.lock:
+        ledger.acknowledged[counter] += 1
+        ledger.highest[counter] = max(ledger.highest[counter], total)
 
 
 def _total(call: Call, reply: Any) -> int:
@@ -173,10 +157,10 @@ def _total(call: Call, reply: Any) -> int:
 def check(ended: Ended) -> Generator[Call, Any, Consistency]:
     """What the counters say against what was acknowledged. An update of which nobody knows may be there or not."""
     ledger = _ledgers.pop(measurement(ended.first), _Ledger())
-    counters = list(ledger.tallies)
+    counters = list(ledger.acknowledged | ledger.unknown)
     totals = (yield Call("take", (counters,))) if counters else []
     lost = duplicated = 0
-    for total, tally in zip(totals, ledger.tallies.values(), strict=True):
-        lost += max(0, tally.acknowledged - total)
-        duplicated += max(0, total - tally.acknowledged - tally.unknown)
+    for total, counter in zip(totals, counters, strict=True):
+        lost += max(0, ledger.acknowledged[counter] - total)
+        duplicated += max(0, total - ledger.acknowledged[counter] - ledger.unknown[counter])
     return Consistency(lost, duplicated, ledger.stale)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Iterator
 
 from ...server.service import Service
-from . import balances, counters, reads
+from . import counters, reads
 
 service = Service("compare")
 
@@ -62,18 +61,9 @@ def numbers(start: int, count: int) -> Iterator[int]:
     yield from range(start, start + count)
 
 
-@service.method(inline=True)
-def reactor() -> str | None:
-    """The name of Twisted's reactor, where one serves."""
-    found = sys.modules.get("twisted.internet.reactor")
-    return None if found is None else type(found).__name__
-
-
 service.method(reads.read)
 service.method(reads.read_async)
 service.method(name="read_cached", cache=reads.CACHE_SECONDS)(reads.read)
-service.method(readonly=True)(balances.wait)
-service.method(balances.begun)
 
 # All of these, and what needs a state store, without which it is refused at the start.
 stateful = Service(service.name)

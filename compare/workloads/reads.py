@@ -50,7 +50,6 @@ _stale: defaultdict[int, list[int]] = defaultdict(list)
 
 
 def script(method: str, numbers: Iterator[int], _steps: int) -> Script:
-    """One caller's calls."""
     for number in numbers:
         space, key = measurement(number), int(KEYS ** spread(number))
         then = newest()
@@ -63,6 +62,5 @@ def script(method: str, numbers: Iterator[int], _steps: int) -> Script:
 
 
 def check(ended: Ended) -> Generator[Call, Any, Consistency]:
-    """How many reads showed what was no longer so."""
     yield from ()
     return Consistency(stale_reads=len(_stale.pop(measurement(ended.first), ())))

@@ -12,16 +12,12 @@ from typing import Any, NamedTuple
 
 from ..load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES
 from ..scenario import Call, Check, Script, WrongReply
-from . import balances, counters, reads, variants
-from .balances import Balancing
+from . import counters, reads, variants
 from .handlers import CPU_SECONDS, IO_SECONDS, MASK, SIZE, after
 from .numbers import SCATTER, measurement, spread
 
 SLOW = 0.1  # of mixed
 ITEMS = 1_000  # of a stream
-IDLE = 500
-BURST = 1_000
-BURST_EVERY = 0.5
 OVERLOAD = 3.0
 OVERLOAD_TIMEOUT = 0.25
 
@@ -30,12 +26,10 @@ class Workload(NamedTuple):
     """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
 
     `concurrency` and `client` are for a workload that fixes them, and `usual` the calls in flight where nothing is said. One that is
-    `open` has calls come at a rate, whatever the server does, or `burst` of them at once; `idle` connections do nothing beside it. `window`
-    are the seconds of a slice, where other than usual, and `units` how many there are of it beside those of others. `figure` is what it is
-    compared by. `check` looks at what the calls of a slice have left behind. One that is `stored` has servers with a state store, and some
-    calls of one that is `keyed` bring a key.
-    `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds. One with several `servers`, of
-    which one may be `slow`, has clients of its own for each slice, made as `balancing` says, with a `warmup` to come to know them.
+    `open` has calls come at a rate, whatever the server does. `window` are the seconds of a slice, where other than usual, and `units` how
+    many there are of it beside those of others. `figure` is what it is compared by. `check` looks at what the calls of a slice have left
+    behind. One that is `stored` has servers with a state store, and some calls of one that is `keyed` bring a key.
+    `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds.
     """
 
     name: str
@@ -47,31 +41,15 @@ class Workload(NamedTuple):
     usual: int = 64
     client: str = ""
     open: bool = False
-    burst: int = 0
-    idle: int = 0
     stream: bool = False
     window: float = 0.0
     units: int = 3
-    warmup: float = 0.0
     overload: float = 0.0
     timeout: float | None = None
     check: Check | None = None
     stored: bool = False
     keyed: bool = False
     figure: str = "throughput"
-    servers: int = 1
-    slow: bool = False
-    balancing: Balancing = Balancing()
-
-    @property
-    def bare(self) -> bool:
-        """Whether its calls can be made without a client."""
-        return self.together and not (self.stream or self.keyed or self.check)
-
-    @property
-    def together(self) -> bool:
-        """Whether several servers can be measured in it at once."""
-        return not (self.open or self.idle) and self.servers == 1
 
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
@@ -121,7 +99,7 @@ def _counter(way: str, explanation: str, method: str, *, keyed: bool = False) ->
     )
 
 
-def _read(way: str, explanation: str, method: str, **how: Any) -> Workload:
+def _read(way: str, explanation: str, method: str) -> Workload:
     return Workload(
         variants.READ.row(way),
         f"one of {reads.KEYS} values that each take {reads.READ_SECONDS * 1000:.0f} ms to read, {explanation}",
@@ -130,45 +108,26 @@ def _read(way: str, explanation: str, method: str, **how: Any) -> Workload:
         window=20 * reads.READ_SECONDS,
         units=1,
         check=reads.check,
-        **how,
     )
 
 
-def _balance(way: str, explanation: str, **how: Any) -> Workload:
-    quick, slow = (
-        seconds * 1000 for seconds in (balances.WAIT_SECONDS, balances.SLOWER * balances.WAIT_SECONDS)
-    )
-    return Workload(
-        variants.BALANCE.row(way),
-        f"{quick:.0f} ms of waiting, on one of several servers {slow:.0f} ms; {explanation}",
-        balances.script,
-        methods=("wait",),
-        concurrency=balances.CALLERS,
-        window=balances.WINDOW,
-        units=1,
-        warmup=balances.WARMUP,
-        servers=balances.SERVERS,
-        slow=True,
-        balancing=Balancing(**how),
-        figure="p99",
-    )
-
-
-def _bare(policy: str, explanation: str) -> Workload:
-    return _balance(policy, f"{explanation}, none ejected", policy=policy, ejection=False)
-
-
-def _echoes(
-    name: str, explanation: str, size: int = SIZE, figure: str = "server_cpu", **how: Any
+def _back(
+    name: str,
+    explanation: str,
+    method: str = "echo",
+    size: int = SIZE,
+    figure: str = "server_cpu",
+    **how: Any,
 ) -> Workload:
-    """Short calls. Of these a generator in Python is the limit sooner than a server: what they cost the server is what tells arms apart."""
-    return Workload(name, explanation, partial(_same, "echo", size), figure=figure, **how)
+    """Calls that give their value back. Of short ones a generator in Python is the limit sooner than a server: what they cost the server is
+    what tells arms apart."""
+    return Workload(name, explanation, partial(_same, method, size), (method,), figure=figure, **how)
 
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        _echoes(
+        _back(
             "lone",
             f"{SIZE} bytes back, one caller: the time of a call",
             styles=(REQUEST_REPLY,),
@@ -176,42 +135,37 @@ WORKLOADS = {
             figure="p50",
             units=4,
         ),
-        _echoes("echo", f"{SIZE} bytes back, inline on the event loop", usual=8, units=4),
-        _echoes(
+        _back("echo", f"{SIZE} bytes back, inline on the event loop", usual=8, units=4),
+        _back(
             "flood",
             "echo, 64 calls in flight and no client: what the server can do",
             styles=(FIRE_AND_CALLBACK,),
             concurrency=64,
             client=RAW,
         ),
-        _echoes(
+        _back(
             "echo-rate",
             f"{SIZE} bytes back, calls coming at one rate for all backends",
             styles=(FIRE_AND_CALLBACK,),
+            usual=8,
             open=True,
         ),
-        _echoes("payload-1k", "1 KiB back, inline", 1024),
-        _echoes("payload-64k", "64 KiB back, inline", 65536, usual=8, units=2),
-        _echoes("payload-1m", "1 MiB back, inline, at most 4 at a time", 1 << 20, concurrency=4),
-        Workload(
-            "pooled",
-            f"{SIZE} bytes back, an unmarked def",
-            partial(_same, "pooled", SIZE),
-            methods=("pooled",),
-            figure="server_cpu",
-        ),
-        Workload(
+        _back("payload-1k", "1 KiB back, inline", size=1024),
+        _back("payload-64k", "64 KiB back, inline", size=65536, usual=8, units=2),
+        _back("payload-1m", "1 MiB back, inline, at most 4 at a time", size=1 << 20, concurrency=4),
+        _back("pooled", f"{SIZE} bytes back, an unmarked def", "pooled"),
+        _back(
             "io",
             f"an unmarked def that waits {IO_SECONDS * 1000:.0f} ms",
-            partial(_same, "io", SIZE),
-            methods=("io",),
+            "io",
+            figure="throughput",
             window=4 * IO_SECONDS,
         ),
-        Workload(
+        _back(
             "io-async",
             f"a coroutine that waits {IO_SECONDS * 1000:.0f} ms, the same one on every backend",
-            partial(_same, "io_async", SIZE),
-            methods=("io_async",),
+            "io_async",
+            figure="throughput",
             window=4 * IO_SECONDS,
         ),
         Workload(
@@ -240,24 +194,6 @@ WORKLOADS = {
             _mixed,
             methods=("echo", "cpu"),
         ),
-        _echoes(
-            "burst",
-            f"echo, {BURST:,} calls at once every {BURST_EVERY * 1000:.0f} ms",
-            styles=(FIRE_AND_CALLBACK,),
-            open=True,
-            burst=BURST,
-            units=1,
-            window=2 * BURST_EVERY,
-            figure="p50",
-        ),
-        _echoes(
-            "idle",
-            f"one caller's echo beside {IDLE} connections that do nothing",
-            styles=(REQUEST_REPLY,),
-            concurrency=1,
-            idle=IDLE,
-            figure="p50",
-        ),
         Workload(
             "stream",
             f"streams of {ITEMS:,} numbers, each read to its end",
@@ -274,13 +210,6 @@ WORKLOADS = {
         _read("none", "in a plain def", "read"),
         _read("cache", f"kept by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"),
         _read("async-io", "in a coroutine", "read_async"),
-        _read("balance", "in a plain def on several equal servers", "read", servers=2),
-        _bare("round-robin", "in turn"),
-        _bare("least-in-flight", "to the one with the fewest calls in flight"),
-        _bare("two-choices", "of two by chance, to the one with fewer calls in flight"),
-        _bare("peak-ewma", "of two by chance, to the one that will be done sooner"),
-        _balance("default", "as a client without options does, which ejects slow ones"),
-        _balance("hedge", "as default, and to a second one where the first takes its time", hedge=True),
     )
 }
 

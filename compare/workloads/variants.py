@@ -6,15 +6,18 @@ Knows names, and what is claimed of them; `counters` and `reads` have what the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import asdict
 
-from ..results import Claim, Consistency, Report, Result
+from ..results import Consistency, Result
 
-# The way that all others are compared with, unless the kind has another.
+# The way that all others are compared with.
 PLAIN = "none"
+
+# How much more time there is for each other way.
+SECONDS = 30.0
 
 _EVERYTHING = Consistency.__struct_fields__
 _RACES = ("lost_updates", "stale_reads")
@@ -22,21 +25,11 @@ _WRITES = ("lost_updates", "duplicated_effects")
 
 
 class Kind(NamedTuple):
-    """A workload and its ways, each with what it keeps from going wrong. `field` is that of the results and, with two dashes, the option
-    that picks them. All ways are compared with the `plain` one, and have up to so many `seconds` more each."""
+    """A workload and its ways, each with what it keeps from going wrong. All are compared with the `plain` one."""
 
-    field: str
     workload: str
     ways: Mapping[str, tuple[str, ...]]
-    title: str
-    question: str
     plain: str = PLAIN
-    seconds: float = 30.0
-
-    @property
-    def option(self) -> str:
-        """As it is given on the command line."""
-        return f"--{self.field}"
 
     def row(self, way: str) -> str:
         """The name of the workload, measured that way."""
@@ -44,44 +37,16 @@ class Kind(NamedTuple):
 
 
 COUNTER = Kind(
-    "protect",
     "counter",
     {PLAIN: (), "lock": _RACES, "version": _RACES, "idempotency": _EVERYTHING},
-    "What consistency costs",
-    "What does each protection of counters that calls share cost, and what goes wrong without it? Lost are acknowledged updates that "
-    "are not in the counters, duplicated are effects of calls sent twice that are in them twice, and stale are reads that show less "
-    "than what was acknowledged before they began.",
 )
 READ = Kind(
-    "optimise",
     "read",
-    {PLAIN: _EVERYTHING, "cache": _WRITES, "async-io": _EVERYTHING, "balance": _EVERYTHING},
-    "What speeds up reads",
-    "What does each way to speed up calls that wait for a database give, and what does it give up? Stale are reads that show what was "
-    "no longer so when they began.",
+    {PLAIN: _EVERYTHING, "cache": _WRITES, "async-io": _EVERYTHING},
 )
-BALANCE = Kind(
-    "policy",
-    "balance",
-    dict.fromkeys(
-        ("round-robin", "least-in-flight", "two-choices", "peak-ewma", "default", "hedge"), _EVERYTHING
-    ),
-    "What balancing gives where a server is slow",
-    "How long do callers wait when one of several servers takes ten times as long as the others, by the policy that chooses among them? "
-    "The named policies are bare: no server is ejected. A client without options (default) ejects slow ones; with hedging it also asks a "
-    "second server when the first takes its time.",
-    plain="round-robin",
-    seconds=90.0,
-)
-KINDS = (COUNTER, READ, BALANCE)
+KINDS = (COUNTER, READ)
 
-_OF = {kind.workload: kind for kind in KINDS}
 _ROWS = {kind.row(way): (kind, way) for kind in KINDS for way in kind.ways}
-
-
-def seconds(workload: str) -> float:
-    """How much more time there is for that workload, where it is one more way to measure another."""
-    return _ROWS[workload][0].seconds if workload in _ROWS else 0.0
 
 
 def plain(workload: str) -> str:
@@ -89,9 +54,21 @@ def plain(workload: str) -> str:
     return _ROWS[workload][0].workload if workload in _ROWS else workload
 
 
-def row(workload: str, way: str) -> str:
-    """The name of the workload, measured that way."""
-    return _OF[workload].row(way)
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """These workloads, each once: with all its ways, or, where one way is named, that beside the plain one."""
+    found: list[str] = []
+    for name in names:
+        kind, way = _ROWS.get(name, (None, PLAIN))
+        if kind is None:
+            found.append(name)
+        else:
+            found += map(kind.row, kind.ways if way == kind.plain else (kind.plain, way))
+    return tuple(dict.fromkeys(found))
+
+
+def known(workload: str) -> tuple[Kind, str]:
+    """The kind and the way that this row of the table is."""
+    return _ROWS[workload]
 
 
 def way(workload: str, of: Kind) -> str | None:
@@ -124,38 +101,6 @@ def groups(results: Iterable[Result]) -> list[Group]:
     return list(found.values())
 
 
-def measured(report: Report) -> list[Kind]:
-    """The kinds of which the report has anything."""
-    names = {plain(each.workload) for each in report.results}
-    return [kind for kind in KINDS if kind.workload in names]
-
-
-class Prices(NamedTuple):
-    """What ways cost or give those who call in one style, by one client: claims by arm and way."""
-
-    kind: Kind
-    client: str
-    style: str
-    claims: dict[str, dict[str, Claim]]
-
-    @property
-    def ways(self) -> list[str]:
-        """Those of which anything is claimed."""
-        return [way for way in self.kind.ways if any(way in claims for claims in self.claims.values())]
-
-
-def prices(report: Report) -> list[Prices]:
-    """All that are claimed."""
-    found: dict[tuple[str, str, str], Prices] = {}
-    for each in report.claims:
-        if each.of_workloads:
-            kind, way = _ROWS[each.workload]
-            key = kind.workload, each.client, each.style
-            claims = found.setdefault(key, Prices(kind, *key[1:], {})).claims
-            claims.setdefault(each.arm, {})[way] = each
-    return list(found.values())
-
-
 # What went wrong
 
 
@@ -169,44 +114,6 @@ def said(found: Consistency) -> str:
     """In words; empty where nothing went wrong."""
     counts = asdict(found)
     return ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _EVERYTHING if counts[name])
-
-
-def counted(report: Report, kind: Kind) -> Iterator[str]:
-    """What went wrong in each way, or went to a slow server. It was counted, and so it is sure whatever else is."""
-    if kind is BALANCE:
-        yield from _spread(report)
-    else:
-        yield _wrong(report, kind)
-
-
-def _spread(report: Report) -> Iterator[str]:
-    found: dict[str, list[Result]] = {}
-    for group in groups(report.results):
-        for way, cell in group.cells.items() if group.kind is BALANCE else ():
-            found.setdefault(way, []).extend([] if cell.balance is None else [cell])
-    told = {
-        way: _range([each.balance.slow_share for each in cells if each.balance])
-        for way, cells in found.items()
-        if cells
-    }
-    if told:
-        servers = max(each.servers for cells in found.values() for each in cells)
-        parts = "; ".join(f"{way} {part}" for way, part in told.items())
-        yield f"What the slow one of {servers} servers was given of all calls of {BALANCE.workload}: {parts}."
-
-
-def _range(parts: Sequence[float]) -> str:
-    low, high = f"{min(parts):.1%}", f"{max(parts):.1%}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _wrong(report: Report, kind: Kind) -> str:
-    found: dict[str, list[Consistency]] = {}
-    for group in groups(report.results):
-        for way, cell in group.cells.items() if group.kind is kind else ():
-            found.setdefault(way, []).extend([] if cell.consistency is None else [cell.consistency])
-    told = [f"{way} {said(total(each)) or 'nothing'}" for way, each in found.items()]
-    return f"What went wrong in {kind.workload}, on all arms and in all styles: {'; '.join(told)}."
 
 
 def broken(result: Result) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from ringback.compare.report.verdict import answers, verdict
+from ringback.compare.report.names import contests
+from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Claim, Consistency, Cpu, Latency, Little, Rate, Report, Result, Speed
 from ringback.compare.run.request import Job
 from ringback.compare.statistics.analysis import half_widths
 from ringback.compare.statistics.noise import Doubled
 from ringback.compare.workloads.table import WORKLOADS
-from samples import STYLES, cell, environment, finished, printed, report, result, whole
+from samples import STYLES, cell, environment, finished, printed, report, result
 
 
 def analysed(*results: Result, doubled: list[Doubled] | None = None, **changes: Any) -> Report:
@@ -116,7 +117,7 @@ def test_with_fewer_than_four_rounds_nothing_is_claimed(rounds: int, claimed: bo
     made = report(*cell({"asyncio": 1000.0, "gevent": 500.0}, rounds=rounds))
     made.design.rounds = rounds
     finished(made)
-    assert bool(made.claims) == bool(answers(made)) == bool(made.verdict.text) == claimed
+    assert bool(made.claims) == bool(made.verdict.text) == claimed
     assert made.verdict.trusted
     assert ("Fewer than 4 rounds claim nothing" in " ".join(made.verdict.caveats)) != claimed
 
@@ -157,9 +158,8 @@ def test_claims_are_in_the_order_of_workloads_and_of_call_styles() -> None:
 
 FIGURE_OF = {
     "server_cpu": ("echo", "pooled", "payload-1k", "payload-64k", "payload-1m", "echo-rate"),
-    "p50": ("lone", "idle", "burst"),
+    "p50": ("lone",),
     "throughput": ("io", "io-async", "cpu", "mixed", "overload", "stream", "counter", "read", "scenario"),
-    "p99": ("balance",),
 }
 
 
@@ -178,15 +178,17 @@ def test_what_a_cell_is_compared_by_is_fixed_for_its_workload(workload: str, fig
 
 
 @pytest.mark.parametrize("workload", ["io", "cpu", "scenario", "echo"])
-def test_calls_at_a_rate_are_compared_by_their_median_time_or_the_rate_that_was_found(workload: str) -> None:
+def test_calls_at_a_rate_are_compared_by_their_median_time(workload: str) -> None:
     results = opened(cell({"asyncio": 1000.0, "gevent": 800.0}, workload))
     assert figures(analysed(*results)) == {"p50"}
-    assert figures(analysed(*results, searches=whole().searches)) == {"throughput"}
 
 
 @pytest.mark.parametrize(("slower", "expected"), [(1.9, "unclear"), (2.1, "better"), (1.001, "equal")])
-def test_a_tail_is_claimed_from_twice_the_time_on(slower: float, expected: str) -> None:
-    [claim] = analysed(*cell({"asyncio": 1000.0, "gevent": 1000.0 / slower}, "balance", noise=0.002)).claims
+def test_a_tail_is_claimed_from_twice_the_time_on(
+    slower: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WORKLOADS, "io", WORKLOADS["io"]._replace(figure="p99"))
+    [claim] = analysed(*cell({"asyncio": 1000.0, "gevent": 1000.0 / slower}, "io", noise=0.002)).claims
     assert (claim.figure, claim.verdict) == ("p99", expected)
     assert claim.ratio == pytest.approx(slower, rel=0.01)
 
@@ -270,7 +272,7 @@ def test_the_control_is_an_arm_beside_itself() -> None:
     )
     [twin] = made.twins
     assert twin.ok
-    assert (twin.figure, twin.rounds, twin.style) == ("throughput", 8, "request-reply")
+    assert (twin.figure, twin.rounds) == ("throughput", 8)
     assert twin.low < 1 < twin.high
     # It tells of itself alone: how arms scatter is known from their own rounds.
     assert outcomes(made) == {("asyncio", "gevent"): "better"}
@@ -296,7 +298,7 @@ def test_the_control_is_judged_by_the_figure_of_its_cell() -> None:
     # The client's own calls/s do not scatter at all, as they would not where all are given one rate.
     made = analysed(*results, doubled=twins("echo", noise=0.0, cpu_noise=0.3))
     [twin] = made.twins
-    assert (twin.figure, twin.style) == ("server_cpu", "fire-and-callback, request-reply")
+    assert twin.figure == "server_cpu"
     assert twin.high / twin.low > 1.05
 
 
@@ -307,25 +309,16 @@ def test_a_control_has_each_figure_once_that_is_claimed_and_cells_of_a_round_are
         for style in STYLES[: 1 if workload == "lone" else 2]
         for made in cell({"asyncio": 1000.0, "gevent": 800.0}, workload, style)
     ]
-    doubled = [*twins("io", noise=0.1), *twins("io-async", noise=-0.1), *twins("lone")]
+    lone = [*twins("lone")[:8], *twins("lone", ratio=9.0)[8:]]
+    doubled = [*twins("io", noise=0.1), *twins("io-async", noise=-0.1), *lone]
     made = analysed(*results, doubled=doubled)
     found = {twin.figure: twin for twin in made.twins}
     assert found.keys() == {"throughput", "p50"}
-    assert (found["throughput"].workload, found["throughput"].rounds) == ("io, io-async", 8)
+    assert found["throughput"].rounds == 8
     # What one cell of a round has too much the other has too little.
     assert found["throughput"].high / found["throughput"].low < 1.02
     # Nothing is said of a cell that is not in the report.
-    assert (found["p50"].workload, found["p50"].style) == ("lone", STYLES[0])
-
-
-def test_a_twin_of_several_clients_names_them() -> None:
-    made = analysed(
-        *cell({"asyncio": 1000.0}),
-        *(replace(each, client="gevent") for each in cell({"asyncio": 1000.0})),
-        doubled=[each._replace(client=("gevent", "threading")[each.own.round % 2]) for each in twins()],
-    )
-    [twin] = made.twins
-    assert (twin.client, twin.rounds) == ("gevent, threading", 8)
+    assert found["p50"].ratio == pytest.approx(1.0)
 
 
 # Of differences +- 10 % in turns the error of the mean is 0.1 x sqrt(8 / 7) / sqrt(8): t is how far off they are, in those.
@@ -392,11 +385,11 @@ def test_call_styles_are_compared_by_what_clients_get_done() -> None:
         assert (each.style, each.against_style, each.figure) == (STYLES[1], STYLES[0], "throughput")
         assert each.against == each.arm
         assert each.low < each.ratio < each.high
-    [text] = [text for text in made.verdict.text if text.startswith("Calls/s of ")]
-    lead = "Calls/s of io by fire-and-callback, beside request-reply, threading client"
-    assert text.startswith(f"{lead}: more on asyncio 3.0")
-    assert "; fewer on twisted 0.7" in text
-    assert "; as many within the margin on gevent (sure)" in text
+    lead = "io by fire-and-callback, beside request-reply (threading client)"
+    [text] = [text for text in made.verdict.text if text.startswith(lead)]
+    assert text.startswith(f"{lead}: more calls/s on asyncio 3.0")
+    assert "; fewer calls/s on twisted 0.7" in text
+    assert "; the same calls/s within the margin on gevent (sure)" in text
 
 
 def test_styles_and_arms_are_corrected_together() -> None:
@@ -432,10 +425,9 @@ def test_a_verdict_names_a_set_why_and_how_sure() -> None:
     )
     assert made.verdict.trusted
     told = {text.partition(":")[0]: text for text in made.verdict.text}
-    found = answers(made)
+    found = contests(made)
     assert list(found) == ["io, request-reply", "cpu, request-reply"]
-    for name, (claims, sentence) in found.items():
-        assert told[name] == f"{name}: {sentence}"
+    for name, claims in found.items():
         assert claims == [each for each in made.claims if each.workload == name.partition(",")[0]]
     for cell_name, parts in (
         ("io, request-reply", ("asyncio or twisted; gevent does 20 % fewer calls/s (", "sure)")),
@@ -492,13 +484,13 @@ def test_answers_of_several_clients_name_them_and_none_takes_the_place_of_anothe
         for client in clients
         for each in cell({"asyncio": 1000.0, "gevent": 800.0}, workload)
     ]
-    assert list(answers(analysed(*results))) == [
+    assert list(contests(analysed(*results))) == [
         "io, request-reply, raw client",
         "io, request-reply, threading client",
         "cpu, request-reply, raw client",
     ]
     # Where each workload has one, it goes without saying.
-    assert list(answers(analysed(*results[:2], *results[4:]))) == ["io, request-reply", "cpu, request-reply"]
+    assert list(contests(analysed(*results[:2], *results[4:]))) == ["io, request-reply", "cpu, request-reply"]
 
 
 def caveats(made: Report) -> str:
@@ -519,7 +511,7 @@ def test_caveats_say_what_is_wrong_with_a_run() -> None:
         "This machine ran at 60% to 100% of its best speed, at 90% for half of the time",
     ):
         assert words in told
-    assert caveats(report(*cell({"asyncio": 1.0, "gevent": 1.0}), speed=Speed(0.95, 0.99))) == ""
+    assert "its best speed" not in caveats(report(*cell({"asyncio": 1.0}), speed=Speed(0.95, 0.99)))
     [lossy] = cell({"asyncio": 1.0})
     lossy.consistency = Consistency(lost_updates=1_234, stale_reads=1)
     what = "asyncio in io, request-reply, threading client"
@@ -557,7 +549,7 @@ def test_a_mean_within_the_margin_contradicts_nothing(mean: float, told: bool) -
 def test_of_costs_there_is_no_median_to_contradict() -> None:
     results = cell({"asyncio": 1000.0, "gevent": 800.0}, "echo")
     results[0].throughput = 100.0
-    assert caveats(report(*results)) == ""
+    assert "Rare slow slices" not in caveats(report(*results))
 
 
 # Servers that work at once

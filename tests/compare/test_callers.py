@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from ringback import errors
-from ringback.compare.load import arrivals
-from ringback.compare.load.batch import Batch
-from ringback.compare.load.callers import Caller, Flight, answer_blocking, call_blocking, run_blocking
+from ringback.compare.load import drive
+from ringback.compare.load.batch import Batch, arrivals
+from ringback.compare.load.callers import Caller, Flight
 from ringback.compare.load.firing import Firing
+from ringback.compare.load.loop_blocking import awaited, run
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Load, Plan
 from ringback.compare.results import Consistency
 from ringback.compare.scenario import Call, Ended, Script, call
@@ -53,7 +54,7 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.now += seconds
 
     def takes(self, seconds: float) -> Callable[..., Any]:
@@ -69,7 +70,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in ("batch", "callers", "firing"):
+    for module in ("batch", "callers", "drive", "firing"):
         monkeypatch.setattr(f"ringback.compare.load.{module}.monotonic", made)
     return made
 
@@ -82,15 +83,29 @@ def caller(
 
 
 def batch(window: float, callers: int = 1, style: str = REQUEST_REPLY, **load: Any) -> Batch:
-    """The callers of a slice that begins now."""
+    """The callers of a slice that begins now; of an open loop, whose calls are due at even times."""
     made = Load("echo", style, callers, load.pop("warmup", 0.0), window, **load)
-    return Batch(PLAN, Cell(made, ("tcp://127.0.0.1:1",)), WORKLOADS["echo"].script)
+    found = Batch(PLAN, Cell(made, "tcp://127.0.0.1:1"), WORKLOADS["echo"])
+    found.dues = [
+        found.began + number / (made.rate or 1.0) for number in range(len(found.dues) and int(window))
+    ]
+    return found
+
+
+def call_all(answer: Callable[..., Any], one: Caller) -> None:
+    """A closed loop."""
+    run(drive._call(awaited(answer), one))
+
+
+def answer_all(answer: Callable[..., Any], made: Batch, sleep: Callable[..., Any]) -> None:
+    """An open loop."""
+    run(drive._answer(awaited(answer), made.callers[0], iter(made.dues), made.stops, sleep))
 
 
 def test_a_wrong_reply_is_counted_and_is_no_call() -> None:
     one = caller()
     with pytest.raises(Enough):
-        call_blocking(answers(..., bytes(31), b"", None, "text", ...), one)
+        call_all(answers(..., bytes(31), b"", None, "text", ...), one)
     assert (len(one.times), one.wrong, one.errors) == (2, 4, {})
     assert one.why == "WrongReply"
 
@@ -110,7 +125,7 @@ def test_errors_are_counted_by_their_code() -> None:
     one = caller()
     failures = (errors.DeadlineExceeded(), errors.Unavailable(), errors.DeadlineExceeded(), ValueError())
     with pytest.raises(Enough):
-        call_blocking(answers(*failures, ...), one)
+        call_all(answers(*failures, ...), one)
     assert one.errors == {"DEADLINE_EXCEEDED": 2, "UNAVAILABLE": 1, "ValueError": 1}
     assert (len(one.times), one.wrong) == (1, 0)
     assert one.why.startswith("echo: DeadlineExceeded")
@@ -126,7 +141,7 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
 
     one = caller(script)
     with pytest.raises(Enough):
-        call_blocking(answers(errors.Unavailable(), b"2", errors.Unavailable(), b"3", ...), one)
+        call_all(answers(errors.Unavailable(), b"2", errors.Unavailable(), b"3", ...), one)
     assert (one.errors, one.wrong) == ({}, 1)
     assert one.why.startswith("AssertionError: the second try at test_callers.py:")
 
@@ -134,14 +149,14 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
 def test_in_a_stride_only_one_call_is_timed_and_all_are_counted() -> None:
     one = caller(stride=4)
     with pytest.raises(Enough):
-        call_blocking(answers(*[...] * 40), one)
+        call_all(answers(*[...] * 40), one)
     assert (len(one.times), one.answered) == (10, 40)
     assert all(due <= sent <= ended for _, due, sent, ended in one.times)
 
 
 def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
-    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), ("tcp://127.0.0.1:1",), first=7 << 32)
-    made = Batch(PLAN, cell, WORKLOADS["stream"].script)
+    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), "tcp://127.0.0.1:1", first=7 << 32)
+    made = Batch(PLAN, cell, WORKLOADS["stream"])
     calls = [each.begin(START) for each in made.callers]
     assert [each.args[0] for each in calls if each] == [(7 << 32) + number for number in range(3)]
 
@@ -149,7 +164,7 @@ def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
 def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_counted(clock: Clock) -> None:
     clock.now += 3.0
     made = batch(10.0, warmup=10.0)
-    call_blocking(clock.takes(2.0), made.callers[0])
+    call_all(clock.takes(2.0), made.callers[0])
     sample = made.sample()
     # The slice begins when it is read. Calls end after 2, 4, ... 20 s, of which those at 10, 12, 14, 16 and 18 are in the window.
     assert sample.opened == START + 3.0 + 10.0
@@ -165,7 +180,7 @@ def test_a_slice_lasts_from_its_first_call_to_its_last_reply_though_that_comes_a
     made = batch(10.0)
     clock.now += 1.0
     made.starts()
-    call_blocking(clock.takes(4.0), made.callers[0])
+    call_all(clock.takes(4.0), made.callers[0])
     made.ends()
     clock.now += 100.0  # as to come to a report takes
     sample = made.sample()
@@ -176,7 +191,7 @@ def test_a_slice_lasts_from_its_first_call_to_its_last_reply_though_that_comes_a
 def test_the_time_of_a_wrong_reply_is_in_littles_law(clock: Clock) -> None:
     made = batch(100.0, 2)
     made.callers[1].begin()
-    call_blocking(clock.takes(1.0), made.callers[0])
+    call_all(clock.takes(1.0), made.callers[0])
     made.callers[1].reply(b"wrong")
     sample = made.sample()
     assert (sample.answered, sample.wrong) == (100, 1)
@@ -186,20 +201,20 @@ def test_the_time_of_a_wrong_reply_is_in_littles_law(clock: Clock) -> None:
 def test_little_does_not_close_where_time_is_lost(clock: Clock) -> None:
     made = batch(100.0, 2)
     made.callers[1].begin()  # it gets no reply
-    call_blocking(clock.takes(1.0), made.callers[0])
+    call_all(clock.takes(1.0), made.callers[0])
     made.flight.change(0)
     assert made.sample().whole == pytest.approx(0.5)
 
 
 def test_in_an_open_loop_times_count_from_when_a_call_was_due(clock: Clock) -> None:
-    made = batch(10.0, rate=1.0, arrivals="even")
+    made = batch(10.0, rate=1.0)
     assert made.dues == [START + number for number in range(10)]
 
     def stalls_once(_method: str, value: bytes) -> bytes:
         clock.now += 5.0 if clock.now == START + 2.0 else 0.25
         return value
 
-    answer_blocking(stalls_once, made.callers[0], iter(made.dues), made.stops, clock.sleep)
+    answer_all(stalls_once, made, clock.sleep)
     sample = made.sample()
     [timed] = sample.timed
     due, sent, ended = (array("d", column) for column in (timed.due, timed.sent, timed.ended))
@@ -211,8 +226,8 @@ def test_in_an_open_loop_times_count_from_when_a_call_was_due(clock: Clock) -> N
 
 
 def test_arrivals_that_nobody_took_are_skipped(clock: Clock) -> None:
-    made = batch(10.0, rate=1.0, arrivals="even")
-    answer_blocking(clock.takes(11.0), made.callers[0], iter(made.dues), made.stops, lambda _: None)
+    made = batch(10.0, rate=1.0)
+    answer_all(clock.takes(11.0), made, None)
     assert (made.sample().skipped, made.sample().calls) == (9, 0)
 
 
@@ -236,7 +251,7 @@ class Client:
 def test_fired_calls_end_with_the_last_reply(clock: Clock) -> None:
     made, client = batch(1.0, 2, FIRE_AND_CALLBACK), Client()
     made.starts()
-    Firing([client], made, lambda: None).closed()
+    run(Firing([client.fire], made).start(clock.sleep, lambda: None))
     clock.now += 2.0
     for number in range(2):
         clock.now += number + 1
@@ -247,8 +262,8 @@ def test_fired_calls_end_with_the_last_reply(clock: Clock) -> None:
 
 def test_each_callback_fires_the_next_call_until_the_window_closes(clock: Clock) -> None:
     made, client, over = batch(10.0, style=FIRE_AND_CALLBACK), Client(), []
-    firing = Firing([client], made, lambda: over.append(True))
-    firing.closed()
+    firing = Firing([client.fire], made)
+    run(firing.start(clock.sleep, lambda: over.append(True)))
     client.answer(0)
     client.calls[1][2](errors.Unavailable())
     client.calls[2][1](b"wrong")
@@ -265,9 +280,9 @@ def test_each_callback_fires_the_next_call_until_the_window_closes(clock: Clock)
 
 
 def test_a_pacer_fires_whatever_became_of_the_calls_before(clock: Clock) -> None:
-    made, client, over = batch(5.0, style=FIRE_AND_CALLBACK, rate=1.0, arrivals="even"), Client(), []
-    firing = Firing([client], made, lambda: over.append(True))
-    firing.open(clock.sleep)
+    made, client, over = batch(5.0, style=FIRE_AND_CALLBACK, rate=1.0), Client(), []
+    firing = Firing([client.fire], made)
+    run(firing.start(clock.sleep, lambda: over.append(True)))
     assert len(client.calls) == len(made.callers) == 5
     for number in range(5):
         client.answer(number)
@@ -279,14 +294,14 @@ def test_a_pacer_fires_whatever_became_of_the_calls_before(clock: Clock) -> None
 
 
 def test_a_pacer_fires_again_with_a_caller_that_is_free(clock: Clock) -> None:
-    made, client = batch(3.0, 2, FIRE_AND_CALLBACK, rate=1.0, arrivals="even"), Client()
+    made, client = batch(3.0, 2, FIRE_AND_CALLBACK, rate=1.0), Client()
 
-    def sleep(seconds: float) -> None:
-        client.answer(-1)
-        clock.sleep(seconds)
+    async def sleep(seconds: float) -> None:
+        if client.calls:
+            client.answer(-1)
+        await clock.sleep(seconds)
 
-    firing = Firing([client], made, lambda: None)
-    firing.open(sleep)
+    run(Firing([client.fire], made).start(sleep, lambda: None))
     assert (len(client.calls), len(made.callers)) == (3, 2)
     assert len({id(callback) for _, callback, _ in client.calls}) == 1
 
@@ -304,25 +319,14 @@ def test_callers_that_never_end_are_an_error(clock: Clock) -> None:
 @pytest.mark.parametrize("rate", [10.0, 5_000.0])
 def test_poisson_arrivals_come_at_their_rate_and_are_the_same_for_a_seed(rate: float) -> None:
     seconds = 40_000 / rate
-    times = arrivals.times("poisson", rate, seconds, 3)
-    assert times == sorted(times) == arrivals.times("poisson", rate, seconds, 3)
-    assert times != arrivals.times("poisson", rate, seconds, 4)
+    times = list(arrivals(rate, seconds, 3))
+    assert times == sorted(times) == list(arrivals(rate, seconds, 3))
+    assert times != list(arrivals(rate, seconds, 4))
     assert len(times) == pytest.approx(40_000, abs=5 * 200)
     gaps = [after - before for before, after in itertools.pairwise(times)]
     mean = sum(gaps) / len(gaps)
     spread = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
     assert spread == pytest.approx(mean, rel=0.05)  # of an exponential they are the same
-
-
-def test_even_arrivals_and_bursts() -> None:
-    assert arrivals.times("even", 4.0, 1.0, 0) == [0.0, 0.25, 0.5, 0.75]
-    assert arrivals.bursts(2, 0.5, 1.2) == [0.25, 0.25, 0.75, 0.75]
-
-
-@pytest.mark.parametrize(("kind", "rate"), [("random", 1.0), ("even", 0.0), ("poisson", -1.0)])
-def test_other_arrivals_are_refused(kind: str, rate: float) -> None:
-    with pytest.raises(ValueError, match=r"rate|arrivals"):
-        arrivals.times(kind, rate, 1.0, 0)
 
 
 # What calls have left behind
@@ -347,10 +351,10 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(found: Any, wrong: int, 
             raise found
         return found
 
-    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 60.0), ("tcp://127.0.0.1:1",))
-    made = Batch(PLAN, cell, WORKLOADS["echo"].script, check)
+    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 60.0), "tcp://127.0.0.1:1")
+    made = Batch(PLAN, cell, WORKLOADS["echo"]._replace(check=check))
     with pytest.raises(Enough):
-        call_blocking(answers(..., b"wrong", errors.Unavailable(), ...), made.callers[0])
+        call_all(answers(..., b"wrong", errors.Unavailable(), ...), made.callers[0])
     given = iter([7, errors.Unavailable()])
 
     def answer(_method: str) -> Any:
@@ -359,7 +363,7 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(found: Any, wrong: int, 
             raise one
         return one
 
-    run_blocking(answer, made.ending())
+    run(drive._run(awaited(answer), made.ending()))
     sample = made.sample()
     assert told == [Ended(answered=2, failed=2)]
     assert sample.consistency == (found if not wrong else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ringback.compare.report.conditions import Condition, check, refuse
-from ringback.compare.report.difference import Changes, Difference, Untold
+from ringback.compare.report.difference import Changes, Difference
 from ringback.compare.results import Cpu, Intervals, Latency, Rate, Report, Result, Verdict
 from samples import report as report_of
 from samples import result as measured
@@ -144,7 +144,7 @@ def test_a_percentage_is_of_the_older_runs(text: str, change: Difference, outcom
 
 
 def test_what_runs_cannot_tell_is_undecided() -> None:
-    untold = Untold(*CELL[:3], "io", "throughput", "the load generator was the limit")
+    untold = Difference(*CELL[:3], "io", "throughput", why="the load generator was the limit")
     conditions = [Condition.parse("io.throughput<95%")]
     assert check(conditions, report(), Changes([SLOWER], [untold])).undecided
     assert check([Condition.parse("throughput<95%")], report(), Changes([SLOWER], trusted=False)).undecided

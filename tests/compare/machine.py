@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ..run.measured import level_beside
-from .contrasts import Rule, contrasts, judge
+from ringback.compare.run.measured import level_beside
+from ringback.compare.statistics.contrasts import Rule, contrasts, judge
 
 # Seconds of a slice, and until the next.
 _SLICE, _STEP = 0.025, 0.035

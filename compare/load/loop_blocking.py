@@ -1,0 +1,86 @@
+"""How a blocking client waits: N threads that each wait for their call, or one with N calls outstanding.
+
+With gevent's patches, which `generate` applies, the same threads are greenlets and wait as its client does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from .batch import Batch
+from .firing import Start
+
+Job = Coroutine[Any, Any, None]
+
+
+def run(main: Job) -> None:
+    """To its end at once: where waiting is plain, nothing that is awaited has to wait."""
+    try:
+        main.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("a blocking client has nothing that waits for an event loop")
+
+
+async def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def awaited(call: Callable[..., Any]) -> Callable[..., Any]:
+    async def called(method: str, *args: Any, **kwargs: Any) -> Any:
+        return call(method, *args, **kwargs)
+
+    return called
+
+
+def items(stream: Callable[..., Any]) -> Callable[..., Any]:
+    return awaited(lambda method, *args, **kwargs: list(stream(method, *args, **kwargs)))
+
+
+async def until_over(start: Start, batch: Batch) -> None:
+    over = threading.Event()
+    await start(over.set)
+    over.wait(batch.patience)
+
+
+async def together(callers: Sequence[Job], batch: Batch) -> int:
+    return _crew.work(callers, batch.patience)
+
+
+class _Crew:
+    """Threads that stay: to start as many for each slice would cost as much as it does."""
+
+    def __init__(self) -> None:
+        self._queues: list[SimpleQueue[tuple[Job, SimpleQueue[None]]]] = []
+
+    def work(self, jobs: Sequence[Job], patience: float) -> int:
+        """Do all at once, each in a thread. How many have not ended in so many seconds."""
+        ended: SimpleQueue[None] = SimpleQueue()
+        while len(self._queues) < len(jobs):
+            self._queues.append(SimpleQueue())
+            threading.Thread(target=self._run, args=(self._queues[-1],), daemon=True).start()
+        for queue, job in zip(self._queues, jobs, strict=False):
+            queue.put((job, ended))
+        left, until = len(jobs), monotonic() + patience
+        with suppress(Empty):
+            while left:
+                ended.get(timeout=max(0.0, until - monotonic()))
+                left -= 1
+        return left
+
+    def _run(self, queue: SimpleQueue[tuple[Job, SimpleQueue[None]]]) -> None:
+        while True:
+            job, ended = queue.get()
+            try:
+                run(job)
+            finally:
+                ended.put(None)
+
+
+_crew = _Crew()
