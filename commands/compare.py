@@ -46,6 +46,13 @@ def compare(
             "'uv=asyncio --uvloop'",
         ),
     ] = None,
+    transport: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="libzmq or native, at both ends; with both, each backend or arm over each: NAME-native",
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(

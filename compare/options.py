@@ -19,6 +19,7 @@ import typer
 from .. import backends as installed
 from ..clients.scripts import STYLES as CLIENTS
 from ..errors import UsageError
+from ..transport import names as transports
 from . import peers, scenario
 from .load.plan import STYLES
 from .results import Arm
@@ -60,6 +61,7 @@ class Options:
 
     backend: Given = None
     arm: Given = None
+    transport: Given = None
     client: Given = None
     style: Given = None
     workload: Given = None
@@ -143,6 +145,8 @@ class Options:
         if len(arms) == 1 and not plain and not self.against:
             plain = tuple(arm.backend for arm in arms.values())
         names = (*plain, *arms)
+        if self.transport:
+            names, plain = self._over_transports(names, arms), ()
         if self.against:
             python, version = installation(self.against)
             for name in names:
@@ -150,6 +154,18 @@ class Options:
                 other = f"{name}{_AGAINST}"
                 arms[other] = msgspec.structs.replace(arm, name=other, python=python, version=version)
         return (*plain, *arms), arms
+
+    def _over_transports(self, names: Sequence[str], arms: dict[str, Arm]) -> tuple[str, ...]:
+        """Each of them over each transport, at both ends; where there are several, with the transport in its name."""
+        given = chosen("--transport", self.transport, transports())
+        found = {}
+        for name in names:
+            arm = arms.pop(name, None) or Arm(name, name)
+            for transport in given:
+                named = f"{name}-{transport}" if len(given) > 1 else name
+                found[named] = msgspec.structs.replace(arm, name=named, transport=transport)
+        arms |= found
+        return tuple(found)
 
     def _check_duet(self, request: Request) -> None:
         if not self.duet:

@@ -350,13 +350,14 @@ class Design(msgspec.Struct, kw_only=True):
 
 class Arm(msgspec.Struct, frozen=True):
     """What is compared under that name: a backend, with options of `ringback serve`; where another installation of ringback serves, with
-    that one's interpreter (`python`) and `version`."""
+    that one's interpreter (`python`) and `version`. `transport` is that of both ends, where they are told one."""
 
     name: str
     backend: str
     options: tuple[str, ...] = ()
     python: str = ""
     version: str = ""
+    transport: str = ""
 
     @property
     def processes(self) -> int:

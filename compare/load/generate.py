@@ -60,9 +60,7 @@ async def _measure_all(plan: Plan, measure: Measure) -> None:
         while line := sys.stdin.buffer.readline():
             cell = decode(line)
             if cell.endpoint not in kept:
-                kept[cell.endpoint] = [
-                    await _settled(connect(cell.endpoint)) for _ in range(plan.connections)
-                ]
+                kept[cell.endpoint] = [await _settled(connect(cell)) for _ in range(plan.connections)]
             batch = Batch(plan, cell, own or WORKLOADS[cell.load.workload])
             batch.starts()
             await measure(kept[cell.endpoint], batch)
@@ -72,14 +70,19 @@ async def _measure_all(plan: Plan, measure: Measure) -> None:
             await _settled(close(client))
 
 
-def _client(plan: Plan) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
-    """How a client of an endpoint is made, and closed."""
+def _client(plan: Plan) -> tuple[Callable[[Cell], Any], Callable[[Any], Any]]:
+    """How a client of a cell's server is made, and closed."""
     if plan.client == RAW:
-        return raw.Raw, raw.Raw.close
+        return lambda cell: raw.Raw(cell.endpoint), raw.Raw.close
     if plan.peer:
-        return load_peer(plan.peer).connect, lambda client: client.close()
+        peer = load_peer(plan.peer)
+        return lambda cell: peer.connect(cell.endpoint), lambda client: client.close()
     connect = import_module(f"ringback.clients.{plan.client}").connect
-    made = partial(connect, timeout=plan.timeout, max_in_flight=plan.max_in_flight)
+    bounds = {"timeout": plan.timeout, "max_in_flight": plan.max_in_flight}
+
+    def made(cell: Cell) -> Any:
+        return connect(cell.endpoint, transport=cell.transport or None, **bounds)
+
     return made, lambda client: client.close(now=True)
 
 

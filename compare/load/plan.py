@@ -72,7 +72,7 @@ class Load(NamedTuple):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One slice, which begins when it is read, of the server at this `endpoint`.
+    """One slice, which begins when it is read, of the server at this `endpoint`, called over that `transport` where one is told.
 
     Its scripts are given numbers from `first` on, which no other measurement of the run is given. They fit 64 bits, signed: larger ones
     would be coded in another way than those that users call with.
@@ -81,3 +81,4 @@ class Cell(msgspec.Struct, frozen=True):
     load: Load
     endpoint: str
     first: int = 0
+    transport: str = ""

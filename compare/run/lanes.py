@@ -77,5 +77,10 @@ def server(request: Request, lane: Lane, store: str) -> pair.Server:
     arm = request.arm(lane.backend)
     service, state = (STATEFUL, ("--state", store)) if request.stored else (request.service, ())
     return pair.backend(
-        arm.backend, request.serving, service, options=(*state, *arm.options), python=arm.python
+        arm.backend,
+        request.serving,
+        service,
+        options=(*state, *arm.options),
+        python=arm.python,
+        transport=arm.transport,
     )

@@ -41,8 +41,9 @@ _BEYOND = 10
 _HIGHEST = 3_600 * 10**9
 _DIGITS = 3
 
-# How far Little's law may be off.
+# How far Little's law may be off; and the seconds of each call that are between its two clocks.
 _WHOLE = 0.01
+_BETWEEN = 3e-6
 
 # Of so many rounds at least the law must close, and of half of them.
 _FEWEST = 2
@@ -288,7 +289,9 @@ def _little(windows: Sequence[Window]) -> Little:
     """Source: Little 1961, Operations Research 9(3)."""
     found = [each.sample.whole for each in windows if each.sample.whole is not None]
     whole = float(np.median(found)) if found else None
-    return Little(whole, whole is None or abs(whole - 1) <= _WHOLE)
+    stays = [each.sample.residence for each in windows if each.sample.residence]
+    allowed = _WHOLE + (_BETWEEN / float(np.median(stays)) if stays else 0.0)
+    return Little(whole, whole is None or abs(whole - 1) <= allowed)
 
 
 def _limit(seen: Limit, times: Times, *, open: bool) -> Limit:  # noqa: A002
@@ -312,4 +315,4 @@ def _void(rounds: list[Round]) -> str:
     if not broken or (good >= _FEWEST and good >= len(broken)):
         return ""
     worst = broken[0]
-    return f"Little's law is off in {len(broken)} of {len(rounds)} rounds: {worst.whole}"
+    return f"Little's law is off in {len(broken)} of {len(rounds)} rounds: {worst.whole:.3f}"

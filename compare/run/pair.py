@@ -25,17 +25,26 @@ _measurements = itertools.count(1)
 
 
 class Server(NamedTuple):
-    """How a server is started: the words behind `python -m`, and the interpreter, where it is another than this one."""
+    """How a server is started: the words behind `python -m`, and the interpreter, where it is another than this one. Its clients call over
+    that `transport`, where one is told."""
 
     words: tuple[str, ...]
     python: str = ""
+    transport: str = ""
 
 
 def backend(
-    name: str, workers: int, service: str, *, options: Sequence[str] = (), python: str = ""
+    name: str,
+    workers: int,
+    service: str,
+    *,
+    options: Sequence[str] = (),
+    python: str = "",
+    transport: str = "",
 ) -> Server:
     words = ("ringback.server", service, "--backend", name, "--bind", "tcp://127.0.0.1:*")
-    return Server((*words, "--workers", str(workers), *options), python)
+    chosen = ("--transport", transport) if transport else ()
+    return Server((*words, "--workers", str(workers), *chosen, *options), python, transport)
 
 
 def null() -> Server:
@@ -87,6 +96,7 @@ class Serving(Child):
     def __init__(self, server: Server, placement: Placement) -> None:
         super().__init__(*server.words, python=server.python)
         self.endpoint = ""
+        self.transport = server.transport
         self.pids: list[int] = []  # of all its processes
         self._placement = placement
 
@@ -166,7 +176,8 @@ class Pair:
 
     def begin(self, load: Load) -> None:
         """Begin a slice. Raises ChildFailed where either process is not there."""
-        cell = Cell(load, self.server.endpoint, next(_measurements) * numbers.EACH)
+        first = next(_measurements) * numbers.EACH
+        cell = Cell(load, self.server.endpoint, first, self.server.transport)
         with self._explained():
             self.generator.settle()
             before = self._snapshot()

@@ -95,6 +95,30 @@ def test_two_arms_are_measured_and_named_in_the_report(
     assert 4 < claim["ratio"] < 9
 
 
+def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> None:
+    asked = Options(backend=["asyncio"], arm=["uv=asyncio --uvloop"], transport=["native", "libzmq"]).request()
+    assert asked.backends == ("asyncio-native", "asyncio-libzmq", "uv-native", "uv-libzmq")
+    assert {asked.arm(name).transport for name in asked.backends} == {"native", "libzmq"}
+    started = lanes.server(asked, lanes.Lane("uv-native", "threading", ()), "")
+    assert started.transport == "native"
+    assert " ".join(started.words).endswith("--transport native --uvloop")
+    alone = Options(backend=["gevent", "asyncio"], transport=["native"]).request()
+    assert alone.backends == ("gevent", "asyncio")
+    assert [alone.arm(name).transport for name in alone.backends] == ["native", "native"]
+    with pytest.raises(typer.BadParameter, match="there is no 'pigeon': choose of libzmq, native"):
+        Options(transport=["pigeon"]).request()
+
+
+def test_two_transports_are_compared(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    words = ["--backend", "threading", "--transport", "native", "--transport", "libzmq", "--workload", "lone"]
+    assert main(["compare", *words, "--rounds", "1", "--concurrency", "2", "--json", str(file)]) == 0
+    found = json.loads(file.read_text())
+    assert [arm["transport"] for arm in found["arms"]] == ["native", "libzmq"]
+    assert {each["arm"] for each in found["results"]} == {"threading-native", "threading-libzmq"}
+    assert all(each["calls"] and not each["errors"] for each in found["results"])
+
+
 def test_an_arm_whose_server_does_not_start_ends_the_run_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["compare", "--arm", "a=threading --no-such-option", "--arm", "b=threading", "--workload", "echo"]
     assert main([*words, "--time", "60"]) == 1
