@@ -276,7 +276,8 @@ def test_an_arm_is_a_backend_with_options_of_its_server_perhaps_of_another_insta
     plain, twofold, other = (server(asked, lane, "") for lane in lanes(asked))
     assert plain.words[:4] == ("ringback.server", asked.service, "--backend", "asyncio")
     assert twofold == plain._replace(words=(*plain.words, "--processes", "2"))
-    assert other == (tuple("gevent" if word == "asyncio" else word for word in plain.words), old.python)
+    words = tuple("gevent" if word == "asyncio" else word for word in plain.words)
+    assert other == plain._replace(words=words, python=old.python)
 
 
 def test_what_failed_is_not_tried_again() -> None:

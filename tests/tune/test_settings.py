@@ -28,7 +28,7 @@ def test_settings_are_options_to_copy() -> None:
 
 def test_the_server_of_a_trial_is_told_just_the_options_that_are_printed() -> None:
     settings = Settings(backend="twisted", workers=3)
-    words, python = settings.server("app.py:service")
+    words, python, _ = settings.server("app.py:service")
     assert python == ""  # that is, this one
     assert words[:2] == ("ringback.server", "app.py:service")
     assert words[2 : 2 + len(settings.options())] == settings.options()
