@@ -96,7 +96,9 @@ def test_two_arms_are_measured_and_named_in_the_report(
 
 
 def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> None:
-    asked = Options(backend=["asyncio"], arm=["uv=asyncio --uvloop"], transport=["native", "libzmq"]).request()
+    asked = Options(
+        backend=["asyncio"], arm=["uv=asyncio --uvloop"], transport=["native", "libzmq"]
+    ).request()
     assert asked.backends == ("asyncio-native", "asyncio-libzmq", "uv-native", "uv-libzmq")
     assert {asked.arm(name).transport for name in asked.backends} == {"native", "libzmq"}
     started = lanes.server(asked, lanes.Lane("uv-native", "threading", ()), "")
