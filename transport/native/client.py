@@ -160,9 +160,11 @@ class Connector(ClientEnd):
         if self._silent >= SILENT:
             line.fail(TimeoutError(f"the server at {self._endpoint} has been silent for {SILENT:g} s"))
             return
-        # (who is driven only while it waits cannot say when it will speak again)
-        line.machine.ping(TTL if self.loop.always_runs else 0.0)
-        line.write()
+        # (who is driven only while it waits cannot say when it will speak again; a peer of ZMTP 3.0 cannot be asked)
+        if line.machine.ping(TTL if self.loop.always_runs else 0.0):
+            line.write()
+        else:
+            self._silent = 0.0
         self._timer = self.loop.call_later(BEAT, self._beat)
 
     def ended(self, error: Exception | None) -> None:

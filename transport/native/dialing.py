@@ -44,13 +44,15 @@ class Dialing:
         host = host_of(self._endpoint)
         if host is None:
             path = self._endpoint.removeprefix("ipc://")
-            self._try([(socketlib.AF_UNIX, f"\0{path[1:]}" if path.startswith("@") else path)])
+            self._addresses = [(socketlib.AF_UNIX, f"\0{path[1:]}" if path.startswith("@") else path)]
+            self._next()
             return
         port = int(self._endpoint.rpartition(":")[2])
         if is_name(host):
             native.start_thread(partial(_look_up, host, port, self._loop.call_soon_threadsafe, self._found))
         else:
-            self._try(_addresses(host, port))
+            self._addresses = _addresses(host, port)
+            self._next()
 
     def cancel(self) -> None:
         self._over = True
@@ -66,15 +68,17 @@ class Dialing:
         if self._over:
             return
         if addresses:
-            with suppress(OSError):
-                self._try(addresses)
+            self._addresses = addresses
+            self._go_on()
         else:
             host = host_of(self._endpoint)
             self._end(None, f"host {host!r} cannot be resolved ({self._endpoint})")
 
-    def _try(self, addresses: list[Address]) -> None:
-        self._addresses = addresses
-        self._next()
+    def _go_on(self) -> None:
+        try:
+            self._next()
+        except OSError as error:  # there is no socket for it
+            self._failed(error.errno or 0)
 
     def _next(self) -> None:
         """Try the next address, beside those that have not answered yet."""
@@ -87,7 +91,7 @@ class Dialing:
         if number in (0, errno.EINPROGRESS):
             self._tried[tried] = self._loop.watch_writable(tried.fileno(), partial(self._answered, tried))
             if self._addresses:
-                self._timers.append(self._loop.call_later(STAGGER, self._next))
+                self._timers.append(self._loop.call_later(STAGGER, self._go_on))
         else:
             tried.close()
             self._failed(number)
@@ -107,12 +111,15 @@ class Dialing:
     def _failed(self, number: int) -> None:
         self._reason = self._reason or f"no server at {self._endpoint}: {os.strerror(number).lower()}"
         if self._addresses:
-            self._next()
+            self._go_on()
         elif not self._tried:
             self._loop.call_soon(self._end, None, self._reason)
 
     def _late(self) -> None:
-        self._end(None, f"no server at {self._endpoint}: nothing has answered for {WITHIN:g} s")
+        if self._tried or self._reason:
+            self._end(None, f"no server at {self._endpoint}: nothing has answered for {WITHIN:g} s")
+        else:
+            self._found([])  # the name is still being looked up
 
     def _end(self, connected: _socket.socket | None, reason: str) -> None:
         if self._over:

@@ -18,6 +18,7 @@ from ... import forks
 from ...backends import native
 from ...backends.base import Handle, Loop
 from ...zmtp import connection as zmtp
+from ...zmtp.errors import ZmtpError
 from ..base import HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
@@ -188,11 +189,11 @@ class Listeners(ServerEnd):
 
     def lost(self, peer: Peer, error: Exception | None) -> None:
         self.forget(peer)
+        if isinstance(error, ZmtpError):
+            self.host.complain(peer.peer or "a local client", str(error))
         if peer.session is not None:
             self.host.lost(peer)
             peer.session = None  # which knows the peer
-        elif error is not None and not isinstance(error, OSError):
-            self.host.complain(peer.peer or "a local client", str(error))
         self.turns.end()
 
     def forget(self, peer: Peer) -> None:
@@ -220,7 +221,7 @@ class Listeners(ServerEnd):
             elif peer.age * LOOK > HELLO_WITHIN:
                 self._hang_up(peer, f"it said nothing for {HELLO_WITHIN:g} s")
         for peer in list(self._peers):
-            if peer.heard:
+            if peer.heard or peer.queued:
                 peer.heard, peer.silent = False, 0
                 continue
             peer.silent += 1

@@ -224,6 +224,9 @@ class Stream(ABC):
         self.heard = True
         try:
             messages: Sequence[list[Any]] = self.machine.feed(data)
+            if not self._opened and self.machine.open:
+                self._opened = True
+                self.opened()
         except ZmtpError as error:
             for message in error.before:
                 self._take(message)
@@ -235,9 +238,6 @@ class Stream(ABC):
             self._turns.contain(error)
             self.fail(None)
             return ()
-        if not self._opened and self.machine.open:
-            self._opened = True
-            self.opened()
         return messages
 
     # Out
@@ -292,17 +292,24 @@ class Stream(ABC):
             if self.machine.out:
                 self.write()
             self._waiting = 0
-            self.room()
+            try:
+                self.room()
+            except BaseException as error:
+                self._turns.contain(error)
 
     # The end
 
     def fail(self, error: Exception | None) -> None:
         """The connection has ended."""
-        if not self.closed:
-            if self.machine.out:
-                self.write()  # why, perhaps
-            self.close()
+        if self.closed:
+            return
+        if self.machine.out and not self._unsent:
+            self.write()  # why, perhaps
+        self.close()
+        try:
             self.ended(error)
+        except BaseException as failure:
+            self._turns.contain(failure)
 
     def close(self) -> None:
         """Close it, whatever waits to be sent."""
