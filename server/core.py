@@ -242,8 +242,8 @@ class ServerCore:
 
     def _connected(self, connection: Connection) -> Session:
         session = connection.session = self._machine.connected(connection, connection.peer)
-        session.user, session.key = connection.user, connection.key
         if self._keyed:
+            session.user, session.key = connection.user, connection.key
             self._machine.identified(session)
         return session
 
