@@ -10,11 +10,14 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from ..endpoints import host_of
+from ..endpoints import host_of, port_of
 from ..errors import UsageError
 from .paths import in_use, path_of
 
 BACKLOG = 1024
+
+# A free port may be taken by somebody else before it is shared: so many are tried.
+_ATTEMPTS = 5
 
 # What libzmq and the system's resolver say of a host that has no address.
 _UNRESOLVED = (errno.ENODEV, socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN, socket.EAI_FAIL)
@@ -46,16 +49,20 @@ def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
     """
     if not endpoint.startswith(("tcp://", "ipc://")):
         raise UsageError(f"{endpoint}: many processes can share a tcp port or an ipc path only")
-    endpoint, alone = listen_alone(endpoint)
-    if endpoint.startswith("ipc://"):
-        return endpoint, [alone] * shares
-    # (Alone at first: whoever shares a port may share that of another server, too.)
-    family, address = alone.family, alone.getsockname()
-    alone.close()
-    try:
-        return endpoint, [_listening(family, address, shared=True) for _ in range(shares)]
-    except OSError as error:
-        raise UsageError(refused(endpoint, error.errno, error.strerror or str(error))) from None
+    any_port = port_of(endpoint) == "*"
+    for attempt in range(_ATTEMPTS):
+        real, alone = listen_alone(endpoint)
+        if real.startswith("ipc://"):
+            return real, [alone] * shares
+        # (Alone at first: whoever shares a port may share that of another server, too.)
+        family, address = alone.family, alone.getsockname()
+        alone.close()
+        try:
+            return real, [_listening(family, address, shared=True) for _ in range(shares)]
+        except OSError as error:
+            if not any_port or error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
+                raise UsageError(refused(real, error.errno, error.strerror or str(error))) from None
+    raise AssertionError("the last attempt returns or raises")
 
 
 def listen_alone(endpoint: str) -> tuple[str, socket.socket]:
