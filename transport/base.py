@@ -27,9 +27,6 @@ HELLO_WITHIN = 10.0
 # A client's heartbeats, in seconds: from one to the next, until silence is the end of a connection, and until it is for the server.
 BEAT, SILENT, TTL = 5.0, 15.0, 20.0
 
-# Milliseconds of connections that wait to be accepted.
-BACKLOG = 1024
-
 
 class Bounds(NamedTuple):
     """What a server takes from its clients: the bytes and frames of a message, the bytes that wait to be read, of all together, and how

@@ -1,4 +1,4 @@
-"""Listening sockets that several processes share.
+"""Listening sockets: one of a server's own, or several that processes share.
 
 It does not import zmq: the supervisor of many processes makes the sockets, and ZeroMQ lives only in the processes that serve.
 """
@@ -14,6 +14,7 @@ from ..endpoints import host_of, port_of
 from ..errors import UsageError
 from .paths import in_use, path_of
 
+# Connections that wait to be accepted.
 BACKLOG = 1024
 
 # A free port may be taken by somebody else before it is shared: so many are tried.

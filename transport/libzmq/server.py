@@ -19,8 +19,8 @@ from ... import forks
 from ...backends import native
 from ...backends.base import Handle, Loop
 from ...security.curve import ServerKeys
-from ..base import BACKLOG, HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
-from ..listening import Inherited
+from ..base import HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
+from ..listening import BACKLOG, Inherited
 from .admission import FAILED, Admission, is_of
 from .binding import Bound
 from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context

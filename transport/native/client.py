@@ -15,7 +15,9 @@ from ...zmtp import connection as zmtp
 from ...zmtp.errors import OtherMechanism, ZmtpError
 from ..base import BEAT, HANDSHAKE, SILENT, TTL, ClientEnd, ClientHost
 from .dialing import Dialing
-from .stream import Stream, Turns, send_rest, tune
+from .sockets import send_rest, tune
+from .stream import Stream
+from .turns import Turns
 
 # Seconds before the next attempt to connect: the first, and the longest. Each waits for up to half as long more, so that not all of a
 # server's clients come back at once.

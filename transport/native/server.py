@@ -23,7 +23,9 @@ from ..base import HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
 from .endpoints import check_endpoint
-from .stream import Stream, Turns, send_rest, tune
+from .sockets import send_rest, tune
+from .stream import Stream
+from .turns import Turns
 
 log = logging.getLogger("ringback.transport")
 

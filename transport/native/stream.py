@@ -4,8 +4,6 @@ socket does not take waits."""
 from __future__ import annotations
 
 import _socket  # which gevent does not patch
-import logging
-import selectors
 import socket as socketlib
 import struct
 import time
@@ -14,81 +12,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from ...backends import native
 from ...backends.base import Handle, Loop
-from ...errorlog import log_error
 from ...zmtp.connection import READ, Buffer, Connection
 from ...zmtp.errors import ZmtpError
-
-log = logging.getLogger("ringback.transport")
-
-# Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
-MESSAGES_PER_TURN = 64
-TURN = 0.001
-
-# Buffers that one call of the system takes.
-_BUFFERS = 512
+from .sockets import BUFFERS, after
+from .turns import MESSAGES_PER_TURN, TURN, Turns
 
 # What may have to be said to a peer that takes nothing, beside messages: pongs, that is.
 _UNSAID = 1024
-
-# Seconds: TCP finds out that the other machine is gone by asking after so many of silence, as often and as many times as this says; and
-# what it does not acknowledge within these is lost.
-_ASK_AFTER, _ASK_EVERY, _ASK_TIMES = 20, 5, 3
-_UNACKNOWLEDGED = 20
-
-
-class Turns:
-    """Streams of which one read brought more than a turn takes: one message of each in turn, so that none waits for all of another's.
-    `ended` is called after each turn.
-
-    Nothing that this or what is received raises leaves a turn, or a loop would watch the socket no longer. An Exception is logged; all
-    else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own. Where a loop may be cut, all leaves it."""
-
-    def __init__(self, loop: Loop, ended: Callable[[], object]) -> None:
-        self._loop = loop
-        self._ended = ended
-        self.queue: deque[Stream] = deque()
-
-    def end(self) -> None:
-        try:
-            self._ended()
-        except BaseException as error:
-            self.contain(error)
-
-    def contain(self, error: BaseException) -> None:
-        """Of a turn."""
-        if self._loop.may_be_cut():
-            raise error
-        if isinstance(error, Exception):
-            log_error(log, "a turn of a connection failed", error=error)
-        else:
-            self._loop.call_soon(_raise, error)
-
-    def add(self, stream: Stream) -> None:
-        """It has more, or may have."""
-        if not stream.queued:
-            stream.queued = True
-            self.queue.append(stream)
-            if len(self.queue) == 1:
-                self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        queue = self.queue
-        end = time.monotonic() + TURN
-        for _ in range(MESSAGES_PER_TURN):
-            if not queue:
-                break
-            stream = queue.popleft()
-            stream.queued = False
-            if stream.step():
-                stream.queued = True
-                queue.append(stream)
-            if time.monotonic() >= end:
-                break
-        self.end()
-        if queue:
-            self._loop.call_soon(self._turn)
 
 
 class Stream(ABC):
@@ -273,12 +204,12 @@ class Stream(ABC):
                 if taken == len(buffers[0]):
                     return
             else:
-                taken = self._socket.sendmsg(buffers[:_BUFFERS])
+                taken = self._socket.sendmsg(buffers[:BUFFERS])
         except BlockingIOError:
             taken = 0
         except OSError:
             return  # the connection is lost. What the peer has said before is still to be read, and then the error
-        self._unsent = _after(buffers, taken)
+        self._unsent = after(buffers, taken)
         if self._unsent and self._writing is None:
             self._writing = self._loop.watch_writable(self._socket.fileno(), self._writable)
 
@@ -347,57 +278,3 @@ class Stream(ABC):
 
 def _ignore(message: list[Any]) -> None:
     """What comes over a connection that is closed."""
-
-
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-def _after(buffers: list[Buffer], taken: int) -> list[Buffer]:
-    """What is left of them behind so many bytes."""
-    for place, buffer in enumerate(buffers):
-        if taken < len(buffer):
-            return [memoryview(buffer)[taken:] if taken else buffer, *buffers[place + 1 :]]
-        taken -= len(buffer)
-    return []
-
-
-def tune(connected: _socket.socket) -> None:
-    """Send at once, and find out when the other machine is gone."""
-    connected.setblocking(False)
-    if connected.family == socketlib.AF_UNIX:
-        return
-    connected.setsockopt(socketlib.IPPROTO_TCP, socketlib.TCP_NODELAY, 1)
-    connected.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", _ASK_AFTER),
-        ("TCP_KEEPINTVL", _ASK_EVERY),
-        ("TCP_KEEPCNT", _ASK_TIMES),
-        ("TCP_USER_TIMEOUT", _UNACKNOWLEDGED * 1000),
-    ):
-        option = getattr(socketlib, name, None)  # not all systems have all of them
-        if option is not None:
-            connected.setsockopt(socketlib.IPPROTO_TCP, option, value)
-
-
-def send_rest(rest: Sequence[tuple[_socket.socket, list[Buffer]]], seconds: float) -> None:
-    """Send what sockets have not taken, for so long at most, then close them. It waits: for a thread of its own."""
-    end = time.monotonic() + seconds
-    with native.selector() as selector:
-        for connected, unsent in rest:
-            selector.register(connected, selectors.EVENT_WRITE, unsent)
-        while selector.get_map() and (remaining := end - time.monotonic()) > 0:
-            for key, _ in selector.select(remaining):
-                connected = key.fileobj  # type: ignore[assignment]
-                try:
-                    unsent = _after(key.data, connected.sendmsg(key.data[:_BUFFERS]))
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    unsent = []
-                if unsent:
-                    selector.modify(connected, selectors.EVENT_WRITE, unsent)
-                else:
-                    selector.unregister(connected)
-    for connected, _ in rest:
-        connected.close()

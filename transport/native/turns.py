@@ -1,0 +1,78 @@
+"""Turns of the loop, in which connections take what has come to them: bounded, and shared among those that have more."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...backends.base import Loop
+from ...errorlog import log_error
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+log = logging.getLogger("ringback.transport")
+
+# Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
+MESSAGES_PER_TURN = 64
+TURN = 0.001
+
+
+class Turns:
+    """Streams of which one read brought more than a turn takes: one message of each in turn, so that none waits for all of another's.
+    `ended` is called after each turn.
+
+    Nothing that this or what is received raises leaves a turn, or a loop would watch the socket no longer. An Exception is logged; all
+    else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own. Where a loop may be cut, all leaves it."""
+
+    def __init__(self, loop: Loop, ended: Callable[[], object]) -> None:
+        self._loop = loop
+        self._ended = ended
+        self.queue: deque[Stream] = deque()
+
+    def end(self) -> None:
+        try:
+            self._ended()
+        except BaseException as error:
+            self.contain(error)
+
+    def contain(self, error: BaseException) -> None:
+        """Of a turn."""
+        if self._loop.may_be_cut():
+            raise error
+        if isinstance(error, Exception):
+            log_error(log, "a turn of a connection failed", error=error)
+        else:
+            self._loop.call_soon(_raise, error)
+
+    def add(self, stream: Stream) -> None:
+        """It has more, or may have."""
+        if not stream.queued:
+            stream.queued = True
+            self.queue.append(stream)
+            if len(self.queue) == 1:
+                self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        queue = self.queue
+        end = time.monotonic() + TURN
+        for _ in range(MESSAGES_PER_TURN):
+            if not queue:
+                break
+            stream = queue.popleft()
+            stream.queued = False
+            if stream.step():
+                stream.queued = True
+                queue.append(stream)
+            if time.monotonic() >= end:
+                break
+        self.end()
+        if queue:
+            self._loop.call_soon(self._turn)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
