@@ -139,7 +139,7 @@ class ThreadingLoop(TurningLoop):
         self._workers = Workers(workers)
         self._coroutines = AsyncioThread()
         self._stop = Waiter()
-        self._serves = self.always_runs = False  # whether a thread does nothing but drive
+        self.always_runs = False  # until a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
         self.waiting: set[int] = set()  # threads that do: a signal's handler must not call them in again
 
@@ -192,7 +192,7 @@ class ThreadingLoop(TurningLoop):
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     def run(self, start: Callable[[], object]) -> None:
-        self._serves = self.always_runs = True
+        self.always_runs = True
         self.turn(start)
         self.wait(self._stop)
 
@@ -257,7 +257,7 @@ class ThreadingLoop(TurningLoop):
         self.whole = False
 
     def may_be_cut(self) -> bool:
-        return not self._serves and native.may_be_interrupted()
+        return not self.always_runs and native.may_be_interrupted()
 
     def forget(self) -> None:
         for watched in (self.watched, self._watched_writable):
@@ -371,12 +371,12 @@ class ThreadingLoop(TurningLoop):
                         )
                         continue
                     if event != select.POLLOUT and fd in watched:
-                        if self._serves:
+                        if self.always_runs:
                             self._call(watched[fd], ())
                         else:
                             watched[fd]()
                     if event != select.POLLIN and fd in writable:
-                        if self._serves:
+                        if self.always_runs:
                             self._call(writable[fd], ())
                         else:
                             writable[fd]()
@@ -436,6 +436,6 @@ class ThreadingLoop(TurningLoop):
         try:
             function(*args)
         except Exception as error:
-            if not self._serves:
+            if not self.always_runs:
                 raise
             log_error(log, "what the loop has called failed", error=error)

@@ -9,23 +9,21 @@ lowest and highest.
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ringback
 import zmq
+from cost import processor_time
 from large import BARE
 from running import BACKENDS, options_of, program, server
 
 MIB = 1024 * 1024
-TICK = os.sysconf("SC_CLK_TCK")
 NATIVE, LIBZMQ = "native", "libzmq"
 
 
@@ -34,12 +32,6 @@ class Cost(NamedTuple):
 
     wall: float
     cpu: float
-
-
-def processor_time(pid: int) -> float:
-    """Seconds, of user and system."""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / TICK
 
 
 def lone(client: Any, calls: int = 2000) -> int:
@@ -75,11 +67,11 @@ def bare(socket: zmq.Socket[bytes], payload: bytes, calls: int = 60) -> float:
 
 
 def cost(work: Callable[[Any], int], client: Any, pid: int) -> Cost:
-    begun, before = time.perf_counter(), time.process_time() + processor_time(pid)
+    begun, before = time.perf_counter(), processor_time("self") + processor_time(pid)
     calls = work(client)
     return Cost(
         (time.perf_counter() - begun) / calls,
-        (time.process_time() + processor_time(pid) - before) / calls,
+        (processor_time("self") + processor_time(pid) - before) / calls,
     )
 
 

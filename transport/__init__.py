@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..plugins import Group
 
 if TYPE_CHECKING:
     import zmq
@@ -20,14 +19,11 @@ if TYPE_CHECKING:
 DEFAULT = "libzmq"
 VARIABLE = "RINGBACK_TRANSPORT"
 
-# Ours are known without a look at the installed distributions, which costs 10 ms.
-_OURS = {"libzmq": "libzmq.ends:Libzmq", "native": "native.ends:Native"}
+_TRANSPORTS = Group(
+    "ringback.transports", __name__, {"libzmq": "libzmq.ends:Libzmq", "native": "native.ends:Native"}
+)
 
-
-def names() -> list[str]:
-    """The names of all transports, ours first, then those of other packages."""
-    others = {point.name for point in entry_points(group="ringback.transports")}
-    return [*_OURS, *sorted(others - set(_OURS))]
+names = _TRANSPORTS.names
 
 
 def chosen(name: str | None, context: zmq.Context[Any] | None = None) -> Transport:
@@ -35,15 +31,7 @@ def chosen(name: str | None, context: zmq.Context[Any] | None = None) -> Transpo
     which names those that there are."""
     if name is None:
         name = "libzmq" if context is not None else os.environ.get(VARIABLE) or DEFAULT
-    return _load(name)(context)
-
-
-def _load(name: str) -> type[Transport]:
-    if name in _OURS:
-        module, _, kind = _OURS[name].partition(":")
-        ours: type[Transport] = getattr(import_module(f".{module}", __name__), kind)
-        return ours
-    for point in entry_points(group="ringback.transports", name=name):
-        other: type[Transport] = point.load()
-        return other
-    raise UsageError(f"there is no transport {name!r}: choose one of {', '.join(names())}")
+    kind: type[Transport] | None = _TRANSPORTS.find(name)
+    if kind is None:
+        raise UsageError(f"there is no transport {name!r}: choose one of {', '.join(names())}")
+    return kind(context)

@@ -6,6 +6,7 @@ What lies between two ends is ZeroMQ's wire (ZMTP), whatever the transport: ends
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -26,6 +27,9 @@ HELLO_WITHIN = 10.0
 
 # A client's heartbeats, in seconds: from one to the next, until silence is the end of a connection, and until it is for the server.
 BEAT, SILENT, TTL = 5.0, 15.0, 20.0
+
+# What a socket cannot be had for where the process, or the machine, has no more of it.
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class Bounds(NamedTuple):
@@ -74,7 +78,7 @@ class ServerHost(Protocol):
         """It has to be cut off, as it does harm."""
 
     def complain(self, peer: str, why: str) -> object:
-        """One that has said nothing yet was cut off."""
+        """One was cut off by the transport."""
 
     @property
     def idle(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..endpoints import host_of, port_of
 from ..errors import UsageError
-from .paths import in_use, path_of
+from .paths import in_use, path_of, socket_name
 
 # Connections that wait to be accepted.
 BACKLOG = 1024
@@ -72,8 +72,7 @@ def listen_alone(endpoint: str) -> tuple[str, socket.socket]:
     try:
         path = path_of(endpoint)
         if path is not None:
-            name = f"\0{path[1:]}" if path.startswith("@") else path  # an abstract name, as libzmq writes it
-            return endpoint, _listening(socket.AF_UNIX, name)
+            return endpoint, _listening(socket.AF_UNIX, socket_name(path))
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
         family, _, _, _, address = socket.getaddrinfo(
             None if host == "*" else host.strip("[]"),

@@ -29,6 +29,11 @@ def path_of(endpoint: str) -> str | None:
     return None if path in (endpoint, "*") else path
 
 
+def socket_name(path: str) -> str:
+    """What the system calls the socket at that path: an abstract name begins with @, as libzmq writes it."""
+    return f"\0{path[1:]}" if path.startswith("@") else path
+
+
 def in_use(endpoint: str) -> str:
     """The error's text, for people."""
     return f"{endpoint} is in use: stop what listens there, or --bind another endpoint"

@@ -69,8 +69,7 @@ CLAIMED = tuple(name for name, figure in FIGURES.items() if figure.less)
 
 
 def claimed(workload: str, *, opened: bool = False, duet: bool = False) -> Figure:
-    """By what its cells are compared, which is fixed beforehand. Where servers work at once, only what each of them uses is its own; rates
-    that were searched for are compared themselves."""
+    """By what its cells are compared, which is fixed beforehand. Where servers work at once, only what each of them uses is its own."""
     if duet:
         return FIGURES["server_cpu"]
     return FIGURES[figure_of(workload, opened=opened)]

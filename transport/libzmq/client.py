@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import time
@@ -18,7 +17,8 @@ from ... import errors
 from ...backends import native
 from ...backends.base import Loop
 from ...endpoints import host_of, is_name
-from ..base import BEAT, HANDSHAKE, SILENT, TTL, ClientEnd, ClientHost
+from .. import reasons
+from ..base import BEAT, HANDSHAKE, SCARCE, SILENT, TTL, ClientEnd, ClientHost
 from .greetings import mechanism_of
 from .handshakes import HANDSHAKE_FAILED, Handshakes
 from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
@@ -31,9 +31,6 @@ LOOK_UP = 1.0
 
 # Seconds from one try to send what was not taken to the next: a pipe does not say when it has room again.
 RETRY = 0.02
-
-# What a socket cannot be made for where the process, or the machine, has no more of it.
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -87,7 +84,7 @@ class Dealer(ClientEnd):
             self._open(self._context if self._context is not None else shared_context())
         except zmq.ZMQError as error:
             text = f"cannot connect to {self._endpoint}: {error.strerror}"
-            if error.errno in _SCARCE:
+            if error.errno in SCARCE:
                 raise errors.ResourceExhausted(f"{text} in this process") from None
             raise errors.UsageError(text) from None
         if self._monitor is None:
@@ -199,7 +196,7 @@ class Dealer(ClientEnd):
     def _greeted(self, mechanism: str) -> None:
         """The server has said which mechanism it has."""
         if mechanism == "CURVE" and not self._closed:
-            self._host.refused(self._handshakes.wants_keys)
+            self._host.refused(reasons.wants_keys(self._endpoint))
             self._host.turn_ended()
 
 

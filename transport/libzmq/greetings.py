@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...backends import native
+from ..paths import socket_name
 
 # Seconds for all of it.
 PATIENCE = 2.0
@@ -42,7 +43,7 @@ def mechanism_of(endpoint: str) -> str:
 def _address(endpoint: str) -> tuple[int, Any]:
     transport, _, place = endpoint.partition("://")
     if transport == "ipc":
-        return _socket.AF_UNIX, f"\0{place[1:]}" if place.startswith("@") else place
+        return _socket.AF_UNIX, socket_name(place)
     host, _, port = place.rpartition(":")
     kind, *_, address = native.getaddrinfo(host.strip("[]"), int(port), type=_socket.SOCK_STREAM)[0]
     return kind, address

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zmq
 
 from ...endpoints import host_of, is_name
+from .. import reasons
 
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -56,11 +57,6 @@ class Handshakes:
         """Whether so many in a row were broken off without a word that the server is to be asked what it wants. It is asked again later."""
         return not self._with_keys and bool(self._broken) and self._broken % IN_A_ROW == 0
 
-    @property
-    def wants_keys(self) -> str:
-        """What a server with CURVE is to be told of."""
-        return f"the server at {self._endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
-
     def succeeded(self) -> None:
         self._broken = 0
         self._reason = ""
@@ -72,7 +68,7 @@ class Handshakes:
     def lost(self) -> str:
         """The connection is: why."""
         self._attempted = True
-        return self._reason or f"the connection to {self._endpoint} was lost"
+        return self._reason or reasons.lost(self._endpoint)
 
     def retried(self) -> str:
         """Another attempt is on its way: why the last one came to nothing."""
@@ -85,7 +81,7 @@ class Handshakes:
         host = host_of(self._endpoint)
         if not attempted and host is not None and is_name(host):
             self.unresolved = True
-            return f"host {host!r} cannot be resolved ({self._endpoint})"
+            return reasons.unresolved(host, self._endpoint)
         return f"no server at {self._endpoint}"
 
     def failed(self, event: int, value: int, now: float, *, known: bool = False) -> str | None:
@@ -102,7 +98,7 @@ class Handshakes:
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _OTHER_MECHANISM:
             if self._with_keys:
                 return f"the server at {at} does not use CURVE: start it with --secret-key, or connect without server_key"
-            return self.wants_keys
+            return reasons.wants_keys(at)
         if not self._with_keys:
             self._broken += 1
             return None
@@ -110,12 +106,12 @@ class Handshakes:
             return self._reason  # libzmq does not try again
         if now - self._began > AT_ONCE:
             self._broken = 0
-            self._reason = f"what listens at {at} does not answer the handshake"
+            self._reason = reasons.mute(at)
             return None
         if not self._broken:
             self._since = now
         self._broken += 1
-        self._reason = f"the handshake with {at} was broken off"
+        self._reason = reasons.broken_off(at)
         if self._broken < IN_A_ROW or (known and now - self._since < PATIENCE):
             return None
         return (

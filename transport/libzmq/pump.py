@@ -7,7 +7,6 @@ its pump, so that nobody can forget. It knows frames, not what is in them.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -20,9 +19,7 @@ import zmq.backend
 
 from ... import forks
 from ...backends.base import Loop
-from ...errorlog import log_error
-
-log = logging.getLogger("ringback.transport")
+from ..turns import MESSAGES_PER_TURN, TURN, contain
 
 POLLIN = int(zmq.POLLIN)
 NOBLOCK = int(zmq.NOBLOCK)
@@ -76,21 +73,11 @@ def _send_large(socket: zmq.Socket[bytes], frame: Any, flags: int) -> None:
         send(socket, frame, flags, "gevent" in sys.modules)
 
 
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-# Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
-MESSAGES_PER_TURN = 64
-TURN = 0.001
-
-
 class Pump:
     """Hands the first frame of each message to `receive`, which takes the others from the socket and deals with it, and calls
     `turn_ended` after each turn, in which what was gathered is sent.
 
-    Nothing that these raise leaves a turn, or a loop would watch the descriptor no longer: gevent and Twisted do not. An Exception is
-    logged; all else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own. Where a loop may be cut, all leaves it."""
+    What these raise is contained, as `turns.py` says."""
 
     def __init__(
         self,
@@ -156,14 +143,10 @@ class Pump:
 
     def _contain(self, error: BaseException) -> None:
         """A message could not be dealt with, or what was gathered could not be sent: no other message is to suffer from that."""
-        if self._loop.may_be_cut():
-            raise error
-        while not self._closed and self._get(RCVMORE):
-            self._recv(NOBLOCK)  # its other frames
-        if issubclass(type(error), Exception):
-            log_error(log, "a turn of a socket failed", error=error)
-        else:
-            self._loop.call_soon(_raise, error)
+        if not self._loop.may_be_cut():
+            while not self._closed and self._get(RCVMORE):
+                self._recv(NOBLOCK)  # its other frames
+        contain(self._loop, error, "a turn of a socket failed")
 
     def send(self, frames: list[Any]) -> bool:
         """Send one message; False if its pipe is full. Raises ZMQError for a ROUTER's peer that is gone."""

@@ -13,6 +13,7 @@ from ...backends import native
 from ...backends.base import Handle, Loop
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import OtherMechanism, ZmtpError
+from .. import reasons
 from ..base import BEAT, HANDSHAKE, SILENT, TTL, ClientEnd, ClientHost
 from .dialing import Dialing
 from .sockets import send_rest, tune
@@ -94,9 +95,7 @@ class Connector(ClientEnd):
         """In a child: the connection is the parent's."""
         self._closed = True
         if self._line is not None:
-            self._line.closed = True
-            if not self.loop.shares_watches:
-                self._line.unwatch()
+            self._line.forked()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -131,7 +130,7 @@ class Connector(ClientEnd):
 
     def _late(self) -> None:
         if self._line is not None:
-            self._line.fail(TimeoutError(f"what listens at {self._endpoint} does not answer the handshake"))
+            self._line.fail(TimeoutError(reasons.mute(self._endpoint)))
 
     def _failed(self, reason: str) -> None:
         self._try_again()
@@ -176,17 +175,11 @@ class Connector(ClientEnd):
             self._timer.cancel()
             self._timer = None
         if line is not None and line.machine.open:
-            reason = (
-                str(error)
-                if isinstance(error, TimeoutError)
-                else f"the connection to {self._endpoint} was lost"
-            )
+            reason = str(error) if isinstance(error, TimeoutError) else reasons.lost(self._endpoint)
             self._try_again()
             self.host.lost(reason)
         elif isinstance(error, OtherMechanism) and error.theirs == "CURVE":
-            self.host.refused(
-                f"the server at {self._endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
-            )
+            self.host.refused(reasons.wants_keys(self._endpoint))
         else:
             self._failed(self._why_not(error))
             return
@@ -198,4 +191,4 @@ class Connector(ClientEnd):
             return str(error)
         if isinstance(error, ZmtpError):
             return f"what answers at {self._endpoint} is not a ringback server: {error}"
-        return f"the handshake with {self._endpoint} was broken off"
+        return reasons.broken_off(self._endpoint)

@@ -15,6 +15,8 @@ from typing import Any
 from ...backends import native
 from ...backends.base import Handle, Loop
 from ...endpoints import host_of, is_name
+from .. import reasons
+from ..paths import socket_name
 
 # Seconds for one connection, and from one address to the next where the first has not answered.
 WITHIN = 5.0
@@ -44,7 +46,7 @@ class Dialing:
         host = host_of(self._endpoint)
         if host is None:
             path = self._endpoint.removeprefix("ipc://")
-            self._addresses = [(socketlib.AF_UNIX, f"\0{path[1:]}" if path.startswith("@") else path)]
+            self._addresses = [(socketlib.AF_UNIX, socket_name(path))]
             self._next()
             return
         port = int(self._endpoint.rpartition(":")[2])
@@ -72,7 +74,7 @@ class Dialing:
             self._go_on()
         else:
             host = host_of(self._endpoint)
-            self._end(None, f"host {host!r} cannot be resolved ({self._endpoint})")
+            self._end(None, reasons.unresolved(host, self._endpoint))
 
     def _go_on(self) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket  # which gevent does not patch
-import errno
 import logging
 import os
 import socket as socketlib
@@ -19,7 +18,7 @@ from ...backends import native
 from ...backends.base import Handle, Loop
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import ZmtpError
-from ..base import HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
+from ..base import HANDSHAKE, HELLO_WITHIN, SCARCE, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
 from .endpoints import check_endpoint
@@ -35,8 +34,6 @@ ACCEPTED_PER_TURN = 64
 # Seconds from one look at who is silent to the next; and for which nobody is accepted where the process has no descriptor left.
 LOOK = 1.0
 REST = 0.1
-
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class Peer(Stream):
@@ -136,9 +133,7 @@ class Listeners(ServerEnd):
         self._closed = True
         self._paths.forked()
         for peer in self._peers:
-            peer.closed = True
-            if not self.loop.shares_watches:
-                peer.unwatch()
+            peer.forked()
         if not self.loop.shares_watches:
             for watch in self._watches.values():
                 watch.cancel()
@@ -161,7 +156,7 @@ class Listeners(ServerEnd):
             except (BlockingIOError, ConnectionError):
                 return  # another process was faster, or it has gone again
             except OSError as error:
-                if error.errno in _SCARCE:  # it would be told of the same at once, for as long as that lasts
+                if error.errno in SCARCE:  # it would be told of the same at once, for as long as that lasts
                     log.warning("cannot accept a connection: %s", error.strerror)
                     self._watches.pop(bound.fileno()).cancel()
                     self.loop.call_later(REST, self._listen, bound)

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from ...backends.base import Handle, Loop
 from ...zmtp.connection import READ, Buffer, Connection
 from ...zmtp.errors import ZmtpError
+from ..turns import MESSAGES_PER_TURN, TURN
 from .sockets import BUFFERS, after
-from .turns import MESSAGES_PER_TURN, TURN, Turns
+from .turns import Turns
 
 # What may have to be said to a peer that takes nothing, beside messages: pongs, that is.
 _UNSAID = 1024
@@ -256,6 +257,12 @@ class Stream(ABC):
             if watch is not None:
                 watch.cancel()
         self._reading = self._writing = None
+
+    def forked(self) -> None:
+        """In a child: it is the parent's."""
+        self.closed = True
+        if not self._loop.shares_watches:
+            self.unwatch()
 
     def detach(self) -> tuple[_socket.socket, list[Buffer]] | None:
         """Give up the connection for who sends what is left, if anything is; else close it."""

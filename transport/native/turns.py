@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...backends.base import Loop
-from ...errorlog import log_error
+from ..turns import MESSAGES_PER_TURN, TURN, contain
 
 if TYPE_CHECKING:
     from .stream import Stream
 
-log = logging.getLogger("ringback.transport")
-
-# Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
-MESSAGES_PER_TURN = 64
-TURN = 0.001
-
 
 class Turns:
     """Streams of which one read brought more than a turn takes: one message of each in turn, so that none waits for all of another's.
-    `ended` is called after each turn.
-
-    Nothing that this or what is received raises leaves a turn, or a loop would watch the socket no longer. An Exception is logged; all
-    else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own. Where a loop may be cut, all leaves it."""
+    `ended` is called after each turn."""
 
     def __init__(self, loop: Loop, ended: Callable[[], object]) -> None:
         self._loop = loop
@@ -40,13 +30,8 @@ class Turns:
             self.contain(error)
 
     def contain(self, error: BaseException) -> None:
-        """Of a turn."""
-        if self._loop.may_be_cut():
-            raise error
-        if isinstance(error, Exception):
-            log_error(log, "a turn of a connection failed", error=error)
-        else:
-            self._loop.call_soon(_raise, error)
+        """What was raised in one."""
+        contain(self._loop, error, "a turn of a connection failed")
 
     def add(self, stream: Stream) -> None:
         """It has more, or may have."""
@@ -72,7 +57,3 @@ class Turns:
         self.end()
         if queue:
             self._loop.call_soon(self._turn)
-
-
-def _raise(error: BaseException) -> None:
-    raise error

@@ -1,0 +1,23 @@
+"""Why there is no connection with an endpoint, for people: in the same words whatever the transport."""
+
+from __future__ import annotations
+
+
+def lost(endpoint: str) -> str:
+    return f"the connection to {endpoint} was lost"
+
+
+def unresolved(host: str | None, endpoint: str) -> str:
+    return f"host {host!r} cannot be resolved ({endpoint})"
+
+
+def mute(endpoint: str) -> str:
+    return f"what listens at {endpoint} does not answer the handshake"
+
+
+def broken_off(endpoint: str) -> str:
+    return f"the handshake with {endpoint} was broken off"
+
+
+def wants_keys(endpoint: str) -> str:
+    return f"the server at {endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
