@@ -34,6 +34,14 @@ def eventually(what: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def ended(pid: int) -> bool:
+    """Whether there is no such process, or only what is left of one that nobody has asked for its status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):  # before the file was opened, and before it was read
+        return True
+
+
 def chosen_backends() -> tuple[str, ...]:
     """Those that this run is about: one where `RINGBACK_BACKEND` names it, else all."""
     one = os.environ.get("RINGBACK_BACKEND")

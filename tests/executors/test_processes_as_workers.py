@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import ringback
-from processes import SOON, ServerProcess, eventually
+from processes import SOON, ServerProcess, ended, eventually
 from ringback import errors
 
 SERVICE = Path(__file__).with_name("elsewhere.py")
@@ -33,14 +33,6 @@ def client(backend):
     ):
         yield connected
         assert server.stop(SLOW) == 0
-
-
-def ended(pid: int) -> bool:
-    """Whether there is no such process, or only what is left of one that nobody has asked for its status."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def begun(path: Path) -> int:

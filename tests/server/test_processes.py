@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import SOON, ServerProcess, eventually
+from processes import SOON, ServerProcess, ended, eventually
 from ringback import errors
 
 SERVICE = """
@@ -60,13 +60,6 @@ def write(path: Path, version: int) -> None:
     path.write_text(f"VERSION = {version}\n{SERVICE}")
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def seen(server: ServerProcess, connected, clients: int = 40) -> set[tuple[int, int]]:
     """Who answers, asked over many connections."""
     many = [connected(server.endpoint, timeout=SOON) for _ in range(clients)]
@@ -82,7 +75,7 @@ def test_all_processes_serve_one_port_and_end_together(start, connected):
     assert len(pids) == 2
     assert server.process.pid not in pids
     assert server.stop() == 0
-    eventually(lambda: not any(map(alive, pids)))
+    eventually(lambda: all(map(ended, pids)))
 
 
 def test_what_all_have_accepted_is_answered_at_sigterm(start, connected):
@@ -122,7 +115,7 @@ def test_sighup_replaces_the_processes_without_a_failed_call(start, connected, t
         answers = {tuple(client.call("whoami")) for client in clients}
     assert not before & {pid for pid, _ in answers}
     assert {nap.result(SOON) for nap in naps} <= before
-    eventually(lambda: not any(map(alive, before)))
+    eventually(lambda: all(map(ended, before)))
     assert server.stop() == 0
 
 
@@ -133,7 +126,7 @@ def test_sighup_while_they_start_replaces_the_processes_once_they_serve(start, c
     eventually(lambda: server.log.count(" takes over from ") == 2)
     assert server.log.count("replacing 2 processes") == 1
     first = {int(pid) for pid in re.findall(r"takes over from process (\d+)", server.log)}
-    eventually(lambda: not any(map(alive, first)))
+    eventually(lambda: all(map(ended, first)))
     assert len({pid for pid, _ in seen(server, connected)}) == 2
     assert server.stop() == 0
 
@@ -152,7 +145,7 @@ def test_processes_whose_supervisor_is_killed_end(start, connected):
     server = start()
     pids = {pid for pid, _ in seen(server, connected)}
     server.send_signal(signal.SIGKILL)
-    eventually(lambda: not any(map(alive, pids)))
+    eventually(lambda: all(map(ended, pids)))
 
 
 def test_processes_share_an_ipc_path(start, connected, tmp_path):
