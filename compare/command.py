@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import NamedTuple, TextIO
 
 import typer
@@ -34,7 +33,7 @@ from .run.environment import environment
 from .run.lanes import lanes
 from .run.request import Request
 from .run.rounds import Experiment
-from .statistics.analysis import analyse, half_widths
+from .statistics.analysis import analyse
 from .statistics.predictions import predict
 from .workloads.handlers import steps_of_cpu
 
@@ -72,8 +71,7 @@ def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: S
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         with LiveProgress(_console(sys.stderr)) as progress:
-            widths = partial(half_widths, duet=request.duet)
-            experiment = Experiment(request, report, progress, widths)
+            experiment = Experiment(request, report, progress)
             try:
                 experiment.run()
                 report.complete = not report.failures

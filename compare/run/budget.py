@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import NamedTuple
 
 from ...errors import UsageError
@@ -21,8 +20,6 @@ PAIR_SECONDS, LEAST_PAIR_SECONDS = 0.9, 0.4
 SLICE_SECONDS = 0.015
 # Seconds for statistics and outputs, of which a page takes most.
 AFTER_SECONDS = 3.0
-# The factor by which the number of units may grow or shrink.
-_MOST = 1.5
 # A round in which that long is measured is worth its start.
 _ROUND_SECONDS = 20.0
 
@@ -84,36 +81,22 @@ def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane]
         request = fewer
 
 
-def moved(request: Request, found: Sequence[Lane], pace: Pace, widths: Mapping[Job, float]) -> dict[Job, int]:
-    """The units of a round that takes as long as it does now, with more of them where intervals are wide, and fewer where they are narrow.
-    `widths` are the half-widths of intervals by cell; of what they show, nothing else plays a part."""
-    usual = median(widths.values()) or 1.0
-    weights = {
-        job: request.weight(job) * min(_MOST, max(1 / _MOST, widths.get(job, usual) / usual))
-        for lane in found
-        for job in lane.jobs
-    }
-    return _units(request, found, pace, round_seconds(request, found, pace, request.units), weights)
-
-
-def _units(
-    request: Request,
-    found: Sequence[Lane],
-    pace: Pace,
-    seconds: float,
-    weights: Mapping[Job, float] | None = None,
-) -> dict[Job, int]:
-    """So many of each that a round takes so long, in the proportion of their weights."""
-    jobs = weights or {job: request.weight(job) for lane in found for job in lane.jobs}
+def _units(request: Request, found: Sequence[Lane], pace: Pace, seconds: float) -> dict[Job, int]:
+    """So many of each that a round takes so long, in the proportion of their weights, which become whole numbers one after another."""
+    jobs = dict.fromkeys(job for lane in found for job in lane.jobs)
     low, high = 0.0, 64.0
+    units = dict.fromkeys(jobs, 1)
     for _ in range(24):
         scale = (low + high) / 2
-        tried = {job: max(1, int(weight * scale)) for job, weight in jobs.items()}
+        tried = {
+            job: max(1, int(request.weight(job) * scale + place / len(jobs)))
+            for place, job in enumerate(jobs)
+        }
         if round_seconds(request, found, pace, tried) <= seconds:
-            low = scale
+            low, units = scale, tried
         else:
             high = scale
-    return {job: max(1, int(weight * low)) for job, weight in jobs.items()}
+    return units
 
 
 def affordable(request: Request) -> Request:

@@ -16,7 +16,7 @@ STATEFUL = "ringback.compare.workloads:stateful"
 SCENARIO = "scenario"
 
 # Seconds of a slice: so short that a machine whose speed changes a few times a second has changed little before the next arm's.
-_FIRED, _WAITED, _OPEN = 0.025, 0.06, 0.05
+_FIRED, _WAITED, _OPEN = 0.025, 0.03, 0.05
 # Of a rehearsal.
 _REHEARSED = 0.1
 # Calls that are due in a slice at least, where that is not too long.

@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from secrets import token_hex
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,7 +25,6 @@ from .budget import (
     LEAST_PAIR_SECONDS,
     Pace,
     a_round,
-    moved,
     rehearsal_seconds,
     round_seconds,
     spend,
@@ -45,10 +43,6 @@ _STRIDE = 16
 # Seconds of each cell before a round, so that threads that it starts are there in all that follow.
 _WARM_SECONDS = 0.03
 
-# The round after which units move to where intervals are wide, and the half-width of all intervals at which a run ends early.
-_LOOK = 3
-_NARROW = 0.025
-
 # What part of the budget may be exceeded.
 _OVER = 0.02
 
@@ -56,8 +50,6 @@ _OVER = 0.02
 # be as busy as it can be.
 _MODERATE = 0.25
 
-Cells = Mapping[tuple[str, str, Job], Measured]
-Widths = Callable[[Cells], Mapping[Job, float]]
 Running = list[tuple[Lane, Pair]]
 # Of a lane and a cell, the slices of each unit.
 Slices = dict[tuple[Lane, Job], list[list[Window]]]
@@ -77,9 +69,9 @@ class Watcher(Protocol):
 
 
 class Experiment:
-    """One run. `twins` has what was measured twice in a round. `widths` tells the half-widths of intervals so far, by cell."""
+    """One run. `twins` has what was measured twice in a round."""
 
-    def __init__(self, request: Request, report: Report, watcher: Watcher, widths: Widths) -> None:
+    def __init__(self, request: Request, report: Report, watcher: Watcher) -> None:
         self.cells: dict[tuple[str, str, Job], Measured] = {}
         self.twins: list[Doubled] = []
         self.speeds = Speeds()
@@ -87,7 +79,6 @@ class Experiment:
         self._request = request
         self._report = report
         self._watcher = watcher
-        self._widths = widths
         self._began = time.monotonic()
         self._chance = random.Random(request.seed)  # noqa: S311
         # What is not tried again.
@@ -129,25 +120,10 @@ class Experiment:
             self.rounds = number
             took.append(time.monotonic() - began)
             one = median(took)
-            if self._done(number, pace):
-                break
         if not self.rounds:
             self._report.failures.append(
                 f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
             )
-
-    def _done(self, number: int, pace: Pace) -> bool:
-        """Whether all intervals are narrow after that round. Where they are not, once, let those have more that are widest."""
-        if self._request.fixed or number not in range(_LOOK, self._request.rounds):
-            return False
-        widths = self._widths(self.cells)
-        if not widths:
-            return False
-        if number == _LOOK:
-            units = moved(self._request, a_round(self._request, self._failed), pace, widths)
-            self._request = replace(self._request, units=units)
-            self._note()
-        return number >= self._request.fewest and max(widths.values()) <= _NARROW
 
     def _spoilt(self) -> bool:
         """Whether something went wrong in the rehearsal; what calls did is added to the failures."""

@@ -12,13 +12,10 @@ from typing import NamedTuple
 
 from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES
 from ..results import Check, Claim, Intervals, Outcome, Report, Result
-from ..run.measured import Measured
-from ..run.request import Job
-from ..run.rounds import Cells
 from ..workloads import variants
 from ..workloads.table import place
 from . import inference, noise
-from .contrasts import Contrast, Judged, Rule, contrasts, half_width, judge, turned
+from .contrasts import Contrast, Judged, Rule, contrasts, judge, turned
 from .figures import CLAIMED, FIGURES, Figure, claimed, common, values
 from .noise import Doubled
 
@@ -71,23 +68,6 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     found = judge([contrast for _, contrast in made], rules, confidence)
     if all(check.ok for check in report.checks):
         report.claims = [_claim(group, each) for (group, _), each in zip(made, found, strict=True)]
-
-
-def half_widths(cells: Cells, *, duet: bool = False) -> dict[Job, float]:
-    """By cell, the half-width of the widest interval that it has so far, with any client (0.05 is 5 %)."""
-    groups: dict[tuple[str, Job], dict[str, Measured]] = {}
-    for (arm, client, job), cell in cells.items():
-        if not cell.peer:
-            groups.setdefault((client, job), {})[arm] = cell
-    found: dict[Job, float] = {}
-    for (_, job), arms in groups.items():
-        opened = any(cell.load.open for cell in arms.values())
-        figure = claimed(job.workload, opened=opened, duet=duet)
-        rounds = {arm: [made for made in cell.rounds if made.little.ok] for arm, cell in arms.items()}
-        width = half_width(common(figure, rounds), larger_is_better=figure.larger_is_better)
-        if width is not None:
-            found[job] = max(width, found.get(job, 0.0))
-    return found
 
 
 def _claimed(result: Result, report: Report) -> Figure:

@@ -189,15 +189,6 @@ def _outcome(change: float, low: float, high: float, rule: Rule) -> Outcome:
     return "worse" if high < 1 and ratio(change) <= 1 / rule.least else "unclear"
 
 
-def half_width(
-    values: Mapping[str, Sequence[float]], *, larger_is_better: bool, confidence: float = 0.95
-) -> float | None:
-    """The half-width of the widest interval of any pair (0.05 is 5 %), as those hold in their cell; None with fewer than two arms or
-    rounds."""
-    found = contrasts(values, larger_is_better=larger_is_better)
-    return max((expm1(_within(each, confidence) * each.error) for each in found), default=None)
-
-
 def furthest(low: float, high: float) -> float:
     """The largest difference that an interval leaves open: 0.05 is 5 %."""
     return max(high, 1 / low) - 1 if low > 0 else inf

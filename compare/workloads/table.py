@@ -133,7 +133,7 @@ WORKLOADS = {
             styles=(REQUEST_REPLY,),
             concurrency=1,
             figure="p50",
-            units=4,
+            units=2,
         ),
         _back("echo", f"{SIZE} bytes back, inline on the event loop", usual=8, units=4),
         _back(
@@ -142,6 +142,7 @@ WORKLOADS = {
             styles=(FIRE_AND_CALLBACK,),
             concurrency=64,
             client=RAW,
+            units=4,
         ),
         _back(
             "echo-rate",
@@ -151,7 +152,7 @@ WORKLOADS = {
             open=True,
         ),
         _back("payload-1k", "1 KiB back, inline", size=1024),
-        _back("payload-64k", "64 KiB back, inline", size=65536, usual=8, units=2),
+        _back("payload-64k", "64 KiB back, inline", size=65536, usual=8),
         _back("payload-1m", "1 MiB back, inline, at most 4 at a time", size=1 << 20, concurrency=4),
         _back("pooled", f"{SIZE} bytes back, an unmarked def", "pooled"),
         _back(
@@ -174,7 +175,6 @@ WORKLOADS = {
             _cpu,
             methods=("cpu",),
             usual=8,
-            units=5,
         ),
         Workload(
             "overload",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ from msgspec.structs import replace
 from ringback.compare.report.names import contests
 from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Claim, Consistency, Cpu, Latency, Little, Rate, Report, Result, Speed
-from ringback.compare.run.request import Job
-from ringback.compare.statistics.analysis import half_widths
 from ringback.compare.statistics.noise import Doubled
 from ringback.compare.workloads.table import WORKLOADS
 from samples import STYLES, cell, environment, finished, printed, report, result
@@ -573,25 +570,6 @@ def test_a_duet_claims_server_cpu_time_only_and_nothing_of_styles() -> None:
     assert {(each.of_arms, each.of_workloads) for each in duet.claims} == {(True, False), (False, True)}
     # What bounds calls/s bounds no cost.
     assert "better" in outcomes(analysed(*limited(results), design=design)).values()
-
-
-def test_where_to_measure_more_is_decided_by_the_figure_that_is_claimed() -> None:
-    cells = {}
-    for arm, speed in (("asyncio", 1.0), ("gevent", 1.3)):
-        rounds = [
-            replace(each, throughput=speed ** (each.round % 2), cpu=Cpu(1.0))
-            for each in result(arm, "io", STYLES[0], [1000.0] * 4).rounds
-        ]
-        for style in STYLES:
-            cells[arm, "threading", Job("io", style)] = SimpleNamespace(
-                rounds=rounds, peer=False, load=SimpleNamespace(open=False)
-            )
-    assert set(half_widths(cells)) == {Job("io", style) for style in STYLES}
-    # Differences of 0 and log 1.3 in turns: t(0.975, 3) = 3.1824 times 0.1515 / sqrt(4).
-    assert list(half_widths(cells).values()) == pytest.approx([math.expm1(3.1824 * 0.1515 / 2)] * 2, rel=1e-3)
-    assert set(half_widths(cells, duet=True).values()) == {0.0}
-    cells["rpyc", "rpyc", Job("cpu", STYLES[0])] = SimpleNamespace(peer=True)
-    assert Job("cpu", STYLES[0]) not in half_widths(cells)
 
 
 # What was not measured

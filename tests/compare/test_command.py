@@ -371,7 +371,7 @@ class Fixed:
     def __init__(self, *results: Any, **found: Any) -> None:
         self.results, self.found = results, found
 
-    def __call__(self, request: Any, made: Report, watcher: Any, widths: Any) -> Fixed:
+    def __call__(self, request: Any, made: Report, watcher: Any) -> Fixed:
         self.request = request
         made.failures += self.found.get("failures", [])
         self.cells = {number: self.Cell(each) for number, each in enumerate(self.results)}

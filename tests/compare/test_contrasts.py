@@ -17,7 +17,6 @@ from ringback.compare.statistics.contrasts import (
     Rule,
     contrasts,
     furthest,
-    half_width,
     judge,
     turned,
 )
@@ -98,19 +97,6 @@ def test_each_sure_claim_has_the_level_of_its_step() -> None:
         assert (each.outcome, each.sure) == ("better", True)
         assert math.log(each.high) == pytest.approx(each.contrast.change + width, abs=1e-5)
         assert math.log(each.low) == pytest.approx(each.contrast.change - width, abs=1e-5)
-
-
-def test_a_cell_is_known_to_the_half_width_of_its_widest_interval() -> None:
-    # The studentized range of three arms and four degrees of freedom, from tables: 5.040.
-    expected = math.expm1(5.040 / math.sqrt(2) * 0.03)
-    assert half_width(THREE, larger_is_better=True) == pytest.approx(expected, rel=1e-3)
-    one, other = [812.0, 790.0, 845.0, 801.0, 833.0], [765.0, 771.0, 802.0, 744.0, 790.0]
-    theirs = stats.ttest_rel(np.log(one), np.log(other)).confidence_interval(0.95)
-    found = half_width({"one": one, "other": other}, larger_is_better=False)
-    assert found == pytest.approx(math.exp((theirs.high - theirs.low) / 2) - 1)
-    assert half_width({"a": [1.0, 2.0]}, larger_is_better=True) is None
-    assert half_width({"a": [1.0], "b": [2.0]}, larger_is_better=True) is None
-    assert half_width({"a": [2.0] * 4, "b": [1.0] * 4}, larger_is_better=True) == 0
 
 
 def test_what_the_run_has_too_many_claims_for_is_likely_by_tukey_in_its_cell() -> None:

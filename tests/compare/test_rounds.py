@@ -22,7 +22,7 @@ from ringback.compare.run.measured import Measured
 from ringback.compare.run.pair import ANYWHERE, Pair, Placement, Serving, Window
 from ringback.compare.run.processes import Child, ChildFailed
 from ringback.compare.run.request import Job, Request
-from ringback.compare.run.rounds import Experiment, Widths
+from ringback.compare.run.rounds import Experiment
 from samples import installation
 
 UNITS = 3
@@ -103,7 +103,7 @@ class Run:
         served: Callable[[str, Child], object] = lambda _arm, _server: None,
     ) -> None:
         self.report, self.watcher = blank(), Silent()
-        self.experiment = Experiment(request, self.report, self.watcher, lambda _: {})
+        self.experiment = Experiment(request, self.report, self.watcher)
         self.edges: list[Edge] = []
         self.servers: list[tuple[str, int]] = []
         self.seen: defaultdict[int, set[object]] = defaultdict(set)
@@ -373,9 +373,9 @@ def test_a_server_that_dies_is_told_and_the_others_go_on(troubled: Run) -> None:
 class Unmeasured(Experiment):
     """One whose rounds are empty. `units` are those of each."""
 
-    def __init__(self, widths: Widths = lambda _: {}, **changes: Any) -> None:
+    def __init__(self, **changes: Any) -> None:
         usual = {"fixed": False, "units": {}, "rounds": 8, "seconds": 600.0}
-        super().__init__(replace(SMALL, **{**usual, **changes}), blank(), Silent(), widths)
+        super().__init__(replace(SMALL, **{**usual, **changes}), blank(), Silent())
         self.units: list[Mapping[Job, int]] = []
 
     def _round(self, number: int, lanes: list[Lane]) -> None:
@@ -420,42 +420,6 @@ def test_the_time_that_there_is_goes_into_units() -> None:
     assert all(units > made._request.workload(job.workload).units for job, units in first.items())
     left = [seconds for _, seconds in made._watcher.plans[1:]]
     assert left == sorted(left, reverse=True)
-
-
-@pytest.mark.parametrize(
-    ("wide", "changes", "rounds"),
-    [
-        (0.025, {}, 5),
-        (0.026, {}, 8),
-        (0.01, {"fewest": 1}, 3),
-        (0.01, {"fixed": True}, 8),
-    ],
-)
-def test_a_run_ends_early_where_all_intervals_are_narrow(
-    wide: float, changes: dict[str, Any], rounds: int
-) -> None:
-    made = Unmeasured(lambda cells: {ECHO: 0.001, FIRED: wide}, **{"fewest": 5, **changes})
-    made.run()
-    assert made.rounds == rounds
-    assert made._report.design.rounds == 8
-
-
-def test_after_three_rounds_units_move_once_to_where_intervals_are_wide() -> None:
-    wide = [ECHO, FIRED]
-
-    def widths(cells: object) -> dict[Job, float]:
-        assert cells is made.cells
-        return dict(zip(wide, (0.2, 0.1), strict=True)) | {FLOOD: 0.15}
-
-    made = Unmeasured(widths)
-    made.run()
-    before, after = made.units[0], made.units[3]
-    assert made.units == [before] * 3 + [after] * 5
-    assert after[ECHO] > before[ECHO]
-    assert after[FIRED] < before[FIRED]
-    assert made._report.design.units == {
-        f"{job.workload}, {job.style}": units for job, units in after.items()
-    }
 
 
 # Open loops
