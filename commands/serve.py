@@ -141,6 +141,24 @@ def serve(
             min=1, metavar="BYTES", help="of memory for their arguments, estimated; of one client 9/10"
         ),
     ] = Limits.max_bytes_in_flight,
+    max_unserved: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="BYTES", help="received and not handled yet, of all clients [2 x --max-size]"
+        ),
+    ] = Limits.max_unserved,
+    max_unsent: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="BYTES", help="of answers that clients have not read, of all [3 x --max-size]"
+        ),
+    ] = Limits.max_unsent,
+    handshake_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="for the handshake of a new connection")
+    ] = Limits.handshake_timeout,
+    hello_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="in which a connection must say something")
+    ] = Limits.hello_timeout,
     access: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="TOML rules that say who may call what; all others may nothing"),
@@ -250,6 +268,10 @@ def serve(
             max_connections=max_connections,
             max_in_flight=max_in_flight,
             max_bytes_in_flight=max_bytes_in_flight,
+            max_unserved=max_unserved,
+            max_unsent=max_unsent,
+            handshake_timeout=handshake_timeout,
+            hello_timeout=hello_timeout,
             access=access,
             rate=rate,
             burst=burst,

@@ -12,8 +12,9 @@ VARIABLE, DEFAULT = "RINGBACK_MALLOC", "default"
 # Of <malloc.h>: from which size on a piece is mapped by itself, and how much freed memory at the end is given back.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
-# Bytes. glibc takes no larger first; the second is what a server of large values uses again and again.
-_MAPPED_FROM, _KEPT = 32 << 20, 128 << 20
+# Bytes. A larger piece goes back to the system when it is freed, or attacks by such values would leave their memory behind; where smaller
+# ones were, the next find their place.
+_MAPPED_FROM, _KEPT = 4 << 20, 16 << 20
 
 
 def keep_freed() -> None:

@@ -73,7 +73,15 @@ class ServerCore:
         self._bind = [checked(place) if isinstance(place, str) else place for place in bind]
         self._keyed = keys is not None
         longest = limits.max_size + codec.BATCH_BYTES
-        bounds = Bounds(longest, limits.max_frames, limits.max_bytes_in_flight, limits.connections())
+        bounds = Bounds(
+            longest,
+            limits.max_frames,
+            limits.connections(),
+            limits.handshake_timeout,
+            limits.hello_timeout,
+            limits.unserved(),
+            limits.max_bytes_in_flight,
+        )
         self.end = transport.server(loop, self, bounds, keys)
         flags = {name: method.flags for name, method in service.methods.items()}
         self._gate = None if access is None and rate is None else Gate(access, rate, flags)
@@ -93,9 +101,10 @@ class ServerCore:
         self._out = Outgoing(
             loop,
             limits.max_size,
+            limits.unsent(),
             cut=self._cut_off,
             spoiled=self._spoiled,
-            flush=self.room,
+            flush=self._flush,
         )
         self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
         self._decoder = codec.from_client(
@@ -275,7 +284,12 @@ class ServerCore:
 
     # Out
 
-    def room(self) -> None:
+    def room(self, connection: Connection | None) -> None:
+        if not self._closed:
+            self._out.room(None if connection is None else connection.session)
+            self._flush()
+
+    def _flush(self) -> None:
         """Send what has gathered, when that is not the end of a turn of the transport's."""
         if not self._closed:
             self.turn_ended()
@@ -306,7 +320,7 @@ class ServerCore:
     def _tell_all(self) -> None:
         for session in self._machine.sessions:
             self._out.add_soon(session)
-        self.loop.call_soon(self.room)  # also where there is nobody to tell
+        self.loop.call_soon(self._flush)  # also where there is nobody to tell
 
     # The end
 

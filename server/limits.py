@@ -11,6 +11,9 @@ RESERVED = 100
 
 MIB = 1024 * 1024
 
+# Of the largest value, so many may have come and not be served, and may wait for clients to read them, where nothing is said.
+_UNSERVED, _UNSENT = 2, 3
+
 # Seconds that a drain may take at most, as clocks and timers take no infinity: 30 years.
 _LONGEST = 1e9
 
@@ -34,6 +37,10 @@ class Limits:
     max_connections: int = 10_000
     max_in_flight: int = 100_000
     max_bytes_in_flight: int = 256 * MIB
+    max_unserved: int | None = None
+    max_unsent: int | None = None
+    handshake_timeout: float = 5.0
+    hello_timeout: float = 10.0
 
     def __post_init__(self) -> None:
         # (Not at the top: the command line reads the defaults before it loads what carries calls.)
@@ -49,6 +56,17 @@ class Limits:
             self._check(name, 1)
         if self.max_depth is not None:
             self._check("max_depth", 1)
+        for name in ("max_unserved", "max_unsent"):
+            if getattr(self, name) is not None:
+                self._check(name, self.max_size, unit=" bytes, as max_size is")
+        for name in ("handshake_timeout", "hello_timeout"):
+            seconds = getattr(self, name)
+            if (
+                isinstance(seconds, bool)
+                or not isinstance(seconds, (int, float))
+                or not 0 < seconds <= _LONGEST
+            ):
+                raise UsageError(f"{name} must be a number of seconds above 0, not {seconds!r}")
 
     def connections(self) -> int:
         """The most at once: as many as are asked for, if the process may have so many descriptors."""
@@ -58,6 +76,14 @@ class Limits:
         if soft == resource.RLIM_INFINITY:
             return self.max_connections
         return min(self.max_connections, max(soft - RESERVED, soft // 2))
+
+    def unserved(self) -> int:
+        """Bytes."""
+        return _UNSERVED * self.max_size if self.max_unserved is None else self.max_unserved
+
+    def unsent(self) -> int:
+        """Bytes."""
+        return _UNSENT * self.max_size if self.max_unsent is None else self.max_unsent
 
     def _check(self, name: str, least: int, most: int | None = None, unit: str = "") -> None:
         value = getattr(self, name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import errors
@@ -11,44 +12,59 @@ from ..backends.base import Handle, Loop
 from ..protocol import codec
 from ..protocol.messages import Call, FromClient, FromServer, Refusal
 from ..protocol.server import Session
+from ..transport.base import Connection
 
 # A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
 PATIENCE = 30.0
 # Seconds from one look at who reads nothing to the next.
 LOOK = 1.0
-# Of the largest value that is sent, so many times may be held for one client: beyond the first its calls are refused, beyond
-# the second it is cut off.
+# Of the largest value that is sent, so many times may wait for one client: beyond the first its calls are refused, beyond the second it is
+# cut off. Of what may wait for all together, the part from which on calls of those for whom something waits are refused.
 REFUSE_AT, CUT_AT = 1, 2
+REFUSE_PART = 0.5
 
 
 class Held:
-    """The batches of one client that its connection does not take."""
+    """What waits for one client: batches that its connection has not taken, and what the connection has taken and not sent. `bytes` is how
+    much that is, `since` when the client was last seen to read."""
 
-    __slots__ = ("batches", "bytes", "since")
+    __slots__ = ("_batched", "_batches", "_connection", "bytes", "since")
 
-    def __init__(self, batches: list[list[Any]]) -> None:
-        self.since = time.monotonic()  # when it was last seen to read
-        self.batches: list[list[Any]] = []
-        self.bytes = 0
-        self.add(batches)
-
-    def add(self, batches: list[list[Any]]) -> None:
-        self.batches += batches
-        self.bytes += sum(len(frame) for batch in batches for frame in batch)
-
-    def sent(self) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._batches: deque[Sequence[Any]] = deque()
+        self._batched = 0  # bytes in them
         self.since = time.monotonic()
-        self.bytes -= sum(map(len, self.batches.pop(0)))
+        self.bytes = 0
+
+    def add(self, batches: Iterable[Sequence[Any]]) -> None:
+        for batch in batches:
+            self._batches.append(batch)
+            self._batched += sum(map(len, batch))
+
+    def send(self) -> None:
+        """As much as the connection takes."""
+        while self._batches and self._connection.send(self._batches[0]):
+            self._batched -= sum(map(len, self._batches.popleft()))
+
+    def look(self) -> int:
+        """See how much waits, and whether the client reads. By how much that is more than at the last look."""
+        before, self.bytes = self.bytes, self._batched + self._connection.unsent
+        if self.bytes < before:
+            self.since = time.monotonic()
+        return self.bytes - before
 
 
 class Outgoing:
-    """All answers of one server. `cut(session, why)` has to cut a client off, `spoiled(session, message, error)` ends the one call whose
-    message cannot be sent, `flush` is called when there is something to be sent."""
+    """All answers of one server: `max_size` bytes are the largest, `max_unsent` what may wait for all clients together. `cut(session, why)`
+    has to cut a client off, `spoiled(session, message, error)` ends the one call whose message cannot be sent, `flush` is called when there
+    is something to be sent."""
 
     def __init__(
         self,
         loop: Loop,
         max_size: int,
+        max_unsent: int,
         *,
         cut: Callable[[Session, str], object],
         spoiled: Callable[[Session, FromServer, Exception], object],
@@ -56,6 +72,7 @@ class Outgoing:
     ) -> None:
         self._loop = loop
         self._refuse_at, self._cut_at = REFUSE_AT * max_size, CUT_AT * max_size
+        self._refuse_all_at, self._most = int(REFUSE_PART * max_unsent), max_unsent
         self._cut = cut
         self._spoiled = spoiled
         self._flush = flush
@@ -63,6 +80,7 @@ class Outgoing:
         self._unsent: set[Session] = set()
         self._flushing = False
         self._look: Handle | None = None
+        self._total = 0  # bytes of what is held
         self.held: dict[Session, Held] = {}
 
     def add(self, session: Session) -> None:
@@ -78,7 +96,9 @@ class Outgoing:
 
     def forget(self, session: Session) -> None:
         self._unsent.discard(session)
-        self.held.pop(session, None)
+        held = self.held.pop(session, None)
+        if held is not None:
+            self._total -= held.bytes
 
     def close(self) -> None:
         if self._look is not None:
@@ -99,8 +119,30 @@ class Outgoing:
                     self._send(session, batches)
                 else:
                     held.add(batches)
-        if self.held:
-            self._send_held()
+                    self._count(session, held)
+
+    def room(self, session: Session | None) -> None:
+        """The client's connection takes more; None: that of some client may."""
+        for each in list(self.held) if session is None else (session,):
+            held = self.held.get(each)
+            if held is not None:
+                held.send()
+                self._count(each, held)
+
+    def admitted(self, session: Session, messages: list[FromClient]) -> list[FromClient]:
+        """What a client says, without its calls if it leaves too many answers unread: those are refused."""
+        held = self.held.get(session)
+        if held is None or (held.bytes <= self._refuse_at and self._total <= self._refuse_all_at):
+            return messages
+        code = errors.ResourceExhausted.code
+        text = f"{held.bytes:,} bytes of answers wait to be read by this client"
+        others: list[FromClient] = []
+        for message in messages:
+            if type(message) is Call:
+                session.outbox.append(Refusal(message.id, code, text, started=False))
+            else:
+                others.append(message)
+        return others
 
     def _encoded(self, session: Session) -> list[list[Any]]:
         """What the session has to be sent, without what cannot be."""
@@ -114,51 +156,46 @@ class Outgoing:
             outbox = found.sound + said_instead
             return self._encoder.encode(outbox) if outbox else []
 
-    def admitted(self, session: Session, messages: list[FromClient]) -> list[FromClient]:
-        """What a client says, without its calls if it leaves too many answers unread: those are refused."""
-        held = self.held.get(session)
-        if held is None or held.bytes <= self._refuse_at:
-            return messages
-        code = errors.ResourceExhausted.code
-        text = f"{held.bytes:,} bytes of answers wait to be read by this client"
-        others: list[FromClient] = []
-        for message in messages:
-            if type(message) is Call:
-                session.outbox.append(Refusal(message.id, code, text, started=False))
-            else:
-                others.append(message)
-        return others
-
     def _send(self, session: Session, batches: list[list[Any]]) -> None:
-        send = session.connection.send
+        connection = session.connection
         for number, batch in enumerate(batches):
-            if not send(batch):
-                self.held[session] = Held(batches[number:])
-                self._look_later()
+            if not connection.send(batch):
+                self._hold(session, batches[number:])
                 return
+        if connection.unsent:
+            self._hold(session, ())
 
-    def _send_held(self) -> None:
-        now = time.monotonic()
-        for session, held in list(self.held.items()):
-            send = session.connection.send
-            while held.batches and send(held.batches[0]):
-                held.sent()
-            if not held.batches:
-                self.held.pop(session, None)
-            elif held.bytes > self._cut_at:
-                self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
-            elif now - held.since > PATIENCE:
-                self._cut(session, f"it has not read its answers for {PATIENCE:g} s")
-
-    def _look_later(self) -> None:
+    def _hold(self, session: Session, batches: Iterable[Sequence[Any]]) -> None:
+        held = self.held[session] = Held(session.connection)
+        held.add(batches)
+        self._count(session, held)
         if self._look is None:
             self._look = self._loop.call_later(LOOK, self._look_again)
 
+    def _count(self, session: Session, held: Held) -> None:
+        """How much waits for the client now? What is too much ends its connection, or another's."""
+        self._total += held.look()
+        if not held.bytes:
+            self.forget(session)
+        elif held.bytes > self._cut_at:
+            self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
+        while self._total > self._most and self.held:
+            oldest = min(self.held, key=lambda each: self.held[each].since)
+            self._cut(
+                oldest,
+                f"it reads none of its answers, and {self._total:,} bytes of them wait for all clients",
+            )
+
     def _look_again(self) -> None:
         self._look = None
-        self._flush()
+        now = time.monotonic()
+        for session, held in list(self.held.items()):
+            if session in self.held:  # who has not been cut off on account of another
+                self._count(session, held)
+                if now - held.since > PATIENCE and session in self.held:
+                    self._cut(session, f"it has not read its answers for {PATIENCE:g} s")
         if self.held:
-            self._look_later()
+            self._look = self._loop.call_later(LOOK, self._look_again)
 
     def _flush_soon(self) -> None:
         self._flushing = False

@@ -62,7 +62,10 @@ class Server:
     other there, which costs more to look at than to decode (None: what Python can decode). `max_messages` and `max_frames`: the most of
     each in one batch, as clients are told. `max_connections`: the most at once, or fewer where the process may not have so many files
     open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: the most memory that their
-    arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. `resources`:
+    arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. Of all clients
+    together, `max_unserved` are the bytes that may have come and wait for their turn or for the rest of their message (on libzmq:
+    `max_bytes_in_flight`), `max_unsent` the bytes of answers that may wait for clients to read them; None: twice and three times
+    `max_size`. A connection has `handshake_timeout` seconds to become one, and `hello_timeout` to say something whole. `resources`:
     what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones and streams apart, or "adaptive":
     learned from how long they take, and what would not end in its time is refused. `aging`: seconds of waiting that are worth one
     priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that say nothing of it
@@ -108,6 +111,10 @@ class Server:
         max_connections: int = Limits.max_connections,
         max_in_flight: int = Limits.max_in_flight,
         max_bytes_in_flight: int = Limits.max_bytes_in_flight,
+        max_unserved: int | None = Limits.max_unserved,
+        max_unsent: int | None = Limits.max_unsent,
+        handshake_timeout: float = Limits.handshake_timeout,
+        hello_timeout: float = Limits.hello_timeout,
         resources: Mapping[str, float] | None = None,
         limit: int | str | None = None,
         aging: float = 1.0,
@@ -168,6 +175,10 @@ class Server:
                 max_connections=max_connections,
                 max_in_flight=max_in_flight,
                 max_bytes_in_flight=max_bytes_in_flight,
+                max_unserved=max_unserved,
+                max_unsent=max_unsent,
+                handshake_timeout=handshake_timeout,
+                hello_timeout=hello_timeout,
             ),
             "about": about,
             "access": None if access is None else AccessFile(access),

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from ..security.curve import ClientKeys, ServerKeys
     from .listening import Inherited
 
-# Seconds for a handshake, from the connection to READY.
+# Seconds for a client's handshake, from the connection to READY.
 HANDSHAKE = 5.0
-
-# Seconds in which a connection must have said something whole.
-HELLO_WITHIN = 10.0
 
 # A client's heartbeats, in seconds: from one to the next, until silence is the end of a connection, and until it is for the server.
 BEAT, SILENT, TTL = 5.0, 15.0, 20.0
@@ -33,13 +30,17 @@ SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class Bounds(NamedTuple):
-    """What a server takes from its clients: the bytes and frames of a message, the bytes that wait to be read, of all together, and how
-    many connections there may be."""
+    """What a server takes from its clients: the bytes and frames of a message, how many connections there may be, the seconds in which each
+    must have ended its handshake, and said its first message; and, of all together, the bytes that have come and are not served yet. A
+    transport that cannot slow a sender down has to cut it off, and does so at `flood` bytes."""
 
     message: int
     frames: int
-    unread: int
     connections: int
+    handshake: float
+    hello: float
+    unserved: int
+    flood: int
 
 
 class Connection(Protocol):
@@ -49,6 +50,10 @@ class Connection(Protocol):
     user: str  # the name of its key, and the key: "" without keys
     key: str
     session: Any  # the server's own; None at first
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of what it has taken that wait to be sent, where that is known."""
 
     def send(self, frames: Sequence[Any]) -> bool:
         """Send one message. False where it is not taken, as too much waits for the client to read it: `ServerHost.room` is called when
@@ -68,8 +73,8 @@ class ServerHost(Protocol):
     def turn_ended(self) -> object:
         """That was all for now: send what has gathered."""
 
-    def room(self) -> object:
-        """What was not taken may be now."""
+    def room(self, connection: Connection | None) -> object:
+        """What the connection did not take may be taken now; None: that of any."""
 
     def lost(self, connection: Connection) -> object:
         """It has ended."""

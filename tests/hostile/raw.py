@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -34,6 +35,17 @@ def ready(identity: bytes = b"", kind: bytes = b"DEALER") -> bytes:
 def zmtp(body: bytes, *, more: bool = False, command: bool = False) -> bytes:
     """One frame."""
     return bytes([more | 2 | command << 2]) + len(body).to_bytes(8, "big") + body
+
+
+def zmtp_short(body: bytes, *, more: bool = False) -> bytes:
+    """A frame of less than 256 bytes, in its short form."""
+    return bytes([more, len(body)]) + body
+
+
+def reset(connection: socket.socket) -> None:
+    """End it so that the other side is told of a broken connection, and not of its end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def said(*messages: Any) -> list[bytes]:
@@ -192,7 +204,7 @@ class Watch:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self.before = self.most = resident(pid)
+        self.most = resident(pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 

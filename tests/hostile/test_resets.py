@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import struct
 import subprocess
 import sys
 import threading
 
 from processes import SOON
-from raw import GREETING, args, by_hand, ready, received, said, zmtp
+from raw import GREETING, args, by_hand, ready, received, reset, said, zmtp
 from ringback.protocol.messages import Call, Pong, Welcome
 
 # More than the pipes of old held, and each with what makes a broken engine write.
@@ -34,11 +33,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def test_a_server_that_is_busy_outlives_a_client_that_floods_it_and_resets(start_server, connected, backend):

@@ -137,8 +137,6 @@ def test_addresses_of_both_families_take_turns(monkeypatch: pytest.MonkeyPatch) 
 def looking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server of this process looks around more often: what takes seconds takes tenths."""
     monkeypatch.setattr(native_server, "LOOK", 0.05)
-    monkeypatch.setattr(native_server, "HANDSHAKE", 0.2)
-    monkeypatch.setattr(native_server, "HELLO_WITHIN", 0.4)
 
 
 @pytest.fixture
@@ -168,7 +166,7 @@ def is_closed(connection: socket.socket) -> bool:
 def test_who_does_not_shake_hands_or_say_hello_in_time_is_sent_away(
     service: Service, looking: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(service) as server:
+    with serving(service, handshake_timeout=0.2, hello_timeout=0.4) as server:
         with by_hand(server.endpoint, handshake=False) as mute:
             assert is_closed(mute)
             assert "its handshake took more than 0.2 s" in caplog.text

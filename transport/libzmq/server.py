@@ -19,7 +19,7 @@ from ... import forks
 from ...backends import native
 from ...backends.base import Handle, Loop
 from ...security.curve import ServerKeys
-from ..base import HANDSHAKE, HELLO_WITHIN, Bounds, ServerEnd, ServerHost
+from ..base import Bounds, ServerEnd, ServerHost
 from ..listening import BACKLOG, Inherited
 from .admission import FAILED, Admission, is_of
 from .binding import Bound
@@ -44,6 +44,7 @@ TIDY_AFTER = 0.5
 class Peer:
     """One client, a `Connection`: `address` is its routing id, which may be another's once its connection is lost."""
 
+    unsent = 0  # libzmq does not tell
     __slots__ = ("_router", "address", "bytes", "heard", "key", "peer", "session", "user")
 
     def __init__(self, router: Router, address: bytes, peer: str) -> None:
@@ -90,7 +91,7 @@ class Router(ServerEnd):
         self._monitor: Pump | None = None
         self._socket: Any = None
         self._events: Any = None
-        self._unfinished = Unfinished(2 * bounds.message, bounds.unread, bounds.connections)
+        self._unfinished = Unfinished(2 * bounds.message, bounds.flood, bounds.connections, bounds.hello)
         self._look: Handle | None = None
         self._retry: Handle | None = None
         self._search_due = False
@@ -112,7 +113,7 @@ class Router(ServerEnd):
             socket.set(zmq.SNDHWM, 64)
             socket.set(zmq.MAXMSGSIZE, self._bounds.message)
             socket.set(zmq.BACKLOG, BACKLOG)
-            socket.set(zmq.HANDSHAKE_IVL, int(HANDSHAKE * 1000))
+            socket.set(zmq.HANDSHAKE_IVL, int(self._bounds.handshake * 1000))
             # No heartbeats from here (decisions/0021): clients send them, and say after which time they are gone. For those that do not:
             socket.set(zmq.TCP_KEEPALIVE, 1)
             socket.set(zmq.TCP_KEEPALIVE_IDLE, 20)
@@ -259,6 +260,8 @@ class Router(ServerEnd):
             self._left.clear()
             if self._search_due:
                 self._search_for_offenders()
+        if self._retry is not None:
+            self._host.room(None)
         self._host.turn_ended()
 
     # Out
@@ -278,7 +281,7 @@ class Router(ServerEnd):
 
     def _try_again(self) -> None:
         self._retry = None
-        self._host.room()
+        self._host.room(None)
 
     # Who does harm
 
@@ -322,7 +325,7 @@ class Router(ServerEnd):
                 self._hang_up(descriptor, name, why)
             self._loop.call_later(TIDY_AFTER, give_back_memory)
         for descriptor, name in self._unfinished.silent():
-            self._hang_up(descriptor, name, f"it said nothing for {HELLO_WITHIN:g} s")
+            self._hang_up(descriptor, name, f"it said nothing for {self._bounds.hello:g} s")
 
     def _hang_up(self, descriptor: int, name: str, why: str) -> None:
         """End a connection that has said nothing yet."""

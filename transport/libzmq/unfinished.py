@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..base import HELLO_WITHIN
-
 if TYPE_CHECKING:
     from .server import Peer
 
@@ -55,12 +53,14 @@ class _Connection:
 
 class Unfinished:
     """Messages without an end, and those that nobody has read yet. `bound` is what a connection may have received of one, in bytes,
-    `waiting` what all connections together may have received of the others, and `most` how many connections there may be."""
+    `waiting` what all connections together may have received of the others, `most` how many connections there may be, and `hello` the
+    seconds in which each must have said something."""
 
-    def __init__(self, bound: int, waiting: int, most: int) -> None:
+    def __init__(self, bound: int, waiting: int, most: int, hello: float) -> None:
         self._bound = bound
         self._waiting = waiting
         self._most = most
+        self._hello = hello
         self._connections: dict[int, _Connection] = {}
         self._mute: dict[int, _Connection] = {}  # those of them that have said nothing yet, the oldest first
         self._resident = _resident()
@@ -93,7 +93,7 @@ class Unfinished:
     def waits(self) -> bool:
         """Whether a connection has said nothing for too long, as far as was read."""
         oldest = next(iter(self._mute.values()), None)
-        return oldest is not None and time.monotonic() - oldest.since > HELLO_WITHIN
+        return oldest is not None and time.monotonic() - oldest.since > self._hello
 
     def silent(self) -> Iterator[tuple[int, str]]:
         """The descriptor and peer of each connection that has said nothing for too long. To be called as `search`."""

@@ -16,9 +16,10 @@ from typing import Any
 from ... import forks
 from ...backends import native
 from ...backends.base import Handle, Loop
+from ...boundedlog import Bounded
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import ZmtpError
-from ..base import HANDSHAKE, HELLO_WITHIN, SCARCE, Bounds, ServerEnd, ServerHost
+from ..base import SCARCE, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
 from .endpoints import check_endpoint
@@ -35,11 +36,12 @@ ACCEPTED_PER_TURN = 64
 LOOK = 1.0
 REST = 0.1
 
+_FULL = "there are as many connections as are taken"
+
 
 class Peer(Stream):
     """One client: a `Connection`."""
 
-    pipe = 64
     __slots__ = ("_listeners", "age", "key", "peer", "session", "silent", "user")
 
     def __init__(self, listeners: Listeners, connected: _socket.socket, peer: str) -> None:
@@ -54,7 +56,7 @@ class Peer(Stream):
         self.silent = 0  # looks since it was last heard
 
     def room(self) -> None:
-        self._listeners.host.room()
+        self._listeners.host.room(self)
 
     def ended(self, error: Exception | None) -> None:
         self._listeners.lost(self, error)
@@ -71,7 +73,8 @@ class Listeners(ServerEnd):
         self.loop = loop
         self.host = host
         self.bounds = zmtp.Bounds(message=bounds.message, frames=bounds.frames)
-        self.turns = Turns(loop, host.turn_ended)
+        self._handshake, self._hello = bounds.handshake, bounds.hello
+        self.turns = Turns(loop, host.turn_ended, bounds.unserved)
         self.endpoints = []
         self._most = bounds.connections
         self._paths = OwnedPaths()
@@ -82,6 +85,7 @@ class Listeners(ServerEnd):
         self._mute: dict[Peer, None] = {}  # those of them that have said nothing yet, the oldest first
         self._look: Handle | None = None
         self._closed = False
+        self._complaint = Bounded(log)
         forks.inherit(self)
 
     # Life
@@ -148,8 +152,9 @@ class Listeners(ServerEnd):
             self._watches[descriptor] = self.loop.watch(descriptor, partial(self._accept, bound))
 
     def _accept(self, bound: _socket.socket) -> None:
-        for _ in range(ACCEPTED_PER_TURN):
-            if self._closed:
+        for number in range(ACCEPTED_PER_TURN):
+            full = len(self._peers) >= self._most
+            if self._closed or (full and (number or not self._makes_room(bound))):
                 return
             try:
                 descriptor, address = bound._accept()  # type: ignore[attr-defined]
@@ -157,9 +162,7 @@ class Listeners(ServerEnd):
                 return  # another process was faster, or it has gone again
             except OSError as error:
                 if error.errno in SCARCE:  # it would be told of the same at once, for as long as that lasts
-                    log.warning("cannot accept a connection: %s", error.strerror)
-                    self._watches.pop(bound.fileno()).cancel()
-                    self.loop.call_later(REST, self._listen, bound)
+                    self._rest(bound, error.strerror)
                 return
             connected = _socket.socket(bound.family, bound.type, bound.proto, fileno=descriptor)
             try:
@@ -172,15 +175,23 @@ class Listeners(ServerEnd):
             self._peers.add(peer)
             self._mute[peer] = None
             peer.begin()
-            if len(self._peers) > self._most:
-                self._make_room()
 
-    def _make_room(self) -> None:
-        """There are too many: who has been silent for longest has to go, rather than who has spoken."""
+    def _makes_room(self, bound: _socket.socket) -> bool:
+        """There are as many connections as are taken: who has said nothing for longest has to go. False where all have spoken: newcomers
+        wait for one of them to leave."""
         self._hear()
         oldest = next(iter(self._mute), None)
-        if oldest is not None:
-            self._hang_up(oldest, "there are as many connections as are taken")
+        if oldest is None:
+            self._rest(bound, _FULL)
+            return False
+        self._hang_up(oldest, _FULL)
+        return True
+
+    def _rest(self, bound: _socket.socket, why: str | None) -> None:
+        """Accept nobody for a while: who comes waits with the kernel."""
+        self._complaint(logging.WARNING, "accepts no connection: %s", why, fields={})
+        self._watches.pop(bound.fileno()).cancel()
+        self.loop.call_later(REST, self._listen, bound)
 
     # Who goes
 
@@ -211,12 +222,13 @@ class Listeners(ServerEnd):
         """Who is silent for too long? It counts looks, and not seconds: a loop that was kept from reading has looked no more often."""
         self._look = self.loop.call_later(LOOK, self._look_around)
         self._hear()
+        self.turns.intake.look()
         for peer in list(self._mute):
             peer.age += 1
-            if not peer.machine.open and peer.age * LOOK > HANDSHAKE:
-                self._hang_up(peer, f"its handshake took more than {HANDSHAKE:g} s")
-            elif peer.age * LOOK > HELLO_WITHIN:
-                self._hang_up(peer, f"it said nothing for {HELLO_WITHIN:g} s")
+            if not peer.machine.open and peer.age * LOOK > self._handshake:
+                self._hang_up(peer, f"its handshake took more than {self._handshake:g} s")
+            elif peer.age * LOOK > self._hello:
+                self._hang_up(peer, f"it said nothing for {self._hello:g} s")
         for peer in list(self._peers):
             if peer.heard or peer.queued:
                 peer.heard, peer.silent = False, 0

@@ -10,10 +10,10 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from ...backends.base import Handle, Loop
-from ...zmtp.connection import READ, Buffer, Connection
+from ...zmtp.connection import Buffer, Connection
 from ...zmtp.errors import ZmtpError
 from ..turns import MESSAGES_PER_TURN, TURN
 from .sockets import BUFFERS, after
@@ -24,11 +24,10 @@ _UNSAID = 1024
 
 
 class Stream(ABC):
-    """One connection, and what becomes of what comes over it. `pipe`: messages that are taken while the socket takes no more."""
-
-    pipe: ClassVar[int] = 0
+    """One connection, and what becomes of what comes over it. `kept`: bytes that have come and are not served yet, by `Intake`'s count."""
 
     __slots__ = (
+        "_came",
         "_left",
         "_loop",
         "_opened",
@@ -37,10 +36,10 @@ class Stream(ABC):
         "_socket",
         "_turns",
         "_unsent",
-        "_waiting",
         "_writing",
         "closed",
         "heard",
+        "kept",
         "machine",
         "queued",
     )
@@ -60,8 +59,9 @@ class Stream(ABC):
         self._turns = turns
         self._receive = receive
         self._left: deque[list[Any]] = deque()  # messages that have come, and have to wait for their turn
+        self._came = 0  # bytes of the read that brought them
+        self.kept = 0
         self._unsent: list[Buffer] = []  # what the socket would not take
-        self._waiting = 0  # messages among that, but for the first
         self._opened = False
         self.queued = False
         self.heard = True  # whether anything has come since somebody last looked
@@ -114,6 +114,8 @@ class Stream(ABC):
                 self.write()
         if self._left:
             self._take(self._left.popleft())
+            if not self._left and not self.closed:
+                self._turns.intake.count(self, self.machine.held)
         return bool(self._left) and not self.closed
 
     def _take_many(self) -> None:
@@ -124,6 +126,7 @@ class Stream(ABC):
                 return
             if time.monotonic() >= end:
                 break
+        self._turns.intake.count(self, self.machine.held + self._came)
         self._turns.add(self)
 
     def _take(self, message: list[Any]) -> None:
@@ -134,16 +137,17 @@ class Stream(ABC):
 
     def _read(self) -> Sequence[list[Any]]:
         """The messages that one read of the socket brings."""
-        if self.closed:
+        intake = self._turns.intake
+        if self.closed or (self.kept and not intake.admits(self)):
             return ()
         large = self.machine.large
         try:
             if large is None:
-                data = self._socket.recv(READ)
+                data = self._socket.recv(intake.read)
                 came = len(data)
             else:
                 data = b""
-                came = self._socket.recv_into(large.space)
+                came = self._socket.recv_into(large.space[: intake.most(self)])
                 large.filled += came
         except BlockingIOError:
             return ()
@@ -154,6 +158,7 @@ class Stream(ABC):
             self.fail(None)
             return ()
         self.heard = True
+        self._came = came
         try:
             messages: Sequence[list[Any]] = self.machine.feed(data)
             if not self._opened and self.machine.open:
@@ -170,19 +175,18 @@ class Stream(ABC):
             self._turns.contain(error)
             self.fail(None)
             return ()
+        held = self.machine.held
+        if (held or self.kept) and not self.closed:
+            intake.count(self, held)
         return messages
 
     # Out
 
     def send(self, frames: Sequence[Any]) -> bool:
-        """Send one message. False where it is not taken, as too many wait for the socket already."""
+        """Send one message. False where it is not taken, as something waits for the socket already."""
         if self._unsent:
-            if self._waiting >= self.pipe:
-                return False
-            self._waiting += 1
-            self.machine.send(frames)
-            self._unsent += self.machine.take_out()
-        elif self.machine.out:
+            return False
+        if self.machine.out:
             self.machine.send(frames)
             self.write()
         elif not self.closed:
@@ -223,7 +227,6 @@ class Stream(ABC):
                 self._writing = None
             if self.machine.out:
                 self.write()
-            self._waiting = 0
             try:
                 self.room()
             except BaseException as error:
@@ -249,8 +252,26 @@ class Stream(ABC):
             return
         self.closed = True
         self.unwatch()
+        self._turns.intake.count(self, 0)
+        self._left.clear()
+        self._unsent = []
         self._receive = _ignore  # who is told may know this connection
         self._socket.close()
+
+    def pause(self) -> None:
+        """Read no more: what the peer sends stays where it is, and TCP slows it down."""
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def resume(self) -> None:
+        if self._reading is None and not self.closed:
+            self._reading = self._loop.watch(self._socket.fileno(), self.readable)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that are to be sent as soon as the socket takes them."""
+        return sum(map(len, self._unsent)) if self._unsent else 0
 
     def unwatch(self) -> None:
         for watch in (self._reading, self._writing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...backends.base import Loop
 from ..turns import MESSAGES_PER_TURN, TURN, contain
+from .intake import Intake
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
 
 class Turns:
     """Streams of which one read brought more than a turn takes: one message of each in turn, so that none waits for all of another's.
-    `ended` is called after each turn."""
+    `ended` is called after each turn; `unserved` bounds the bytes that they keep together."""
 
-    def __init__(self, loop: Loop, ended: Callable[[], object]) -> None:
+    def __init__(self, loop: Loop, ended: Callable[[], object], unserved: int = sys.maxsize) -> None:
         self._loop = loop
+        self.intake = Intake(unserved)
         self._ended = ended
         self.queue: deque[Stream] = deque()
 

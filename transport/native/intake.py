@@ -1,0 +1,89 @@
+"""What all connections of one end have sent, and what is not served yet: bounded together.
+
+At the bound nobody is cut off who could still be served. Who has sent a part of a message is read no further, so that TCP slows it down,
+but for one: that of which most has come, as it is the first to be done. If that one is slow, while others wait for it, its connection ends.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ...zmtp.connection import READ
+from ...zmtp.errors import ZmtpError
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+# Bytes that are read at once from who has sent no part of a message, while there is too much of others.
+_SIP = 4096
+# Bytes that the one who is read has to send from one look to the next, where others wait for it.
+_LEAST = 65_536
+
+
+class Intake:
+    """`limit`: bytes. `Stream.kept` is the part of each connection."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._total = 0
+        self._keepers: dict[Stream, None] = {}  # of which something is kept
+        self._paused: set[Stream] = set()
+        self._served: Stream | None = None  # the one that is read, where there is too much
+        self._seen = 0  # what was kept of it at the last look
+        self.read = READ  # bytes to read at once
+
+    def count(self, stream: Stream, kept: int) -> None:
+        """So many bytes of the connection are kept now."""
+        self._total += kept - stream.kept
+        stream.kept = kept
+        if kept:
+            self._keepers[stream] = None
+        else:
+            self._keepers.pop(stream, None)
+            self._paused.discard(stream)
+            if stream is self._served:
+                self._served = None
+        if self._total > self._limit:
+            self.read = _SIP
+        elif self.read == _SIP:
+            self.read = READ
+            self._served = None
+            for paused in self._paused:
+                paused.resume()
+            self._paused.clear()
+        if self._paused and self._served is None:
+            self._serve_next()
+
+    def admits(self, stream: Stream) -> bool:
+        """Whether the connection may be read. If not, it is read no more until `Stream.resume`."""
+        if self.read == READ or not stream.kept:
+            return True
+        if self._served is None:
+            self._serve_next()
+        if stream is self._served:
+            return True
+        self._paused.add(stream)
+        stream.pause()
+        return False
+
+    def most(self, stream: Stream) -> int:
+        """How much may be read of a large frame at once."""
+        return sys.maxsize if stream is self._served else max(READ, self._limit - self._total)
+
+    def look(self) -> None:
+        """From time to time: is the one that others wait for slow?"""
+        served = self._served
+        if served is None or not self._paused:
+            return
+        if served.kept - self._seen < _LEAST:
+            served.fail(ZmtpError("a message that does not end, while others wait"))
+        else:
+            self._seen = served.kept
+
+    def _serve_next(self) -> None:
+        self._served = served = max(self._keepers, key=lambda stream: stream.kept)
+        self._seen = served.kept
+        if served in self._paused:
+            self._paused.remove(served)
+            served.resume()
