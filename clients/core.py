@@ -375,9 +375,9 @@ class ClientCore:
             for source in self._sources:
                 source.look()
         self._set_timer()  # for what is to be sent again
-        self._tell_state()
+        self.tell_state()
 
-    def _tell_state(self) -> None:
+    def tell_state(self) -> None:
         state = self.machine.state
         if state != self._state:
             self._state = state
@@ -406,7 +406,7 @@ class ClientCore:
                     self._leave(link)
         if not self.machine.found and len(self._told) == len(self._sources):
             self.machine.search_ended()
-        self._tell_state()
+        self.tell_state()
         self._flush_later()
 
     def _is_wanted(self, link: Link) -> bool:
@@ -432,7 +432,7 @@ class ClientCore:
             else:
                 self._wires.remove(wire)
                 wire.close(0)
-        self._tell_state()
+        self.tell_state()
         self._flush_later()
 
     def _let_go(self) -> None:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..balancing.liveness import Liveness
 from ..errorlog import log_error
 from ..protocol import codec
 from ..protocol.links import Link, LinkState
@@ -95,6 +96,10 @@ class Wire:
             machine.fault(self.link, "the client failed at what this server sent")
         if self.link.state is not self.seen:
             self._core.link_changed(self)
+
+    def lives(self, liveness: Liveness) -> None:
+        self._core.machine.link_lives(self.link, liveness)
+        self._core.tell_state()
 
     def lost(self, reason: str) -> None:
         self.stuck = []

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..balancing.affinity import nearest
+from ..balancing.liveness import Liveness
 from ..balancing.outliers import Condition, Ejection, Health, Outliers
 from ..balancing.policies import Policy, policy_of
 from ..errorlog import log_error
@@ -25,6 +26,7 @@ class _Group:
 
     def __init__(self, links: Sequence[Link], zone: str) -> None:
         fit = [link for link in links if link.health.condition is Condition.FIT] or links
+        fit = [link for link in fit if link.liveness is not Liveness.STALLED] or fit
         self.fit = [link for link in fit if link.zone == zone] or fit
         self.out = [link for link in links if link.health.condition is Condition.OUT]
 

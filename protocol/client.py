@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Raw
 
 from .. import errors
+from ..balancing.liveness import Liveness
 from ..balancing.outliers import LOOK
 from ..errorlog import log_error
 from .calls import OutgoingCall
@@ -187,6 +188,11 @@ class ClientMachine(Routing):
         if link.state is not LinkState.CLOSED:
             link.state = LinkState.GREETING
             link.outbox = [self._hello]
+
+    def link_lives(self, link: Link, liveness: Liveness) -> None:
+        """How far the server answers has changed."""
+        link.liveness = liveness
+        self._changed()
 
     def link_failed(self, link: Link, reason: str) -> None:
         """An attempt to connect failed; the next comes by itself."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from .. import errors
+from ..balancing.liveness import Liveness
 from ..balancing.loads import Load
 from ..balancing.outliers import Health
 from .ahead import Ahead
@@ -50,6 +51,7 @@ class Link(Load):
         "given_up",
         "health",
         "limit",
+        "liveness",
         "max_frames",
         "max_messages",
         "once",
@@ -66,6 +68,7 @@ class Link(Load):
     def __init__(self, endpoint: str) -> None:
         super().__init__(endpoint)
         self.state = LinkState.CONNECTING
+        self.liveness = Liveness.READY
         self.outbox: list[FromClient] = []
         self.ahead = Ahead()
         self.given_up = 0  # bytes of calls, since the outbox was thinned out
@@ -121,6 +124,7 @@ class Link(Load):
         self.ahead = Ahead()
         self.health.opened(now)
         self.state = LinkState.OPEN
+        self.liveness = Liveness.READY
         self.welcome = welcome
         self.service = welcome.service
         self.role, self.zone, self.weight = about.role, about.zone, _weight(about.weight)

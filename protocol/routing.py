@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from .. import errors
+from ..balancing.liveness import Liveness
 from ..balancing.outliers import LOOK, Ejection
 from ..balancing.policies import Policy
 from .balancer import Balancer
@@ -40,7 +41,6 @@ TICK_PER_CALL = 500e-9
 
 # From the best to the worst.
 _NAMES = (
-    (LinkState.OPEN, "ready"),
     (LinkState.CONNECTING, "connecting"),
     (LinkState.GREETING, "connecting"),
     (LinkState.DRAINING, "draining"),
@@ -95,7 +95,11 @@ class Routing:
 
     @property
     def state(self) -> str:
-        """What the best link is: "ready", "connecting", "draining" (its server is going), "down", or "closed"."""
+        """What the best link is: "ready", "busy" (its server lives, but does not answer yet), "stalled" (it says nothing), "connecting",
+        "draining" (its server is going), "down", or "closed"."""
+        opened = {link.liveness for link in self.links if link.state is LinkState.OPEN}
+        if opened:
+            return next(each.value for each in Liveness if each in opened)
         states = {link.state for link in self.links}
         for state, name in _NAMES:
             if state in states:

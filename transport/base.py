@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from ..backends.base import Loop
+from ..balancing.liveness import Liveness
 
 if TYPE_CHECKING:
     import zmq
@@ -128,6 +129,9 @@ class ClientHost(Protocol):
 
     def turn_ended(self) -> object:
         """That was all for now, and what was not taken may be now: send what has gathered."""
+
+    def lives(self, liveness: Liveness) -> object:
+        """That has changed; it is READY at first. A transport that cannot tell does not call it."""
 
     def lost(self, reason: str) -> object:
         """The connection has ended; another is tried."""

@@ -51,6 +51,17 @@ def parse_properties(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
+def ping(ttl: float, context: bytes = b"") -> bytes:
+    """The body of a PING, to be answered with that context; after so many seconds of silence the peer may give this end up."""
+    return min(65_535, round(ttl * 10)).to_bytes(2, "big") + context
+
+
+def refusal(reason: str) -> bytes:
+    """An ERROR, as a whole frame."""
+    text = reason.encode("latin-1", "replace")[:255]
+    return frame(ERROR, bytes((len(text),)) + text)
+
+
 def reason(body: bytes) -> str:
     """That of an ERROR."""
     return body[1 : 1 + body[0]].decode("latin-1") if body else ""

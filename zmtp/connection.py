@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from . import commands, greeting
-from .errors import OtherMechanism, ZmtpError
+from .errors import OtherMechanism, Refused, ZmtpError
 from .filling import Filling
 from .frames import COMMAND, LONG, MORE, head
 from .mechanisms import Mechanism, Null
@@ -224,7 +224,7 @@ class Connection:
     def _command(self, data: bytes) -> None:
         name, body = commands.split(data)
         if name == commands.ERROR:
-            raise ZmtpError(f"it refuses the connection: {commands.reason(body) or 'without a reason'}")
+            raise Refused(commands.reason(body) or "without a reason")
         if not self.open:
             out, peer = self._mechanism.take(name, body)
             self.out += out
@@ -272,13 +272,8 @@ class Connection:
         of that (ZMTP 3.0)."""
         if self.minor < 1:
             return False
-        self._say(commands.PING, min(65_535, round(ttl * 10)).to_bytes(2, "big") + context)
+        self._say(commands.PING, commands.ping(ttl, context))
         return True
-
-    def refuse(self, reason: str) -> None:
-        """Tell the peer why the connection ends."""
-        text = reason.encode("latin-1", "replace")[:255]
-        self.out.append(commands.frame(commands.ERROR, bytes((len(text),)) + text))
 
     def _say(self, name: bytes, body: bytes) -> None:
         if (sealer := self._mechanism.sealer) is not None:

@@ -13,6 +13,14 @@ class ZmtpError(Exception):
     before: Sequence[list[Any]] = ()
 
 
+class Refused(ZmtpError):
+    """The peer does not let this end in, and says why in `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"it refuses the connection: {reason}")
+        self.reason = reason
+
+
 class OtherMechanism(ZmtpError):
     """The peer has another security mechanism, `theirs`."""
 

@@ -55,3 +55,16 @@ class Null:
         if name != commands.READY:
             raise ZmtpError(f"a command {name.decode('latin-1')!r} in place of READY")
         return [], commands.parse_properties(body)
+
+
+class Refusal(Null):
+    """In place of NULL: no peer is let in, and each is told why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def start(self, properties: bytes) -> list[bytes]:  # noqa: ARG002
+        return [commands.refusal(self._reason)]
+
+    def take(self, name: bytes, body: bytes) -> tuple[list[bytes], Mapping[bytes, bytes] | None]:  # noqa: ARG002
+        raise ZmtpError(self._reason)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from processes import SOON, eventually
 from raw import args, by_hand, said, zmtp
-from ringback import Server, Service
+from ringback import Server, Service, errors
 from ringback.clients import threading as blocking
 from ringback.protocol.messages import Call, Ping
 from ringback.transport.native import server as native_server
@@ -146,9 +146,14 @@ def test_beside_many_answers_that_wait_nobody_gets_more_of_them_who_does_not_rea
         assert before <= out._total < before + 100_000
 
 
-def test_newcomers_wait_while_all_connections_have_spoken(
-    service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+def why_not(client: Any) -> str:
+    """What a call that does not wait is told."""
+    with pytest.raises(errors.Unavailable) as caught:
+        client.call("length", b"")
+    return caught.value.message
+
+
+def test_newcomers_are_told_while_all_connections_have_spoken_and_come_back(service: Service) -> None:
     with serving(service, max_connections=2) as server, ExitStack() as stack:
         first, second, third = (
             stack.enter_context(closing(blocking.connect(server.endpoint, transport="native", timeout=SOON)))
@@ -157,7 +162,12 @@ def test_newcomers_wait_while_all_connections_have_spoken(
         assert first.call("length", b"1") == 1
         assert second.call("length", b"12") == 2
         waits = third.fire("length", b"123")
-        eventually(lambda: "accepts no connection: there are as many connections as are taken" in caplog.text)
+        told = third.options(wait_for_ready=False)
+        eventually(
+            lambda: why_not(told).endswith(
+                "refuses the connection: there are as many connections as are taken"
+            )
+        )
         assert not waits.done()
         assert [client.call("length", b"1") for client in (first, second)] == [1, 1]
         first.close()

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback.zmtp import commands, frames, greeting
 from ringback.zmtp.connection import LARGE, Bounds, Connection
-from ringback.zmtp.errors import ZmtpError
+from ringback.zmtp.errors import Refused, ZmtpError
+from ringback.zmtp.mechanisms import Refusal
 from zmtp_ends import in_pieces, joined, said, whole
 
 GREETING = greeting.greeting(b"NULL", as_server=False)
@@ -247,8 +248,10 @@ def test_what_is_kept_is_what_has_come_and_not_what_a_head_claims() -> None:
 
 
 def test_a_refusal_reaches_the_peer() -> None:
-    connection, other = Connection(b"ROUTER"), Connection(b"DEALER")
+    connection, other = Connection(b"ROUTER", Refusal("too many connections")), Connection(b"DEALER")
     connection.feed(said(other))
-    connection.refuse("too many connections")
-    with pytest.raises(ZmtpError, match="it refuses the connection: too many connections"):
+    with pytest.raises(Refused, match="it refuses the connection: too many connections"):
         other.feed(said(connection))
+    with pytest.raises(ZmtpError, match=r"^too many connections$"):
+        connection.feed(said(other))
+    assert not connection.open

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import _socket  # which gevent does not patch
 import random
+import time
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 from ... import errors, forks
 from ...backends import native
 from ...backends.base import Handle, Loop
+from ...balancing.liveness import Liveness
 from ...zmtp import connection as zmtp
-from ...zmtp.errors import OtherMechanism, ZmtpError
+from ...zmtp.errors import OtherMechanism, Refused, ZmtpError
 from .. import reasons
 from ..base import BEAT, HANDSHAKE, SILENT, TTL, ClientEnd, ClientHost
 from .dialing import Dialing
+from .keeper import keeper
 from .sockets import send_rest, tune
 from .stream import Stream
 from .turns import Turns
@@ -23,6 +27,9 @@ from .turns import Turns
 # Seconds before the next attempt to connect: the first, and the longest. Each waits for up to half as long more, so that not all of a
 # server's clients come back at once.
 PAUSE, LONGEST_PAUSE = 0.1, 1.0
+
+# Seconds from one beat to the next where the server has not answered the last; and by which a beat may be late and still tell something.
+LOOK, LATE = 1.0, 0.5
 
 
 class Line(Stream):
@@ -66,11 +73,17 @@ class Connector(ClientEnd):
         self._timer: Handle | None = None  # of the next attempt, of the handshake, or of the next beat
         self._pause = PAUSE
         self._silent = 0.0
+        self._asked = False  # whether it was asked to say PONG, of which it has said so many
+        self._pongs = 0
+        self._liveness = Liveness.READY
+        self.due = inf  # when it will beat next
         self._closed = False
         forks.inherit(self)
 
     def open(self) -> None:
         self._dial()
+        if self.loop.always_runs:
+            keeper.keep(self)
 
     def send(self, frames: Sequence[Any]) -> bool:
         line = self._line
@@ -81,6 +94,7 @@ class Connector(ClientEnd):
 
     def close(self, linger: float) -> None:
         self._closed = True
+        keeper.let_go(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._dialing is not None:
@@ -146,31 +160,58 @@ class Connector(ClientEnd):
 
     def up(self) -> None:
         self._pause, self._silent = PAUSE, 0.0
+        self._asked, self._pongs, self._liveness = False, 0, Liveness.READY
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(BEAT, self._beat)
+        self._beat_later()
         self.host.up()
+
+    def speak(self) -> None:
+        line = self._line
+        if line is not None:
+            line.speak(TTL)
+
+    def _beat_later(self) -> None:
+        self._timer = self.loop.call_later(self._interval, self._beat)
+        self.due = time.monotonic() + self._interval
+
+    @property
+    def _interval(self) -> float:
+        """Seconds from one beat to the next: few where the server has not answered the last."""
+        return BEAT if self._liveness is Liveness.READY else LOOK
+
+    def _lives(self, liveness: Liveness) -> None:
+        if liveness is not self._liveness:
+            self._liveness = liveness
+            self.host.lives(liveness)
 
     def _beat(self) -> None:
         """Ask whether the server is there. Silence is counted in beats: a loop that was kept from reading has not beaten either."""
         line = self._line
         if line is None:
             return
-        self._silent = 0.0 if line.heard else self._silent + BEAT
-        line.heard = False
+        self._silent = 0.0 if line.heard else self._silent + self._interval
+        if line.machine.pongs != self._pongs:
+            self._lives(Liveness.READY)
+        elif (
+            self._asked and time.monotonic() - self.due < LATE
+        ):  # else the answer may have come, and nobody has read it
+            self._lives(Liveness.STALLED if self._silent >= BEAT else Liveness.BUSY)
+        line.heard, self._pongs = False, line.machine.pongs
         if self._silent >= SILENT:
             line.fail(TimeoutError(f"the server at {self._endpoint} has been silent for {SILENT:g} s"))
             return
         # (who is driven only while it waits cannot say when it will speak again; a peer of ZMTP 3.0 cannot be asked)
-        if line.machine.ping(TTL if self.loop.always_runs else 0.0):
+        self._asked = line.machine.ping(TTL if self.loop.always_runs else 0.0)
+        if self._asked:
             line.write()
         else:
             self._silent = 0.0
-        self._timer = self.loop.call_later(BEAT, self._beat)
+        self._beat_later()
 
     def ended(self, error: Exception | None) -> None:
         """The connection has."""
-        line, self._line = self._line, None
+        line, self._line, self.due = self._line, None, inf
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -189,6 +230,8 @@ class Connector(ClientEnd):
         """Why a handshake came to nothing."""
         if isinstance(error, TimeoutError):
             return str(error)
+        if isinstance(error, Refused):
+            return f"the server at {self._endpoint} refuses the connection: {error.reason}"
         if isinstance(error, ZmtpError):
             return f"what answers at {self._endpoint} is not a ringback server: {error}"
         return reasons.broken_off(self._endpoint)

@@ -8,6 +8,7 @@ import os
 import socket as socketlib
 import struct
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,10 +20,12 @@ from ...backends.base import Handle, Loop
 from ...boundedlog import Bounded
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import ZmtpError
+from ...zmtp.mechanisms import Mechanism, Refusal
 from ..base import SCARCE, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
 from .endpoints import check_endpoint
+from .keeper import keeper
 from .sockets import send_rest, tune
 from .stream import Stream
 from .turns import Turns
@@ -36,7 +39,8 @@ ACCEPTED_PER_TURN = 64
 LOOK = 1.0
 REST = 0.1
 
-_FULL = "there are as many connections as are taken"
+# Why one is refused, and how many that have been told so may be there.
+FULL, REFUSED = "there are as many connections as are taken", 16
 
 
 class Peer(Stream):
@@ -44,8 +48,10 @@ class Peer(Stream):
 
     __slots__ = ("_listeners", "age", "key", "peer", "session", "silent", "user")
 
-    def __init__(self, listeners: Listeners, connected: _socket.socket, peer: str) -> None:
-        machine = zmtp.Connection(b"ROUTER", bounds=listeners.bounds)
+    def __init__(
+        self, listeners: Listeners, connected: _socket.socket, peer: str, mechanism: Mechanism | None = None
+    ) -> None:
+        machine = zmtp.Connection(b"ROUTER", mechanism, bounds=listeners.bounds)
         receive = partial(listeners.host.received, self)
         super().__init__(listeners.loop, connected, machine, listeners.turns, receive)
         self.peer = peer
@@ -83,7 +89,9 @@ class Listeners(ServerEnd):
         self._watches: dict[int, Handle] = {}
         self._peers: set[Peer] = set()
         self._mute: dict[Peer, None] = {}  # those of them that have said nothing yet, the oldest first
+        self._refused: dict[Peer, None] = {}  # too many, and told so; they leave by themselves
         self._look: Handle | None = None
+        self.due = 0.0
         self._closed = False
         self._complaint = Bounded(log)
         forks.inherit(self)
@@ -108,13 +116,15 @@ class Listeners(ServerEnd):
             bound.setblocking(False)
             self.endpoints.append(endpoint)
             self._listen(bound)
-        self._look = self.loop.call_later(LOOK, self._look_around)
+        self._look_later()
+        keeper.keep(self)
 
     def sent(self) -> None:
         pass
 
     def close(self, linger: float) -> None:
         self._closed = True
+        keeper.let_go(self)
         if self._look is not None:
             self._look.cancel()
         for watch in self._watches.values():
@@ -124,6 +134,8 @@ class Listeners(ServerEnd):
             bound.close()
         self._sockets.clear()
         rest = [left for peer in self._peers if (left := peer.detach()) is not None]
+        for peer in list(self._refused):
+            peer.cut()
         self._peers.clear()
         self._mute.clear()
         self._paths.release()
@@ -136,7 +148,7 @@ class Listeners(ServerEnd):
     def forked(self) -> None:
         self._closed = True
         self._paths.forked()
-        for peer in self._peers:
+        for peer in (*self._peers, *self._refused):
             peer.forked()
         if not self.loop.shares_watches:
             for watch in self._watches.values():
@@ -152,9 +164,8 @@ class Listeners(ServerEnd):
             self._watches[descriptor] = self.loop.watch(descriptor, partial(self._accept, bound))
 
     def _accept(self, bound: _socket.socket) -> None:
-        for number in range(ACCEPTED_PER_TURN):
-            full = len(self._peers) >= self._most
-            if self._closed or (full and (number or not self._makes_room(bound))):
+        for _ in range(ACCEPTED_PER_TURN):
+            if self._closed:
                 return
             try:
                 descriptor, address = bound._accept()  # type: ignore[attr-defined]
@@ -171,21 +182,30 @@ class Listeners(ServerEnd):
             except OSError:  # it has gone already
                 connected.close()
                 continue
-            peer = Peer(self, connected, name)
-            self._peers.add(peer)
-            self._mute[peer] = None
+            if len(self._peers) < self._most or self._make_room():
+                peer = Peer(self, connected, name)
+                self._peers.add(peer)
+                self._mute[peer] = None
+            else:
+                peer = self._refuse(connected, name)
             peer.begin()
 
-    def _makes_room(self, bound: _socket.socket) -> bool:
-        """There are as many connections as are taken: who has said nothing for longest has to go. False where all have spoken: newcomers
-        wait for one of them to leave."""
+    def _make_room(self) -> bool:
+        """There are as many connections as are taken: who has said nothing for longest has to go. False where all have spoken."""
         self._hear()
         oldest = next(iter(self._mute), None)
-        if oldest is None:
-            self._rest(bound, _FULL)
-            return False
-        self._hang_up(oldest, _FULL)
-        return True
+        if oldest is not None:
+            self._hang_up(oldest, FULL)
+        return oldest is not None
+
+    def _refuse(self, connected: _socket.socket, name: str) -> Peer:
+        """One too many, which is told so and comes back later. Who does not leave upon that goes before the next of its kind."""
+        if len(self._refused) >= REFUSED:
+            next(iter(self._refused)).cut()
+        peer = Peer(self, connected, name, Refusal(FULL))
+        self._refused[peer] = None
+        self.host.complain(name or "a local client", FULL)
+        return peer
 
     def _rest(self, bound: _socket.socket, why: str | None) -> None:
         """Accept nobody for a while: who comes waits with the kernel."""
@@ -196,8 +216,9 @@ class Listeners(ServerEnd):
     # Who goes
 
     def lost(self, peer: Peer, error: Exception | None) -> None:
+        refused = peer in self._refused
         self.forget(peer)
-        if isinstance(error, ZmtpError):
+        if isinstance(error, ZmtpError) and not refused:
             self.host.complain(peer.peer or "a local client", str(error))
         if peer.session is not None:
             self.host.lost(peer)
@@ -207,6 +228,7 @@ class Listeners(ServerEnd):
     def forget(self, peer: Peer) -> None:
         self._peers.discard(peer)
         self._mute.pop(peer, None)
+        self._refused.pop(peer, None)
 
     def _hang_up(self, peer: Peer, why: str) -> None:
         """End a connection that has said nothing yet."""
@@ -218,12 +240,20 @@ class Listeners(ServerEnd):
         for peer in [peer for peer in self._mute if peer.session is not None]:
             del self._mute[peer]
 
+    def speak(self) -> None:
+        for peer in list(self._peers):
+            peer.speak()
+
+    def _look_later(self) -> None:
+        self._look = self.loop.call_later(LOOK, self._look_around)
+        self.due = time.monotonic() + LOOK
+
     def _look_around(self) -> None:
         """Who is silent for too long? It counts looks, and not seconds: a loop that was kept from reading has looked no more often."""
-        self._look = self.loop.call_later(LOOK, self._look_around)
+        self._look_later()
         self._hear()
         self.turns.intake.look()
-        for peer in list(self._mute):
+        for peer in [*self._mute, *self._refused]:
             peer.age += 1
             if not peer.machine.open and peer.age * LOOK > self._handshake:
                 self._hang_up(peer, f"its handshake took more than {self._handshake:g} s")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...backends.base import Handle, Loop
+from ...zmtp import commands
 from ...zmtp.connection import Buffer, Connection
 from ...zmtp.errors import ZmtpError
 from ..turns import MESSAGES_PER_TURN, TURN
@@ -202,25 +203,45 @@ class Stream(ABC):
             self.fail(ZmtpError("it asks for answers and reads none"))
 
     def _send(self, buffers: list[Buffer]) -> None:
-        """Hand them to the socket; what it does not take waits."""
-        try:
-            if len(buffers) == 1:
-                taken = self._socket.send(buffers[0])
-                if taken == len(buffers[0]):
-                    return
-            else:
-                taken = self._socket.sendmsg(buffers[:BUFFERS])
-        except BlockingIOError:
-            taken = 0
-        except OSError:
-            return  # the connection is lost. What the peer has said before is still to be read, and then the error
-        self._unsent = after(buffers, taken)
-        if self._unsent and self._writing is None:
+        """Hand them to the socket, behind what waits for it; what it does not take waits."""
+        with self._turns.lock:
+            if self._unsent:
+                buffers = self._unsent + buffers
+            try:
+                if len(buffers) == 1:
+                    taken = self._socket.send(buffers[0])
+                else:
+                    taken = self._socket.sendmsg(buffers[:BUFFERS])
+            except BlockingIOError:
+                taken = 0
+            except OSError:  # the connection is lost. What the peer has said before is still to be read, and then the error
+                self._unsent = []
+                return
+            self._unsent = after(buffers, taken)
+        self._watch_unsent()
+
+    def _watch_unsent(self) -> None:
+        if self._unsent and self._writing is None and not self.closed:
             self._writing = self._loop.watch_writable(self._socket.fileno(), self._writable)
 
+    def speak(self, ttl: float = 0.0) -> None:
+        """Say PING from another thread, as the loop stands still; but not where a part of a frame waits to be sent."""
+        machine = self.machine
+        with self._turns.lock:
+            if self.closed or self._unsent or not machine.open or machine.minor < 1:
+                return
+            data = commands.frame(commands.PING, commands.ping(ttl))
+            try:
+                taken = self._socket.send(data)
+            except OSError:
+                return
+            if taken == len(data):
+                return
+            self._unsent = [data[taken:]]
+        self._loop.call_soon_threadsafe(self._watch_unsent)
+
     def _writable(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        self._send(unsent)
+        self._send([])
         if not self._unsent and not self.closed:
             if self._writing is not None:
                 self._writing.cancel()

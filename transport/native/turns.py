@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ...backends import native
 from ...backends.base import Loop
 from ..turns import MESSAGES_PER_TURN, TURN, contain
 from .intake import Intake
@@ -25,6 +26,7 @@ class Turns:
         self.intake = Intake(unserved)
         self._ended = ended
         self.queue: deque[Stream] = deque()
+        self.lock = native.allocate_lock()  # held while one writes to its socket
 
     def end(self) -> None:
         try:

@@ -1,0 +1,187 @@
+"""Loops that stand still, processes that do, and what their peers think of them. What takes seconds takes tenths of them here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+from processes import SOON, ServerProcess, eventually
+from raw import args, by_hand, said, zmtp
+from ringback import Server, Service, errors
+from ringback.clients import asyncio as awaiting
+from ringback.clients import threading as blocking
+from ringback.protocol.messages import Call
+from ringback.transport.native import client as native_client
+from ringback.transport.native import keeper
+from ringback.transport.native import server as native_server
+from ringback.zmtp.connection import Connection
+
+BEAT, SILENT, TTL = 0.2, 1.0, 0.6
+BLOCKED = 2.5  # more than either takes
+
+
+@pytest.fixture(autouse=True)
+def quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, values in (
+        (native_client, {"BEAT": BEAT, "SILENT": SILENT, "TTL": TTL, "LOOK": 0.1, "LATE": 0.1}),
+        (native_server, {"LOOK": 0.1}),
+        (keeper, {"LOOK": 0.02, "STILL": 0.04, "SPEAK": 0.04}),
+    ):
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture
+def service() -> Service:
+    made = Service("still")
+    made.method(name="sleep", inline=True)(lambda seconds: time.sleep(seconds))
+    made.method(name="echo", inline=True)(lambda value: value)
+    made.method(name="make", inline=True)(lambda size: bytes(size))
+    return made
+
+
+def serving(service: Service) -> Server:
+    return Server(service, "tcp://127.0.0.1:*", backend="threading", transport="native")
+
+
+def test_a_server_whose_loop_stands_still_is_busy_and_keeps_its_clients(service: Service) -> None:
+    async def main(endpoint: str) -> list[str]:
+        states: list[str] = []
+        async with awaiting.connect(endpoint, transport="native", timeout=SOON) as client:
+            assert await client.call("echo", 1) == 1
+            client.on_state(states.append)
+            await client.call("sleep", BLOCKED)
+            while client.state != "ready":
+                await asyncio.sleep(0.01)
+        return states
+
+    with (
+        serving(service) as server,
+        closing(blocking.connect(server.endpoint, transport="native", timeout=SOON)) as other,
+    ):
+        assert other.call("echo", 1) == 1
+        assert asyncio.run(main(server.endpoint)) == ["busy", "ready"]
+        assert other.call("echo", 2) == 2
+        assert other.call("sleep", BLOCKED) is None
+
+
+def test_a_client_whose_loop_stands_still_keeps_its_connection(service: Service) -> None:
+    async def main(endpoint: str) -> list[str]:
+        states: list[str] = []
+        async with awaiting.connect(endpoint, transport="native", timeout=SOON) as client:
+            assert await client.call("echo", 1) == 1
+            client.on_state(states.append)
+            time.sleep(BLOCKED)
+            assert await client.call("echo", 2) == 2
+        return states
+
+    with serving(service) as server:
+        assert asyncio.run(main(server.endpoint)) == []
+
+
+@pytest.fixture
+def stopped(start_server: Callable[..., ServerProcess], backend: str) -> ServerProcess:
+    return start_server(backend, "service", "--transport", "native")
+
+
+def test_a_server_that_is_stopped_is_stalled_then_lost_and_found_again(stopped: ServerProcess) -> None:
+    async def main() -> None:
+        states: list[str] = []
+        async with awaiting.connect(stopped.endpoint, transport="native", timeout=SOON) as client:
+            assert await client.call("add", 1, 2) == 3
+            client.on_state(states.append)
+            os.kill(stopped.process.pid, signal.SIGSTOP)
+            begun = time.monotonic()
+            with pytest.raises(errors.Unavailable):
+                await client.call("add", 1, 2)
+            assert SILENT - BEAT < time.monotonic() - begun < SILENT + 5.0
+            os.kill(stopped.process.pid, signal.SIGCONT)
+            assert await client.call("add", 1, 2) == 3
+        assert states[0] == "stalled"
+        assert states[-1] == "ready"
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_stopped_for_a_moment_is_ready_again(
+    stopped: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_client, "SILENT", SOON)
+
+    async def main() -> None:
+        states: list[str] = []
+        async with awaiting.connect(stopped.endpoint, transport="native", timeout=SOON) as client:
+            assert await client.call("add", 1, 2) == 3
+            client.on_state(states.append)
+            os.kill(stopped.process.pid, signal.SIGSTOP)
+            while client.state != "stalled":
+                await asyncio.sleep(0.01)
+            os.kill(stopped.process.pid, signal.SIGCONT)
+            while client.state != "ready":
+                await asyncio.sleep(0.01)
+        assert states == ["stalled", "ready"]
+
+    asyncio.run(main())
+
+
+def test_new_calls_go_to_another_than_the_server_that_is_stalled(
+    stopped: ServerProcess, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is in flight: the heartbeats tell."""
+    monkeypatch.setattr(native_client, "SILENT", SOON)
+    other = Service("tests")
+    other.method(name="add", inline=True)(lambda a, b: a + b)
+
+    async def main(endpoint: str) -> None:
+        async with awaiting.connect(stopped.endpoint, endpoint, transport="native", timeout=SOON) as client:
+            assert await asyncio.gather(*(client.call("add", 1, n) for n in range(20))) == list(range(1, 21))
+            machine = client._shared.core.machine
+            opened = [link.state.value for link in machine.links]
+            assert opened == ["open", "open"]
+            os.kill(stopped.process.pid, signal.SIGSTOP)
+            while all(link.liveness.value == "ready" for link in machine.links):
+                await asyncio.sleep(0.01)
+            assert client.state == "ready"
+            for number in range(50):
+                begun = time.monotonic()
+                assert await client.call("add", 1, number) == number + 1
+                assert (
+                    time.monotonic() - begun < 0.25
+                )  # the time after which a server is asked whether it is there
+            os.kill(stopped.process.pid, signal.SIGCONT)
+
+    with Server(other, "tcp://127.0.0.1:*", backend="threading", transport="native") as server:
+        asyncio.run(main(server.endpoint))
+
+
+def test_no_ping_is_said_inside_a_frame(service: Service) -> None:
+    """Of an answer of which the socket has taken a part, while the loop stands still."""
+    size = 16_000_000
+    with serving(service) as server, by_hand(server.endpoint) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        connection.sendall(zmtp(said(Call(1, "make", args(size)), Call(2, "sleep", args(1.0)))[0]))
+        connection.sendall(zmtp(said(Call(3, "sleep", args(1.0)))[0]))
+        time.sleep(1.5)
+        machine = Connection(b"DEALER")
+        machine.feed(Connection(b"ROUTER").take_out()[0])  # by hand it has greeted already
+        machine.open = True
+        machine.feed(b"")
+        connection.settimeout(SOON)
+        messages: list[Any] = []
+        while sum(len(frame) for message in messages for frame in message) < size or len(messages) < 3:
+            messages += machine.feed(connection.recv(1 << 20))
+        assert max(len(frame) for message in messages for frame in message) >= size
+
+
+def test_the_keeper_is_there_as_long_as_somebody_needs_it(service: Service) -> None:
+    one = keeper.keeper
+    with serving(service):
+        assert one._runs
+    eventually(lambda: not one._runs)
