@@ -57,6 +57,7 @@ class Connection:
         "_rest",
         "_said",
         "_socket_type",
+        "held",
         "large",
         "minor",
         "open",
@@ -84,6 +85,7 @@ class Connection:
         self._parts: list[Buffer] = []  # frames of a message that is not whole
         self._bytes = 0  # in them
         self.large: Filling | None = None  # a frame that is not whole
+        self.held = 0  # bytes of all that is not
         self._flags = 0  # its own
         self.minor = 0
         self.open = False
@@ -95,11 +97,6 @@ class Connection:
         self.out: list[Buffer] = [
             greeting.greeting(self._mechanism.name, as_server=self._mechanism.as_server)
         ]
-
-    @property
-    def held(self) -> int:
-        """Bytes of what is not whole."""
-        return len(self._rest) + self._bytes + (0 if self.large is None else self.large.filled)
 
     def take_out(self) -> list[Buffer]:
         """What is to be sent, small buffers joined."""
@@ -115,6 +112,7 @@ class Connection:
             if (large := self.large) is not None:
                 data = data[large.add(data) :] if data else data
                 if large.filled < large.size:
+                    self._hold()
                     return messages
                 self.large = None
                 self._take(self._flags, large.whole(), messages)
@@ -124,13 +122,20 @@ class Connection:
             if not self.open:
                 rest = self._not_open(data)
                 if rest is None:
+                    self._hold()
                     return messages
                 data = rest
-            self._rest = self._read(data, messages)
+            self._rest = rest = self._read(data, messages)
+            if rest or self._parts or self.held or self.large is not None:
+                self._hold()
         except ZmtpError as error:
             error.before = messages
             raise
         return messages
+
+    def _hold(self) -> None:
+        """See how much is not whole."""
+        self.held = len(self._rest) + self._bytes + (0 if self.large is None else self.large.filled)
 
     def _not_open(self, data: bytes) -> bytes | None:
         """What is left behind the greeting; None where that is not whole."""

@@ -4,7 +4,7 @@ callbacks. How they wait is the `loop_*.py` files' own; a blocking client is one
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import cycle
@@ -14,14 +14,16 @@ from typing import Any, Protocol
 from ..scenario import KEY, Call, Script
 from .batch import Batch
 from .callers import Caller
-from .firing import Firing, Sleep, Start
+from .firing import Firing, Start
 from .plan import REQUEST_REPLY
 
-Invoke = Callable[..., Awaitable[Any]]
+Invoke = Callable[..., Any]
 
 
 class Loop(Protocol):
-    """How a client style waits."""
+    """How a client style waits: `waits` says whether its calls are awaited, or have their result when they return."""
+
+    waits: bool
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
         """Do it."""
@@ -35,11 +37,8 @@ class Loop(Protocol):
     async def until_over(self, start: Start, batch: Batch) -> None:
         """Start something, and wait until it calls what it is given, as long as the batch has patience."""
 
-    def awaited(self, call: Callable[..., Any]) -> Invoke:
-        """The same call, to be awaited."""
-
     def items(self, stream: Callable[..., Any]) -> Invoke:
-        """What reads a stream to its end."""
+        """A call that reads a stream to its end."""
 
 
 async def measure(loop: Loop, clients: Sequence[Any], batch: Batch) -> None:
@@ -49,12 +48,10 @@ async def measure(loop: Loop, clients: Sequence[Any], batch: Batch) -> None:
         if batch.workload.stream:
             invokes = [loop.items(client.stream) for client in prepared]
         else:
-            invokes = [loop.awaited(client.call) for client in prepared]
-        dues = iter(batch.dues)
+            invokes = [client.call for client in prepared]
+        dues = iter(batch.dues) if batch.cell.load.open else None
         callers = [
-            _answer(invoke, caller, dues, batch.stops, loop.sleep)
-            if batch.cell.load.open
-            else _call(invoke, caller)
+            _call(loop, invoke, caller, dues, batch.stops)
             for caller, invoke in zip(batch.callers, cycle(invokes), strict=False)
         ]
         left = await loop.together(callers, batch)
@@ -64,44 +61,47 @@ async def measure(loop: Loop, clients: Sequence[Any], batch: Batch) -> None:
         firing = Firing([client.fire for client in prepared], batch)
         await loop.until_over(partial(firing.start, loop.sleep), batch)
         batch.check(firing.left)
-    await _run(loop.awaited(clients[0].call), batch.ending())
+    await _run(loop, clients[0].call, batch.ending())
 
 
-async def _call(invoke: Invoke, caller: Caller) -> None:
-    """A closed loop: one call after another until the window closes."""
-    while (call := caller.begin()) is not None:
-        await _one(invoke, caller, call)
-
-
-async def _answer(invoke: Invoke, caller: Caller, dues: Iterator[float], stops: float, sleep: Sleep) -> None:
-    """An open loop: of all that is due, take what comes next; what nobody took until it stops is skipped."""
-    for due in dues:
-        if (early := due - monotonic()) > 0:
-            await sleep(early)
-        elif monotonic() >= stops:
-            return
+async def _call(
+    loop: Loop, invoke: Invoke, caller: Caller, dues: Iterator[float] | None, stops: float
+) -> None:
+    """One call after another: in a closed loop until the window closes; in an open one of all that is due, what comes next; what nobody
+    took until it stops is skipped."""
+    waits, due = loop.waits, None
+    while True:
+        if dues is not None:
+            due = next(dues, None)
+            if due is None:
+                return
+            if (early := due - monotonic()) > 0:
+                await loop.sleep(early)
+            elif monotonic() >= stops:
+                return
         call = caller.begin(due)
-        assert call is not None
-        await _one(invoke, caller, call)
+        if call is None:
+            return
+        try:
+            result = invoke(call.method, *call.args, **call.kwargs)
+            if waits:
+                result = await result
+        except Exception as error:
+            caller.fail(error)
+        else:
+            caller.reply(result)
 
 
-async def _one(invoke: Invoke, caller: Caller, call: Call) -> None:
-    try:
-        result = await invoke(call.method, *call.args, **call.kwargs)
-    except Exception as error:
-        caller.fail(error)
-    else:
-        caller.reply(result)
-
-
-async def _run(invoke: Invoke, script: Script) -> None:
+async def _run(loop: Loop, invoke: Invoke, script: Script) -> None:
     """The calls that a script makes by itself, one after another. It is told of errors, and ends with them if it does not catch them."""
     resume: Callable[[], Call] = partial(next, script)
     with suppress(StopIteration):
         while True:
             call = resume()
             try:
-                result = await invoke(call.method, *call.args, **call.kwargs)
+                result = invoke(call.method, *call.args, **call.kwargs)
+                if loop.waits:
+                    result = await result
             except Exception as error:
                 resume = partial(script.throw, error)
             else:

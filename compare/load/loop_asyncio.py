@@ -10,6 +10,7 @@ from typing import Any
 from .batch import Batch
 from .firing import Start
 
+waits = True
 run = asyncio.run
 sleep = asyncio.sleep
 
@@ -27,10 +28,6 @@ async def until_over(start: Start, batch: Batch) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(batch.patience):
             await over.wait()
-
-
-def awaited(call: Callable[..., Any]) -> Callable[..., Any]:
-    return call
 
 
 def items(stream: Callable[..., Any]) -> Callable[..., Any]:

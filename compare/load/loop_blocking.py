@@ -18,6 +18,8 @@ from .firing import Start
 
 Job = Coroutine[Any, Any, None]
 
+waits = False
+
 
 def run(main: Job) -> None:
     """To its end at once: where waiting is plain, nothing that is awaited has to wait."""
@@ -32,15 +34,8 @@ async def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def awaited(call: Callable[..., Any]) -> Callable[..., Any]:
-    async def called(method: str, *args: Any, **kwargs: Any) -> Any:
-        return call(method, *args, **kwargs)
-
-    return called
-
-
 def items(stream: Callable[..., Any]) -> Callable[..., Any]:
-    return awaited(lambda method, *args, **kwargs: list(stream(method, *args, **kwargs)))
+    return lambda method, *args, **kwargs: list(stream(method, *args, **kwargs))
 
 
 async def until_over(start: Start, batch: Batch) -> None:

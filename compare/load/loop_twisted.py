@@ -14,9 +14,9 @@ from twisted.internet.task import deferLater
 
 from .batch import Batch
 from .firing import Start
-from .loop_asyncio import awaited, items
+from .loop_asyncio import items, waits
 
-__all__ = ["awaited", "items", "run", "sleep", "together", "until_over"]
+__all__ = ["items", "run", "sleep", "together", "until_over", "waits"]
 
 reactor: Any = installed
 

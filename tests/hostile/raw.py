@@ -204,7 +204,7 @@ class Watch:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self.most = resident(pid)
+        self.before = self.most = resident(pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 

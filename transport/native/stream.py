@@ -43,6 +43,7 @@ class Stream(ABC):
         "kept",
         "machine",
         "queued",
+        "unsent",
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class Stream(ABC):
         self._came = 0  # bytes of the read that brought them
         self.kept = 0
         self._unsent: list[Buffer] = []  # what the socket would not take
+        self.unsent = 0  # bytes of that
         self._opened = False
         self.queued = False
         self.heard = True  # whether anything has come since somebody last looked
@@ -210,15 +212,22 @@ class Stream(ABC):
             try:
                 if len(buffers) == 1:
                     taken = self._socket.send(buffers[0])
+                    if taken == len(buffers[0]) and not self._unsent:
+                        return
                 else:
                     taken = self._socket.sendmsg(buffers[:BUFFERS])
             except BlockingIOError:
                 taken = 0
             except OSError:  # the connection is lost. What the peer has said before is still to be read, and then the error
-                self._unsent = []
+                self._keep(())
                 return
-            self._unsent = after(buffers, taken)
+            self._keep(after(buffers, taken))
         self._watch_unsent()
+
+    def _keep(self, unsent: Sequence[Buffer]) -> None:
+        """This is to be sent when the socket takes it."""
+        self._unsent = list(unsent)
+        self.unsent = sum(map(len, unsent))
 
     def _watch_unsent(self) -> None:
         if self._unsent and self._writing is None and not self.closed:
@@ -237,7 +246,7 @@ class Stream(ABC):
                 return
             if taken == len(data):
                 return
-            self._unsent = [data[taken:]]
+            self._keep((data[taken:],))
         self._loop.call_soon_threadsafe(self._watch_unsent)
 
     def _writable(self) -> None:
@@ -275,7 +284,7 @@ class Stream(ABC):
         self.unwatch()
         self._turns.intake.count(self, 0)
         self._left.clear()
-        self._unsent = []
+        self._keep(())
         self._receive = _ignore  # who is told may know this connection
         self._socket.close()
 
@@ -288,11 +297,6 @@ class Stream(ABC):
     def resume(self) -> None:
         if self._reading is None and not self.closed:
             self._reading = self._loop.watch(self._socket.fileno(), self.readable)
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that are to be sent as soon as the socket takes them."""
-        return sum(map(len, self._unsent)) if self._unsent else 0
 
     def unwatch(self) -> None:
         for watch in (self._reading, self._writing):
