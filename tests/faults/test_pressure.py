@@ -49,7 +49,11 @@ def test_a_client_that_never_reads_is_cut_off_and_harms_nobody(start_server, con
     assert server.stop() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="answers that wait are bounded for each client, and not in sum")
+@pytest.mark.xfail(
+    os.environ.get("RINGBACK_TRANSPORT") != "native",
+    strict=True,
+    reason="libzmq takes 64 answers for each client before ringback counts them",
+)
 def test_many_clients_that_never_read_are_bounded_in_sum(start_server, connected, backend):
     """150 clients, each of which asks for 6 MB in 5 KB and then reads nothing."""
     server = start_server(backend)
@@ -196,7 +200,9 @@ def test_a_message_without_an_end_is_cut_off(start_server, connected, backend, g
     frames = zmtp(bytes(size), more=True) * (1_000_000 // size)
     with by_hand(server.endpoint, hello=greets) as endless, pytest.raises(ConnectionError):
         send_for_long(endless, frames)
-    eventually(lambda: re.search("a message (without an end|of more than 16,|of more than 17,)", server.log))
+    eventually(
+        lambda: re.search(r"a message (without an end|of more than [\d,]+ (bytes|frames))", server.log)
+    )
     eventually(lambda: resident(server.process.pid) < before + GROWTH)
     assert other.call("add", 1, 2) == 3
     assert server.stop() == 0

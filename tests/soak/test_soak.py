@@ -1,4 +1,4 @@
-"""All four backends under all four client styles for minutes: nothing is wrong, and nothing grows.
+"""All four backends under all four client styles, half of them on either transport, for minutes: nothing is wrong, and nothing grows.
 
 `RINGBACK_SOAK` says for how many minutes: 3 where it is not set.
 """
@@ -18,6 +18,7 @@ from processes import BACKENDS, ServerProcess
 MINUTES = float(os.environ.get("RINGBACK_SOAK", "3"))
 CHURN = Path(__file__).with_name("churn.py")
 STYLES = ("threading", "gevent", "asyncio", "twisted")
+TRANSPORTS = ("libzmq", "native")
 
 # What may come and go: worker threads and connections of the moment, and what the allocator keeps.
 FEW = 40
@@ -48,36 +49,41 @@ def result(pair: tuple[str, str], caller: subprocess.Popen[str]) -> dict:
 @pytest.mark.timeout(MINUTES * 60 + 120)
 def test_hours_in_minutes(capsys):
     seconds = MINUTES * 60
-    servers = {backend: ServerProcess(backend, "service", "--log-level", "error") for backend in BACKENDS}
+    servers = {
+        (backend, transport): ServerProcess(
+            backend, "service", "--log-level", "error", "--transport", transport
+        )
+        for backend in BACKENDS
+        for transport in TRANSPORTS
+    }
     try:
         callers = {
-            (style, backend): subprocess.Popen(
+            (style, *who): subprocess.Popen(
                 [sys.executable, str(CHURN), style, str(seconds), server.endpoint],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", "RINGBACK_TRANSPORT": who[1]},
             )
-            for backend, server in servers.items()
+            for who, server in servers.items()
             for style in STYLES
+            if (STYLES.index(style) + BACKENDS.index(who[0]) + TRANSPORTS.index(who[1])) % 2
         }
         time.sleep(seconds / 3)
-        warm = {backend: held(server.process.pid) for backend, server in servers.items()}
+        warm = {who: held(server.process.pid) for who, server in servers.items()}
         told = {pair: result(pair, caller) for pair, caller in callers.items()}
-        ends = {backend: held(server.process.pid) for backend, server in servers.items()}
+        ends = {who: held(server.process.pid) for who, server in servers.items()}
         statuses = [server.stop() for server in servers.values()]
     finally:
         for server in servers.values():
             server.kill()
     with capsys.disabled():
         print()
-        for backend in BACKENDS:
-            print(f"{backend:10} warm {warm[backend]}  end {ends[backend]}")
+        for who in servers:
+            print(f"{' '.join(who):17} warm {warm[who]}  end {ends[who]}")
         rounds = sum(one["rounds"] for one in told.values())
         print(f"{rounds} rounds of 16 callers, {rounds * 252:,} calls")
     assert {pair: one["wrong"] for pair, one in told.items() if one["wrong"]} == {}
-    assert {backend: grown(warm[backend], ends[backend]) for backend in BACKENDS} == {
-        key: {} for key in BACKENDS
-    }
+    assert {who: grown(warm[who], ends[who]) for who in servers} == {who: {} for who in servers}
     assert {pair: grown(one["warm"], one["end"]) for pair, one in told.items()} == {key: {} for key in told}
-    assert statuses == [0] * len(BACKENDS)
+    assert statuses == [0] * len(servers)
