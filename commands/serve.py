@@ -144,7 +144,7 @@ def serve(
     max_unserved: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="BYTES", help="received and not handled yet, of all clients [2 x --max-size]"
+            min=1, metavar="BYTES", help="received and not handled yet, of all clients [--max-size]"
         ),
     ] = Limits.max_unserved,
     max_unsent: Annotated[

@@ -12,7 +12,7 @@ RESERVED = 100
 MIB = 1024 * 1024
 
 # Of the largest value, so many may have come and not be served, and may wait for clients to read them, where nothing is said.
-_UNSERVED, _UNSENT = 2, 3
+_UNSENT = 3
 
 # Seconds that a drain may take at most, as clocks and timers take no infinity: 30 years.
 _LONGEST = 1e9
@@ -79,7 +79,7 @@ class Limits:
 
     def unserved(self) -> int:
         """Bytes."""
-        return _UNSERVED * self.max_size if self.max_unserved is None else self.max_unserved
+        return self.max_size if self.max_unserved is None else self.max_unserved
 
     def unsent(self) -> int:
         """Bytes."""

@@ -21,10 +21,11 @@ from ...backends.base import Handle, Loop
 from ...security.curve import ServerKeys
 from ..base import Bounds, ServerEnd, ServerHost
 from ..listening import BACKLOG, Inherited
+from ..memory import give_back
 from .admission import FAILED, Admission, is_of
 from .binding import Bound
 from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
-from .unfinished import INTERVAL, SOON, Unfinished, give_back_memory, shut_down
+from .unfinished import INTERVAL, SOON, Unfinished, shut_down
 
 log = logging.getLogger("ringback.transport")
 
@@ -301,11 +302,11 @@ class Router(ServerEnd):
         elif self._untidy and self._host.idle:
             # What was large has been freed, but glibc keeps it.
             self._untidy = False
-            self._loop.call_later(TIDY_AFTER, give_back_memory)
+            self._loop.call_later(TIDY_AFTER, give_back)
         if self._pump is not None and grown and not self._pump.dry:
             for peer, unread in self._unfinished.unread(self._descriptors):
                 self._host.offends(peer, f"it sends faster than it can be served: {unread:,} bytes wait")
-                self._loop.call_later(TIDY_AFTER, give_back_memory)
+                self._loop.call_later(TIDY_AFTER, give_back)
         if self._pump is not None and (grown or self._unfinished.waits):
             self._search_due = True
             self._pump.schedule()
@@ -323,7 +324,7 @@ class Router(ServerEnd):
                 self._host.offends(peer, why)
             else:
                 self._hang_up(descriptor, name, why)
-            self._loop.call_later(TIDY_AFTER, give_back_memory)
+            self._loop.call_later(TIDY_AFTER, give_back)
         for descriptor, name in self._unfinished.silent():
             self._hang_up(descriptor, name, f"it said nothing for {self._bounds.hello:g} s")
 

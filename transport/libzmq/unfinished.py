@@ -7,14 +7,14 @@ looked at, and where it has grown, what each connection has received (by the ker
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket as socketlib
 import struct
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..memory import resident
 
 if TYPE_CHECKING:
     from .server import Peer
@@ -36,7 +36,6 @@ HEARTBEATS = 20.0
 # In Linux's struct tcp_info: where the bytes received stand, as 64 bits.
 _TCP_INFO = getattr(socketlib, "TCP_INFO", None)
 _RECEIVED = slice(128, 136)
-_STATM = Path("/proc/self/statm")
 
 
 class _Connection:
@@ -63,7 +62,7 @@ class Unfinished:
         self._hello = hello
         self._connections: dict[int, _Connection] = {}
         self._mute: dict[int, _Connection] = {}  # those of them that have said nothing yet, the oldest first
-        self._resident = _resident()
+        self._resident = resident()
         self._growth = 0  # since all that was whole was last read
 
     def accepted(self, descriptor: int) -> tuple[int, str] | None:
@@ -108,9 +107,9 @@ class Unfinished:
 
     def grown(self) -> bool:
         """Whether the memory has grown so much since the last search that another is due."""
-        resident = _resident()
-        self._resident = min(self._resident, resident)
-        self._growth = resident - self._resident
+        now = resident()
+        self._resident = min(self._resident, now)
+        self._growth = now - self._resident
         return self._growth > GROWTH
 
     def unread(self, peers: Mapping[int, Peer]) -> Iterator[tuple[Peer, int]]:
@@ -137,7 +136,7 @@ class Unfinished:
     def search(self, peers: Mapping[int, Peer]) -> Iterator[tuple[int, str]]:
         """The descriptor and peer of each connection that has received too much of one message. To be called when all that libzmq
         has whole has been read; `peers` are those that have said something, by descriptor."""
-        self._resident = _resident()
+        self._resident = resident()
         now = time.monotonic()
         for descriptor, connection in list(self._connections.items()):
             received = _received(descriptor, connection.peer)
@@ -163,13 +162,6 @@ def shut_down(descriptor: int, peer: str) -> None:
         pass  # it has ended by itself
 
 
-def give_back_memory() -> None:
-    """Let the system have what libzmq has freed: in small pieces it would stay with the process."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-    if trim is not None:
-        trim(0)
-
-
 def _peer(connection: socketlib.socket) -> str:
     if connection.family == socketlib.AF_UNIX:
         return ""
@@ -186,11 +178,3 @@ def _received(descriptor: int, peer: str) -> int | None:
     except OSError:
         return None
     return int.from_bytes(counts[_RECEIVED], "little") if len(counts) >= _RECEIVED.stop else None
-
-
-def _resident() -> int:
-    """Bytes of memory that this process holds; 0 where the system does not say."""
-    try:
-        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

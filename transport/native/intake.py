@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...zmtp.connection import READ
 from ...zmtp.errors import ZmtpError
+from ..memory import Holes
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -22,9 +23,11 @@ _LEAST = 65_536
 
 
 class Intake:
-    """`limit`: bytes. `Stream.kept` is the part of each connection."""
+    """`limit`: bytes. `Stream.kept` is the part of each connection. `holes`, where there are any, are told what was kept and is not any
+    more."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, holes: Holes | None) -> None:
+        self._holes = holes
         self._limit = limit
         self._total = 0
         self._keepers: dict[Stream, None] = {}  # of which something is kept
@@ -35,6 +38,8 @@ class Intake:
 
     def count(self, stream: Stream, kept: int) -> None:
         """So many bytes of the connection are kept now."""
+        if kept < stream.kept and self._holes is not None:
+            self._holes.passed(stream.kept - kept)
         self._total += kept - stream.kept
         stream.kept = kept
         if kept:
@@ -74,6 +79,8 @@ class Intake:
     def look(self) -> None:
         """From time to time: is the one that others wait for slow?"""
         served = self._served
+        if self._holes is not None:
+            self._holes.look()
         if served is None or not self._paused:
             return
         if served.kept - self._seen < _LEAST:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...backends import native
 from ...backends.base import Loop
+from ..memory import Holes
 from ..turns import MESSAGES_PER_TURN, TURN, contain
 from .intake import Intake
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 class Turns:
     """Streams of which one read brought more than a turn takes: one message of each in turn, so that none waits for all of another's.
-    `ended` is called after each turn; `unserved` bounds the bytes that they keep together."""
+    `ended` is called after each turn; `unserved` bounds the bytes that they keep together, of a server."""
 
-    def __init__(self, loop: Loop, ended: Callable[[], object], unserved: int = sys.maxsize) -> None:
+    def __init__(self, loop: Loop, ended: Callable[[], object], unserved: int | None = None) -> None:
         self._loop = loop
-        self.intake = Intake(unserved)
+        self.intake = Intake(sys.maxsize, None) if unserved is None else Intake(unserved, Holes())
         self._ended = ended
         self.queue: deque[Stream] = deque()
         self.lock = native.allocate_lock()  # held while one writes to its socket
