@@ -114,6 +114,7 @@ class Session:
         "max_size",
         "outbox",
         "peer",
+        "rests",
         "share",
         "state",
         "turn",
@@ -131,6 +132,7 @@ class Session:
         self.max_size = 0
         self.last_id = 0
         self.ignored = 0  # batches that came when nothing more was taken; the core counts them
+        self.rests = False  # so much waits for its client that its streams rest; the core's
         self.turn = 0  # which is next or was last, when its calls have to wait; the scheduler's
         self.calls: dict[int, IncomingCall] = {}
         self.ended_early = _NONE  # calls of the batch that is being dealt with, whose items it ends too

@@ -18,10 +18,14 @@ from ..transport.base import Connection
 PATIENCE = 30.0
 # Seconds from one look at who reads nothing to the next.
 LOOK = 1.0
-# Of the largest value that is sent, so many times may wait for one client: beyond the first its calls are refused, beyond the second it is
-# cut off. Of what may wait for all together, the part from which on calls of those for whom something waits are refused.
-REFUSE_AT, CUT_AT = 1, 2
+# Of the largest value that is sent, so many times may wait for one client: from the first on its streams rest; beyond the second its calls
+# are refused if it reads nothing, beyond the third in any case, and then it is cut off if it reads nothing. Of what may wait for all, the
+# part from which on calls of those that read nothing are refused.
+REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 2
 REFUSE_PART = 0.5
+
+# Seconds after which a client that has read nothing counts as one that does not.
+STALLED = 0.25
 
 
 class Held:
@@ -71,6 +75,7 @@ class Outgoing:
         flush: Callable[[], object],
     ) -> None:
         self._loop = loop
+        self._rest_at = int(REST_AT * max_size)
         self._refuse_at, self._cut_at = REFUSE_AT * max_size, CUT_AT * max_size
         self._refuse_all_at, self._most = int(REFUSE_PART * max_unsent), max_unsent
         self._cut = cut
@@ -99,6 +104,7 @@ class Outgoing:
         held = self.held.pop(session, None)
         if held is not None:
             self._total -= held.bytes
+            _let_rest(session, rests=False)
 
     def close(self) -> None:
         if self._look is not None:
@@ -132,7 +138,7 @@ class Outgoing:
     def admitted(self, session: Session, messages: list[FromClient]) -> list[FromClient]:
         """What a client says, without its calls if it leaves too many answers unread: those are refused."""
         held = self.held.get(session)
-        if held is None or (held.bytes <= self._refuse_at and self._total <= self._refuse_all_at):
+        if held is None or not self._refuses(held):
             return messages
         code = errors.ResourceExhausted.code
         text = f"{held.bytes:,} bytes of answers wait to be read by this client"
@@ -143,6 +149,12 @@ class Outgoing:
             else:
                 others.append(message)
         return others
+
+    def _refuses(self, held: Held) -> bool:
+        if held.bytes > self._cut_at:
+            return True
+        much = held.bytes > self._refuse_at or self._total > self._refuse_all_at
+        return much and held.since < time.monotonic() - STALLED
 
     def _encoded(self, session: Session) -> list[list[Any]]:
         """What the session has to be sent, without what cannot be."""
@@ -177,10 +189,15 @@ class Outgoing:
         self._total += held.look()
         if not held.bytes:
             self.forget(session)
-        elif held.bytes > self._cut_at:
+            return
+        _let_rest(session, rests=held.bytes > self._rest_at)
+        latest = time.monotonic() - STALLED
+        if held.bytes > self._cut_at and held.since < latest:
             self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
-        while self._total > self._most and self.held:
+        while self._total > self._most:
             oldest = min(self.held, key=lambda each: self.held[each].since)
+            if self.held[oldest].since >= latest:
+                return
             self._cut(
                 oldest,
                 f"it reads none of its answers, and {self._total:,} bytes of them wait for all clients",
@@ -200,3 +217,11 @@ class Outgoing:
     def _flush_soon(self) -> None:
         self._flushing = False
         self._flush()
+
+
+def _let_rest(session: Session, *, rests: bool) -> None:
+    """Have its streams rest, or go on."""
+    if session.rests is not rests:
+        session.rests = rests
+        for call in () if rests else list(session.calls.values()):
+            call.credit(0)

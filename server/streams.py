@@ -1,4 +1,4 @@
-"""Calls that stream: a generator is advanced as far as the client's credit goes, then let rest.
+"""Calls that stream: a generator is advanced as far as the client's credit goes, and as it reads, then let rest.
 
 It holds no worker and no task while it rests, so a slow reader costs memory for one generator and nothing else.
 """
@@ -12,7 +12,11 @@ from .. import errors, forks
 from ..backends.asyncio_thread import leaving
 from ..context import handling
 from ..protocol.messages import End
+from ..protocol.values import size
 from .invocation import Invocation
+
+# Bytes of items after which a generator lets the loop send them, and see whether the client reads.
+AT_ONCE = 1 << 20
 
 
 class Stream(Invocation):
@@ -31,6 +35,11 @@ class Stream(Invocation):
         self.runs = False
         self.source: Any = None
 
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether its client takes more: it has given credit, and reads."""
+        return self.sent < self.allowed and not self.session.rests
+
     def start(self) -> None:
         self.runs = True
         method, loop = self.method, self.dispatcher.loop
@@ -45,7 +54,7 @@ class Stream(Invocation):
 
     def credit(self, items: int) -> None:
         self.allowed += items
-        if self.source is not None and not self.runs:
+        if self.source is not None and not self.runs and self._may_go_on:
             self.begin()
 
     def cancel(self) -> None:
@@ -71,8 +80,10 @@ class Stream(Invocation):
             self.source = iter(self.method.function(*self.args, **self.kwargs))
         source: Iterator[Any] = self.source
         try:
-            while not self.ended and self.sent < self.allowed:
+            made = 0
+            while not self.ended and self._may_go_on and made < AT_ONCE:
                 item = self.pack(next(source))
+                made += size(item)
                 if forks.generation != generation:
                     self.dispatcher.came_back(self.method.name)
                 self.sent += 1
@@ -103,8 +114,10 @@ class Stream(Invocation):
             self.source = self.method.function(*self.args, **self.kwargs)
         source: AsyncIterator[Any] = self.source
         try:
-            while not self.ended and self.sent < self.allowed:
+            made = 0
+            while not self.ended and self._may_go_on and made < AT_ONCE:
                 item = self.pack(await anext(source))
+                made += size(item)
                 if forks.generation != generation:
                     self.dispatcher.came_back(self.method.name)
                 self.sent += 1
@@ -128,7 +141,7 @@ class Stream(Invocation):
         if over:
             self.source = None
             self.dispatcher.finished(self, None, failure)
-        elif self.ended or self.sent < self.allowed:
+        elif self.ended or self._may_go_on:
             self.begin()
 
     def success(self, result: Any) -> End:  # noqa: ARG002 - a stream has items, and no result

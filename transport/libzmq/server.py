@@ -261,9 +261,10 @@ class Router(ServerEnd):
             self._left.clear()
             if self._search_due:
                 self._search_for_offenders()
-        if self._retry is not None:
+        if self._retry is None:
+            self._host.turn_ended()
+        else:
             self._host.room(None)
-        self._host.turn_ended()
 
     # Out
 

@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...backends.base import Handle, Loop
@@ -247,7 +248,8 @@ class Stream(ABC):
             if taken == len(data):
                 return
             self._keep((data[taken:],))
-        self._loop.call_soon_threadsafe(self._watch_unsent)
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._watch_unsent)
 
     def _writable(self) -> None:
         self._send([])
