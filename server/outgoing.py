@@ -101,6 +101,10 @@ class Outgoing:
 
     def forget(self, session: Session) -> None:
         self._unsent.discard(session)
+        self._let_go(session)
+
+    def _let_go(self, session: Session) -> None:
+        """Nothing is held for it any more."""
         held = self.held.pop(session, None)
         if held is not None:
             self._total -= held.bytes
@@ -188,7 +192,7 @@ class Outgoing:
         """How much waits for the client now? What is too much ends its connection, or another's."""
         self._total += held.look()
         if not held.bytes:
-            self.forget(session)
+            self._let_go(session)
             return
         _let_rest(session, rests=held.bytes > self._rest_at)
         latest = time.monotonic() - STALLED

@@ -7,15 +7,16 @@ import math
 from array import array
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ringback import errors
-from ringback.compare.load import drive
+from ringback.compare.load import drive, loop_blocking
 from ringback.compare.load.batch import Batch, arrivals
 from ringback.compare.load.callers import Caller, Flight
 from ringback.compare.load.firing import Firing
-from ringback.compare.load.loop_blocking import awaited, run
+from ringback.compare.load.loop_blocking import run
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Load, Plan
 from ringback.compare.results import Consistency
 from ringback.compare.scenario import Call, Ended, Script, call
@@ -94,12 +95,13 @@ def batch(window: float, callers: int = 1, style: str = REQUEST_REPLY, **load: A
 
 def call_all(answer: Callable[..., Any], one: Caller) -> None:
     """A closed loop."""
-    run(drive._call(awaited(answer), one))
+    run(drive._call(loop_blocking, answer, one, None, 0.0))
 
 
 def answer_all(answer: Callable[..., Any], made: Batch, sleep: Callable[..., Any]) -> None:
     """An open loop."""
-    run(drive._answer(awaited(answer), made.callers[0], iter(made.dues), made.stops, sleep))
+    loop = SimpleNamespace(waits=False, sleep=sleep)
+    run(drive._call(loop, answer, made.callers[0], iter(made.dues), made.stops))
 
 
 def test_a_wrong_reply_is_counted_and_is_no_call() -> None:
@@ -363,7 +365,7 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(found: Any, wrong: int, 
             raise one
         return one
 
-    run(drive._run(awaited(answer), made.ending()))
+    run(drive._run(loop_blocking, answer, made.ending()))
     sample = made.sample()
     assert told == [Ended(answered=2, failed=2)]
     assert sample.consistency == (found if not wrong else None)
