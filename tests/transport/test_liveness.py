@@ -143,8 +143,8 @@ def test_new_calls_go_to_another_than_the_server_that_is_stalled(
         async with awaiting.connect(stopped.endpoint, endpoint, transport="native", timeout=SOON) as client:
             assert await asyncio.gather(*(client.call("add", 1, n) for n in range(20))) == list(range(1, 21))
             machine = client._shared.core.machine
-            opened = [link.state.value for link in machine.links]
-            assert opened == ["open", "open"]
+            while any(link.state.value != "open" for link in machine.links):
+                await asyncio.sleep(0.01)
             os.kill(stopped.process.pid, signal.SIGSTOP)
             while all(link.liveness.value == "ready" for link in machine.links):
                 await asyncio.sleep(0.01)
