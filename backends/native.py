@@ -28,8 +28,10 @@ __all__ = [
 
 
 def _original(name: str, module: str = "_thread") -> Any:
-    if "gevent.monkey" in sys.modules:
-        return sys.modules["gevent.monkey"].get_original(module, name)
+    # (Another thread may be importing it, for the first time: then it has patched nothing yet.)
+    get_original = getattr(sys.modules.get("gevent.monkey"), "get_original", None)
+    if get_original is not None:
+        return get_original(module, name)
     return getattr(import_module(module), name)
 
 
