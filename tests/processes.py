@@ -26,9 +26,9 @@ SOON = 15.0
 _READY = re.compile(r"ringback: (\S+) on (\S+) \((\w+)\)")
 
 
-def eventually(what: Callable[[], object]) -> None:
+def eventually(what: Callable[[], object], within: float = SOON) -> None:
     """Wait until it is so. Raises where it is not in time."""
-    deadline = time.monotonic() + SOON
+    deadline = time.monotonic() + within
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.01)
