@@ -23,9 +23,11 @@ LOOK = 1.0
 # part from which on calls of those that read nothing are refused.
 REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 2
 REFUSE_PART = 0.5
+# So many times what may wait for all, there is no more patience.
+HARD = 2
 
 # Seconds after which a client that has read nothing counts as one that does not.
-STALLED = 0.25
+STALLED = 0.1
 
 
 class Held:
@@ -198,9 +200,12 @@ class Outgoing:
         latest = time.monotonic() - STALLED
         if held.bytes > self._cut_at and held.since < latest:
             self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
+        if self._total > self._most:
+            for other in self.held.values():
+                self._total += other.look()
         while self._total > self._most:
             oldest = min(self.held, key=lambda each: self.held[each].since)
-            if self.held[oldest].since >= latest:
+            if self.held[oldest].since >= latest and self._total <= HARD * self._most:
                 return
             self._cut(
                 oldest,
