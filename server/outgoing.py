@@ -18,16 +18,15 @@ from ..transport.base import Connection
 PATIENCE = 30.0
 # Seconds from one look at who reads nothing to the next.
 LOOK = 1.0
-# Of the largest value that is sent, so many times may wait for one client: from the first on its streams rest; beyond the second its calls
-# are refused if it reads nothing, beyond the third in any case, and then it is cut off if it reads nothing. Of what may wait for all, the
-# part from which on calls of those that read nothing are refused.
+# What may wait for one client, in times of the largest value. Above the first its streams rest. Above the second its calls are refused if
+# it does not read. Above the third they are refused in any case, and the client is cut off if it does not read.
 REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 2
-REFUSE_PART = 0.5
-# So many times what may wait for all, there is no more patience.
-HARD = 2
+# The part of what may wait for all clients together above which the calls of those that do not read are refused; and in times of it, the
+# bound above which clients are cut off however recently they have read.
+REFUSE_PART, HARD = 0.5, 2
 
-# Seconds after which a client that has read nothing counts as one that does not.
-STALLED = 0.1
+# Seconds without reading after which a client counts as one that does not read.
+NOT_READING = 0.1
 
 
 class Held:
@@ -160,7 +159,7 @@ class Outgoing:
         if held.bytes > self._cut_at:
             return True
         much = held.bytes > self._refuse_at or self._total > self._refuse_all_at
-        return much and held.since < time.monotonic() - STALLED
+        return much and held.since < time.monotonic() - NOT_READING
 
     def _encoded(self, session: Session) -> list[list[Any]]:
         """What the session has to be sent, without what cannot be."""
@@ -197,7 +196,7 @@ class Outgoing:
             self._let_go(session)
             return
         _let_rest(session, rests=held.bytes > self._rest_at)
-        latest = time.monotonic() - STALLED
+        latest = time.monotonic() - NOT_READING
         if held.bytes > self._cut_at and held.since < latest:
             self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
         if self._total > self._most:

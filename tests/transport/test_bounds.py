@@ -18,6 +18,7 @@ from ringback.clients import threading as blocking
 from ringback.protocol.messages import Call, Ping
 from ringback.server import outgoing
 from ringback.transport.native import server as native_server
+from serving import is_closed, serving
 
 MIB = 1 << 20
 
@@ -31,19 +32,6 @@ def service() -> Service:
     return made
 
 
-def serving(service: Service, **options: Any) -> Server:
-    return Server(service, "tcp://127.0.0.1:*", backend="threading", transport="native", **options)
-
-
-def end_of(connection: socket.socket) -> bool:
-    """Wait until the other end has closed it."""
-    connection.settimeout(SOON)
-    with suppress(ConnectionError):
-        while connection.recv(4096):
-            pass
-    return True
-
-
 @pytest.fixture
 def halves(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, list[socket.socket]]]:
     """A server that keeps 4 MiB of unserved bytes, and five connections that each have sent 2 MiB of a message of 3, as far as it read."""
@@ -55,9 +43,8 @@ def halves(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
             connection.setblocking(False)
         unsent = dict.fromkeys(many, part)
         deadline = time.monotonic() + 1.0
-        while (
-            any(unsent.values()) and time.monotonic() < deadline
-        ):  # (what it does not read, the system may take)
+        # What the server does not read, the system may take, up to its own bounds.
+        while any(unsent.values()) and time.monotonic() < deadline:
             for connection, rest in unsent.items():
                 with suppress(BlockingIOError):
                     unsent[connection] = rest[connection.send(rest) :] if rest else rest
@@ -131,13 +118,12 @@ def test_beside_many_answers_that_wait_nobody_gets_more_of_them_who_does_not_rea
         calls = zmtp(said(*(Call(number, "make", args(100_000)) for number in range(1, 91)))[0])
         many = [stack.enter_context(by_hand(server.endpoint)) for _ in range(3)]
         for connection in many:
-            connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536
-            )  # else the system takes as much
+            # (else the system takes as much)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
             connection.sendall(calls)
         eventually(lambda: out._total > 12 * MIB)
         eventually(
-            lambda: all(time.monotonic() - held.since > outgoing.STALLED for held in out.held.values())
+            lambda: all(time.monotonic() - held.since > outgoing.NOT_READING for held in out.held.values())
         )
         before = out._total
         for connection in many:
@@ -184,7 +170,7 @@ def test_a_bound_of_time_is_an_option(service: Service, monkeypatch: pytest.Monk
         by_hand(server.endpoint, hello=False) as silent,
         by_hand(server.endpoint) as speaks,
     ):
-        assert end_of(silent)
+        assert is_closed(silent)
         speaks.sendall(zmtp(said(Ping(7))[0]))
         speaks.settimeout(SOON)
         assert speaks.recv(4096)

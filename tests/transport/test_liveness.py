@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from ringback.transport.native import client as native_client
 from ringback.transport.native import keeper
 from ringback.transport.native import server as native_server
 from ringback.zmtp.connection import Connection
+from serving import serving
 
 BEAT, SILENT, TTL = 0.2, 1.0, 0.6
 BLOCKED = 2.5  # more than either takes
@@ -47,16 +48,19 @@ def service() -> Service:
     return made
 
 
-def serving(service: Service) -> Server:
-    return Server(service, "tcp://127.0.0.1:*", backend="threading", transport="native")
+@asynccontextmanager
+async def watched(endpoint: str, method: str, *values: int) -> AsyncIterator[tuple[Any, list[str]]]:
+    """A client that has been answered the sum of these, and the states that it has from then on."""
+    states: list[str] = []
+    async with awaiting.connect(endpoint, transport="native", timeout=SOON) as client:
+        assert await client.call(method, *values) == sum(values)
+        client.on_state(states.append)
+        yield client, states
 
 
 def test_a_server_whose_loop_stands_still_is_busy_and_keeps_its_clients(service: Service) -> None:
     async def main(endpoint: str) -> list[str]:
-        states: list[str] = []
-        async with awaiting.connect(endpoint, transport="native", timeout=SOON) as client:
-            assert await client.call("echo", 1) == 1
-            client.on_state(states.append)
+        async with watched(endpoint, "echo", 1) as (client, states):
             await client.call("sleep", BLOCKED)
             while client.state != "ready":
                 await asyncio.sleep(0.01)
@@ -74,10 +78,7 @@ def test_a_server_whose_loop_stands_still_is_busy_and_keeps_its_clients(service:
 
 def test_a_client_whose_loop_stands_still_keeps_its_connection(service: Service) -> None:
     async def main(endpoint: str) -> list[str]:
-        states: list[str] = []
-        async with awaiting.connect(endpoint, transport="native", timeout=SOON) as client:
-            assert await client.call("echo", 1) == 1
-            client.on_state(states.append)
+        async with watched(endpoint, "echo", 1) as (client, states):
             time.sleep(BLOCKED)
             assert await client.call("echo", 2) == 2
         return states
@@ -93,10 +94,7 @@ def stopped(start_server: Callable[..., ServerProcess], backend: str) -> ServerP
 
 def test_a_server_that_is_stopped_is_stalled_then_lost_and_found_again(stopped: ServerProcess) -> None:
     async def main() -> None:
-        states: list[str] = []
-        async with awaiting.connect(stopped.endpoint, transport="native", timeout=SOON) as client:
-            assert await client.call("add", 1, 2) == 3
-            client.on_state(states.append)
+        async with watched(stopped.endpoint, "add", 1, 2) as (client, states):
             os.kill(stopped.process.pid, signal.SIGSTOP)
             begun = time.monotonic()
             with pytest.raises(errors.Unavailable):
@@ -116,10 +114,7 @@ def test_a_server_that_is_stopped_for_a_moment_is_ready_again(
     monkeypatch.setattr(native_client, "SILENT", SOON)
 
     async def main() -> None:
-        states: list[str] = []
-        async with awaiting.connect(stopped.endpoint, transport="native", timeout=SOON) as client:
-            assert await client.call("add", 1, 2) == 3
-            client.on_state(states.append)
+        async with watched(stopped.endpoint, "add", 1, 2) as (client, states):
             os.kill(stopped.process.pid, signal.SIGSTOP)
             while client.state != "stalled":
                 await asyncio.sleep(0.01)
@@ -132,7 +127,7 @@ def test_a_server_that_is_stopped_for_a_moment_is_ready_again(
 
 
 def test_new_calls_go_to_another_than_the_server_that_is_stalled(
-    stopped: ServerProcess, service: Service, monkeypatch: pytest.MonkeyPatch
+    stopped: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is in flight: the heartbeats tell."""
     monkeypatch.setattr(native_client, "SILENT", SOON)
@@ -152,9 +147,8 @@ def test_new_calls_go_to_another_than_the_server_that_is_stalled(
             for number in range(50):
                 begun = time.monotonic()
                 assert await client.call("add", 1, number) == number + 1
-                assert (
-                    time.monotonic() - begun < 0.25
-                )  # the time after which a server is asked whether it is there
+                # After that time a server is asked whether it is there.
+                assert time.monotonic() - begun < 0.25
             os.kill(stopped.process.pid, signal.SIGCONT)
 
     with Server(other, "tcp://127.0.0.1:*", backend="threading", transport="native") as server:
@@ -172,7 +166,6 @@ def test_no_ping_is_said_inside_a_frame(service: Service) -> None:
         machine = Connection(b"DEALER")
         machine.feed(Connection(b"ROUTER").take_out()[0])  # by hand it has greeted already
         machine.open = True
-        machine.feed(b"")
         connection.settimeout(SOON)
         messages: list[Any] = []
         while sum(len(frame) for message in messages for frame in message) < size or len(messages) < 3:

@@ -19,6 +19,7 @@ from ringback.protocol.messages import Ping
 from ringback.transport import chosen
 from ringback.transport.native import dialing
 from ringback.transport.native import server as native_server
+from serving import is_closed, serving
 
 
 def listening(answer: bytes, family: int = socket.AF_INET) -> Iterator[str]:
@@ -144,23 +145,6 @@ def service() -> Service:
     made = Service("small")
     made.method(name="echo", inline=True)(lambda value: value)
     return made
-
-
-def serving(service: Service, **options: Any) -> Server:
-    return Server(service, "tcp://127.0.0.1:*", backend="threading", transport="native", **options)
-
-
-def is_closed(connection: socket.socket) -> bool:
-    """Whether the other end has closed it, within a while."""
-    connection.settimeout(SOON)
-    try:
-        while connection.recv(4096):
-            pass
-    except ConnectionError:
-        return True
-    except TimeoutError:
-        return False
-    return True
 
 
 def test_who_does_not_shake_hands_or_say_hello_in_time_is_sent_away(

@@ -1,7 +1,7 @@
-"""What all connections of one end have sent, and what is not served yet: bounded together.
+"""Bounds what the connections of one end have sent and nobody has served yet, in sum.
 
-At the bound nobody is cut off who could still be served. Who has sent a part of a message is read no further, so that TCP slows it down,
-but for one: that of which most has come, as it is the first to be done. If that one is slow, while others wait for it, its connection ends.
+At the bound, a connection that holds a part of a message is read no further, and TCP slows its sender down. One of them is still read:
+that of which most has come, as it ends first. If it is slow while others wait for it, it is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Intake:
         self._holes = holes
         self._limit = limit
         self._total = 0
-        self._keepers: dict[Stream, None] = {}  # of which something is kept
+        self._streams: dict[Stream, None] = {}  # of which something is kept
         self._paused: set[Stream] = set()
         self._served: Stream | None = None  # the one that is read, where there is too much
         self._seen = 0  # what was kept of it at the last look
@@ -43,9 +43,9 @@ class Intake:
         self._total += kept - stream.kept
         stream.kept = kept
         if kept:
-            self._keepers[stream] = None
+            self._streams[stream] = None
         else:
-            self._keepers.pop(stream, None)
+            self._streams.pop(stream, None)
             self._paused.discard(stream)
             if stream is self._served:
                 self._served = None
@@ -89,7 +89,7 @@ class Intake:
             self._seen = served.kept
 
     def _serve_next(self) -> None:
-        self._served = served = max(self._keepers, key=lambda stream: stream.kept)
+        self._served = served = max(self._streams, key=lambda stream: stream.kept)
         self._seen = served.kept
         if served in self._paused:
             self._paused.remove(served)

@@ -204,7 +204,7 @@ class Listeners(ServerEnd):
             next(iter(self._refused)).cut()
         peer = Peer(self, connected, name, Refusal(FULL))
         self._refused[peer] = None
-        self.host.complain(name or "a local client", FULL)
+        self._complain(peer, FULL)
         return peer
 
     def _rest(self, bound: _socket.socket, why: str | None) -> None:
@@ -219,7 +219,7 @@ class Listeners(ServerEnd):
         refused = peer in self._refused
         self.forget(peer)
         if isinstance(error, ZmtpError) and not refused:
-            self.host.complain(peer.peer or "a local client", str(error))
+            self._complain(peer, str(error))
         if peer.session is not None:
             self.host.lost(peer)
             peer.session = None  # which knows the peer
@@ -232,8 +232,11 @@ class Listeners(ServerEnd):
 
     def _hang_up(self, peer: Peer, why: str) -> None:
         """End a connection that has said nothing yet."""
-        self.host.complain(peer.peer or "a local client", why)
+        self._complain(peer, why)
         peer.cut()
+
+    def _complain(self, peer: Peer, why: str) -> None:
+        self.host.complain(peer.peer or "a local client", why)
 
     def _hear(self) -> None:
         """Who has spoken is no longer mute."""

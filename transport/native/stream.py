@@ -75,7 +75,7 @@ class Stream(ABC):
 
     def begin(self) -> None:
         """Greet, and read from now on."""
-        self._reading = self._loop.watch(self._socket.fileno(), self.readable)
+        self.resume()
         self.write()
 
     def opened(self) -> None:  # noqa: B027 - a server waits for more
@@ -220,12 +220,12 @@ class Stream(ABC):
             except BlockingIOError:
                 taken = 0
             except OSError:  # the connection is lost. What the peer has said before is still to be read, and then the error
-                self._keep(())
+                self._put_off(())
                 return
-            self._keep(after(buffers, taken))
+            self._put_off(after(buffers, taken))
         self._watch_unsent()
 
-    def _keep(self, unsent: Sequence[Buffer]) -> None:
+    def _put_off(self, unsent: Sequence[Buffer]) -> None:
         """This is to be sent when the socket takes it."""
         self._unsent = list(unsent)
         self.unsent = sum(map(len, unsent))
@@ -247,7 +247,7 @@ class Stream(ABC):
                 return
             if taken == len(data):
                 return
-            self._keep((data[taken:],))
+            self._put_off((data[taken:],))
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._watch_unsent)
 
@@ -286,7 +286,7 @@ class Stream(ABC):
         self.unwatch()
         self._turns.intake.count(self, 0)
         self._left.clear()
-        self._keep(())
+        self._put_off(())
         self._receive = _ignore  # who is told may know this connection
         self._socket.close()
 
@@ -301,10 +301,10 @@ class Stream(ABC):
             self._reading = self._loop.watch(self._socket.fileno(), self.readable)
 
     def unwatch(self) -> None:
-        for watch in (self._reading, self._writing):
-            if watch is not None:
-                watch.cancel()
-        self._reading = self._writing = None
+        self.pause()
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
 
     def forked(self) -> None:
         """In a child: it is the parent's."""
