@@ -187,8 +187,10 @@ class ServerMachine:
         self.sessions.add(session)
         return session
 
-    def receive(self, session: Session, messages: Sequence[FromClient]) -> list[Call | Notify]:
-        """Deal with what a client said; the calls to carry out come back."""
+    def receive(
+        self, session: Session, messages: Sequence[FromClient], full: str = ""
+    ) -> list[Call | Notify]:
+        """Deal with what a client said; the calls to carry out come back. None do where something is `full`: the reason of each refusal."""
         accepted: list[Call | Notify] = []
         early: list[Cancel | Credit] = []
         session.ended_early = _NONE
@@ -216,6 +218,9 @@ class ServerMachine:
                 timeout = message.timeout  # type: ignore[union-attr]
                 if self.phase is not Phase.SERVING:
                     session.outbox.append(self._shutting_down(message))  # type: ignore[arg-type]
+                elif full:
+                    code = errors.ResourceExhausted.code
+                    session.outbox.append(Refusal(message.id, code, full, started=False))  # type: ignore[union-attr]
                 elif timeout is not None and timeout <= 0:
                     session.outbox.append(_late(message))  # type: ignore[arg-type]
                 else:

@@ -217,9 +217,8 @@ class ServerCore:
             return
         try:
             messages = self._decoder.decode(frames)
-            if self._out.held:
-                messages = self._out.admitted(session, messages)
-            accepted = self._machine.receive(session, messages)
+            full = self._out.full(session) if self._out.held else ""
+            accepted = self._machine.receive(session, messages, full)
             if accepted and self._gate is not None:
                 accepted = self._gate.passed(self._dispatcher, session, accepted)
             if accepted:

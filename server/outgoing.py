@@ -10,7 +10,7 @@ from typing import Any
 from .. import errors
 from ..backends.base import Handle, Loop
 from ..protocol import codec
-from ..protocol.messages import Call, FromClient, FromServer, Refusal
+from ..protocol.messages import FromServer
 from ..protocol.server import Session
 from ..transport.base import Connection
 
@@ -140,20 +140,12 @@ class Outgoing:
                 held.send()
                 self._count(each, held)
 
-    def admitted(self, session: Session, messages: list[FromClient]) -> list[FromClient]:
-        """What a client says, without its calls if it leaves too many answers unread: those are refused."""
+    def full(self, session: Session) -> str:
+        """Why the client's calls are refused, if it leaves too many answers unread."""
         held = self.held.get(session)
         if held is None or not self._refuses(held):
-            return messages
-        code = errors.ResourceExhausted.code
-        text = f"{held.bytes:,} bytes of answers wait to be read by this client"
-        others: list[FromClient] = []
-        for message in messages:
-            if type(message) is Call:
-                session.outbox.append(Refusal(message.id, code, text, started=False))
-            else:
-                others.append(message)
-        return others
+            return ""
+        return f"{held.bytes:,} bytes of answers wait to be read by this client"
 
     def _refuses(self, held: Held) -> bool:
         if held.bytes > self._cut_at:

@@ -109,6 +109,26 @@ def test_a_repeat_in_the_same_batch_is_ignored():
     assert machine.receive(greeted(machine), [incoming(1), incoming(1)]) == [incoming(1)]
 
 
+def test_calls_are_refused_where_something_is_full_and_nothing_else_is():
+    machine = server()
+    session = greeted(machine)
+    note = Notify("n", NOTHING)
+    assert machine.receive(session, [incoming(1), note, Ping(7)], "full of it") == [note]
+    refusal, pong = session.outbox
+    assert (refusal.id, refusal.code, refusal.message) == (1, "RESOURCE_EXHAUSTED", "full of it")
+    assert pong == Pong(7)
+
+
+@pytest.mark.parametrize("full", ["", "full of it"])
+@pytest.mark.parametrize("first_full", ["", "full of it"])
+def test_a_repeat_is_ignored_whether_or_not_calls_are_refused(first_full, full):
+    machine = server()
+    session = greeted(machine)
+    machine.receive(session, [incoming(1)], first_full)
+    session.outbox.clear()
+    assert (machine.receive(session, [incoming(1)], full), session.outbox) == ([], [])
+
+
 def test_the_ids_of_one_client_are_no_matter_to_another():
     machine = server()
     first, second = greeted(machine), greeted(machine)
