@@ -54,6 +54,10 @@ class Loop(ABC):
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         """Call the function in the loop's next turn, before it waits."""
 
+    def call_after_poll(self, function: Callable[[], object]) -> None:
+        """Call the function in a later turn of the loop, which has polled its descriptors before."""
+        self.call_soon(function)
+
     @abstractmethod
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle: ...
 

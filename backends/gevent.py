@@ -146,6 +146,9 @@ class GeventLoop(Loop):
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         self._loop.run_callback(function, *args)
 
+    def call_after_poll(self, function: Callable[[], object]) -> None:
+        self.call_later(0.0, function)  # the hub runs 50 callbacks and more before it polls its descriptors
+
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
         timer = self._loop.timer(max(0.0, seconds))
         handle = _Watch(timer)
