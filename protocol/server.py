@@ -190,7 +190,7 @@ class ServerMachine:
     def receive(
         self, session: Session, messages: Sequence[FromClient], full: str = ""
     ) -> list[Call | Notify]:
-        """Deal with what a client said; the calls to carry out come back. None do where something is `full`: the reason of each refusal."""
+        """Handle a client's messages. Returns the calls to run. `full`: a reason to refuse all of them."""
         accepted: list[Call | Notify] = []
         early: list[Cancel | Credit] = []
         session.ended_early = _NONE

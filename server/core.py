@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import errors, forks
@@ -16,7 +16,7 @@ from ..backends.base import Handle, Loop
 from ..boundedlog import Bounded
 from ..endpoints import checked
 from ..protocol import codec
-from ..protocol.messages import About, Error, FromServer, Item, Reached
+from ..protocol.messages import About, Error, FromClient, FromServer, Item, Reached
 from ..protocol.server import Phase, ServerMachine, Session, SessionState
 from ..state.store import State
 from ..transport.base import Bounds, Connection, Transport
@@ -41,6 +41,9 @@ FAREWELL = 1.0
 
 # Seconds from one look at what has to be done from time to time to the next.
 LOOK = 0.25
+
+# Messages of a long batch that one step handles. Other clients get their turn between two steps.
+PART = 16
 
 # Batches that a client may have sent before it knew that nothing more is taken from it.
 IGNORED = 1000
@@ -205,8 +208,8 @@ class ServerCore:
 
     # In
 
-    def received(self, connection: Connection, frames: list[Any]) -> None:
-        """Take one batch."""
+    def received(self, connection: Connection, frames: list[Any]) -> Iterator[None] | None:
+        """Handle one batch. Returns an iterator that handles a long batch, one part a step."""
         session: Session | None = connection.session
         if session is None:
             session = self._connected(connection)
@@ -214,26 +217,49 @@ class ServerCore:
             session.ignored += 1
             if session.ignored == IGNORED:
                 self._cut_off(session, f"it goes on after its end: {IGNORED} batches")
-            return
+            return None
         try:
             messages = self._decoder.decode(frames)
-            full = self._out.full(session) if self._out.held else ""
-            accepted = self._machine.receive(session, messages, full)
-            if accepted and self._gate is not None:
-                accepted = self._gate.passed(self._dispatcher, session, accepted)
-            if accepted:
-                self._dispatcher.dispatch(session, accepted, self._decoder.values)
+            if len(messages) > PART:
+                return self._in_parts(session, messages, frames[1:])
+            self._take(session, messages)
         except codec.TooMuch as error:
             self._refuse_unread(session, error)
         except errors.ProtocolError as error:
             self._machine.fault(session, error.message)
             self._complain(session, error.message)
         except Exception as error:
-            # What is left to go wrong is ringback's own, and ends with the session that met it.
-            self._machine.fault(session, "the server failed at what this client sent")
-            self._complain(session, "the server failed at what it sent", error)
+            self._failed(session, error)
         if session.outbox:
             self._out.add(session)
+        return None
+
+    def _take(self, session: Session, messages: list[FromClient]) -> None:
+        full = self._out.full(session) if self._out.held else ""
+        accepted = self._machine.receive(session, messages, full)
+        if accepted and self._gate is not None:
+            accepted = self._gate.passed(self._dispatcher, session, accepted)
+        if accepted:
+            self._dispatcher.dispatch(session, accepted, self._decoder.values)
+
+    def _in_parts(self, session: Session, messages: list[FromClient], values: list[Any]) -> Iterator[None]:
+        """Handle a long batch, one part a step. `values`: the frames that hold its values."""
+        for first in range(0, len(messages), PART):
+            if session.state is SessionState.CLOSED:
+                return
+            try:
+                self._decoder.values.frames = values
+                self._take(session, messages[first : first + PART])
+            except Exception as error:
+                self._failed(session, error)
+            if session.outbox:
+                self._out.add(session)
+            yield
+
+    def _failed(self, session: Session, error: Exception) -> None:
+        """An error of ringback's own ends the session that caused it, and nothing else."""
+        self._machine.fault(session, "the server failed at what this client sent")
+        self._complain(session, "the server failed at what it sent", error)
 
     def _refuse_unread(self, session: Session, error: codec.TooMuch) -> None:
         """One call is too much to be decoded: what is wrong with it otherwise is said first. An item that is ends its call."""

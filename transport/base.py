@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from ..backends.base import Loop
@@ -67,9 +67,10 @@ class Connection(Protocol):
 class ServerHost(Protocol):
     """The server, to its transport."""
 
-    def received(self, connection: Connection, frames: list[Any]) -> object:
-        """A message has come: its first frame as bytes, the others as whatever holds them. It may come after `lost`, if it was sent
-        before."""
+    def received(self, connection: Connection, frames: list[Any]) -> Iterator[object] | None:
+        """A message arrived: the first frame is bytes, the others are any buffers. A message sent before the connection ended may arrive
+        after `lost`. For a long message the host returns an iterator; each step handles one part of the message. The transport may serve
+        other connections between two steps, and hands over the next message of this connection after the last step."""
 
     def turn_ended(self) -> object:
         """That was all for now: send what has gathered."""
@@ -124,7 +125,7 @@ class ClientHost(Protocol):
     def up(self) -> object:
         """Connected."""
 
-    def received(self, frames: list[Any]) -> object:
+    def received(self, frames: list[Any]) -> None:
         """A message has come: its first frame as bytes, the others as whatever holds them."""
 
     def turn_ended(self) -> object:

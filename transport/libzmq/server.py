@@ -194,7 +194,8 @@ class Router(ServerEnd):
         for frame in frames:
             length = len(frame) + self._sealed
             peer.bytes += length + 2 if length < 256 else length + 9  # with ZMTP's own
-        self._host.received(peer, frames)
+        for _ in self._host.received(peer, frames) or ():
+            pass
 
     def _next_contact(self, peer: Peer) -> tuple[Peer, list[Any]]:
         """Whose connection this is now: a routing id may be another's once its connection is lost, which is told apart from messages."""

@@ -9,7 +9,7 @@ import struct
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,8 @@ from .turns import Turns
 # What may have to be said to a peer that takes nothing, beside messages: pongs, that is.
 _UNSAID = 1024
 
+_OVER = object()
+
 
 class Stream(ABC):
     """One connection, and what becomes of what comes over it. `kept`: bytes that have come and are not served yet, by `Intake`'s count."""
@@ -35,6 +37,7 @@ class Stream(ABC):
         "_opened",
         "_reading",
         "_receive",
+        "_rest",
         "_socket",
         "_turns",
         "_unsent",
@@ -53,15 +56,16 @@ class Stream(ABC):
         connected: _socket.socket,
         machine: Connection,
         turns: Turns,
-        receive: Callable[[list[Any]], object],
+        receive: Callable[[list[Any]], Iterator[object] | None],
     ) -> None:
-        """`receive` is called with each message."""
+        """`receive` handles one message. For a long one it returns an iterator, and each step handles one part."""
         self._loop = loop
         self._socket = connected
         self.machine = machine
         self._turns = turns
         self._receive = receive
         self._left: deque[list[Any]] = deque()  # messages that have come, and have to wait for their turn
+        self._rest: Iterator[object] | None = None  # the remaining parts of the current message
         self._came = 0  # bytes of the read that brought them
         self.kept = 0
         self._unsent: list[Buffer] = []  # what the socket would not take
@@ -99,10 +103,9 @@ class Stream(ABC):
             return
         messages = self._read()
         if len(messages) == 1:
-            try:
-                self._receive(messages[0])
-            except BaseException as error:
-                turns.contain(error)
+            self._take(messages[0])
+            if self._rest is not None:
+                self._take_many()
         elif messages:
             self._left.extend(messages)
             self._take_many()
@@ -111,33 +114,54 @@ class Stream(ABC):
             self.write()
 
     def step(self) -> bool:
-        """Take one message in a turn of many streams. Whether there are more."""
-        if not self._left and not self.closed:
+        """Handle one message, or one part of a long one. True if the stream needs another turn."""
+        if not self._waits() and not self.closed:
             self._left.extend(self._read())
             if self.machine.out and not self.closed:
                 self.write()
-        if self._left:
-            self._take(self._left.popleft())
-            if not self._left and not self.closed:
+        if self._waits():
+            self._take_next()
+            if not self._waits() and not self.closed:
                 self._turns.intake.count(self, self.machine.held)
-        return bool(self._left) and not self.closed
+        return self._waits()
+
+    def _waits(self) -> bool:
+        """Whether received messages, or parts of one, wait for a turn."""
+        return self._rest is not None or bool(self._left)
 
     def _take_many(self) -> None:
-        left, end = self._left, time.monotonic() + TURN
+        end = time.monotonic() + TURN
         for _ in range(MESSAGES_PER_TURN):
-            self._take(left.popleft())
-            if not left or self.closed:
+            self._take_next()
+            if not self._waits():
                 return
             if time.monotonic() >= end:
                 break
         self._turns.intake.count(self, self.machine.held + self._came)
         self._turns.add(self)
 
-    def _take(self, message: list[Any]) -> None:
+    def _take_next(self) -> None:
+        if self._rest is None:
+            self._take(self._left.popleft())
+            return
         try:
-            self._receive(message)
+            if next(self._rest, _OVER) is _OVER:
+                self._rest = None
+        except BaseException as error:
+            self._rest = None
+            self._turns.contain(error)
+
+    def _take(self, message: list[Any]) -> None:
+        """Handle one message, or note the parts of a long one for later turns."""
+        try:
+            rest = self._receive(message)
         except BaseException as error:
             self._turns.contain(error)
+            return
+        if rest is not None and not self.closed:
+            self._rest = rest
+            self._came = max(self._came, sum(map(len, message)))
+            self._turns.intake.count(self, self.machine.held + self._came)
 
     def _read(self) -> Sequence[list[Any]]:
         """The messages that one read of the socket brings."""
@@ -171,6 +195,8 @@ class Stream(ABC):
         except ZmtpError as error:
             for message in error.before:
                 self._take(message)
+                while self._rest is not None:
+                    self._take_next()
             self._turns.end()  # what that is answered with is to be sent yet
             self.fail(error)
             return ()
@@ -286,6 +312,7 @@ class Stream(ABC):
         self.unwatch()
         self._turns.intake.count(self, 0)
         self._left.clear()
+        self._rest = None
         self._put_off(())
         self._receive = _ignore  # who is told may know this connection
         self._socket.close()

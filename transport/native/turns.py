@@ -45,7 +45,7 @@ class Turns:
             stream.queued = True
             self.queue.append(stream)
             if len(self.queue) == 1:
-                self._loop.call_soon(self._turn)
+                self._loop.call_after_poll(self._turn)
 
     def _turn(self) -> None:
         queue = self.queue
@@ -62,4 +62,4 @@ class Turns:
                 break
         self.end()
         if queue:
-            self._loop.call_soon(self._turn)
+            self._loop.call_after_poll(self._turn)
