@@ -37,7 +37,8 @@ from .once import Once, Run
 from .resources import Pool, Resource
 from .rules import Rules, Schedule, Served
 from .scheduler import Verdict
-from .service import Service, reserved
+from .service import Method, Service, reserved
+from .stream_turns import StreamTurns
 from .streams import Stream
 from .versions import Versions
 from .weight import size_of, weight_of, weight_of_options
@@ -46,6 +47,9 @@ log = logging.getLogger("ringback.server")
 
 # So many calls that were given up are swept from those that wait.
 _SWEPT = 1024
+
+# Abandoned calls that one turn of the loop cancels.
+_CANCELLED_PER_TURN = 64
 
 
 class Dispatcher:
@@ -80,9 +84,11 @@ class Dispatcher:
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reported = False
+        self._stream_turns: dict[str, StreamTurns] = {}  # by the place where generators run
         self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
         self._freed = False  # whether they have given back what others may wait for
         self._given_up = 0  # calls that were, since those that wait were last swept
+        self._abandoned: deque[Invocation] = deque()
         self._timer: Handle | None = None
         self._timer_due = 0.0
         self._dropped = Bounded(log)
@@ -270,6 +276,18 @@ class Dispatcher:
             for call in self._scheduler.swept():
                 self._shed(call)
 
+    def abandon(self, call: Invocation) -> None:
+        """Cancel a call of a disconnected client, soon: a client may leave thousands, more than one turn of the loop should cancel."""
+        self._abandoned.append(call)
+        if len(self._abandoned) == 1:
+            self.loop.call_after_poll(self._cancel_abandoned)
+
+    def _cancel_abandoned(self) -> None:
+        for _ in range(min(_CANCELLED_PER_TURN, len(self._abandoned))):
+            self._abandoned.popleft().cancel()
+        if self._abandoned:
+            self.loop.call_after_poll(self._cancel_abandoned)
+
     def look(self) -> None:
         """From time to time."""
         now = time.monotonic()
@@ -398,6 +416,8 @@ class Dispatcher:
             self.loop.come_back(lambda: forks.end(method))
 
     def close(self) -> None:
+        while self._abandoned:
+            self._abandoned.popleft().cancel()
         self._schedule.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -610,7 +630,7 @@ class Dispatcher:
         return None, error
 
     def _collect(self) -> None:
-        """Deal with all that was reported since the last turn."""
+        """Handle what was reported since the last turn."""
         self._reported = False  # first: what is reported from here on asks for another turn
         self._now = 0.0
         reports = self._reports
@@ -623,6 +643,17 @@ class Dispatcher:
                 self._raised(logging.ERROR, "a report of a handler failed", fields=more, error=error)
         if self._freed:
             self._go_on(self._now)
+
+    def stream_turns(self, method: Method) -> StreamTurns:
+        """The turns of streams of that method, and of others that run in the same place."""
+        place = "coroutine" if method.is_async_stream else method.executor or "workers"
+        turns = self._stream_turns.get(place)
+        if turns is None:
+            turns = self._stream_turns[place] = StreamTurns(Stream.submit, self.post, self._unstarted)
+        return turns
+
+    def _unstarted(self, call: Invocation, error: BaseException) -> None:
+        self.finished(call, None, error, ran=False)
 
     def _reject(
         self,

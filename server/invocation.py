@@ -229,7 +229,7 @@ class Invocation(IncomingCall, Handling):
     def abandon(self) -> None:
         """What runs once goes on: its client may ask for the result over another connection."""
         if self.run is None:
-            self.cancel()
+            self.dispatcher.abandon(self)
 
     def credit(self, items: int) -> None:
         """Only a stream has use for it."""

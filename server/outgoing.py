@@ -141,7 +141,7 @@ class Outgoing:
                 self._count(each, held)
 
     def full(self, session: Session) -> str:
-        """Why the client's calls are refused, if it leaves too many answers unread."""
+        """The reason to refuse the client's calls, if it leaves too many answers unread; else an empty string."""
         held = self.held.get(session)
         if held is None or not self._refuses(held):
             return ""

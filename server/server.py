@@ -26,8 +26,8 @@ from ..state.replica import START, ReplicaEngine
 from ..terminal import announce
 from ..transport import chosen
 from ..transport.listening import Inherited
+from . import process
 from .access import AccessFile
-from .allocator import keep_freed
 from .core import ServerCore
 from .executors import Settings
 from .limits import Limits, checked_drain_timeout
@@ -565,13 +565,14 @@ def serve(
     """
 
     def ready(server: Server) -> None:
+        process.settle()
         lines = [f"ringback: {service.name} on {endpoint} ({backend})" for endpoint in server.endpoints]
         if channel is not None:
             channel.ready(lines)
         else:
             announce("\n".join(lines))
 
-    keep_freed()
+    process.prepare()
     main = threading.current_thread() is threading.main_thread()
     server = Server(service, bind, backend=backend, **options)
     return server.run(ready, signals=main, channel=channel)

@@ -26,13 +26,14 @@ class Stream(Invocation):
     alone, which hears of every rest and looks again whether credit came meanwhile.
     """
 
-    __slots__ = ("allowed", "runs", "sent", "source")
+    __slots__ = ("allowed", "runs", "sent", "source", "submitted")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.allowed = 0
         self.sent = 0
         self.runs = False
+        self.submitted = False  # its turn has come, and it has not begun to run
         self.source: Any = None
 
     @property
@@ -42,15 +43,20 @@ class Stream(Invocation):
 
     def start(self) -> None:
         self.runs = True
+        if self.method.inline:
+            self._advance()
+        else:
+            self.dispatcher.stream_turns(self.method).add(self)
+
+    def submit(self) -> None:
+        """Go on where the generator runs."""
         method, loop = self.method, self.dispatcher.loop
         if method.is_async_stream:
             self.handle = loop.run_coroutine(self._advance_async(), self._rested_async, self.own_context)
-        elif method.inline:
-            self._advance()
         elif method.executor == "thread":
-            self.handle = loop.run_in_thread(self._advance)
+            self.handle = loop.run_in_thread(self._advance_in_worker)
         else:
-            self.handle = loop.run_stream_in_worker(self._advance)
+            self.handle = loop.run_stream_in_worker(self._advance_in_worker)
 
     def credit(self, items: int) -> None:
         self.allowed += items
@@ -62,6 +68,10 @@ class Stream(Invocation):
             super().cancel()
         elif self.source is not None:
             self.begin()  # it finds that it has ended, and closes the generator where generators run
+
+    def _advance_in_worker(self) -> None:
+        self.dispatcher.stream_turns(self.method).begun(self)
+        self._advance()
 
     def _advance(self) -> None:
         """In a worker, or inline on the loop."""
@@ -99,6 +109,7 @@ class Stream(Invocation):
         return True
 
     async def _advance_async(self) -> bool:
+        self.dispatcher.stream_turns(self.method).begun(self)
         handling.set(self)
         try:
             return await self._advanced_async()
@@ -138,6 +149,8 @@ class Stream(Invocation):
     def _rested(self, over: bool, failure: BaseException | None) -> None:
         """On the serving loop, after all items that were sent before."""
         self.runs = False
+        if self.submitted:  # it was cancelled before it could begin
+            self.dispatcher.stream_turns(self.method).begun(self)
         if over:
             self.source = None
             self.dispatcher.finished(self, None, failure)

@@ -332,6 +332,21 @@ async def endless_async(key: str) -> AsyncIterator[int]:
 
 
 @service.method
+def slow_items(key: str, seconds: float) -> Iterator[float]:
+    "One item, whose making takes all of a processor."
+    time.sleep(seconds)
+    mark(key, "item")
+    yield seconds
+
+
+@service.method
+async def slow_items_async(key: str, seconds: float) -> AsyncIterator[float]:
+    time.sleep(seconds)
+    mark(key, "item")
+    yield seconds
+
+
+@service.method
 def sized(sizes: list[int]) -> Iterator[bytes]:
     "Items of these sizes, in bytes."
     for size in sizes:

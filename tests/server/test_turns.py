@@ -6,7 +6,9 @@ import threading
 
 import pytest
 import ringback
-from processes import SOON
+from processes import SOON, eventually
+from raw import Dealer, args
+from ringback.protocol.messages import Call
 
 
 @pytest.mark.parametrize("method", ["work", "block_in_thread"])
@@ -23,6 +25,18 @@ def test_one_client_with_many_calls_does_not_hold_up_another(start_server, backe
         assert polite.call("add", 1, 2) == 3
         greedy.close(timeout=SOON)
         assert done == list(range(200))
+
+
+@pytest.mark.parametrize("method", ["slow_items", "slow_items_async"])
+def test_one_client_with_many_streams_does_not_hold_up_another(start_server, backend, method):
+    server = start_server(backend, "service", "--workers", "1")
+    with ringback.connect(server.endpoint) as polite, Dealer(server.endpoint) as greedy:
+        assert polite.call("add", 1, 2) == 3
+        greedy.say(*(Call(number, method, args("greedy", 0.004), credit=1) for number in range(1, 201)))
+        eventually(lambda: polite.call("marks", "greedy"))
+        assert list(polite.stream(method, "polite", 0.004)) == [0.004]
+        assert len(polite.call("marks", "greedy")) < 100
+        eventually(lambda: len(polite.call("marks", "greedy")) == 200)
 
 
 def test_calls_that_are_cancelled_before_their_turn_cost_no_worker(start_server, backend):
