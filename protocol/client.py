@@ -55,6 +55,8 @@ UNASKED = 100_000
 # Characters of a server's text that are kept and shown.
 _LONGEST = 1000
 
+_OPEN, _CLOSED = LinkState.OPEN, LinkState.CLOSED  # for each call, as protocol/server.py has such
+
 # What is the server's fault, or that of the way to it.
 _FAILURES = frozenset(
     error.code
@@ -89,7 +91,7 @@ class ClientMachine(Routing):
                 self._look_at = now + LOOK
                 self._balancer.review(now)
             link = self._choose(call)
-        elif link.state is not LinkState.OPEN:
+        elif link.state is not _OPEN:
             link = None
         if link is None:
             self._wait(call)
@@ -230,7 +232,7 @@ class ClientMachine(Routing):
 
     def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
         """Deal with what a server said."""
-        if link.state is LinkState.CLOSED:
+        if link.state is _CLOSED:
             return
         calls, ending, attempts, balancer = self.calls, self.ending, self._retries.attempts, self._balancer
         unasked = link.unasked

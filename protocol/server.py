@@ -64,6 +64,9 @@ class Phase(enum.Enum):
     LEAVING = "leaving"
 
 
+# For each call: to find a member of an enum takes 0.1 us on 3.11, and a global 0.01.
+_OPEN, _SERVING = SessionState.OPEN, Phase.SERVING
+
 _NONE: set[int] = set()
 
 
@@ -210,13 +213,13 @@ class ServerMachine:
                         early.append(message)  # type: ignore[arg-type]
                 else:
                     self._receive_other(session, message, accepted)
-            elif session.state is not SessionState.OPEN:
+            elif session.state is not _OPEN:
                 self._receive_untimely(session, message)  # type: ignore[arg-type]
             elif message.id > session.last_id:  # type: ignore[union-attr]
                 # (a repeat is passed over: the first is answered or will be, and must not be run or ended twice)
                 session.last_id = message.id  # type: ignore[union-attr]
                 timeout = message.timeout  # type: ignore[union-attr]
-                if self.phase is not Phase.SERVING:
+                if self.phase is not _SERVING:
                     session.outbox.append(self._shutting_down(message))  # type: ignore[arg-type]
                 elif full:
                     code = errors.ResourceExhausted.code
@@ -227,7 +230,7 @@ class ServerMachine:
                     accepted.append(message)  # type: ignore[arg-type]
         if early:
             accepted = _amended(accepted, early)
-        if session.state in (SessionState.CLOSED, SessionState.LEFT):
+        if session.state is not _OPEN and session.state in (SessionState.CLOSED, SessionState.LEFT):
             accepted = [message for message in accepted if type(message) is Notify]
         return accepted
 

@@ -45,6 +45,8 @@ LOOK = 0.25
 # Messages of a long batch that one step handles. Other clients get their turn between two steps.
 PART = 16
 
+_CLOSED = SessionState.CLOSED  # for each batch, as protocol/server.py has such
+
 # Batches that a client may have sent before it knew that nothing more is taken from it.
 IGNORED = 1000
 
@@ -213,7 +215,7 @@ class ServerCore:
         session: Session | None = connection.session
         if session is None:
             session = self._connected(connection)
-        if session.state is SessionState.CLOSED:
+        if session.state is _CLOSED:
             session.ignored += 1
             if session.ignored == IGNORED:
                 self._cut_off(session, f"it goes on after its end: {IGNORED} batches")
@@ -245,7 +247,7 @@ class ServerCore:
     def _in_parts(self, session: Session, messages: list[FromClient], values: list[Any]) -> Iterator[None]:
         """Handle a long batch, one part a step. `values`: the frames that hold its values."""
         for first in range(0, len(messages), PART):
-            if session.state is SessionState.CLOSED:
+            if session.state is _CLOSED:
                 return
             try:
                 self._decoder.values.frames = values

@@ -48,6 +48,8 @@ log = logging.getLogger("ringback.server")
 # So many calls that were given up are swept from those that wait.
 _SWEPT = 1024
 
+_SERVING, _BEGIN = Phase.SERVING, Verdict.BEGIN  # for each call, as protocol/server.py has such
+
 # Abandoned calls that one turn of the loop cancels.
 _CANCELLED_PER_TURN = 64
 
@@ -237,7 +239,7 @@ class Dispatcher:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
         call.options = None  # its metadata may be large too
         call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
-        if self._machine.phase is not Phase.SERVING:
+        if self._machine.phase is not _SERVING:
             self._answered(
                 call.session
             )  # also without an answer: it may have been the last that the end waits for
@@ -582,7 +584,7 @@ class Dispatcher:
         options, priority = call.options, call.method.priority
         call.priority = priority if options is None else self._schedule.priority(priority, options.priority)
         verdict = self._scheduler.add(call, now)
-        if verdict is Verdict.BEGIN:
+        if verdict is _BEGIN:
             call.begin()
         elif verdict is Verdict.SHED:
             self._shed(call)

@@ -65,6 +65,8 @@ class Schedulable(Protocol):
 
 C = TypeVar("C", bound=Schedulable)
 
+_BEGIN = Verdict.BEGIN  # for each call, as protocol/server.py has such
+
 
 class Ordered:
     """The least first: a line where what comes is in order already, as it mostly is, and a heap for what is not."""
@@ -180,7 +182,7 @@ class Scheduler(Generic[C]):
         lines = queue.lines
         if not lines and queue.fits() and not (self._claimed and self._is_claimed(queue)):
             self._begin(call, queue.needs, now)
-            return Verdict.BEGIN
+            return _BEGIN
         deadline, client = call.deadline, call.session
         if queue.limiters:
             left = inf if deadline is None else deadline - now - queue.seconds
