@@ -89,15 +89,16 @@ class Stream(Invocation):
                 return True
             self.source = iter(self.method.function(*self.args, **self.kwargs))
         source: Iterator[Any] = self.source
+        session, post, send = self.session, self.dispatcher.post, self.dispatcher.send_item
         try:
             made = 0
-            while not self.ended and self._may_go_on and made < AT_ONCE:
+            while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
                 item = self.pack(next(source))
-                made += size(item)
+                made += 9 if type(item) is int else size(item)
                 if forks.generation != generation:
                     self.dispatcher.came_back(self.method.name)
                 self.sent += 1
-                self.dispatcher.post(self.dispatcher.send_item, self, item)
+                post(send, self, item)
             if not self.ended:
                 return False
         except StopIteration:
@@ -124,15 +125,16 @@ class Stream(Invocation):
         if self.source is None:
             self.source = self.method.function(*self.args, **self.kwargs)
         source: AsyncIterator[Any] = self.source
+        session, post, send = self.session, self.dispatcher.post, self.dispatcher.send_item
         try:
             made = 0
-            while not self.ended and self._may_go_on and made < AT_ONCE:
+            while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
                 item = self.pack(await anext(source))
-                made += size(item)
+                made += 9 if type(item) is int else size(item)
                 if forks.generation != generation:
                     self.dispatcher.came_back(self.method.name)
                 self.sent += 1
-                self.dispatcher.post(self.dispatcher.send_item, self, item)
+                post(send, self, item)
             if not self.ended:
                 return False
         except StopAsyncIteration:
