@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import ctypes
 import os
 import threading
 import time
@@ -235,6 +236,12 @@ async def nap(seconds: float) -> float:
 def work(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+@service.method
+def hold_interpreter(seconds: float) -> None:
+    "As C code that does not release its lock."
+    ctypes.PyDLL(None).poll(None, 0, int(seconds * 1000))
 
 
 @service.method

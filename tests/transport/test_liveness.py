@@ -108,6 +108,25 @@ def test_a_server_that_is_stopped_is_stalled_then_lost_and_found_again(stopped: 
     asyncio.run(main())
 
 
+def test_a_server_whose_interpreter_is_held_is_stalled_then_lost_and_found_again(
+    stopped: ServerProcess,
+) -> None:
+    held = SILENT + 2.0
+
+    async def main() -> None:
+        async with watched(stopped.endpoint, "add", 1, 2) as (client, states):
+            begun = time.monotonic()
+            with pytest.raises(errors.Unavailable):
+                await client.call("hold_interpreter", held)
+            assert time.monotonic() - begun < held
+            assert await client.call("add", 1, 2) == 3
+            assert time.monotonic() - begun > held
+        assert states[0] == "stalled"
+        assert states[-1] == "ready"
+
+    asyncio.run(main())
+
+
 def test_a_server_that_is_stopped_for_a_moment_is_ready_again(
     stopped: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
