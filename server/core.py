@@ -43,7 +43,7 @@ FAREWELL = 1.0
 LOOK = 0.25
 
 # Messages of a long batch that one step handles. Other clients get their turn between two steps.
-PART = 16
+PART = 32
 
 _CLOSED = SessionState.CLOSED  # for each batch, as protocol/server.py has such
 
