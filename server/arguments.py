@@ -19,6 +19,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -91,6 +92,10 @@ class Arguments:
         else: whatever the user's own types raise is what is wrong with the argument."""
         if kwargs is None and self._fast is not None:
             try:
+                if values.frames:  # to which any of the arguments may refer
+                    given = _decode_list(args)
+                    if len(given) == len(self.types):
+                        return tuple(map(self._value, repeat(values), self.types, given)), _NOTHING
                 if self._wary and len(args) > FEW_BYTES:
                     check_keys(bytes(args))
                 return self._fast(args), _NOTHING

@@ -93,7 +93,7 @@ class Stream(Invocation):
         try:
             made = 0
             while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
-                item = self.pack(next(source))
+                item: Any = self.pack(next(source))
                 made += 9 if type(item) is int else size(item)
                 if forks.generation != generation:
                     self.dispatcher.came_back(self.method.name)
@@ -129,7 +129,7 @@ class Stream(Invocation):
         try:
             made = 0
             while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
-                item = self.pack(await anext(source))
+                item: Any = self.pack(await anext(source))
                 made += 9 if type(item) is int else size(item)
                 if forks.generation != generation:
                     self.dispatcher.came_back(self.method.name)
