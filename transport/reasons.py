@@ -19,5 +19,23 @@ def broken_off(endpoint: str) -> str:
     return f"the handshake with {endpoint} was broken off"
 
 
+def has_no_keys(endpoint: str) -> str:
+    return f"the server at {endpoint} does not use CURVE: start it with --secret-key, or connect without server_key"
+
+
+def unknown_key(endpoint: str) -> str:
+    return (
+        f"the server at {endpoint} does not know this client's key: add its public key to the server's authorized keys, or give the "
+        "right secret_key"
+    )
+
+
+def broken_off_again(endpoint: str, times: int) -> str:
+    return (
+        f"{broken_off(endpoint)} {times} times in a row: the server_key is not that server's, it is no ringback server, or the network "
+        "breaks handshakes"
+    )
+
+
 def wants_keys(endpoint: str) -> str:
     return f"the server at {endpoint} uses CURVE: give its public key as server_key, and your own secret_key"

@@ -13,6 +13,11 @@ from .mechanisms import Mechanism, Null
 
 Buffer = bytes | bytearray | memoryview
 
+
+class _Unsealed(bytes):
+    """A command that is sealed when it is sent: the order of sealing is that of the wire."""
+
+
 # From so many bytes on, a frame that is not whole has its place, and what is sent is not copied.
 LARGE = 32_768
 # What to read at once, while nothing large comes.
@@ -51,6 +56,7 @@ class Connection:
         "_bounds",
         "_bytes",
         "_flags",
+        "_greets",
         "_handshake",
         "_mechanism",
         "_parts",
@@ -74,7 +80,10 @@ class Connection:
         *,
         identity: bytes = b"",
         bounds: Bounds = _USUAL,
+        cautious: bool = False,
     ) -> None:
+        """`cautious`: read the peer's greeting before the end of this one. libzmq closes a connection at another mechanism, and its own
+        greeting, which names it, may be lost."""
         self._socket_type = socket_type
         self._mechanism: Mechanism = Null() if mechanism is None else mechanism
         self._said = commands.properties({b"Socket-Type": socket_type, b"Identity": identity})
@@ -94,13 +103,15 @@ class Connection:
             0.0  # seconds of silence after which the peer wants to be given up; 0 where it has not said
         )
         self.pongs = 0
-        self.out: list[Buffer] = [
-            greeting.greeting(self._mechanism.name, as_server=self._mechanism.as_server)
-        ]
+        greets = greeting.greeting(self._mechanism.name, as_server=self._mechanism.as_server)
+        self._greets = greets[greeting.BEGIN :] if cautious else b""  # what is still to be sent of it
+        self.out: list[Buffer] = [greets[: greeting.BEGIN] if cautious else greets]
 
     def take_out(self) -> list[Buffer]:
         """What is to be sent, small buffers joined."""
         out, self.out = self.out, []
+        if (sealer := self._mechanism.sealer) is not None:
+            out = [sealer.seal(COMMAND, each) if type(each) is _Unsealed else each for each in out]
         return _joined(out) if len(out) > 1 else out
 
     # In
@@ -130,6 +141,8 @@ class Connection:
                 self._hold()
         except ZmtpError as error:
             error.before = messages
+            if error.farewell:
+                self.out.append(error.farewell)
             raise
         return messages
 
@@ -150,6 +163,8 @@ class Connection:
         if found.as_server and self._mechanism.as_server:
             raise ZmtpError("both ends are the server of their mechanism")
         self.minor, self._begun = found.minor, True
+        if self._greets:
+            self.out.append(self._greets)
         self.out += self._mechanism.start(self._said)
         return data[greeting.SIZE :]
 
@@ -203,16 +218,15 @@ class Connection:
         return self.large
 
     def _take(self, flags: int, frame: bytes, messages: list[list[Buffer]]) -> None:
+        if (sealer := self._mechanism.sealer) is not None:
+            if flags & (COMMAND | MORE):
+                raise ZmtpError("a frame that is not encrypted")
+            flags, frame = sealer.unseal(frame)
         if flags & COMMAND:
             self._command(frame)
             return
         if not self.open:
             raise ZmtpError("a message before the handshake")
-        if (sealer := self._mechanism.sealer) is not None:
-            flags, frame = sealer.unseal(frame)
-            if flags & COMMAND:
-                self._command(frame)
-                return
         if not flags & MORE and not self._parts:
             messages.append([frame])
             return
@@ -255,12 +269,14 @@ class Connection:
 
     def send(self, frames: Sequence[Buffer]) -> None:
         """One message. Frames of 32 KiB or more are not copied: they have to stay as they are until they are sent."""
-        self.out += self.framed(frames)
+        self.out = [*self.take_out(), *self.framed(frames)]
 
     def framed(self, frames: Sequence[Buffer]) -> list[Buffer]:
-        """One message as what is to be sent for it, for who sends it at once: `out` is to be empty."""
+        """One message as the buffers to send at once, while `out` is empty."""
         last = len(frames) - 1
         if (sealer := self._mechanism.sealer) is not None:
+            if not last and len(frames[0]) < LARGE:
+                return [sealer.seal(0, frames[0])]
             return [
                 sealer.seal(MORE if place < last else 0, _plain(frame)) for place, frame in enumerate(frames)
             ]
@@ -280,9 +296,15 @@ class Connection:
         self._say(commands.PING, commands.ping(ttl, context))
         return True
 
-    def _say(self, name: bytes, body: bytes) -> None:
+    def pinged(self, ttl: float = 0.0) -> Buffer:
+        """A PING as the bytes to send at once."""
         if (sealer := self._mechanism.sealer) is not None:
-            self.out.append(sealer.seal(COMMAND, commands.body_of(name, body)))
+            return sealer.seal(COMMAND, commands.body_of(commands.PING, commands.ping(ttl)))
+        return commands.frame(commands.PING, commands.ping(ttl))
+
+    def _say(self, name: bytes, body: bytes) -> None:
+        if self._mechanism.sealer is not None:
+            self.out.append(_Unsealed(commands.body_of(name, body)))
         else:
             self.out.append(commands.frame(name, body))
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from .errors import ZmtpError
 
 SIZE = 64
+# Of these, the signature and the major version: whoever has read that much sends the whole greeting.
+BEGIN = 11
 
 _SIGNATURE = b"\xff\0\0\0\0\0\0\0\x01\x7f"
 _VERSION = (3, 1)

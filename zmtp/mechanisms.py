@@ -8,11 +8,14 @@ from typing import Protocol
 from . import commands
 from .errors import ZmtpError
 
+# The reason in an ERROR for a key that is not authorized: a status of ZAP, which libzmq's clients understand.
+UNAUTHORIZED = "400"
+
 
 class Sealer(Protocol):
     """Encrypts frames, and opens the peer's."""
 
-    def seal(self, flags: int, data: bytes | memoryview) -> bytes:
+    def seal(self, flags: int, data: bytes | bytearray | memoryview) -> bytes:
         """A whole frame, sealed."""
 
     def unseal(self, data: bytes) -> tuple[int, bytes]:
@@ -58,10 +61,12 @@ class Null:
 
 
 class Refusal(Null):
-    """In place of NULL: no peer is let in, and each is told why."""
+    """In place of another mechanism, whose name it greets with: no peer is let in, and each is told why."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, name: bytes = b"NULL") -> None:
         self._reason = reason
+        self.name = name
+        self.as_server = name != Null.name
 
     def start(self, properties: bytes) -> list[bytes]:  # noqa: ARG002
         return [commands.refusal(self._reason)]

@@ -19,10 +19,6 @@ from styles import Items, Together
 
 SERVICE = Path(__file__).parent.parent / "security" / "guarded.py"
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("RINGBACK_TRANSPORT") == "native", reason="the native transport has no keys yet"
-)
-
 # Seconds until who is refused knows it, also on a busy machine: a tenth of that is usual.
 AT_ONCE = 3.0
 

@@ -91,13 +91,10 @@ class Handshakes:
             f"what answers at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
         )
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return (
-                f"the server at {at} does not know this client's key: add its public key to the server's authorized keys, or give the "
-                "right secret_key"
-            )
+            return reasons.unknown_key(at)
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _OTHER_MECHANISM:
             if self._with_keys:
-                return f"the server at {at} does not use CURVE: start it with --secret-key, or connect without server_key"
+                return reasons.has_no_keys(at)
             return reasons.wants_keys(at)
         if not self._with_keys:
             self._broken += 1
@@ -114,7 +111,4 @@ class Handshakes:
         self._reason = reasons.broken_off(at)
         if self._broken < IN_A_ROW or (known and now - self._since < PATIENCE):
             return None
-        return (
-            f"{self._reason} {self._broken} times in a row: the server_key is not that server's, it is no ringback server, or the network "
-            "breaks handshakes"
-        )
+        return reasons.broken_off_again(at, self._broken)

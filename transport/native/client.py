@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import errors, forks
 from ...backends import native
@@ -16,6 +16,7 @@ from ...backends.base import Handle, Loop
 from ...balancing.liveness import Liveness
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import OtherMechanism, Refused, ZmtpError
+from ...zmtp.mechanisms import UNAUTHORIZED, Mechanism
 from .. import reasons
 from ..base import BEAT, HANDSHAKE, SILENT, TTL, ClientEnd, ClientHost
 from .dialing import Dialing
@@ -24,9 +25,16 @@ from .sockets import send_rest, tune
 from .stream import Stream
 from .turns import Turns
 
+if TYPE_CHECKING:
+    from ...security.curve import ClientKeys
+
 # Seconds before the next attempt to connect: the first, and the longest. Each waits for up to half as long more, so that not all of a
 # server's clients come back at once.
 PAUSE, LONGEST_PAUSE = 0.1, 1.0
+
+# Handshakes with keys that are broken off in a row before the client gives up; and the seconds between the first and the last of them,
+# where the server had the right key before.
+IN_A_ROW, PATIENCE = 3, 3.0
 
 # Seconds from one beat to the next where the server has not answered the last; and by which a beat may be late and still tell something.
 LOOK, LATE = 1.0, 0.5
@@ -38,15 +46,9 @@ class Line(Stream):
     __slots__ = ("_connector",)
 
     def __init__(
-        self, connector: Connector, connected: _socket.socket, bounds: zmtp.Bounds, turns: Turns
+        self, connector: Connector, connected: _socket.socket, machine: zmtp.Connection, turns: Turns
     ) -> None:
-        super().__init__(
-            connector.loop,
-            connected,
-            zmtp.Connection(b"DEALER", bounds=bounds),
-            turns,
-            connector.host.received,
-        )
+        super().__init__(connector.loop, connected, machine, turns, connector.host.received)
         self._connector = connector
 
     def opened(self) -> None:
@@ -60,13 +62,18 @@ class Line(Stream):
 
 
 class Connector(ClientEnd):
-    """A client's end. `message`: bytes of a message, at most."""
+    """A client's end. `message`: bytes of a message, at most; `keys`: those to use with CURVE."""
 
-    def __init__(self, loop: Loop, host: ClientHost, endpoint: str, message: int) -> None:
+    def __init__(
+        self, loop: Loop, host: ClientHost, endpoint: str, message: int, keys: ClientKeys | None = None
+    ) -> None:
         self.loop = loop
         self.host = host
         self._endpoint = endpoint
         self._bounds = zmtp.Bounds(message=message)
+        self._keys = None if keys is None else _raw(keys)
+        self._broken = 0  # handshakes that were broken off in a row, the first of them at `_since`
+        self._since = 0.0
         self._turns = Turns(loop, host.turn_ended)
         self._dialing: Dialing | None = None
         self._line: Line | None = None
@@ -138,9 +145,19 @@ class Connector(ClientEnd):
             self._failed(reason)
             return
         tune(connected)
-        self._line = Line(self, connected, self._bounds, self._turns)
+        machine = zmtp.Connection(
+            b"DEALER", self._mechanism(), bounds=self._bounds, cautious=bool(self._broken)
+        )
+        self._line = Line(self, connected, machine, self._turns)
         self._timer = self.loop.call_later(HANDSHAKE, self._late)
         self._line.begin()
+
+    def _mechanism(self) -> Mechanism | None:
+        if self._keys is None:
+            return None
+        from ...zmtp.curve import CurveClient  # few clients need it
+
+        return CurveClient(*self._keys)
 
     def _late(self) -> None:
         if self._line is not None:
@@ -159,7 +176,7 @@ class Connector(ClientEnd):
     # A connection
 
     def up(self) -> None:
-        self._pause, self._silent = PAUSE, 0.0
+        self._pause, self._silent, self._broken = PAUSE, 0.0, 0
         self._asked, self._pongs, self._liveness = False, 0, Liveness.READY
         if self._timer is not None:
             self._timer.cancel()
@@ -219,12 +236,39 @@ class Connector(ClientEnd):
             reason = str(error) if isinstance(error, TimeoutError) else reasons.lost(self._endpoint)
             self._try_again()
             self.host.lost(reason)
-        elif isinstance(error, OtherMechanism) and error.theirs == "CURVE":
-            self.host.refused(reasons.wants_keys(self._endpoint))
+        elif refusal := self._refusal(error):
+            self.host.refused(refusal)
         else:
             self._failed(self._why_not(error))
             return
         self._turns.end()
+
+    def _refusal(self, error: Exception | None) -> str:
+        """Why no other attempt could do better; an empty string where one could."""
+        at = self._endpoint
+        if isinstance(error, OtherMechanism):
+            if error.theirs == "CURVE":
+                return reasons.wants_keys(at)
+            if error.theirs == "NULL":
+                return reasons.has_no_keys(at)
+        elif isinstance(error, Refused):
+            return reasons.unknown_key(at) if error.reason == UNAUTHORIZED and self._keys is not None else ""
+        elif error is None or isinstance(error, ConnectionError):
+            return self._broken_off()
+        return ""
+
+    def _broken_off(self) -> str:
+        """A server with another key breaks each handshake off, without a word. A server that starts anew breaks off a few."""
+        now = time.monotonic()
+        if not self._broken:
+            self._since = now
+        self._broken += 1
+        if self._keys is None:
+            return ""
+        self._pause = PAUSE
+        if self._broken < IN_A_ROW or (self.host.known and now - self._since < PATIENCE):
+            return ""
+        return reasons.broken_off_again(self._endpoint, self._broken)
 
     def _why_not(self, error: Exception | None) -> str:
         """Why a handshake came to nothing."""
@@ -235,3 +279,10 @@ class Connector(ClientEnd):
         if isinstance(error, ZmtpError):
             return f"what answers at {self._endpoint} is not a ringback server: {error}"
         return reasons.broken_off(self._endpoint)
+
+
+def _raw(keys: ClientKeys) -> tuple[bytes, bytes, bytes]:
+    """The server's public key, and the client's public and secret ones, in bytes."""
+    from ...security import z85
+
+    return z85.decode(keys.server), z85.decode(keys.pair.public), z85.decode(keys.pair.secret)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from ...backends.base import Loop
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Native(Transport):
-    """Over tcp and ipc, without keys."""
+    """Over tcp and ipc."""
 
     name = "native"
 
@@ -29,19 +30,22 @@ class Native(Transport):
     def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:
         from .server import Listeners  # a client needs none of it
 
-        _check_keys(keys)
-        return Listeners(loop, host, bounds)
+        _check_library(keys)
+        return Listeners(loop, host, bounds, keys)
 
     def client(
         self, loop: Loop, host: ClientHost, endpoint: str, keys: ClientKeys | None, message: int
     ) -> ClientEnd:
         from .client import Connector
 
-        _check_keys(keys)
+        _check_library(keys)
         check_endpoint(endpoint)
-        return Connector(loop, host, endpoint, message)
+        return Connector(loop, host, endpoint, message, keys)
 
 
-def _check_keys(keys: object) -> None:
-    if keys is not None:
-        raise UsageError('keys are for transport="libzmq" as yet: the native transport has no CURVE')
+def _check_library(keys: object) -> None:
+    """Raises UsageError for keys without the library that encrypts."""
+    if keys is not None and importlib.util.find_spec("nacl") is None:
+        raise UsageError(
+            'keys need PyNaCl on the native transport: pip install "ringback[curve]", or say transport="libzmq"'
+        )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import forks
 from ...backends import native
@@ -20,15 +20,19 @@ from ...backends.base import Handle, Loop
 from ...boundedlog import Bounded
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import ZmtpError
-from ...zmtp.mechanisms import Mechanism, Refusal
+from ...zmtp.mechanisms import Mechanism, Null, Refusal
 from ..base import SCARCE, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
+from .admission import Admission
 from .endpoints import check_endpoint
 from .keeper import keeper
 from .sockets import send_rest, tune
 from .stream import Stream
 from .turns import Turns
+
+if TYPE_CHECKING:
+    from ...security.curve import ServerKeys
 
 log = logging.getLogger("ringback.transport")
 
@@ -51,7 +55,7 @@ class Peer(Stream):
     def __init__(
         self, listeners: Listeners, connected: _socket.socket, peer: str, mechanism: Mechanism | None = None
     ) -> None:
-        machine = zmtp.Connection(b"ROUTER", mechanism, bounds=listeners.bounds)
+        machine = zmtp.Connection(b"ROUTER", mechanism or listeners.mechanism(self), bounds=listeners.bounds)
         receive = partial(listeners.host.received, self)
         super().__init__(listeners.loop, connected, machine, listeners.turns, receive)
         self.peer = peer
@@ -75,8 +79,9 @@ class Peer(Stream):
 class Listeners(ServerEnd):
     """A server's end. All connections have their turns together."""
 
-    def __init__(self, loop: Loop, host: ServerHost, bounds: Bounds) -> None:
+    def __init__(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None = None) -> None:
         self.loop = loop
+        self._admission = None if keys is None else Admission(keys)
         self.host = host
         self.bounds = zmtp.Bounds(message=bounds.message, frames=bounds.frames)
         self._handshake, self._hello = bounds.handshake, bounds.hello
@@ -190,6 +195,9 @@ class Listeners(ServerEnd):
                 peer = self._refuse(connected, name)
             peer.begin()
 
+    def mechanism(self, peer: Peer) -> Mechanism:
+        return Null() if self._admission is None else self._admission.mechanism(peer)
+
     def _make_room(self) -> bool:
         """There are as many connections as are taken: who has said nothing for longest has to go. False where all have spoken."""
         self._hear()
@@ -202,7 +210,7 @@ class Listeners(ServerEnd):
         """One too many, which is told so and comes back later. Who does not leave upon that goes before the next of its kind."""
         if len(self._refused) >= REFUSED:
             next(iter(self._refused)).cut()
-        peer = Peer(self, connected, name, Refusal(FULL))
+        peer = Peer(self, connected, name, Refusal(FULL, b"NULL" if self._admission is None else b"CURVE"))
         self._refused[peer] = None
         self._complain(peer, FULL)
         return peer
@@ -219,7 +227,10 @@ class Listeners(ServerEnd):
         refused = peer in self._refused
         self.forget(peer)
         if isinstance(error, ZmtpError) and not refused:
-            self._complain(peer, str(error))
+            if self._admission is not None and not peer.machine.open:
+                self._admission.refused(peer, error)
+            else:
+                self._complain(peer, str(error))
         if peer.session is not None:
             self.host.lost(peer)
             peer.session = None  # which knows the peer
@@ -256,6 +267,9 @@ class Listeners(ServerEnd):
         self._look_later()
         self._hear()
         self.turns.intake.look()
+        if self._admission is not None:
+            for peer in self._admission.revoked(self._peers):
+                self.host.offends(peer, f"the key of {peer.user or 'this client'} is not authorized any more")
         for peer in [*self._mute, *self._refused]:
             peer.age += 1
             if not peer.machine.open and peer.age * LOOK > self._handshake:

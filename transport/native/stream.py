@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any
 
 from ...backends.base import Handle, Loop
-from ...zmtp import commands
 from ...zmtp.connection import READ, Buffer, Connection
 from ...zmtp.errors import ZmtpError
 from ...zmtp.filling import Filling
@@ -232,40 +231,48 @@ class Stream(ABC):
         """Send one message. False where it is not taken, as something waits for the socket already."""
         if self._unsent:
             return False
-        if self.machine.out:
-            self.machine.send(frames)
-            self.write()
-        elif not self.closed:
-            self._send(self.machine.framed(frames))
+        if not self.closed:
+            machine = self.machine
+            with self._turns.lock:
+                if machine.out:
+                    machine.send(frames)
+                    self._send(machine.take_out())
+                else:
+                    self._send(machine.framed(frames))
+            if self._unsent:
+                self._watch_unsent()
         return True
 
     def write(self) -> None:
         """Send what the machine has to say, or keep it until the socket takes it."""
         if not self._unsent:
-            self._send(self.machine.take_out())
+            with self._turns.lock:
+                self._send(self.machine.take_out())
+            self._watch_unsent()
         elif len(self.machine.out) > _UNSAID:
             self.machine.out.clear()
             self.fail(ZmtpError("it asks for answers and reads none"))
 
     def _send(self, buffers: list[Buffer]) -> None:
-        """Hand them to the socket, behind what waits for it; what it does not take waits."""
-        with self._turns.lock:
-            if self._unsent:
-                buffers = self._unsent + buffers
-            try:
-                if len(buffers) == 1:
-                    taken = self._socket.send(buffers[0])
-                    if taken == len(buffers[0]) and not self._unsent:
-                        return
-                else:
-                    taken = self._socket.sendmsg(buffers[:BUFFERS])
-            except BlockingIOError:
-                taken = 0
-            except OSError:  # the connection is lost. What the peer has said before is still to be read, and then the error
-                self._put_off(())
-                return
-            self._put_off(after(buffers, taken))
-        self._watch_unsent()
+        """Hand them to the socket, behind what waits for it; what it does not take waits. The caller has the lock: a frame is sealed and
+        sent before another thread seals one."""
+        if self._unsent:
+            buffers = self._unsent + buffers
+        try:
+            if len(buffers) == 1:
+                taken = self._socket.send(buffers[0])
+                if taken == len(buffers[0]) and not self._unsent:
+                    return
+            else:
+                taken = self._socket.sendmsg(buffers[:BUFFERS])
+        except BlockingIOError:
+            taken = 0
+        except (
+            OSError
+        ):  # the connection is lost. What the peer has said before is still to be read, and then the error
+            self._put_off(())
+            return
+        self._put_off(after(buffers, taken))
 
     def _put_off(self, unsent: Sequence[Buffer]) -> None:
         """This is to be sent when the socket takes it."""
@@ -282,7 +289,7 @@ class Stream(ABC):
         with self._turns.lock:
             if self.closed or self._unsent or not machine.open or machine.minor < 1:
                 return
-            data = commands.frame(commands.PING, commands.ping(ttl))
+            data = machine.pinged(ttl)
             try:
                 taken = self._socket.send(data)
             except OSError:
@@ -294,7 +301,8 @@ class Stream(ABC):
             self._loop.call_soon_threadsafe(self._watch_unsent)
 
     def _writable(self) -> None:
-        self._send([])
+        with self._turns.lock:
+            self._send([])
         if not self._unsent and not self.closed:
             if self._writing is not None:
                 self._writing.cancel()

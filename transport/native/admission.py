@@ -1,0 +1,66 @@
+"""Which clients a server with CURVE admits: their keys are known before their first message, and checked for as long as they stay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...boundedlog import Bounded
+from ...errors import Unauthenticated
+from ...security import z85
+from ...zmtp.errors import NotAuthorized, ZmtpError
+from ...zmtp.mechanisms import Mechanism
+
+if TYPE_CHECKING:
+    from ...security.curve import ServerKeys
+    from .server import Peer
+
+log = logging.getLogger("ringback.server")
+
+
+class Admission:
+    """Of one server."""
+
+    def __init__(self, keys: ServerKeys) -> None:
+        self._public, self._secret = z85.decode(keys.pair.public), z85.decode(keys.pair.secret)
+        self._authorized = keys.authorized
+        self._known = keys.authorized.names
+        # Apart, so that a flood of one kind does not hide the other.
+        self._refusal, self._failure = Bounded(log), Bounded(log)
+
+    def mechanism(self, peer: Peer) -> Mechanism:
+        """The server's end of a handshake, which sets the peer's `user` and `key`."""
+        from ...zmtp.curve import CurveServer  # few servers need it
+
+        return CurveServer(self._public, self._secret, partial(self._admits, peer))
+
+    def _admits(self, peer: Peer, key: bytes) -> bool:
+        text = z85.encode(key)
+        user = self._authorized.name_of(text)
+        if user is None:
+            return False
+        peer.user, peer.key = user, text.decode()
+        return True
+
+    def refused(self, peer: Peer, error: ZmtpError) -> None:
+        """Log why a handshake came to nothing."""
+        if isinstance(error, NotAuthorized):
+            complaint, why = (
+                self._refusal,
+                f"its key, {z85.encode(error.key)[:8].decode()}..., is not authorized",
+            )
+        else:
+            complaint, why = self._failure, f"its handshake failed: {error}"
+        more = {"peer": peer.peer, "code": Unauthenticated.code}
+        complaint(logging.WARNING, "refused %s: %s", peer.peer or "a local client", why, fields=more)
+
+    def revoked(self, peers: Iterable[Peer]) -> list[Peer]:
+        """The peers whose keys are not authorized any more, since the last look."""
+        authorized = self._authorized
+        authorized.look()
+        if authorized.every or authorized.names is self._known:
+            return []
+        self._known = names = authorized.names
+        return [peer for peer in peers if peer.key and peer.key.encode() not in names]
