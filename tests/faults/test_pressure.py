@@ -289,8 +289,9 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_serve
     assert outcomes["right"] <= len(left)
     if backend != "gevent":  # there, a worker leaves what expires and begins the next
         assert len(left) < calls / 2
-    # (A busy machine may stop a worker between its look at the time and the handler's.)
-    begun_late = [seconds for seconds in left if seconds < 0]
+    # The earliest deadline is first, so that many calls begin microseconds before theirs: the handler looks at the clock some 10 us after
+    # the worker has. (A busy machine may stop a worker between the two.)
+    begun_late = [seconds for seconds in left if seconds < -0.0005]
     assert len(begun_late) <= len(left) / 50, f"expired work was begun: {sorted(begun_late)}"
     assert min(left) > -0.05
     assert server.stop() == 0

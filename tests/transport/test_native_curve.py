@@ -64,6 +64,7 @@ def test_a_libzmq_dealer_and_a_native_server(guarded: Server, home: Path) -> Non
         dealer.set(zmq.LINGER, 0)
         dealer.set(zmq.RCVTIMEO, int(SOON * 1000))
         dealer.set(zmq.HEARTBEAT_IVL, 50)
+        dealer.set(zmq.HEARTBEAT_TIMEOUT, int(SOON * 1000))
         dealer.curve_serverkey = keys.read_public(home / "server.key")
         dealer.curve_publickey, dealer.curve_secretkey = alice.public, alice.secret
         dealer.connect(guarded.endpoint)
