@@ -371,12 +371,13 @@ def byes_and_more(endpoint: str) -> None:
 
 
 def calls_and_cancels(endpoint: str) -> None:
-    """In the same batch, and in the next: what is cancelled is in flight until its handler has ended."""
+    """In the same batch, and in the next: what is cancelled is in flight until its handler has ended. Each handler takes 20 ms, and there
+    are as many at once as workers: others wait for one of them."""
 
     def batch(number: int) -> list[bytes]:
         ids = range(number * 200, number * 200 + 200)
         cancels = [Cancel(id_) for id_ in (*ids[::-2], *(id_ - 200 for id_ in ids[::2]))]
-        return said(*(Call(id_, ("nap", "work")[id_ & 1], args(0.05)) for id_ in ids), *cancels)
+        return said(*(Call(id_, ("nap", "work")[id_ & 1], args(0.02)) for id_ in ids), *cancels)
 
     flood(endpoint, batch)
 

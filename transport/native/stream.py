@@ -14,18 +14,14 @@ from contextlib import suppress
 from typing import Any
 
 from ...backends.base import Handle, Loop
-from ...zmtp.connection import READ, Buffer, Connection
+from ...zmtp.connection import Buffer, Connection
 from ...zmtp.errors import ZmtpError
-from ...zmtp.filling import Filling
 from ..turns import MESSAGES_PER_TURN, TURN
 from .sockets import BUFFERS, after
 from .turns import Turns
 
 # What may have to be said to a peer that takes nothing, beside messages: pongs, that is.
 _UNSAID = 1024
-
-# Bytes of a large frame that one turn reads.
-LARGE_READ = 1 << 20
 
 _OVER = object()
 
@@ -178,7 +174,8 @@ class Stream(ABC):
                 came = len(data)
             else:
                 data = b""
-                came = self._fill(large, intake.most(self))
+                came = self._socket.recv_into(large.space[: intake.most(self)])
+                large.filled += came
         except BlockingIOError:
             return ()
         except OSError as error:
@@ -211,19 +208,6 @@ class Stream(ABC):
         if (held or self.kept) and not self.closed:
             intake.count(self, held)
         return messages
-
-    def _fill(self, large: Filling, most: int) -> int:
-        """Read more of a large frame: as long as its sender keeps up, at most `most` bytes. Returns how many came; raises OSError where
-        none did."""
-        receive, end = self._socket.recv_into, min(large.filled + min(most, LARGE_READ), large.size)
-        came = total = receive(large.space[: end - large.filled])
-        large.filled += came
-        with suppress(OSError):  # the next read sees it, too
-            while came >= READ and large.filled < end:
-                came = receive(large.space[: end - large.filled])
-                large.filled += came
-                total += came
-        return total
 
     # Out
 
