@@ -55,7 +55,7 @@ UNASKED = 100_000
 # Characters of a server's text that are kept and shown.
 _LONGEST = 1000
 
-_OPEN, _CLOSED = LinkState.OPEN, LinkState.CLOSED  # for each call, as protocol/server.py has such
+_OPEN, _CLOSED = LinkState.OPEN, LinkState.CLOSED  # looked up once (see protocol/server.py)
 
 # What is the server's fault, or that of the way to it.
 _FAILURES = frozenset(

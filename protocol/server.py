@@ -64,7 +64,7 @@ class Phase(enum.Enum):
     LEAVING = "leaving"
 
 
-# For each call: to find a member of an enum takes 0.1 us on 3.11, and a global 0.01.
+# Looked up once: finding a member of an enum takes 0.1 us on Python 3.11, finding a global 0.01 us.
 _OPEN, _SERVING = SessionState.OPEN, Phase.SERVING
 
 _NONE: set[int] = set()

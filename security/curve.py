@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
+from . import z85
 from .authorized import ANYBODY, Authorized
 from .keys import KeyPair, public_key, read_secret
 
@@ -38,6 +39,11 @@ class ClientKeys(NamedTuple):
 
     pair: KeyPair
     server: bytes
+
+    @property
+    def raw(self) -> tuple[bytes, bytes, bytes]:
+        """The server's public key, and this client's public and secret ones, as 32 bytes each."""
+        return z85.decode(self.server), *self.pair.raw
 
     @classmethod
     def asked_for(

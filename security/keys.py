@@ -55,6 +55,11 @@ class KeyPair:
         check_library()
         return cls(*zmq.curve_keypair())
 
+    @property
+    def raw(self) -> tuple[bytes, bytes]:
+        """The public key and the secret one, as 32 bytes each."""
+        return z85.decode(self.public), z85.decode(self.secret)
+
     def __repr__(self) -> str:
         return "<KeyPair>"
 

@@ -45,7 +45,7 @@ LOOK = 0.25
 # Messages of a long batch that one step handles. Other clients get their turn between two steps.
 PART = 32
 
-_CLOSED = SessionState.CLOSED  # for each batch, as protocol/server.py has such
+_CLOSED = SessionState.CLOSED  # looked up once (see protocol/server.py)
 
 # Batches that a client may have sent before it knew that nothing more is taken from it.
 IGNORED = 1000

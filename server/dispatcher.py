@@ -48,7 +48,7 @@ log = logging.getLogger("ringback.server")
 # So many calls that were given up are swept from those that wait.
 _SWEPT = 1024
 
-_SERVING, _BEGIN = Phase.SERVING, Verdict.BEGIN  # for each call, as protocol/server.py has such
+_SERVING, _BEGIN = Phase.SERVING, Verdict.BEGIN  # looked up once (see protocol/server.py)
 
 # Abandoned calls that one turn of the loop cancels.
 _CANCELLED_PER_TURN = 64

@@ -65,7 +65,7 @@ class Schedulable(Protocol):
 
 C = TypeVar("C", bound=Schedulable)
 
-_BEGIN = Verdict.BEGIN  # for each call, as protocol/server.py has such
+_BEGIN = Verdict.BEGIN  # looked up once (see protocol/server.py)
 
 
 class Ordered:

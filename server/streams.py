@@ -14,6 +14,7 @@ from ..context import handling
 from ..protocol.messages import End
 from ..protocol.values import size
 from .invocation import Invocation
+from .stream_turns import StreamTurns
 
 # Bytes of items after which a generator lets the loop send them, and see whether the client reads.
 AT_ONCE = 1 << 20
@@ -46,7 +47,11 @@ class Stream(Invocation):
         if self.method.inline:
             self._advance()
         else:
-            self.dispatcher.stream_turns(self.method).add(self)
+            self._turns.add(self)
+
+    @property
+    def _turns(self) -> StreamTurns:
+        return self.dispatcher.stream_turns(self.method)
 
     def submit(self) -> None:
         """Go on where the generator runs."""
@@ -70,7 +75,7 @@ class Stream(Invocation):
             self.begin()  # it finds that it has ended, and closes the generator where generators run
 
     def _advance_in_worker(self) -> None:
-        self.dispatcher.stream_turns(self.method).begun(self)
+        self._turns.begun(self)
         self._advance()
 
     def _advance(self) -> None:
@@ -110,7 +115,7 @@ class Stream(Invocation):
         return True
 
     async def _advance_async(self) -> bool:
-        self.dispatcher.stream_turns(self.method).begun(self)
+        self._turns.begun(self)
         handling.set(self)
         try:
             return await self._advanced_async()
@@ -152,7 +157,7 @@ class Stream(Invocation):
         """On the serving loop, after all items that were sent before."""
         self.runs = False
         if self.submitted:  # it was cancelled before it could begin
-            self.dispatcher.stream_turns(self.method).begun(self)
+            self._turns.begun(self)
         if over:
             self.source = None
             self.dispatcher.finished(self, None, failure)

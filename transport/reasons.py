@@ -1,4 +1,4 @@
-"""Why there is no connection with an endpoint, for people: in the same words whatever the transport."""
+"""Why there is no connection, for people: in the same words whatever the transport."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def broken_off_again(endpoint: str, times: int) -> str:
 
 def wants_keys(endpoint: str) -> str:
     return f"the server at {endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
+
+
+# What a server says of a client
+
+
+def not_authorized(key: bytes) -> str:
+    """Of a key in Z85 text, of which a part is shown."""
+    return f"its key, {key[:8].decode()}..., is not authorized"
+
+
+def revoked(user: str) -> str:
+    return f"the key of {user or 'this client'} is not authorized any more"

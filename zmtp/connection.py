@@ -277,9 +277,7 @@ class Connection:
         if (sealer := self._mechanism.sealer) is not None:
             if not last and len(frames[0]) < LARGE:
                 return [sealer.seal(0, frames[0])]
-            return [
-                sealer.seal(MORE if place < last else 0, _plain(frame)) for place, frame in enumerate(frames)
-            ]
+            return [sealer.seal(MORE if place < last else 0, frame) for place, frame in enumerate(frames)]
         if not last and (size := len(frames[0])) < LARGE:
             return [head(0, size) + frames[0]]
         buffers: list[Buffer] = []
@@ -324,7 +322,3 @@ def _joined(buffers: list[Buffer]) -> list[Buffer]:
     if small:
         joined.append(b"".join(small))
     return joined
-
-
-def _plain(frame: Buffer) -> bytes | memoryview:
-    return bytes(frame) if isinstance(frame, bytearray) else frame

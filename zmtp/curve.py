@@ -42,11 +42,6 @@ def keypair() -> tuple[bytes, bytes]:
     return sodium.crypto_box_keypair()
 
 
-def public_of(secret: bytes) -> bytes:
-    """The public key of a secret one."""
-    return sodium.crypto_scalarmult_base(secret)
-
-
 class Box:
     """Seals frames, and opens those of the peer, with the key that two ends share: a `Sealer`. `prefix` and `peer_prefix` tell the
     nonces of one end from those of the other."""

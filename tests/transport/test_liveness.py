@@ -20,23 +20,15 @@ from ringback.clients import threading as blocking
 from ringback.protocol.messages import Call
 from ringback.transport.native import client as native_client
 from ringback.transport.native import keeper
-from ringback.transport.native import server as native_server
 from ringback.zmtp.connection import Connection
-from serving import serving
+from serving import BEAT, SILENT, hurry, serving
 
-BEAT, SILENT, TTL = 0.2, 1.0, 0.6
 BLOCKED = 2.5  # more than either takes
 
 
 @pytest.fixture(autouse=True)
 def quicker(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, values in (
-        (native_client, {"BEAT": BEAT, "SILENT": SILENT, "TTL": TTL, "LOOK": 0.1, "LATE": 0.1}),
-        (native_server, {"LOOK": 0.1}),
-        (keeper, {"LOOK": 0.02, "STILL": 0.04, "SPEAK": 0.04}),
-    ):
-        for name, value in values.items():
-            monkeypatch.setattr(module, name, value)
+    hurry(monkeypatch)
 
 
 @pytest.fixture

@@ -19,10 +19,7 @@ from ringback.protocol import codec
 from ringback.protocol.messages import Call, Reply, Welcome
 from ringback.protocol.values import pack_args
 from ringback.security import keys
-from ringback.transport.native import client as native_client
-from ringback.transport.native import keeper
-from ringback.transport.native import server as native_server
-from serving import serving
+from serving import hurry, serving
 
 MIB = 1 << 20
 SIZES = (0, 1, 200, 222, 223, 256, 65_535, 65_536, MIB, 5 * MIB)
@@ -133,13 +130,7 @@ def test_one_connection_too_many_is_told_so_and_comes_back(home: Path, service: 
 def test_a_blocked_loop_keeps_its_sealed_connections(
     guarded: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, values in (
-        (native_client, {"BEAT": 0.2, "SILENT": 1.0, "LOOK": 0.1, "LATE": 0.1}),
-        (native_server, {"LOOK": 0.1}),
-        (keeper, {"LOOK": 0.02, "STILL": 0.04, "SPEAK": 0.04}),
-    ):
-        for name, value in values.items():
-            monkeypatch.setattr(module, name, value)
+    hurry(monkeypatch)
     with closing(blocking.connect(guarded.endpoint, transport="native", **of(home, "alice"))) as client:
         assert client.call("echo", 1) == 1
         assert client.call("sleep", 2.5) is None

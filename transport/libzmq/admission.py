@@ -16,6 +16,7 @@ from ... import errors
 from ...backends.base import Handle, Loop
 from ...boundedlog import Bounded
 from ...security.curve import ServerKeys
+from .. import reasons
 from ..base import Connection
 from .curve import Guard, key_of, user_of
 
@@ -76,14 +77,13 @@ class Admission:
 
     def _check(self, connection: Connection) -> None:
         if not self._guard.lets_in(connection.key):
-            self._cut(connection, f"the key of {connection.user or 'this client'} is not authorized any more")
+            self._cut(connection, reasons.revoked(connection.user))
 
     # What is said of who does not get in
 
     def _refused(self, peer: str, key: bytes) -> None:
-        text = "refused %s: its key, %s..., is not authorized"
         more = {"peer": peer, "code": _CODE}
-        self._refusal(logging.WARNING, text, peer, key[:8].decode(), fields=more)
+        self._refusal(logging.WARNING, "refused %s: %s", peer, reasons.not_authorized(key), fields=more)
 
     def failed(self, event: int) -> None:
         """A handshake has, of the connection that ends next."""

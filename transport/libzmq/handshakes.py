@@ -12,17 +12,13 @@ import zmq
 
 from ...endpoints import host_of, is_name
 from .. import reasons
+from ..broken import IN_A_ROW, Broken
 
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-
-# Handshakes in a row that were broken off, after which no more are tried; and the seconds that have to be between the first of them and the
-# last where the server had the right key before: it may be starting anew.
-IN_A_ROW = 3
-PATIENCE = 3.0
 
 # Seconds within which a server that does not like a handshake says so; after more, it is one that stands still.
 AT_ONCE = 2.0
@@ -38,8 +34,7 @@ class Handshakes:
         self._endpoint = endpoint
         self._with_keys = with_keys
         self._began = 0.0
-        self._broken = 0  # in a row
-        self._since = 0.0
+        self._broken = Broken()
         self._reason = ""  # why the last one failed, where it did
         self._attempted = False  # whether there was an address to connect to, since the last retry
         self.unresolved = False  # whether there was none at the last retry
@@ -55,10 +50,10 @@ class Handshakes:
     @property
     def unclear(self) -> bool:
         """Whether so many in a row were broken off without a word that the server is to be asked what it wants. It is asked again later."""
-        return not self._with_keys and bool(self._broken) and self._broken % IN_A_ROW == 0
+        return not self._with_keys and bool(self._broken.count) and self._broken.count % IN_A_ROW == 0
 
     def succeeded(self) -> None:
-        self._broken = 0
+        self._broken.reset()
         self._reason = ""
 
     def closed(self) -> None:
@@ -77,7 +72,7 @@ class Handshakes:
         if self._reason:
             reason, self._reason = self._reason, ""
             return reason
-        self._broken = 0
+        self._broken.reset()
         host = host_of(self._endpoint)
         if not attempted and host is not None and is_name(host):
             self.unresolved = True
@@ -97,18 +92,16 @@ class Handshakes:
                 return reasons.has_no_keys(at)
             return reasons.wants_keys(at)
         if not self._with_keys:
-            self._broken += 1
+            self._broken.add(now)
             return None
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             return self._reason  # libzmq does not try again
         if now - self._began > AT_ONCE:
-            self._broken = 0
+            self._broken.reset()
             self._reason = reasons.mute(at)
             return None
-        if not self._broken:
-            self._since = now
-        self._broken += 1
+        self._broken.add(now)
         self._reason = reasons.broken_off(at)
-        if self._broken < IN_A_ROW or (known and now - self._since < PATIENCE):
+        if not self._broken.is_hopeless(now, known=known):
             return None
-        return reasons.broken_off_again(at, self._broken)
+        return reasons.broken_off_again(at, self._broken.count)

@@ -12,6 +12,7 @@ from ...errors import Unauthenticated
 from ...security import z85
 from ...zmtp.errors import NotAuthorized, ZmtpError
 from ...zmtp.mechanisms import Mechanism
+from .. import reasons
 
 if TYPE_CHECKING:
     from ...security.curve import ServerKeys
@@ -24,7 +25,7 @@ class Admission:
     """Of one server."""
 
     def __init__(self, keys: ServerKeys) -> None:
-        self._public, self._secret = z85.decode(keys.pair.public), z85.decode(keys.pair.secret)
+        self._pair = keys.pair.raw
         self._authorized = keys.authorized
         self._known = keys.authorized.names
         # Apart, so that a flood of one kind does not hide the other.
@@ -34,7 +35,7 @@ class Admission:
         """The server's end of a handshake, which sets the peer's `user` and `key`."""
         from ...zmtp.curve import CurveServer  # few servers need it
 
-        return CurveServer(self._public, self._secret, partial(self._admits, peer))
+        return CurveServer(*self._pair, partial(self._admits, peer))
 
     def _admits(self, peer: Peer, key: bytes) -> bool:
         text = z85.encode(key)
@@ -47,10 +48,7 @@ class Admission:
     def refused(self, peer: Peer, error: ZmtpError) -> None:
         """Log why a handshake came to nothing."""
         if isinstance(error, NotAuthorized):
-            complaint, why = (
-                self._refusal,
-                f"its key, {z85.encode(error.key)[:8].decode()}..., is not authorized",
-            )
+            complaint, why = self._refusal, reasons.not_authorized(z85.encode(error.key))
         else:
             complaint, why = self._failure, f"its handshake failed: {error}"
         more = {"peer": peer.peer, "code": Unauthenticated.code}

@@ -19,6 +19,7 @@ from ...zmtp.errors import OtherMechanism, Refused, ZmtpError
 from ...zmtp.mechanisms import UNAUTHORIZED, Mechanism
 from .. import reasons
 from ..base import BEAT, HANDSHAKE, SILENT, TTL, ClientEnd, ClientHost
+from ..broken import Broken
 from .dialing import Dialing
 from .keeper import keeper
 from .sockets import send_rest, tune
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 # Seconds before the next attempt to connect: the first, and the longest. Each waits for up to half as long more, so that not all of a
 # server's clients come back at once.
 PAUSE, LONGEST_PAUSE = 0.1, 1.0
-
-# Handshakes with keys that are broken off in a row before the client gives up; and the seconds between the first and the last of them,
-# where the server had the right key before.
-IN_A_ROW, PATIENCE = 3, 3.0
 
 # Seconds from one beat to the next where the server has not answered the last; and by which a beat may be late and still tell something.
 LOOK, LATE = 1.0, 0.5
@@ -71,9 +68,8 @@ class Connector(ClientEnd):
         self.host = host
         self._endpoint = endpoint
         self._bounds = zmtp.Bounds(message=message)
-        self._keys = None if keys is None else _raw(keys)
-        self._broken = 0  # handshakes that were broken off in a row, the first of them at `_since`
-        self._since = 0.0
+        self._keys = None if keys is None else keys.raw
+        self._broken = Broken()
         self._turns = Turns(loop, host.turn_ended)
         self._dialing: Dialing | None = None
         self._line: Line | None = None
@@ -146,7 +142,7 @@ class Connector(ClientEnd):
             return
         tune(connected)
         machine = zmtp.Connection(
-            b"DEALER", self._mechanism(), bounds=self._bounds, cautious=bool(self._broken)
+            b"DEALER", self._mechanism(), bounds=self._bounds, cautious=bool(self._broken.count)
         )
         self._line = Line(self, connected, machine, self._turns)
         self._timer = self.loop.call_later(HANDSHAKE, self._late)
@@ -176,7 +172,8 @@ class Connector(ClientEnd):
     # A connection
 
     def up(self) -> None:
-        self._pause, self._silent, self._broken = PAUSE, 0.0, 0
+        self._pause, self._silent = PAUSE, 0.0
+        self._broken.reset()
         self._asked, self._pongs, self._liveness = False, 0, Liveness.READY
         if self._timer is not None:
             self._timer.cancel()
@@ -258,17 +255,15 @@ class Connector(ClientEnd):
         return ""
 
     def _broken_off(self) -> str:
-        """A server with another key breaks each handshake off, without a word. A server that starts anew breaks off a few."""
+        """The handshake was. With keys, a server that has another key is told from one that starts anew."""
         now = time.monotonic()
-        if not self._broken:
-            self._since = now
-        self._broken += 1
+        self._broken.add(now)
         if self._keys is None:
             return ""
         self._pause = PAUSE
-        if self._broken < IN_A_ROW or (self.host.known and now - self._since < PATIENCE):
+        if not self._broken.is_hopeless(now, known=self.host.known):
             return ""
-        return reasons.broken_off_again(self._endpoint, self._broken)
+        return reasons.broken_off_again(self._endpoint, self._broken.count)
 
     def _why_not(self, error: Exception | None) -> str:
         """Why a handshake came to nothing."""
@@ -279,10 +274,3 @@ class Connector(ClientEnd):
         if isinstance(error, ZmtpError):
             return f"what answers at {self._endpoint} is not a ringback server: {error}"
         return reasons.broken_off(self._endpoint)
-
-
-def _raw(keys: ClientKeys) -> tuple[bytes, bytes, bytes]:
-    """The server's public key, and the client's public and secret ones, in bytes."""
-    from ...security import z85
-
-    return z85.decode(keys.server), z85.decode(keys.pair.public), z85.decode(keys.pair.secret)

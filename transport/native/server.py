@@ -21,6 +21,7 @@ from ...boundedlog import Bounded
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import ZmtpError
 from ...zmtp.mechanisms import Mechanism, Null, Refusal
+from .. import reasons
 from ..base import SCARCE, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
@@ -269,7 +270,7 @@ class Listeners(ServerEnd):
         self.turns.intake.look()
         if self._admission is not None:
             for peer in self._admission.revoked(self._peers):
-                self.host.offends(peer, f"the key of {peer.user or 'this client'} is not authorized any more")
+                self.host.offends(peer, reasons.revoked(peer.user))
         for peer in [*self._mute, *self._refused]:
             peer.age += 1
             if not peer.machine.open and peer.age * LOOK > self._handshake:

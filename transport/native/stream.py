@@ -251,9 +251,8 @@ class Stream(ABC):
                 taken = self._socket.sendmsg(buffers[:BUFFERS])
         except BlockingIOError:
             taken = 0
-        except (
-            OSError
-        ):  # the connection is lost. What the peer has said before is still to be read, and then the error
+        except OSError:
+            # The connection is lost. What the peer has said before is still to be read, and then the error.
             self._put_off(())
             return
         self._put_off(after(buffers, taken))
