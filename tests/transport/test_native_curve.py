@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 import zmq
-from processes import SOON, eventually
-from raw import HELLO, said
+from processes import SOON, eventually, free_endpoint
+from raw import HELLO, address, said
 from ringback import Server, Service, errors
 from ringback.clients import threading as blocking
 from ringback.protocol import codec
@@ -152,3 +153,34 @@ def test_keys_without_the_library_are_one_clear_error(
         serving(service, secret_key=home / "server.key_secret", authorized_keys="any"),
     ):
         pass
+
+
+def test_handshakes_that_are_broken_off_count_in_a_row(home: Path, service: Service) -> None:
+    """Two, then nobody is there, then two more: a server that starts anew, and not one with another key."""
+    endpoint = free_endpoint()
+
+    def break_off_two() -> None:
+        with socket.create_server(address(endpoint)) as listener:
+            listener.settimeout(SOON)
+            for _ in range(2):
+                listener.accept()[0].close()
+
+    def nobody_is_there() -> bool:
+        with pytest.raises(errors.Unavailable) as caught:
+            client.options(wait_for_ready=False).call("echo", 1)
+        return "connection refused" in str(caught.value)
+
+    with closing(blocking.connect(endpoint, transport="native", **of(home, "alice"))) as client:
+        future = client.fire("echo", 1)
+        for _ in range(2):
+            break_off_two()
+            eventually(nobody_is_there)
+        with Server(
+            service,
+            endpoint,
+            backend="threading",
+            transport="native",
+            secret_key=home / "server.key_secret",
+            authorized_keys="any",
+        ):
+            assert future.result(SOON) == 1

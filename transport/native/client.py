@@ -138,6 +138,7 @@ class Connector(ClientEnd):
     def _dialled(self, connected: _socket.socket | None, reason: str) -> None:
         self._dialing = None
         if connected is None:
+            self._broken.reset()
             self._failed(reason)
             return
         tune(connected)
