@@ -328,16 +328,17 @@ class ServerCore:
             self._out.send()
             self._check_ending()
 
-    def _spoiled(self, session: Session, message: FromServer, error: Exception) -> None:
-        """A message cannot be encoded: its call ends in its place."""
-        more = {"peer": session.peer, "code": errors.ProtocolError.code}
+    def _spoiled(self, session: Session, message: FromServer, failure: errors.CallError) -> None:
+        """A message cannot be sent: its call ends in its place."""
+        more = {"peer": session.peer, "code": failure.code}
         kind = type(message).__name__
+        cause = failure.__cause__ if isinstance(failure.__cause__, Exception) else None
+        level = logging.WARNING if cause is None else logging.ERROR
         self._complaint(
-            logging.ERROR, "%s cannot be sent to %s", kind, session.peer, fields=more, error=error
+            level, "%s cannot be sent to %s: %s", kind, session.peer, failure, fields=more, error=cause
         )
         number: int | None = getattr(message, "id", None)
         if number is not None:
-            failure = errors.ProtocolError(f"the answer cannot be encoded: {errors.described(error)}")
             call = session.calls.get(number)
             if call is not None:  # a stream, that goes on
                 call.fail(failure)

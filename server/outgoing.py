@@ -10,23 +10,27 @@ from typing import Any
 from .. import errors
 from ..backends.base import Handle, Loop
 from ..protocol import codec
-from ..protocol.messages import FromServer
-from ..protocol.server import Session
+from ..protocol.messages import FromServer, Item, Reached, Reply
+from ..protocol.server import Session, SessionState
 from ..transport.base import Connection
 
 # A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
 PATIENCE = 30.0
 # Seconds from one look at who reads nothing to the next.
 LOOK = 1.0
+_CLOSED = SessionState.CLOSED  # looked up once (see protocol/server.py)
+
 # What may wait for one client, in times of the largest value. Above the first its streams rest. Above the second its calls are refused if
 # it does not read. Above the third they are refused in any case, and the client is cut off if it does not read.
 REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 2
-# The part of what may wait for all clients together above which the calls of those that do not read are refused; and in times of it, the
-# bound above which clients are cut off however recently they have read.
-REFUSE_PART, HARD = 0.5, 2
+# The part of what may wait for all clients together above which the calls of those that do not read are refused, and streams rest.
+REFUSE_PART = 0.5
 
 # Seconds without reading after which a client counts as one that does not read.
 NOT_READING = 0.1
+
+# Bytes that a client is sent however much waits for others, where nothing waits for it: its socket takes them.
+SMALL = 65_536
 
 
 class Held:
@@ -44,26 +48,29 @@ class Held:
 
     def add(self, batches: Iterable[Sequence[Any]]) -> None:
         for batch in batches:
+            size = sum(map(len, batch))
             self._batches.append(batch)
-            self._batched += sum(map(len, batch))
+            self._batched += size
+            self.bytes += size
 
     def send(self) -> None:
         """As much as the connection takes."""
         while self._batches and self._connection.send(self._batches[0]):
             self._batched -= sum(map(len, self._batches.popleft()))
 
-    def look(self) -> int:
-        """See how much waits, and whether the client reads. By how much that is more than at the last look."""
+    def look(self) -> None:
+        """See how much waits. If that is less than at the last look, the client reads."""
         before, self.bytes = self.bytes, self._batched + self._connection.unsent
         if self.bytes < before:
             self.since = time.monotonic()
-        return self.bytes - before
 
 
 class Outgoing:
     """All answers of one server: `max_size` bytes are the largest, `max_unsent` what may wait for all clients together. `cut(session, why)`
     has to cut a client off, `spoiled(session, message, error)` ends the one call whose message cannot be sent, `flush` is called when there
-    is something to be sent."""
+    is something to be sent.
+
+    What waits for all clients stays within `max_unsent`: an answer beyond it is not kept, and its call ends as ResourceExhausted."""
 
     def __init__(
         self,
@@ -72,7 +79,7 @@ class Outgoing:
         max_unsent: int,
         *,
         cut: Callable[[Session, str], object],
-        spoiled: Callable[[Session, FromServer, Exception], object],
+        spoiled: Callable[[Session, FromServer, errors.CallError], object],
         flush: Callable[[], object],
     ) -> None:
         self._loop = loop
@@ -86,6 +93,7 @@ class Outgoing:
         self._unsent: set[Session] = set()
         self._flushing = False
         self._look: Handle | None = None
+        self._looked = 0.0  # when room was last made
         self._total = 0  # bytes of what is held
         self.held: dict[Session, Held] = {}
 
@@ -119,18 +127,12 @@ class Outgoing:
         """Send what has gathered, a batch for each client."""
         unsent, self._unsent = self._unsent, set()
         for session in unsent:
-            if session.outbox:
+            messages, session.outbox = session.outbox, []
+            if messages:
                 try:
-                    batches = self._encoded(session)
+                    self._send(session, messages)
                 except Exception as error:  # none of them alone, but all together: for want of memory, say
                     self._cut(session, f"its answers cannot be encoded: {errors.described(error)}")
-                    continue
-                held = self.held.get(session)
-                if held is None:
-                    self._send(session, batches)
-                else:
-                    held.add(batches)
-                    self._count(session, held)
 
     def room(self, session: Session | None) -> None:
         """The client's connection takes more; None: that of some client may."""
@@ -153,19 +155,74 @@ class Outgoing:
         much = held.bytes > self._refuse_at or self._total > self._refuse_all_at
         return much and held.since < time.monotonic() - NOT_READING
 
-    def _encoded(self, session: Session) -> list[list[Any]]:
-        """What the session has to be sent, without what cannot be."""
-        outbox, session.outbox = session.outbox, []
+    def _send(self, session: Session, messages: list[FromServer]) -> None:
         try:
-            return self._encoder.encode(outbox)
-        except codec.Unencodable as found:
-            for message, error in found.spoiled:
-                self._spoiled(session, message, error)
-            said_instead, session.outbox = session.outbox, []
-            outbox = found.sound + said_instead
-            return self._encoder.encode(outbox) if outbox else []
+            batches = self._encoder.encode(messages)
+        except codec.Unencodable:
+            self._send_singly(session, messages)
+            return
+        # (One batch alone is no more than the largest answer, which always fits.)
+        if self._total or len(batches) > 1:
+            if not self._fits(session, _size(batches)):
+                self._send_singly(session, messages)
+                return
+            if session.state is _CLOSED:  # its client made room, and was cut off
+                return
+        self._send_batches(session, batches)
 
-    def _send(self, session: Session, batches: list[list[Any]]) -> None:
+    def _send_singly(self, session: Session, messages: list[FromServer]) -> None:
+        """Send each message by itself. One that cannot be encoded, or does not fit, ends its call."""
+        ended = set()
+        for message in messages:
+            number = getattr(message, "id", None)
+            if number is not None and number in ended:
+                continue
+            failure: errors.CallError | None = None
+            try:
+                batches = self._encoder.encode([message])
+            except codec.Unencodable as found:
+                ((_, error),) = found.spoiled
+                failure = errors.ProtocolError(f"the answer cannot be encoded: {errors.described(error)}")
+                failure.__cause__ = error
+            else:
+                if type(message) in (Reply, Item) and not self._fits(session, _size(batches)):
+                    text = f"{self._total:,} bytes of answers wait for clients to read them: this one is not kept"
+                    failure = errors.ResourceExhausted(text)
+            if session.state is _CLOSED:
+                return
+            if failure is not None:
+                if type(message) is not Reached:
+                    ended.add(number)
+                self._spoiled(session, message, failure)
+                said, session.outbox = session.outbox, []
+                batches = self._encoder.encode(said) if said else []
+            self._send_batches(session, batches)
+
+    def _fits(self, session: Session, size: int) -> bool:
+        """Whether so many bytes may be kept for the client. Cuts off clients that do not read, if that makes room."""
+        if self._total + size <= self._most or (size <= SMALL and session not in self.held):
+            return True
+        now = time.monotonic()
+        latest = now - NOT_READING
+        if self._looked < now - NOT_READING / 2:  # as looking at all of them takes a while
+            self._looked = now
+            for held in self.held.values():
+                self._total -= held.bytes
+                held.look()
+                self._total += held.bytes
+            silent = [each for each, held in self.held.items() if held.since < latest]
+            for each in sorted(silent, key=lambda each: self.held[each].since):
+                if self._total + size <= self._most:
+                    break
+                waits = f"{self._total:,} bytes of answers wait for all clients"
+                self._cut(each, f"it reads none of its answers, and {waits}")
+        return self._total + size <= self._most
+
+    def _send_batches(self, session: Session, batches: Sequence[Sequence[Any]]) -> None:
+        held = self.held.get(session)
+        if held is not None:
+            self._keep(session, held, batches)
+            return
         connection = session.connection
         for number, batch in enumerate(batches):
             if not connection.send(batch):
@@ -176,32 +233,28 @@ class Outgoing:
 
     def _hold(self, session: Session, batches: Iterable[Sequence[Any]]) -> None:
         held = self.held[session] = Held(session.connection)
-        held.add(batches)
-        self._count(session, held)
+        self._keep(session, held, batches)
         if self._look is None:
             self._look = self._loop.call_later(LOOK, self._look_again)
 
+    def _keep(self, session: Session, held: Held, batches: Iterable[Sequence[Any]]) -> None:
+        before = held.bytes
+        held.add(batches)
+        self._total += held.bytes - before
+        self._count(session, held)
+
     def _count(self, session: Session, held: Held) -> None:
-        """How much waits for the client now? What is too much ends its connection, or another's."""
-        self._total += held.look()
+        """How much waits for the client now? What is too much ends its connection."""
+        self._total -= held.bytes
+        held.look()
+        self._total += held.bytes
         if not held.bytes:
             self._let_go(session)
             return
-        _let_rest(session, rests=held.bytes > self._rest_at)
-        latest = time.monotonic() - NOT_READING
-        if held.bytes > self._cut_at and held.since < latest:
+        much = held.bytes > self._rest_at or (held.bytes > SMALL and self._total > self._refuse_all_at)
+        _let_rest(session, rests=much)
+        if held.bytes > self._cut_at and held.since < time.monotonic() - NOT_READING:
             self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
-        if self._total > self._most:
-            for other in self.held.values():
-                self._total += other.look()
-        while self._total > self._most:
-            oldest = min(self.held, key=lambda each: self.held[each].since)
-            if self.held[oldest].since >= latest and self._total <= HARD * self._most:
-                return
-            self._cut(
-                oldest,
-                f"it reads none of its answers, and {self._total:,} bytes of them wait for all clients",
-            )
 
     def _look_again(self) -> None:
         self._look = None
@@ -217,6 +270,11 @@ class Outgoing:
     def _flush_soon(self) -> None:
         self._flushing = False
         self._flush()
+
+
+def _size(batches: Iterable[Sequence[Any]]) -> int:
+    """Bytes."""
+    return sum(sum(map(len, batch)) for batch in batches)
 
 
 def _let_rest(session: Session, *, rests: bool) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from ringback.protocol.messages import Item, Pong
-from ringback.protocol.server import IncomingCall, Session
-from ringback.server.outgoing import Outgoing
+from ringback import errors
+from ringback.protocol import codec
+from ringback.protocol.messages import End, Error, Item, Pong, Reply
+from ringback.protocol.server import IncomingCall, Session, SessionState
+from ringback.server.outgoing import NOT_READING, SMALL, Outgoing
 
 SIZE = 1000
+LARGE = 2 * SMALL  # bytes that are not sent however much waits
 
 
 class Slow:
@@ -98,3 +102,115 @@ def test_streams_rest_while_much_waits_and_go_on_when_it_is_read() -> None:
     out.room(session)
     assert stream.told == 1
     assert not out.held
+
+
+class Ends(Outgoing):
+    """With a record of who was cut off and of what was not sent."""
+
+    def __init__(self) -> None:
+        self.cut_off: list[str] = []
+        self.failed: list[tuple[str, int, str]] = []
+        super().__init__(
+            Timers(),  # type: ignore[arg-type]
+            LARGE,
+            3 * LARGE,
+            cut=self._end,
+            spoiled=self._fail,
+            flush=lambda: None,
+        )
+
+    def _end(self, session: Session, why: str) -> None:
+        self.cut_off.append(session.peer)
+        session.state = SessionState.CLOSED
+        self.forget(session)
+
+    def _fail(self, session: Session, message: Any, failure: errors.CallError) -> None:
+        self.failed.append((session.peer, message.id, failure.code))
+        session.outbox.append(Error(message.id, *errors.to_wire(failure)))
+
+    def say(self, session: Session, *messages: Any) -> None:
+        session.outbox.extend(messages)
+        self.add(session)
+        self.send()
+
+    @property
+    def bytes(self) -> int:
+        return sum(held.bytes for held in self.held.values())
+
+
+def reply(number: int, size: int = LARGE - 100) -> Reply:
+    return Reply(number, msgspec.Raw(msgspec.msgpack.encode(bytes(size))))
+
+
+def test_an_answer_beyond_the_bound_of_all_is_not_kept_and_ends_its_call_alone() -> None:
+    out = Ends()
+    for number in range(1, 8):
+        out.say(Session(Slow(), f"peer {number}"), reply(1))
+    assert out.failed == [(f"peer {number}", 1, "RESOURCE_EXHAUSTED") for number in range(4, 8)]
+    assert out.bytes < 3 * LARGE + 4 * 300  # and the errors
+    assert not out.cut_off
+
+
+def test_clients_that_do_not_read_are_cut_off_to_make_room_the_longest_silent_first() -> None:
+    out = Ends()
+    silent = [Session(Slow(), f"peer {number}") for number in range(3)]
+    for session in silent:
+        out.say(session, reply(1))
+    for number, session in enumerate(silent):
+        out.held[session].since -= 10 * NOT_READING + (number == 1)
+    newcomer = Session(Slow(), "newcomer")
+    out.say(newcomer, reply(1))
+    assert out.cut_off == ["peer 1"]
+    assert not out.failed
+    assert newcomer in out.held
+
+
+def test_answers_of_one_turn_that_do_not_fit_end_one_by_one_and_nothing_else_is_lost() -> None:
+    out = Ends()
+    session = Session(Slow(), "peer")
+    big = 900_000  # beyond what one batch may have
+    out._most = 3 * big
+    out.say(session, *(reply(number, big) for number in range(1, 6)), Pong(9))
+    assert out.failed == [("peer", number, "RESOURCE_EXHAUSTED") for number in (3, 4, 5)]
+    connection = session.connection
+    connection.takes = 100
+    out.room(session)
+    said = [message for frames in connection.taken for message in decoded(frames)]
+    assert [(type(message), getattr(message, "id", 9)) for message in said] == [
+        (Reply, 1),
+        (Reply, 2),
+        (Error, 3),
+        (Error, 4),
+        (Error, 5),
+        (Pong, 9),
+    ]
+
+
+def test_a_stream_has_no_gap_where_an_item_does_not_fit() -> None:
+    out = Ends()
+    session = Session(Slow(), "peer")
+    out._most = 1_500_000
+    item = msgspec.Raw(msgspec.msgpack.encode(bytes(600_000)))
+    small = msgspec.Raw(b"\x01")
+    out.say(session, Item(1, item), Item(1, item), Item(1, item), Item(1, small), End(1))
+    session.connection.takes = 100
+    out.room(session)
+    said = [message for frames in session.connection.taken for message in decoded(frames)]
+    assert [type(message) for message in said] == [Item, Item, Error]
+
+
+def test_a_client_that_reads_while_more_is_added_counts_as_one_that_reads() -> None:
+    out = Ends()
+    connection = Slow()
+    session = Session(connection, "peer")
+    out.say(session, reply(1, 500))
+    held = out.held[session]
+    held.since -= 10
+    connection.takes = 1
+    held.send()
+    out.say(session, reply(2, 500))
+    assert held.since > time.monotonic() - 5
+
+
+def decoded(frames: Sequence[Any]) -> list[Any]:
+    return codec.from_server().decode([bytes(frames[0]), *frames[1:]])
