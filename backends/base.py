@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from .gates import AsyncGate, AsyncioGate, Gate, ThreadGate
+from .gates import AsyncGate, Gate, ThreadGate
 
 T = TypeVar("T")
 Report = Callable[[Any, BaseException | None], None]
@@ -119,6 +119,8 @@ class Loop(ABC):
 
     def native_gate(self) -> AsyncGate:
         """Where the coroutine that `run_native` runs can wait."""
+        from .asyncio_gate import AsyncioGate  # which loads asyncio
+
         return AsyncioGate()
 
     @abstractmethod

@@ -6,8 +6,7 @@ himself whether there is something for him, and waits again if not.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import native
 
@@ -41,34 +40,3 @@ class ThreadGate:
     def open(self) -> None:
         if self._shut.locked():
             self._shut.release()
-
-
-class AsyncioGate:
-    """For one coroutine on an asyncio loop. Opened from any thread."""
-
-    def __init__(self) -> None:
-        self._open = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def wait(self) -> None:
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
-        if not self._open:  # after the waiter is there to be seen
-            await waiter
-        self._waiter = None
-        self._open = False
-
-    def open(self) -> None:
-        self._open = True
-        waiter = self._waiter
-        if waiter is None:
-            return
-        loop = waiter.get_loop()
-        if asyncio._get_running_loop() is loop:
-            _settle(waiter)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(_settle, waiter)
-
-
-def _settle(waiter: asyncio.Future[Any]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

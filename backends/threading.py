@@ -18,15 +18,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors, forks
 from ..errorlog import log_error
 from . import native
-from .asyncio_thread import AsyncioThread
 from .base import Handle, Report, T
 from .turns import CUT, ENTERED, TurningLoop
 from .workers import Workers
+
+if TYPE_CHECKING:
+    from .asyncio_thread import AsyncioThread
 
 log = logging.getLogger("ringback.backends")
 
@@ -137,7 +139,7 @@ class ThreadingLoop(TurningLoop):
         self._closed = False
         self.workers = self.threads = workers
         self._workers = Workers(workers)
-        self._coroutines = AsyncioThread()
+        self._coroutines: AsyncioThread | None = None  # until there is a coroutine
         self._stop = Waiter()
         self.always_runs = False  # until a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
@@ -189,6 +191,10 @@ class ThreadingLoop(TurningLoop):
         self._workers.submit(work)
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+        if self._coroutines is None:
+            from .asyncio_thread import AsyncioThread  # which loads asyncio
+
+            self._coroutines = AsyncioThread()
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     def run(self, start: Callable[[], object]) -> None:
@@ -210,7 +216,8 @@ class ThreadingLoop(TurningLoop):
     def close(self) -> None:
         """When nothing is waited for any more; a thread may still be on its way out of the poll."""
         self._workers.close()
-        self._coroutines.close()
+        if self._coroutines is not None:
+            self._coroutines.close()
         with self.lock, self._waking:
             if not self._closed:
                 self._closed = True
@@ -228,7 +235,8 @@ class ThreadingLoop(TurningLoop):
             forks.free(lock)
 
     def come_back(self, function: Callable[[], object]) -> None:
-        self._coroutines.come_back(function)
+        if self._coroutines is not None:
+            self._coroutines.come_back(function)
 
     def turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from .. import errors, forks
 from ..backends.asyncio import AsyncioLoop
-from ..backends.gates import AsyncioGate
+from ..backends.asyncio_gate import AsyncioGate
 from ..backends.native import get_ident
 from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW

@@ -1,27 +1,27 @@
 """`ringback health`: whether a server takes calls, asked as a probe asks every few seconds: quickly, and with few imports.
 
-It says hello and a ping on a socket of its own, without a client around it. The server's loop answers both by itself, before any
-handler, interceptor or bound: so a full server is alive, and one whose loop stands still is not.
+It says hello and a ping over connections of the native transport, without a client around them. The server's loop answers both by
+itself, before any handler, interceptor or bound: so a full server is alive, and one whose loop stands still is not.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import zmq
-
 from .. import errors
+from ..backends.threading import ThreadingLoop, Waiter
+from ..balancing.liveness import Liveness
 from ..endpoints import connectable
 from ..protocol import codec
 from ..protocol.messages import Bye, Drain, Fault, FromServer, Hello, Ping, Pong, Welcome
 from ..protocol.values import FRAME_BYTES
 from ..terminal import fail, guarded, printable, say
-from ..transport.libzmq.handshakes import HANDSHAKE_FAILED, Handshakes
+from ..transport.base import ClientEnd
+from ..transport.broken import IN_A_ROW
+from ..transport.native.ends import Native
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -34,17 +34,11 @@ TIMEOUT = 2.0
 # that is going or stands still says nothing of the others.
 TRIES = 5
 
-# Milliseconds for the leave-taking.
-LEAVE = 100
+# Seconds for the leave-taking.
+LEAVE = 0.1
 
-_WATCHED = (
-    zmq.EVENT_CONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | HANDSHAKE_FAILED
-    | zmq.EVENT_CLOSED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_CONNECT_RETRIED
-)
+# Bytes of a message from the server.
+MESSAGE = 2 * codec.BATCH_BYTES
 
 
 def asked(words: Sequence[str]) -> tuple[str, float] | None:
@@ -87,69 +81,105 @@ def check(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> str:
     DeadlineExceeded where nobody has answered after `timeout` seconds."""
     if endpoint.startswith("inproc://"):
         raise errors.UsageError(f"{endpoint} is within one process: a probe needs a tcp or an ipc endpoint")
-    start = time.monotonic()
-    context: zmq.Context[Any] = zmq.Context()
-    tries: list[_Try] = []
-    try:
-        while True:
-            seconds = time.monotonic() - start
-            silent = [one for one in tries if not one.pong]
-            if seconds >= timeout:
-                break
-            if len(tries) < TRIES and (not silent or seconds >= len(tries) * timeout / TRIES):
-                tries.append(_Try(context, endpoint, keys))
-                silent.append(tries[-1])
-            elif not silent:
-                break
-            for one in _spoken(silent, len(tries) * timeout / TRIES - seconds):
-                if one.pong and not one.draining and one.service is not None:
-                    return one.service
-        if any(one.draining for one in tries):
-            raise errors.Unavailable(f"the server at {endpoint} is shutting down", started=False)
-        raise errors.DeadlineExceeded(
-            f"what listens at {endpoint} has not answered in {timeout:g} s: it is stopped, its event loop is blocked, or it is no "
-            "ringback server"
-        )
-    finally:
-        for one in tries:
-            one.close()
-        context.term()
+    return _Probe(endpoint, timeout, keys).run()
+
+
+class _Probe:
+    """All connections of one check."""
+
+    def __init__(self, endpoint: str, timeout: float, keys: ClientKeys | None) -> None:
+        self.endpoint = endpoint
+        self.keys = keys
+        self.loop = ThreadingLoop()
+        self._timeout = timeout
+        self._tries: list[_Try] = []
+        self._over = Waiter()
+        self._service: str | None = None
+        self._error: errors.CallError | None = None
+
+    def run(self) -> str:
+        try:
+            self.loop.turn(self._begin)
+            self.loop.wait(self._over)
+            if self._error is not None:
+                raise self._error
+            assert self._service is not None
+            return self._service
+        finally:
+            for one in self._tries:
+                one.close()
+            self.loop.close()
+
+    def _begin(self) -> None:
+        self.loop.call_later(self._timeout, self._out_of_time)
+        self._next()
+
+    def _next(self) -> None:
+        """Another connection, beside those that have not answered yet."""
+        if len(self._tries) < TRIES:
+            one = _Try(self)
+            self._tries.append(one)
+            self.loop.call_later(self._timeout / TRIES, self._next_after, one)
+            one.end.open()
+
+    def _next_after(self, one: _Try) -> None:
+        if self._tries[-1] is one:
+            self._next()
+
+    def answered(self, one: _Try) -> None:
+        if one.service is not None and not one.draining:
+            self._service = one.service
+            self._over.finish()
+        elif all(each.pong for each in self._tries):
+            if len(self._tries) == TRIES:
+                self._out_of_time()
+            else:
+                self._next()
+
+    def fails(self, error: errors.CallError) -> None:
+        if not self._over.done:
+            self._error = error
+            self._over.finish()
+
+    def _out_of_time(self) -> None:
+        if any(one.draining for one in self._tries):
+            self.fails(errors.Unavailable(f"the server at {self.endpoint} is shutting down", started=False))
+        else:
+            self.fails(
+                errors.DeadlineExceeded(
+                    f"what listens at {self.endpoint} has not answered in {self._timeout:g} s: it is stopped, its event loop is "
+                    "blocked, or it is no ringback server"
+                )
+            )
 
 
 class _Try:
-    """One connection: `service` and `draining` as the server has said them, `pong` when it has said all that is asked."""
+    """One connection, a `ClientHost`: `service` and `draining` as the server has said them, `pong` when it has said all that is asked."""
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, keys: ClientKeys | None) -> None:
-        self.endpoint = endpoint
+    known = False
+
+    def __init__(self, probe: _Probe) -> None:
         self.service: str | None = None
         self.draining = False
         self.pong = False
+        self._probe = probe
         self._decoder = codec.from_server()
-        self.socket = context.socket(zmq.DEALER)
-        self.socket.set(zmq.IMMEDIATE, 1)
-        self.socket.set(zmq.LINGER, 0)
-        self.socket.set(zmq.IPV6, "[" in endpoint)
-        if keys is not None:
-            from ..transport.libzmq.curve import protect  # few probes need it
+        self._failures = 0
+        self.end: ClientEnd = Native().client(probe.loop, self, probe.endpoint, probe.keys, MESSAGE)
 
-            protect(self.socket, keys, endpoint)
-        self._with_keys = keys is not None
-        self._handshakes = Handshakes(endpoint, with_keys=self._with_keys)
-        self.events = self.socket.get_monitor_socket(_WATCHED)
-        try:
-            self.socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise errors.UsageError(f"cannot connect to {endpoint}: {error.strerror}") from None
+    def up(self) -> None:
+        # In this order: a server that is going says so before it answers the ping.
+        self._say(Hello(os.urandom(16), FRAME_BYTES, f"ringback {__version__}"), Ping(1))
 
-    def heard(self) -> None:
-        """Raises where what was said is no answer."""
+    def received(self, frames: list[Any]) -> None:
         try:
-            messages: list[FromServer] = self._decoder.decode(self.socket.recv_multipart())
+            messages: list[FromServer] = self._decoder.decode(frames)
         except errors.ProtocolError as error:
-            raise errors.ProtocolError(
-                f"what answers at {self.endpoint} is not a ringback server that can be understood here: {error}"
-            ) from None
+            what = (
+                f"what answers at {self._probe.endpoint} is not a ringback server that can be understood here"
+            )
+            self._probe.fails(errors.ProtocolError(f"{what}: {error}"))
+            return
         for message in messages:
             match message:
                 case Welcome(service=service):
@@ -158,66 +188,36 @@ class _Try:
                     self.draining = True
                 case Pong():
                     self.pong = True
+                    self._probe.answered(self)
                 case Fault(message=text):
-                    raise errors.ProtocolError(
-                        f"the server at {self.endpoint} did not understand the probe: {text}"
-                    )
+                    what = f"the server at {self._probe.endpoint} did not understand the probe"
+                    self._probe.fails(errors.ProtocolError(f"{what}: {text}"))
 
-    def happened(self) -> None:
-        """Raises where nobody is there who could answer."""
-        told = self.events.recv_multipart()[0]
-        event = int.from_bytes(told[:2], sys.byteorder)
-        handshakes, now = self._handshakes, time.monotonic()
-        if event == zmq.EVENT_CONNECTED:
-            handshakes.began(now)
-        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            handshakes.succeeded()
-            # In this order: a server that is going says so before it answers the ping.
-            self._say(Hello(os.urandom(16), FRAME_BYTES, f"ringback {__version__}"), Ping(1))
-        elif event == zmq.EVENT_CLOSED:
-            handshakes.closed()
-        elif event == zmq.EVENT_CONNECT_RETRIED:
-            if not handshakes.failing:
-                raise errors.Unavailable(handshakes.retried(), started=False)
-            handshakes.retried()
-        elif event == zmq.EVENT_DISCONNECTED:
-            if not handshakes.failing:
-                raise errors.Unavailable(
-                    f"the server at {self.endpoint} closed the connection", started=False
-                )
-        else:
-            refusal = handshakes.failed(event, int.from_bytes(told[2:6], sys.byteorder), now)
-            if refusal is not None:
-                raise errors.Unauthenticated(refusal)
-            if not self._with_keys:
-                raise errors.ProtocolError(handshakes.lost())
+    def turn_ended(self) -> None:
+        """Nothing gathers here."""
+
+    def lives(self, liveness: Liveness) -> None:
+        """Who has said nothing is waited for all the same."""
+
+    def lost(self, reason: str) -> None:  # noqa: ARG002 - the same in other words
+        if not self.pong:
+            text = f"the server at {self._probe.endpoint} closed the connection"
+            self._probe.fails(errors.Unavailable(text, started=False))
+
+    def failed(self, reason: str) -> None:
+        """With keys, a server of another key is told by the third handshake that it breaks off."""
+        self._failures += 1
+        if self._probe.keys is None or self._failures == IN_A_ROW:
+            self._probe.fails(errors.Unavailable(reason, started=False))
+
+    def refused(self, reason: str) -> None:
+        self._probe.fails(errors.Unauthenticated(reason))
 
     def close(self) -> None:
-        welcome = self.service is not None
-        if welcome:
+        if self.service is not None:
             self._say(Bye())
-        self.socket.disable_monitor()
-        self.events.close(0)
-        self.socket.close(LEAVE if welcome else 0)
+        self.end.close(LEAVE)
 
     def _say(self, *messages: Any) -> None:
         for frames in codec.Encoder().encode(list(messages)):
-            try:
-                self.socket.send_multipart(frames, zmq.NOBLOCK)
-            except zmq.Again:
-                pass  # it has gone at this moment: the next event says so
-
-
-def _spoken(silent: Sequence[_Try], seconds: float) -> list[_Try]:
-    """Those that have said something, within so many seconds."""
-    poller = zmq.Poller()
-    for one in silent:
-        poller.register(one.socket, zmq.POLLIN)
-        poller.register(one.events, zmq.POLLIN)
-    ready = dict(poller.poll(max(1, int(seconds * 1000))))
-    for one in silent:
-        if one.socket in ready:
-            one.heard()  # first: what a server has said before it went counts
-        elif one.events in ready:
-            one.happened()
-    return [one for one in silent if one.socket in ready]
+            self.end.send(frames)

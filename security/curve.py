@@ -62,7 +62,7 @@ class ClientKeys(NamedTuple):
 
 
 def check_encrypts(endpoint: str) -> None:
-    """Raises UsageError where libzmq would pass over the keys in silence."""
+    """Raises UsageError where keys would mean nothing."""
     if endpoint.startswith("inproc://"):
         raise UsageError(
             f"{endpoint} is within one process, where nothing is encrypted and no key is asked for: use tcp or ipc with keys"

@@ -11,17 +11,16 @@ import re
 import stat
 from contextlib import suppress
 from pathlib import Path
-
-import zmq
-from zmq.auth import load_certificate
-from zmq.utils import z85
+from typing import Any
 
 from ..errors import UsageError
+from . import z85
 
 PUBLIC, SECRET = ".key", ".key_secret"
 
-# Older ones have known holes in CURVE (CVE-2020-15166 and others).
-_OLDEST = (4, 3, 3)
+# Bytes of a key file that are read: those that are made here have some 250.
+_LONGEST = 65_536
+_KEY = re.compile(rb"""^[ \t]*(public|secret)-key[ \t]*=[ \t]*(["']?)([^\s"']*)\2[ \t]*\r?$""", re.MULTILINE)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}")
 
@@ -52,8 +51,9 @@ class KeyPair:
 
     @classmethod
     def fresh(cls) -> KeyPair:
-        check_library()
-        return cls(*zmq.curve_keypair())
+        """Raises UsageError without the library that makes keys."""
+        public, secret = _sodium().crypto_box_keypair()
+        return cls(z85.encode(public), z85.encode(secret))
 
     @property
     def raw(self) -> tuple[bytes, bytes]:
@@ -64,14 +64,13 @@ class KeyPair:
         return "<KeyPair>"
 
 
-def check_library() -> None:
-    """Raises UsageError where libzmq has no CURVE that can be trusted."""
-    if not zmq.has("curve"):
-        raise UsageError("keys need a libzmq with CURVE, as in pyzmq's own wheels: reinstall pyzmq")
-    if zmq.zmq_version_info() < _OLDEST:
-        raise UsageError(
-            f"keys need libzmq 4.3.3 or newer, not {zmq.zmq_version()}: its CURVE has known holes; upgrade pyzmq"
-        )
+def _sodium() -> Any:
+    """libsodium, by PyNaCl. Raises UsageError."""
+    try:
+        from nacl import bindings  # not all who serve and call have keys
+    except ImportError:
+        raise UsageError('keys need PyNaCl: pip install "ringback[curve]"') from None
+    return bindings
 
 
 def make(directory: str | Path, name: str) -> tuple[Path, Path]:
@@ -126,7 +125,6 @@ def public_part(path: str | Path) -> bytes:
 
 def read_secret(path: str | Path) -> KeyPair:
     """The pair in a file that only this user can read, or root's that its group can read too. Raises UsageError."""
-    check_library()
     if not isinstance(path, (str, Path)) or not str(path):
         raise UsageError(f"secret_key must be the file of a secret key, not a {type(path).__name__}")
     if _is_key(os.fsencode(path)) and not os.path.exists(path):
@@ -135,14 +133,13 @@ def read_secret(path: str | Path) -> KeyPair:
     if secret is None:
         raise UsageError(f"{path} has no secret key: give the file that ends in {SECRET}")
     _check_secrecy(path)
-    if not _is_key(secret) or zmq.curve_public(secret) != public:
+    if not _is_key(secret) or _sodium().crypto_scalarmult_base(z85.decode(secret)) != z85.decode(public):
         raise UsageError(f"the two keys in {path} are no pair: make new ones with ringback keys new")
     return KeyPair(public, secret)
 
 
 def public_key(given: str | bytes | Path) -> bytes:
     """The public key that is given as itself, in Z85 text, or as the file that has it. Raises UsageError."""
-    check_library()
     if not isinstance(given, (str, bytes, Path)) or not given:
         raise UsageError(
             f"server_key must be a public key, 40 characters, or the file that has it, not {given!r}"
@@ -157,25 +154,28 @@ def public_key(given: str | bytes | Path) -> bytes:
 
 def _is_key(text: bytes) -> bool:
     try:
-        return len(text) == 40 and len(z85.decode(text)) == 32
-    except Exception:
-        return False  # not Z85: each version of pyzmq says so in its own way
+        return len(z85.decode(text)) == 32
+    except ValueError:
+        return False
 
 
 def _read(path: str | Path) -> tuple[bytes, bytes | None]:
+    """The public key in a file, and the secret one, if it is there."""
     try:
-        os.stat(path)
-        public, secret = load_certificate(path)
-    except ValueError:
-        public, secret = b"", None
+        with open(path, "rb") as file:
+            text = file.read(_LONGEST)
+    except ValueError:  # no path at all
+        text = b""
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise UsageError(f"cannot read the key file {path}: {reason}") from None
+    keys = {kind: key for kind, _, key in _KEY.findall(text)}
+    public = keys.get(b"public", b"")
     if not _is_key(public):
         raise UsageError(
             f"{path} is no key file: it must have a line public-key = ..., as ringback keys new writes it"
         )
-    return public, secret
+    return public, keys.get(b"secret")
 
 
 def _check_secrecy(path: str | Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from .. import errors
-from ..backends.gates import AsyncGate, AsyncioGate, Gate, ThreadGate
+from ..backends.asyncio_gate import AsyncioGate
+from ..backends.gates import AsyncGate, Gate, ThreadGate
 from ..protocol.streams import AsyncItems, Items, SyncItems, Window
 from ..protocol.values import Unpacker
 from .weight import weight_of_item

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..plugins import Group
 
 if TYPE_CHECKING:
-    import zmq
-
     from .base import Transport
+    from .libzmq import ZmqContext
 
 # What is used where nobody says anything else, and the variable that may.
 DEFAULT = "libzmq"
@@ -26,7 +25,7 @@ _TRANSPORTS = Group(
 names = _TRANSPORTS.names
 
 
-def chosen(name: str | None, context: zmq.Context[Any] | None = None) -> Transport:
+def chosen(name: str | None, context: ZmqContext | None = None) -> Transport:
     """The transport of that name, of $RINGBACK_TRANSPORT, or the default; a `context` without a name is for libzmq. Raises UsageError,
     which names those that there are."""
     if name is None:

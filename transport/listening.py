@@ -1,6 +1,6 @@
 """Listening sockets: one of a server's own, or several that processes share.
 
-It does not import zmq: the supervisor of many processes makes the sockets, and ZeroMQ lives only in the processes that serve.
+It loads neither libzmq nor a loop: the supervisor of many processes makes the sockets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Unix socket paths of servers: checked before one is bound, locked while it is served, removed afterwards.
 
 libzmq deletes whatever is at an `ipc://PATH` that it binds, and would take the path over from a server that uses it. So this file
-looks first, and keeps a lock file beside the path. It does not import zmq: the supervisor of many processes needs it too.
+looks first, and keeps a lock file beside the path. It loads no libzmq: the supervisor of many processes needs it too.
 """
 
 from __future__ import annotations

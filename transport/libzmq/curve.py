@@ -9,8 +9,22 @@ from typing import Any
 import zmq
 
 from ...backends.base import Loop
+from ...errors import UsageError
 from ...security.curve import ClientKeys, ServerKeys, check_encrypts
 from . import zap
+
+# Older ones have known holes in CURVE (CVE-2020-15166 and others).
+_OLDEST = (4, 3, 3)
+
+
+def _check_library() -> None:
+    """Raises UsageError where libzmq has no CURVE that can be trusted."""
+    if not zmq.has("curve"):
+        raise UsageError("keys need a libzmq with CURVE, as in pyzmq's own wheels: reinstall pyzmq")
+    if zmq.zmq_version_info() < _OLDEST:
+        raise UsageError(
+            f"keys need libzmq 4.3.3 or newer, not {zmq.zmq_version()}: its CURVE has known holes; upgrade pyzmq"
+        )
 
 
 class Guard:
@@ -19,7 +33,8 @@ class Guard:
     def __init__(
         self, keys: ServerKeys, context: zmq.Context[Any], loop: Loop, refused: Callable[[str, bytes], object]
     ) -> None:
-        """Raises UsageError where somebody else answers for the context."""
+        """Raises UsageError where somebody else answers for the context, or keys cannot be had."""
+        _check_library()
         self._pair, self.authorized = keys
         self._context = context
         self._domain = zap.Domain(b"ringback." + os.urandom(8).hex().encode(), self.authorized, loop, refused)
@@ -60,6 +75,7 @@ def _told(frame: zmq.Frame, what: str) -> str:
 
 def protect(socket: zmq.Socket[Any], keys: ClientKeys, endpoint: str) -> None:
     """A client's, before it connects. Raises UsageError."""
+    _check_library()
     check_encrypts(endpoint)
     socket.set(zmq.CURVE_SERVERKEY, keys.server)
     socket.set(zmq.CURVE_PUBLICKEY, keys.pair.public)

@@ -17,6 +17,7 @@ from ...backends.base import Handle, Loop
 from ...endpoints import host_of, is_name
 from .. import reasons
 from ..paths import socket_name
+from . import inproc
 
 # Seconds for one connection, and from one address to the next where the first has not answered.
 WITHIN = 5.0
@@ -43,6 +44,9 @@ class Dialing:
     def begin(self) -> None:
         """Raises OSError where there is no socket for it."""
         self._timers.append(self._loop.call_later(WITHIN, self._late))
+        if self._endpoint.startswith("inproc://"):
+            self._join()
+            return
         host = host_of(self._endpoint)
         if host is None:
             path = self._endpoint.removeprefix("ipc://")
@@ -55,6 +59,15 @@ class Dialing:
         else:
             self._addresses = _addresses(host, port)
             self._next()
+
+    def _join(self) -> None:
+        """Connect to a server of this process."""
+        try:
+            connected = inproc.connect(self._endpoint)
+        except ConnectionRefusedError:
+            self._failed(errno.ECONNREFUSED)
+        else:
+            self._loop.call_soon(self._end, connected, "")
 
     def cancel(self) -> None:
         self._over = True

@@ -25,8 +25,8 @@ from .. import reasons
 from ..base import SCARCE, Bounds, ServerEnd, ServerHost
 from ..listening import Inherited, listen_alone
 from ..paths import OwnedPaths
+from . import inproc
 from .admission import Admission
-from .endpoints import check_endpoint
 from .keeper import keeper
 from .sockets import send_rest, tune
 from .stream import Stream
@@ -93,6 +93,7 @@ class Listeners(ServerEnd):
         self._directories: list[str] = []  # made for paths that were ours to choose
         self._sockets: list[_socket.socket] = []
         self._watches: dict[int, Handle] = {}
+        self._within = inproc.Listener(loop, self._begin_within)
         self._peers: set[Peer] = set()
         self._mute: dict[Peer, None] = {}  # those of them that have said nothing yet, the oldest first
         self._refused: dict[Peer, None] = {}  # too many, and told so; they leave by themselves
@@ -106,8 +107,11 @@ class Listeners(ServerEnd):
 
     def open(self, places: Sequence[str | Inherited]) -> None:
         for place in places:
+            if isinstance(place, str) and place.startswith("inproc://"):
+                self._within.listen(place)
+                self.endpoints.append(place)
+                continue
             if isinstance(place, str):
-                check_endpoint(place)
                 if place == "ipc://*":
                     self._directories.append(tempfile.mkdtemp(prefix="ringback-"))
                     place = f"ipc://{self._directories[-1]}/socket"
@@ -139,6 +143,7 @@ class Listeners(ServerEnd):
         for bound in self._sockets:
             bound.close()
         self._sockets.clear()
+        self._within.close()
         rest = [left for peer in self._peers if (left := peer.detach()) is not None]
         for peer in list(self._refused):
             peer.cut()
@@ -188,13 +193,22 @@ class Listeners(ServerEnd):
             except OSError:  # it has gone already
                 connected.close()
                 continue
-            if len(self._peers) < self._most or self._make_room():
-                peer = Peer(self, connected, name)
-                self._peers.add(peer)
-                self._mute[peer] = None
-            else:
-                peer = self._refuse(connected, name)
-            peer.begin()
+            self._begin(connected, name)
+
+    def _begin(self, connected: _socket.socket, name: str) -> None:
+        """Take a connection, or tell it that it is one too many."""
+        if len(self._peers) < self._most or self._make_room():
+            peer = Peer(self, connected, name)
+            self._peers.add(peer)
+            self._mute[peer] = None
+        else:
+            peer = self._refuse(connected, name)
+        peer.begin()
+
+    def _begin_within(self, connected: _socket.socket) -> None:
+        """Take a connection from this process."""
+        connected.setblocking(False)
+        self._begin(connected, "inproc")
 
     def mechanism(self, peer: Peer) -> Mechanism:
         return Null() if self._admission is None else self._admission.mechanism(peer)

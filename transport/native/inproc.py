@@ -1,0 +1,69 @@
+"""`inproc://NAME`: the servers of this process by their names, and socket pairs to them."""
+
+from __future__ import annotations
+
+import _socket  # which gevent does not patch
+import os
+import socket as socketlib
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from ...backends.base import Loop
+from ...errors import UsageError
+from ..paths import in_use
+
+
+class Listener:
+    """One server's. `begin` takes each new connection, on the server's loop."""
+
+    def __init__(self, loop: Loop, begin: Callable[[_socket.socket], object]) -> None:
+        self._loop = loop
+        self._begin = begin
+        self._endpoints: list[str] = []
+        self._coming: deque[_socket.socket] = deque()
+        self._closed = False
+
+    def listen(self, endpoint: str) -> None:
+        """Raises UsageError where the endpoint is in use."""
+        if _listeners.setdefault((os.getpid(), endpoint), self) is not self or endpoint in self._endpoints:
+            raise UsageError(in_use(endpoint))
+        self._endpoints.append(endpoint)
+
+    def add(self, connected: _socket.socket) -> None:
+        """A new connection, from any thread."""
+        self._coming.append(connected)
+        if not self._closed:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._take)
+                return
+        self._turn_away()
+
+    def close(self) -> None:
+        self._closed = True
+        for endpoint in self._endpoints:
+            _listeners.pop((os.getpid(), endpoint), None)
+        self._turn_away()
+
+    def _take(self) -> None:
+        with suppress(IndexError):  # it was turned away
+            self._begin(self._coming.popleft())
+
+    def _turn_away(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._coming.popleft().close()
+
+
+# By process, as a forked child serves none of its parent's endpoints. (Each step is one operation of a dict or a deque: no lock is needed.)
+_listeners: dict[tuple[int, str], Listener] = {}
+
+
+def connect(endpoint: str) -> _socket.socket:
+    """The client's half of a new pair. Raises ConnectionRefusedError where no server listens, OSError where there is no socket."""
+    listener = _listeners.get((os.getpid(), endpoint))
+    if listener is None:
+        raise ConnectionRefusedError
+    ours, theirs = (_socket.socket(fileno=half.detach()) for half in socketlib.socketpair())
+    listener.add(theirs)
+    return ours
