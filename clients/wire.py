@@ -47,6 +47,10 @@ class Wire:
         while True:
             if not stuck:
                 if not link.outbox:
+                    if link.unsent:
+                        self._core.machine.link_flushed(link)
+                        if link.outbox:
+                            continue
                     break
                 outbox, link.outbox = link.outbox, []
                 try:

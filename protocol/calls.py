@@ -139,7 +139,7 @@ class Upload(ABC):
 
     def __init__(self) -> None:
         self.allowed = 0
-        self.held = False  # the machine's: its items are too far ahead of the server
+        self.held = False  # the machine's: too many items wait for the transport to take them
         self.sent = 0
 
     @abstractmethod
@@ -152,7 +152,7 @@ class Upload(ABC):
 
     @abstractmethod
     def go_on(self) -> None:
-        """It is `held` no longer: the server has read on."""
+        """It is `held` no longer: the transport has taken what waited."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -52,6 +52,9 @@ UNREAD = 1024
 # Messages in a row that nobody asked for, after which a server is not read any more. (Late answers to calls that were given up are such.)
 UNASKED = 100_000
 
+# Bytes of items that wait for the transport, from which on uploads wait too; and what each item counts for beside its value.
+WAIT_AT, ITEM = 1024 * 1024, 256
+
 # Characters of a server's text that are kept and shown.
 _LONGEST = 1000
 
@@ -139,10 +142,18 @@ class ClientMachine(Routing):
                 raise too_large(f"an item for {call.method} takes", taken, link)
             self._move_deadline(call, now)
             link.outbox.append(Item(call.id, value))
-            if link.ahead.sent(taken):
-                self._ask(link)
-                if link.ahead.full and call.upload is not None:
-                    call.upload.held = True
+            link.unsent += taken + ITEM
+            if link.unsent >= WAIT_AT and call.upload is not None:
+                call.upload.held = True
+
+    def link_flushed(self, link: Link) -> None:
+        """The transport has taken all that was to be sent over the link: uploads that waited for that go on."""
+        waited, link.unsent = link.unsent >= WAIT_AT, 0
+        if waited:
+            for call in list(self.calls.values()):  # to go on may end one
+                if call.link is link and call.upload is not None and call.upload.held:
+                    call.upload.held = False
+                    call.upload.go_on()
 
     def end_items(self, call: OutgoingCall, now: float) -> None:
         """That was the last item of the argument that streams."""
@@ -350,33 +361,14 @@ class ClientMachine(Routing):
             case Ping(token=token):
                 if len(link.outbox) < UNREAD:
                     link.outbox.append(Pong(token))
-            case Pong(token=token):
-                self._read_by(link, token)
+            case Pong():
+                link.unasked += 1
             case Reached(id=id_):
                 call = self.calls.get(id_)
                 if call is not None and call.link is link:
                     self._reached(call, link, message)
             case Fault(message=text):
                 self._give_up(link, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
-
-    def _ask(self, link: Link) -> None:
-        """Whether the server has read the items that were sent, if that is to be asked now."""
-        ping = link.ahead.asks()
-        if ping is not None:
-            link.outbox.append(ping)
-
-    def _read_by(self, link: Link, token: int) -> None:
-        """The server has read what was said before a ping, if that token was its."""
-        was_full = link.ahead.full
-        if link.ahead.answered(token):
-            self._ask(link)
-        else:
-            link.unasked += 1
-        if was_full and not link.ahead.full:
-            for call in list(self.calls.values()):  # to go on may end one
-                if call.link is link and call.upload is not None and call.upload.held:
-                    call.upload.held = False
-                    call.upload.go_on()
 
     def _give_up(self, link: Link, text: str) -> None:
         self._close_link(link, f"{link.endpoint}: {text}")

@@ -8,7 +8,6 @@ from .. import errors
 from ..balancing.liveness import Liveness
 from ..balancing.loads import Load
 from ..balancing.outliers import Health
-from .ahead import Ahead
 from .messages import (
     MAX_FRAMES,
     MAX_MESSAGES,
@@ -45,7 +44,6 @@ class Link(Load):
     """The way to one server, and what is known of it."""
 
     __slots__ = (
-        "ahead",
         "careful",
         "closed_by",
         "given_up",
@@ -62,6 +60,7 @@ class Link(Load):
         "service",
         "state",
         "unasked",
+        "unsent",
         "welcome",
     )
 
@@ -70,7 +69,7 @@ class Link(Load):
         self.state = LinkState.CONNECTING
         self.liveness = Liveness.READY
         self.outbox: list[FromClient] = []
-        self.ahead = Ahead()
+        self.unsent = 0  # bytes of items in the outbox, or that the transport has not taken
         self.given_up = 0  # bytes of calls, since the outbox was thinned out
         self.unasked = 0  # messages that nobody asked for, since one that was
         self.welcome: Welcome | None = None
@@ -121,7 +120,7 @@ class Link(Load):
         """The server has said who it is, to a client that takes values of so many bytes."""
         about = welcome.about or _NOTHING
         self.forget()
-        self.ahead = Ahead()
+        self.unsent = 0
         self.health.opened(now)
         self.state = LinkState.OPEN
         self.liveness = Liveness.READY

@@ -939,54 +939,43 @@ def test_an_item_larger_than_the_server_takes_is_not_sent():
     assert client.sent() == []
 
 
-# A server that gives credit and may read nothing
+# A connection that takes no more
 
 MIB = 1 << 20
 
 
-def asked_after(client: Client, asked: Asked, value: Any, most: int = 100_000) -> int:
-    """How many items are sent until the server is asked whether it has read them; they are taken as sent."""
-    for number in range(1, most):
-        client.machine.send_item(asked, value, 0.0)
-        if any(isinstance(message, Ping) for message in client.link.outbox):
-            return number
-    raise AssertionError("it is never asked")
-
-
-def test_a_server_is_asked_what_it_has_read_of_many_items_or_large_ones():
-    for value, many in ((raw("x" * 100), 4096), (raw("x" * MIB), 16)):
-        client = Client()
-        asked, _ = uploading(client)
-        assert asked_after(client, asked, value) == many
-
-
-def test_items_wait_for_a_server_that_reads_nothing_and_go_on_when_it_does():
+@pytest.mark.parametrize(("value", "many"), [(raw("x" * 100), 2929), (raw("x" * MIB), 1)])
+def test_items_wait_for_the_transport_and_go_on_when_it_has_taken_them(value, many):
     client = Client()
     asked, sending = uploading(client)
-    sent = 0
-    while not client.link.ahead.full:
-        client.machine.send_item(asked, raw("x" * MIB), 0.0)
-        sent += 1
-    assert sent == 48
-    (ping,) = (message for message in client.sent() if isinstance(message, Ping))
-    client.hear(Pong(ping.token ^ 1), Pong(0))
-    assert (client.link.ahead.full, sending.told) == (True, [])
-    client.hear(Pong(ping.token))
-    assert (client.link.ahead.full, sending.told) == (False, ["go on"])
-    (again,) = client.sent()
-    assert isinstance(again, Ping)
-    client.hear(Pong(ping.token), Pong(again.token))
-    assert (client.link.ahead.bytes, client.sent()) == (0, [])
+    for _ in range(many - 1):
+        client.machine.send_item(asked, value, 0.0)
+    assert not sending.held
+    client.machine.send_item(asked, value, 0.0)
+    assert sending.held
+    client.sent()
+    client.machine.link_flushed(client.link)
+    assert (sending.held, sending.told) == (False, ["go on"])
+    client.machine.send_item(asked, raw("x"), 0.0)
+    client.machine.link_flushed(client.link)
+    assert sending.told == ["go on"]
 
 
-def test_a_new_connection_has_nothing_ahead():
+def test_a_new_connection_has_nothing_unsent():
     client = Client()
     asked, _ = uploading(client)
-    asked_after(client, asked, raw("x" * MIB))
+    client.machine.send_item(asked, raw("x" * MIB), 0.0)
     client.machine.link_lost(client.link, "lost", 0.0)
     client.open()
-    asked, _ = uploading(client)
-    assert asked_after(client, asked, raw("x" * MIB)) == 16
+    asked, sending = uploading(client)
+    client.machine.send_item(asked, raw("x" * 1000), 0.0)
+    assert not sending.held
+
+
+def test_pongs_that_nobody_asked_for_are_counted():
+    client = Client()
+    client.hear(Pong(1), Pong(2))
+    assert client.link.unasked == 2
 
 
 # One-way calls
