@@ -9,7 +9,7 @@ import fuzzing  # noqa: F401 - for the path
 from exchange import HELLO, WELCOME
 from oracles import CORPUS, packed, vectors
 from ringback.protocol import codec
-from ringback.zmtp.commands import PING, frame
+from ringback.zmtp.commands import PING, frame, properties
 from ringback.zmtp.connection import Connection
 from zmtp_ends import said as spoken
 
@@ -33,6 +33,18 @@ def main() -> None:
     some = spoken(talk) + frame(PING, bytes(2) + b"context") + frame(b"SOMETHING", b"else")
     (CORPUS / "zmtp" / "messages").write_bytes(b"\0\7\0\377+" + some)
     (CORPUS / "zmtp" / "handshake").write_bytes(bytes(4) + spoken(Connection(b"DEALER")) + some)
+    for way, step in (
+        (0, b""),
+        (1, b""),
+        (2, b"\0"),
+        (2, b"\5"),
+        (3, properties({b"Socket-Type": b"DEALER"})),
+    ):
+        (CORPUS / "curve" / f"way-{way}-{len(step)}").write_bytes(
+            bytes([way]) + step + frame(b"HELLO", bytes(194))
+        )
+    sealed = bytes([4, 4, 0, 7]) + b"\4PING\0\0" + bytes([1, 0, 2]) + b"ab" + bytes([8, 0, 3]) + b"abc"
+    (CORPUS / "curve" / "sealed").write_bytes(sealed)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ def run(name: str) -> None:
     """Fuzz until the options on the command line say that it is enough; they are libFuzzer's."""
     import atheris
 
-    with atheris.instrument_imports(include=["ringback.protocol", "ringback.zmtp", "oracles"]):
+    with atheris.instrument_imports(
+        include=["ringback.protocol", "ringback.zmtp", "oracles", "curve_oracle"]
+    ):
         import oracles
 
     atheris.Setup(sys.argv, oracles.ORACLES[name])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from curve_oracle import check_curve
 from exchange import LIMIT, Asked, Sending, Served, call
 from ringback import errors
 from ringback.balancing import RoundRobin
@@ -299,4 +300,10 @@ _HANDSHAKE = said(Connection(b"DEALER")) + commands.frame(
     commands.READY, commands.properties({b"Socket-Type": b"DEALER"})
 )
 
-ORACLES = {"codec": check_codec, "server": check_server, "client": check_client, "zmtp": check_zmtp}
+ORACLES = {
+    "codec": check_codec,
+    "server": check_server,
+    "client": check_client,
+    "zmtp": check_zmtp,
+    "curve": check_curve,
+}

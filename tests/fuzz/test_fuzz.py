@@ -76,6 +76,12 @@ def test_a_client_keeps_its_rules_whatever_servers_say(said_, seed):
     _converse("client", said_, seed)
 
 
+@settings(deadline=None, max_examples=size(100, 10_000))
+@given(way=st.integers(0, 4), data=st.binary(max_size=3000))
+def test_a_handshake_with_keys_keeps_its_rules_whatever_the_peer_says(way, data):
+    within_time(ORACLES["curve"], bytes([way]) + data)
+
+
 def _converse(name: str, messages: list[list[Any]], seed: int) -> None:
     chance = random.Random(seed)
     end, opening = SAYS[name]

@@ -16,7 +16,8 @@ from ringback.clients.threading import connect
 
 def main() -> None:
     over = threading.Event()
-    with connect(sys.argv[1], timeout=15) as client:
+    keys = dict(zip(("server_key", "secret_key"), sys.argv[2:], strict=False))
+    with connect(sys.argv[1], timeout=15, **keys) as client:
         print("ready", flush=True)
         for line in sys.stdin:
             if line.strip() == "begin":

@@ -162,10 +162,14 @@ def threads(pid: int) -> int:
 class Honest:
     """A client in another process, that calls all the time (`honest.py`) beside what is done here."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *keys: str) -> None:
+        """`keys`: the files of the server's public key and of its own secret one."""
         script = Path(__file__).with_name("honest.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script), endpoint], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script), endpoint, *keys],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.took: list[float] = []
         self.wrong: list[str] = []
