@@ -46,11 +46,10 @@ from .options import Options
 from .uploads import is_stream
 
 if TYPE_CHECKING:
-    import zmq
-
     from ..discovery.source import Source
     from ..protocol.links import Link
     from ..security.curve import ClientKeys
+    from ..transport.libzmq import ZmqContext
     from .cached import Kept
 
 log = logging.getLogger("ringback.client")
@@ -214,7 +213,7 @@ class Client(ABC):
         server_key: str | bytes | Path | None = None,
         secret_key: str | Path | None = None,
         transport: str | None = None,
-        context: zmq.Context[Any] | None = None,
+        context: ZmqContext | None = None,
         max_size: int = 16 * 1024 * 1024,
         max_in_flight: int = 10_000,
         max_bytes_in_flight: int = 64 * 1024 * 1024,
@@ -227,8 +226,8 @@ class Client(ABC):
         `max_bytes_in_flight`: from so many bytes of arguments on, counted where a call has 4 KiB or more, no further call is in flight.
         `server_key`: the public key of the servers, one for all, as text or as the file that has it; then all is encrypted, and
         `secret_key` is the file of this client's own key, without which it makes a new one, for servers that let in any. `transport`:
-        "libzmq", or "native", which speaks ZeroMQ's wire on the loop's own sockets; $RINGBACK_TRANSPORT where it is not given. `context`:
-        a zmq.Context to share, for `inproc://`; for libzmq. Further options are those of `options()`."""
+        "native", which speaks ZeroMQ's wire on the loop's own sockets, or "libzmq"; where it is not given, $RINGBACK_TRANSPORT, or
+        "native". `context`: a zmq.Context to share, for libzmq, which it selects. Further options are those of `options()`."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
         if max_in_flight < 1:

@@ -196,7 +196,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="who speaks to the network: libzmq, or native, the loop itself [$RINGBACK_TRANSPORT, or libzmq]",
+            help="native: the loop's own sockets; or libzmq, for trusted clients [$RINGBACK_TRANSPORT, or native]",
         ),
     ] = None,
     uvloop: Annotated[bool, typer.Option("--uvloop", help="run asyncio on uvloop")] = False,

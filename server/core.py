@@ -85,7 +85,6 @@ class ServerCore:
             limits.handshake_timeout,
             limits.hello_timeout,
             limits.unserved(),
-            limits.max_bytes_in_flight,
         )
         self.end = transport.server(loop, self, bounds, keys)
         flags = {name: method.flags for name, method in service.methods.items()}
@@ -203,10 +202,6 @@ class ServerCore:
         if self._gate is not None:
             self._gate.look(time.monotonic())
         self._look = self.loop.call_later(LOOK, self._look_after)
-
-    @property
-    def idle(self) -> bool:
-        return not self._machine.in_flight.calls
 
     # In
 

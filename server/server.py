@@ -40,9 +40,8 @@ from .supervisor import Channel
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    import zmq
-
     from ..security.curve import ServerKeys
+    from ..transport.libzmq import ZmqContext
 
 log = logging.getLogger("ringback.server")
 
@@ -63,9 +62,9 @@ class Server:
     each in one batch, as clients are told. `max_connections`: the most at once, or fewer where the process may not have so many files
     open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: the most memory that their
     arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. Of all clients
-    together, `max_unserved` are the bytes that may have come and wait for their turn or for the rest of their message (on libzmq:
-    `max_bytes_in_flight`), `max_unsent` the bytes of answers that may wait for clients to read them; None: `max_size`, and three times
-    that. A connection has `handshake_timeout` seconds to become one, and `hello_timeout` to say something whole. `resources`:
+    together, `max_unserved` are the bytes that may have come and wait for their turn or for the rest of their message, `max_unsent` the
+    bytes of answers that may wait for clients to read them; None: `max_size`, and three times that. A connection has `handshake_timeout`
+    seconds to become one, and `hello_timeout` to say something whole. `resources`:
     what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones and streams apart, or "adaptive":
     learned from how long they take, and what would not end in its time is refused. `aging`: seconds of waiting that are worth one
     priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that say nothing of it
@@ -83,8 +82,9 @@ class Server:
     and needs no warning. `access`: a TOML file that says who may call what. `rate`: the calls a second that each client may make, of
     which so many at once as `burst` says, those of a second if it is not given.
 
-    `transport`: "libzmq", or "native", which speaks ZeroMQ's wire on the loop's own sockets; $RINGBACK_TRANSPORT where it is not given.
-    `context`: a zmq.Context to share, for `inproc://`; for libzmq. Raises UsageError for what cannot be served, at once or when it starts.
+    `transport`: "native", which speaks ZeroMQ's wire on the loop's own sockets, or "libzmq", for clients that are trusted; where it is not
+    given, $RINGBACK_TRANSPORT, or "native". `context`: a zmq.Context to share, for libzmq, which it selects. Raises UsageError for what
+    cannot be served, at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -137,7 +137,7 @@ class Server:
         authorized_keys: str | Path | None = None,
         insecure: bool = False,
         transport: str | None = None,
-        context: zmq.Context[Any] | None = None,
+        context: ZmqContext | None = None,
         uvloop: bool = False,
         reactor: str | None = None,
     ) -> None:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .libzmq import ZmqContext
 
 # What is used where nobody says anything else, and the variable that may.
-DEFAULT = "libzmq"
+DEFAULT = "native"
 VARIABLE = "RINGBACK_TRANSPORT"
 
 _TRANSPORTS = Group(
-    "ringback.transports", __name__, {"libzmq": "libzmq.ends:Libzmq", "native": "native.ends:Native"}
+    "ringback.transports", __name__, {"native": "native.ends:Native", "libzmq": "libzmq.ends:Libzmq"}
 )
 
 names = _TRANSPORTS.names

@@ -15,9 +15,8 @@ from ..backends.base import Loop
 from ..balancing.liveness import Liveness
 
 if TYPE_CHECKING:
-    import zmq
-
     from ..security.curve import ClientKeys, ServerKeys
+    from .libzmq import ZmqContext
     from .listening import Inherited
 
 # Seconds for a client's handshake, from the connection to READY.
@@ -32,8 +31,7 @@ SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 class Bounds(NamedTuple):
     """What a server takes from its clients: the bytes and frames of a message, how many connections there may be, the seconds in which each
-    must have ended its handshake, and said its first message; and, of all together, the bytes that have come and are not served yet. A
-    transport that cannot slow a sender down has to cut it off, and does so at `flood` bytes."""
+    must have ended its handshake, and said its first message; and, of all together, the bytes that have come and are not served yet."""
 
     message: int
     frames: int
@@ -41,7 +39,6 @@ class Bounds(NamedTuple):
     handshake: float
     hello: float
     unserved: int
-    flood: int
 
 
 class Connection(Protocol):
@@ -86,10 +83,6 @@ class ServerHost(Protocol):
 
     def complain(self, peer: str, why: str) -> object:
         """One was cut off by the transport."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is being done for any client."""
 
 
 class ServerEnd(ABC):
@@ -172,7 +165,7 @@ class Transport(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def __init__(self, context: zmq.Context[Any] | None = None) -> None: ...
+    def __init__(self, context: ZmqContext | None = None) -> None: ...
 
     @abstractmethod
     def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:

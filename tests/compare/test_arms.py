@@ -107,7 +107,7 @@ def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> No
     alone = Options(backend=["gevent", "asyncio"], transport=["native"]).request()
     assert alone.backends == ("gevent", "asyncio")
     assert [alone.arm(name).transport for name in alone.backends] == ["native", "native"]
-    with pytest.raises(typer.BadParameter, match="there is no 'pigeon': choose of libzmq, native"):
+    with pytest.raises(typer.BadParameter, match="there is no 'pigeon': choose of native, libzmq"):
         Options(transport=["pigeon"]).request()
 
 

@@ -1,4 +1,4 @@
-"""A connection that is reset while nobody reads what came over it: where its pipe is full, libzmq aborts the process (decisions/0021)."""
+"""A connection that is reset while nobody reads what came over it ends nothing else. (libzmq aborts there, decisions/0021.)"""
 
 from __future__ import annotations
 

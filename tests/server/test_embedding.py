@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ringback
@@ -300,30 +302,36 @@ def test_on_twisted_a_server_is_an_iservice(run_program) -> None:
     assert ran.status == 0
 
 
-def test_inproc_needs_no_network_when_both_ends_share_a_context() -> None:
-    context = zmq.Context()
-    with ringback.Server(calc(), "inproc://calc", backend="threading", context=context) as server:
+@pytest.fixture(params=["native", "libzmq"])
+def within(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What both ends are given to talk within this process, by transport."""
+    if request.param == "native":
+        yield {}
+        return
+    with zmq.Context() as context:
+        yield {"context": context}
+
+
+def test_inproc_needs_no_network(within: dict[str, Any]) -> None:
+    with ringback.Server(calc(), "inproc://calc", backend="threading", **within) as server:
         assert server.endpoint == "inproc://calc"
-        assert ask("inproc://calc", "add", 1, 2, context=context) == 3
+        assert ask("inproc://calc", "add", 1, 2, **within) == 3
         futures = []
-        with connect("inproc://calc", context=context) as client:
+        with connect("inproc://calc", **within) as client:
             futures = [client.fire("add", i, 1) for i in range(500)]
             assert list(client.stream("count", 200)) == list(range(200))
         assert [future.result() for future in futures] == list(range(1, 501))
-    context.term()
 
 
-def test_inproc_on_the_loop_of_its_client() -> None:
+def test_inproc_on_the_loop_of_its_client(within: dict[str, Any]) -> None:
     from ringback.clients import asyncio as asyncio_client
 
     async def main() -> None:
-        context = zmq.Context()
         async with (
-            ringback.Server(calc(), "inproc://calc", context=context),
-            asyncio_client.connect("inproc://calc", context=context) as client,
+            ringback.Server(calc(), "inproc://calc", **within),
+            asyncio_client.connect("inproc://calc", **within) as client,
         ):
             assert await client.call("add", 1, 2) == 3
-        context.term()
 
     asyncio.run(asyncio.wait_for(main(), 2 * SOON))
 

@@ -13,7 +13,7 @@ import pytest
 import zmq
 from processes import SOON, eventually, free_endpoint
 from raw import GREETING, address, by_hand, ready, said, zmtp
-from ringback import Server, Service, errors
+from ringback import Service, errors
 from ringback.clients import threading as blocking
 from ringback.protocol.messages import Ping
 from ringback.transport import chosen
@@ -308,20 +308,19 @@ def test_the_transport_is_chosen_by_name_by_variable_and_by_context(
 ) -> None:
     monkeypatch.delenv("RINGBACK_TRANSPORT", raising=False)
     assert chosen("native").name == "native"
-    assert chosen(None).name == "libzmq"
-    monkeypatch.setenv("RINGBACK_TRANSPORT", "native")
+    monkeypatch.delenv("RINGBACK_TRANSPORT", raising=False)
     assert chosen(None).name == "native"
-    assert chosen("libzmq").name == "libzmq"
+    monkeypatch.setenv("RINGBACK_TRANSPORT", "libzmq")
+    assert chosen(None).name == "libzmq"
+    assert chosen("native").name == "native"
     with zmq.Context() as context:
         assert chosen(None, context).name == "libzmq"
         with pytest.raises(errors.UsageError, match='transport="native" uses none'):
             chosen("native", context)
     with pytest.raises(
-        errors.UsageError, match="no transport 'carrier pigeon': choose one of libzmq, native"
+        errors.UsageError, match="no transport 'carrier pigeon': choose one of native, libzmq"
     ):
         blocking.connect("tcp://127.0.0.1:5555", transport="carrier pigeon")
-    with pytest.raises(errors.UsageError, match="inproc://here is for"):
-        Server(service, "inproc://here", backend="threading").__enter__()
 
 
 def test_neither_end_of_a_native_conversation_loads_libzmq(run_program: Any) -> None:

@@ -50,9 +50,6 @@ class Admission:
         self._cut = cut
         self._known = self._guard.authorized.names
         self._timer: Handle | None = None
-        self._failed = (
-            0  # the event of a handshake that failed, whose connection's end is the next that is told
-        )
         self._refusal = Bounded(log)
         self._incomplete = Bounded(log)
         self.protect = self._guard.protect
@@ -86,17 +83,11 @@ class Admission:
         self._refusal(logging.WARNING, "refused %s: %s", peer, reasons.not_authorized(key), fields=more)
 
     def failed(self, event: int) -> None:
-        """A handshake has, of the connection that ends next."""
-        self._failed = event
-
-    def ended(self, peer: str) -> None:
-        """A connection has."""
-        if self._failed:
-            # (who goes away by itself, such as a probe of the port, is no matter for a warning)
-            level = logging.WARNING if self._failed == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else logging.INFO
-            self._failed = 0
-            text = "refused %s: its handshake failed; it does not use CURVE, or has another server key"
-            self._incomplete(level, text, peer, fields={"peer": peer, "code": _CODE})
+        """A handshake has; libzmq does not say whose."""
+        # (who goes away by itself, such as a probe of the port, is no matter for a warning)
+        level = logging.WARNING if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else logging.INFO
+        text = "refused a client: its handshake failed; it does not use CURVE, or has another server key"
+        self._incomplete(level, text, fields={"code": _CODE})
 
     def close(self) -> None:
         """After the server's socket, and before the context is terminated."""

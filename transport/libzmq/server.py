@@ -1,7 +1,7 @@
 """A server's ROUTER socket: frames in, frames out, and who came and who left, as libzmq tells it.
 
-libzmq hides much of what a server has to know of its clients (decisions/0021), and has no call to end one connection: what is done about
-that is here, in `unfinished.py` and in `admission.py`.
+libzmq hides much of what a server has to know of its clients, and has no call to end one connection. What a client sends is bounded only
+once it is read: this end is for clients that are trusted (decisions/0021).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import socket as socketlib
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,32 +23,24 @@ from ...backends.base import Handle, Loop
 from ...security.curve import ServerKeys
 from ..base import Bounds, ServerEnd, ServerHost
 from ..listening import BACKLOG, Inherited
-from ..memory import give_back
 from .admission import FAILED, Admission, is_of
 from .binding import Bound
 from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
-from .unfinished import INTERVAL, SOON, Unfinished, shut_down
 
 log = logging.getLogger("ringback.transport")
 
 # Batches of one client that wait to be read, where nothing else bounds them.
 PIPE = 512
 
-# Bytes that CurveZMQ adds to a frame: the name of a command, a nonce, a code, flags.
-SEALED = 33
-
 # Seconds from one try to send what was not taken to the next: a ROUTER does not say which peer's pipe has room again.
 RETRY = 0.02
-
-# Seconds from cutting off who filled the memory to giving it back: libzmq has let go of it by then.
-TIDY_AFTER = 0.5
 
 
 class Peer:
     """One client, a `Connection`: `address` is its routing id, which may be another's once its connection is lost."""
 
     unsent = 0  # libzmq does not tell
-    __slots__ = ("_router", "address", "bytes", "heard", "key", "peer", "session", "user")
+    __slots__ = ("_router", "address", "key", "peer", "session", "user")
 
     def __init__(self, router: Router, address: bytes, peer: str) -> None:
         self.peer = peer
@@ -54,8 +48,6 @@ class Peer:
         self.session: Any = None
         self._router = router
         self.address = address
-        self.heard = 0  # batches
-        self.bytes = 0  # of these
 
     def send(self, frames: Sequence[Any]) -> bool:
         return self._router.send(self, frames)
@@ -81,7 +73,6 @@ class Router(ServerEnd):
         self._context: zmq.Context[Any] = context if context is not None else new_context()
         self._bounds = bounds
         self._keys = keys
-        self._sealed = 0 if keys is None else SEALED  # bytes of each frame that are CURVE's
         self._admission: Admission | None = None  # with CURVE
         self._bound = Bound()
         self.endpoints = self._bound.endpoints
@@ -92,11 +83,7 @@ class Router(ServerEnd):
         self._monitor: Pump | None = None
         self._socket: Any = None
         self._events: Any = None
-        self._unfinished = Unfinished(2 * bounds.message, bounds.flood, bounds.connections, bounds.hello)
-        self._look: Handle | None = None
         self._retry: Handle | None = None
-        self._search_due = False
-        self._untidy = False  # whether the memory has grown since it was last given back
         forks.inherit(self)
 
     # Life
@@ -123,11 +110,10 @@ class Router(ServerEnd):
             socket.set(zmq.IPV6, any("[" in str(place) for place in places))
             socket.set(zmq.LINGER, 0)
             for place in places:
-                # A pipe that is full lets any client on it abort this process (decisions/0021): who fills it is cut off instead, where
-                # the kernel tells how much there is of it.
+                # A pipe that is full lets any client on it abort this process (decisions/0021).
                 socket.set(zmq.RCVHWM, 0 if "tcp://" in str(place) else PIPE)
                 self._bound.bind(socket, place)
-            watched = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+            watched = zmq.EVENT_DISCONNECTED
             if self._admission is not None:
                 watched |= FAILED
             events = monitor(socket, self._context, watched)
@@ -135,20 +121,28 @@ class Router(ServerEnd):
             socket.close(0)
             raise
         self._socket, self._events = socket, events
+        self._warn()
         self._monitor = Pump(self._loop, events, self._event, lambda: None)
         self._pump = Pump(self._loop, socket, self._receive, self._turn_ended)
-        self._look_at_memory()
         if self._admission is not None:
             self._admission.watch(lambda: self._peers.values())
+
+    def _warn(self) -> None:
+        reached = [endpoint for endpoint in self.endpoints if not endpoint.startswith("inproc://")]
+        if reached:
+            log.warning(
+                "libzmq serves %s: a client can fill the memory of this process, or abort it; use it for trusted clients, else the "
+                "native transport",
+                ", ".join(reached),
+            )
 
     def sent(self) -> None:
         if self._pump is not None:
             self._pump.flushed()
 
     def close(self, linger: float) -> None:
-        for timer in (self._look, self._retry):
-            if timer is not None:
-                timer.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
         opened = self._pump is not None
         if self._pump is not None and self._monitor is not None:
             self._pump.close(int(linger * 1000))
@@ -170,9 +164,8 @@ class Router(ServerEnd):
 
     def forked(self) -> None:
         self._pump = self._monitor = None
-        for timer in (self._look, self._retry):
-            if timer is not None:
-                timer.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
         self._bound.forked()
 
     # In
@@ -190,10 +183,6 @@ class Router(ServerEnd):
             frames = [socket.recv(NOBLOCK)]
             while socket.get(RCVMORE):
                 frames.append(socket.recv(NOBLOCK, False))  # uncopied
-        peer.heard += 1
-        for frame in frames:
-            length = len(frame) + self._sealed
-            peer.bytes += length + 2 if length < 256 else length + 9  # with ZMTP's own
         for _ in self._host.received(peer, frames) or ():
             pass
 
@@ -223,26 +212,16 @@ class Router(ServerEnd):
         peer = self._peers[address] = Peer(self, address, name)
         if descriptor >= 0:
             self._descriptors[descriptor] = peer
-            self._unfinished.spoke(descriptor)
         if self._admission is not None:
             self._admission.identify(peer, peer.address, parts[0])
         return peer, [parts[0].bytes, *parts[1:]]
 
     def _event(self, first: bytes) -> None:
         event = parse_monitor_message([first, self._events.recv(NOBLOCK)])
-        descriptor = event["value"]
-        if event["event"] == zmq.EVENT_ACCEPTED:
-            surplus = self._unfinished.accepted(descriptor)
-            if surplus is not None:
-                self._hang_up(*surplus, why="there are as many connections as are taken")
+        if self._admission is not None and event["event"] != zmq.EVENT_DISCONNECTED:
+            self._admission.failed(event["event"])
             return
-        if self._admission is not None:
-            if event["event"] != zmq.EVENT_DISCONNECTED:
-                self._admission.failed(event["event"])
-                return
-            self._admission.ended(self._unfinished.peer(descriptor))
-        self._unfinished.closed(descriptor)
-        peer = self._descriptors.pop(descriptor, None)
+        peer = self._descriptors.pop(event["value"], None)
         if peer is not None:
             self._forget(peer)
 
@@ -260,8 +239,6 @@ class Router(ServerEnd):
                     del self._peers[peer.address]
                 peer.session = None  # which knows the peer
             self._left.clear()
-            if self._search_due:
-                self._search_for_offenders()
         if self._retry is None:
             self._host.turn_ended()
         else:
@@ -290,47 +267,21 @@ class Router(ServerEnd):
 
     def cut(self, peer: Peer) -> None:
         """End the connection from this side, for which libzmq has no call."""
-        self._untidy = True  # what it had sent is freed soon, however fast it came
         if self._monitor is not None:
             self._monitor.drain()  # the descriptor may be another's by now
         for descriptor, other in list(self._descriptors.items()):
             if other is peer:
-                shut_down(descriptor, peer.peer)
+                _shut_down(descriptor, peer.peer)
 
-    def _look_at_memory(self) -> None:
-        grown = self._unfinished.grown()
-        if grown:
-            self._untidy = True
-        elif self._untidy and self._host.idle:
-            # What was large has been freed, but glibc keeps it.
-            self._untidy = False
-            self._loop.call_later(TIDY_AFTER, give_back)
-        if self._pump is not None and grown and not self._pump.dry:
-            for peer, unread in self._unfinished.unread(self._descriptors):
-                self._host.offends(peer, f"it sends faster than it can be served: {unread:,} bytes wait")
-                self._loop.call_later(TIDY_AFTER, give_back)
-        if self._pump is not None and (grown or self._unfinished.waits):
-            self._search_due = True
-            self._pump.schedule()
-        self._look = self._loop.call_later(SOON if grown else INTERVAL, self._look_at_memory)
 
-    def _search_for_offenders(self) -> None:
-        """All that is whole has been read: who fills the memory with what is not?"""
-        self._search_due = False
-        if self._monitor is not None:
-            self._monitor.drain()
-        why = "a message without an end"
-        for descriptor, name in self._unfinished.search(self._descriptors):
-            peer = self._descriptors.get(descriptor)
-            if peer is not None:
-                self._host.offends(peer, why)
-            else:
-                self._hang_up(descriptor, name, why)
-            self._loop.call_later(TIDY_AFTER, give_back)
-        for descriptor, name in self._unfinished.silent():
-            self._hang_up(descriptor, name, f"it said nothing for {self._bounds.hello:g} s")
-
-    def _hang_up(self, descriptor: int, name: str, why: str) -> None:
-        """End a connection that has said nothing yet."""
-        self._host.complain(name, why)
-        shut_down(descriptor, name)
+def _shut_down(descriptor: int, peer: str) -> None:
+    """End the connection that libzmq holds by this descriptor, if it is (still) that peer's: libzmq has no call for it."""
+    try:
+        with socketlib.socket(fileno=os.dup(descriptor)) as connection:
+            local = connection.family == socketlib.AF_UNIX
+            if local or connection.getpeername()[0] == peer:
+                # Reset, not finished: what the peer has still to send would wait in its own memory.
+                connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.shutdown(socketlib.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended by itself
