@@ -11,15 +11,13 @@ from .. import errors
 from ..backends.base import Handle, Loop
 from ..protocol import codec
 from ..protocol.messages import FromServer, Item, Reached, Reply
-from ..protocol.server import Session, SessionState
+from ..protocol.server import Session
 from ..transport.base import Connection
 
 # A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
 PATIENCE = 30.0
 # Seconds from one look at who reads nothing to the next.
 LOOK = 1.0
-_CLOSED = SessionState.CLOSED  # looked up once (see protocol/server.py)
-
 # What may wait for one client, in times of the largest value. Above the first its streams rest. Above the second its calls are refused if
 # it does not read. Above the third they are refused in any case, and the client is cut off if it does not read.
 REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 2
@@ -162,13 +160,10 @@ class Outgoing:
             self._send_singly(session, messages)
             return
         # (One batch alone is no more than the largest answer, which always fits.)
-        if self._total or len(batches) > 1:
-            if not self._fits(session, _size(batches)):
-                self._send_singly(session, messages)
-                return
-            if session.state is _CLOSED:  # its client made room, and was cut off
-                return
-        self._send_batches(session, batches)
+        if (self._total or len(batches) > 1) and not self._fits(session, _size(batches)):
+            self._send_singly(session, messages)
+        else:
+            self._send_batches(session, batches)
 
     def _send_singly(self, session: Session, messages: list[FromServer]) -> None:
         """Send each message by itself. One that cannot be encoded, or does not fit, ends its call."""
@@ -188,8 +183,6 @@ class Outgoing:
                 if type(message) in (Reply, Item) and not self._fits(session, _size(batches)):
                     text = f"{self._total:,} bytes of answers wait for clients to read them: this one is not kept"
                     failure = errors.ResourceExhausted(text)
-            if session.state is _CLOSED:
-                return
             if failure is not None:
                 if type(message) is not Reached:
                     ended.add(number)
@@ -199,7 +192,8 @@ class Outgoing:
             self._send_batches(session, batches)
 
     def _fits(self, session: Session, size: int) -> bool:
-        """Whether so many bytes may be kept for the client. Cuts off clients that do not read, if that makes room."""
+        """Whether so many bytes may be kept for the client. Cuts off clients that do not read, this one among them, if that makes room.
+        (What is sent over a connection that was cut off goes nowhere.)"""
         if self._total + size <= self._most or (size <= SMALL and session not in self.held):
             return True
         now = time.monotonic()

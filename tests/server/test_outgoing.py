@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from ringback import errors
 from ringback.protocol import codec
-from ringback.protocol.messages import End, Error, Item, Pong, Reply
+from ringback.protocol.messages import End, Error, Fault, Item, Pong, Reply
 from ringback.protocol.server import IncomingCall, Session, SessionState
 from ringback.server.outgoing import NOT_READING, SMALL, Outgoing
 
@@ -214,3 +214,14 @@ def test_a_client_that_reads_while_more_is_added_counts_as_one_that_reads() -> N
 
 def decoded(frames: Sequence[Any]) -> list[Any]:
     return codec.from_server().decode([bytes(frames[0]), *frames[1:]])
+
+
+def test_a_fault_is_told_while_answers_wait_for_others() -> None:
+    out = Ends()
+    out.say(Session(Slow(), "slow"), reply(1))
+    connection = Slow()
+    connection.takes = 1
+    faulty = Session(connection, "faulty")
+    faulty.state = SessionState.CLOSED
+    out.say(faulty, Fault("not this protocol"))
+    assert [decoded(frames) for frames in connection.taken] == [[Fault("not this protocol")]]
