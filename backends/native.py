@@ -66,7 +66,7 @@ def sleep(seconds: float) -> None:
     _original("sleep", "time")(seconds)
 
 
-def getaddrinfo(host: str, port: int, **options: Any) -> list[Any]:
+def getaddrinfo(host: str | None, port: int | str | None, **options: Any) -> list[Any]:
     """What a name stands for, looked up in the thread that asks: `socket.getaddrinfo`, which waits in a hub where gevent has patched it."""
     found: list[Any] = _original("getaddrinfo", "socket")(host, port, **options)
     return found

@@ -1,6 +1,6 @@
 """Listening sockets: one of a server's own, or several that processes share.
 
-It loads neither libzmq nor a loop: the supervisor of many processes makes the sockets.
+It loads no libzmq: the supervisor of many processes makes the sockets.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends import native
 from ..endpoints import host_of, port_of
 from ..errors import UsageError
 from .paths import in_use, path_of, socket_name
@@ -74,7 +75,8 @@ def listen_alone(endpoint: str) -> tuple[str, socket.socket]:
         if path is not None:
             return endpoint, _listening(socket.AF_UNIX, socket_name(path))
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-        family, _, _, _, address = socket.getaddrinfo(
+        # (a server on gevent may listen in a callback of its hub, where gevent's own must not wait)
+        family, _, _, _, address = native.getaddrinfo(
             None if host == "*" else host.strip("[]"),
             None if port == "*" else port,
             type=socket.SOCK_STREAM,

@@ -21,11 +21,8 @@ Behaviour = Callable[[Call], list[list[bytes]]]
 class Hostile:
     """A ROUTER that welcomes whom it hears, and answers calls as it likes."""
 
-    def __init__(
-        self, behaviour: Behaviour, welcome: list[list[bytes]], reads: threading.Event | None = None
-    ) -> None:
-        """`reads`: after the first call it takes nothing before that."""
-        self._behaviour, self._welcome, self._reads = behaviour, welcome, reads
+    def __init__(self, behaviour: Behaviour, welcome: list[list[bytes]]) -> None:
+        self._behaviour, self._welcome = behaviour, welcome
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
@@ -36,17 +33,14 @@ class Hostile:
 
     def _serve(self) -> None:
         reader = codec.from_client()
-        called = False
         while not self._over:
-            if called and self._reads is not None and not self._reads.wait(0.02):
-                continue
             if not self._socket.poll(20):
                 continue
             address, *frames = self._socket.recv_multipart()
             for message in reader.decode(frames):
                 batches = self._welcome if type(message).__name__ == "Hello" else []
                 if isinstance(message, Call):
-                    batches, called = self._behaviour(message), True
+                    batches = self._behaviour(message)
                 elif isinstance(message, Ping):
                     batches = [said(Pong(message.token))]
                 elif isinstance(message, End):
@@ -62,10 +56,8 @@ class Hostile:
 
 
 @contextmanager
-def hostile(
-    behaviour: Behaviour, welcome: list[list[bytes]] | None = None, reads: threading.Event | None = None
-) -> Iterator[str]:
-    server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome, reads)
+def hostile(behaviour: Behaviour, welcome: list[list[bytes]] | None = None) -> Iterator[str]:
+    server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome)
     try:
         yield server.endpoint
     finally:
