@@ -12,7 +12,7 @@ from typing import Any
 from .. import forks
 from ..errors import UsageError
 from .asyncio_thread import call_only, cancel_all, outcome_of, run_until, start_task
-from .base import Handle, Loop, Report
+from .base import Begin, Drain, Handle, Loop, Report
 from .shared import SharedFutures
 from .workers import Workers
 
@@ -34,6 +34,9 @@ class AsyncioLoop(Loop):
     """A given asyncio loop, the running one, or a new one for `run`."""
 
     name = "asyncio"
+    own_options = ("uvloop",)
+    entered_with = "async with"
+    entered_by = "`async with`"
 
     def __init__(
         self, *, workers: int = 32, uvloop: bool = False, running: asyncio.AbstractEventLoop | None = None
@@ -98,6 +101,16 @@ class AsyncioLoop(Loop):
             self._futures.settle(future, None, error)
         else:
             self._futures.settle(future, future.result(), None)
+
+    async def enter_async(self, begin: Begin) -> None:
+        started: asyncio.Future[None] = self._loop.create_future()
+        begin(lambda error: started.set_exception(error) if error else started.set_result(None))
+        await started
+
+    async def leave_async(self, drain: Drain) -> None:
+        ended: asyncio.Future[bool] = self._loop.create_future()
+        drain(ended.set_result)
+        await ended
 
     def run(self, start: Callable[[], object]) -> None:
         asyncio.set_event_loop(self._loop)

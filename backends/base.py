@@ -16,6 +16,10 @@ from .gates import AsyncGate, Gate, ThreadGate
 
 T = TypeVar("T")
 Report = Callable[[Any, BaseException | None], None]
+# Starts a server, and reports when it answers calls (None), or the error that keeps it from that.
+Begin = Callable[[Callable[[BaseException | None], object]], object]
+# Ends it, and reports whether it has answered all that it had accepted.
+Drain = Callable[[Callable[[bool], object]], object]
 
 
 class Handle(Protocol):
@@ -31,6 +35,11 @@ class Loop(ABC):
     cooperative: ClassVar[bool] = False  # whether `run_in_worker` is on the loop's own thread
     # Whether to cancel a watch in a forked child would cancel the parent's.
     shares_watches: ClassVar[bool] = True
+    own_options: ClassVar[tuple[str, ...]] = ()  # arguments beside `workers`, that a server has for it
+    # The statement that enters a server on this loop in a running program, "" where none does; and what does, for people.
+    entered_with: ClassVar[str] = ""
+    entered_by: ClassVar[str] = "serve()"
+    service: ClassVar[type | None] = None  # a class that servers on it are of, too
     always_runs: bool = True  # whether what is due is done when nobody waits for it
     whole: bool = True  # whether no turn was cut, nor is being taken
     workers: int  # how much `run_in_worker` runs at once
@@ -122,6 +131,22 @@ class Loop(ABC):
         from .asyncio_gate import AsyncioGate  # which loads asyncio
 
         return AsyncioGate()
+
+    def enter(self, begin: Begin) -> None:
+        """Start a server in a running program, in the background. Returns when it answers calls; raises what keeps it from that."""
+        raise NotImplementedError
+
+    def leave(self, drain: Drain) -> None:
+        """End it. Returns when it has ended."""
+        raise NotImplementedError
+
+    async def enter_async(self, begin: Begin) -> None:
+        """`enter`, on a loop that runs."""
+        raise NotImplementedError
+
+    async def leave_async(self, drain: Drain) -> None:
+        """`leave`, on that loop."""
+        raise NotImplementedError
 
     @abstractmethod
     def run(self, start: Callable[[], object]) -> None:

@@ -18,15 +18,15 @@ from typing import Any
 
 import gevent
 from gevent import signal_handler
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 from greenlet import greenlet
 
-from .. import forks
+from .. import forks, hubs
 from ..errorlog import log_error
 from ..errors import CallError, Cancelled, Unavailable
 from . import native
 from .asyncio_thread import AsyncioThread
-from .base import Handle, Loop, Report, T
+from .base import Begin, Drain, Handle, Loop, Report, T
 from .turns import CUT, ENTERED, TurningLoop
 from .workers import Workers
 
@@ -100,6 +100,8 @@ class GeventLoop(Loop):
     """The hub of the thread that makes this object. `workers` bounds the greenlets that run handlers."""
 
     name = "gevent"
+    entered_with = "with"
+    entered_by = "`with`"
     cooperative = True
     shares_watches = False
 
@@ -119,6 +121,7 @@ class GeventLoop(Loop):
         self._coroutines = AsyncioThread()
         self._stopped = Event()
         self._signals: list[Any] = []
+        self._serving: int | None = None  # the thread whose hub runs a server by it
         forks.inherit(self)
         self.call_soon = self._loop.run_callback  # type: ignore[method-assign]
         self.call_soon_threadsafe = self._loop.run_callback_threadsafe  # type: ignore[method-assign]
@@ -174,7 +177,7 @@ class GeventLoop(Loop):
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     @contextmanager
-    def kept_alive(self) -> Iterator[None]:
+    def _kept_alive(self) -> Iterator[None]:
         """While only another thread works for us, the hub would find nothing to wait for, and end the program."""
         alive = self._loop.timer(3600, 3600)
         alive.start(lambda: None)
@@ -184,8 +187,32 @@ class GeventLoop(Loop):
             alive.stop()
             alive.close()
 
+    def _serves(self) -> None:
+        self._serving = native.get_ident()
+        hubs.entered(self._serving)
+
+    def _served(self) -> None:
+        if self._serving is not None:
+            hubs.left(self._serving)
+            self._serving = None
+
+    def enter(self, begin: Begin) -> None:
+        """On the hub that runs."""
+        self._serves()
+        started: Any = AsyncResult()
+        begin(lambda error: started.set_exception(error) if error else started.set(None))
+        with self._kept_alive():
+            started.get()
+
+    def leave(self, drain: Drain) -> None:
+        ended: Any = AsyncResult()
+        drain(ended.set)
+        with self._kept_alive():
+            ended.get()
+
     def run(self, start: Callable[[], object]) -> None:
-        with self.kept_alive():
+        self._serves()
+        with self._kept_alive():
             start()
             while not self._stopped.is_set():
                 try:
@@ -197,6 +224,7 @@ class GeventLoop(Loop):
         self._stopped.set()
 
     def close(self) -> None:
+        self._served()
         self._next_slice.close()
         self._threads.close()
         self._coroutines.close()
@@ -211,6 +239,7 @@ class GeventLoop(Loop):
             gevent.reinit(
                 self._hub
             )  # as gevent's own `fork` does: else the two would share what they wait for
+        self._served()
         self._calls.clear()
         self._streams.clear()
         self._next_slice.stop()

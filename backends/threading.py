@@ -18,12 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from .. import errors, forks
 from ..errorlog import log_error
 from . import native
-from .base import Handle, Report, T
+from .base import Begin, Drain, Handle, Report, T
 from .turns import CUT, ENTERED, TurningLoop
 from .workers import Workers
 
@@ -115,6 +117,8 @@ class ThreadingLoop(TurningLoop):
     """
 
     name = "threading"
+    entered_with = "with"
+    entered_by = "`with`"
     shares_watches = False
 
     def __init__(self, *, workers: int = 32) -> None:
@@ -141,6 +145,7 @@ class ThreadingLoop(TurningLoop):
         self._workers = Workers(workers)
         self._coroutines: AsyncioThread | None = None  # until there is a coroutine
         self._stop = Waiter()
+        self._serving: threading.Thread | None = None
         self.always_runs = False  # until a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
         self.waiting: set[int] = set()  # threads that do: a signal's handler must not call them in again
@@ -196,6 +201,29 @@ class ThreadingLoop(TurningLoop):
 
             self._coroutines = AsyncioThread()
         return self._coroutines.run_coroutine(coroutine, report, context)
+
+    def enter(self, begin: Begin) -> None:
+        """In a thread of its own."""
+        started: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def begun(error: BaseException | None) -> None:
+            if error is not None:
+                self.stop()
+            started.put(error)
+
+        self._serving = threading.Thread(
+            target=self.run, args=(partial(begin, begun),), name="ringback-server", daemon=True
+        )
+        self._serving.start()
+        error = started.get()
+        if error is not None:
+            self._serving.join()
+            raise error
+
+    def leave(self, drain: Drain) -> None:
+        assert self._serving is not None
+        self.call_soon_threadsafe(drain, lambda _: self.stop())
+        self._serving.join()
 
     def run(self, start: Callable[[], object]) -> None:
         self.always_runs = True

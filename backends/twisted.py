@@ -25,6 +25,7 @@ from .asyncio_thread import AsyncioThread, call_only, start_task
 from .base import Handle, Loop, Report
 from .shared import SharedFutures
 from .timers import Timers
+from .twisted_service import Startable
 from .workers import Workers
 
 
@@ -128,6 +129,9 @@ class TwistedLoop(Loop):
     """The installed reactor; `reactor="asyncio"` installs another before the first import of the default one."""
 
     name = "twisted"
+    own_options = ("reactor",)
+    entered_by = "startService(), as it is an IService"
+    service = Startable
 
     def __init__(self, *, workers: int = 32, reactor: str | None = None) -> None:
         self._reactor: Any = _install(reactor)

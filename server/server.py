@@ -7,14 +7,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from math import inf
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import backends, forks, hubs
-from ..backends import native
+from .. import backends, forks
 from ..backends.base import Loop
 from ..discovery.announcement import Announcement
 from ..endpoints import DEFAULT_ENDPOINT
@@ -57,8 +56,8 @@ class Server:
     started anew.
 
     `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or sent, in
-    bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call; `max_depth`: of lists and maps in each
-    other there, which costs more to look at than to decode (None: what Python can decode). `max_messages` and `max_frames`: the most of
+    bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call; `max_depth`: of lists and maps in each other
+    there (None: what Python can decode). `max_messages` and `max_frames`: the most of
     each in one batch, as clients are told. `max_connections`: the most at once, or fewer where the process may not have so many files
     open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: the most memory that their
     arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. Of all clients
@@ -88,12 +87,8 @@ class Server:
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
-        if backend == "twisted" and cls is Server:
-            backends.load("twisted")
-            from .twisted import TwistedServer
-
-            return object.__new__(TwistedServer)
-        return object.__new__(cls)
+        service = backends.load(backend).service
+        return object.__new__(cls if service is None or issubclass(cls, service) else _both(cls, service))  # type: ignore[arg-type]
 
     def __init__(
         self,
@@ -149,10 +144,11 @@ class Server:
         self.backend = backend
         self._loop_class = backends.load(backend)
         self._loop_options: dict[str, Any] = {} if workers is None else {"workers": workers}
-        if uvloop:
-            self._loop_options["uvloop"] = _only("asyncio", backend, "uvloop", uvloop)
-        if reactor is not None:
-            self._loop_options["reactor"] = _only("twisted", backend, "reactor", reactor)
+        for option, value in (("uvloop", uvloop or None), ("reactor", reactor)):
+            if value is not None:
+                if option not in self._loop_class.own_options:
+                    raise UsageError(f"the {backend} backend has no option {option}")
+                self._loop_options[option] = value
         self._bind: list[str | Inherited] = [bind] if isinstance(bind, str) else list(bind)
         about = _about(role, zone, weight)
         self._registration = Registration.asked_for(
@@ -205,11 +201,9 @@ class Server:
         self._invalidations: Invalidations | None = None
         self.drain_timeout = checked_drain_timeout(drain_timeout)
         self._loop: Loop | None = None
-        self._hub: int | None = None  # on gevent: the thread that it serves in
         self._core: ServerCore | None = None
         self._watchdog: Watchdog | None = None
         self._draining = False
-        self._thread: threading.Thread | None = None
         self._signals = False  # whether SIGTERM and SIGINT are its own
 
     @property
@@ -227,46 +221,26 @@ class Server:
     # In the background
 
     def __enter__(self) -> Server:
-        if self.backend not in ("threading", "gevent"):
+        if self._loop_class.entered_with != "with":
             raise self._entered_wrongly("with")
-        if self.backend == "gevent":
-            return self._enter_gevent()
         loop = self._new_loop()
-        started: SimpleQueue[BaseException | None] = SimpleQueue()
-
-        def begun(error: BaseException | None) -> None:
-            if error is not None:
-                loop.stop()
-            started.put(error)
-
-        def run() -> None:
-            loop.run(lambda: self._begin(loop, begun))
+        try:
+            loop.enter(partial(self._begin, loop))
+        except BaseException:
             self._close(loop)
-
-        thread = threading.Thread(target=run, name=f"ringback-{self.service.name}", daemon=True)
-        thread.start()
-        error = started.get()
-        if error is not None:
-            thread.join()
-            raise error
-        self._thread = thread
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         loop = self._loop
-        if loop is None:
-            return  # in a forked child
-        if self.backend == "gevent":
-            self._exit_gevent(loop)
-            return
-        loop.call_soon_threadsafe(self._drain, lambda _: loop.stop())
-        assert self._thread is not None
-        self._thread.join()
+        if loop is not None:  # as it is in a forked child
+            loop.leave(self._drain)
+            self._close(loop)
 
     async def __aenter__(self) -> Server:
-        if self.backend != "asyncio":
+        if self._loop_class.entered_with != "async with":
             raise self._entered_wrongly("async with")
         import asyncio
 
@@ -277,10 +251,8 @@ class Server:
                 "`async with` needs a running asyncio loop: enter the server in a coroutine of asyncio.run()"
             ) from None
         loop = self._new_loop()
-        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begin(loop, lambda error: started.set_exception(error) if error else started.set_result(None))
         try:
-            await started
+            await loop.enter_async(partial(self._begin, loop))
         except BaseException:
             self._close(loop)
             raise
@@ -289,45 +261,16 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        import asyncio
-
         loop = self._loop
-        if loop is None:
-            return  # in a forked child
-        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._drain(ended.set_result)
-        await ended
-        self._close(loop)
+        if loop is not None:  # as it is in a forked child
+            await loop.leave_async(self._drain)
+            self._close(loop)
 
     def _entered_wrongly(self, statement: str) -> UsageError:
-        how = _HOW.get(self.backend, "serve()")
         return UsageError(
-            f"a server on {self.backend} is not entered with `{statement}`, but with {how}; "
+            f"a server on {self.backend} is not entered with `{statement}`, but with {self._loop_class.entered_by}; "
             'for a server in the background of a blocking program give backend="threading"'
         )
-
-    def _enter_gevent(self) -> Server:
-        from gevent.event import AsyncResult
-
-        loop = self._new_loop()
-        started: Any = AsyncResult()
-        self._begin(loop, lambda error: started.set_exception(error) if error else started.set(None))
-        try:
-            with loop.kept_alive():  # type: ignore[attr-defined]
-                started.get()
-        except BaseException:
-            self._close(loop)
-            raise
-        return self
-
-    def _exit_gevent(self, loop: Loop) -> None:
-        from gevent.event import AsyncResult
-
-        ended: Any = AsyncResult()
-        self._drain(ended.set)
-        with loop.kept_alive():  # type: ignore[attr-defined]
-            ended.get()
-        self._close(loop)
 
     # In the foreground
 
@@ -396,9 +339,6 @@ class Server:
             raise RuntimeError("this server is running already: make another one for another start")
         self._loop = self._loop_class(**self._loop_options)
         forks.inherit(self)
-        if self.backend == "gevent":
-            self._hub = native.get_ident()
-            hubs.entered(self._hub)
         return self._loop
 
     def _begin(
@@ -445,9 +385,7 @@ class Server:
 
     def forked(self) -> None:
         """In a child: it is a server that was never started, and signals mean what they mean in any program."""
-        if self._hub is not None:
-            hubs.left(self._hub)
-        self._loop = self._core = self._thread = self._hub = None
+        self._loop = self._core = None
         self._watchdog = self._announcement = self._invalidations = None
         if self._signals:
             self._signals = False
@@ -494,9 +432,6 @@ class Server:
             self._watchdog = None
         loop.close()
         self._loop = None
-        if self._hub is not None:
-            hubs.left(self._hub)
-            self._hub = None
         if self._announcement is not None:
             self._announcement.close()
             self._announcement = None
@@ -511,12 +446,12 @@ class Server:
         self._state = self._source = None
 
 
-_HOW = {
-    "threading": "`with`",
-    "gevent": "`with`",
-    "asyncio": "`async with`",
-    "twisted": "startService(), as it is an IService",
-}
+@cache
+def _both(server: type[Server], service: type) -> type[Server]:
+    """A server that is what its loop's programs expect of a service, too."""
+    return type(
+        server.__name__, (server, service), {"__doc__": server.__doc__, "__module__": server.__module__}
+    )
 
 
 def _about(role: str, zone: str, weight: float) -> About | None:
@@ -542,12 +477,6 @@ def _keys(
     for place in places:
         check_encrypts(str(place))
     return ServerKeys.asked_for(secret_key, authorized_keys)
-
-
-def _only(owner: str, backend: str, option: str, value: Any) -> Any:
-    if backend != owner:
-        raise UsageError(f"{option} is for the {owner} backend, not for {backend}")
-    return value
 
 
 def serve(

@@ -1,20 +1,35 @@
-"""`ringback.Server(backend="twisted")` as a Twisted service, to be put into an application or started by hand."""
+"""What makes a server a Twisted service, to be put into an application or started by hand."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service as TwistedService
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.python import threadable
 
-from ..backends.native import get_ident
 from ..errors import UsageError
-from .server import Server
+from .native import get_ident
+
+if TYPE_CHECKING:
+    from .base import Loop
 
 
-class TwistedServer(Server, TwistedService):
-    """An IService: `startService` begins to serve (its Deferred fires when calls are answered), `stopService` drains."""
+class Startable(Service):
+    """An IService: `startService` begins to serve (its Deferred fires when calls are answered), `stopService` drains. The other half of the
+    class is `ringback.Server`."""
+
+    if TYPE_CHECKING:
+        _loop: Loop | None
+
+        def _new_loop(self) -> Loop: ...
+
+        def _begin(self, loop: Loop, report: Callable[[BaseException | None], object]) -> None: ...
+
+        def _drain(self, ended: Callable[[bool], object]) -> None: ...
+
+        def _close(self, loop: Loop) -> None: ...
 
     def startService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         started_in: int | None = threadable.ioThread  # None before the reactor runs
@@ -22,7 +37,7 @@ class TwistedServer(Server, TwistedService):
             raise UsageError(
                 "startService() was called in another thread than the reactor's: use reactor.callFromThread"
             )
-        TwistedService.startService(self)  # type: ignore[no-untyped-call]
+        Service.startService(self)  # type: ignore[no-untyped-call]
         loop = self._new_loop()
         started: Deferred[None] = Deferred()
 
@@ -37,7 +52,7 @@ class TwistedServer(Server, TwistedService):
         return started
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802
-        TwistedService.stopService(self)  # type: ignore[no-untyped-call]
+        Service.stopService(self)  # type: ignore[no-untyped-call]
         ended: Deferred[Any] = Deferred()
         loop = self._loop
         if loop is None:
