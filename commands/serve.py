@@ -113,10 +113,6 @@ def serve(
     max_elements: Annotated[
         int, typer.Option(metavar="N", help="the most values, lists and maps in the arguments of one call")
     ] = Limits.max_elements,
-    max_depth: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="of lists and maps in each other there [what Python decodes]"),
-    ] = Limits.max_depth,
     max_messages: Annotated[
         int, typer.Option(min=1, metavar="N", help="the most that come together; clients are told")
     ] = Limits.max_messages,
@@ -262,7 +258,6 @@ def serve(
             advertise=advertise,
             max_size=max_size,
             max_elements=max_elements,
-            max_depth=max_depth,
             max_messages=max_messages,
             max_frames=max_frames,
             max_connections=max_connections,

@@ -4,19 +4,17 @@ MessagePack array of messages; the frames after it are bytes that the messages r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
-from .elements import array_length, deeper_than, more_than
-from .keys import FEW_BYTES, check_keys
+from .elements import array_length, more_than
 from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Item, Notify
-from .values import FRAME, NOTHING, UNREAD, Buffer, Frame, Unpacker
+from .values import FRAME, NOTHING, Buffer, Frame, Unpacker
 
 VERSION = 1
 MAGIC = b"RBK"
@@ -27,9 +25,6 @@ BATCH_BYTES = 512 * 1024
 
 # Bytes of a message, at least.
 _SHORTEST = 3
-
-# The depth of arguments in a batch: it is a list of messages, which are lists, and so are positional arguments.
-_ABOVE = 3
 
 M = TypeVar("M")
 
@@ -132,18 +127,11 @@ class _ItemHead(Struct, array_like=True, tag=7):
 
 _decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead]).decode
 
-_decode_parts = msgspec.msgpack.Decoder(list[list[Raw]]).decode
-_decode_tag = msgspec.msgpack.Decoder(int).decode
-# What may be the head of a large map. (How large it says it is may not be true: it is decoded as far as it goes.)
-_large_map = re.compile(rb"\xdf|\xde[\x01-\xff]").search
-# Where the options are, among the parts of a message with that tag.
-_OPTIONS = {3: 7, 4: 4}
-
 
 class Decoder(Generic[M]):
     """Frames to messages. `values` decodes what is in them, until the next batch. `max_elements`: the most in one batch: values, keys,
-    lists and maps, which take up to 80 times as much when they are decoded. `max_depth`: of lists and maps within the arguments of a
-    call; None is as deep as the interpreter can. `wary`: of keys in maps, as an Unpacker is."""
+    lists and maps, which take up to 80 times as much when they are decoded. `wary`: of keys in maps, as
+    an Unpacker is."""
 
     def __init__(
         self,
@@ -151,25 +139,20 @@ class Decoder(Generic[M]):
         max_elements: int = 1 << 62,
         max_messages: int = MAX_MESSAGES,
         max_frames: int = MAX_FRAMES,
-        max_depth: int | None = None,
         *,
         wary: bool = False,
     ) -> None:
         self._max_elements = max_elements
         self._max_messages = max_messages
         self._max_frames = max_frames
-        self._max_depth = 1 << 62 if max_depth is None else max_depth
-        self._wary = wary
-        # What is no longer cannot be over any of them, and is not looked at; nor has it large maps.
-        self._long = min(_SHORTEST * max_messages, max_elements, self._max_depth)
-        self._short = min(self._long, FEW_BYTES)
+        # What is no longer cannot be over any of them, and is not looked at.
+        self._long = min(_SHORTEST * max_messages, max_elements)
         self.values = Unpacker(wary=wary)
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
-        """The messages of one batch: its first frame as bytes, the others as whatever holds them. A call with metadata that are not
-        decoded, for their keys, has UNREAD as its arguments. Raises ProtocolError, saying what is wrong with the batch; TooMuch
-        where that is one call or item."""
+        """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError, saying
+        what is wrong with the batch; TooMuch where that is one call or item."""
         first: bytes = frames[0]
         if len(frames) > self._max_frames:
             raise ProtocolError(f"a message of {len(frames)} frames")
@@ -177,11 +160,8 @@ class Decoder(Generic[M]):
             raise ProtocolError(_foreign(first))
         self.values.frames = frames[1:]
         try:
-            if len(first) > self._short:
-                if len(first) > self._long:
-                    self._look_at(first)
-                if self._wary and b"metadata" in first and _large_map(first) is not None:
-                    return self._decode_checked(first)
+            if len(first) > self._long:
+                self._look_at(first)
             messages: list[M] = self._decode(memoryview(first)[4:])
         except ProtocolError:
             raise
@@ -189,32 +169,13 @@ class Decoder(Generic[M]):
             raise ProtocolError(f"this is not a batch of ringback messages: {error}") from None
         return messages
 
-    def _decode_checked(self, first: bytes) -> list[M]:
-        """The messages of a batch whose metadata could have keys that make a map slow."""
-        messages = _decode_parts(memoryview(first)[4:])
-        unread = []
-        for number, parts in enumerate(messages):
-            where = _OPTIONS.get(_decode_tag(parts[0])) if parts else None
-            if where is not None and where < len(parts):
-                try:
-                    check_keys(bytes(parts[where]))
-                except msgspec.ValidationError:
-                    del parts[where:]
-                    unread.append(number)
-        decoded: list[Any] = self._decode(msgspec.msgpack.encode(messages))
-        for number in unread:
-            decoded[number].args = UNREAD
-        return decoded
-
     def _look_at(self, first: bytes) -> None:
         """Before a long batch is decoded: has it more than is taken?"""
         if array_length(first, 4) > self._max_messages:
             raise ProtocolError(f"a batch of more than {self._max_messages:,} messages")
-        most, deepest = self._max_elements, self._max_depth
+        most = self._max_elements
         if len(first) > most and more_than(most, first, 4):
             self._refuse(first, f"more than {most:,} elements")
-        if len(first) > deepest and deeper_than(deepest + _ABOVE, first, 4):
-            self._refuse(first, f"lists or maps more than {deepest:,} deep")
 
     def _refuse(self, first: bytes, what: str) -> None:
         try:

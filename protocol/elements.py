@@ -1,4 +1,4 @@
-"""How many elements a piece of MessagePack has, and how deep they are, without decoding it.
+"""How many elements a piece of MessagePack has, without decoding it.
 
 A value of 16 MiB may be 16 million empty lists, which take 1.2 GiB when they are decoded. To count them no structure is needed:
 MessagePack is a row of tokens, and each value, key, list and map is one.
@@ -7,36 +7,23 @@ MessagePack is a row of tokens, and each value, key, list and map is one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 # Tokens that say in their first bytes how long they are. (Those in front are the most frequent.)
-ONE_BYTE = rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]"  # small integers, arrays and maps; nil, bool, the empty str
-ONE_BYTE_SCALARS = rb"[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]"
-NUMBERS = [rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."]
-STRINGS = [rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
-STRINGS += [
+_ONE_BYTE = rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]"  # small integers, arrays and maps; nil, bool, the empty str
+_NUMBERS = [rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."]
+_STRINGS = [rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
+_STRINGS += [
     rb"[\xd9\xc4](?:%s)" % b"|".join(rb"\x%02x.{%d}" % (length, length) for length in range(80))
 ]  # and bin
-EXTENSIONS = [rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"]
+_EXTENSIONS = [rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"]
 
-_SCALARS = [ONE_BYTE_SCALARS, *NUMBERS, *STRINGS, *EXTENSIONS]
-_TOKENS = [ONE_BYTE, *NUMBERS, *STRINGS, *EXTENSIONS, rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
-
-
-def _runs(
-    tokens: list[bytes], *lengths: int
-) -> list[tuple[int, Callable[[bytes, int], re.Match[bytes] | None]]]:
-    """So many tokens at once, in C."""
-    one = b"|".join(tokens)
-    return [(many, re.compile(rb"(?:%s){%d}+" % (one, many), re.DOTALL).match) for many in lengths]
+_TOKENS = [_ONE_BYTE, *_NUMBERS, *_STRINGS, *_EXTENSIONS, rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
 
 
-# The most first. (More at once are no faster, and lose more where they end.)
-_RUNS = _runs(_TOKENS, 256, 16, 1)
-_SCALAR_RUNS = _runs(_SCALARS, 64, 1)
-
-# Bytes that no list and no map begins with.
-_NEVER = bytes(byte for byte in range(256) if not (0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF))
+# So many tokens at once, in C, the most first. (More at once are no faster, and lose more where they end.)
+_RUNS = [
+    (many, re.compile(rb"(?:%s){%d}+" % (b"|".join(_TOKENS), many), re.DOTALL).match) for many in (256, 16, 1)
+]
 
 # Tokens that say their length: how many bytes it has, and how many come between it and the data.
 _LONG = {
@@ -72,36 +59,6 @@ def count(data: bytes, start: int = 0, most: int = 1 << 62) -> int:
         elif at == before:
             break
     return found
-
-
-def deeper_than(most: int, data: bytes, start: int = 0) -> bool:
-    """Whether lists and maps are nested deeper than that in the data from there on."""
-    if len(data.translate(None, _NEVER)) <= most:
-        return False
-    # For each list and map that is not at its end, how much comes after it in the one around it.
-    around: list[int] = []
-    left, at, end = -1, start, len(data)
-    while at < end:
-        first = data[at]
-        if 0x80 <= first <= 0x9F or 0xDC <= first <= 0xDF:
-            if len(around) == most:
-                return True
-            around.append(left - 1)
-            left, at = begun(data, at)
-        elif after := after_long(data, at):
-            at = after
-            left -= 1
-        else:
-            before = at
-            for many, match in _SCALAR_RUNS:
-                while not 0 <= left < many and (found := match(data, at)) is not None:
-                    at = found.end()
-                    left -= many
-            if at == before:
-                return False
-        while not left and around:
-            left = around.pop()
-    return False
 
 
 def array_length(data: bytes, at: int) -> int:

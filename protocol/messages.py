@@ -6,15 +6,15 @@ value spoils its own call and no other.
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Raw, Struct
 
 
 class CallOptions(Struct, omit_defaults=True, gc=False):
     """What few calls carry; a map, so that an older peer passes over what it does not know."""
 
-    metadata: dict[str, Any] = {}
+    metadata: dict[
+        str, Raw
+    ] = {}  # as it came; whoever handles the call has it decoded (`values.decode_metadata`)
     priority: int = 0
     key: str | None = None
     versions: dict[str, int] | None = (

@@ -19,6 +19,7 @@ from ..errors import ResourceExhausted, UsageError
 from .decimals import check_for
 from .keys import BIG_INTEGER, looked_at
 from .kinds import Chosen, keys_chosen
+from .messages import CallOptions
 from .order import ordered
 
 # What holds the bytes of a frame: bytes, or what the transport received them in.
@@ -40,9 +41,6 @@ _PLAIN = _SCALARS | {str}
 
 # The arguments of a call that has none.
 NOTHING = Raw(b"\x90")
-
-# The arguments of a call whose metadata are not decoded, for the keys that are in them.
-UNREAD = Raw(b"\xc1")
 
 # All ways to say that an argument is a stream.
 _STREAMS = frozenset([b"\xc7\0\3", b"\xc8\0\0\3", b"\xc9\0\0\0\0\3"])
@@ -266,6 +264,14 @@ def _extend(value: Any) -> Any:
         return Frame(_frozen(value))
     except TypeError:
         return _extend(msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=False))
+
+
+def decode_metadata(options: CallOptions) -> None:
+    """Of a call that has come: in place, from what each value was sent as. Raises what `plain` raises."""
+    options.metadata = {name: _decode_metadata(value) for name, value in options.metadata.items()}
+
+
+_decode_metadata = looked_at(msgspec.msgpack.Decoder().decode)
 
 
 class Unpacker:

@@ -28,7 +28,8 @@ from msgspec import Raw
 from ..errors import InvalidArgument, UsageError, described
 from ..protocol.keys import FEW_BYTES, check_keys
 from ..protocol.kinds import Chosen, keys_chosen
-from ..protocol.values import UNREAD, Unpacker, is_stream, typed_decoder
+from ..protocol.messages import CallOptions
+from ..protocol.values import Unpacker, decode_metadata, is_stream, typed_decoder
 from .inputs import AsyncInput, Input, SyncInput
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -103,8 +104,6 @@ class Arguments:
                 pass
         where = ": "
         try:
-            if args is UNREAD:
-                raise ValueError("the metadata has a large map with keys that could make it slow")
             where = ": the arguments cannot be read: "
             given = _decode_list(args)
             where = f"{self.signature}: "
@@ -156,6 +155,15 @@ class Arguments:
         if name not in self.streams:
             return value
         return _each(value) if self._input is AsyncInput else iter(value)
+
+
+def read_metadata(method: str, options: CallOptions) -> None:
+    """Decode the metadata of a call that has come. Raises InvalidArgument."""
+    if options.metadata:
+        try:
+            decode_metadata(options)
+        except Exception as error:
+            raise InvalidArgument(f"{method}: the metadata cannot be read: {described(error)}") from None
 
 
 async def _each(items: Sequence[Any]) -> AsyncIterator[Any]:

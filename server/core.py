@@ -115,7 +115,6 @@ class ServerCore:
             max_elements=limits.max_elements,
             max_messages=limits.max_messages,
             max_frames=limits.max_frames,
-            max_depth=limits.max_depth,
         )
         self._decoder.values.limit = limits.max_size
         self._lifespan: Lifespan | None = None

@@ -29,6 +29,7 @@ from ..protocol.server import Phase, ServerMachine, Session
 from ..protocol.tally import Tally
 from ..protocol.values import Unpacker, pack
 from ..state.store import State
+from .arguments import read_metadata
 from .cached import cached
 from .inputs import Input
 from .invocation import VALUES, Inline, Invocation
@@ -132,6 +133,8 @@ class Dispatcher:
             values.taken = 0
             try:
                 args, kwargs = method.bind(values, message.args, message.kwargs)
+                if message.options is not None:
+                    read_metadata(method.name, message.options)
             except errors.InvalidArgument as error:
                 self._reject(session, message, error, served.tally)
                 continue

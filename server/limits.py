@@ -31,7 +31,6 @@ class Limits:
 
     max_size: int = 16 * MIB
     max_elements: int = 1_000_000
-    max_depth: int | None = None
     max_messages: int = 65_536
     max_frames: int = 1024
     max_connections: int = 10_000
@@ -54,8 +53,6 @@ class Limits:
         self._check("max_frames", 1, MAX_FRAMES)
         for name in ("max_connections", "max_in_flight", "max_bytes_in_flight"):
             self._check(name, 1)
-        if self.max_depth is not None:
-            self._check("max_depth", 1)
         for name in ("max_unserved", "max_unsent"):
             if getattr(self, name) is not None:
                 self._check(name, self.max_size, unit=" bytes, as max_size is")

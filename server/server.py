@@ -56,8 +56,7 @@ class Server:
     started anew.
 
     `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or sent, in
-    bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call; `max_depth`: of lists and maps in each other
-    there (None: what Python can decode). `max_messages` and `max_frames`: the most of
+    bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call. `max_messages` and `max_frames`: the most of
     each in one batch, as clients are told. `max_connections`: the most at once, or fewer where the process may not have so many files
     open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: the most memory that their
     arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. Of all clients
@@ -100,7 +99,6 @@ class Server:
         drain_timeout: float = 30.0,
         max_size: int = Limits.max_size,
         max_elements: int = Limits.max_elements,
-        max_depth: int | None = Limits.max_depth,
         max_messages: int = Limits.max_messages,
         max_frames: int = Limits.max_frames,
         max_connections: int = Limits.max_connections,
@@ -165,7 +163,6 @@ class Server:
             "limits": Limits(
                 max_size=max_size,
                 max_elements=max_elements,
-                max_depth=max_depth,
                 max_messages=max_messages,
                 max_frames=max_frames,
                 max_connections=max_connections,

@@ -20,8 +20,8 @@ from ringback.protocol import codec
 from ringback.protocol.keys import check_keys
 from ringback.protocol.kinds import Chosen, keys_chosen
 from ringback.protocol.messages import Call, CallOptions, Notify
-from ringback.protocol.values import UNREAD, Unpacker
-from ringback.server.arguments import Arguments
+from ringback.protocol.values import Unpacker
+from ringback.server.arguments import Arguments, read_metadata
 from ringback.server.inputs import SyncInput
 
 MANY = 256
@@ -143,19 +143,37 @@ def test_a_frame_stays_a_key():
     assert unpacker.plain(Raw(packed([*keys, (b"\xd4\x01\x00", b"\xc0")])))[b"frame"] is None
 
 
+def test_what_is_too_large_and_too_deep_to_be_looked_at_is_refused():
+    value: Any = [dict.fromkeys(range(MANY)), b"x" * 1_000_000]
+    for _ in range(15):
+        value = [value]
+    check_keys(encode(value))
+    for _ in range(400):
+        value = [value]
+    begun = time.process_time()
+    with pytest.raises(msgspec.ValidationError, match="may be in it too deep: annotate the argument"):
+        check_keys(encode(value))
+    assert time.process_time() - begun < 1
+
+
 def test_hundreds_of_large_maps_in_one_another_are_refused():
     value: Any = "x"
     for _ in range(300):
         value = [{**dict.fromkeys(range(MANY)), 0: value}]
-    with pytest.raises(msgspec.ValidationError, match="in one another too deep"):
+    with pytest.raises(msgspec.ValidationError, match="may be in it too deep"):
         check_keys(encode(value))
 
 
-def test_what_is_deep_is_refused_for_no_other_reason():
-    value = encode(dict.fromkeys(range(1000)))
-    check_keys(b"\xdc\0\2" * 400 + b"\x90" * 399 + value + b"\x90" * 2)
+@pytest.mark.parametrize("around", [[], {}])
+def test_what_is_deep_and_small_is_refused_for_no_other_reason(around):
+    def deep(value: bytes) -> Raw:
+        for _ in range(400):
+            value = encode([Raw(value), []] if around == [] else {"a": Raw(value)})
+        return Raw(value)
+
+    check_keys(bytes(deep(encode(dict.fromkeys(range(1000))))))
     with pytest.raises(msgspec.ValidationError, match="an array as a key"):
-        check_keys(b"\xdc\0\2" * 400 + b"\x90" * 399 + encode(large()) + b"\x90" * 2)
+        check_keys(bytes(deep(encode(large()))))
 
 
 # Where the server decodes what was sent
@@ -273,17 +291,15 @@ def test_metadata_spoil_their_own_call_and_no_other(equal):
         Notify("add", Raw(b"\x92\x01\x02"), None, CallOptions({"a": Raw(equal)})),
         Call(3, "add", Raw(b"\x92\x01\x02")),
     ]
-    reader = codec.from_client()
-    first, spoilt, note, last = reader.decode([codec.PREAMBLE + encode(calls)])
-    assert (first.options.metadata, first.args) == ({"a": large("x")}, Raw(b"\x92\x01\x02"))
-    assert (spoilt.id, spoilt.args is UNREAD, note.args is UNREAD) == (2, True, True)
-    assert (last.id, last.args) == (3, Raw(b"\x92\x01\x02"))
-
-    def add(a: int, b: int) -> int:
-        return a + b
-
-    with pytest.raises(InvalidArgument, match="add: the metadata has a large map"):
-        Arguments("add", add).bind(reader.values, spoilt.args, spoilt.kwargs)
+    first, spoilt, note, last = codec.from_client().decode([codec.PREAMBLE + encode(calls)])
+    assert [message.args for message in (first, spoilt, note, last)] == [Raw(b"\x92\x01\x02")] * 4
+    read_metadata("add", first.options)
+    assert first.options.metadata == {"a": large("x")}
+    for each in (spoilt, note):
+        with pytest.raises(
+            InvalidArgument, match="add: the metadata cannot be read: a map of more than 255 entries"
+        ):
+            read_metadata("add", each.options)
 
 
 @pytest.mark.parametrize("entries", [(1 << 24) + 5000, 5000, 300, 1 << 31], ids=hex)

@@ -115,16 +115,6 @@ def test_inline_functions_that_return_futures_cannot_take_all_places():
         assert [call.result(SOON) for call in calls[:9]] == [1] * 9
 
 
-def test_a_call_that_is_nested_too_deep_is_refused_and_its_client_goes_on(start_server, connected, backend):
-    client = connected(start_server(backend, "service", "--max-depth", "3").endpoint)
-    assert client.call("echo", [[{"a": 1}]]) == [[{"a": 1}]]
-    with pytest.raises(errors.ResourceExhausted, match="more than 3 deep"):
-        client.call("echo", [[{"a": []}]])
-    with pytest.raises(errors.ResourceExhausted, match="more than 3 deep"):
-        client.call("echo", value=[[[[]]]])
-    assert client.call("add", 1, 2) == 3
-
-
 def test_clients_keep_to_what_the_server_takes_in_a_batch(start_server, connected, backend):
     options = ("--max-messages", "4", "--max-frames", "2")
     server = start_server(backend, "service", *options)
@@ -204,7 +194,6 @@ def test_a_client_that_takes_little_is_welcomed_by_a_service_of_many_methods():
     [
         ({"max_elements": 100}, "at least 524288, not 100"),
         ({"max_size": 100}, "at least 65536 bytes, not 100"),
-        ({"max_depth": 0}, "at least 1, not 0"),
         ({"max_messages": 0}, "at least 1, not 0"),
         ({"max_messages": 65_537}, "at most 65536, not 65537"),
         ({"max_frames": 1025}, "at most 1024, not 1025"),
