@@ -29,13 +29,13 @@ def check_curve(data: bytes) -> None:
         _WAYS[data[0] % len(_WAYS)](data[1:])
 
 
-def _feed(end: Connection, data: bytes) -> bool:
-    """Whether the connection goes on."""
+def _feed(end: Connection, data: bytes, before: int = 0) -> bool:
+    """Whether the connection goes on. `before`: bytes that came earlier."""
     try:
         end.feed(data)
     except ZmtpError:
         return False
-    assert end.held <= len(data)
+    assert end.held <= before + len(data)
     return True
 
 
@@ -89,14 +89,16 @@ def _sealed(data: bytes) -> None:
     assert theirs.open
     seal = ours._mechanism.sealer
     assert seal is not None
+    came = 0
     while data:
         flags, length, data = data[0], int.from_bytes(data[1:3], "big"), data[3:]
         frame = seal.seal(flags & 5, data[:length])
         if flags & 8:  # changed on the way
             place = length % len(frame)
             frame = frame[:place] + bytes([frame[place] ^ (flags | 1)]) + frame[place + 1 :]
-        if not _feed(theirs, frame):
+        if not _feed(theirs, frame, came):
             return
+        came += len(frame)
         assert len(said(theirs)) < len(frame) + 100
         data = data[length:]
 
