@@ -13,7 +13,7 @@ import pytest
 import zmq
 from processes import SOON, eventually, free_endpoint
 from raw import GREETING, address, by_hand, ready, said, zmtp
-from ringback import Service, errors
+from ringback import Server, Service, errors
 from ringback.clients import threading as blocking
 from ringback.protocol.messages import Ping
 from ringback.transport import chosen
@@ -336,3 +336,15 @@ with Server(service, "tcp://127.0.0.1:*", backend="threading", transport="native
 """
     done = run_program("-c", program)
     assert done.lines == ["3 False"], done
+
+
+@pytest.mark.parametrize(("transport", "warnings"), [("libzmq", 1), ("native", 0)])
+def test_a_server_on_libzmq_says_once_that_it_is_for_trusted_clients(
+    service: Service, caplog: pytest.LogCaptureFixture, transport: str, warnings: int
+) -> None:
+    bind = ["tcp://127.0.0.1:*", "inproc://here"]
+    with Server(service, bind, backend="threading", transport=transport) as server:
+        pass
+    told = [record.getMessage() for record in caplog.records if "trusted clients" in record.getMessage()]
+    assert len(told) == warnings
+    assert all(server._bind[1] not in each for each in told)
