@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from processes import BACKENDS, SOON, ServerProcess, chosen_backends
+from processes import SOON, ServerProcess, chosen_backends
 from styles import STYLES, Pause, Script, Style
 
 style_of = cache(lambda name: STYLES[name]())
@@ -81,8 +81,7 @@ def pairs(styles: Sequence[str]) -> list[Any]:
     """The pairs of this run, by name."""
     return [
         pytest.param((style, backend), id=f"{style}-client-on-{backend}-server")
-        for backend in BACKENDS
-        if backend in chosen_backends()
+        for backend in chosen_backends()
         for style in styles
     ]
 

@@ -1,0 +1,54 @@
+"""A loop that another package brings, by its entry point: the conformance suite on it, and what the command line says of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent
+# (its server is given no keys: the fixtures of CURVE make their own)
+PROMISES = (
+    "calls",
+    "errors",
+    "fire",
+    "streams",
+    "uploads",
+    "deadlines",
+    "cancelling",
+    "options",
+    "values",
+    "closing",
+)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package that brings the loop is where Python looks for packages."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("RINGBACK_BACKEND", "fifth")
+
+
+@pytest.mark.timeout(300)
+def test_the_conformance_suite_passes_on_a_fifth_loop(installed: None) -> None:
+    files = [str(TESTS / "conformance" / f"test_{name}.py") for name in PROMISES]
+    words = ("-q", "-x", "-p", "no:cacheprovider", "-k", "threading-client or asyncio-client", *files)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "threading client on fifth" in done.stdout
+
+
+def test_the_command_line_takes_what_is_found(installed: None) -> None:
+    words = [sys.executable, "-m", "ringback", "serve", f"{TESTS}/service.py:service", "--backend", "sixth"]
+    done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert "choose one of asyncio, gevent, threading, twisted, fifth" in done.stderr
