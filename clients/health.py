@@ -19,6 +19,7 @@ from ..protocol import codec
 from ..protocol.messages import Bye, Drain, Fault, FromServer, Hello, Ping, Pong, Welcome
 from ..protocol.values import FRAME_BYTES
 from ..terminal import fail, guarded, printable, say
+from ..transport import reasons
 from ..transport.base import ClientEnd
 from ..transport.broken import IN_A_ROW
 from ..transport.native.ends import Native
@@ -205,9 +206,9 @@ class _Try:
             self._probe.fails(errors.Unavailable(text, started=False))
 
     def failed(self, reason: str) -> None:
-        """With keys, a server of another key is told by the third handshake that it breaks off."""
+        """What a handshake that was broken off means, another tells: that the server has keys, or another key."""
         self._failures += 1
-        if self._probe.keys is None or self._failures == IN_A_ROW:
+        if reason != reasons.broken_off(self._probe.endpoint) or self._failures == IN_A_ROW:
             self._probe.fails(errors.Unavailable(reason, started=False))
 
     def refused(self, reason: str) -> None:

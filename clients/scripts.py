@@ -47,6 +47,9 @@ def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> Non
                 f"the {style} client needs {style}: install it with pip install 'ringback[{style}]'"
             ) from None
         raise
+    for endpoint in endpoints:
+        if endpoint.startswith("inproc://"):
+            raise UsageError(f"{endpoint} is within one process: a command needs a tcp or an ipc endpoint")
     client = connect(*endpoints, **options)
     if style == "asyncio":
         import asyncio

@@ -234,7 +234,8 @@ class Supervisor:
             self._replace_next()
 
     def _stop(self, number: int) -> None:
-        log.info("stopping %d processes (%s)", len(self._workers), signal.Signals(number).name)
+        if self._workers:
+            log.info("stopping %d processes (%s)", len(self._workers), signal.Signals(number).name)
         again, self._stopping = self._stopping, True
         for worker in self._workers.values():
             if again or not worker.leaving:

@@ -334,8 +334,9 @@ def test_who_is_refused_does_not_ask_again(pairs, serving, connected, logged):
     assert client._shared.core._wires == []
 
 
-def test_a_probe_has_keys_too(pairs, start_server, run_program, backend):
-    server = start_server(backend, "service", *pairs.options, path=GUARDED)
+@pytest.mark.parametrize("transport", ["native", "libzmq"])
+def test_a_probe_has_keys_too(pairs, start_server, run_program, backend, transport):
+    server = start_server(backend, "service", *pairs.options, "--transport", transport, path=GUARDED)
     pairs.make("alice", authorized=True)
     ask = ("-m", "ringback", "health", server.endpoint)
     right = ("--server-key", str(pairs.public("server")), "--secret-key", str(pairs.secret("alice")))

@@ -468,3 +468,15 @@ def test_the_ipc_path_of_a_server_that_ended_can_be_used_again_and_leaves_no_fil
     assert list(tmp_path.iterdir()) == []
     start_server(backend, bind=(path,))
     assert connected(path).call("add", 1, 2) == 3
+
+
+def test_a_context_for_asyncio_is_as_good_and_what_is_none_is_refused() -> None:
+    import zmq.asyncio
+
+    with (
+        zmq.asyncio.Context() as context,
+        ringback.Server(calc(), "inproc://calc", backend="threading", context=context),
+    ):
+        assert ask("inproc://calc", "add", 1, 2, context=context) == 3
+    with pytest.raises(errors.UsageError, match=r"context must be a zmq\.Context, not 'x'"):
+        connect("tcp://127.0.0.1:5555", context="x")

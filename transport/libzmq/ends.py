@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import zmq
 
 from ...backends.base import Loop
+from ...errors import UsageError
 from ..base import Bounds, ClientEnd, ClientHost, ServerEnd, ServerHost, Transport
 from .client import Dealer
 
 if TYPE_CHECKING:
-    import zmq
-
     from ...security.curve import ClientKeys, ServerKeys
+    from . import ZmqContext
 
 
 class Libzmq(Transport):
@@ -19,7 +21,11 @@ class Libzmq(Transport):
 
     name = "libzmq"
 
-    def __init__(self, context: zmq.Context[Any] | None = None) -> None:
+    def __init__(self, context: ZmqContext | None = None) -> None:
+        if context is not None and not isinstance(context, zmq.Context):
+            raise UsageError(f"context must be a zmq.Context, not {context!r}")
+        if context is not None and type(context) is not zmq.Context:
+            context = zmq.Context.shadow(context)  # one for asyncio makes sockets that are not for here
         self._context = context
 
     def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:
