@@ -215,7 +215,12 @@ class ThreadingLoop(TurningLoop):
             target=self.run, args=(partial(begin, begun),), name="ringback-server", daemon=True
         )
         self._serving.start()
-        error = started.get()
+        try:
+            error = started.get()
+        except BaseException:  # the handler of a signal
+            self.call_soon_threadsafe(self.stop)
+            self._serving.join()
+            raise
         if error is not None:
             self._serving.join()
             raise error

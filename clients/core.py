@@ -50,8 +50,8 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 # registry that was started anew gets to know its servers one by one.
 GRACE = 10.0
 
-# Those that are not closed. The collector must not take one: it would close a monitor of libzmq's before the socket that it watches, at
-# which the I/O thread may wait for ever.
+# Those that are not closed. The collector must not take one: on libzmq it would close a monitor before the socket that it watches, at which
+# the I/O thread may wait for ever.
 _open: set[ClientCore] = set()
 
 

@@ -218,6 +218,7 @@ def serve(
     at_once = int(limit) if limit is not None and limit.isdecimal() else limit
     if processes is not None:
         from ..server.supervisor import Supervisor
+        from ..transport import name_of, reasons
 
         command = interpreter.command(
             "-m", "ringback.server", target, *given_options(context, "bind", "processes")
@@ -228,6 +229,8 @@ def serve(
         supervisor = Supervisor(command, endpoints, processes, drain_timeout=drain_timeout)
         if exposed:
             logs.warn_of_exposed(target, endpoints)  # once for all of them
+        if name_of(transport) == "libzmq":
+            logging.getLogger("ringback.server").warning("%s", reasons.for_trusted_clients(endpoints))
         raise typer.Exit(supervisor.run())
 
     from ..server.server import serve as run

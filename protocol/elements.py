@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 
 # Tokens that say in their first bytes how long they are. (Those in front are the most frequent.)
-_ONE_BYTE = rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]"  # small integers, arrays and maps; nil, bool, the empty str
-_NUMBERS = [rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."]
-_STRINGS = [rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
-_STRINGS += [
+ONE_BYTE = rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]"  # small integers, arrays and maps; nil, bool, the empty str
+NUMBERS = [rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."]
+STRINGS = [rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
+STRINGS += [
     rb"[\xd9\xc4](?:%s)" % b"|".join(rb"\x%02x.{%d}" % (length, length) for length in range(80))
 ]  # and bin
-_EXTENSIONS = [rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"]
+EXTENSIONS = [rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"]
 
-_TOKENS = [_ONE_BYTE, *_NUMBERS, *_STRINGS, *_EXTENSIONS, rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
+_TOKENS = [ONE_BYTE, *NUMBERS, *STRINGS, *EXTENSIONS, rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
 
 
 # So many tokens at once, in C, the most first. (More at once are no faster, and lose more where they end.)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from .elements import begun
+from .elements import EXTENSIONS, NUMBERS, ONE_BYTE, STRINGS, after_long, begun
 
 # A map of so many entries is fast whatever its keys are.
 SMALL = 255
@@ -26,20 +26,31 @@ BIG_INTEGER = 2
 
 # The least bytes of a large map.
 _ROOM = 3 + 2 * (SMALL + 1)
-# Bytes that are looked at in all, where containers are within each other: so often the data, and so many.
-_LAYERS, _FREE = 16, 4 << 20
+# What is within one another is gone over to its end each time: in all, so often the data. Then arrays are passed item by item.
+_LAYERS = 16
+
+# All up to the next large map, or long array of containers. (Runs of one kind go several times as fast as tokens one by one.)
+_PASSED = [
+    rb"%s++" % ONE_BYTE,
+    *[rb"(?:\xcb.{8})++", rb"(?:\xce.{4})++"],
+    *[*NUMBERS, *STRINGS, *EXTENSIONS],
+    *[rb"\xde\0.", rb"\xdf\0\0\0."],
+    rb"(?:\xdc..|\xdd.{4})(?![\x80-\x9f\xdc-\xdf])",
+]
+_pass = re.compile(rb"(?:%s)*+" % b"|".join(_PASSED), re.DOTALL).match
+
+# Keys of the most frequent kinds, which are harmless.
+_HARMLESS = [rb"[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]++", *NUMBERS, *STRINGS]
+_harmless = re.compile(rb"(?:%s)*+" % b"|".join(_HARMLESS), re.DOTALL).fullmatch
 
 _ARRAYS = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
-_CONTAINERS = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
-_MAPS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
+_MAPS = (0xDE, 0xDF)
+_HEADS = frozenset([0xDC, 0xDD, *_MAPS])  # of those that are not short
 _CODES = {0xC7: 2, 0xC8: 3, 0xC9: 5, **dict.fromkeys(range(0xD4, 0xD9), 1)}  # where an extension has its code
 
-# Numbers alone, which are most of what is long and has no text: several times as fast as part by part.
-_numbers = re.compile(
-    rb"(?:[\xcb\xcf\xd3].{8}|[\xca\xce\xd2].{4}|[\xcd\xd1]..|[\xcc\xd0].|[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]++)*+",
-    re.DOTALL,
-).fullmatch
+_skip = msgspec.msgpack.Decoder(Raw).decode
 _parts = msgspec.msgpack.Decoder(list[Raw]).decode
+_left_over = re.compile(r"trailing characters \(byte (\d+)\)").search
 
 
 def looked_at(decode: Callable[[Raw], Any]) -> Callable[[Raw], Any]:
@@ -69,33 +80,49 @@ def _candidate(most: int) -> Callable[[bytes], Any]:
 
 
 def check_keys(data: bytes) -> None:
-    """Raises msgspec.ValidationError where a map of more than 255 entries has an array or an integer of any length among its keys, and
-    where the data are too deep to find that out. What is no MessagePack is for the decoder to find."""
+    """Raises msgspec.ValidationError where a map of more than 255 entries has an array or an integer of any length among its keys.
+    The data are MessagePack; where they are not, it is for the decoder to find."""
     if not may_be_slow(data):
         return
-    left = _LAYERS * len(data) + _FREE
-    waiting: list[bytes | Raw] = [data]
-    while waiting:
-        part = bytes(waiting.pop())
-        if part[0] not in _CONTAINERS:
+    at, end = 0, len(data)
+    left = [_LAYERS * len(data)] * 2  # of arrays and of maps
+    while (at := _pass(data, at).end()) < end:  # type: ignore[union-attr] # it matches nothing, too
+        after = after_long(data, at)
+        if after:
+            at = after
             continue
-        left -= len(part)
-        if left < 0:
-            raise _refused(f"a map of more than {SMALL} entries may be in it too deep")
-        many, inside = begun(part, 0)  # read as an array, a map is its keys and values in turn
-        if _numbers(part, inside):
-            continue
-        try:
-            parts = _parts(b"\xdd" + many.to_bytes(4, "big") + part[inside:])
-        except msgspec.DecodeError:
+        if data[at] not in _HEADS:
             return
-        if part[0] in _MAPS and many > 2 * SMALL:
-            _check(parts[::2])
-        waiting += [each for each in parts if len(each) >= _ROOM]
+        is_map = data[at] in _MAPS
+        many, inside = begun(data, at)  # read as an array, a map is its keys and values in turn
+        if left[is_map] > 0:
+            size = _length(memoryview(data)[at:])
+            if not size:
+                return
+            left[is_map] -= size
+            parts = _parts(b"\xdd" + many.to_bytes(4, "big") + data[inside : at + size])
+            if is_map and _check(parts[::2]):
+                del parts[::2]
+            if max(map(len, parts), default=0) < _ROOM:
+                inside = at + size  # nothing in it has room for one
+        elif is_map:
+            raise _refused(f"maps of more than {SMALL} entries are in one another too deep")
+        at = inside
 
 
-def _check(keys: list[Raw]) -> None:
-    """The keys of a large map."""
+def _length(data: memoryview) -> int:
+    """Of the value that the data begin with; 0 where there is none."""
+    try:
+        return len(_skip(data))
+    except msgspec.DecodeError as error:
+        more = _left_over(str(error))
+        return int(more[1]) if more else 0
+
+
+def _check(keys: list[Raw]) -> bool:
+    """The keys of a large map: whether they are surely harmless."""
+    if _harmless(b"".join(keys)):
+        return True
     for key in keys:
         data = memoryview(key)
         if data[0] in _ARRAYS:
@@ -103,6 +130,7 @@ def _check(keys: list[Raw]) -> None:
         code = _CODES.get(data[0])
         if code is not None and data[code] == BIG_INTEGER:
             raise _refused(f"a map of more than {SMALL} entries has an integer of more than 64 bits as a key")
+    return False
 
 
 def _refused(why: str) -> msgspec.ValidationError:

@@ -27,7 +27,7 @@ REFUSE_PART = 0.5
 # Seconds without reading after which a client counts as one that does not read.
 NOT_READING = 0.1
 
-# Bytes that a client is sent however much waits for others, where nothing waits for it: its socket takes them.
+# Bytes that a client is sent however much waits for others, where nothing waits for it. Where its socket does not take them it is cut off.
 SMALL = 65_536
 
 
@@ -228,6 +228,10 @@ class Outgoing:
     def _hold(self, session: Session, batches: Iterable[Sequence[Any]]) -> None:
         held = self.held[session] = Held(session.connection)
         self._keep(session, held, batches)
+        if self._total > self._most and not self._fits(session, 0) and session in self.held:
+            self._cut(
+                session, f"it leaves answers unread, and {self._total:,} bytes of them wait for all clients"
+            )
         if self._look is None:
             self._look = self._loop.call_later(LOOK, self._look_again)
 
@@ -239,6 +243,8 @@ class Outgoing:
 
     def _count(self, session: Session, held: Held) -> None:
         """How much waits for the client now? What is too much ends its connection."""
+        if self.held.get(session) is not held:
+            return  # to send has shown that its connection is lost
         self._total -= held.bytes
         held.look()
         self._total += held.bytes

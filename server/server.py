@@ -224,7 +224,7 @@ class Server:
         try:
             loop.enter(partial(self._begin, loop))
         except BaseException:
-            self._close(loop)
+            self._give_up(loop)
             raise
         return self
 
@@ -251,7 +251,7 @@ class Server:
         try:
             await loop.enter_async(partial(self._begin, loop))
         except BaseException:
-            self._close(loop)
+            self._give_up(loop)
             raise
         return self
 
@@ -421,6 +421,12 @@ class Server:
         if self._announcement is not None:
             self._announcement.draining()
         self._core.drain(self.drain_timeout, ended)
+
+    def _give_up(self, loop: Loop) -> None:
+        """A start has failed, or was cut short."""
+        if self._core is not None:
+            self._core.close()
+        self._close(loop)
 
     def _close(self, loop: Loop) -> None:
         """After the end: it may be started anew."""

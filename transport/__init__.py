@@ -25,11 +25,16 @@ _TRANSPORTS = Group(
 names = _TRANSPORTS.names
 
 
+def name_of(given: str | None) -> str:
+    """The transport's name where that name, or none, is given."""
+    return given or os.environ.get(VARIABLE) or DEFAULT
+
+
 def chosen(name: str | None, context: ZmqContext | None = None) -> Transport:
     """The transport of that name, of $RINGBACK_TRANSPORT, or the default; a `context` without a name is for libzmq. Raises UsageError,
     which names those that there are."""
     if name is None:
-        name = "libzmq" if context is not None else os.environ.get(VARIABLE) or DEFAULT
+        name = "libzmq" if context is not None else name_of(None)
     kind: type[Transport] | None = _TRANSPORTS.find(name)
     if kind is None:
         raise UsageError(f"there is no transport {name!r}: choose one of {', '.join(names())}")

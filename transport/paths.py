@@ -24,7 +24,7 @@ _KINDS = (
 
 
 def path_of(endpoint: str) -> str | None:
-    """The path of a Unix socket; None for endpoints that have none, and for `ipc://*`, whose path libzmq chooses."""
+    """The path of a Unix socket; None for endpoints that have none, and for `ipc://*`, whose path the server chooses."""
     path = endpoint.removeprefix("ipc://")
     return None if path in (endpoint, "*") else path
 

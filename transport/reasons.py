@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def lost(endpoint: str) -> str:
     return f"the connection to {endpoint} was lost"
@@ -39,6 +41,17 @@ def broken_off_again(endpoint: str, times: int) -> str:
 
 def wants_keys(endpoint: str) -> str:
     return f"the server at {endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
+
+
+# What a server says of itself
+
+
+def for_trusted_clients(endpoints: Iterable[str]) -> str:
+    """Of a server on libzmq."""
+    return (
+        f"libzmq serves {', '.join(endpoints)}: a client can fill the memory of this process, or abort it; use it for trusted clients, "
+        "else the native transport"
+    )
 
 
 # What a server says of a client

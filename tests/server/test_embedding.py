@@ -480,3 +480,31 @@ def test_a_context_for_asyncio_is_as_good_and_what_is_none_is_refused() -> None:
         assert ask("inproc://calc", "add", 1, 2, context=context) == 3
     with pytest.raises(errors.UsageError, match=r"context must be a zmq\.Context, not 'x'"):
         connect("tcp://127.0.0.1:5555", context="x")
+
+
+INTERRUPTED = """
+import contextlib, os, signal, sys, threading, time
+import ringback
+service = ringback.Service("s")
+
+@service.lifespan
+@contextlib.contextmanager
+def app():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    yield
+
+for _ in range(3):
+    try:
+        with ringback.Server(service, sys.argv[1], backend="threading"):
+            print("entered")
+    except KeyboardInterrupt:
+        print("interrupted", sum(thread.name == "ringback-server" for thread in threading.enumerate()))
+"""
+
+
+def test_a_start_that_is_interrupted_leaves_nothing_behind(run_program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+    ran = run_program("-c", INTERRUPTED, endpoint)
+    assert ran.out == "interrupted 0\n" * 3, ran

@@ -145,10 +145,37 @@ def reply(number: int, size: int = LARGE - 100) -> Reply:
 def test_an_answer_beyond_the_bound_of_all_is_not_kept_and_ends_its_call_alone() -> None:
     out = Ends()
     for number in range(1, 8):
-        out.say(Session(Slow(), f"peer {number}"), reply(1))
+        connection = Slow()
+        out.say(Session(connection, f"peer {number}"), Pong(1))  # which waits
+        connection.takes = number > 3  # what is small
+        out.say(Session(connection, f"peer {number}"), reply(1))
     assert out.failed == [(f"peer {number}", 1, "RESOURCE_EXHAUSTED") for number in range(4, 8)]
-    assert out.bytes < 3 * LARGE + 4 * 300  # and the errors
+    assert out.bytes < 3 * LARGE
     assert not out.cut_off
+
+
+def test_small_answers_are_bounded_too_and_who_takes_none_is_cut_off() -> None:
+    out = Ends()
+    for number in range(100):
+        out.say(Session(Slow(), f"peer {number}"), reply(1, 60_000))
+    assert out.bytes <= 3 * LARGE
+    assert len(out.cut_off) == 100 - 3 * LARGE // 60_010
+    assert not out.failed
+
+
+def test_a_connection_that_is_lost_while_it_sends_is_counted_once() -> None:
+    out = Ends()
+    connection = Slow()
+    session = Session(connection, "peer")
+    out.say(session, reply(1, 500))
+
+    def lose(frames: Sequence[Any]) -> bool:
+        out.forget(session)
+        return True
+
+    connection.send = lose  # type: ignore[method-assign]
+    out.room(session)
+    assert out._total == 0
 
 
 def test_clients_that_do_not_read_are_cut_off_to_make_room_the_longest_silent_first() -> None:

@@ -161,3 +161,34 @@ with Server(service, "inproc://here", backend="threading"):
 def test_keys_are_not_for_one_process(service: Service) -> None:
     with pytest.raises(errors.UsageError, match="inproc://here is within one process"):
         blocking.connect(HERE, server_key="x" * 40)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it is about forks")
+def test_a_forked_child_keeps_no_socket_of_the_server(run_program: Any) -> None:
+    ran = run_program(
+        "-c",
+        """
+import gc, os, socket
+from ringback import Server, Service
+reads, writes = os.pipe()
+server = Server(Service("s"), ["inproc://here", "tcp://127.0.0.1:*"], backend="threading")
+with server:
+    address = server.endpoints[1].removeprefix("tcp://").split(":")
+    child = os.fork()
+    if child == 0:
+        del server
+        gc.collect()
+        os.write(writes, b"collected")
+        os.read(reads, 1)
+        os._exit(0)
+    os.read(reads, 9)
+try:
+    socket.create_connection(address).close()
+    print("still accepts")
+except ConnectionRefusedError:
+    print("refused")
+os.kill(child, 9)
+os.wait()
+""",
+    )
+    assert (ran.status, ran.out) == (0, "refused\n"), ran

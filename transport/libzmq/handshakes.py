@@ -1,4 +1,4 @@
-"""What it means that handshakes fail: told from libzmq's events, for the clients and for the probe. It knows no sockets.
+"""What it means that handshakes fail: told from libzmq's events. It knows no sockets.
 
 With libzmq 4.3.5: a key that the server does not let in is told as such, and one end with CURVE and one without as different mechanisms;
 after both, libzmq does not try again. A wrong server key is told by nothing: the server closes the connection, and libzmq tries again for
@@ -41,11 +41,6 @@ class Handshakes:
 
     def began(self, now: float) -> None:
         self._began = now
-
-    @property
-    def failing(self) -> bool:
-        """Whether the last one failed, and no other attempt has begun."""
-        return bool(self._reason)
 
     @property
     def unclear(self) -> bool:

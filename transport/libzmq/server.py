@@ -21,6 +21,7 @@ from ... import forks
 from ...backends import native
 from ...backends.base import Handle, Loop
 from ...security.curve import ServerKeys
+from .. import reasons
 from ..base import Bounds, ServerEnd, ServerHost
 from ..listening import BACKLOG, Inherited
 from .admission import FAILED, Admission, is_of
@@ -121,20 +122,13 @@ class Router(ServerEnd):
             socket.close(0)
             raise
         self._socket, self._events = socket, events
-        self._warn()
+        reached = [place for place in places if isinstance(place, str) and not place.startswith("inproc://")]
+        if reached:  # (of many processes that inherit, their supervisor warns)
+            log.warning("%s", reasons.for_trusted_clients(self.endpoints))
         self._monitor = Pump(self._loop, events, self._event, lambda: None)
         self._pump = Pump(self._loop, socket, self._receive, self._turn_ended)
         if self._admission is not None:
             self._admission.watch(lambda: self._peers.values())
-
-    def _warn(self) -> None:
-        reached = [endpoint for endpoint in self.endpoints if not endpoint.startswith("inproc://")]
-        if reached:
-            log.warning(
-                "libzmq serves %s: a client can fill the memory of this process, or abort it; use it for trusted clients, else the "
-                "native transport",
-                ", ".join(reached),
-            )
 
     def sent(self) -> None:
         if self._pump is not None:

@@ -13,6 +13,9 @@ from ...backends.base import Loop
 from ...errors import UsageError
 from ..paths import in_use
 
+# Connections that wait for the server's loop: each takes a descriptor.
+BACKLOG = 128
+
 
 class Listener:
     """One server's. `begin` takes each new connection, on the server's loop."""
@@ -20,15 +23,21 @@ class Listener:
     def __init__(self, loop: Loop, begin: Callable[[_socket.socket], object]) -> None:
         self._loop = loop
         self._begin = begin
-        self._endpoints: list[str] = []
+        self._places: list[tuple[int, str]] = []
         self._coming: deque[_socket.socket] = deque()
         self._closed = False
 
     def listen(self, endpoint: str) -> None:
         """Raises UsageError where the endpoint is in use."""
-        if _listeners.setdefault((os.getpid(), endpoint), self) is not self or endpoint in self._endpoints:
+        place = os.getpid(), endpoint
+        if _listeners.setdefault(place, self) is not self or place in self._places:
             raise UsageError(in_use(endpoint))
-        self._endpoints.append(endpoint)
+        self._places.append(place)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many connections wait for the loop that no other may come."""
+        return len(self._coming) >= BACKLOG
 
     def add(self, connected: _socket.socket) -> None:
         """A new connection, from any thread."""
@@ -41,9 +50,13 @@ class Listener:
 
     def close(self) -> None:
         self._closed = True
-        for endpoint in self._endpoints:
-            _listeners.pop((os.getpid(), endpoint), None)
+        self.forked()
         self._turn_away()
+
+    def forked(self) -> None:
+        """In a child: nobody finds it any more."""
+        for place in self._places:
+            _listeners.pop(place, None)
 
     def _take(self) -> None:
         with suppress(IndexError):  # it was turned away
@@ -62,7 +75,7 @@ _listeners: dict[tuple[int, str], Listener] = {}
 def connect(endpoint: str) -> _socket.socket:
     """The client's half of a new pair. Raises ConnectionRefusedError where no server listens, OSError where there is no socket."""
     listener = _listeners.get((os.getpid(), endpoint))
-    if listener is None:
+    if listener is None or listener.full:
         raise ConnectionRefusedError
     ours, theirs = (_socket.socket(fileno=half.detach()) for half in socketlib.socketpair())
     listener.add(theirs)

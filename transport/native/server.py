@@ -159,6 +159,7 @@ class Listeners(ServerEnd):
     def forked(self) -> None:
         self._closed = True
         self._paths.forked()
+        self._within.forked()
         for peer in (*self._peers, *self._refused):
             peer.forked()
         if not self.loop.shares_watches:
