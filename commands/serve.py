@@ -146,7 +146,7 @@ def serve(
     max_unsent: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="BYTES", help="of answers that clients have not read, of all [3 x --max-size]"
+            min=1, metavar="BYTES", help="of answers that clients have not read, of all [2 x --max-size]"
         ),
     ] = Limits.max_unsent,
     handshake_timeout: Annotated[

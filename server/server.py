@@ -61,7 +61,7 @@ class Server:
     open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: the most memory that their
     arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. Of all clients
     together, `max_unserved` are the bytes that may have come and wait for their turn or for the rest of their message, `max_unsent` the
-    bytes of answers that may wait for clients to read them; None: `max_size`, and three times that. A connection has `handshake_timeout`
+    bytes of answers that may wait for clients to read them; None: `max_size`, and twice that. A connection has `handshake_timeout`
     seconds to become one, and `hello_timeout` to say something whole. `resources`:
     what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones and streams apart, or "adaptive":
     learned from how long they take, and what would not end in its time is refused. `aging`: seconds of waiting that are worth one
