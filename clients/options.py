@@ -11,7 +11,7 @@ import msgspec
 from .. import errors
 from ..protocol.calls import CallSettings, milliseconds
 from ..protocol.messages import CallOptions
-from ..protocol.values import typed_decoder
+from ..protocol.values import decode_metadata, typed_decoder
 from ..protocol.versions import Versions
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Options(CallSettings):
             options = CallOptions(self.metadata, self.priority, self.idempotency_key)
             try:
                 self.options = _decode_options(msgspec.msgpack.encode(options))
+                decode_metadata(self.options)
             except Exception as error:
                 raise TypeError(f"the metadata cannot be sent: {errors.described(error)}") from None
         taken = _size(self.options)

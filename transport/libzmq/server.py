@@ -122,9 +122,11 @@ class Router(ServerEnd):
             socket.close(0)
             raise
         self._socket, self._events = socket, events
-        reached = [place for place in places if isinstance(place, str) and not place.startswith("inproc://")]
-        if reached:  # (of many processes that inherit, their supervisor warns)
-            log.warning("%s", reasons.for_trusted_clients(self.endpoints))
+        # (of many processes that inherit their sockets, the supervisor warns)
+        own = [real for place, real in zip(places, self.endpoints, strict=True) if isinstance(place, str)]
+        reached = [endpoint for endpoint in own if not endpoint.startswith("inproc://")]
+        if reached:
+            log.warning("%s", reasons.for_trusted_clients(reached))
         self._monitor = Pump(self._loop, events, self._event, lambda: None)
         self._pump = Pump(self._loop, socket, self._receive, self._turn_ended)
         if self._admission is not None:
