@@ -23,6 +23,9 @@ _LOOPS = Group(
 
 names = _LOOPS.names
 
+# Whose alone an option of a server's is (`Loop.own_options`).
+OWNERS = {"uvloop": "asyncio", "reactor": "twisted"}
+
 
 def load(name: str) -> type[Loop]:
     """The loop class of that name.

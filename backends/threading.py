@@ -145,7 +145,7 @@ class ThreadingLoop(TurningLoop):
         self._workers = Workers(workers)
         self._coroutines: AsyncioThread | None = None  # until there is a coroutine
         self._stop = Waiter()
-        self._serving: threading.Thread | None = None
+        self._served = threading.Lock()  # held while a server runs in a thread of its own
         self.always_runs = False  # until a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
         self.waiting: set[int] = set()  # threads that do: a signal's handler must not call them in again
@@ -203,32 +203,45 @@ class ThreadingLoop(TurningLoop):
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     def enter(self, begin: Begin) -> None:
-        """In a thread of its own."""
+        """In a thread of its own. Where the handler of a signal cuts this short, nothing of it goes on."""
         started: SimpleQueue[BaseException | None] = SimpleQueue()
+        lock = threading.Lock()
+        runs = given_up = False
 
         def begun(error: BaseException | None) -> None:
             if error is not None:
                 self.stop()
             started.put(error)
 
-        self._serving = threading.Thread(
-            target=self.run, args=(partial(begin, begun),), name="ringback-server", daemon=True
-        )
-        self._serving.start()
+        def run() -> None:
+            nonlocal runs
+            with lock:
+                if given_up:
+                    return
+                runs = True
+            try:
+                self.run(partial(begin, begun))
+            finally:
+                self._served.release()
+
+        self._served.acquire()
         try:
+            threading.Thread(target=run, name="ringback-server", daemon=True).start()
             error = started.get()
-        except BaseException:  # the handler of a signal
-            self.call_soon_threadsafe(self.stop)
-            self._serving.join()
+        except BaseException:
+            with lock:
+                given_up = True
+            if runs:
+                self.call_soon_threadsafe(self.stop)
+                self._served.acquire()
             raise
         if error is not None:
-            self._serving.join()
+            self._served.acquire()
             raise error
 
     def leave(self, drain: Drain) -> None:
-        assert self._serving is not None
         self.call_soon_threadsafe(drain, lambda _: self.stop())
-        self._serving.join()
+        self._served.acquire()
 
     def run(self, start: Callable[[], object]) -> None:
         self.always_runs = True

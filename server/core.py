@@ -121,7 +121,8 @@ class ServerCore:
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
-        self._complaint = Bounded(log)
+        self._complaint = Bounded(log)  # of clients that are cut off
+        self._unsendable = Bounded(log)
         self._look: Handle | None = None
         forks.inherit(self)
 
@@ -328,7 +329,7 @@ class ServerCore:
         kind = type(message).__name__
         cause = failure.__cause__ if isinstance(failure.__cause__, Exception) else None
         level = logging.WARNING if cause is None else logging.ERROR
-        self._complaint(
+        self._unsendable(
             level, "%s cannot be sent to %s: %s", kind, session.peer, failure, fields=more, error=cause
         )
         number: int | None = getattr(message, "id", None)

@@ -20,7 +20,11 @@ PATIENCE = 30.0
 LOOK = 1.0
 # What may wait for one client, in times of the largest value. Above the first its streams rest. Above the second its calls are refused if
 # it does not read. Above the third they are refused in any case, and the client is cut off if it does not read.
-REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 2
+REST_AT, REFUSE_AT, CUT_AT = (
+    0.5,
+    1,
+    1.5,
+)  # below the bound of all together, by default twice the largest value
 # The part of what may wait for all clients together above which the calls of those that do not read are refused, and streams rest.
 REFUSE_PART = 0.5
 
@@ -82,7 +86,7 @@ class Outgoing:
     ) -> None:
         self._loop = loop
         self._rest_at = int(REST_AT * max_size)
-        self._refuse_at, self._cut_at = REFUSE_AT * max_size, CUT_AT * max_size
+        self._refuse_at, self._cut_at = REFUSE_AT * max_size, int(CUT_AT * max_size)
         self._refuse_all_at, self._most = int(REFUSE_PART * max_unsent), max_unsent
         self._cut = cut
         self._spoiled = spoiled
