@@ -49,6 +49,12 @@ def connectable(endpoint: str) -> str:
     return endpoint
 
 
+def check_between_processes(endpoint: str, who: str) -> None:
+    """Raises UsageError for an endpoint within one process, which no other can reach. `who` asks, for people."""
+    if endpoint.startswith("inproc://"):
+        raise UsageError(f"{endpoint} is within one process: {who} needs a tcp or an ipc endpoint")
+
+
 def is_port(text: str) -> bool:
     """Whether it is the number of a port, 0 among them."""
     return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535

@@ -23,7 +23,7 @@ _LOOPS = Group(
 
 names = _LOOPS.names
 
-# Whose alone an option of a server's is (`Loop.own_options`).
+# Options of a server that one loop alone has.
 OWNERS = {"uvloop": "asyncio", "reactor": "twisted"}
 
 

@@ -34,7 +34,6 @@ class AsyncioLoop(Loop):
     """A given asyncio loop, the running one, or a new one for `run`."""
 
     name = "asyncio"
-    own_options = ("uvloop",)
     entered_with = "async with"
     entered_by = "`async with`"
 

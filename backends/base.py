@@ -35,7 +35,6 @@ class Loop(ABC):
     cooperative: ClassVar[bool] = False  # whether `run_in_worker` is on the loop's own thread
     # Whether to cancel a watch in a forked child would cancel the parent's.
     shares_watches: ClassVar[bool] = True
-    own_options: ClassVar[tuple[str, ...]] = ()  # arguments beside `workers`, that a server has for it
     # The statement that enters a server on this loop in a running program, "" where none does; and what does, for people.
     entered_with: ClassVar[str] = ""
     entered_by: ClassVar[str] = "serve()"

@@ -129,7 +129,6 @@ class TwistedLoop(Loop):
     """The installed reactor; `reactor="asyncio"` installs another before the first import of the default one."""
 
     name = "twisted"
-    own_options = ("reactor",)
     entered_by = "startService(), as it is an IService"
     service = Startable
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..backends.threading import ThreadingLoop, Waiter
 from ..balancing.liveness import Liveness
-from ..endpoints import connectable
+from ..endpoints import check_between_processes, connectable
 from ..protocol import codec
 from ..protocol.messages import Bye, Drain, Fault, FromServer, Hello, Ping, Pong, Welcome
 from ..protocol.values import FRAME_BYTES
@@ -80,8 +80,7 @@ def _run(endpoint: str, timeout: float, keys: ClientKeys | None) -> int:
 def check(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> str:
     """The name of the service that takes calls there. Raises an error of `ringback.errors` as soon as it is known that none does, and
     DeadlineExceeded where nobody has answered after `timeout` seconds."""
-    if endpoint.startswith("inproc://"):
-        raise errors.UsageError(f"{endpoint} is within one process: a probe needs a tcp or an ipc endpoint")
+    check_between_processes(endpoint, "a probe")
     return _Probe(endpoint, timeout, keys).run()
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..endpoints import check_between_processes
 from ..errors import UsageError
 from ..security.options import SecretKey, ServerKey
 from .base import Client
@@ -48,8 +49,7 @@ def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> Non
             ) from None
         raise
     for endpoint in endpoints:
-        if endpoint.startswith("inproc://"):
-            raise UsageError(f"{endpoint} is within one process: a command needs a tcp or an ipc endpoint")
+        check_between_processes(endpoint, "a command")
     client = connect(*endpoints, **options)
     if style == "asyncio":
         import asyncio

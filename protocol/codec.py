@@ -130,8 +130,7 @@ _decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead
 
 class Decoder(Generic[M]):
     """Frames to messages. `values` decodes what is in them, until the next batch. `max_elements`: the most in one batch: values, keys,
-    lists and maps, which take up to 80 times as much when they are decoded. `wary`: of keys in maps, as
-    an Unpacker is."""
+    lists and maps, which take up to 80 times as much when they are decoded. `wary`: of keys in maps, as an Unpacker is."""
 
     def __init__(
         self,

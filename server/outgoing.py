@@ -19,12 +19,9 @@ PATIENCE = 30.0
 # Seconds from one look at who reads nothing to the next.
 LOOK = 1.0
 # What may wait for one client, in times of the largest value. Above the first its streams rest. Above the second its calls are refused if
-# it does not read. Above the third they are refused in any case, and the client is cut off if it does not read.
-REST_AT, REFUSE_AT, CUT_AT = (
-    0.5,
-    1,
-    1.5,
-)  # below the bound of all together, by default twice the largest value
+# it does not read. Above the third they are refused in any case, and the client is cut off if it does not read. (The
+# bound of all together is twice the largest value, where nothing is said.)
+REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 1.5
 # The part of what may wait for all clients together above which the calls of those that do not read are refused, and streams rest.
 REFUSE_PART = 0.5
 
@@ -205,9 +202,7 @@ class Outgoing:
         if self._looked < now - NOT_READING / 2:  # as looking at all of them takes a while
             self._looked = now
             for held in self.held.values():
-                self._total -= held.bytes
-                held.look()
-                self._total += held.bytes
+                self._measure(held)
             silent = [each for each, held in self.held.items() if held.since < latest]
             for each in sorted(silent, key=lambda each: self.held[each].since):
                 if self._total + size <= self._most:
@@ -249,9 +244,7 @@ class Outgoing:
         """How much waits for the client now? What is too much ends its connection."""
         if self.held.get(session) is not held:
             return  # to send has shown that its connection is lost
-        self._total -= held.bytes
-        held.look()
-        self._total += held.bytes
+        self._measure(held)
         if not held.bytes:
             self._let_go(session)
             return
@@ -259,6 +252,11 @@ class Outgoing:
         _let_rest(session, rests=much)
         if held.bytes > self._cut_at and held.since < time.monotonic() - NOT_READING:
             self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
+
+    def _measure(self, held: Held) -> None:
+        self._total -= held.bytes
+        held.look()
+        self._total += held.bytes
 
     def _look_again(self) -> None:
         self._look = None

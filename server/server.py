@@ -144,10 +144,9 @@ class Server:
         self._loop_options: dict[str, Any] = {} if workers is None else {"workers": workers}
         for option, value in (("uvloop", uvloop or None), ("reactor", reactor)):
             if value is not None:
-                if option not in self._loop_class.own_options:
-                    raise UsageError(
-                        f"{option} is for the {backends.OWNERS[option]} backend, not for {backend}"
-                    )
+                owner = backends.OWNERS[option]
+                if backend != owner:
+                    raise UsageError(f"{option} is for the {owner} backend, not for {backend}")
                 self._loop_options[option] = value
         self._bind: list[str | Inherited] = [bind] if isinstance(bind, str) else list(bind)
         about = _about(role, zone, weight)

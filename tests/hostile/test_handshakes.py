@@ -42,26 +42,22 @@ def stranger(server: bytes) -> Connection:
     return Connection(b"DEALER", curve.CurveClient(server, *curve.keypair()))
 
 
-def greeted(connection: socket.socket, end: Connection) -> None:
-    """Both have greeted."""
-    connection.sendall(said(end))
+def greeted(connection: socket.socket, end: Connection) -> bytes:
+    """Both have greeted; what was said from here."""
+    greeting = said(end)
+    connection.sendall(greeting)
     heard = b""
     while len(heard) < 64:
         heard += connection.recv(4096)
     end.feed(heard)
+    return greeting
 
 
 def hello_of(endpoint: str, server: bytes) -> bytes:
     """A greeting and a HELLO that the server answers, to be said again and again."""
     end = stranger(server)
-    greeting = said(end)
     with connected(endpoint) as connection:
-        connection.sendall(greeting)
-        heard = b""
-        while len(heard) < 64:
-            heard += connection.recv(4096)
-        end.feed(heard)
-    return greeting + said(end)
+        return greeted(connection, end) + said(end)
 
 
 def hellos_and_resets(endpoint: str, server: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket  # which gevent does not patch
-import os
 import socket as socketlib
 from collections import deque
 from collections.abc import Callable
@@ -23,16 +22,15 @@ class Listener:
     def __init__(self, loop: Loop, begin: Callable[[_socket.socket], object]) -> None:
         self._loop = loop
         self._begin = begin
-        self._places: list[tuple[int, str]] = []
+        self._endpoints: list[str] = []
         self._coming: deque[_socket.socket] = deque()
         self._closed = False
 
     def listen(self, endpoint: str) -> None:
         """Raises UsageError where the endpoint is in use."""
-        place = os.getpid(), endpoint
-        if _listeners.setdefault(place, self) is not self or place in self._places:
+        if _listeners.setdefault(endpoint, self) is not self or endpoint in self._endpoints:
             raise UsageError(in_use(endpoint))
-        self._places.append(place)
+        self._endpoints.append(endpoint)
 
     @property
     def full(self) -> bool:
@@ -55,12 +53,15 @@ class Listener:
 
     def forked(self) -> None:
         """In a child: nobody finds it any more."""
-        for place in self._places:
-            _listeners.pop(place, None)
+        for endpoint in self._endpoints:
+            _listeners.pop(endpoint, None)
 
     def _take(self) -> None:
-        with suppress(IndexError):  # it was turned away
-            self._begin(self._coming.popleft())
+        try:
+            connected = self._coming.popleft()
+        except IndexError:
+            return  # it was turned away
+        self._begin(connected)
 
     def _turn_away(self) -> None:
         with suppress(IndexError):
@@ -68,13 +69,13 @@ class Listener:
                 self._coming.popleft().close()
 
 
-# By process, as a forked child serves none of its parent's endpoints. (Each step is one operation of a dict or a deque: no lock is needed.)
-_listeners: dict[tuple[int, str], Listener] = {}
+# (Each step is one operation of a dict or a deque: no lock is needed.)
+_listeners: dict[str, Listener] = {}
 
 
 def connect(endpoint: str) -> _socket.socket:
     """The client's half of a new pair. Raises ConnectionRefusedError where no server listens, OSError where there is no socket."""
-    listener = _listeners.get((os.getpid(), endpoint))
+    listener = _listeners.get(endpoint)
     if listener is None or listener.full:
         raise ConnectionRefusedError
     ours, theirs = (_socket.socket(fileno=half.detach()) for half in socketlib.socketpair())
