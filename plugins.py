@@ -1,4 +1,4 @@
-"""Things that are found by name: ours, and those of other packages, by their entry points."""
+"""Parts that are found by name: ringback's own, and those of other packages, by their entry points."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from .errors import UsageError
+
 
 class Group:
-    """Those of one group of entry points. `ours` are known without a look at the installed distributions, which costs 10 ms, as it does to
-    import what looks: each by a module of this `package` and what to take from it, as "module:Name"."""
+    """One group of entry points. `what`: the word for one of them. `ours` are known without a look at the installed distributions, which
+    costs 10 ms, as it does to import what looks: each by a module of this `package` and what to take from it, as "module:Name"."""
 
-    def __init__(self, group: str, package: str, ours: Mapping[str, str]) -> None:
+    def __init__(self, what: str, group: str, package: str, ours: Mapping[str, str]) -> None:
+        self._what = what
         self._group = group
         self._package = package
         self._ours = ours
@@ -23,13 +26,20 @@ class Group:
         others = {point.name for point in entry_points(group=self._group)}
         return [*self._ours, *sorted(others - set(self._ours))]
 
-    def find(self, name: str) -> Any:
-        """What has that name; None where nothing has. Raises ImportError where it cannot be had."""
-        if name in self._ours:
-            module, _, attribute = self._ours[name].partition(":")
-            return getattr(import_module(f".{module}", self._package), attribute)
-        from importlib.metadata import entry_points
+    def load(self, name: str) -> Any:
+        """The part of that name. Raises UsageError, which names what to install or the names there are, when it cannot be had."""
+        try:
+            if name in self._ours:
+                module, _, attribute = self._ours[name].partition(":")
+                return getattr(import_module(f".{module}", self._package), attribute)
+            from importlib.metadata import entry_points
 
-        for point in entry_points(group=self._group, name=name):
-            return point.load()
-        return None
+            for point in entry_points(group=self._group, name=name):
+                return point.load()
+        except ImportError as error:
+            if error.name is not None and error.name.partition(".")[0] == name:
+                raise UsageError(
+                    f"the {name} {self._what} needs {name}: install it with pip install 'ringback[{name}]'"
+                ) from None
+            raise
+        raise UsageError(f"there is no {self._what} {name!r}: choose one of {', '.join(self.names())}")

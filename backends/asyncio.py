@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import forks
 from ..errors import UsageError
+from .asyncio_gate import AsyncioGate
 from .asyncio_thread import call_only, cancel_all, outcome_of, run_until, start_task
 from .base import Begin, Drain, Handle, Loop, Report
 from .shared import SharedFutures
@@ -100,6 +101,9 @@ class AsyncioLoop(Loop):
             self._futures.settle(future, None, error)
         else:
             self._futures.settle(future, future.result(), None)
+
+    def native_gate(self) -> AsyncioGate:
+        return AsyncioGate()
 
     async def enter_async(self, begin: Begin) -> None:
         started: asyncio.Future[None] = self._loop.create_future()

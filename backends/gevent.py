@@ -27,7 +27,7 @@ from ..errors import CallError, Cancelled, Unavailable
 from . import native
 from .asyncio_thread import AsyncioThread
 from .base import Begin, Drain, Handle, Loop, Report, T
-from .turns import CUT, ENTERED, TurningLoop
+from .blocking import CUT, ENTERED, BlockingLoop
 from .workers import Workers
 
 log = logging.getLogger("ringback.backends")
@@ -63,17 +63,25 @@ class GreenletGate:
     """For one greenlet. Opened from the hub's thread."""
 
     def __init__(self) -> None:
-        self._opened = Event()
+        self._event = Event()
         self._generation = forks.generation
 
+    @property
+    def opened(self) -> bool:
+        return bool(self._event.is_set())
+
     def wait(self) -> None:
+        self.stay()
+        self._event.clear()
+
+    def stay(self) -> None:
+        """Return when it is open, and leave it so."""
         if self._generation != forks.generation:
-            raise Cancelled("this stream began before a fork: only the parent gets its items")
-        self._opened.wait()
-        self._opened.clear()
+            raise Cancelled("this call or stream began before a fork: only the parent gets what comes of it")
+        self._event.wait()
 
     def open(self) -> None:
-        self._opened.set()
+        self._event.set()
 
 
 class _Work:
@@ -365,12 +373,12 @@ class _ClientWatch:
             self.watcher.close()
 
 
-class GeventClientLoop(TurningLoop, GeventLoop):
-    """The loop of a client. All that touches its core is a turn, which a signal's handler may cut (`turns.py`). One that raises at the
+class GeventClientLoop(BlockingLoop, GeventLoop):
+    """The loop of a client. All that touches its core is a turn, which a signal's handler may cut (`blocking.py`). One that raises at the
     entry of what the hub calls keeps that from being called: it is still there, or comes again."""
 
     def __init__(self) -> None:
-        TurningLoop.__init__(self)
+        BlockingLoop.__init__(self)
         GeventLoop.__init__(self)
         self._watches: list[_ClientWatch] = []
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -384,6 +392,19 @@ class GeventClientLoop(TurningLoop, GeventLoop):
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
         return _Again(self, self._loop.timer(max(0.0, seconds), AGAIN), function, args)
+
+    @property
+    def is_here(self) -> bool:
+        return self._hub is gevent.get_hub()
+
+    def gate(self) -> GreenletGate:
+        return GreenletGate()
+
+    def wait(self, gate: GreenletGate) -> None:
+        gate.stay()
+
+    def spawn(self, work: Callable[[], object], context: Context) -> Callable[[], object]:
+        return partial(context.run(gevent.spawn, work).kill, block=False)
 
     def may_be_cut(self) -> bool:
         return native.may_be_interrupted()

@@ -8,6 +8,7 @@ the core above it is touched only under `lock`, which nobody holds while polling
 
 from __future__ import annotations
 
+import _thread
 import heapq
 import itertools
 import logging
@@ -26,7 +27,7 @@ from .. import errors, forks
 from ..errorlog import log_error
 from . import native
 from .base import Begin, Drain, Handle, Report, T
-from .turns import CUT, ENTERED, TurningLoop
+from .blocking import CUT, ENTERED, BlockingLoop
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -39,22 +40,28 @@ log = logging.getLogger("ringback.backends")
 MAX_POLL = 3_600_000.0
 
 
-class Waiter:
-    """Something a thread waits for. Set `done` through `finish`, holding the loop's lock."""
+class DrivingGate:
+    """Where one thread waits, which drives the loop meanwhile. Opened under the loop's lock."""
 
-    __slots__ = ("_asleep", "_wake", "done")
+    __slots__ = ("_asleep", "_loop", "_wake", "opened")
 
-    def __init__(self) -> None:
-        self.done = False
+    def __init__(self, loop: ThreadingLoop) -> None:
+        self.opened = False
+        self._loop = loop
         self._asleep = False
         self._wake: threading.Lock | None = None
 
-    def finish(self) -> None:
-        self.done = True
-        self.rouse()
+    def wait(self) -> None:
+        self._loop.wait(self)
+        self.opened = False
+
+    def open(self) -> None:
+        self.opened = True
+        if self._asleep:
+            self.rouse()
 
     def rouse(self) -> None:
-        """Let its thread look again: it is done, or the wheel is free."""
+        """Let its thread look again: the gate is open, or another has to drive."""
         if self._asleep and self._wake is not None:
             self._asleep = False
             self._wake.release()
@@ -95,26 +102,8 @@ class _Timer:
         self.args = ()
 
 
-class DrivingGate:
-    """For one thread, which drives the loop while it waits. Opened under the loop's lock."""
-
-    def __init__(self, loop: ThreadingLoop) -> None:
-        self._loop = loop
-        self._waiter = Waiter()
-
-    def wait(self) -> None:
-        self._loop.wait(self._waiter)
-        self._waiter = Waiter()
-
-    def open(self) -> None:
-        self._waiter.finish()
-
-
-class ThreadingLoop(TurningLoop):
-    """`turn` calls a function as a turn of the loop in the calling thread; `wait` drives it until a waiter is done.
-
-    All that touches its state, or that of the core above it, is a turn, which a signal's handler may cut (`turns.py`).
-    """
+class ThreadingLoop(BlockingLoop):
+    """`turn` calls a function as a turn of the loop in the calling thread; `wait` drives it until a gate is open."""
 
     name = "threading"
     entered_with = "with"
@@ -130,9 +119,9 @@ class ThreadingLoop(TurningLoop):
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._count = itertools.count()
-        self.driver: Waiter | None = None  # what the driving thread waits for
+        self.driver: DrivingGate | None = None  # where the driving thread waits
         self._polling = False
-        self._followers: dict[Waiter, None] = {}
+        self._followers: dict[DrivingGate, None] = {}
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
         self._pipe = os.pipe() if self._waker < 0 else (self._waker, self._waker)
         os.set_blocking(self._pipe[0], False)
@@ -144,7 +133,7 @@ class ThreadingLoop(TurningLoop):
         self.workers = self.threads = workers
         self._workers = Workers(workers)
         self._coroutines: AsyncioThread | None = None  # until there is a coroutine
-        self._stop = Waiter()
+        self._stop: DrivingGate | None = None  # where `run` waits
         self._served = threading.Lock()  # held while a server runs in a thread of its own
         self.always_runs = False  # until a thread does nothing but drive
         self.driven = time.monotonic()  # when a thread last did
@@ -245,19 +234,24 @@ class ThreadingLoop(TurningLoop):
 
     def run(self, start: Callable[[], object]) -> None:
         self.always_runs = True
-        self.turn(start)
-        self.wait(self._stop)
+        gate = self._stop = DrivingGate(self)
+        try:
+            self.turn(start)
+            self.wait(gate)
+        finally:
+            self._stop = None
 
     def stop(self) -> None:
-        self._stop.finish()
+        if self._stop is not None:
+            self._stop.open()
 
     def give_up(self) -> None:
         """Under the lock: let all who wait find that this loop is closed. (What they wait for has been ended.)"""
         self._woken = False
         self.interrupt()
         self.close()
-        for waiter in list(self._followers):
-            waiter.rouse()
+        for gate in list(self._followers):
+            gate.rouse()
 
     def close(self) -> None:
         """When nothing is waited for any more; a thread may still be on its way out of the poll."""
@@ -286,12 +280,14 @@ class ThreadingLoop(TurningLoop):
 
     def turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""
-        if self.is_turning():
+        if not self.whole and self.is_turning():
             raise RuntimeError(ENTERED)
         try:
             # (no `with` of our own: an exception could come between its two halves and the lock)
             with self.lock:
-                self.begin_turn()
+                if not self.whole:
+                    self.begin_turn()  # which raises
+                self.whole = False
                 try:
                     result = function(*args)
                 except errors.CallError:
@@ -350,11 +346,17 @@ class ThreadingLoop(TurningLoop):
         if driver is None:
             if self._soon:
                 self._promote()
-        elif self._soon or driver.done:
+        elif self._soon or driver.opened:
             self.interrupt()
 
-    def wait(self, waiter: Waiter) -> None:
-        """Return when the waiter is done: as its driver, or asleep while another thread drives."""
+    def gate(self) -> DrivingGate:
+        return DrivingGate(self)
+
+    def spawn(self, work: Callable[[], object], context: Context) -> None:
+        _thread.start_new_thread(context.run, (work,))
+
+    def wait(self, gate: DrivingGate) -> None:
+        """Return when the gate is open: as its driver, or asleep while another thread drives."""
         lock, thread = self.lock, threading.get_ident()
         if thread in self.waiting or lock._is_owned():  # type: ignore[attr-defined]
             raise RuntimeError(ENTERED)
@@ -363,34 +365,34 @@ class ThreadingLoop(TurningLoop):
             while True:
                 with lock:
                     if self._followers:
-                        self._followers.pop(waiter, None)
-                    if waiter.done or self._closed:
+                        self._followers.pop(gate, None)
+                    if gate.opened or self._closed:
                         return
                     drive = self.driver is None
                     if drive:
-                        self.driver = waiter
+                        self.driver = gate
                     else:
-                        wake = waiter.fall_asleep()
-                        self._followers[waiter] = None
+                        wake = gate.fall_asleep()
+                        self._followers[gate] = None
                 if drive:
-                    self._drive(waiter)
+                    self._drive(gate)
                 else:
                     wake.acquire()
         except BaseException:
             self.mend()
             raise
         finally:
-            if self.driver is waiter:
+            if self.driver is gate:
                 self.driver = None
             self.waiting.discard(thread)
             with lock:
                 if self._followers:  # of whom one may have to drive now
-                    self._followers.pop(waiter, None)
+                    self._followers.pop(gate, None)
                     if self.driver is None:
                         self._promote()
 
-    def _drive(self, waiter: Waiter) -> None:
-        """Wait for an event or a timer, then deal with all that is due, until the waiter is done."""
+    def _drive(self, gate: DrivingGate) -> None:
+        """Wait for an event or a timer, then deal with all that is due, until the gate is open."""
         lock, poll, waker = self.lock, self.poller.poll, self._pipe[0]
         watched, writable = self.watched, self._watched_writable
         while True:
@@ -400,7 +402,7 @@ class ThreadingLoop(TurningLoop):
                 self.whole = False
                 if self._soon:
                     self.run_soon()
-                over = waiter.done or self._closed
+                over = gate.opened or self._closed
                 if over:
                     self.whole = True
                     break
@@ -458,15 +460,15 @@ class ThreadingLoop(TurningLoop):
         with self.lock:
             if self.driver is not None:
                 return
-            waiter = Waiter()
+            gate = DrivingGate(self)
             # (for the turn after this one, which therefore does not wait)
-            self.call_soon(self.call_soon, waiter.finish)
-        self.wait(waiter)
+            self.call_soon(self.call_soon, gate.open)
+        self.wait(gate)
 
     def _promote(self) -> None:
-        for waiter in self._followers:
-            if not waiter.done:
-                waiter.rouse()
+        for gate in self._followers:
+            if not gate.opened:
+                gate.rouse()
                 return
 
     def _milliseconds_to_wait(self) -> float | None:

@@ -31,5 +31,10 @@ def burn(steps: int) -> int:
 
 
 @service.method
+def count(items: int = 1):
+    yield from range(items)
+
+
+@service.method
 def nap() -> None:
     time.sleep(0.01)

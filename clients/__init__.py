@@ -1,5 +1,6 @@
-"""Who asks: one interface in four styles. `core.py` is the way of every call through links and sockets, `base.py` what the
-styles share; the four files named after their loops hold only what differs.
+"""Who asks: one interface in four styles. `core.py` is the way of every call through links and sockets, `base.py` what all styles share,
+`blocking.py` and `awaiting.py` what those share that block their callers, and those that never do; the four files named after their loops
+hold only what differs. A style is found by its name among the entry points of the group `ringback.clients`.
 """
 
 from __future__ import annotations
@@ -7,17 +8,33 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..plugins import Group
+
 if TYPE_CHECKING:
     from .base import Client  # not imported: a probe, `health.py`, needs nothing of it
+
+_STYLES = Group(
+    "client",
+    "ringback.clients",
+    __name__,
+    {
+        "threading": "threading:ThreadingClient",
+        "gevent": "gevent:GeventClient",
+        "asyncio": "asyncio:AsyncioClient",
+        "twisted": "twisted:TwistedClient",
+    },
+)
+
+names = _STYLES.names
+
+# The client class of a style. Raises UsageError, as `Group.load` does.
+load = _STYLES.load
 
 
 def connect(*endpoints: str, **options: Any) -> Client:
     """A blocking client: of greenlets in a program that gevent has patched, of threads in any other. The options are
     those of `ringback.clients.threading.connect`."""
-    if "gevent.monkey" in sys.modules and sys.modules["gevent.monkey"].is_module_patched("threading"):
-        from .gevent import connect as patched
-
-        return patched(*endpoints, **options)
-    from .threading import connect as plain
-
-    return plain(*endpoints, **options)
+    monkey = sys.modules.get("gevent.monkey")
+    patched = monkey is not None and monkey.is_module_patched("threading")
+    client: Client = load("gevent" if patched else "threading")(*endpoints, **options)
+    return client

@@ -3,59 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextvars import Context
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Coroutine
+from typing import Any
 
 from .. import errors, forks
 from ..backends.asyncio import AsyncioLoop
-from ..backends.asyncio_gate import AsyncioGate
 from ..backends.native import get_ident
 from ..protocol.calls import OutgoingCall
-from ..protocol.streams import WINDOW
-from .base import Answer, Callback, Client, Errback, in_context, run_callback
+from .awaiting import AwaitingClient
+from .base import FiredCall
+from .callbacks import run_callback
 from .core import ClientCore
-from .options import seconds_to_close
-from .streams import AsyncStream, StreamCall
 from .unseen import unseen
-from .uploads import AsyncUpload
 
 
 class _Call(OutgoingCall):
     __slots__ = ("future",)
-    future: asyncio.Future[Any] | None
+    future: asyncio.Future[Any]
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        future = self.future
-        if future is None or future.done():
-            return
-        try:
-            if error is None:
-                future.set_result(result)
-            elif isinstance(error, StopIteration):  # which asyncio does not take
-                future.set_exception(RuntimeError(f"{self.method} ended with {error!r}"))
-            else:
-                future.set_exception(error)
-        except RuntimeError:
-            if not future.get_loop().is_closed():  # else nobody is left who could be told
-                raise
+        _settle(self.future, self.method, result, error)
 
 
-class _Fired(_Call):
-    __slots__ = ("callback", "client", "errback")
-    client: AsyncioClient
-    callback: Callback | None
-    errback: Errback | None
+class _Fired(FiredCall):
+    __slots__ = ("future",)
+    future: FiredFuture | None
 
     def disown(self, error: BaseException) -> None:
-        super().finish(None, error)
-        if self.future is not None and not self.future.cancelled():
-            self.future.exception()  # who awaits it observes it
+        self.ended = True
+        future = self.future
+        if future is not None:
+            _settle(future, self.method, None, error)
+            if not future.cancelled():
+                future.exception()  # which counts as a look: a caller that awaits it still gets the error
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        super().finish(result, error)
         future, self.future = self.future, None  # the two must not keep each other alive
+        if future is not None:
+            _settle(future, self.method, result, error)
         if error is None:
             if self.callback is not None:
                 run_callback(self.method, self.callback, result)
@@ -66,13 +51,28 @@ class _Fired(_Call):
         self.client._tell_listeners(self, result, error)
 
 
+def _settle(future: asyncio.Future[Any], method: str, result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    try:
+        if error is None:
+            future.set_result(result)
+        elif isinstance(error, StopIteration):  # which asyncio does not take
+            future.set_exception(RuntimeError(f"{method} ended with {error!r}"))
+        else:
+            future.set_exception(error)
+    except RuntimeError:
+        if not future.get_loop().is_closed():  # else no caller is left
+            raise
+
+
 class FiredFuture(asyncio.Future[Any]):
     """The outcome of a fired call; cancelling it cancels the call."""
 
     call: _Fired
 
     def __del__(self) -> None:
-        """Where nobody has looked at an error, asyncio would log each."""
+        """Of an error that has gone unseen. (asyncio would log each.)"""
         if self._log_traceback:
             error = self.exception()  # which counts as a look
             if error is not None:
@@ -87,11 +87,17 @@ class FiredFuture(asyncio.Future[Any]):
         return cancelled
 
 
-class AsyncioClient(Client):
+class AsyncioClient(AwaitingClient):
     """Calls a service from one asyncio loop, the one that runs at first use.
 
     At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: `await client.ready()` paces it.
     """
+
+    _fired_kind = _Fired
+
+    @classmethod
+    def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
+        asyncio.run(main)
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """The result. Raises the classes of `ringback.errors`."""
@@ -110,99 +116,19 @@ class AsyncioClient(Client):
             # The error's traceback has this frame: together they would wait for the garbage collector.
             del call, future
 
-    def fire(
-        self,
-        method: str,
-        /,
-        *args: Any,
-        callback: Callback | None = None,
-        errback: Errback | None = None,
-        **kwargs: Any,
-    ) -> FiredFuture:
-        """Send the call and go on. `callback(result)` or `errback(error)` runs on the loop, exactly once."""
-        core = self._core()
-        future = FiredFuture(loop=self._shared.loop)
-        try:
-            call = self._outgoing(_Fired, method, args, kwargs)
-            if core.full:
-                raise errors.ResourceExhausted(f"{method}: {core.bound}")
-        except errors.CallError as error:
-            call = self._unsent(_Fired, method)
-            failure: errors.CallError | None = error
-        else:
-            failure = None
-        call.client, call.future = self, future
-        call.callback, call.errback = in_context(callback), in_context(errback)
+    def _future(self, core: ClientCore, call: _Fired) -> FiredFuture:  # noqa: ARG002
+        future = call.future = FiredFuture(loop=self._shared.loop)
         future.call = call
-        if failure is not None:
-            self._shared.loop.call_soon(call.finish, None, failure)
-        else:
-            self._start(core, call, args, kwargs)
         return future
 
-    async def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
-        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
-        await self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
-        endpoints, futures = self._fan_out(method, args, kwargs)
-        outcomes = await asyncio.gather(*futures, return_exceptions=True)
-        return [
-            Answer(endpoint, None, outcome)
-            if isinstance(outcome, BaseException)
-            else Answer(endpoint, outcome, None)
-            for endpoint, outcome in zip(endpoints, outcomes, strict=True)
-        ]
+    def _awaitable(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        return coroutine
 
-    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Send a call that is never answered."""
-        self._core().notify(self._note(method, args, kwargs))
-
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
-        """The items, as an async iterator; leaving it early (`aclose`, `async with`) cancels the call."""
-        core = self._core()
-        call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
-        stream = AsyncStream(core, call, AsyncioGate())
-        self._start(core, call, args, kwargs)
-        return stream
-
-    async def ready(self) -> None:
-        """Wait until there is room below the bound of calls in flight."""
-        await self._wait_for_room(self._core(), None)
-
-    async def _wait_for_room(self, core: ClientCore, seconds: float | None) -> None:
-        room = self._shared.loop.create_future()
-        core.when_room(_settle(room), seconds)
-        await room
-
-    async def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
-        """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
-        self._check_closable()
-        seconds = seconds_to_close(timeout)
-        core, loop = self._shared.core, self._shared.loop
-        inherited = (
-            self._shared.generation != forks.generation
-        )  # and closed: `get_running_loop` knows none in a child
+    def _check_loop(self) -> None:
+        loop = self._shared.loop
+        inherited = self._shared.generation != forks.generation  # and closed: a child has no running loop
         if not (inherited or loop is None or loop.is_closed() or loop is asyncio.get_running_loop()):
             raise RuntimeError("this client belongs to another asyncio loop: close it on that one")
-        self._shared.close()
-        if core is not None and not core.closed:
-            if not now and not loop.is_closed():
-                idle = loop.create_future()
-                core.when_idle(_settle(idle))
-                await asyncio.wait([idle], timeout=seconds)
-            core.close("the client was closed")
-
-    async def __aenter__(self) -> Self:
-        self._core()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    def _upload(self, call: OutgoingCall, iterator: Any) -> AsyncUpload:
-        assert self._shared.core is not None
-        return AsyncUpload(self._shared.core, call, iterator, AsyncioGate(), _spawn)
 
     def _core(self) -> ClientCore:
         shared = self._shared
@@ -224,18 +150,6 @@ class AsyncioClient(Client):
             ) from None
         shared.loop = running
         return self._make_core(AsyncioLoop(running=running))
-
-
-def _spawn(context: Context, work: Callable[[], Any]) -> Callable[[], object]:
-    return asyncio.get_running_loop().create_task(work(), context=context).cancel
-
-
-def _settle(future: asyncio.Future[None]) -> Callable[[], None]:
-    def settle() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    return settle
 
 
 def connect(*endpoints: str, **options: Any) -> AsyncioClient:

@@ -1,17 +1,14 @@
-"""What the four client styles share: options, names, the making of a call, listeners. It knows no event loop."""
+"""What the four client styles share: the options, the making of a call, interceptors, listeners. It knows no event loop."""
 
 from __future__ import annotations
 
 import copy
-import logging
 import sys
 import time
 import warnings
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import Context, copy_context
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -19,66 +16,28 @@ from msgspec import Raw
 
 from .. import errors, forks
 from ..backends.native import get_ident
-from ..backends.turns import CUT
 from ..balancing import Ejection, Policy
-from ..balancing.outliers import ejection_of
-from ..balancing.policies import policy_of
 from ..context import Handling, handling
-from ..endpoints import connectable
-from ..errorlog import log_error
-from ..interceptors import Interception, Interceptor
-from ..interceptors import checked as checked_interceptor
+from ..interceptors import Interceptor
 from ..protocol.calls import OutgoingCall, Session, Upload
 from ..protocol.messages import Call, Notify
-from ..protocol.values import (
-    NOTHING,
-    STREAM,
-    checked_max_size,
-    pack,
-    pack_args,
-    size_of_arguments,
-)
+from ..protocol.values import NOTHING, checked_max_size, size_of_arguments
 from ..protocol.versions import Both, Versions
 from ..transport import chosen
-from ..transport.base import Transport
+from .arguments import pack_arguments, plain_name, without_stream
+from .callbacks import Callback, Errback, Event, in_context, listening, run_callback, subscribe
 from .core import ClientCore
+from .intercepted import enter
 from .options import Options
-from .uploads import is_stream
+from .shared import Shared, balancing_of, keys_of
 
 if TYPE_CHECKING:
-    from ..discovery.source import Source
     from ..protocol.links import Link
-    from ..security.curve import ClientKeys
     from ..transport.libzmq import ZmqContext
     from .cached import Kept
 
-log = logging.getLogger("ringback.client")
-
 # Bytes of arguments from which on they count for the bound.
 WEIGHTY = 4096
-
-# Characters of a method's name at most.
-LONGEST_NAME = 65_536
-
-Callback = Callable[[Any], object]
-Errback = Callable[[BaseException], object]
-# A call, or the name of its method; what is to be called, and with what.
-Entry = tuple[OutgoingCall | str, Callable[[Any], object], Any]
-
-
-class Event:
-    """What a listener gets for each fired call: `method`, and either `result` or `error`."""
-
-    __slots__ = ("error", "method", "result")
-
-    def __init__(self, method: str, result: Any, error: BaseException | None) -> None:
-        self.method = method
-        self.result = result
-        self.error = error
-
-    def __repr__(self) -> str:
-        outcome = f"error={self.error!r}" if self.error is not None else f"result={self.result!r}"
-        return f"Event(method={self.method!r}, {outcome})"
 
 
 class Answer(NamedTuple):
@@ -87,26 +46,6 @@ class Answer(NamedTuple):
     endpoint: str
     result: Any
     error: BaseException | None
-
-
-class ClientCall:
-    """A call as the client's interceptors see it. `metadata` may be changed before the yield, and travels with the call."""
-
-    __slots__ = ("args", "kwargs", "metadata", "method", "timeout")
-
-    def __init__(
-        self,
-        method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        timeout: float | None,
-        metadata: dict[str, Any],
-    ) -> None:
-        self.method = method
-        self.args = args
-        self.kwargs = kwargs
-        self.timeout = timeout
-        self.metadata = metadata
 
 
 class Methods:
@@ -129,74 +68,20 @@ class Methods:
         return self._client.call(self._name, *args, **kwargs)
 
 
+class FiredCall(OutgoingCall):
+    """A fired call: the client it was fired by, and the functions to call with its outcome."""
+
+    __slots__ = ("callback", "client", "errback")
+    client: Client
+    callback: Callback | None
+    errback: Errback | None
+
+    def observe(self) -> None:
+        """Its caller will know of an error: it need not be logged."""
+
+
 C = TypeVar("C", bound=OutgoingCall)
-T = TypeVar("T")
-
-
-class Shared:
-    """What a client and the views of it have in common."""
-
-    def __init__(
-        self,
-        places: Sequence[str],
-        balancing: dict[str, Any],
-        interceptors: Sequence[Interceptor],
-        keys: ClientKeys | None,
-        transport: Transport,
-        max_size: int,
-        max_in_flight: int,
-        max_bytes_in_flight: int,
-    ) -> None:
-        self.places = places
-        self.keys = keys
-        self.sources: list[Source] = []
-        self.endpoints: list[str] = []
-        for place in places:
-            source = _source(place)
-            if source is None:
-                self.endpoints.append(connectable(place))
-            else:
-                self.sources.append(source)
-        self.balancing = balancing
-        self.interceptors = [checked_interceptor(interceptor) for interceptor in interceptors]
-        self.transport = transport
-        self.max_size = max_size
-        self.max_in_flight = max_in_flight
-        self.max_bytes_in_flight = max_bytes_in_flight
-        self.listeners: dict[object, tuple[Callable[[Event], object], str | None]] = {}
-        self.state_listeners: dict[object, Callable[[str], object]] = {}
-        self.generation = forks.generation
-        self.owner = 0  # the thread that may use the core, as long as it may
-        self.loop: Any = None
-        self.threads: Any = None  # the blocking client's own
-        self.kept: Kept | None = None  # results, once a view of it has a cache
-        self.entries = 0
-        self.warned = False
-        self.closed = False
-        self.core: ClientCore | None = None
-        forks.inherit(self)
-
-    def close(self) -> None:
-        self.closed = True
-        self.owner = 0
-
-    def forked(self) -> None:
-        """In a child: nothing is left to be closed, and nobody is called back."""
-        self.close()
-        if self.core is not None:
-            self.core.forked()
-        if self.threads is not None:
-            self.threads.forked()
-
-
-def give_up(shared: weakref.ref[Shared], loop: weakref.ref[Any]) -> None:
-    """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
-    there = shared()
-    if there is not None and there.core is not None and there.core.loop is loop():
-        there.core.give_up(CUT)
-        if there.threads is not None:
-            there.threads.give_up()
-        there.owner, there.kept, there.core = 0, None, None
+F = TypeVar("F", bound=FiredCall)
 
 
 class Client(ABC):
@@ -236,18 +121,26 @@ class Client(ABC):
             raise errors.UsageError(f"max_bytes_in_flight must be at least 1, not {max_bytes_in_flight}")
         self._shared = Shared(
             endpoints,
-            {"policy": policy_of(policy), "zone": _zone(zone), "ejection": ejection_of(ejection)},
+            balancing_of(policy, zone, ejection),
             interceptors,
-            _keys(server_key, secret_key, endpoints),
+            keys_of(server_key, secret_key, endpoints),
             chosen(transport, context),
-            checked_max_size(max_size),
-            max_in_flight,
-            max_bytes_in_flight,
+            {
+                "max_size": checked_max_size(max_size),
+                "max_in_flight": max_in_flight,
+                "max_bytes_in_flight": max_bytes_in_flight,
+            },
         )
         self._options = Options(30.0, self._shared.max_size).merged({"timeout": timeout, **options})
         self._is_view = False
         self._origin: Client | None = None
         self._only: Link | None = None  # of a view all whose calls go to one server
+
+    @classmethod
+    @abstractmethod
+    def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
+        """Run a command from its start to its end, on a loop of this style. Ctrl-C ends it with KeyboardInterrupt. (A blocking style has no
+        loop that a coroutine could wait for, and its commands never do.)"""
 
     # The interface, but for `fire`, `call` and `stream`, whose types are each style's own
 
@@ -309,7 +202,7 @@ class Client(ABC):
     def listen(self, listener: Callable[[Event], object], method: str | None = None) -> Callable[[], None]:
         """Give the outcome of every fired call (of one method, or of all) to the listener, as an `Event`, where
         callbacks run. Returns the function that ends this."""
-        return _subscribed(self._shared.listeners, (_listening(listener), method))
+        return subscribe(self._shared.listeners, (listening(listener), method))
 
     def invalidate(self, *tags: str) -> None:
         """Forget the results that views with a cache have kept under one of these tags, of which the name of its method is one; without
@@ -320,7 +213,7 @@ class Client(ABC):
     def cache_stats(self) -> dict[str, int]:
         """What has been kept for all views of this client: `hits`, `stale` (answered with it), `misses`, `shared` (answered by the call of
         another), `evictions`, and `entries` and `bytes` at the moment."""
-        return (self._shared.kept or _kept()).counts()
+        return (self._shared.kept or _new_kept()).counts()
 
     @property
     def versions(self) -> dict[str, int]:
@@ -341,7 +234,7 @@ class Client(ABC):
 
     def on_state(self, listener: Callable[[str], object]) -> Callable[[], None]:
         """Give every new `state` to the listener, where callbacks run. Returns the function that ends this."""
-        return _subscribed(self._shared.state_listeners, _listening(listener))
+        return subscribe(self._shared.state_listeners, listening(listener))
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__} client of {', '.join(self._shared.places)}>"
@@ -378,17 +271,7 @@ class Client(ABC):
 
     def _make_core(self, loop: Any, turn_ended: Callable[[], object] | None = None) -> ClientCore:
         shared = self._shared
-        core = ClientCore(
-            loop,
-            shared.endpoints,
-            shared.sources,
-            **shared.balancing,
-            keys=shared.keys,
-            transport=shared.transport,
-            max_size=shared.max_size,
-            max_in_flight=shared.max_in_flight,
-            max_bytes_in_flight=shared.max_bytes_in_flight,
-        )
+        core = shared.new_core(loop)
         client: Client = self
         while client._origin is not None:
             client = client._origin
@@ -414,14 +297,14 @@ class Client(ABC):
         options = self._options
         iterator = None
         if type(method) is not str:
-            method = _plain(method)
+            method = plain_name(method)
         try:
-            packed, packed_kwargs = self._pack(method, args, kwargs)
+            packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
         except errors.InvalidArgument:
-            iterator, args, kwargs = _without_stream(method, args, kwargs)
+            iterator, args, kwargs = without_stream(method, args, kwargs)
             if iterator is None:
                 raise
-            packed, packed_kwargs = self._pack(method, args, kwargs)
+            packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
         # A call has to end by its own timeout, or with the call that is being handled.
         timeout, time_left = options.timeout, None
         if timeout is None:
@@ -474,101 +357,61 @@ class Client(ABC):
             raise errors.DeadlineExceeded(f"{call.method}: {self._shared.core.bound}, for as long as it had")
         return left
 
-    def _unsent(self, kind: type[C], method: str) -> C:
-        """A call that fails before it is sent, so that it can tell how."""
-        call = kind(Call(0, method, NOTHING), self._options)
-        call.ended = True
-        return call
-
-    def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        limit = self._options.room
+    def _fired(
+        self,
+        kind: type[F],
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        callback: Callback | None,
+        errback: Errback | None,
+    ) -> tuple[F, errors.CallError | None]:
+        """The call, and the error with which it is to end where its arguments cannot be sent."""
+        failure: errors.CallError | None = None
         try:
-            packed = pack_args(args, limit)
-            if len(method) > LONGEST_NAME:
-                raise errors.ResourceExhausted(f"its name has {len(method):,} characters")
-            if not kwargs:
-                if not method.isascii():
-                    method.encode()  # a lone surrogate would spoil the whole batch
-                return packed, None
-            names = b"".join(name.encode() for name in (method, *kwargs))
-            packed_kwargs = {_plain(name): pack(value, limit) for name, value in kwargs.items()}
-            taken = size_of_arguments(packed, packed_kwargs) + len(names)
-            if taken > limit:
-                raise errors.ResourceExhausted(f"{taken:,} bytes are over the limit of {limit:,}")
-            return packed, packed_kwargs
-        except errors.ResourceExhausted as error:
-            text = f"the arguments of {_printable(method)} are too large: {error}"
-            raise errors.ResourceExhausted(text) from None
-        except Exception as error:
-            text = f"the arguments of {_printable(method)} cannot be sent: {errors.described(error)}"
-            raise errors.InvalidArgument(text) from None
+            call = self._outgoing(kind, method, args, kwargs)
+        except errors.CallError as error:
+            failure = error
+            call = kind(Call(0, method, NOTHING), self._options)
+            call.ended = True
+        call.client = self
+        call.callback = None if callback is None else in_context(callback)
+        call.errback = None if errback is None else in_context(errback)
+        return call, failure
 
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Through the interceptors and the cache to the core. Where that raises, such as at the end of the caller's stack, the call is
         no longer in flight."""
+        options, shared = self._options, self._shared
         try:
-            options = self._options
-            if not self._shared.interceptors:
-                self._start_inside(core, call, args, kwargs)
+            if shared.interceptors and not enter(core, shared.interceptors, options, call, args, kwargs):
                 return
-            seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
-            interception, context = Interception(), copy_context()
-            goes_on, result, error = core.loop.outside(
-                context.run, interception.enter, self._shared.interceptors, seen
-            )
-            if goes_on:
-                try:
-                    if seen.metadata != options.metadata:
-                        merged = options.merged({"metadata": seen.metadata})
-                        taken = size_of_arguments(call.message.args, call.message.kwargs)
-                        if taken > merged.room:
-                            raise errors.ResourceExhausted(
-                                f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
-                            )
-                        call.message.options = merged.options
-                except BaseException as unsendable:  # also of what an interceptor has put in the metadata
-                    goes_on = False
-                    result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
-            if not goes_on:
-                call.ended = True
-                call.finish(result, error)
+            if options.cache is None or call.streams or options.idempotency_key is not None:
+                core.start(call, time.monotonic())
                 return
-            call.passes = partial(core.loop.outside, context.run, interception.leave)
-            self._start_inside(core, call, args, kwargs)
+            if shared.kept is None:
+                shared.kept = _new_kept()
+            shared.kept.start(core, options.cache, call, args, kwargs)
         except BaseException:
             core.cancel(call, errors.Cancelled(f"{call.method} could not be sent"))
             raise
 
-    def _start_inside(
-        self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        options, shared = self._options, self._shared
-        if options.cache is None or call.streams or options.idempotency_key is not None:
-            core.start(call, time.monotonic())
-            return
-        if shared.kept is None:
-            shared.kept = _kept()
-        shared.kept.start(core, options.cache, call, args, kwargs)
-
-    def _fan_out(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[list[str], list[Any]]:
-        """A call of each server that is known, in flight: their endpoints, and the futures."""
+    def _fan_out(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+        """A fired call of each server that is known: its endpoint, and its future."""
         core = self._shared.core
         assert core is not None
-        links = list(core.machine.links)
-        futures = []
-        for link in links:
+        fired = []
+        for link in list(core.machine.links):
             view = self.options(cache=None)
             view._only = link
-            futures.append(view.fire(method, *args, **kwargs))
-        return [link.endpoint for link in links], futures
+            fired.append((link.endpoint, view.fire(method, *args, **kwargs)))
+        return fired
 
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
-        method = _plain(method)
-        packed, packed_kwargs = self._pack(method, args, kwargs)
+        method = plain_name(method)
+        packed, packed_kwargs = pack_arguments(method, args, kwargs, self._options.room)
         return Notify(method, packed, packed_kwargs, self._options.options)
 
     @abstractmethod
@@ -592,123 +435,7 @@ class Client(ABC):
                     run_callback(call.method, listener, event)
 
 
-def _kept() -> Kept:
+def _new_kept() -> Kept:
     from .cached import Kept  # few clients need it
 
     return Kept()
-
-
-def _source(place: str) -> Source | None:
-    """Where servers are found, if that is no endpoint itself. Raises UsageError."""
-    if not isinstance(place, str) or place.startswith(("tcp://", "ipc://", "inproc://")):
-        return None
-    from ..discovery import source_of  # few clients need it
-
-    return source_of(place)
-
-
-def _keys(
-    server_key: str | bytes | Path | None, secret_key: str | Path | None, places: Sequence[str]
-) -> ClientKeys | None:
-    """What is read of the keys. Raises UsageError."""
-    if server_key is None and secret_key is None:
-        return None
-    from ..security.curve import ClientKeys, check_encrypts  # few clients need it
-
-    for place in places:
-        check_encrypts(str(place))
-    return ClientKeys.asked_for(server_key, secret_key)
-
-
-def _zone(zone: str) -> str:
-    if not isinstance(zone, str):
-        raise errors.UsageError(f"zone must be a string, not {zone!r}")
-    return zone
-
-
-def _subscribed(entries: dict[object, T], entry: T) -> Callable[[], None]:
-    """Add an entry. Returns the function that takes it out again, and no other that is equal to it."""
-    key = object()
-    entries[key] = entry
-
-    def unsubscribe() -> None:
-        entries.pop(key, None)
-
-    return unsubscribe
-
-
-def in_context(function: Callable[[Any], object] | None) -> Callable[[Any], object] | None:
-    """The function, if there is one, which sees the context variables as they are now. To be called once."""
-    if function is None:
-        return None
-    context = copy_context()
-    if not len(context):
-        return function  # `run_callback` gives it an empty one: most calls need no more, and a closure would cost each of them
-    return lambda argument: context.run(_call, function, argument)
-
-
-def _listening(listener: Callable[[Any], object]) -> Callable[[Any], object]:
-    """`in_context` for what is called often: each call sees the variables as they are now."""
-    context = copy_context()
-    return lambda argument: context.copy().run(_call, listener, argument)
-
-
-def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
-    """Call a user's callback, in a context of its own; whatever it raises is logged with its call and harms nothing."""
-    run_callbacks(((method, function, argument),))
-
-
-def run_callbacks(entries: Iterable[Entry]) -> None:
-    """`run_callback` for each of them, in order."""
-    context, generation = Context(), forks.generation
-    for call, function, argument in entries:
-        try:
-            context.run(function, argument)
-        except BaseException as error:
-            if forks.generation != generation:
-                context.run(forks.came_back, "a callback", error)
-            method = call if isinstance(call, str) else call.method
-            log_error(log, "a callback for %s raised", method, error=error)
-        else:
-            if forks.generation != generation:
-                context.run(forks.came_back, "a callback")
-        if context:
-            context = Context()  # what one callback has set is not for the next
-
-
-def _call(function: Callable[[Any], object], argument: Any) -> None:
-    """In the context of a callback: where it has forked, the child does not come back from it."""
-    generation = forks.generation
-    try:
-        function(argument)
-    except BaseException as error:
-        if forks.generation != generation:
-            forks.came_back("a callback", error)
-        raise
-    if forks.generation != generation:
-        forks.came_back("a callback")
-
-
-def _without_stream(
-    method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The argument that streams, or None, and the arguments with a marker in its place."""
-    streams = [value for value in (*args, *kwargs.values()) if is_stream(value)]
-    if len(streams) > 1:
-        raise errors.InvalidArgument(f"{method}: only one argument may be an iterator")
-    marked = tuple(STREAM if is_stream(value) else value for value in args)
-    named = {name: STREAM if is_stream(value) else value for name, value in kwargs.items()}
-    return (streams[0] if streams else None), marked, named
-
-
-def _plain(name: str) -> str:
-    """A name as it can be sent: of a subclass of str, such as a StrEnum, the text in it."""
-    if type(name) is str:
-        return name
-    if not isinstance(name, str):
-        raise TypeError(f"a method is named by a string, not by {name!r}")
-    return str.__str__(name)
-
-
-def _printable(text: str) -> str:
-    return text[:200].encode("utf-8", "backslashreplace").decode()

@@ -50,14 +50,17 @@ PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 # registry that was started anew gets to know its servers one by one.
 GRACE = 10.0
 
+# Seconds for which calls in flight are waited for at the end of the program.
+LAST_CALLS = 30.0
+
 # Those that are not closed. The collector must not take one: on libzmq it would close a monitor before the socket that it watches, at which
 # the I/O thread may wait for ever.
 _open: set[ClientCore] = set()
 
 
-def open_cores(kind: type[Loop]) -> list[ClientCore]:
-    """Those of this process that are not closed, on loops of that kind."""
-    return [core for core in list(_open) if isinstance(core.loop, kind) and core.process == os.getpid()]
+def open_cores() -> list[ClientCore]:
+    """Those of this process that are not closed."""
+    return [core for core in list(_open) if core.process == os.getpid()]
 
 
 class ClientCore:
@@ -283,6 +286,25 @@ class ClientCore:
         self._wires.clear()
         for function in self._room + self._idle + self._unsettled:
             function()
+
+    def finish(self, message: str, seconds: float, done: Callable[[], object]) -> None:
+        """Close once nothing is in flight, or after so many seconds, and then call the function once. What is left ends with Cancelled."""
+        called = False
+
+        def end() -> None:
+            nonlocal called
+            timer.cancel()
+            if not called:
+                called = True
+                self.close(message)
+                done()
+
+        if self.closed or self.loop.closed or not seconds:
+            self.close(message)
+            done()
+        else:
+            timer = self.loop.call_later(seconds, end)
+            self.when_idle(end)
 
     def leave(self) -> None:
         """Nobody has the client any more: close once nothing is in flight."""

@@ -12,17 +12,18 @@ from contextlib import suppress
 from typing import Any
 
 from .. import errors, forks
-from ..backends.turns import ENTERED
-from ..protocol.calls import CallSettings, OutgoingCall
+from ..backends.blocking import ENTERED
+from ..protocol.calls import CallSettings
 from ..protocol.messages import Call
-from .base import Callback, Client, Errback, in_context
+from .base import FiredCall
+from .callbacks import in_context
 from .core import ClientCore
 from .unseen import unseen
 
 _making = forks.freed(threading.Lock())
 
 
-class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
+class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
     """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run.
 
     What `Future.__init__` makes for each future, a condition to wait on above all, is a third of what a fired call costs, and
@@ -39,19 +40,13 @@ class FiredCall(OutgoingCall, concurrent.futures.Future[Any]):
         "_sleepers",
         "_state",
         "_waiters",
-        "callback",
-        "client",
-        "errback",
         "observed",
     )
     _lament: _Lament | None
     _made: threading.Condition | None
-    client: Client
-    callback: Callback | None
-    errback: Errback | None
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
-        OutgoingCall.__init__(self, message, settings, deadline)
+        FiredCall.__init__(self, message, settings, deadline)
         self._state = PENDING
         self._made = None
         self._lament = None

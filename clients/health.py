@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..backends.threading import ThreadingLoop, Waiter
+from ..backends.threading import ThreadingLoop
 from ..balancing.liveness import Liveness
 from ..endpoints import check_between_processes, connectable
 from ..protocol import codec
@@ -93,7 +93,7 @@ class _Probe:
         self.loop = ThreadingLoop()
         self._timeout = timeout
         self._tries: list[_Try] = []
-        self._over = Waiter()
+        self._over = self.loop.gate()
         self._service: str | None = None
         self._error: errors.CallError | None = None
 
@@ -129,7 +129,7 @@ class _Probe:
     def answered(self, one: _Try) -> None:
         if one.service is not None and not one.draining:
             self._service = one.service
-            self._over.finish()
+            self._over.open()
         elif all(each.pong for each in self._tries):
             if len(self._tries) == TRIES:
                 self._out_of_time()
@@ -137,9 +137,9 @@ class _Probe:
                 self._next()
 
     def fails(self, error: errors.CallError) -> None:
-        if not self._over.done:
+        if not self._over.opened:
             self._error = error
-            self._over.finish()
+            self._over.open()
 
     def _out_of_time(self) -> None:
         if any(one.draining for one in self._tries):

@@ -6,23 +6,19 @@ what came of it; what failed is raised at its yield. The command line and the tw
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from ..endpoints import check_between_processes
-from ..errors import UsageError
 from ..security.options import SecretKey, ServerKey
+from . import load, names
 from .base import Client
 
 Work = Callable[[Any], Generator[Any, Any, None]]
-
-STYLES = ("threading", "gevent", "asyncio", "twisted")
 
 # More results than these are not printed, only counted.
 PRINTED = 20
@@ -38,39 +34,14 @@ class Each:
 
 def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> None:
     """Connect in that style, run the work, close. Raises what the work raises, and UsageError for a style that is not to be had."""
-    if style not in STYLES:
-        raise UsageError(f"there is no client style {style!r}: choose one of {', '.join(STYLES)}")
-    try:
-        connect: Callable[..., Client] = import_module(f".{style}", __package__).connect
-    except ImportError as error:
-        if error.name is not None and error.name.partition(".")[0] == style:
-            raise UsageError(
-                f"the {style} client needs {style}: install it with pip install 'ringback[{style}]'"
-            ) from None
-        raise
+    kind: type[Client] = load(style)
     for endpoint in endpoints:
         check_between_processes(endpoint, "a command")
-    client = connect(*endpoints, **options)
-    if style == "asyncio":
-        import asyncio
-
-        asyncio.run(_run_async(client, work))
-    elif style == "twisted":
-        _run_on_reactor(client, work)
-    else:
-        if style == "gevent":
-            _interrupt_main_greenlet()
-        _run_blocking(client, work)
+    kind.run_program(_run(kind(*endpoints, **options), work))
 
 
-def _interrupt_main_greenlet() -> None:
-    """Ctrl-C is raised in this greenlet, and not in the midst of what the hub does."""
-    import gevent
-
-    gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
-
-
-def _run_blocking(client: Any, work: Work) -> None:
+async def _run(client: Client, work: Work) -> None:
+    """On any loop. Where the style blocks, nothing is awaited."""
     ended = False
     try:
         steps = work(client)
@@ -82,84 +53,28 @@ def _run_blocking(client: Any, work: Work) -> None:
                 break
             outcome, error = None, None
             try:
-                outcome = _wait(step)
+                outcome = await _outcome(step)
             except Exception as raised:
                 error = raised
         ended = True
     finally:
-        client.close(now=not ended)
+        await _outcome(client.close(now=not ended))
 
 
-def _wait(step: Any) -> Any:
+async def _outcome(step: Any) -> Any:
     if isinstance(step, Each):
-        with step.stream as stream:
-            for item in stream:
-                step.sink(item)
+        if hasattr(step.stream, "__anext__"):
+            async with step.stream as items:
+                async for item in items:
+                    step.sink(item)
+        else:
+            with step.stream as stream:
+                for item in stream:
+                    step.sink(item)
         return None
-    if hasattr(step, "add_done_callback"):
-        return step.result()
-    return step.get() if hasattr(step, "rawlink") else step
-
-
-async def _run_async(client: Any, work: Work) -> None:
-    """For asyncio, and for the reactor, whose coroutines await Deferreds."""
-    ended = False
-    try:
-        steps = work(client)
-        outcome, error = None, None
-        while True:
-            try:
-                step = steps.throw(error) if error is not None else steps.send(outcome)
-            except StopIteration:
-                break
-            outcome, error = None, None
-            try:
-                if isinstance(step, Each):
-                    async with step.stream as stream:
-                        async for item in stream:
-                            step.sink(item)
-                else:
-                    outcome = await step if hasattr(step, "__await__") else step
-            except Exception as raised:
-                error = raised
-        ended = True
-    finally:
-        await client.close(now=not ended)
-
-
-def _run_on_reactor(client: Any, work: Work) -> None:
-    from twisted.internet import reactor as installed
-    from twisted.internet.defer import ensureDeferred
-
-    reactor: Any = installed
-    failures: list[BaseException] = []
-
-    async def main() -> None:
-        try:
-            await _run_async(client, work)
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            stop()
-
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        if not stopped:
-            stopped = True
-            reactor.stop()
-
-    def interrupt() -> None:
-        failures.insert(0, KeyboardInterrupt())
-        client.close(now=True)
-        stop()
-
-    signal.signal(signal.SIGINT, lambda *_: reactor.callFromThread(interrupt))
-    reactor.callWhenRunning(lambda: ensureDeferred(main()))
-    reactor.run(installSignalHandlers=False)
-    if failures:
-        raise failures[0]
+    if hasattr(step, "__await__"):
+        return await step
+    return step.result() if hasattr(step, "add_done_callback") or hasattr(step, "rawlink") else step
 
 
 def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]) -> int:
@@ -178,7 +93,7 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
             typer.Argument(metavar="ARG", help="JSON, or a string where it is not JSON"),
         ] = None,
         count: Annotated[int, typer.Option(min=1, help="how many calls")] = 1,
-        client: Annotated[str, typer.Option(help="the client style: " + ", ".join(STYLES))] = "threading",
+        client: Annotated[str, typer.Option(help="the client style: " + ", ".join(names()))] = "threading",
         timeout: Annotated[float, typer.Option(min=0, help="seconds each call may take")] = 30.0,
         server_key: ServerKey = None,
         secret_key: SecretKey = None,

@@ -11,10 +11,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from ..backends.threading import ThreadingLoop, Waiter
+from ..backends.threading import ThreadingLoop
 from ..errors import Unavailable
 from ..protocol.calls import OutgoingCall
-from .base import Entry, run_callbacks
+from .callbacks import Entry, run_callbacks
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
@@ -50,7 +50,7 @@ class ClientThreads:
         self._reader: _Thread | None = None
         self._drive = threading.Lock()  # held while the reader has nothing to do
         self._drive.acquire()
-        self._rest = Waiter()
+        self._rest = self.loop.gate()
         self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
         self._caller: _Thread | None = None
@@ -73,7 +73,7 @@ class ClientThreads:
             return
         self.loop.end_turn()  # the first of a burst is sent here; what follows gathers until the reader wakes
         if self.fired and not self._closed:
-            self._rest = Waiter()
+            self._rest = self.loop.gate()
             self._start_reading()
             self.driving = True  # last: what is before may raise, at the end of a caller's stack
 
@@ -86,7 +86,7 @@ class ClientThreads:
     def rest(self) -> None:
         """All that was fired has ended."""
         if self.driving:
-            self._rest.finish()
+            self._rest.open()
 
     def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
         """Have the function called, from any thread; at once, where the client is closed and its callbacks have ended."""
@@ -114,7 +114,7 @@ class ClientThreads:
 
     def _end(self) -> None:
         self._closed = True
-        self._rest.finish()
+        self._rest.open()
         self._start_reading()
         self._callbacks.put(None)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import logging
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from typing import Any
 
 from .. import errors
+from ..backends.blocking import BlockingLoop
 from ..backends.gates import AsyncGate, Gate
 from ..errorlog import log_error
 from ..protocol import calls
@@ -21,37 +23,26 @@ from .core import ClientCore
 
 log = logging.getLogger("ringback.client")
 
-# Runs what it is given in a thread, greenlet or task, and in that context. Returns what stops it, where anything can.
-Spawn = Callable[[Context, Callable[[], Any]], Callable[[], object] | None]
 
-
-def is_stream(value: Any) -> bool:
-    """Whether an argument streams: an iterator does, sync or async; what can merely be iterated over does not."""
-    return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
+def _ended(result: Any, error: BaseException | None) -> None:
+    """The coroutine has dealt with it."""
 
 
 class _Upload(calls.Upload):
-    def __init__(
-        self,
-        core: ClientCore,
-        call: calls.OutgoingCall,
-        iterator: Any,
-        gate: Gate | AsyncGate,
-        spawn: Spawn,
-    ) -> None:
+    _gate: Gate | AsyncGate
+
+    def __init__(self, core: ClientCore, call: calls.OutgoingCall, iterator: Any) -> None:
         super().__init__()
         self._core = core
         self._call = call
         self._iterator = iterator
-        self._gate: Any = gate
-        self._spawn = spawn
         self._context = copy_context()
         self._stopped = False
         self._interrupt: Callable[[], object] | None = None
 
     def begin(self) -> None:
         if not self._stopped:
-            self._interrupt = self._spawn(self._context, self._run)
+            self._interrupt = self._spawn()
 
     def credit(self, items: int) -> None:
         self.allowed += items
@@ -67,8 +58,9 @@ class _Upload(calls.Upload):
             if self._interrupt is not None:
                 self._interrupt()
 
-    def _run(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _spawn(self) -> Callable[[], object] | None:
+        """Advance the iterator beside the caller. Returns the function that stops that, where it can be stopped."""
 
     def _send(self, item: Any) -> None:
         try:
@@ -95,6 +87,16 @@ class _Upload(calls.Upload):
 class SyncUpload(_Upload):
     """In a thread or a greenlet."""
 
+    _gate: Gate
+
+    def __init__(self, core: ClientCore, loop: BlockingLoop, call: calls.OutgoingCall, iterator: Any) -> None:
+        super().__init__(core, call, iterator)
+        self._loop = loop
+        self._gate = loop.gate()
+
+    def _spawn(self) -> Callable[[], object] | None:
+        return self._loop.spawn(self._run, self._context)
+
     def _run(self) -> None:
         iterator: Iterator[Any] = self._iterator
         try:
@@ -115,6 +117,15 @@ class SyncUpload(_Upload):
 
 class AsyncUpload(_Upload):
     """In a coroutine of the client's loop; a sync iterator is advanced on the loop, and must not block."""
+
+    _gate: AsyncGate
+
+    def __init__(self, core: ClientCore, call: calls.OutgoingCall, iterator: Any) -> None:
+        super().__init__(core, call, iterator)
+        self._gate = core.loop.native_gate()
+
+    def _spawn(self) -> Callable[[], object]:
+        return self._core.loop.run_native(self._run(), _ended, self._context).cancel
 
     async def _run(self) -> None:
         given = self._iterator

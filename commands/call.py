@@ -23,7 +23,10 @@ def call(
         float, typer.Option(min=0, help="seconds the call may take; for a stream, between items")
     ] = 30.0,
     client: Annotated[
-        str, typer.Option(help="the client style: threading, gevent, asyncio or twisted")
+        str,
+        typer.Option(
+            help="the client style: threading, gevent, asyncio, twisted, or one that a package brings"
+        ),
     ] = "threading",
     fire: Annotated[bool, typer.Option("--fire", help="fire, and print what the callback gets")] = False,
     server_key: ServerKey = None,

@@ -17,7 +17,7 @@ import msgspec
 import typer
 
 from .. import backends as installed
-from ..clients.scripts import STYLES as CLIENTS
+from .. import clients
 from ..errors import UsageError
 from ..transport import names as transports
 from . import peers, scenario
@@ -95,7 +95,7 @@ class Options:
             backends=backends,
             arms=arms,
             connections=_CONNECTIONS if processes > 1 else 1,
-            clients=chosen("--client", self.client, CLIENTS, ("threading",)),
+            clients=chosen("--client", self.client, clients.names(), ("threading",)),
             styles=chosen("--style", self.style, STYLES, STYLES),
             workloads=workloads,
             concurrency=self.concurrency,
@@ -120,6 +120,7 @@ class Options:
             require("backend", request.arm(name).backend)
         for client in request.clients:
             require("client", client)
+            _check_drivable(client)
         self._check_peers(request, all_peers)
         return affordable(request)
 
@@ -256,6 +257,16 @@ def require(kind: str, name: str) -> None:
     """Raises UsageError that names the extra, where the library is not installed."""
     if missing(name):
         raise UsageError(f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'")
+
+
+def _check_drivable(client: str) -> None:
+    """Raises UsageError for a style of another package whose calls are awaited: the generator knows asyncio and the reactor only."""
+    from ..clients.blocking import BlockingClient  # it takes a while
+
+    if client not in BACKENDS and not issubclass(clients.load(client), BlockingClient):
+        raise UsageError(
+            f"--client: the comparison cannot drive {client}, whose calls are awaited on a loop of its own"
+        )
 
 
 def chosen(option: str, given: Given, known: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ RELAYS = {
     "server/once.py:Run.work_async": "as Invocation._await, which calls it",
     "server/arguments.py:Arguments._value": "Arguments.bind",
     "server/executors/elsewhere.py:_called": "work",
-    "clients/base.py:Client._pack": "the caller, whose arguments these are",
+    "clients/arguments.py:pack_arguments": "the caller, whose arguments these are",
     "clients/uploads.py:_Upload._send": "SyncUpload._run and AsyncUpload._run",
     "clients/uploads.py:_stepwise": "AsyncUpload._run, which advances it",
     "clients/cached.py:": "_decoded, which uses it",

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
 from ..plugins import Group
 
 if TYPE_CHECKING:
@@ -19,7 +18,10 @@ DEFAULT = "native"
 VARIABLE = "RINGBACK_TRANSPORT"
 
 _TRANSPORTS = Group(
-    "ringback.transports", __name__, {"native": "native.ends:Native", "libzmq": "libzmq.ends:Libzmq"}
+    "transport",
+    "ringback.transports",
+    __name__,
+    {"native": "native.ends:Native", "libzmq": "libzmq.ends:Libzmq"},
 )
 
 names = _TRANSPORTS.names
@@ -35,7 +37,5 @@ def chosen(name: str | None, context: ZmqContext | None = None) -> Transport:
     which names those that there are."""
     if name is None:
         name = "libzmq" if context is not None else name_of(None)
-    kind: type[Transport] | None = _TRANSPORTS.find(name)
-    if kind is None:
-        raise UsageError(f"there is no transport {name!r}: choose one of {', '.join(names())}")
-    return kind(context)
+    transport: Transport = _TRANSPORTS.load(name)(context)
+    return transport

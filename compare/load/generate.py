@@ -9,12 +9,12 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from importlib import import_module
 from itertools import chain
 from typing import Any
 
 import msgspec
 
+from ... import clients
 from ..peers import load as load_peer
 from ..scenario import load as load_scenario
 from ..workloads.table import WORKLOADS, Workload
@@ -77,7 +77,7 @@ def _client(plan: Plan) -> tuple[Callable[[Cell], Any], Callable[[Any], Any]]:
     if plan.peer:
         peer = load_peer(plan.peer)
         return lambda cell: peer.connect(cell.endpoint), lambda client: client.close()
-    connect = import_module(f"ringback.clients.{plan.client}").connect
+    connect = clients.load(plan.client)
     bounds = {"timeout": plan.timeout, "max_in_flight": plan.max_in_flight}
 
     def made(cell: Cell) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ...clients.scripts import STYLES as CLIENTS
+from ...clients import names as styles
 from ..load.plan import RAW
 from ..results import Claim, Report
 
@@ -35,7 +35,7 @@ class Cell(Protocol):
 
 def who(cell: Cell) -> str:
     """The arm, and the client where it is another than the usual one. Another library has its own, which needs no name."""
-    if cell.client == _USUAL or cell.client not in (*CLIENTS, RAW):
+    if cell.client == _USUAL or cell.client not in (*styles(), RAW):
         return cell.arm
     return f"{cell.arm}, {cell.client} client"
 

@@ -16,6 +16,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from ringback.clients import names
+
 Script = Generator[Any, Any, Any]
 
 # Seconds after which a promise counts as hung.
@@ -405,4 +407,13 @@ async def _async_leave(step: Leave) -> None:
         await read()
 
 
-STYLES = {"threading": Threading, "gevent": Gevent, "asyncio": Asyncio, "twisted": Twisted}
+STYLES: dict[str, Callable[[], Style]] = {
+    "threading": Threading,
+    "gevent": Gevent,
+    "asyncio": Asyncio,
+    "twisted": Twisted,
+}
+# A style of another package tells in a module of its own how it waits.
+for other in names():
+    if other not in STYLES:
+        STYLES[other] = import_module(f"{other}_style").Style

@@ -162,7 +162,7 @@ def test_large_items_keep_the_bound(client, pair: Pair) -> Script:
         yield small.close()
 
 
-@promise
+@promise_for("threading", "gevent", "asyncio", "twisted")
 def test_the_timeout_bounds_the_gap_between_items(client, pair: Pair) -> Script:
     def slowly(n: int, gap: float):
         return SLOWLY[pair.style.name](n, gap)

@@ -1,4 +1,4 @@
-"""A loop that another package brings, by its entry point: the conformance suite on it, and what the command line says of it."""
+"""A loop and a client style that another package brings, by their entry points: the conformance suite on them, and the command line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(300)
 def test_the_conformance_suite_passes_on_a_fifth_loop(installed: None) -> None:
     files = [str(TESTS / "conformance" / f"test_{name}.py") for name in PROMISES]
-    words = ("-q", "-x", "-p", "no:cacheprovider", "-k", "threading-client or asyncio-client", *files)
+    words = ("-q", "-x", "-p", "no:cacheprovider", "-k", "threading-client or fifth-client", *files)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
         cwd=TESTS.parent,
@@ -46,9 +47,16 @@ def test_the_conformance_suite_passes_on_a_fifth_loop(installed: None) -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert "threading client on fifth" in done.stdout
+    assert "fifth client on fifth" in done.stdout
 
 
 def test_the_command_line_takes_what_is_found(installed: None) -> None:
     words = [sys.executable, "-m", "ringback", "serve", f"{TESTS}/service.py:service", "--backend", "sixth"]
     done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ), check=False)
     assert "choose one of asyncio, gevent, threading, twisted, fifth" in done.stderr
+
+
+def test_the_command_line_calls_by_the_style_that_is_found(installed: None, running_server: Any) -> None:
+    words = [sys.executable, "-m", "ringback", "call", running_server("fifth").endpoint, "add", "2", "3"]
+    done = subprocess.run([*words, "--client", "fifth"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("5\n", "", 0)

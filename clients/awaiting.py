@@ -1,0 +1,131 @@
+"""The half of a client that never blocks: what the styles for asyncio and for Twisted share.
+
+A style brings its loop, who may use it (`_core`), its kind of future, and how a coroutine becomes what its callers await (`_awaitable`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from .. import errors
+from ..protocol.calls import OutgoingCall
+from ..protocol.streams import WINDOW
+from .base import Answer, Client, FiredCall
+from .callbacks import Callback, Errback
+from .core import ClientCore
+from .options import seconds_to_close
+from .streams import AsyncStream, StreamCall
+from .uploads import AsyncUpload
+
+
+class AwaitingClient(Client):
+    """At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: to await `client.ready()` paces it."""
+
+    _fired_kind: ClassVar[type[FiredCall]]
+
+    def fire(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        callback: Callback | None = None,
+        errback: Errback | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Send the call and go on. `callback(result)` or `errback(error)` runs on the loop, exactly once."""
+        core = self._core()
+        call, failure = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
+        if failure is None and core.full:
+            failure = errors.ResourceExhausted(f"{method}: {core.bound}")
+        future = self._future(core, call)
+        if failure is None:
+            self._start(core, call, args, kwargs)
+        else:
+            call.ended = True
+            core.loop.call_soon(call.finish, None, failure)
+        return future
+
+    def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
+        return self._awaitable(self._call_all(method, args, kwargs))
+
+    async def _call_all(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Answer]:
+        await self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        fired = self._fan_out(method, args, kwargs)
+        answers = []
+        try:
+            for endpoint, future in fired:
+                try:
+                    answers.append(Answer(endpoint, await future, None))
+                except Exception as error:
+                    answers.append(Answer(endpoint, None, error))
+        finally:
+            for _, future in fired[len(answers) :]:  # this was cancelled
+                future.cancel()
+        return answers
+
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Send a call that is never answered."""
+        self._core().notify(self._note(method, args, kwargs))
+
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
+        """The items, as an async iterator for coroutines of this loop; leaving it early (`aclose`, `async with`) cancels the call."""
+        core = self._core()
+        call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
+        stream = AsyncStream(core, call, core.loop.native_gate())
+        self._start(core, call, args, kwargs)
+        return stream
+
+    def ready(self) -> Any:
+        """Wait until there is room below the bound of calls in flight."""
+        return self._awaitable(self._wait_for_room(self._core(), None))
+
+    async def _wait_for_room(self, core: ClientCore, seconds: float | None) -> None:
+        gate = core.loop.native_gate()
+        core.when_room(gate.open, seconds)
+        await gate.wait()
+
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Any:
+        """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
+        self._check_closable()
+        return self._awaitable(self._close(0.0 if now else seconds_to_close(timeout)))
+
+    async def _close(self, seconds: float) -> None:
+        self._check_loop()
+        self._shared.close()
+        core = self._shared.core
+        if core is not None and not core.closed:
+            gate = core.loop.native_gate()
+            core.finish("the client was closed", seconds, gate.open)
+            await gate.wait()
+
+    async def __aenter__(self) -> Self:
+        self._core()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _upload(self, call: OutgoingCall, iterator: Any) -> AsyncUpload:
+        assert self._shared.core is not None
+        return AsyncUpload(self._shared.core, call, iterator)
+
+    @abstractmethod
+    def _core(self) -> ClientCore:
+        """The core, for a caller that may use it; made at the first use. Raises RuntimeError for any other caller."""
+
+    @abstractmethod
+    def _future(self, core: ClientCore, call: Any) -> Any:
+        """The future of a fired call."""
+
+    @abstractmethod
+    def _awaitable(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What the style's callers await."""
+
+    def _check_loop(self) -> None:
+        """Raises RuntimeError where the caller's loop is not that of the client."""

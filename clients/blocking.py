@@ -1,0 +1,236 @@
+"""The half of a client that blocks its caller: what the styles for threads and for greenlets share.
+
+A style brings its loop (a `BlockingLoop`), who may use it (`_core`), its kind of future (`_fired_kind`), and where callbacks run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from abc import abstractmethod
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, ClassVar, Self, cast
+
+from .. import errors
+from ..backends.blocking import BlockingLoop, CallerGate
+from ..protocol.calls import OutgoingCall
+from ..protocol.messages import Notify
+from ..protocol.streams import WINDOW
+from .base import Answer, Client, FiredCall
+from .callbacks import Callback, Errback
+from .core import LAST_CALLS, ClientCore, open_cores
+from .options import seconds_to_close
+from .streams import Stream, StreamCall
+from .uploads import SyncUpload
+
+
+class BlockingCall(OutgoingCall):
+    """A call whose caller waits at its gate."""
+
+    __slots__ = ("error", "gate", "result")
+    gate: CallerGate
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        self.result = result
+        self.error = error
+        self.gate.open()
+
+    @property
+    def told(self) -> bool:
+        return self.gate.opened
+
+
+class BlockingClient(Client):
+    """Waits where it was called.
+
+    At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead."""
+
+    _fired_kind: ClassVar[type[FiredCall]]
+
+    def __init__(self, *endpoints: str, **options: Any) -> None:
+        super().__init__(*endpoints, **options)
+        _open.add(self)
+
+    @classmethod
+    def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
+        with suppress(StopIteration):
+            main.send(None)
+
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """The result. Raises the classes of `ringback.errors`."""
+        core, loop = self._core()
+        call = self._outgoing(BlockingCall, method, args, kwargs)
+        gate = call.gate = loop.gate()
+        try:
+            while not loop.turn(self._begin, core, call, args, kwargs):
+                self._wait_for_room(core, loop, self._time_for_room(call))
+            loop.wait(gate)
+        except BaseException:
+            self._interrupted(core, loop, call)
+            raise
+        if call.error is not None:
+            error, call.error = call.error, None
+            try:
+                raise error
+            finally:
+                del error  # or it and this frame would keep each other, and the client
+        return call.result
+
+    def _begin(
+        self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        """In a turn: send the call. False at the bound of calls in flight."""
+        if core.full:
+            return False
+        self._start(core, call, args, kwargs)
+        return True
+
+    def fire(
+        self,
+        method: str,
+        /,
+        *args: Any,
+        callback: Callback | None = None,
+        errback: Errback | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Send the call and go on. `callback(result)` or `errback(error)` runs where callbacks run, exactly once, in the order of the
+        replies."""
+        core, loop = self._core()
+        call, failure = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
+        if errback is not None:
+            call.observe()
+        while failure is None and core.full:
+            if self._in_callback():
+                failure = errors.ResourceExhausted(f"{method}: {core.bound}")
+            else:
+                call.message.timeout = None  # to be reckoned anew when it is sent
+                self._wait_for_room(core, loop, None)
+        try:
+            return self._fire(core, call, args, kwargs, failure)
+        except BaseException:
+            call.observe()
+            self._interrupted(core, loop, call)
+            raise
+
+    @abstractmethod
+    def _fire(
+        self,
+        core: ClientCore,
+        call: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        failure: errors.CallError | None,
+    ) -> Any:
+        """Send the call, or end it with the failure. Returns its future."""
+
+    def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
+        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
+        self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        answers = []
+        for endpoint, future in self._fan_out(method, args, kwargs):
+            try:
+                answers.append(Answer(endpoint, future.result(), None))
+            except Exception as error:
+                answers.append(Answer(endpoint, None, error))
+        return answers
+
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Send a call that is never answered."""
+        core, loop = self._core()
+        loop.turn(self._notify, core, self._note(method, args, kwargs))
+
+    def _notify(self, core: ClientCore, note: Notify) -> None:
+        core.notify(note)
+
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
+        """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
+        core, loop = self._core()
+        call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
+        stream = Stream(core, call, loop.gate())
+        try:
+            loop.turn(self._start, core, call, args, kwargs)
+        except BaseException:
+            self._interrupted(core, loop, call)
+            raise
+        return stream
+
+    def ready(self) -> None:
+        """Wait until there is room below the bound of calls in flight."""
+        self._wait_for_room(*self._core(), None)
+
+    def _wait_for_room(self, core: ClientCore, loop: BlockingLoop, seconds: float | None) -> None:
+        gate = loop.gate()
+        loop.turn(core.when_room, gate.open, seconds)
+        gate.wait()
+
+    def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
+        """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
+        self._check_closable()
+        seconds = seconds_to_close(timeout)
+        self._shared.close()
+        core = self._shared.core
+        if core is not None and not core.closed:
+            end(core, "the client was closed", 0.0 if now else seconds)
+            self._end_callbacks(1.0 if now else seconds)
+        _open.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _interrupted(self, core: ClientCore, loop: BlockingLoop, call: OutgoingCall) -> None:
+        """Something was raised while the call was made or waited for, perhaps by the handler of a signal."""
+        loop.mend()
+        if call.id and not call.ended:
+            loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
+
+    def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
+        core = self._shared.core
+        assert core is not None
+        return SyncUpload(core, cast(BlockingLoop, core.loop), call, iterator)
+
+    @abstractmethod
+    def _core(self) -> tuple[ClientCore, BlockingLoop]:
+        """The core and its loop, for a caller that may use them; made at the first use. Raises RuntimeError for any other caller."""
+
+    @abstractmethod
+    def _in_callback(self) -> bool:
+        """Whether the caller is one of this client's callbacks, of which the next would wait for it."""
+
+    @abstractmethod
+    def _end_callbacks(self, seconds: float) -> None:
+        """Wait for the callbacks that are due, at most so many seconds."""
+
+
+def end(core: ClientCore, message: str, seconds: float) -> None:
+    """Close the core once nothing is in flight, or after so many seconds, and wait for that."""
+    loop = cast(BlockingLoop, core.loop)
+    gate = loop.gate()
+    loop.turn(core.finish, message, seconds, gate.open)
+    gate.wait()
+
+
+_open: weakref.WeakSet[BlockingClient] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the end of the interpreter wait for what is in flight, as `close` does; but not for streams, whose readers are gone."""
+    for core in _cores_here():
+        core.loop.turn(core.cancel_streams)
+    for client in list(_open):
+        if client._shared.core is None or not client._shared.core.loop.closed:
+            client.close()
+    for core in _cores_here():
+        end(core, "the client was dropped", LAST_CALLS)
+
+
+def _cores_here() -> list[ClientCore]:
+    return [core for core in open_cores() if isinstance(core.loop, BlockingLoop) and core.loop.is_here]
