@@ -3,22 +3,53 @@ most (Dean and Barroso, "The Tail at Scale", 2013)."""
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
+from collections.abc import Iterator
 from math import ceil
+from typing import Generic, Protocol, TypeVar
 
-# Of the last so many calls of a method the 95th percentile is taken, once there are enough, and anew after so many more.
+# The 95th percentile is that of the last calls of a method, once there are enough, and anew after more.
 LAST, ENOUGH, ANEW = 256, 20, 16
 PERCENTILE = 0.95
-# Second calls: of all that may have one this part, saved up to so many.
+# Second calls: of all that may have one this part; the most that are saved.
 PART, SAVED = 0.05, 10.0
 
 
-class Hedging:
-    """Of one client: the response times of each method, and how many second calls there may be."""
+class Hedged(Protocol):
+    """A call that may be sent to a second server. `link`: the way to the one where it is, if it is at one."""
+
+    deadline: float | None
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def link(self) -> object | None: ...
+
+
+C = TypeVar("C", bound=Hedged)
+
+
+class Hedging(Generic[C]):
+    """Of one client: the response times of each method, the calls that may be sent to a second server, and how many may be."""
 
     def __init__(self) -> None:
         self._methods: dict[str, _Times] = {}
         self._saved = 1.0
+        self._due: list[tuple[float, int, C]] = []  # a heap, by time
+
+    def sent(self, call: C, now: float) -> None:
+        """A call that may have a duplicate is sent, for the first time."""
+        after = self.after(call.method)
+        if after is not None and (call.deadline is None or now + after < call.deadline):
+            heapq.heappush(self._due, (now + after, call.id, call))
 
     def after(self, method: str) -> float | None:
         """Seconds after which a call that is being sent may be sent again; None where too little is known."""
@@ -26,12 +57,19 @@ class Hedging:
         times = self._methods.get(method)
         return None if times is None else times.percentile
 
-    def took(self, method: str, seconds: float) -> None:
-        """A call was answered after so long."""
+    def answered(self, method: str, seconds: float) -> None:
+        """A call of that method was answered after so many seconds."""
         times = self._methods.get(method)
         if times is None:
             times = self._methods[method] = _Times()
         times.add(seconds)
+
+    def due(self, now: float) -> Iterator[C]:
+        """The calls that are to be sent to another server now: they have no answer yet, and the budget allows it."""
+        while self._due and self._due[0][0] <= now:
+            call = heapq.heappop(self._due)[2]
+            if not call.ended and call.link is not None and self.spend():
+                yield call
 
     def spend(self) -> bool:
         """Take one second call from what has been saved; False where there is none."""
@@ -39,6 +77,12 @@ class Hedging:
             return False
         self._saved -= 1.0
         return True
+
+    def next(self) -> float | None:
+        """When `due` will have something; calls that have ended are passed over."""
+        while self._due and self._due[0][2].ended:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
 
 
 class _Times:

@@ -9,10 +9,10 @@ from typing import Any
 from .. import errors, forks
 from ..backends.asyncio import AsyncioLoop
 from ..backends.native import get_ident
-from ..protocol.calls import OutgoingCall
 from .awaiting import AwaitingClient
 from .base import FiredCall
 from .callbacks import run_callback
+from .conversation.calls import ENDED, OutgoingCall
 from .core import ClientCore
 from .unseen import unseen
 
@@ -30,7 +30,7 @@ class _Fired(FiredCall):
     future: FiredFuture | None
 
     def disown(self, error: BaseException) -> None:
-        self.ended = True
+        self.state = ENDED
         future = self.future
         if future is not None:
             _settle(future, self.method, None, error)

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from .. import errors
-from ..protocol.calls import OutgoingCall
 from ..protocol.streams import WINDOW
 from .base import Answer, Client, FiredCall
 from .callbacks import Callback, Errback
+from .conversation.calls import ENDED, OutgoingCall
 from .core import ClientCore
 from .options import seconds_to_close
 from .streams import AsyncStream, StreamCall
@@ -44,7 +44,7 @@ class AwaitingClient(Client):
         if failure is None:
             self._start(core, call, args, kwargs)
         else:
-            call.ended = True
+            call.state = ENDED
             core.loop.call_soon(call.finish, None, failure)
         return future
 

@@ -17,24 +17,24 @@ from msgspec import Raw
 from .. import errors, forks
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
+from ..balancing.versions import Both, Session, Versions
 from ..context import Handling, handling
 from ..interceptors import Interceptor
-from ..protocol.calls import OutgoingCall, Session, Upload
 from ..protocol.messages import Call, Notify
 from ..protocol.values import NOTHING, checked_max_size, size_of_arguments
-from ..protocol.versions import Both, Versions
 from ..transport import chosen
 from .arguments import pack_arguments, plain_name, without_stream
 from .callbacks import Callback, Errback, Event, in_context, listening, run_callback, subscribe
+from .conversation.calls import ENDED, OutgoingCall, Upload
 from .core import ClientCore
 from .intercepted import enter
 from .options import Options
 from .shared import Shared, balancing_of, keys_of
 
 if TYPE_CHECKING:
-    from ..protocol.links import Link
     from ..transport.libzmq import ZmqContext
     from .cached import Kept
+    from .conversation.links import Link
 
 # Bytes of arguments from which on they count for the bound.
 WEIGHTY = 4096
@@ -373,7 +373,7 @@ class Client(ABC):
         except errors.CallError as error:
             failure = error
             call = kind(Call(0, method, NOTHING), self._options)
-            call.ended = True
+            call.state = ENDED
         call.client = self
         call.callback = None if callback is None else in_context(callback)
         call.errback = None if errback is None else in_context(errback)

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Self, cast
 
 from .. import errors
 from ..backends.blocking import BlockingLoop, CallerGate
-from ..protocol.calls import OutgoingCall
 from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
 from .base import Answer, Client, FiredCall
 from .callbacks import Callback, Errback
+from .conversation.calls import OutgoingCall
 from .core import LAST_CALLS, ClientCore, open_cores
 from .options import seconds_to_close
 from .streams import Stream, StreamCall

@@ -13,11 +13,11 @@ import msgspec
 from msgspec import Raw
 
 from .. import errors
-from ..protocol.calls import OutgoingCall
-from ..protocol.client import unreadable
 from ..protocol.messages import Call
 from ..protocol.values import Unpacker, key_of, pack, whole
 from ..state.cache import MISSING, Cache, Entries, Flight, checked_tags
+from .conversation.calls import OutgoingCall
+from .conversation.receiving import unreadable
 from .core import ClientCore
 
 _typed = Unpacker().typed
@@ -130,7 +130,7 @@ class _Landing:
             del waiting[call]
             if not (call.ended or _is_late(call, now)):
                 self.of(call)
-                self._core.send(call, now)
+                self._core.do(self._core.machine.send, call, now)
                 return
         self._entries.give_up(self._flight)
 

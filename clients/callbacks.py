@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .. import forks
 from ..errorlog import log_error
-from ..protocol.calls import OutgoingCall
+from .conversation.calls import OutgoingCall
 
 log = logging.getLogger("ringback.client")
 

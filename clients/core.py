@@ -16,18 +16,16 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
-
 from .. import errors
 from ..backends.base import Handle, Loop
 from ..balancing import Ejection, Policy
 from ..protocol import codec
-from ..protocol.calls import OutgoingCall
-from ..protocol.client import ClientMachine
-from ..protocol.links import Link, LinkState
 from ..protocol.messages import Bye, Notify
 from ..transport.base import Transport
 from ..version import __version__
+from .conversation.calls import OutgoingCall
+from .conversation.links import Link, LinkState
+from .conversation.machine import ClientMachine
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -103,6 +101,7 @@ class ClientCore:
         self.max_in_flight = max_in_flight
         self.max_bytes_in_flight = max_bytes_in_flight
         self.calls = self.machine.calls
+        self._table = self.machine.table
         self.turn_ended: Callable[[], object] | None = None  # called after whatever may have ended calls
         self.state_changed: Callable[[str], object] | None = None
         self._state = self.machine.state
@@ -143,14 +142,14 @@ class ClientCore:
 
     @property
     def full(self) -> bool:
-        return len(self.calls) >= self.max_in_flight or self.machine.bytes >= self.max_bytes_in_flight
+        return len(self.calls) >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
 
     @property
     def bound(self) -> str:
         """Which bound has been met, in words."""
         if len(self.calls) >= self.max_in_flight:
             return f"{self.max_in_flight} calls are in flight, the bound"
-        return f"calls with {self.machine.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
+        return f"calls with {self._table.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
 
     def start(self, call: OutgoingCall, now: float) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
@@ -182,8 +181,9 @@ class ClientCore:
         if call.deadline is not None and call.deadline < self._timer_due:
             self._set_timer()
 
-    def send(self, call: OutgoingCall, now: float) -> None:
-        self.machine.send(call, now)
+    def do(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a method of the machine, and send what gathers when this turn of the loop ends."""
+        function(*args)
         self._flush_later()
 
     def end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
@@ -226,19 +226,6 @@ class ClientCore:
             if call.message.credit:
                 self.cancel(call, errors.Cancelled(f"{call.method}: the program ends"))
 
-    def grant(self, call: OutgoingCall, items: int) -> None:
-        self.machine.grant(call, items, time.monotonic())
-        self._flush_later()
-
-    def send_item(self, call: OutgoingCall, value: Raw) -> None:
-        """Send an item of the argument that streams; raises as `ClientMachine.send_item` does."""
-        self.machine.send_item(call, value, time.monotonic())
-        self._flush_later()
-
-    def end_items(self, call: OutgoingCall) -> None:
-        self.machine.end_items(call, time.monotonic())
-        self._flush_later()
-
     def when_room(self, function: Callable[[], object], seconds: float | None = None) -> None:
         """Call the function when the bound of calls in flight is far enough away again, or after so many seconds."""
         if not self.full:
@@ -261,7 +248,7 @@ class ClientCore:
 
     def when_idle(self, function: Callable[[], object]) -> None:
         """Call the function when no call is in flight and nothing waits to be sent."""
-        if self.machine.in_flight or not self.settled:
+        if self.calls or not self.settled:
             self._idle.append(function)
         else:
             function()
@@ -501,7 +488,7 @@ class ClientCore:
         ready: list[Callable[[], object]] = []
         if (
             in_flight <= self.max_in_flight * 3 // 4
-            and self.machine.bytes <= self.max_bytes_in_flight * 3 // 4
+            and self._table.bytes <= self.max_bytes_in_flight * 3 // 4
         ):
             ready, self._room = self._room, []
         if not in_flight and self.settled:

@@ -13,10 +13,10 @@ from typing import Any
 
 from .. import errors, forks
 from ..backends.blocking import ENTERED
-from ..protocol.calls import CallSettings
 from ..protocol.messages import Call
 from .base import FiredCall
 from .callbacks import in_context
+from .conversation.calls import ENDED, CallSettings
 from .core import ClientCore
 from .unseen import unseen
 
@@ -118,7 +118,8 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
 
     def disown(self, error: BaseException) -> None:
         if self._state is PENDING:
-            self.ended = self.observed = True
+            self.state = ENDED
+            self.observed = True
             self._made = None  # with a lock that another thread may have held
             self._settle(None, error)
 

@@ -15,11 +15,11 @@ from gevent.queue import SimpleQueue
 from .. import errors, forks
 from ..backends.gevent import GeventClientLoop
 from ..backends.native import get_ident
-from ..protocol.calls import CallSettings
 from ..protocol.messages import Call
 from .base import FiredCall
 from .blocking import BlockingClient
 from .callbacks import run_callback
+from .conversation.calls import CallSettings
 from .core import ClientCore
 from .shared import give_up
 from .unseen import unseen

@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import errors
 from ..interceptors import Interception, Interceptor
-from ..protocol.calls import OutgoingCall
 from ..protocol.values import size_of_arguments
+from .conversation.calls import ENDED, OutgoingCall
 from .core import ClientCore
 from .options import Options
 
@@ -64,6 +64,6 @@ def enter(
     if goes_on:
         call.passes = partial(core.loop.outside, context.run, interception.leave)
     else:
-        call.ended = True
+        call.state = ENDED
         call.finish(result, error)
     return goes_on

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .. import errors
-from ..protocol.calls import CallSettings, milliseconds
+from ..balancing.versions import Versions
 from ..protocol.messages import CallOptions
 from ..protocol.values import decode_metadata, typed_decoder
-from ..protocol.versions import Versions
+from .conversation.calls import CallSettings, milliseconds
 
 if TYPE_CHECKING:
     from ..state.cache import Cache

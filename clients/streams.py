@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from types import TracebackType
 from typing import Any, Self
 
 from .. import errors
 from ..backends.gates import AsyncGate, Gate
-from ..protocol.calls import OutgoingCall
 from ..protocol.streams import FIRST, AsyncItems, Items, SlowWindow, SyncItems
+from .conversation.calls import OutgoingCall
 from .core import ClientCore
 
 # Bytes of unread items at which a call ends. Credit counts items: large ones may come on the credit for small ones.
@@ -88,13 +89,16 @@ class _Reading(Items):
         # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
         if not (self.over or window.allowed or self.items):
             window.allowed = 1
-            self._core.grant(self._call, 1)
+            self._grant(1)
 
     def _allow(self) -> None:
         more = self._window.more()
         self.batch = self._window.batch
         if more and not self.over:
-            self._core.grant(self._call, more)
+            self._grant(more)
+
+    def _grant(self, items: int) -> None:
+        self._core.do(self._core.machine.grant, self._call, items, time.monotonic())
 
     def _give_up(self) -> None:
         self.items.clear()

@@ -21,9 +21,9 @@ from ..backends import native
 from ..backends.blocking import ENTERED
 from ..backends.native import get_ident
 from ..backends.threading import ThreadingLoop
-from ..protocol.calls import OutgoingCall
 from ..protocol.messages import Notify
 from .blocking import BlockingClient, end
+from .conversation.calls import OutgoingCall
 from .core import ClientCore
 from .errands import Errands
 from .futures import FiredFuture

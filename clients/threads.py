@@ -13,8 +13,8 @@ from typing import Any
 
 from ..backends.threading import ThreadingLoop
 from ..errors import Unavailable
-from ..protocol.calls import OutgoingCall
 from .callbacks import Entry, run_callbacks
+from .conversation.calls import OutgoingCall
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0

@@ -11,10 +11,10 @@ from twisted.python.threadable import isInIOThread
 
 from .. import errors
 from ..backends.twisted import TwistedLoop
-from ..protocol.calls import OutgoingCall
 from .awaiting import AwaitingClient
 from .base import FiredCall
 from .callbacks import run_callback
+from .conversation.calls import ENDED, OutgoingCall
 from .core import LAST_CALLS, ClientCore
 from .shared import Shared
 from .unseen import unseen
@@ -34,7 +34,7 @@ class _Fired(FiredCall):
     future: Deferred[Any] | None
 
     def disown(self, error: BaseException) -> None:
-        self.ended = True
+        self.state = ENDED
         future, self.future = self.future, None
         _settle(future, None, error)
         _observe(future)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ from .. import errors
 from ..backends.blocking import BlockingLoop
 from ..backends.gates import AsyncGate, Gate
 from ..errorlog import log_error
-from ..protocol import calls
 from ..protocol.values import pack
+from .conversation import calls
 from .core import ClientCore
 
 log = logging.getLogger("ringback.client")
@@ -71,10 +72,14 @@ class _Upload(calls.Upload):
             text = f"an item for {self._call.method} cannot be sent: {errors.described(error)}"
             raise errors.InvalidArgument(text) from None
         self.sent += 1
-        self._core.loop.turn(self._core.send_item, self._call, value)
+        self._do(self._core.machine.send_item, self._call, value)
+
+    def _do(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a method of the machine's that sends something."""
+        self._core.loop.turn(self._core.do, function, *args, time.monotonic())
 
     def _end(self) -> None:
-        self._core.loop.turn(self._core.end_items, self._call)
+        self._do(self._core.machine.end_items, self._call)
 
     def _fail(self, error: BaseException) -> None:
         """What the iterator raises is how the call ends."""

@@ -10,8 +10,8 @@ from .. import errors
 from ..balancing.liveness import Liveness
 from ..errorlog import log_error
 from ..protocol import codec
-from ..protocol.links import Link, LinkState
 from ..protocol.messages import FromClient
+from .conversation.links import Link, LinkState
 
 if TYPE_CHECKING:
     from .core import ClientCore

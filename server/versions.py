@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import errors, forks
 from ..backends import native
-from ..protocol import versions as seen
+from ..balancing import versions as seen
 from ..protocol.messages import CallOptions, Reached
 from ..state.replica import ReplicaEngine
 from ..state.store import State

@@ -16,6 +16,7 @@ PACKAGES = [
     "server",
     "server/executors",
     "clients",
+    "clients/conversation",
     "backends",
     "state",
     "balancing",
@@ -32,7 +33,7 @@ OBJECTS = {"generator", "source", "iterator", "manager"}
 # Theirs, to be called by `run_callback` alone.
 CALLBACKS = {"callback", "errback", "listener"}
 # What has a method of such a name, and is not theirs.
-DEFERREDS = {"deferred", "room", "idle", "started", "ended", "waiter"}
+DEFERREDS = {"deferred", "future", "room", "idle", "started", "ended", "waiter"}
 
 # Files in which these names are of something else: a service that is declared and not called, and where servers are found.
 OTHERS = {"server/service.py", "clients/core.py"}
@@ -144,8 +145,8 @@ def test_their_code_is_found_where_it_is_known_to_be():
         "server/arguments.py:Arguments.bind",
         "server/inputs.py:Input.receive",
         "server/lifespan.py:Lifespan.enter",
-        "protocol/client.py:ClientMachine.receive",
-        "protocol/balancer.py:Balancer._ask",
+        "clients/conversation/receiving.py:Receiver.receive",
+        "balancing/balancer.py:Balancer._ask",
         "interceptors.py:Interception.enter",
         "interceptors.py:Interception.leave",
     } <= places

@@ -11,7 +11,7 @@ from ringback.balancing.hedging import ANEW, ENOUGH, LAST, PART, SAVED, Hedging
 def knowing(*times: float) -> Hedging:
     hedging = Hedging()
     for seconds in times:
-        hedging.took("m", seconds)
+        hedging.answered("m", seconds)
     return hedging
 
 
@@ -39,7 +39,7 @@ def test_at_most_one_in_twenty_took_longer(times):
 def test_it_follows_what_calls_take_now():
     hedging = knowing(*[0.1] * LAST)
     for _ in range(LAST + ANEW):
-        hedging.took("m", 0.5)
+        hedging.answered("m", 0.5)
     assert hedging.after("m") == 0.5
 
 

@@ -130,4 +130,4 @@ def test_a_call_larger_than_the_bound_of_bytes_goes_alone(client, pair):
     small = pair.connect(max_bytes_in_flight=1000)
     for _ in range(3):
         assert (yield small.call("measured", 0.0, bytes(100_000))) == 100_000
-    assert small._shared.core.machine.bytes == 0
+    assert small._shared.core.machine.table.bytes == 0

@@ -12,9 +12,9 @@ from ringback.backends.base import Handle, Report
 from ringback.clients.awaiting import AwaitingClient
 from ringback.clients.base import FiredCall
 from ringback.clients.callbacks import run_callback
+from ringback.clients.conversation.calls import OutgoingCall
 from ringback.clients.core import ClientCore
 from ringback.clients.unseen import unseen
-from ringback.protocol.calls import OutgoingCall
 
 
 class Cancelled(Exception):

@@ -18,9 +18,9 @@ from curve_oracle import check_curve
 from exchange import LIMIT, Asked, Sending, Served, call
 from ringback import errors
 from ringback.balancing import RoundRobin
+from ringback.clients.conversation.links import LinkState
+from ringback.clients.conversation.machine import ClientMachine
 from ringback.protocol import codec
-from ringback.protocol.client import ClientMachine
-from ringback.protocol.links import LinkState
 from ringback.protocol.messages import Call, End, Error, Reply, Welcome
 from ringback.protocol.server import ServerMachine, SessionState
 from ringback.protocol.values import Unpacker, pack
@@ -248,7 +248,7 @@ def check_client(data: bytes) -> None:
     machine.tick(1000.0)
     machine.close(errors.Cancelled("closed"))
     _check_calls(machine, asked)
-    assert (machine.calls, machine.waiting, machine.bytes) == ({}, {}, 0)
+    assert (machine.calls, machine.table.waiting, machine.table.bytes) == ({}, {}, 0)
     assert all(len(each.outcomes) == 1 for each in asked)
 
 
@@ -261,8 +261,8 @@ def _check_calls(machine: ClientMachine, asked: Sequence[Asked]) -> None:
                 assert type(result) is int, "a result that is not of the type that was asked for"
         assert len(each.items) <= GRANTED, "more items than there was credit for"
         assert all(type(item) is int for item in each.items)
-    assert machine.in_flight == sum(not each.ended for each in asked)
-    assert all(not each.ended for each in machine._retries.attempts)
+    assert len(machine.calls) == sum(not each.ended for each in asked)
+    assert all(not each.ended for each in machine.table.retries.attempts)
 
 
 def check_zmtp(data: bytes) -> None:

@@ -8,10 +8,10 @@ import msgspec
 from hypothesis import strategies as st
 from ringback import errors
 from ringback.balancing import RoundRobin
+from ringback.clients.conversation.calls import TRANSITIONS, CallSettings, CallState, OutgoingCall, Upload
+from ringback.clients.conversation.links import Link
+from ringback.clients.conversation.machine import ClientMachine
 from ringback.protocol import codec
-from ringback.protocol.calls import CallSettings, OutgoingCall, Upload
-from ringback.protocol.client import ClientMachine
-from ringback.protocol.links import Link
 from ringback.protocol.messages import (
     Bye,
     Call,
@@ -46,15 +46,25 @@ def raw(value: Any) -> Any:
 
 
 class Asked(OutgoingCall):
-    """A call that keeps what it is told."""
+    """A call that keeps what it is told, and goes to no state that may not follow the one it is in."""
 
-    __slots__ = ("at_end", "items", "outcomes")
+    __slots__ = ("_state", "at_end", "items", "outcomes")
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         super().__init__(message, settings, deadline)
         self.outcomes: list[tuple[Any, BaseException | None]] = []
         self.items: list[Any] = []
         self.at_end: Any = None
+
+    @property
+    def state(self) -> CallState:
+        return self._state
+
+    @state.setter
+    def state(self, state: CallState) -> None:
+        before = getattr(self, "_state", None)
+        assert before in (None, state) or state in TRANSITIONS[before], f"from {before} to {state}"
+        self._state = state
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         self.outcomes.append((result, error))

@@ -10,9 +10,10 @@ from exchange import LIMIT, WELCOME, Asked, Client, Sending, call, heard_from_se
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback import errors
+from ringback.clients.conversation.links import LinkState
+from ringback.clients.conversation.machine import TICK
+from ringback.clients.conversation.receiving import UNASKED
 from ringback.protocol import codec
-from ringback.protocol.client import UNASKED
-from ringback.protocol.links import LinkState
 from ringback.protocol.messages import (
     About,
     Bye,
@@ -35,7 +36,6 @@ from ringback.protocol.messages import (
     Reply,
     Welcome,
 )
-from ringback.protocol.routing import TICK
 from ringback.protocol.values import NOTHING, pack
 
 
@@ -68,7 +68,11 @@ def test_the_welcome_opens_the_link():
     client = Client(open=False)
     client.machine.link_up(client.link)
     client.hear(WELCOME)
-    assert (client.link.state, client.link.welcome) == (LinkState.OPEN, WELCOME)
+    assert (client.link.state, client.link.service, client.link.methods) == (
+        LinkState.OPEN,
+        WELCOME.service,
+        WELCOME.methods,
+    )
 
 
 def test_a_welcome_that_nobody_asked_for_changes_nothing():
@@ -83,7 +87,7 @@ def test_a_welcome_that_nobody_asked_for_changes_nothing():
 def test_a_call_waits_for_a_link():
     client = Client(open=False)
     asked = client.start(call())
-    assert (asked.link, client.sent(), list(client.machine.waiting.values())) == (None, [], [asked])
+    assert (asked.link, client.sent(), list(client.machine.table.waiting.values())) == (None, [], [asked])
 
 
 def test_the_welcome_sends_the_waiting_calls_in_order():
@@ -190,7 +194,7 @@ def test_a_call_that_has_ended_is_forgotten():
     client = Client()
     asked = client.start(call())
     client.hear(Reply(asked.id, raw(1)))
-    assert (asked.ended, client.machine.in_flight) == (True, 0)
+    assert (asked.ended, len(client.machine.calls)) == (True, 0)
 
 
 def test_a_second_reply_is_ignored():
@@ -349,7 +353,7 @@ def test_a_refused_call_waits_for_a_server_that_takes_it():
     asked = client.start(call())
     client.sent()
     client.hear(Drain(), refused(asked))
-    assert (asked.outcomes, asked.link, list(client.machine.waiting.values())) == ([], None, [asked])
+    assert (asked.outcomes, asked.link, list(client.machine.table.waiting.values())) == ([], None, [asked])
 
 
 def test_a_refused_call_that_does_not_wait_ends():
@@ -374,7 +378,7 @@ def test_a_refused_call_that_may_be_sent_once_ends():
 def twice(flags: MethodFlags, links: int = 1) -> Client:
     client = Client(links=links)
     for link in client.machine.links:
-        link.welcome = Welcome(b"s" * 16, "service", LIMIT, 100, {"m": flags})
+        link.methods = {"m": flags}
     return client
 
 
@@ -422,12 +426,12 @@ def test_a_call_is_sent_as_often_as_it_may_be():
         sent += 1
         client.machine.link_lost(link, "gone", now)
         client.machine.link_up(link)
-        client.hear(link.welcome, link=link)
+        client.hear(Welcome(b"s" * 16, "service", LIMIT, 100, dict(link.methods)), link=link)
         while asked.link is None and not asked.outcomes:
             now = client.machine.next_tick()
             client.machine.tick(now)
     assert sent == 3
-    assert client.machine._retries.attempts == {}
+    assert client.machine.table.retries.attempts == {}
 
 
 def test_only_a_part_of_all_calls_is_sent_again():
@@ -500,7 +504,7 @@ def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_answered():
     asked = client.start(call())
     client.hear(refused(asked), link=asked.link)
     client.hear(Reply(asked.id, raw(1)), link=asked.link)
-    assert client.machine._retries.attempts == {}
+    assert client.machine.table.retries.attempts == {}
 
 
 @pytest.mark.parametrize("ending", ["error", "cancel", "deadline", "loss"])
@@ -518,7 +522,7 @@ def test_nothing_is_remembered_of_a_call_that_was_sent_again_and_failed(ending):
             client.machine.tick(1.0)
         case "loss":
             client.machine.link_lost(asked.link, "gone", 0.0)
-    assert (len(asked.outcomes), client.machine._retries.attempts) == (1, {})
+    assert (len(asked.outcomes), client.machine.table.retries.attempts) == (1, {})
 
 
 # Links that are lost
@@ -1186,14 +1190,14 @@ def test_closing_ends_every_call():
     client.machine.link_lost(client.links[1], "gone", 0.0)
     sent = client.start(call())
     client.machine.close(errors.Cancelled("closed"))
-    assert (type(sent.error), client.machine.in_flight) == (errors.Cancelled, 0)
+    assert (type(sent.error), len(client.machine.calls)) == (errors.Cancelled, 0)
 
 
 def test_closing_ends_the_calls_that_wait():
     client = Client(open=False)
     asked = client.start(call())
     client.machine.close(errors.Cancelled("closed"))
-    assert (type(asked.error), client.machine.waiting) == (errors.Cancelled, {})
+    assert (type(asked.error), client.machine.table.waiting) == (errors.Cancelled, {})
 
 
 def test_closing_takes_leave_last_of_all():
@@ -1244,7 +1248,7 @@ def test_whatever_was_heard_what_is_said_can_be_encoded(messages):
 def test_a_call_that_is_held_is_not_sent():
     client = Client()
     client.machine.hold(call())
-    assert (client.sent(), client.machine.in_flight) == ([], 1)
+    assert (client.sent(), len(client.machine.calls)) == ([], 1)
 
 
 def test_a_call_that_is_held_ends_with_what_it_is_told():
@@ -1252,7 +1256,7 @@ def test_a_call_that_is_held_ends_with_what_it_is_told():
     asked = call()
     client.machine.hold(asked)
     client.machine.end(asked, 3, None)
-    assert (asked.result, client.machine.in_flight) == (3, 0)
+    assert (asked.result, len(client.machine.calls)) == (3, 0)
 
 
 def test_a_call_that_is_held_ends_by_its_deadline():

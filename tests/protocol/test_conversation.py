@@ -21,12 +21,11 @@ from hypothesis.stateful import (
 )
 from ringback import errors
 from ringback.balancing import RoundRobin
+from ringback.clients.conversation.calls import CallSettings
+from ringback.clients.conversation.links import LinkState
+from ringback.clients.conversation.machine import TICK, ClientMachine
 from ringback.protocol import codec
-from ringback.protocol.calls import CallSettings
-from ringback.protocol.client import ClientMachine
-from ringback.protocol.links import LinkState
 from ringback.protocol.messages import Call, End, Error, Hello, Item, Notify, Refusal, Reply
-from ringback.protocol.routing import TICK
 from ringback.protocol.server import IncomingCall, Phase, ServerMachine, Session, SessionState
 from ringback.protocol.values import pack
 
@@ -413,12 +412,11 @@ class Conversation(RuleBasedStateMachine):
         unfinished = [asked for asked in self.asked if not asked.ended]
         assert sorted(self.client.calls) == sorted(asked.id for asked in unfinished)
         assert all(asked.id == id_ for id_, asked in self.client.calls.items())
-        assert self.client.in_flight == len(unfinished)
 
     @invariant()
     def a_call_waits_or_has_a_link(self) -> None:
         waiting = [asked for asked in self.client.calls.values() if asked.link is None]
-        assert sorted(self.client.waiting) == sorted(asked.id for asked in waiting)
+        assert sorted(self.client.table.waiting) == sorted(asked.id for asked in waiting)
 
     @invariant()
     def each_link_counts_the_calls_that_are_at_it(self) -> None:
@@ -440,7 +438,7 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def no_call_waits_while_a_link_is_open(self) -> None:
         if any(link.state is LinkState.OPEN for link in self.client.links):
-            assert not self.client.waiting
+            assert not self.client.table.waiting
 
     @invariant()
     def no_call_waits_for_a_deadline_that_nobody_looks_at(self) -> None:
@@ -471,12 +469,12 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def the_machine_remembers_nothing_of_ended_calls(self) -> None:
-        assert all(not asked.ended for asked in self.client._retries.attempts)
+        assert all(not asked.ended for asked in self.client.table.retries.attempts)
 
     def teardown(self) -> None:
         self.closing = True
         self.client.close(errors.Cancelled("closed"))
-        assert (self.client.calls, self.client.waiting) == ({}, {})
+        assert (self.client.calls, self.client.table.waiting) == ({}, {})
         assert all(len(asked.outcomes) == 1 for asked in self.asked)
         for index, place in enumerate(self.places):
             self.send_up(index)

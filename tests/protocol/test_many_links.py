@@ -9,11 +9,12 @@ import pytest
 from exchange import LIMIT, Asked, Sending, call, raw
 from ringback import errors
 from ringback.balancing import Ejection, LeastInFlight, Policy, RoundRobin
+from ringback.balancing.balancer import FOR_REPEATABLE
 from ringback.balancing.hedging import ENOUGH
 from ringback.balancing.outliers import ASK_AFTER, AT_FIRST, LOOK, SILENT_AFTER, Condition
-from ringback.protocol.balancer import FOR_REPEATABLE
-from ringback.protocol.client import ClientMachine
-from ringback.protocol.links import Link, LinkState
+from ringback.balancing.versions import Versions
+from ringback.clients.conversation.links import Link, LinkState
+from ringback.clients.conversation.machine import ClientMachine
 from ringback.protocol.messages import (
     About,
     Bye,
@@ -34,7 +35,6 @@ from ringback.protocol.messages import (
     Welcome,
 )
 from ringback.protocol.values import NOTHING, Unpacker, pack
-from ringback.protocol.versions import Versions
 
 METHODS = {"read": MethodFlags(readonly=True), "again": MethodFlags(idempotent=True), "write": MethodFlags()}
 NOW = 100.0
@@ -239,9 +239,8 @@ def test_a_call_that_was_held_leaves_no_trace(how):
     else:
         client.after(2.0)
         assert type(asked.error) is errors.DeadlineExceeded
-    nowhere = client.machine._nowhere
-    assert (client.in_flight, nowhere.in_flight, nowhere.awaited) == ([0, 0], 0, 0)
-    assert nowhere.failures == 0
+    assert client.in_flight == [0, 0]
+    assert [link.failures for link in client.links] == [0, 0]
 
 
 def test_a_call_that_is_too_large_for_its_server_is_counted_nowhere():
@@ -311,7 +310,7 @@ def test_what_changes_something_waits_for_a_primary():
     client = Client(REPLICA, PRIMARY)
     client.lose(client.links[1])
     asked = client.call("write")
-    assert asked.id in client.machine.waiting
+    assert asked.id in client.machine.table.waiting
     client.open(client.links[1], PRIMARY)
     assert client.place(asked) == 1
 
@@ -490,7 +489,7 @@ def test_a_call_for_one_server_waits_while_that_is_connecting():
     client = Client(EQUAL, EQUAL, open=False)
     client.open(client.links[0])
     asked = client.call(only=client.links[1])
-    assert asked.id in client.machine.waiting
+    assert asked.id in client.machine.table.waiting
     client.open(client.links[1])
     assert client.place(asked) == 1
 
@@ -816,8 +815,8 @@ def hedging(*about: About) -> Client:
     """Reads are known to take 0.1 s."""
     client = Client(*about or (EQUAL, EQUAL))
     for _ in range(ENOUGH):
-        client.machine._hedges._hedging.took("read", 0.1)
-        client.machine._hedges._hedging.took("write", 0.1)
+        client.machine.table.hedging.answered("read", 0.1)
+        client.machine.table.hedging.answered("write", 0.1)
     return client
 
 
@@ -1016,7 +1015,7 @@ def test_both_say_what_their_caller_has_seen():
 def test_without_servers_calls_wait_until_all_are_known():
     client = Client(searching=True)
     asked = client.call(wait=False)
-    assert asked.id in client.machine.waiting
+    assert asked.id in client.machine.table.waiting
     client.machine.search_ended()
     assert type(asked.error) is errors.Unavailable
     assert "none is known" in str(asked.error)

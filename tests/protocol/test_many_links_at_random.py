@@ -23,10 +23,9 @@ from hypothesis.stateful import (
 from msgspec import Raw
 from ringback import errors
 from ringback.balancing import Ejection, PeakEwma
-from ringback.protocol.calls import CallSettings, OutgoingCall
-from ringback.protocol.client import ClientMachine
-from ringback.protocol.hedges import Twin
-from ringback.protocol.links import Link, LinkState
+from ringback.clients.conversation.calls import CallSettings, CallState, Duplicate, OutgoingCall
+from ringback.clients.conversation.links import Link, LinkState
+from ringback.clients.conversation.machine import ClientMachine
 from ringback.protocol.messages import (
     About,
     Bye,
@@ -80,7 +79,7 @@ class Servers(RuleBasedStateMachine):
         self.machine.search_ended()
         for method in METHODS:  # so that there is a 95th percentile of each
             for _ in range(20):
-                self.machine._hedges._hedging.took(method, 0.1)
+                self.machine.table.hedging.answered(method, 0.1)
         for link, role in zip(self.machine.links, roles, strict=True):
             self.open(link, role)
 
@@ -288,7 +287,7 @@ class Servers(RuleBasedStateMachine):
 
     @invariant()
     def each_link_has_in_flight_what_is_at_it(self) -> None:
-        for link in [*self.all_links(), self.machine._nowhere]:
+        for link in self.all_links():
             there = [one for one in self.known() if one.link is link]
             assert link.in_flight == len(there)
             assert link.awaited == sum(not one.streams for one in there)
@@ -296,29 +295,31 @@ class Servers(RuleBasedStateMachine):
     @invariant()
     def a_call_ends_once_and_is_known_until_then(self) -> None:
         assert all(len(one.outcomes) == one.ended for one in self.asked)
-        firsts = {id(one) for one in self.known() if type(one) is not Twin}
+        firsts = {id(one) for one in self.known() if type(one) is not Duplicate}
         assert firsts == {id(one) for one in self.asked if not one.ended}
         assert all(one.id == id_ for id_, one in self.machine.calls.items())
 
     @invariant()
     def a_twin_is_elsewhere_and_lives_no_longer_than_its_first(self) -> None:
-        twins = [one for one in self.known() if type(one) is Twin]
+        twins = [one for one in self.known() if type(one) is Duplicate]
         for twin in twins:
             assert twin.first.plan is not None
-            assert twin.first.plan.twin is twin
+            assert twin.first.plan.duplicate is twin
             assert twin.link is not None
             assert twin.link is not twin.first.link
             assert METHODS[twin.method].readonly
-        assert len(twins) == sum(one.plan is not None and one.plan.twin is not None for one in self.asked)
+        assert len(twins) == sum(
+            one.plan is not None and one.plan.duplicate is not None for one in self.asked
+        )
 
     @invariant()
     def a_call_at_a_link_can_be_answered_there(self) -> None:
-        states = {one.link.state for one in self.known() if one.link not in (None, self.machine._nowhere)}
+        states = {one.link.state for one in self.known() if one.link is not None}
         assert states <= {LinkState.OPEN, LinkState.DRAINING}
 
     @invariant()
     def no_call_waits_while_some_server_takes_it(self) -> None:
-        for one in self.machine.waiting.values():
+        for one in self.machine.table.waiting.values():
             assert one.link is None
             links = [link for link in self.machine.links if link.state is LinkState.OPEN]
             if one.plan is not None and one.plan.only is not None:
@@ -331,21 +332,23 @@ class Servers(RuleBasedStateMachine):
     @invariant()
     def a_call_that_nobody_has_will_be_looked_at(self) -> None:
         for one in self.known():
-            if one.link is None and one.id not in self.machine.waiting:
-                assert any(each is one for _, _, each in self.machine._retries._delayed)
+            waits, paused = one.id in self.machine.table.waiting, one.state is CallState.PAUSED
+            assert waits == (one.state is CallState.WAITING)
+            assert (one.link is not None) == (one.state is CallState.SENT)
+            if paused:
+                assert any(each is one for _, _, each in self.machine.table.retries._delayed)
 
     @invariant()
     def a_server_is_tried_with_one_call(self) -> None:
         for link in self.all_links():
-            trying = [
-                one for one in self.known() if one.link is link and one.plan is not None and one.plan.tries
-            ]
-            assert len(trying) <= 1
+            trials = self.machine._balancer._trials
+            assert trials <= set(self.known())
+            assert sum(one.link is link for one in trials) <= 1
 
     def teardown(self) -> None:
         self.closing = True
         self.machine.close(errors.Cancelled("closed"))
-        assert (self.machine.calls, self.machine.waiting) == ({}, {})
+        assert (self.machine.calls, self.machine.table.waiting) == ({}, {})
         assert all(len(one.outcomes) == 1 for one in self.asked)
         self.each_link_has_in_flight_what_is_at_it()
 

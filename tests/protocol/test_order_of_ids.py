@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exchange import LIMIT, WELCOME, call
-from ringback.protocol.client import ClientMachine
+from ringback.clients.conversation.machine import ClientMachine
 from ringback.protocol.messages import Call
 from ringback.protocol.values import Unpacker
 

@@ -4,13 +4,20 @@ monotonic reads: Terry and others, "Session Guarantees for Weakly Consistent Rep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .calls import Session
+from typing import Protocol
 
 # Services whose versions are kept: a server could name others without end.
 MOST = 1000
+
+
+class Session(Protocol):
+    """Whose reads are to be no older than what it has seen: `versions` has that, by service."""
+
+    @property
+    def versions(self) -> dict[str, int] | None: ...
+
+    def saw(self, versions: Mapping[str, int]) -> None:
+        """Keep the highest of each."""
 
 
 def learn(known: dict[str, int], versions: Mapping[str, int]) -> None:

@@ -1,14 +1,14 @@
-"""The client's links, each the way to one server; what happens on them is told in `client.py`."""
+"""The client's links: each the way to one server, with what is known of it."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Sequence
 
-from .. import errors
-from ..balancing.liveness import Liveness
-from ..balancing.loads import Load
-from ..balancing.outliers import Health
-from .messages import (
+from ... import errors
+from ...balancing.liveness import Liveness
+from ...balancing.servers import Server
+from ...protocol.messages import (
     MAX_FRAMES,
     MAX_MESSAGES,
     About,
@@ -40,43 +40,48 @@ class LinkState(enum.Enum):
     CLOSED = "closed"
 
 
-class Link(Load):
-    """The way to one server, and what is known of it."""
+DOWN, CONNECTING, GREETING, OPEN, DRAINING, CLOSED = LinkState  # looked up once (see calls.py)
+
+# The states that may follow each: up, welcome, drain; lost; a fault, or the end.
+_ANEW = {GREETING, DOWN, CLOSED}
+TRANSITIONS = {
+    DOWN: _ANEW,
+    CONNECTING: _ANEW,
+    GREETING: _ANEW | {OPEN},
+    OPEN: _ANEW | {DRAINING},
+    DRAINING: _ANEW,
+    CLOSED: set(),
+}
+
+# What a user is told of a link that is not open, from the best to the worst.
+_NAMES = ((CONNECTING, "connecting"), (GREETING, "connecting"), (DRAINING, "draining"), (DOWN, "down"))
+
+
+class Link(Server):
+    """The way to one server. `outbox`: the messages that are to be sent over it."""
 
     __slots__ = (
         "careful",
         "closed_by",
         "given_up",
-        "health",
         "limit",
-        "liveness",
         "max_frames",
         "max_messages",
         "once",
         "outbox",
-        "reached",
         "reason",
-        "role",
-        "service",
         "state",
         "unasked",
         "unsent",
-        "welcome",
     )
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(endpoint)
-        self.state = LinkState.CONNECTING
-        self.liveness = Liveness.READY
+        self.state = CONNECTING
         self.outbox: list[FromClient] = []
         self.unsent = 0  # bytes of items in the outbox, or that the transport has not taken
         self.given_up = 0  # bytes of calls, since the outbox was thinned out
         self.unasked = 0  # messages that nobody asked for, since one that was
-        self.welcome: Welcome | None = None
-        self.service = ""
-        self.role = ""
-        self.health = Health(self)
-        self.reached = 0  # the version of its service's data that it is known to have
         # Bytes that a call may take, where the server takes less than this client.
         self.limit: int | None = None
         self.max_messages, self.max_frames = MAX_MESSAGES, MAX_FRAMES  # of one batch
@@ -88,7 +93,15 @@ class Link(Load):
     @property
     def refuses(self) -> bool:
         """Whether the server does not let this client in."""
-        return self.state is LinkState.CLOSED and self.closed_by is errors.Unauthenticated
+        return self.state is CLOSED and self.closed_by is errors.Unauthenticated
+
+    def become(self, state: LinkState) -> bool:
+        """Go to that state; False where it cannot follow the link's own."""
+        if state not in TRANSITIONS[self.state]:
+            return False
+        self.state = state
+        self.open = state is OPEN
+        return True
 
     def cancel(self, id_: int, weight: int) -> None:
         """Tell the server that a call is given up, whose arguments take so many bytes."""
@@ -122,9 +135,9 @@ class Link(Load):
         self.forget()
         self.unsent = 0
         self.health.opened(now)
-        self.state = LinkState.OPEN
+        self.become(OPEN)
         self.liveness = Liveness.READY
-        self.welcome = welcome
+        self.methods = welcome.methods
         self.service = welcome.service
         self.role, self.zone, self.weight = about.role, about.zone, _weight(about.weight)
         self.reached = 0
@@ -138,3 +151,64 @@ class Link(Load):
 def _weight(told: float) -> float:
     """One that can be reckoned with."""
     return min(max(told, _LEAST), _MOST) if told == told else _LEAST
+
+
+class Links:
+    """All links of a client, in `all`. `searching`: why no server is known, where servers are to be found; None where all were given."""
+
+    def __init__(self, endpoints: Sequence[str], searching: Callable[[], str] | None) -> None:
+        self.all = [Link(endpoint) for endpoint in endpoints]
+        self.searching = searching
+        self.found = searching is None  # whether the servers that there are have been reported
+        # Of one server alone there is nothing to choose, and nothing is kept of its load.
+        self.only = self.all[0] if len(self.all) == 1 and searching is None else None
+
+    @property
+    def state(self) -> str:
+        """That of the best link: "ready", "busy" (its server lives, but does not answer yet), "stalled" (it says nothing), "connecting",
+        "draining" (its server is going), "down", or "closed"."""
+        opened = {link.liveness for link in self.all if link.open}
+        if opened:
+            return next(each.value for each in Liveness if each in opened)
+        states = {link.state for link in self.all}
+        for state, name in _NAMES:
+            if state in states:
+                return name
+        return "closed" if self.searching is None else "connecting"
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no link will ever be open. (Servers that are found come and go; but where all that are there refuse this client, the
+        next will, too.)"""
+        if self.searching is None:
+            return all(link.state is CLOSED for link in self.all)
+        return bool(self.all) and all(link.refuses for link in self.all)
+
+    @property
+    def coming(self) -> bool:
+        """Whether one may be open soon."""
+        return any(link.state in (CONNECTING, GREETING) for link in self.all)
+
+    def replace(self, link: Link) -> Link:
+        """A new link in the place of one."""
+        new = Link(link.endpoint)
+        self.all[self.all.index(link)] = new
+        if self.only is link:
+            self.only = new
+        return new
+
+    def refusal(self) -> errors.CallError:
+        """Why all links are closed."""
+        refusing = [link for link in self.all if link.refuses]
+        if refusing:
+            return errors.Unauthenticated("; ".join(dict.fromkeys(link.reason for link in refusing)))
+        return self.all[0].closed_by(self.all[0].reason)
+
+    def unavailable(self, waited: str = "") -> errors.Unavailable:
+        """Why none is open that takes a call."""
+        reasons = dict.fromkeys(link.reason for link in self.all if not link.open)
+        if not self.all and self.searching is not None:
+            reasons[self.searching()] = None
+        elif any(link.open for link in self.all):
+            reasons["no primary takes calls that change something"] = None
+        return errors.Unavailable("; ".join(reasons) + waited, started=False)

@@ -1,33 +1,49 @@
-"""Which calls are sent again, and when: so many attempts for each, after a pause where the way was at fault, and of all calls only
-so many twice."""
+"""Which calls are sent again, and when: a number of attempts for each, after a pause where the way was at fault, and a budget for all."""
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterator
-
-from .calls import OutgoingCall
+from collections.abc import Hashable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 # Seconds before a call that failed on its way is sent again: up to the first, doubled with each failure, at most the last; by chance
 # ("full jitter", Brooker, "Exponential Backoff And Jitter", AWS 2015), so that many clients do not come back together.
 BACKOFF, BACKOFF_AT_MOST = 0.05, 1.0
-# What may be sent twice though it may have run: so many calls, and of all calls this part, saved up to so many.
+# Calls that may be sent twice though they may have run: the first ones, those for each call made, and the most that are saved.
 BUDGET, BUDGET_PER_CALL, BUDGET_AT_MOST = 10.0, 0.2, 100.0
 
 
-class Retries:
+class Repeated(Hashable, Protocol):
+    """A call that may be sent again. `attempts`: how often it is sent at most."""
+
+    deadline: float | None
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+
+C = TypeVar("C", bound=Repeated)
+
+
+class Retries(Generic[C]):
     """`attempts` has the calls that were sent more than once and have not ended: whoever ends a call takes it out."""
 
     def __init__(self) -> None:
-        self.attempts: dict[OutgoingCall, int] = {}
-        self._delayed: list[tuple[float, int, OutgoingCall]] = []  # a heap, by time
+        self.attempts: dict[C, int] = {}
+        self._delayed: list[tuple[float, int, C]] = []  # a heap, by time
         self._budget, self._counted = BUDGET, 0
 
-    def allow(self, call: OutgoingCall) -> bool:
+    def allow(self, call: C) -> bool:
         """Count one more attempt, if the call has one left."""
         attempts = self.attempts.get(call, 1)
-        if attempts >= call.settings.attempts:
+        if attempts >= call.attempts:
             return False
         self.attempts[call] = attempts + 1
         return True
@@ -41,7 +57,7 @@ class Retries:
         self._budget -= 1.0
         return True
 
-    def delay(self, call: OutgoingCall, now: float) -> bool:
+    def delay(self, call: C, now: float) -> bool:
         """Put the call aside for a while, if it has the time and an attempt left."""
         longest = min(BACKOFF * 2 ** (self.attempts.get(call, 1) - 1), BACKOFF_AT_MOST)
         due = now + random.uniform(0.0, longest)  # noqa: S311 - no secret
@@ -50,7 +66,7 @@ class Retries:
         heapq.heappush(self._delayed, (due, call.id, call))
         return True
 
-    def due(self, now: float) -> Iterator[OutgoingCall]:
+    def due(self, now: float) -> Iterator[C]:
         """The calls put aside whose time has come, as far as they have not ended."""
         while self._delayed and self._delayed[0][0] <= now:
             call = heapq.heappop(self._delayed)[2]

@@ -1,0 +1,314 @@
+"""The conversation as the core uses it. Nothing here waits or reads a clock: `now` is an argument, in seconds.
+
+A link is the way to one server: the core says when it is up, lost, and what arrived on it, and sends what gathers in its `outbox`. The
+states of links and calls, and which follow each, are in `links.py` and `calls.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Raw
+
+from ... import errors
+from ...balancing.balancer import Balancer
+from ...balancing.liveness import Liveness
+from ...balancing.outliers import LOOK, Ejection
+from ...balancing.policies import Policy
+from ...balancing.versions import Versions
+from ...errorlog import log_error
+from ...protocol.messages import Bye, Call, Credit, Drained, End, Fault, Hello, Item, Notify
+from ...protocol.values import size
+from .calls import HELD, PAUSED, SENT, WAITING, OutgoingCall
+from .links import CLOSED, DOWN, DRAINING, GREETING, OPEN, Link, Links
+from .receiving import Receiver, move_deadline
+from .recovery import Recovery
+from .sending import Sender, too_large
+from .table import CallTable
+
+log = logging.getLogger("ringback.client")
+
+# Seconds from one look at the deadlines to the next, at least, and for each call in flight; the latter keeps the cost of looking
+# below a tenth of the time.
+TICK = 0.005
+TICK_PER_CALL = 500e-9
+
+# Bytes of items that wait for the transport, from which on uploads wait too; and what each item counts for beside its value.
+WAIT_AT, ITEM = 1024 * 1024, 256
+
+
+class ClientMachine:
+    """All calls of one client, and what is said of them."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        instance: bytes,
+        max_size: int,
+        software: str = "",
+        *,
+        policy: Policy | None = None,
+        zone: str = "",
+        ejection: Ejection | None = None,
+        searching: Callable[[], str] | None = None,
+    ) -> None:
+        self.max_size = max_size
+        self.versions = Versions()  # that the calls of this client have seen
+        self._links = Links(endpoints, searching)
+        self.links = self._links.all
+        balancer: Balancer[Link] | None = None
+        if self._links.only is None:
+            balancer = Balancer(self.links, self.versions, policy, zone, ejection or Ejection())
+        self._balancer = balancer
+        self.balances = balancer is not None  # whether there is a choice among servers
+        self.table = CallTable(balancer)
+        self.calls = self.table.calls
+        self.ending = self.table.ending
+        self._sender = Sender(self._links, self.table, self.versions, instance)
+        self._recovery = Recovery(self.table, self._sender)
+        self.receive = Receiver(self.table, self._sender, self._recovery, max_size).receive
+        self.notify = self._sender.notify
+        self.cancel = self.table.cancel
+        self.end = self.table.end  # of a call that was held
+        self._hello = Hello(instance, max_size, software)
+        self._look_at = 0.0
+        self._next_tick: float | None = None
+
+    @property
+    def state(self) -> str:
+        """That of the best link, as `Links.state`."""
+        return self._links.state
+
+    @property
+    def found(self) -> bool:
+        """Whether the servers that there are have been reported."""
+        return self._links.found
+
+    @property
+    def notes(self) -> list[Notify]:
+        """One-way calls that wait for a link."""
+        return self._sender.notes
+
+    # Calls
+
+    def start(self, call: OutgoingCall, now: float) -> None:
+        """Send the call over an open link, or keep it until there is one. Who has made it this moment may have set its
+        `message.timeout`, which saves a step."""
+        message, deadline, table = call.message, call.deadline, self.table
+        message.id = id_ = table.last_id = table.last_id + 1
+        self.calls[id_] = call
+        if call.weight:
+            table.bytes += call.weight
+        if deadline is not None and (self._next_tick is None or deadline < self._next_tick):
+            self._next_tick = deadline
+        link = self._links.only
+        if link is not None and link.open and call.plan is None and not link.careful:
+            if message.timeout is not None:
+                call.state, call.link = SENT, link
+                link.outbox.append(message)
+            else:
+                self._sender.hand_over(call, link, now)
+            return
+        table.now = now
+        if len(self.calls) == 1 and now >= self._look_at and self._balancer is not None:
+            # What the servers have said meanwhile may not have been read yet: who is silent is seen later.
+            self._look_at = now + LOOK
+            self._balancer.review(now)
+        self._sender.route(call, now)
+
+    def hold(self, call: OutgoingCall) -> None:
+        """Take a call that is not sent: the answer to another will `end` it, unless it is sent after all."""
+        table = self.table
+        call.state = HELD
+        call.message.id = table.last_id = table.last_id + 1
+        self.calls[call.id] = call
+        table.bytes += call.weight
+        if call.deadline is not None and (self._next_tick is None or call.deadline < self._next_tick):
+            self._next_tick = call.deadline
+
+    def send(self, call: OutgoingCall, now: float) -> None:
+        """Send a call that was held."""
+        self.table.now = now
+        self._sender.send_again(call, now)
+
+    def grant(self, call: OutgoingCall, items: int, now: float) -> None:
+        """Let so many more items of a stream come."""
+        if not call.ended and call.link is not None:
+            move_deadline(call, now)
+            call.allowed += items
+            call.link.outbox.append(Credit(call.id, items))
+
+    def send_item(self, call: OutgoingCall, value: Raw, now: float) -> None:
+        """Send the next item of the argument that streams. Raises ResourceExhausted where it is more than the server takes."""
+        link = call.link
+        if not call.ended and link is not None:
+            taken = size(value)
+            if link.limit is not None and taken > link.limit:
+                raise too_large(f"an item for {call.method} takes", taken, link)
+            move_deadline(call, now)
+            link.outbox.append(Item(call.id, value))
+            link.unsent += taken + ITEM
+            if link.unsent >= WAIT_AT and call.upload is not None:
+                call.upload.held = True
+
+    def end_items(self, call: OutgoingCall, now: float) -> None:
+        """That was the last item of the argument that streams."""
+        if not call.ended and call.link is not None:
+            move_deadline(call, now)
+            call.link.outbox.append(End(call.id))
+
+    def spoiled(self, message: Any, error: Exception) -> None:
+        """A message cannot be encoded: the call that it belongs to ends, and nothing else."""
+        call = self.calls.get(getattr(message, "id", 0))
+        if call is not None:
+            text = f"{call.method}: what was to be sent cannot be encoded: {errors.described(error)}"
+            if type(message) is Call:
+                self.table.end(call, None, errors.InvalidArgument(text))
+            else:
+                self.table.cancel(call, errors.InvalidArgument(text))
+        elif type(message) is Notify:
+            log_error(log, "a one-way call of %s cannot be encoded", message.method, error=error)
+
+    def close(self, error: errors.CallError) -> None:
+        """End every call, and take leave of every server."""
+        for call in list(self.calls.values()):
+            self.table.cancel(call, error)
+        self._sender.notes.clear()
+        for link in self.links:
+            if link.state in (OPEN, DRAINING):
+                link.outbox.append(Bye())
+            link.become(CLOSED)
+
+    # Time
+
+    def tick(self, now: float) -> None:
+        """End what is past its deadline.
+
+        All calls are looked at: the oldest of many live for long, so this is seldom, and each call costs less than its place in
+        a heap would.
+        """
+        self.table.now = now
+        self._recovery.send_due(now)
+        if self._balancer is not None:
+            if now >= self._look_at:
+                self._look_at = now + LOOK
+                self._recovery.look_at_servers(now)
+            self._recovery.hedge_due(now)
+        if self._next_tick is None or now < self._next_tick:
+            return
+        due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
+        for call in due:
+            if not call.ended:  # with its duplicate
+                self._expire(call, now)
+        deadlines = [call.deadline for call in self.calls.values() if call.deadline is not None]
+        # Where calls expire one after the other, they are looked at together, a few milliseconds late.
+        pause = max(TICK, len(deadlines) * TICK_PER_CALL)
+        self._next_tick = max(min(deadlines), now + pause) if deadlines else None
+
+    def _expire(self, call: OutgoingCall, now: float) -> None:
+        if call.state in (WAITING, PAUSED):
+            self.table.end(call, None, self._links.unavailable(f" (waited {_seconds(call)})"))
+            return
+        limit = "the next item" if call.streams else "the answer"
+        if self._balancer is not None and call.link is not None:
+            self._balancer.failed(call, call.link, now)
+        text = f"{call.method}: {limit} did not come within {_seconds(call)}"
+        self.table.cancel(call, errors.DeadlineExceeded(text))
+
+    def next_tick(self) -> float | None:
+        """When `tick` is due."""
+        due = [self._next_tick, self.table.retries.next()]
+        if self._balancer is not None:
+            due.append(self.table.hedging.next())
+            if self.calls:
+                due.append(self._look_at)
+        return min((each for each in due if each is not None), default=None)
+
+    # Links
+
+    def add(self, endpoint: str) -> Link:
+        """A server more has been found."""
+        link = Link(endpoint)
+        self.links.append(link)
+        self.table.links_changed()
+        return link
+
+    def remove(self, link: Link) -> None:
+        """It is no longer among the servers: no new call goes there. What is there already may end, over a link that is then draining."""
+        self.links.remove(link)
+        self.table.links_changed()
+        if link.become(DRAINING):
+            link.reason = f"{link.endpoint} is no longer among the servers"
+            self._recovery.take_back(link)
+            link.outbox.append(Drained())
+        elif link.state is not DRAINING:
+            link.become(CLOSED)
+            self._sender.look_at_waiting()
+
+    def replace(self, link: Link) -> Link:
+        """A new link to the endpoint of one that is draining, which keeps the calls that were sent over it."""
+        new = self._links.replace(link)
+        self.table.links_changed()
+        return new
+
+    def search_ended(self) -> None:
+        """The servers that there are have been reported, for the first time."""
+        self._links.found = True
+        self._sender.look_at_waiting()
+
+    def link_up(self, link: Link) -> None:
+        """The link is connected: say hello, first of all."""
+        if link.become(GREETING):
+            link.outbox = [self._hello]
+
+    def link_lives(self, link: Link, liveness: Liveness) -> None:
+        """How far the server answers has changed."""
+        link.liveness = liveness
+        self.table.links_changed()
+
+    def link_failed(self, link: Link, reason: str) -> None:
+        """An attempt to connect failed; the next comes by itself."""
+        if link.become(DOWN):
+            link.reason = reason
+            self.table.links_changed()
+            self._sender.look_at_waiting()
+
+    def link_flushed(self, link: Link) -> None:
+        """The transport has taken all that was to be sent over the link: uploads that waited for that go on."""
+        waited, link.unsent = link.unsent >= WAIT_AT, 0
+        if waited:
+            for call in self.table.at(link):  # to go on may end one
+                if call.upload is not None and call.upload.held:
+                    call.upload.held = False
+                    call.upload.go_on()
+
+    def link_refused(self, link: Link, reason: str) -> None:
+        """The server does not let this client in, or is not the one that it should be: no further attempt is made."""
+        if link.state is not CLOSED:
+            link.closed_by = errors.Unauthenticated
+            self._recovery.close(link, reason)
+
+    def link_lost(self, link: Link, reason: str, now: float) -> None:
+        """The connection broke, and nobody can know what became of the calls that were sent over it: they end, but for those that
+        may be sent again. What still lay in the outbox may go elsewhere."""
+        if link.become(DOWN):
+            link.reason = reason
+        self.table.now = now
+        self.table.links_changed()
+        self._recovery.lost(link, errors.Unavailable(reason), now)
+        self._sender.look_at_waiting()
+
+    def fault(self, link: Link, text: str) -> None:
+        """The server sent what is not this protocol: tell it so, and use this link no more."""
+        self._recovery.give_up(link, text)
+        link.outbox = [Fault(text)]
+
+
+def _seconds(call: OutgoingCall) -> str:
+    return (
+        f"{call.settings.timeout:g} s"
+        if call.settings.timeout is not None
+        else "the time its caller had left"
+    )

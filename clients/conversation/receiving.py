@@ -1,0 +1,230 @@
+"""What servers say of calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ... import errors
+from ...protocol.messages import (
+    Bye,
+    Credit,
+    Drain,
+    Drained,
+    End,
+    Error,
+    Fault,
+    FromServer,
+    Item,
+    Ping,
+    Pong,
+    Reached,
+    Refusal,
+    Reply,
+    Welcome,
+)
+from ...protocol.values import Unpacker
+from .calls import ENDED, OutgoingCall
+from .links import CLOSED, DRAINING, GREETING, Link
+from .recovery import Recovery
+from .sending import Sender
+from .table import CallTable
+
+log = logging.getLogger("ringback.client")
+
+# Messages that may wait for a server to read them before it gets no pongs any more: it might ask for them without end.
+UNREAD = 1024
+
+# Messages in a row that were not asked for, after which a server is not read any more. (Late answers to calls that were given up are such.)
+UNASKED = 100_000
+
+# Characters of a server's text that are kept and shown.
+_LONGEST = 1000
+
+# Errors that are the server's fault, or that of the way to it.
+_FAILURES = frozenset(
+    error.code
+    for error in (
+        errors.RemoteError,
+        errors.DeadlineExceeded,
+        errors.Unavailable,
+        errors.ResourceExhausted,
+        errors.ProtocolError,
+    )
+)
+
+
+class Receiver:
+    """`max_size`: bytes of the largest value that this client takes."""
+
+    def __init__(self, table: CallTable, sender: Sender, recovery: Recovery, max_size: int) -> None:
+        self._table = table
+        self._calls = table.calls
+        self._ending = table.ending
+        self._attempts = table.retries.attempts
+        self._sender = sender
+        self._recovery = recovery
+        self._max_size = max_size
+
+    def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
+        if link.state is CLOSED:
+            return
+        calls, ending, attempts, table = self._calls, self._ending, self._attempts, self._table
+        balancer, unasked = table.balancer, link.unasked
+        if balancer is not None:
+            table.now = link.health.heard = now
+            if link.health.asked is not None:
+                balancer.heard(link, now)
+        for message in messages:
+            if type(message) is not Reply:
+                self._receive_rare(link, message, values, now)
+                continue
+            call = calls.get(message.id)
+            if call is None or call.link is not link:
+                link.unasked += 1
+                continue  # late, or doubled: the call has had its ending
+            if call.message.credit:
+                text = f"{call.method}: a stream was asked for, and one result came"
+                table.cancel(call, errors.ProtocolError(text))
+                continue
+            try:
+                result = values.typed(message.result, call.settings.returns)
+            except BaseException as error:  # of the caller's own types, too
+                _check_cut(call, error)
+                table.end(call, None, unreadable(call, error))
+                continue
+            if balancer is not None:
+                balancer.answered(call, link, now)
+                if call.plan is not None and call.plan.hedged:
+                    table.hedging.answered(call.method, now - call.sent)
+                table.end(call, result, None)
+            elif attempts or call.weight or call.upload is not None or call.passes is not None:
+                table.end(call, result, None)
+            else:  # in short, on the hot path: nothing but the call itself has to know
+                ending.append(call)
+                del calls[message.id]
+                call.state = ENDED
+                call.finish(result, None)
+                ending.pop()
+        if link.unasked == unasked:
+            link.unasked = 0
+        elif link.unasked > UNASKED:
+            self._recovery.give_up(link, f"the server has said {link.unasked:,} things that nobody asked for")
+
+    def _receive_rare(self, link: Link, message: FromServer, values: Unpacker, now: float) -> None:
+        match message:
+            case Welcome():
+                if link.state is GREETING:
+                    link.opened(message, self._max_size, now)
+                    self._table.links_changed()
+                    self._sender.send_waiting(now)
+            case Drain():
+                if link.become(DRAINING):
+                    link.reason = f"the server at {link.endpoint} is shutting down"
+                    self._table.links_changed()
+                    self._recovery.take_back(link)
+                    link.outbox.append(Drained())
+            case Bye():
+                self._recovery.left_behind(link, now)
+                if len(link.outbox) < UNREAD:
+                    link.outbox.append(Bye())
+            case Ping(token=token):
+                if len(link.outbox) < UNREAD:
+                    link.outbox.append(Pong(token))
+            case Pong():
+                link.unasked += 1
+            case Fault(message=text):
+                self._recovery.give_up(link, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+            case (
+                Item(id=id_)
+                | End(id=id_)
+                | Credit(id=id_)
+                | Error(id=id_)
+                | Refusal(id=id_)
+                | Reached(id=id_)
+            ):
+                call = self._calls.get(id_)
+                if call is not None and call.link is link:
+                    self._receive_of_call(call, link, message, values, now)
+                elif type(message) is Item:
+                    link.unasked += 1
+
+    def _receive_of_call(
+        self, call: OutgoingCall, link: Link, message: Any, values: Unpacker, now: float
+    ) -> None:
+        """What is said of a call that is at that link."""
+        table = self._table
+        match message:
+            case Item():
+                if call.message.credit:
+                    self._receive_item(call, message, values, now)
+                else:
+                    link.unasked += 1
+            case End():
+                error = None
+                if not call.message.credit:
+                    error = errors.ProtocolError(
+                        f"{call.method}: its answer is a stream, and none was asked for"
+                    )
+                if table.balancer is not None:
+                    table.balancer.ended(call, link, now)
+                table.end(call, None, error)
+            case Credit(items=items):
+                if call.upload is not None and items > 0:
+                    move_deadline(call, now)
+                    call.upload.credit(items)
+            case Error(code=code):
+                if table.balancer is not None:
+                    if code in _FAILURES:
+                        table.balancer.failed(call, link, now)
+                    else:
+                        table.balancer.ended(call, link, now)
+                table.end(call, None, errors.from_wire(code, message.kind, message.message))
+            case Refusal():
+                self._recovery.refused(call, message, now)
+            case Reached(versions=versions):
+                self._sender.session(call).saw(versions)
+                link.reached = max(link.reached, versions.get(link.service, 0))
+
+    def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
+        move_deadline(call, now)
+        if not call.allowed:
+            # (those before it may not have been taken: they are kept until then)
+            self._table.cancel(
+                call, errors.ProtocolError(f"{call.method}: more items came than were asked for")
+            )
+            return
+        call.allowed -= 1
+        values.taken = 0
+        try:
+            item = values.typed(message.value, call.settings.returns)
+        except BaseException as error:  # of the caller's own types, too
+            _check_cut(call, error)
+            self._table.cancel(call, unreadable(call, error))
+        else:
+            call.item(item, len(message.value) + values.taken)
+
+
+def move_deadline(call: OutgoingCall, now: float) -> None:
+    """Of a stream, in which an item or credit has come or gone."""
+    if call.settings.timeout is not None:
+        call.deadline = now + call.settings.timeout
+        if call.latest is not None:
+            call.deadline = min(call.deadline, call.latest)
+
+
+def _check_cut(call: OutgoingCall, error: BaseException) -> None:
+    """Raises what no value can have raised: it comes from the handler of a signal, and is for whoever reads here."""
+    if call.settings.returns is Any and not errors.is_a(error, Exception):
+        raise error
+
+
+def unreadable(call: OutgoingCall, error: BaseException) -> errors.CallError:
+    """The error of a call whose result cannot be read as it is to be."""
+    why = errors.described(error)
+    if call.settings.returns is not Any:
+        return errors.InvalidArgument(
+            f"{call.method}: the result does not fit {call.settings.returns}: {why}"
+        )
+    return errors.ProtocolError(f"{call.method}: the result cannot be read: {why}")

@@ -1,0 +1,185 @@
+"""Which link a call is sent over, with what beside it; and what waits for one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from ... import errors
+from ...balancing.versions import Session, Versions
+from ...protocol.messages import Call, CallOptions, FromClient, Notify
+from ...protocol.values import size_of_arguments
+from .calls import ENDED, SENT, OutgoingCall, milliseconds
+from .links import CLOSED, CONNECTING, GREETING, Link, Links
+from .table import CallTable
+
+log = logging.getLogger("ringback.client")
+
+
+class Sender:
+    """`notes` are one-way calls that wait for a link. `instance` is the client's, of which it makes keys; `versions` are those that its
+    calls have seen."""
+
+    def __init__(self, links: Links, table: CallTable, versions: Versions, instance: bytes) -> None:
+        self.notes: list[Notify] = []
+        self._links = links
+        self._table = table
+        self._versions = versions
+        self._instance = instance
+
+    def choose(self, call: OutgoingCall, but: Link | None = None) -> Link | None:
+        """An open link for it, but not that one."""
+        plan, balancer = call.plan, self._table.balancer
+        if plan is not None and plan.only is not None:
+            link: Link | None = plan.only
+        elif balancer is not None:
+            return balancer.choose(call.method, plan, self._table.now, but)
+        else:
+            link = self._links.only
+        return link if link is not None and link.open and link is not but else None
+
+    def route(self, call: OutgoingCall, now: float | None) -> None:
+        """Send a call, or let it wait for a link."""
+        link = self.choose(call)
+        if link is None:
+            self.wait(call)
+        else:
+            self.hand_over(call, link, now)
+
+    def send_again(self, call: OutgoingCall, now: float | None, link: Link | None = None) -> None:
+        """Over that link, where there is one."""
+        self._table.renumber(call)
+        if link is None:
+            self.route(call, now)
+        else:
+            self.hand_over(call, link, now)
+
+    def wait(self, call: OutgoingCall) -> None:
+        """Let the call wait for a link, or end it where that is in vain."""
+        only, links = None if call.plan is None else call.plan.only, self._links
+        if only is not None:
+            if only.state in (CONNECTING, GREETING):
+                self._table.wait(call)
+            else:
+                error = errors.Unauthenticated(only.reason) if only.refuses else None
+                self._fail(call, error or errors.Unavailable(only.reason, started=False))
+        elif (call.settings.wait_for_ready and not links.hopeless) or links.coming or not links.found:
+            self._table.wait(call)
+        elif links.all and all(link.state is CLOSED for link in links.all):
+            self._fail(call, links.refusal())
+        else:
+            self._fail(call, links.unavailable())
+
+    def _fail(self, call: OutgoingCall, error: errors.CallError) -> None:
+        call.link = None
+        self._table.end(call, None, error)
+
+    def send_waiting(self, now: float) -> None:
+        """A link has opened."""
+        table = self._table
+        waiting, table.waiting = table.waiting, {}
+        table.now = now
+        # Their ids must rise: a server passes over one below the last that it has seen, and a call that had hope anew was put at the end.
+        for call in sorted(waiting.values(), key=_by_id):
+            if call.state is not ENDED:  # the end of another may have taken it along
+                self.route(call, now)
+        notes, self.notes = self.notes, []
+        self.notify_again(notes)
+
+    def look_at_waiting(self) -> None:
+        """Something about the links has changed: calls that do not wait for a server end where none is coming, and all, where none ever
+        will."""
+        table = self._table
+        for call in list(table.waiting.values()):
+            impatient = call.stays or not call.settings.wait_for_ready
+            if impatient and table.waiting.pop(call.id, None) is call:
+                self.wait(call)
+        if self._links.hopeless:
+            for call in list(table.waiting.values()):
+                table.end(call, None, self._links.refusal())
+
+    def hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
+        """Put the call into the link's outbox, with the time that it has left."""
+        message, deadline, plan, table = call.message, call.deadline, call.plan, self._table
+        # (that of a stream bounds the gaps between items, which only the client can see)
+        if deadline is not None and not call.streams and now is not None:
+            message.timeout = milliseconds(deadline - now)
+        if link.limit is not None:
+            taken = _taken(message)
+            if taken > link.limit:
+                table.end(call, None, too_large(f"the arguments of {call.method} take", taken, link))
+                return
+        if message.method in link.once:
+            message.options = self._keyed(message.options)
+        if link.role or (plan is not None and plan.session is not None):
+            message.options = _dated(message.options, self.session(call).versions)
+        call.state, call.link = SENT, link
+        link.outbox.append(message)
+        balancer = table.balancer
+        if balancer is not None:
+            now = table.now if now is None else now
+            balancer.begun(call, link, now)
+            if plan is not None and plan.hedged and not call.streams and balancer.is_readonly(call.method):
+                table.hedging.sent(call, now)
+
+    def session(self, call: OutgoingCall) -> Session:
+        """Whose call it is: the client's own, if nobody else's."""
+        return self._versions if call.plan is None else call.plan.session or self._versions
+
+    def notify(self, note: Notify) -> None:
+        """Send a one-way call over an open link, or keep it until there is one. Raises ResourceExhausted where it is more
+        than the server takes."""
+        balancer = self._table.balancer
+        if balancer is not None:
+            link = balancer.choose(note.method, None, self._table.now, trial=False)
+        else:
+            link = self._links.only
+        if link is None or not link.open:
+            self.notes.append(note)
+        elif link.limit is not None and (taken := _taken(note)) > link.limit:
+            raise too_large(f"the arguments of {note.method} take", taken, link)
+        else:
+            if note.method in link.once:
+                note.options = self._keyed(note.options)
+            link.outbox.append(note)
+
+    def notify_again(self, outbox: Sequence[FromClient]) -> None:
+        """Of what was not sent, the one-way calls."""
+        for note in outbox:
+            if type(note) is Notify:
+                try:
+                    self.notify(note)
+                except errors.ResourceExhausted as error:
+                    log.warning("a one-way call was not sent: %s", error)
+
+    def _keyed(self, options: CallOptions | None) -> CallOptions:
+        """The options with a key, under which the server runs a call once, however often it is sent."""
+        if options is None:
+            options = CallOptions()
+        if options.key is not None:
+            return options
+        return msgspec.structs.replace(options, key=f"{self._instance.hex()}-{self._table.another_id()}")
+
+
+def _dated(options: CallOptions | None, versions: dict[str, int] | None) -> CallOptions:
+    """The options with what the caller has seen. (A copy: other threads may add to it while a handler is the caller.)"""
+    return msgspec.structs.replace(options or CallOptions(), versions=dict(versions or {}))
+
+
+def too_large(what: str, taken: int, link: Link) -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        f"{what} {taken:,} bytes; the server at {link.endpoint} takes {link.limit:,}"
+    )
+
+
+def _taken(message: Call | Notify) -> int:
+    """Bytes of a call's arguments and of what travels beside them, as far as its caller has chosen that."""
+    names = sum(len(name.encode()) for name in message.kwargs) if message.kwargs else 0
+    beside = 0 if message.options is None else len(msgspec.msgpack.encode(message.options))
+    return size_of_arguments(message.args, message.kwargs) + names + beside
+
+
+def _by_id(call: OutgoingCall) -> int:
+    return call.id

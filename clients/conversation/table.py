@@ -1,0 +1,145 @@
+"""All calls of one client, from their start to their end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ... import errors
+from ...balancing.balancer import Balancer
+from ...balancing.hedging import Hedging
+from ...balancing.retries import Retries
+from .calls import ENDED, PAUSED, WAITING, Duplicate, OutgoingCall
+from .links import DRAINING, OPEN, Link
+
+
+class CallTable:
+    """`calls` are those that have not ended, by id; `waiting` those of them that wait for a link, in order. Ids count up and are never used
+    twice, so that a late or doubled answer finds nothing to end. `balancer`: None where there is one server only."""
+
+    def __init__(self, balancer: Balancer[Link] | None) -> None:
+        self.calls: dict[int, OutgoingCall] = {}
+        self.waiting: dict[int, OutgoingCall] = {}
+        self.ending: list[OutgoingCall] = []  # no longer among the calls, and not yet told of its end
+        self.bytes = 0  # the weight of all calls
+        self.balancer = balancer
+        self.retries: Retries[OutgoingCall] = Retries()
+        self.hedging: Hedging[OutgoingCall] = Hedging()
+        self.now = 0.0  # the last time that was told
+        self.last_id = 0
+        self._more_ids = 0  # that were given to what is no further call
+
+    @property
+    def started(self) -> int:
+        """Calls since the beginning."""
+        return self.last_id - self._more_ids
+
+    def another_id(self) -> int:
+        """For what is no further call: a key, or a call that is sent again."""
+        self.last_id += 1
+        self._more_ids += 1
+        return self.last_id
+
+    def links_changed(self) -> None:
+        """Something about the links has."""
+        if self.balancer is not None:
+            self.balancer.stale = True
+
+    def at(self, link: Link) -> list[OutgoingCall]:
+        """The calls that were sent over that link. Ending one may end others of them."""
+        return [call for call in self.calls.values() if call.link is link]
+
+    def wait(self, call: OutgoingCall) -> None:
+        """Until there is a link."""
+        call.state, call.link = WAITING, None
+        self.waiting[call.id] = call
+
+    def pause(self, call: OutgoingCall, now: float) -> bool:
+        """Put a call aside that failed on its way, if it has the time and an attempt left."""
+        if not self.retries.delay(call, now):
+            return False
+        self.leave(call)
+        call.state = PAUSED
+        return True
+
+    def renumber(self, call: OutgoingCall) -> None:
+        """Before a call is sent again, under a new id: the old one may have been seen."""
+        self.leave(call)
+        del self.calls[call.id]
+        call.allowed = call.message.credit
+        call.message = msgspec.structs.replace(call.message, id=self.another_id())
+        self.calls[call.id] = call
+
+    def leave(self, call: OutgoingCall) -> None:
+        """It is no longer at its link."""
+        link, call.link = call.link, None
+        if link is not None and self.balancer is not None:
+            self.balancer.left(call, link, self.now)
+
+    def cancel(self, call: OutgoingCall, error: Exception) -> bool:
+        """End the call from this side and tell the server; False if it has ended already."""
+        if call.state is ENDED:
+            return False
+        if call.link is not None and call.link.state in (OPEN, DRAINING):
+            call.link.cancel(call.id, call.weight)
+        self.end(call, None, error)
+        return True
+
+    def end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
+        if call.state is ENDED:
+            return
+        call.state = ENDED
+        self.ending.append(call)
+        if self.calls.pop(call.id, None) is not None:
+            self.bytes -= call.weight
+        self.waiting.pop(call.id, None)
+        if self.retries.attempts:
+            self.retries.attempts.pop(call, None)
+        if call.upload is not None:
+            call.upload.stop()
+        if self.balancer is not None and call.link is not None:
+            self.balancer.left(call, call.link, self.now)
+        if call.plan is not None:
+            self._end_other(call, result, error)
+        call.conclude(result, error)
+        self.ending.pop()
+
+    # Calls at two servers
+
+    def duplicate(self, call: OutgoingCall) -> Duplicate:
+        """The same call for a second server."""
+        duplicate = call.planned().duplicate = Duplicate(call)
+        duplicate.message.id = self.another_id()
+        self.calls[duplicate.id] = duplicate
+        return duplicate
+
+    def goes_on_as_duplicate(self, call: OutgoingCall) -> bool:
+        """Nothing comes any more of what was sent first: what is under way elsewhere, if it is, is the call from now on."""
+        plan = call.plan
+        if plan is None or plan.duplicate is None:
+            return False
+        self.leave(call)
+        del self.calls[call.id]
+        other, plan.duplicate = plan.duplicate, None
+        other.state = ENDED
+        call.message, call.link, call.sent = other.message, other.link, other.sent
+        if self.balancer is not None:
+            self.balancer.replaced(other, call)
+        self.calls[call.id] = call
+        return True
+
+    def _end_other(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
+        """Of two that are the same, the first result ends both."""
+        if type(call) is Duplicate:
+            first = call.first
+            first.planned().duplicate = None
+            if error is None and first.state is not ENDED:
+                if first.link is not None and self.balancer is not None:
+                    self.hedging.answered(first.method, self.now - first.sent)
+                    self.balancer.failed(first, first.link, self.now)
+                    first.link.cancel(first.id, first.weight)
+                self.end(first, result, None)
+        elif call.plan is not None and call.plan.duplicate is not None:
+            duplicate, call.plan.duplicate = call.plan.duplicate, None
+            self.cancel(duplicate, errors.Cancelled(f"{call.method} has its answer"))
