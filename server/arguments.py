@@ -20,7 +20,7 @@ from collections.abc import (
     Sequence,
 )
 from itertools import repeat
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -30,7 +30,6 @@ from ..protocol.keys import FEW_BYTES, check_keys
 from ..protocol.kinds import Chosen, keys_chosen
 from ..protocol.messages import CallOptions
 from ..protocol.values import Unpacker, decode_metadata, is_stream, typed_decoder
-from .inputs import AsyncInput, Input, SyncInput
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # The annotations of an argument that may stream, in a plain function and in a coroutine.
@@ -49,13 +48,22 @@ def called(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if inspect.isroutine(function) else type(function).__call__
 
 
-class Arguments:
-    """What a function takes. `input` is what it gets for an argument that streams, None where it cannot wait for items. Raises
-    UsageError for annotations that cannot be checked."""
+class Streamed(NamedTuple):
+    """In the place of an argument that streams: the argument's name, and the type of its items."""
 
-    def __init__(self, name: str, function: Callable[..., Any], input: type[Input] | None = None) -> None:  # noqa: A002
+    name: str
+    kind: Any
+
+
+class Arguments:
+    """What a function takes. `waits`: how it takes the items of an argument that streams, "sync" or "async"; None where it cannot wait for
+    them. Raises UsageError for annotations that cannot be checked."""
+
+    def __init__(
+        self, name: str, function: Callable[..., Any], waits: Literal["sync", "async"] | None = None
+    ) -> None:
         self.name = name
-        self._input = input
+        self._waits = waits
         self.signature = inspect.signature(function)
         try:
             hints = typing.get_type_hints(called(function), include_extras=True)
@@ -126,10 +134,10 @@ class Arguments:
     def _item_type(self, name: str, kind: Any) -> tuple[Any] | None:
         """The type of the items, if an argument is annotated as a stream."""
         origin = typing.get_origin(kind) or kind
-        wanted, other = (_ASYNC, _SYNC[:2]) if self._input is AsyncInput else (_SYNC, _ASYNC)
-        if origin not in _SYNC + _ASYNC or (origin is Iterable and self._input is not SyncInput):
+        wanted, other = (_ASYNC, _SYNC[:2]) if self._waits == "async" else (_SYNC, _ASYNC)
+        if origin not in _SYNC + _ASYNC or (origin is Iterable and self._waits != "sync"):
             return None
-        if self._input is None:
+        if self._waits is None:
             raise UsageError(
                 f"method {self.name!r} runs on the event loop, where it cannot wait for {name!r}"
             )
@@ -140,13 +148,13 @@ class Arguments:
             )
         return ((typing.get_args(kind) or (Any,))[0],)
 
-    def _stream(self, values: Unpacker, name: str) -> Input:
-        if self._input is None:
+    def _stream(self, values: Unpacker, name: str) -> Streamed:
+        if self._waits is None:
             raise TypeError("a stream cannot be waited for on the event loop")
         if name not in self.streams and self.types[name] is not Any:
             raise TypeError(f"Expected {self.types[name]}, got a stream")
         values.streamed = True
-        return self._input(values, self.streams.get(name, Any), name)
+        return Streamed(name, self.streams.get(name, Any))
 
     def _value(self, values: Unpacker, name: str, raw: Raw) -> Any:
         if is_stream(raw):
@@ -154,7 +162,7 @@ class Arguments:
         value = values.typed(raw, self.types[name])
         if name not in self.streams:
             return value
-        return _each(value) if self._input is AsyncInput else iter(value)
+        return _each(value) if self._waits == "async" else iter(value)
 
 
 def read_metadata(method: str, options: CallOptions) -> None:

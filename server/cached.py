@@ -44,17 +44,16 @@ class CachedCall(Invocation):
             return
         kept = self.served.kept
         assert kept is not None
-        versions = self.dispatcher.versions
-        value, flight = kept.ask(self.key, self, self.came, versions.wanted(self), versions.reached(self))
+        value, flight = kept.ask(self.key, self, self.came, *self.host.versions_of(self.options))
         again = None if flight is None or value is MISSING else self._again()
         if value is not MISSING:
-            self.dispatcher.finished(self, *self._fitting(value))
+            self.host.complete(self, *self._fitting(value))
         if flight is not None:
             if again is None:
                 self._fly(flight, self.came)
-            elif self.dispatcher.admitted(again):
+            elif self.host.admits(again):
                 # (not now: the handler may be inline, and who asked is not to wait for it)
-                self.dispatcher.post(again._fly, flight, self.came)
+                self.host.post(again._fly, flight, self.came)
             else:
                 kept.give_up(flight)
 
@@ -62,7 +61,7 @@ class CachedCall(Invocation):
         self.ended = True
         super().cancel()
         # (not now: those who wait may be cancelled in this same step)
-        self.dispatcher.post(self._leave if self.flight is None else self._hand_on)
+        self.host.post(self._leave if self.flight is None else self._hand_on)
 
     def landed(self, result: Any, error: BaseException | None, ran: bool) -> tuple[Any, BaseException | None]:
         """Its handler has ended: keep the result, and give it to all who wait. Returns the outcome that is its own."""
@@ -75,7 +74,7 @@ class CachedCall(Invocation):
             except errors.CallError as unsendable:
                 error = unsendable
         elif not ran or self._is_own(error):
-            self.dispatcher.post(self._hand_on)
+            self.host.post(self._hand_on)
             return None, error
         self.flight = None
         if error is not None:
@@ -84,11 +83,11 @@ class CachedCall(Invocation):
             if not errors.is_ours(error) and not errors.is_a(error, CancelledError):
                 told = errors.from_wire(*errors.to_wire(error))  # so that one error is logged once
             for call in flight.waiting:
-                self.dispatcher.finished(call, None, told)
+                self.host.complete(call, None, told)
             return None, error
         kept.land(flight, value, len(self.key) + len(value), time.monotonic())
         for call in flight.waiting:
-            self.dispatcher.finished(call, *call._fitting(value))
+            self.host.complete(call, *call._fitting(value))
         return self._fitting(value)
 
     def _fly(self, flight: Flight[CachedCall], now: float) -> None:
@@ -100,14 +99,14 @@ class CachedCall(Invocation):
             try:
                 flight.tags = self.within(cache.tags_of, self.method.name, self.args, self.kwargs)
             except BaseException as error:  # of the service's own function
-                self.dispatcher.finished(self, None, error)
+                self.host.complete(self, None, error)
                 return
-        self.dispatcher.take_place(self, now)
+        self.host.places.take(self, now)
 
     def _again(self) -> CachedCall:
         """What runs in the background for a call that is answered with what is stale."""
         call = (self.session, 0, self.served, self.args, self.kwargs, self.deadline, self.options, self.came)
-        again = CachedCall(self.key, self.dispatcher, *call)
+        again = CachedCall(self.key, self.host, *call)
         again.weight = self.weight
         return again
 
@@ -122,7 +121,7 @@ class CachedCall(Invocation):
             if not call.ended:
                 call._fly(flight, time.monotonic())
                 return
-            self.dispatcher.dropped(call)
+            call.drop()
         kept = self.served.kept
         assert kept is not None
         kept.give_up(flight)
@@ -132,7 +131,7 @@ class CachedCall(Invocation):
         kept = self.served.kept
         assert kept is not None
         if kept.leave(self.key, self):
-            self.dispatcher.dropped(self)
+            self.drop()
 
     def _is_own(self, error: BaseException) -> bool:
         """Whether an error comes of this call's having been given up, or of its deadline, which others need not have."""

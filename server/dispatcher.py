@@ -24,20 +24,31 @@ from ..boundedlog import Bounded
 from ..context import handling
 from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
-from ..protocol.messages import Call, Credit, End, Error, Item, MethodFlags, Notify, Refusal, Reply
+from ..protocol.messages import (
+    Call,
+    CallOptions,
+    Credit,
+    End,
+    Error,
+    Item,
+    MethodFlags,
+    Notify,
+    Refusal,
+    Reply,
+)
 from ..protocol.server import Phase, ServerMachine, Session
 from ..protocol.tally import Tally
 from ..protocol.values import Unpacker, pack
 from ..state.store import State
 from .arguments import read_metadata
 from .cached import cached
-from .inputs import Input
+from .inputs import Input, with_inputs
 from .invocation import VALUES, Inline, Invocation
 from .logs import shortened
 from .once import Once, Run
-from .resources import Pool, Resource
+from .places import Places
+from .posted import Posted
 from .rules import Rules, Schedule, Served
-from .scheduler import Verdict
 from .service import Method, Service, reserved
 from .stream_turns import StreamTurns
 from .streams import Stream
@@ -46,17 +57,17 @@ from .weight import size_of, weight_of, weight_of_options
 
 log = logging.getLogger("ringback.server")
 
-# So many calls that were given up are swept from those that wait.
-_SWEPT = 1024
+_SERVING = Phase.SERVING  # looked up once (see protocol/server.py)
 
-_SERVING, _BEGIN = Phase.SERVING, Verdict.BEGIN  # looked up once (see protocol/server.py)
+# Seconds for which a call waits for a replica, at most: then another server is the better answer.
+PATIENCE = 0.5
 
 # Abandoned calls that one turn of the loop cancels.
 _CANCELLED_PER_TURN = 64
 
 
 class Dispatcher:
-    """All calls of one server, from acceptance to answer."""
+    """All calls of one server, from acceptance to answer: their `CallHost`."""
 
     def __init__(
         self,
@@ -77,25 +88,23 @@ class Dispatcher:
         self._began = time.monotonic()
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self.versions = Versions(service.name, state, self)
-        self._schedule = Schedule(service, loop, rules, state, replica=self.versions.of_replica)
-        self._scheduler = self._schedule.scheduler
+        self._versions = Versions(service.name, state)
+        self._schedule = Schedule(service, loop, rules, state, replica=self._versions.of_replica)
+        self.places = Places(self._schedule, loop, self._in_flight, self.refuse)
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         if visible is not None:
             methods.append(reserved("ringback.describe", self._described(service, visible)))
         self._methods = {method.name: self._schedule.serve(method) for method in methods}
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
-        self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._reported = False
-        self._stream_turns: dict[str, StreamTurns] = {}  # by the place where generators run
+        self._stream_turns: dict[str, StreamTurns[Stream]] = {}  # by the place where generators run
         self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
-        self._freed = False  # whether they have given back what others may wait for
-        self._given_up = 0  # calls that were, since those that wait were last swept
         self._abandoned: deque[Invocation] = deque()
         self._timer: Handle | None = None
         self._timer_due = 0.0
         self._dropped = Bounded(log)
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
+        self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
+        self.post = self._posted.post
         self._generation = forks.generation
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
@@ -132,7 +141,7 @@ class Dispatcher:
             method = served.method
             values.taken = 0
             try:
-                args, kwargs = method.bind(values, message.args, message.kwargs)
+                args, kwargs = served.bind(values, message.args, message.kwargs)
                 if message.options is not None:
                     read_metadata(method.name, message.options)
             except errors.InvalidArgument as error:
@@ -140,7 +149,7 @@ class Dispatcher:
                 continue
             if (
                 type(message) is Call
-                and method.immediate
+                and served.immediate
                 and not message.credit
                 and not interceptors
                 and (message.options is None or message.options.versions is None)
@@ -168,7 +177,9 @@ class Dispatcher:
                 self._finish_inline(session, message, served, result, None, now)
                 continue
             size = size_of(message, values)
-            inputs = _inputs(values, args, kwargs)
+            inputs: Sequence[Input] = ()
+            if values.streamed:
+                inputs, args, kwargs = with_inputs(served, values, args, kwargs)
             run = None
             if served.once is not None:
                 run = self._run_of(session, message, served, served.once, values, size)
@@ -194,18 +205,7 @@ class Dispatcher:
         else:
             self._reject(session, message, error, None if served is None else served.tally)
 
-    def report(self, call: Invocation, result: Any, error: BaseException | None) -> None:
-        """A handler has ended, in whatever thread."""
-        self.post(self.finished, call, result, error)
-
-    def post(self, function: Callable[..., object], *args: Any) -> None:
-        """Call the function on the serving loop, from any thread, with one wake-up for all that gather meanwhile."""
-        self._reports.append((function, args))
-        if not self._reported:
-            self._reported = True
-            self.loop.call_soon_threadsafe(self._collect)
-
-    def finished(
+    def complete(
         self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
     ) -> None:
         """A handler has ended, or never `ran`: answer, unless nobody waits any more. A call finishes once: a future of the user's may
@@ -233,8 +233,7 @@ class Dispatcher:
             now = self._now = time.monotonic()
         if call.held:
             # (one that failed or was stopped says nothing of how long such calls take)
-            self._scheduler.finished(call, now, ran=ran and error is None)
-            self._freed = True
+            self.places.ended(call, now, ran=ran and error is None)
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
             call.input = None
@@ -253,33 +252,13 @@ class Dispatcher:
         more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
         self._raised(logging.ERROR, f"%s {what} for %s", method, peer, fields=more, error=error)
 
-    def dropped(self, call: Invocation) -> None:
-        """A call had ended before its handler could begin."""
-        self.finished(
-            call, None, errors.Cancelled(f"nobody waits for {call.method.name} any more"), ran=False
-        )
-
-    def late(self, call: Invocation) -> None:
-        """A call had ended before its handler could begin, or its time was over."""
-        if not call.ended:
-            self._expire(call)
-        self.dropped(call)
-
-    def admitted(self, call: Invocation) -> bool:
-        """Whether a call that nobody waits for may run; then it counts."""
+    def admits(self, call: Invocation) -> bool:
+        """Whether a call that no client waits for may run; then it counts."""
         if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.share, call.weight):
             return False
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
         return True
-
-    def given_up(self) -> None:
-        """A call has ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
-        self._given_up += 1
-        if self._given_up >= max(_SWEPT, self._in_flight.calls // 2):
-            self._given_up = 0
-            for call in self._scheduler.swept():
-                self._shed(call)
 
     def abandon(self, call: Invocation) -> None:
         """Cancel a call of a disconnected client, soon: a client may leave thousands, more than one turn of the loop should cancel."""
@@ -295,15 +274,15 @@ class Dispatcher:
 
     def look(self) -> None:
         """From time to time."""
-        now = time.monotonic()
-        self._schedule.look(now)
-        self._go_on(now)
+        self.places.look(time.monotonic())
 
     def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
         """End the call at this end, with its last message."""
         if type(message) is Error:
             call.served.tally.errors += 1
-        told = None if call.versions is None or type(message) is Refusal else self.versions.told(call)
+        told = None
+        if call.versions is not None and type(message) is not Refusal:
+            told = self._versions.told(call.id, call.versions)
         call.session.reply(call, message, told)
         self._answered(call.session)
 
@@ -312,12 +291,12 @@ class Dispatcher:
         if not call.ended:
             call.served.tally.refused += 1
             self.answer(call, Refusal(call.id, error.code, error.message, started=False))
-        self.finished(call, None, error, ran=False)
+        self.complete(call, None, error, ran=False)
 
     def go_on_with(self, call: Invocation) -> None:
         """What the call has waited for is there."""
         if call.ended:
-            self.dropped(call)
+            call.drop()
         else:
             self._begin(call, time.monotonic())
 
@@ -336,55 +315,26 @@ class Dispatcher:
         """Bytes that may still come in flight."""
         return self._in_flight.room
 
-    def hold(self, call: Invocation, size: int) -> None:
+    def charge(self, call: Invocation, size: int) -> None:
         """Count so many bytes more for the call. Raises ResourceExhausted where there are as many in flight as the server takes."""
         full = self._in_flight.admit_bytes(call.session.share, size)
         if full:
             raise errors.ResourceExhausted(f"{call.method.name}: {full}")
         call.weight += size
 
-    def let_go(self, call: Invocation, size: int) -> None:
+    def refund(self, call: Invocation, size: int) -> None:
         """The call needs so many of its bytes no longer."""
         self._in_flight.release_bytes(call.session.share, size)
         call.weight -= size
-
-    def release(self, call: Invocation, resource: Resource) -> None:
-        """A call no longer needs one of the things that it holds."""
-        self._scheduler.release(call, resource)
-        self._go_on(time.monotonic())
-
-    def postpone(self, call: Invocation, seconds: float) -> None:
-        """A call waits for what another does: give others its place, and let it look again after so many seconds."""
-        now = time.monotonic()
-        if call.held:
-            self._scheduler.finished(call, now, ran=False)
-            self._go_on(now)
-        call.handle = None
-        self.loop.call_later(seconds, self._look_again, call)
-
-    def taken(self, call: Invocation, pool: Pool) -> None:
-        """A greenlet has taken a call of its pool: its place at the door is free."""
-        door, queue = pool.door, call.queue
-        assert door is not None
-        assert queue is not None
-        # (not by `release`, which takes a microsecond, nor looking for others each time: many calls are shorter)
-        door.taken -= 1
-        call.held = queue.inside
-        if 2 * door.taken <= door.total:
-            self._go_on(time.monotonic())
 
     def tick(self) -> None:
         """Give up the calls whose time is over: stop what can be stopped, drop what has not begun."""
         self._timer = None
         now = time.monotonic()
         for call in self._deadlines.expired(now):
-            self._expire(call)
+            call.expire()
             call.cancel()
         self._set_timer()
-
-    def _expire(self, call: Invocation) -> None:
-        text = f"{call.method.name} did not finish in time"
-        self.answer(call, Error(call.id, errors.DeadlineExceeded.code, "", text))
 
     def stats(self) -> dict[str, Any]:
         """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
@@ -416,7 +366,7 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
         call: Any = handling.get()
-        if getattr(call, "dispatcher", None) is self:
+        if getattr(call, "host", None) is self:
             method = call.current().method
             self.loop.come_back(lambda: forks.end(method))
 
@@ -510,10 +460,13 @@ class Dispatcher:
             call.credit(message.credit)
         if inputs:
             (call.input,) = inputs
-            call.input.bind(call)
+            call.input.bind(call, self)
             if message.id in session.ended_early:
                 call.end_input()
-        if call.versions is None or not self.versions.wait(call):
+        version = 0 if call.versions is None else self._versions.lacks(call.options)
+        if version:
+            self._wait_for_version(call, version, now)
+        else:
             self._begin(call, now)
 
     def _start_note(
@@ -569,54 +522,42 @@ class Dispatcher:
             self._reject(session, message, error, served.tally)
             return None
 
+    def _wait_for_version(self, call: Invocation, version: int, now: float) -> None:
+        """It begins when this replica has that version, or is refused. It has been accepted, and holds nothing."""
+        seconds = PATIENCE if call.deadline is None else max(0.0, min(PATIENCE, call.deadline - now))
+        over = False
+
+        def caught_up() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                timer.cancel()
+                self.go_on_with(call)
+
+        def too_late() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                behind = call_off()
+                text = f"this replica is {behind:,} behind version {version:,}, which the caller has seen"
+                self.refuse(call, errors.Unavailable(text, started=False))
+
+        timer = self.loop.call_later(seconds, too_late)
+        call_off = self._versions.when_reached(version, lambda: self.post(caught_up))
+
+    def versions_of(self, options: CallOptions | None) -> tuple[int, int]:
+        """The version of this service's data that the caller has seen, and the one that a handler will see at least which begins now."""
+        return self._versions.wanted(options), self._versions.reached(options)
+
     def _begin(self, call: Invocation, now: float) -> None:
         if self._interceptors:
             interception = call.interception = Interception()
             goes_on, result, error = call.within(interception.enter, self._interceptors, call.current())
             if not goes_on:
                 call.interception = None
-                self.finished(call, *self._packed(call, result, error))
+                self.complete(call, *self._packed(call, result, error))
                 return
-        self.take_place(call, now)
-
-    def take_place(self, call: Invocation, now: float) -> None:
-        """Begin the call, or let it wait for what it needs."""
-        if call.queue is None:
-            call.begin()
-            return
-        options, priority = call.options, call.method.priority
-        call.priority = priority if options is None else self._schedule.priority(priority, options.priority)
-        verdict = self._scheduler.add(call, now)
-        if verdict is _BEGIN:
-            call.begin()
-        elif verdict is Verdict.SHED:
-            self._shed(call)
-
-    def _look_again(self, call: Invocation) -> None:
-        if call.ended:
-            self.dropped(call)
-        else:
-            self.take_place(call, time.monotonic())
-
-    def _go_on(self, now: float) -> None:
-        """Something is free again: begin what may begin now."""
-        self._freed = True
-        while self._freed:  # what begins may be over at once, and leave its place to another
-            self._freed = False
-            for call in self._scheduler.following(now):
-                if call.held:
-                    call.begin()
-                else:
-                    self._shed(call)
-
-    def _shed(self, call: Invocation) -> None:
-        """A call that will not begin: it has ended, or could not end in its time."""
-        error: errors.CallError = errors.Cancelled(f"nobody waits for {call.method.name} any more")
-        if not call.ended:
-            error = errors.ResourceExhausted(
-                f"{call.method.name} would not end in time: the server has too many calls"
-            )
-        self.refuse(call, error)
+        self.places.take(call, now)
 
     def _intercepted(
         self, call: Invocation, result: Any, error: BaseException | None
@@ -634,22 +575,15 @@ class Dispatcher:
                 error = unsendable
         return None, error
 
-    def _collect(self) -> None:
-        """Handle what was reported since the last turn."""
-        self._reported = False  # first: what is reported from here on asks for another turn
+    def _turn_begins(self) -> None:
+        """Of what other threads have reported."""
         self._now = 0.0
-        reports = self._reports
-        for _ in range(len(reports)):
-            function, args = reports.popleft()
-            try:
-                function(*args)
-            except Exception as error:  # of ringback's own: the others are to be dealt with all the same
-                more = {"code": errors.ProtocolError.code}
-                self._raised(logging.ERROR, "a report of a handler failed", fields=more, error=error)
-        if self._freed:
-            self._go_on(self._now)
 
-    def stream_turns(self, method: Method) -> StreamTurns:
+    def _turn_ended(self) -> None:
+        if self.places.freed:
+            self.places.go_on(self._now)
+
+    def stream_turns(self, method: Method) -> StreamTurns[Stream]:
         """The turns of streams of that method, and of others that run in the same place."""
         place = "coroutine" if method.is_async_stream else method.executor or "workers"
         turns = self._stream_turns.get(place)
@@ -658,7 +592,7 @@ class Dispatcher:
         return turns
 
     def _unstarted(self, call: Invocation, error: BaseException) -> None:
-        self.finished(call, None, error, ran=False)
+        self.complete(call, None, error, ran=False)
 
     def _reject(
         self,
@@ -701,11 +635,3 @@ class Dispatcher:
                 self._timer.cancel()
             self._timer_due = due
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)
-
-
-def _inputs(values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Input]:
-    """The arguments that stream, of a call that has just been bound."""
-    if not values.streamed:
-        return ()
-    values.streamed = False
-    return [value for value in (*args, *kwargs.values()) if isinstance(value, Input)]

@@ -8,7 +8,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Raw, Struct
 
@@ -22,14 +22,12 @@ from ..protocol.server import IncomingCall, Session
 from ..protocol.values import Unpacker, pack, whole
 from ..state.cache import Flight
 from .executors.base import Job
+from .host import CallHost
 from .inputs import Input, SyncInput
+from .once import Run
+from .resources import Needs
+from .rules import Served
 from .versions import asked, learn
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
-    from .once import Run
-    from .resources import Needs
-    from .rules import Served
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
@@ -48,7 +46,7 @@ class Inline(Struct, Handling):
     session: Session
     message: Call
     now: float
-    dispatcher: Any
+    host: Any
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override] # computed only for those who ask
@@ -63,8 +61,8 @@ class Inline(Struct, Handling):
             options.metadata,
             self.session.peer,
             options.priority,
-            self.dispatcher.app,
-            self.dispatcher.state,
+            self.host.app,
+            self.host.state,
             user=self.session.user,
         )
 
@@ -83,9 +81,9 @@ class Invocation(IncomingCall, Handling):
         "came",
         "context",
         "deadline",
-        "dispatcher",
         "handle",
         "held",
+        "host",
         "input",
         "interception",
         "kwargs",
@@ -105,7 +103,7 @@ class Invocation(IncomingCall, Handling):
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        host: CallHost,
         session: Session,
         id: int,  # noqa: A002
         served: Served,
@@ -119,7 +117,7 @@ class Invocation(IncomingCall, Handling):
         self.session = session
         self.id = id
         self.ended = False
-        self.dispatcher = dispatcher
+        self.host = host
         self.method = served.method
         self.served = served
         self.queue = served.queue
@@ -145,8 +143,8 @@ class Invocation(IncomingCall, Handling):
             options.metadata,
             self.session.peer,
             options.priority,
-            self.dispatcher.app,
-            self.dispatcher.state,
+            self.host.app,
+            self.host.state,
             None if self.run is None else self.run.open,
             self.versions,
             self.session.user,
@@ -157,27 +155,43 @@ class Invocation(IncomingCall, Handling):
             learn(self.versions, versions)
 
     def begin(self) -> None:
-        """Start the handler, on the serving loop; its outcome comes to `dispatcher.finished`, also where it cannot be started."""
+        """Start the handler, on the serving loop; its outcome comes to `host.complete`, also where it cannot be started."""
         try:
             self.start()
         except BaseException as error:
-            self.dispatcher.finished(self, None, error)
+            self.host.complete(self, None, error)
 
     def start(self) -> None:
-        dispatcher, method = self.dispatcher, self.method
+        host, method = self.host, self.method
         if method.inline:
             self._run_inline()
         elif self.is_late():
-            dispatcher.late(self)
+            self.late()
         elif method.is_coroutine:
-            run = dispatcher.loop.run_native if method.native else dispatcher.loop.run_coroutine
+            run = host.loop.run_native if method.native else host.loop.run_coroutine
             self.handle = run(self._await(), self._report, self.own_context)
         elif self.served.executor is not None:
             self.handle = self.served.executor.run(self._job(), self._report_unpacked)
         elif self.served.in_thread:
-            self.handle = dispatcher.loop.run_in_thread(self._work)
+            self.handle = host.loop.run_in_thread(self._work)
         else:
-            self.handle = dispatcher.loop.run_in_worker(self._work)
+            self.handle = host.loop.run_in_worker(self._work)
+
+    def late(self) -> None:
+        """It had ended before its handler could begin, or its time was over."""
+        if not self.ended:
+            self.expire()
+        self.drop()
+
+    def expire(self) -> None:
+        """Its time is over."""
+        text = f"{self.method.name} did not finish in time"
+        self.host.answer(self, Error(self.id, errors.DeadlineExceeded.code, "", text))
+
+    def drop(self) -> None:
+        """It had ended before its handler could begin."""
+        gone = errors.Cancelled(f"nobody waits for {self.method.name} any more")
+        self.host.complete(self, None, gone, ran=False)
 
     def is_late(self) -> bool:
         """Whether its time is over. (The serving loop may not have come to say so.)"""
@@ -192,9 +206,9 @@ class Invocation(IncomingCall, Handling):
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            self.dispatcher.came_back(self.method.name, error)
+            self.host.came_back(self.method.name, error)
             raise
-        self.dispatcher.came_back(self.method.name)
+        self.host.came_back(self.method.name)
         return result
 
     @property
@@ -219,17 +233,17 @@ class Invocation(IncomingCall, Handling):
             try:
                 self.handle.cancel()
             except BaseException as error:  # of what a Deferred of the user's does when it is cancelled
-                self.dispatcher.complain(self, "raised when it was cancelled", error)
-                self.dispatcher.report(self, None, error)  # nobody else may ever do so
+                self.host.complain(self, "raised when it was cancelled", error)
+                self._report(None, error)  # nobody else may ever do so
         elif self.queue is not None and not self.held:
-            self.dispatcher.given_up()
+            self.host.places.given_up()
         if isinstance(self.input, SyncInput):  # a thread cannot be stopped; a coroutine is, where it waits
             self.input.ended(errors.Cancelled(f"{self.method.name} was cancelled"))
 
     def abandon(self) -> None:
         """What runs once goes on: its client may ask for the result over another connection."""
         if self.run is None:
-            self.dispatcher.abandon(self)
+            self.host.abandon(self)
 
     def credit(self, items: int) -> None:
         """Only a stream has use for it."""
@@ -243,7 +257,7 @@ class Invocation(IncomingCall, Handling):
             self.fail(error)
 
     def fail(self, error: errors.CallError) -> None:
-        self.dispatcher.answer(self, Error(self.id, *errors.to_wire(error)))
+        self.host.answer(self, Error(self.id, *errors.to_wire(error)))
         self.cancel()
 
     def end_input(self) -> None:
@@ -265,23 +279,24 @@ class Invocation(IncomingCall, Handling):
 
     def _work(self) -> None:
         """In a worker thread or greenlet."""
+        host = self.host
         pool = None if self.queue is None else self.queue.pool
         if pool is not None and pool.door is not None:
-            self.dispatcher.taken(self, pool)
+            host.places.taken(self)
         if self.ended or self.is_late():  # cancelled or expired on its way here
-            self.dispatcher.post(self.dispatcher.late, self)
+            host.post(self.late)
             return
         try:
             ended, result = self.within(self._called)
             if isinstance(result, concurrent.futures.Future):  # not within: what it reports may come at once
                 if pool is not None:
-                    self.dispatcher.post(self.dispatcher.release, self, pool)
+                    host.post(host.places.release_worker, self)
                 result.add_done_callback(self._report_future)
         except BaseException as error:
-            self.dispatcher.report(self, None, error)
+            self._report(None, error)
         else:
             if ended:
-                self.dispatcher.report(self, result, None)
+                self._report(result, None)
 
     def _called(self) -> tuple[bool, Any]:
         """Whether the handler has a result now, and that; or else the future of it, if there is one."""
@@ -296,7 +311,7 @@ class Invocation(IncomingCall, Handling):
         there, result = run.work(self)
         if there:
             return True, self._unpacked(result) if self.interception else result
-        self.dispatcher.post(self.dispatcher.postpone, self, run.pause)
+        self.host.post(self.host.places.postpone, self, run.pause)
         return False, None
 
     def _unpacked(self, result: Any) -> Any:
@@ -311,11 +326,11 @@ class Invocation(IncomingCall, Handling):
                 return self._unpacked(packed) if self.interception else packed
             result = await self.method.function(*self.args, **self.kwargs)
         except BaseException as error:
-            self.dispatcher.came_back(self.method.name, error)
+            self.host.came_back(self.method.name, error)
             if errors.is_a(error, (SystemExit, KeyboardInterrupt)):
                 raise leaving(error) from None
             raise
-        self.dispatcher.came_back(self.method.name)
+        self.host.came_back(self.method.name)
         return result if self.interception else self.pack(result)
 
     def _run_inline(self) -> None:
@@ -331,7 +346,7 @@ class Invocation(IncomingCall, Handling):
         if error is None:
             try:
                 if type(result) not in VALUES and self._adopted(result):
-                    self.method.immediate = (
+                    self.served.immediate = (
                         False  # from now on calls of its method are counted before they begin
                     )
                     return
@@ -341,14 +356,14 @@ class Invocation(IncomingCall, Handling):
                 BaseException
             ) as raised:  # by a future of the user's own, or for a value that cannot be sent
                 result, error = None, raised
-        self.dispatcher.finished(self, result, error)
+        self.host.complete(self, result, error)
 
     def _adopted(self, result: Any) -> bool:
         """Whether that is a future, whose result will be reported."""
         if isinstance(result, concurrent.futures.Future):
             result.add_done_callback(self._report_future)
             return True
-        self.handle = self.dispatcher.loop.adopt(result, self._report_unpacked, self.own_context)
+        self.handle = self.host.loop.adopt(result, self._report_unpacked, self.own_context)
         return self.handle is not None
 
     def fitting(self, value: Raw) -> Raw:
@@ -360,7 +375,8 @@ class Invocation(IncomingCall, Handling):
         return value
 
     def _report(self, result: Any, error: BaseException | None) -> None:
-        self.dispatcher.report(self, result, error)
+        """The handler has ended, in whatever thread."""
+        self.host.post(self.host.complete, self, result, error)
 
     def _report_unpacked(self, result: Any, error: BaseException | None) -> None:
         if error is None and not self.interception:
@@ -368,7 +384,7 @@ class Invocation(IncomingCall, Handling):
                 result = self.pack(result)
             except errors.CallError as unsendable:
                 result, error = None, unsendable
-        self.dispatcher.report(self, result, error)
+        self._report(result, error)
 
     def _report_future(self, future: concurrent.futures.Future[Any]) -> None:
         try:

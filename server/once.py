@@ -10,7 +10,7 @@ import asyncio
 import concurrent.futures
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from msgspec import Raw
 
@@ -27,11 +27,24 @@ from ..state.store import State
 from ..state.transactions import Overtaken, Transaction
 from .service import Method
 
-if TYPE_CHECKING:
-    from .invocation import Invocation
-
 # What came of a run that leaves nothing behind: the next may try.
 _NOTHING_DONE = (errors.Unavailable, errors.DeadlineExceeded, Overtaken)
+
+
+class RunOnce(Protocol):
+    """The call that a run is for."""
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+
+    def pack(self, result: Any) -> Raw:
+        """Its result for the wire. Raises a CallError."""
+
+    def fitting(self, value: Raw) -> Raw:
+        """A result that was stored. Raises ResourceExhausted where it is more than the caller takes."""
 
 
 class Once:
@@ -79,7 +92,7 @@ class Run:
             self._once.keys.works_in_transaction(self._once.method.name, self.transaction)
         return self.transaction
 
-    def work(self, call: Invocation) -> tuple[bool, Any]:
+    def work(self, call: RunOnce) -> tuple[bool, Any]:
         """Whether there is a result, and that, packed; if not, somebody else has the key, and this is to be called again after `pause`
         seconds. Raises what the handler raises, now or at the first run."""
         claimed = self._claimed()
@@ -110,7 +123,7 @@ class Run:
             raise
         raise AssertionError("the last attempt has no pause")
 
-    async def work_async(self, call: Invocation) -> Any:
+    async def work_async(self, call: RunOnce) -> Any:
         """The result, packed."""
         run = self._once.state.run
         try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,12 +46,13 @@ class Rules:
             raise UsageError(f"aging must be above 0 seconds, not {self.aging!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Served:
     """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; what
     became of them; where they run; by what each runs once, if it does; and what is kept of their results."""
 
     method: Method
+    bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]  # its arguments, as `Arguments.bind`
     queue: Queue | None
     never: str
     tally: Tally
@@ -60,6 +60,8 @@ class Served:
     once: Once | None  # for one that runs once for each key
     in_thread: bool  # a native one, whatever the loop's workers are
     kept: Entries[Any] | None
+    # Whether its handler runs at once, in the loop, and its result is the answer; False once it has returned a future.
+    immediate: bool
 
 
 class Schedule:
@@ -93,7 +95,8 @@ class Schedule:
     def serve(self, method: Method) -> Served:
         """What is kept of that method."""
         if self._replica and (method.once is not None or not method.flags.readonly):
-            return self._refused(method)
+            bind = method.arguments.bind
+            return Served(method, bind, None, _READS_ONLY, Tally(), None, None, False, None, False)
         name = self._place(method)
         # (Dask's own scheduler looks after what its workers have)
         named, never = self._named.needs({} if name == "dask" else method.resources)
@@ -103,13 +106,9 @@ class Schedule:
         if kept is not None:
             self._service.kept.append(kept)
             self._kept.append(kept)
-        return Served(method, queue, never, Tally(), executor, self._once(method), name == "thread", kept)
-
-    def _refused(self, method: Method) -> Served:
-        """One that changes something, on a replica: it is known, and never run."""
-        known = copy(method)
-        known.immediate = False  # all its calls go the way on which they are refused
-        return Served(known, None, _READS_ONLY, Tally(), None, None, False, None)
+        immediate = method.inline and not method.is_stream and kept is None
+        once, bind = self._once(method), method.arguments.bind
+        return Served(method, bind, queue, never, Tally(), executor, once, name == "thread", kept, immediate)
 
     def close(self) -> None:
         """Nothing more is to be run."""

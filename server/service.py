@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from ..errors import UsageError
 from ..interceptors import Interceptor
@@ -16,7 +16,6 @@ from ..state.values import LONGEST_TTL
 from .arguments import Arguments, called
 from .executors import ELSEWHERE, NAMES
 from .executors.base import check as find_elsewhere
-from .inputs import AsyncInput, Input, SyncInput
 from .resources import checked
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,14 +68,13 @@ class Method:
         self.is_async_stream = inspect.isasyncgenfunction(target)
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
         self.is_coroutine = inspect.iscoroutinefunction(target)
+        self.is_async = self.is_coroutine or self.is_async_stream
         self.is_plain = not (self.is_stream or self.is_coroutine)
-        self.immediate = inline and not self.is_stream and cache is None
         self.flags = MethodFlags(
             stream=self.is_stream, idempotent=idempotent, readonly=readonly, once=once is not None
         )
         self.code = getattr(inspect.unwrap(target), "__code__", None)
         self._arguments: Arguments | None = None
-        self.bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _unprepared
 
     @property
     def is_repeatable(self) -> bool:
@@ -96,7 +94,7 @@ class Method:
     def arguments(self) -> Arguments:
         """Read when the server starts: by then every name in the annotations is defined."""
         if self._arguments is None:
-            waits: type[Input] = AsyncInput if self.is_coroutine or self.is_async_stream else SyncInput
+            waits: Literal["sync", "async"] = "async" if self.is_async else "sync"
             self._arguments = Arguments(self.name, self.function, None if self.inline else waits)
         return self._arguments
 
@@ -241,14 +239,14 @@ class Service:
     def prepare(self) -> None:
         """Look at every method's annotations now, so that a mistake in one stops the start and not a call."""
         for method in self.methods.values():
-            method.bind = method.arguments.bind
+            streams = method.arguments.streams
             if method.executor in ELSEWHERE:
                 find_elsewhere(method.name, method.function)
-                if method.arguments.streams:
+                if streams:
                     raise UsageError(
                         f"method {method.name!r}: an argument that streams does not reach executor={method.executor!r}"
                     )
-            if method.once is not None and method.arguments.streams:
+            if method.once is not None and streams:
                 raise UsageError(
                     f"method {method.name!r}: once=True needs arguments that can be compared: none may stream"
                 )
@@ -327,7 +325,7 @@ class Service:
             raise UsageError(f"{owner}: what runs once is to be run: it has no cache=")
         if cache is not None and method.is_stream:
             raise UsageError(f"{owner}: what streams is not kept: cache= is for methods with one result")
-        if executor is not None and (inline or method.is_coroutine or method.is_async_stream):
+        if executor is not None and (inline or method.is_async):
             raise UsageError(f"{owner}: executor={executor!r} is for plain functions that are not inline")
         if executor == "dask" and not method.is_repeatable:
             raise UsageError(
@@ -339,7 +337,7 @@ class Service:
             raise UsageError(
                 f"method {name!r}: how long a stream takes is its reader's choice: give it a number as limit"
             )
-        if inline and (method.is_coroutine or method.is_async_stream):
+        if inline and method.is_async:
             raise UsageError(
                 f"method {name!r}: a coroutine runs on an asyncio loop; inline=True is for plain functions"
             )
@@ -393,7 +391,7 @@ def checked_executor(executor: str | None, owner: str) -> str | None:
 
 def reserved(name: str, function: Callable[..., Any]) -> Method:
     """A method of ringback's own, ready to be called."""
-    method = Method(
+    return Method(
         name,
         function,
         inline=True,
@@ -407,12 +405,6 @@ def reserved(name: str, function: Callable[..., Any]) -> Method:
         limit=None,
         resources={},
     )
-    method.bind = method.arguments.bind
-    return method
-
-
-def _unprepared(*_: Any) -> Any:
-    raise AssertionError("the service was not prepared")
 
 
 def _ping() -> str:

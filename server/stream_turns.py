@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from ..protocol.server import Session
-    from .streams import Stream
+from ..protocol.server import Session
 
 # Streams that are submitted and have not begun to run.
 AHEAD = 4
 
 
-class StreamTurns:
+class TakesTurns(Protocol):
+    """`submitted`: its turn has come, and it has not begun to run."""
+
+    submitted: bool
+
+    @property
+    def session(self) -> Session: ...
+
+
+S = TypeVar("S", bound=TakesTurns)
+
+
+class StreamTurns(Generic[S]):
     """The streams that can go on, until they run. One client with thousands of streams does not delay those of others.
 
     `submit(stream)` has it run where its generator runs, and may raise; `post(function)` calls the function on the serving loop, from
@@ -23,23 +33,23 @@ class StreamTurns:
 
     def __init__(
         self,
-        submit: Callable[[Stream], object],
+        submit: Callable[[S], object],
         post: Callable[[Callable[[], object]], object],
-        failed: Callable[[Stream, BaseException], object],
+        failed: Callable[[S, BaseException], object],
     ) -> None:
         self._submit = submit
         self._post = post
         self._failed = failed
-        self._waiting: dict[Session, deque[Stream]] = {}  # the client whose turn is next first
+        self._waiting: dict[Session, deque[S]] = {}  # the client whose turn is next first
         self._submitted = 0  # streams that had not begun to run, when the loop last looked
         self._begun: deque[None] = deque()  # an entry for each that has begun since; any thread appends
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: S) -> None:
         """The stream goes on when it is its client's turn."""
         self._waiting.setdefault(stream.session, deque()).append(stream)
         self.go_on()
 
-    def begun(self, stream: Stream) -> None:
+    def begun(self, stream: S) -> None:
         """A submitted stream has begun to run, or never will. Called where it runs."""
         if not stream.submitted:
             return

@@ -50,12 +50,12 @@ class Stream(Invocation):
             self._turns.add(self)
 
     @property
-    def _turns(self) -> StreamTurns:
-        return self.dispatcher.stream_turns(self.method)
+    def _turns(self) -> StreamTurns[Stream]:
+        return self.host.stream_turns(self.method)
 
     def submit(self) -> None:
         """Go on where the generator runs."""
-        method, loop = self.method, self.dispatcher.loop
+        method, loop = self.method, self.host.loop
         if method.is_async_stream:
             self.handle = loop.run_coroutine(self._advance_async(), self._rested_async, self.own_context)
         elif method.executor == "thread":
@@ -84,7 +84,7 @@ class Stream(Invocation):
             over, failure = self.within(self._advanced), None
         except BaseException as error:
             over, failure = True, error
-        self.dispatcher.post(self._rested, over, failure)
+        self.host.post(self._rested, over, failure)
 
     def _advanced(self) -> bool:
         """Whether the generator is over."""
@@ -94,14 +94,14 @@ class Stream(Invocation):
                 return True
             self.source = iter(self.method.function(*self.args, **self.kwargs))
         source: Iterator[Any] = self.source
-        session, post, send = self.session, self.dispatcher.post, self.dispatcher.send_item
+        session, post, send = self.session, self.host.post, self.host.send_item
         try:
             made = 0
             while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
                 item: Any = self.pack(next(source))
                 made += 9 if type(item) is int else size(item)
                 if forks.generation != generation:
-                    self.dispatcher.came_back(self.method.name)
+                    self.host.came_back(self.method.name)
                 self.sent += 1
                 post(send, self, item)
             if not self.ended:
@@ -120,7 +120,7 @@ class Stream(Invocation):
         try:
             return await self._advanced_async()
         except BaseException as error:
-            self.dispatcher.came_back(self.method.name, error)
+            self.host.came_back(self.method.name, error)
             if errors.is_a(error, (SystemExit, KeyboardInterrupt)):
                 raise leaving(error) from None
             raise
@@ -130,14 +130,14 @@ class Stream(Invocation):
         if self.source is None:
             self.source = self.method.function(*self.args, **self.kwargs)
         source: AsyncIterator[Any] = self.source
-        session, post, send = self.session, self.dispatcher.post, self.dispatcher.send_item
+        session, post, send = self.session, self.host.post, self.host.send_item
         try:
             made = 0
             while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
                 item: Any = self.pack(await anext(source))
                 made += 9 if type(item) is int else size(item)
                 if forks.generation != generation:
-                    self.dispatcher.came_back(self.method.name)
+                    self.host.came_back(self.method.name)
                 self.sent += 1
                 post(send, self, item)
             if not self.ended:
@@ -151,7 +151,7 @@ class Stream(Invocation):
         return True
 
     def _rested_async(self, over: Any, failure: BaseException | None) -> None:
-        self.dispatcher.post(self._rested, failure is not None or over, failure)
+        self.host.post(self._rested, failure is not None or over, failure)
 
     def _rested(self, over: bool, failure: BaseException | None) -> None:
         """On the serving loop, after all items that were sent before."""
@@ -160,7 +160,7 @@ class Stream(Invocation):
             self._turns.begun(self)
         if over:
             self.source = None
-            self.dispatcher.finished(self, None, failure)
+            self.host.complete(self, None, failure)
         elif self.ended or self._may_go_on:
             self.begin()
 

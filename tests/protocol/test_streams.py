@@ -13,6 +13,7 @@ from msgspec import Raw
 from msgspec.msgpack import encode
 from ringback.protocol.streams import FIRST, LEAST, WINDOW, WINDOW_BYTES, Items, SlowWindow, SyncItems, Window
 from ringback.protocol.values import Unpacker
+from ringback.server.arguments import Streamed
 from ringback.server.inputs import AsyncInput
 
 MIB = 1 << 20
@@ -192,20 +193,18 @@ def test_an_upload_never_stalls_whatever_room_there_is_when_its_handler_is_heard
         nonlocal credit
         credit += items
 
-    dispatcher = SimpleNamespace(
+    host: Any = SimpleNamespace(
         room=FREE,
         post=lambda function, *args: told.append((function, args)),
         send_credit=give,
-        hold=lambda *_: None,
-        let_go=lambda *_: None,
+        charge=lambda *_: None,
+        refund=lambda *_: None,
         loop=SimpleNamespace(native_gate=Taken.Gate),
     )
     method = SimpleNamespace(name="m", native=True)
-    call = SimpleNamespace(
-        method=method, served=SimpleNamespace(tally=SimpleNamespace(largest_item=0)), dispatcher=dispatcher
-    )
-    call.input = AsyncInput(Unpacker(), Any, "x")
-    call.input.bind(call)
+    call: Any = SimpleNamespace(served=SimpleNamespace(method=method, tally=SimpleNamespace(largest_item=0)))
+    call.input = AsyncInput(Unpacker(), Streamed("x", Any))
+    call.input.bind(call, host)
     item = Raw(encode(bytes(chance.choice([1, 3, 5, 8]) * 50_000)))
     for _ in range(300):
         match chance.choice("saarh"):
@@ -217,7 +216,7 @@ def test_an_upload_never_stalls_whatever_room_there_is_when_its_handler_is_heard
                 while call.input.items:
                     call.input._take()
             case "r":
-                dispatcher.room = chance.choice([4000, 1000, 100, 1]) * 10_000
+                host.room = chance.choice([4000, 1000, 100, 1]) * 10_000
             case "h":
                 for _ in range(len(told)):
                     function, args = told.popleft()
