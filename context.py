@@ -1,20 +1,16 @@
-"""The call that is being handled: what a handler may ask about it, and what calls made inside it inherit.
-
-Set by the server around each handler, read by `ringback.current_call()` and by every client when it makes a call.
-"""
+"""What a handler may ask about the call that it answers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import FailedPrecondition
-
-if TYPE_CHECKING:
-    from .state import State, Transaction
+from .handling import handling
+from .state.store import State
+from .state.transactions import Transaction
 
 
 class CurrentCall:
@@ -85,27 +81,6 @@ class CurrentCall:
         return f"<CurrentCall {self.method} from {self.peer}>"
 
 
-class Handling:
-    """What the server puts in the context: `deadline` is read by every nested call, `current` builds the rest when asked.
-
-    `versions`: those that the caller has seen and those learned since, by service, which nested calls pass on; None where the caller has
-    not asked for them. It grows while the call is handled, perhaps in another thread: read a copy of it.
-    """
-
-    __slots__ = ()
-    deadline: float | None
-    versions: dict[str, int] | None = None
-
-    def saw(self, versions: Mapping[str, int]) -> None:
-        """The answer to a nested call brought these: the highest of each are kept for the caller, if it has asked. From any thread."""
-
-    def current(self) -> CurrentCall:
-        raise NotImplementedError
-
-
-handling: ContextVar[Handling | None] = ContextVar("ringback.handling", default=None)
-
-
 def current_call() -> CurrentCall:
     """The call that is being handled here. Raises RuntimeError outside a handler."""
     now = handling.get()
@@ -114,4 +89,5 @@ def current_call() -> CurrentCall:
             "ringback.current_call() was called outside a handler, where there is no call: call the method through a "
             "server, or run the thread or greenlet that asks in a copy of the handler's context (contextvars.copy_context())"
         )
-    return now.current()
+    call: CurrentCall = now.current()
+    return call

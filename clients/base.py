@@ -18,7 +18,7 @@ from .. import errors, forks
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
 from ..balancing.versions import Both, Session, Versions
-from ..context import Handling, handling
+from ..handling import Handling, handling
 from ..interceptors import Interceptor
 from ..protocol.messages import Call, Notify
 from ..protocol.values import NOTHING, checked_max_size, size_of_arguments

@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import errors
+from ..backends.base import Loop
 from ..balancing.liveness import Liveness
 from ..errorlog import log_error
 from ..protocol import codec
 from ..protocol.messages import FromClient
+from ..transport.base import Transport
 from .conversation.links import Link, LinkState
+from .conversation.machine import ClientMachine
 
 if TYPE_CHECKING:
-    from .core import ClientCore
+    from ..security.curve import ClientKeys
 
 log = logging.getLogger("ringback.client")
+
+
+class WireHost(Protocol):
+    """The client's core. `opened`: the wires whose sockets are open; `known`: endpoints whose servers have let this client in before."""
+
+    loop: Loop
+    machine: ClientMachine
+    transport: Transport
+    keys: ClientKeys | None
+    encoder: codec.Encoder
+    opened: list[Wire]
+    known: set[str]
+    closed: bool
+
+    def flush(self) -> None:
+        """A turn of the transport has ended."""
+
+    def link_changed(self, wire: Wire) -> None:
+        """Its link has another state."""
+
+    def tell_state(self) -> None:
+        """The client may have another state."""
 
 
 class Wire:
     """The way to one server: the host of its transport's end."""
 
-    def __init__(self, core: ClientCore, link: Link) -> None:
+    def __init__(self, core: WireHost, link: Link) -> None:
         """Connects. Raises UsageError or ResourceExhausted, as `ClientEnd.open` does."""
         self._core = core
         self.link = link

@@ -21,7 +21,7 @@ from msgspec import Raw
 from .. import errors, forks
 from ..backends.base import Handle, Loop
 from ..boundedlog import Bounded
-from ..context import handling
+from ..handling import handling
 from ..interceptors import Interception
 from ..protocol.deadlines import Deadlines
 from ..protocol.messages import (

@@ -15,7 +15,8 @@ from msgspec import Raw, Struct
 from .. import errors
 from ..backends.asyncio_thread import leaving
 from ..backends.base import Handle
-from ..context import CurrentCall, Handling, handling
+from ..context import CurrentCall
+from ..handling import Handling, handling
 from ..interceptors import Interception
 from ..protocol.messages import Call, CallOptions, End, Error, Reply
 from ..protocol.server import IncomingCall, Session

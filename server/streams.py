@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import errors, forks
 from ..backends.asyncio_thread import leaving
-from ..context import handling
+from ..handling import handling
 from ..protocol.messages import End
 from ..protocol.values import size
 from .invocation import Invocation

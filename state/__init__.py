@@ -16,7 +16,8 @@ from ..errors import UsageError
 from .engine import Engine, Missing
 from .leases import Fence
 from .locks import Lock
-from .store import Changed, State, Versioned
+from .operations import Changed, Versioned
+from .store import State
 from .transactions import Transaction
 
 _OF_VALKEY = ("valkey", "valkeys", "redis", "rediss", "valkey+unix", "unix")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .leases import Fence
 from .locks import Lock
+from .operations import Changed, Operations, Versioned
 from .pauses import LATEST, SOON
-
-if TYPE_CHECKING:
-    from .store import Changed, State, Versioned
-    from .transactions import Transaction
+from .transactions import Transaction
 
 T = TypeVar("T")
 
@@ -20,7 +18,7 @@ T = TypeVar("T")
 class AsyncState:
     """`State`, awaited. Locks and transactions are the same objects, entered with `async with`."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Operations) -> None:
         self._state = state
 
     async def get(self, key: str, default: Any = None) -> Any:

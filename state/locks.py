@@ -17,16 +17,14 @@ import time
 from collections.abc import Generator
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from .. import errors
 from . import presence
+from .access import Access
 from .gevent import pause
 from .leases import Fence, attempt, change_own, leave
 from .values import checked_name
-
-if TYPE_CHECKING:
-    from .store import State
 
 log = logging.getLogger("ringback.state")
 
@@ -53,7 +51,7 @@ class Lock:
     """
 
     def __init__(
-        self, state: State, name: str, *, lease: float, timeout: float | None, renewed: bool = True
+        self, state: Access, name: str, *, lease: float, timeout: float | None, renewed: bool = True
     ) -> None:
         if not (isinstance(lease, int | float) and 0 < lease <= LONGEST_LEASE):
             raise errors.UsageError(

@@ -17,7 +17,7 @@ from ..errors import Aborted, DeadlineExceeded
 from ..server.service import Service
 from .aio import AsyncState
 from .leases import Fence
-from .store import Changed, Versioned
+from .operations import Changed, Versioned
 
 service = Service("state", needs_state=True)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from .. import errors
+from .access import Access
 from .engine import Conflict, Row, TooLate, Write
 from .leases import Fence, fenced, holder_of
 from .locks import Lock
 from .values import checked_ttl, checked_version, packed, row_of, unpacked
-
-if TYPE_CHECKING:
-    from .store import State
 
 
 class Overtaken(errors.Aborted):
@@ -30,7 +28,7 @@ class Transaction:
     since. `version` is then that of all that was written.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Access) -> None:
         self.version = 0
         self._state = state
         self._read: dict[str, int] = {}

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import ringback
 from ringback import errors
-from ringback.context import handling
+from ringback.handling import handling
 from ringback.protocol.messages import Reply
 
 

@@ -16,7 +16,6 @@ from ..balancing.liveness import Liveness
 
 if TYPE_CHECKING:
     from ..security.curve import ClientKeys, ServerKeys
-    from .libzmq import ZmqContext
     from .listening import Inherited
 
 # Seconds for a client's handshake, from the connection to READY.
@@ -165,7 +164,7 @@ class Transport(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def __init__(self, context: ZmqContext | None = None) -> None: ...
+    def __init__(self, context: Any = None) -> None: ...
 
     @abstractmethod
     def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:

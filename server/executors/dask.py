@@ -15,40 +15,17 @@ import socket
 import threading
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import errors
 from ...backends.base import Handle, Report
 from .base import Executor, Failures, Job, Settings
+from .orders import Answer, Cancel, Order
 
 # Calls that are given to Dask's own scheduler at once. More wait here, in the order of ours.
 AT_ONCE = 1000
 
 _ENDED = "the client of Dask has ended"
-
-
-class Order(NamedTuple):
-    """To the client: run that job, with what it needs of Dask's workers."""
-
-    number: int
-    method: str
-    packed: bytes
-    priority: int
-    resources: dict[str, float]
-
-
-class Cancel(NamedTuple):
-    """To the client: nobody waits for that one any more."""
-
-    number: int
-
-
-class Answer(NamedTuple):
-    """Of the client: what `elsewhere.work` has returned, packed; or why it has not."""
-
-    number: int
-    packed: bytes
-    error: errors.CallError | None
 
 
 def serve(channel: Connection, address: str) -> None:

@@ -22,8 +22,8 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from ... import errors
-from .dask import Answer, Cancel, Order
 from .elsewhere import work
+from .orders import Answer, Cancel, Order
 
 # Seconds to connect to the scheduler in, and for which what its workers have is taken to be known.
 _CONNECT = 5.0

@@ -10,8 +10,9 @@ from contextvars import Context
 from typing import Any
 
 from ... import errors
-from ...context import CurrentCall, Handling, handling
+from ...context import CurrentCall
 from ...errorlog import formatted
+from ...handling import Handling, handling
 from .base import Failed, Job
 
 

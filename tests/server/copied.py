@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import ringback
-from ringback.context import handling
+from ringback.handling import handling
 
 service = ringback.Service("copied", needs_state=True)
 

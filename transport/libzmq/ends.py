@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -13,7 +13,6 @@ from .client import Dealer
 
 if TYPE_CHECKING:
     from ...security.curve import ClientKeys, ServerKeys
-    from . import ZmqContext
 
 
 class Libzmq(Transport):
@@ -21,7 +20,7 @@ class Libzmq(Transport):
 
     name = "libzmq"
 
-    def __init__(self, context: ZmqContext | None = None) -> None:
+    def __init__(self, context: Any = None) -> None:
         if context is not None and not isinstance(context, zmq.Context):
             raise UsageError(f"context must be a zmq.Context, not {context!r}")
         if context is not None and type(context) is not zmq.Context:

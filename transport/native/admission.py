@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ...boundedlog import Bounded
 from ...errors import Unauthenticated
@@ -16,9 +16,19 @@ from .. import reasons
 
 if TYPE_CHECKING:
     from ...security.curve import ServerKeys
-    from .server import Peer
 
 log = logging.getLogger("ringback.server")
+
+
+class Admitted(Protocol):
+    """A connection. `user` and `key` are those of its client, once they are known, `peer` its address."""
+
+    user: str
+    key: str
+    peer: str
+
+
+A = TypeVar("A", bound=Admitted)
 
 
 class Admission:
@@ -31,13 +41,13 @@ class Admission:
         # Apart, so that a flood of one kind does not hide the other.
         self._refusal, self._failure = Bounded(log), Bounded(log)
 
-    def mechanism(self, peer: Peer) -> Mechanism:
+    def mechanism(self, peer: Admitted) -> Mechanism:
         """The server's end of a handshake, which sets the peer's `user` and `key`."""
         from ...zmtp.curve import CurveServer  # few servers need it
 
         return CurveServer(*self._pair, partial(self._admits, peer))
 
-    def _admits(self, peer: Peer, key: bytes) -> bool:
+    def _admits(self, peer: Admitted, key: bytes) -> bool:
         text = z85.encode(key)
         user = self._authorized.name_of(text)
         if user is None:
@@ -45,7 +55,7 @@ class Admission:
         peer.user, peer.key = user, text.decode()
         return True
 
-    def refused(self, peer: Peer, error: ZmtpError) -> None:
+    def refused(self, peer: Admitted, error: ZmtpError) -> None:
         """Log why a handshake came to nothing."""
         if isinstance(error, NotAuthorized):
             complaint, why = self._refusal, reasons.not_authorized(z85.encode(error.key))
@@ -54,7 +64,7 @@ class Admission:
         more = {"peer": peer.peer, "code": Unauthenticated.code}
         complaint(logging.WARNING, "refused %s: %s", peer.peer or "a local client", why, fields=more)
 
-    def revoked(self, peers: Iterable[Peer]) -> list[Peer]:
+    def revoked(self, peers: Iterable[A]) -> list[A]:
         """The peers whose keys are not authorized any more, since the last look."""
         authorized = self._authorized
         authorized.look()

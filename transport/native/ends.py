@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...backends.base import Loop
 from ...errors import UsageError
@@ -10,7 +10,6 @@ from ..base import Bounds, ClientEnd, ClientHost, ServerEnd, ServerHost, Transpo
 
 if TYPE_CHECKING:
     from ...security.curve import ClientKeys, ServerKeys
-    from ..libzmq import ZmqContext
 
 
 class Native(Transport):
@@ -18,7 +17,7 @@ class Native(Transport):
 
     name = "native"
 
-    def __init__(self, context: ZmqContext | None = None) -> None:
+    def __init__(self, context: Any = None) -> None:
         if context is not None:
             raise UsageError(
                 'a zmq.Context is libzmq\'s, and transport="native" uses none: leave out context, or say transport="libzmq"'

@@ -7,14 +7,11 @@ that of which most has come, as it ends first. If it is slow while others wait f
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...zmtp.connection import READ
 from ...zmtp.errors import ZmtpError
 from ..memory import Holes
-
-if TYPE_CHECKING:
-    from .stream import Stream
 
 # Bytes that are read at once from who has sent no part of a message, while there is too much of others.
 _SIP = 4096
@@ -22,21 +19,36 @@ _SIP = 4096
 _LEAST = 65_536
 
 
+class Kept(Protocol):
+    """A connection. `kept`: bytes that have come over it and are not served yet."""
+
+    kept: int
+
+    def pause(self) -> None:
+        """Read no more."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def fail(self, error: Exception) -> None:
+        """End it."""
+
+
 class Intake:
-    """`limit`: bytes. `Stream.kept` is the part of each connection. `holes`, where there are any, are told what was kept and is not any
+    """`limit`: bytes. `Kept.kept` is the part of each connection. `holes`, where there are any, are told what was kept and is not any
     more."""
 
     def __init__(self, limit: int, holes: Holes | None) -> None:
         self._holes = holes
         self._limit = limit
         self._total = 0
-        self._streams: dict[Stream, None] = {}  # of which something is kept
-        self._paused: set[Stream] = set()
-        self._served: Stream | None = None  # the one that is read, where there is too much
+        self._streams: dict[Kept, None] = {}  # of which something is kept
+        self._paused: set[Kept] = set()
+        self._served: Kept | None = None  # the one that is read, where there is too much
         self._seen = 0  # what was kept of it at the last look
         self.read = READ  # bytes to read at once
 
-    def count(self, stream: Stream, kept: int) -> None:
+    def count(self, stream: Kept, kept: int) -> None:
         """So many bytes of the connection are kept now."""
         if kept < stream.kept and self._holes is not None:
             self._holes.passed(stream.kept - kept)
@@ -60,8 +72,8 @@ class Intake:
         if self._paused and self._served is None:
             self._serve_next()
 
-    def admits(self, stream: Stream) -> bool:
-        """Whether the connection may be read. If not, it is read no more until `Stream.resume`."""
+    def admits(self, stream: Kept) -> bool:
+        """Whether the connection may be read. If not, it is read no more until `Kept.resume`."""
         if self.read == READ or not stream.kept:
             return True
         if self._served is None:
@@ -72,7 +84,7 @@ class Intake:
         stream.pause()
         return False
 
-    def most(self, stream: Stream) -> int:
+    def most(self, stream: Kept) -> int:
         """How much may be read of a large frame at once."""
         return sys.maxsize if stream is self._served else max(READ, self._limit - self._total)
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...backends import native
 from ...backends.base import Loop
@@ -14,8 +14,14 @@ from ..memory import Holes
 from ..turns import MESSAGES_PER_TURN, TURN, contain
 from .intake import Intake
 
-if TYPE_CHECKING:
-    from .stream import Stream
+
+class TakesTurns(Protocol):
+    """A connection that may have more than one message to be taken. `queued`: whether it waits for its turn."""
+
+    queued: bool
+
+    def step(self) -> bool:
+        """Handle one message, or one part of a long one. True if it needs another turn."""
 
 
 class Turns:
@@ -26,7 +32,7 @@ class Turns:
         self._loop = loop
         self.intake = Intake(sys.maxsize, None) if unserved is None else Intake(unserved, Holes())
         self._ended = ended
-        self.queue: deque[Stream] = deque()
+        self.queue: deque[TakesTurns] = deque()
         self.lock = native.allocate_lock()  # held while one writes to its socket
 
     def end(self) -> None:
@@ -39,7 +45,7 @@ class Turns:
         """What was raised in one."""
         contain(self._loop, error, "a turn of a connection failed")
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: TakesTurns) -> None:
         """It has more, or may have."""
         if not stream.queued:
             stream.queued = True
