@@ -24,8 +24,8 @@ from .version import __version__
 if TYPE_CHECKING:
     # The gevent client, which `connect` gives in a program that gevent has patched, is called in the same way.
     from .clients.threading import connect
+    from .server.declare.service import Service
     from .server.server import Server, serve
-    from .server.service import Service
     from .state import open_state
     from .state.cache import Cache
 

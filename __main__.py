@@ -12,7 +12,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """As `cli.main`, which does it."""
     words = list(sys.argv[1:] if args is None else args)
     if words[:1] == ["health"]:
-        from .clients.health import asked, run
+        from .commands.health import asked, run
 
         plain = asked(words[1:])
         if plain is not None:

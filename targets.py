@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .tracebacks import is_installed, located, location
+from .logs.tracebacks import is_installed, located, location
 
 
 def find(target: str) -> Any:

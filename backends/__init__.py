@@ -6,7 +6,7 @@ A loop is found by its name among the entry points of the group `ringback.backen
 
 from __future__ import annotations
 
-from ..plugins import Group
+from ..runtime.plugins import Group
 
 _LOOPS = Group(
     "backend",
@@ -14,9 +14,9 @@ _LOOPS = Group(
     __name__,
     {
         "asyncio": "asyncio:AsyncioLoop",
-        "gevent": "gevent:GeventLoop",
+        "gevent": "gevent.server:GeventLoop",
         "threading": "threading:ThreadingLoop",
-        "twisted": "twisted:TwistedLoop",
+        "twisted": "twisted.loop:TwistedLoop",
     },
 )
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-from .. import forks
 from ..errors import UsageError
+from ..runtime import forks
 from .asyncio_gate import AsyncioGate
 from .asyncio_thread import call_only, cancel_all, outcome_of, run_until, start_task
 from .base import Begin, Drain, Handle, Loop, Report

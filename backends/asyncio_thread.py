@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
-from ..errorlog import log_error
 from ..errors import RemoteError, name_of, text_of
+from ..logs.errorlog import log_error
 from . import native
 from .base import Report
 

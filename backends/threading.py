@@ -23,8 +23,9 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from .. import errors, forks
-from ..errorlog import log_error
+from .. import errors
+from ..logs.errorlog import log_error
+from ..runtime import forks
 from . import native
 from .base import Begin, Drain, Handle, Report, T
 from .blocking import CUT, ENTERED, BlockingLoop

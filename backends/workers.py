@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import forks
+from ..runtime import forks
 from . import native
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errorlog import log_error
+from ..logs.errorlog import log_error
 from .affinity import nearest
 from .liveness import Liveness
 from .outliers import Condition, Ejection, Health, Outliers

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..plugins import Group
+from ..runtime.plugins import Group
 
 if TYPE_CHECKING:
     from .base import Client  # not imported: a probe, `health.py`, needs nothing of it

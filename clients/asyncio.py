@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from .. import errors, forks
+from .. import errors
 from ..backends.asyncio import AsyncioLoop
 from ..backends.native import get_ident
+from ..runtime import forks
 from .awaiting import AwaitingClient
-from .base import FiredCall
-from .callbacks import run_callback
+from .callbacks.running import run_callback
+from .callbacks.unseen import unseen
+from .calls.fired import FiredCall
+from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall
-from .core import ClientCore
-from .unseen import unseen
 
 
 class _Call(OutgoingCall):

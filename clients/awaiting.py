@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Self
 
 from .. import errors
 from ..protocol.streams import WINDOW
-from .base import Answer, Client, FiredCall
-from .callbacks import Callback, Errback
+from .base import Answer, Client
+from .calls.fired import Callback, Errback, FiredCall
+from .calls.streams import AsyncStream, StreamCall
+from .calls.uploads import AsyncUpload
+from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall
-from .core import ClientCore
 from .options import seconds_to_close
-from .streams import AsyncStream, StreamCall
-from .uploads import AsyncUpload
 
 
 class AwaitingClient(Client):

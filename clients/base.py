@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from msgspec import Raw
 
-from .. import errors, forks
+from .. import errors
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
 from ..balancing.versions import Both, Session, Versions
@@ -22,18 +22,20 @@ from ..handling import Handling, handling
 from ..interceptors import Interceptor
 from ..protocol.messages import Call, Notify
 from ..protocol.values import NOTHING, checked_max_size, size_of_arguments
+from ..runtime import forks
 from ..transport import chosen
-from .arguments import pack_arguments, plain_name, without_stream
-from .callbacks import Callback, Errback, Event, in_context, listening, run_callback, subscribe
+from .callbacks.running import Event, in_context, listening, run_callback, subscribe
+from .calls.arguments import pack_arguments, plain_name, without_stream
+from .calls.fired import Callback, Errback, FiredCall
+from .calls.intercepted import enter
+from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall, Upload
-from .core import ClientCore
-from .intercepted import enter
 from .options import Options
 from .shared import Shared, balancing_of, keys_of
 
 if TYPE_CHECKING:
     from ..transport.libzmq import ZmqContext
-    from .cached import Kept
+    from .calls.cached import Kept
     from .conversation.links import Link
 
 # Bytes of arguments from which on they count for the bound.
@@ -66,18 +68,6 @@ class Methods:
         if not self._name:
             raise TypeError("client.methods is not a method: name one, as in client.methods.add(1, 2)")
         return self._client.call(self._name, *args, **kwargs)
-
-
-class FiredCall(OutgoingCall):
-    """A fired call: the client it was fired by, and the functions to call with its outcome."""
-
-    __slots__ = ("callback", "client", "errback")
-    client: Client
-    callback: Callback | None
-    errback: Errback | None
-
-    def observe(self) -> None:
-        """Its caller will know of an error: it need not be logged."""
 
 
 C = TypeVar("C", bound=OutgoingCall)
@@ -436,6 +426,6 @@ class Client(ABC):
 
 
 def _new_kept() -> Kept:
-    from .cached import Kept  # few clients need it
+    from .calls.cached import Kept  # few clients need it
 
     return Kept()

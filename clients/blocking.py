@@ -17,13 +17,13 @@ from .. import errors
 from ..backends.blocking import BlockingLoop, CallerGate
 from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
-from .base import Answer, Client, FiredCall
-from .callbacks import Callback, Errback
+from .base import Answer, Client
+from .calls.fired import Callback, Errback, FiredCall
+from .calls.streams import Stream, StreamCall
+from .calls.uploads import SyncUpload
+from .connections.core import LAST_CALLS, ClientCore, open_cores
 from .conversation.calls import OutgoingCall
-from .core import LAST_CALLS, ClientCore, open_cores
 from .options import seconds_to_close
-from .streams import Stream, StreamCall
-from .uploads import SyncUpload
 
 
 class BlockingCall(OutgoingCall):

@@ -12,17 +12,18 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from .. import errors, forks
-from ..backends.gevent import GeventClientLoop
+from .. import errors
+from ..backends.gevent.client import GeventClientLoop
 from ..backends.native import get_ident
 from ..protocol.messages import Call
-from .base import FiredCall
+from ..runtime import forks
 from .blocking import BlockingClient
-from .callbacks import run_callback
+from .callbacks.running import run_callback
+from .callbacks.unseen import unseen
+from .calls.fired import FiredCall
+from .connections.core import ClientCore
 from .conversation.calls import CallSettings
-from .core import ClientCore
 from .shared import give_up
-from .unseen import unseen
 
 
 class FiredFuture(AsyncResult):  # type: ignore[misc] # gevent has no annotations

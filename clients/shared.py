@@ -7,21 +7,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import errors, forks
+from .. import errors
 from ..backends.blocking import CUT
 from ..balancing.outliers import ejection_of
 from ..balancing.policies import policy_of
 from ..endpoints import connectable
 from ..interceptors import Interceptor
 from ..interceptors import checked as checked_interceptor
+from ..runtime import forks
 from ..transport.base import Transport
-from .callbacks import Event
-from .core import ClientCore
+from .callbacks.running import Event
+from .connections.core import ClientCore
 
 if TYPE_CHECKING:
     from ..discovery.source import Source
     from ..security.curve import ClientKeys
-    from .cached import Kept
+    from .calls.cached import Kept
 
 
 class Shared:

@@ -16,19 +16,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from .. import errors, forks, hubs
+from .. import errors
 from ..backends import native
 from ..backends.blocking import ENTERED
 from ..backends.native import get_ident
 from ..backends.threading import ThreadingLoop
 from ..protocol.messages import Notify
+from ..runtime import forks, hubs
 from .blocking import BlockingClient, end
+from .callbacks.errands import Errands
+from .callbacks.futures import FiredFuture
+from .callbacks.threads import ClientThreads
+from .connections.core import ClientCore
 from .conversation.calls import OutgoingCall
-from .core import ClientCore
-from .errands import Errands
-from .futures import FiredFuture
 from .shared import Shared, give_up
-from .threads import ClientThreads
 
 # Seconds after which a client first looks at its connections when it is used again: the server may have left meanwhile.
 IDLE = 0.1

@@ -10,14 +10,14 @@ from twisted.internet.defer import DebugInfo, Deferred, ensureDeferred
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
-from ..backends.twisted import TwistedLoop
+from ..backends.twisted.loop import TwistedLoop
 from .awaiting import AwaitingClient
-from .base import FiredCall
-from .callbacks import run_callback
+from .callbacks.running import run_callback
+from .callbacks.unseen import unseen
+from .calls.fired import FiredCall
+from .connections.core import LAST_CALLS, ClientCore
 from .conversation.calls import ENDED, OutgoingCall
-from .core import LAST_CALLS, ClientCore
 from .shared import Shared
-from .unseen import unseen
 
 
 class _Call(OutgoingCall):

@@ -25,7 +25,7 @@ def check(
     """Tell whether a user may call a method, and by which rule: exit status 0 if so, 1 if not."""
     from pathlib import Path
 
-    from ..server.access import ANONYMOUS, read
+    from ..server.admission.rules import ANONYMOUS, read
 
     rule = read(Path(file)).may("" if user == ANONYMOUS else user, method)
     say(f"{user} may {'not ' if rule is None else ''}call {method}: {rule or 'no rule says so'}")

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..targets import find
 
 if TYPE_CHECKING:
-    from ..server.service import Service
+    from ..server.declare.service import Service
 
 
 def parse_arguments(
@@ -83,7 +83,7 @@ def one_of(words: Sequence[str], word: str, option: str) -> None:
 
 def load_service(target: str) -> Service:
     """The service that `MODULE_OR_FILE:ATTRIBUTE` names. Raises UsageError that says what is missing where."""
-    from ..server.service import Service
+    from ..server.declare.service import Service
 
     found = find(target)
     if not isinstance(found, Service):

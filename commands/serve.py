@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from .. import interpreter
 from ..endpoints import DEFAULT_ENDPOINT, checked
 from ..errors import UsageError
+from ..logs.tracebacks import located, user_traceback
+from ..runtime import interpreter
 from ..server.limits import Limits
 from ..terminal import fail
-from ..tracebacks import located, user_traceback
 from .arguments import given_options, load_service, one_of, parse_amount
 from .output import NOT_STARTED
 
@@ -207,7 +207,7 @@ def serve(
     """Serve a service until SIGTERM or Ctrl-C; then finish what was accepted and exit with 0."""
     if backend == "gevent" and processes is None:
         _patch()
-    from ..server import logs
+    from ..server.process import logs
 
     one_of(logs.LEVELS, log_level, "--log-level")
     one_of(logs.FORMATS, log_format, "--log-format")
@@ -217,7 +217,7 @@ def serve(
     resources = dict(parse_amount(word) for word in resource or [])
     at_once = int(limit) if limit is not None and limit.isdecimal() else limit
     if processes is not None:
-        from ..server.supervisor import Supervisor
+        from ..server.process.supervisor import Supervisor
         from ..transport import name_of, reasons
 
         command = interpreter.command(
@@ -233,8 +233,8 @@ def serve(
             logging.getLogger("ringback.server").warning("%s", reasons.for_trusted_clients(endpoints))
         raise typer.Exit(supervisor.run())
 
+    from ..server.process.supervisor import Channel
     from ..server.server import serve as run
-    from ..server.supervisor import Channel
     from ..transport.listening import Inherited
 
     with _starting():
@@ -325,6 +325,6 @@ def _patch() -> None:
     from gevent import monkey
 
     monkey.patch_all()
-    from ..backends import gevent_processes
+    from ..backends.gevent import processes as gevent_processes
 
     gevent_processes.patch()

@@ -39,8 +39,8 @@ def health(
     secret_key: SecretKey = None,
 ) -> None:
     """Tell whether a server takes calls, for probes: exit status 0 if it does, 1 if there is none, it is silent, or shutting down."""
-    from ..clients.health import run
     from ..security.curve import ClientKeys
+    from .health import run
 
     # (what is said in the plain way, without keys, is not parsed here, but in __main__.py)
     raise typer.Exit(run(endpoint, timeout, ClientKeys.asked_for(server_key, secret_key)))
@@ -57,7 +57,7 @@ def top(
 ) -> None:
     """Show what a server does: calls by method, what waits, what is taken. Until Ctrl-C; once where the output is no terminal."""
     from ..clients.scripts import run
-    from ..clients.top import watch
+    from .top import watch
 
     options = {"timeout": timeout, "server_key": server_key, "secret_key": secret_key}
     run("threading", [endpoint], lambda client: watch(client, interval), **options)

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from .. import errors
 from ..backends import native
 from ..errors import UsageError
-from ..state.gevent import pause
+from ..state.engines.off_the_hub import pause
 from ..version import __version__
 from . import rows
 from .places import parsed

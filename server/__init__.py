@@ -1,3 +1,3 @@
-"""Who answers: `service.py` is what a user declares, `arguments.py` checks what arrives against it, `dispatcher.py` runs the calls,
-`streams.py` those that stream, `core.py` ties them to a socket and a loop, `server.py` is what a user starts and stops.
+"""Who answers. `server.py` is what a user starts and stops; `declare/` is what a user declares, `connections/` ties a server to its
+transport, `admission/` says which calls may go on, `calls/` runs them, `scheduling/` says when, `executors/` in which other process.
 """

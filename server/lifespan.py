@@ -8,10 +8,10 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
-from .. import forks
 from ..backends.base import Loop
-from ..errorlog import log_error
 from ..errors import UsageError
+from ..logs.errorlog import log_error
+from ..runtime import forks
 
 log = logging.getLogger("ringback.server")
 

@@ -13,30 +13,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import backends, forks
+from .. import backends
 from ..backends.base import Loop
 from ..discovery.announcement import Announcement
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
 from ..protocol.messages import ROLES, About
+from ..runtime import forks
 from ..state import Missing, State, open_state
+from ..state.engines.replica import START, ReplicaEngine
 from ..state.invalidations import Invalidations
-from ..state.replica import START, ReplicaEngine
 from ..terminal import announce
 from ..transport import chosen
 from ..transport.listening import Inherited
-from . import process
-from .access import AccessFile
-from .core import ServerCore
+from .admission.rates import checked_rate
+from .admission.rules import AccessFile
+from .connections.core import ServerCore
+from .declare.service import Service
 from .executors import Settings
 from .limits import Limits, checked_drain_timeout
-from .logs import warn_of_exposed
-from .rates import checked_rate
-from .registration import Registration
-from .rules import Rules
-from .service import Service
-from .supervisor import Channel
-from .watchdog import Watchdog
+from .methods.table import Rules
+from .process import settings as process
+from .process.logs import warn_of_exposed
+from .process.registration import Registration
+from .process.supervisor import Channel
+from .process.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ..security.curve import ServerKeys

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from ..errors import UsageError
-from .engine import Engine, Missing
-from .leases import Fence
-from .locks import Lock
+from .engines.base import Engine, Missing
+from .locks.leases import Fence
+from .locks.lock import Lock
 from .operations import Changed, Versioned
 from .store import State
 from .transactions import Transaction
@@ -51,11 +51,11 @@ def _engine(scheme: str, place: str, options: dict[str, str], url: str, create: 
             raise UsageError(
                 f"{url!r} is no file, and in memory each connection has data of its own: give a file, as sqlite:///file.db"
             )
-        from .sqlite import SqliteEngine
+        from .engines.sqlite import SqliteEngine
 
         return SqliteEngine(path, create=create, **_only({"synchronous"}, options, url))
     if scheme in _OF_VALKEY:
-        from .valkey import ValkeyEngine
+        from .engines.valkey import ValkeyEngine
 
         taken: dict[str, Any] = {"prefix": options.pop("prefix")} if "prefix" in options else {}
         query = "&".join(f"{name}={value}" for name, value in options.items())

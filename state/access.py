@@ -14,8 +14,8 @@ from .. import errors
 from ..backends import native
 from ..backends.workers import Workers
 from ..handling import handling
-from .engine import Engine, Row
-from .gevent import OffTheHub
+from .engines.base import Engine, Row
+from .engines.off_the_hub import OffTheHub
 from .renewals import Renewals
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from .leases import Fence
-from .locks import Lock
+from .locks.leases import Fence
+from .locks.lock import Lock
 from .operations import Changed, Operations, Versioned
 from .pauses import LATEST, SOON
 from .transactions import Transaction

@@ -19,9 +19,9 @@ from msgspec import Struct
 
 from .. import errors
 from ..backends import native
-from . import presence
-from .engine import Conflict, Engine, Write
-from .gevent import pause
+from .engines.base import Conflict, Engine, Write
+from .engines.off_the_hub import pause
+from .locks import presence
 
 if TYPE_CHECKING:
     from .renewals import Renewals

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from .access import Access
-from .gevent import pause
-from .leases import Fence, change_own
-from .locks import Lock
+from .engines.off_the_hub import pause
+from .locks.leases import Fence, change_own
+from .locks.lock import Lock
 from .pauses import LATEST, SOON
 from .transactions import Overtaken, Transaction
 from .values import row_of, unpacked

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from queue import Empty
 
 from ..backends import native
-from ..errorlog import log_error
+from ..logs.errorlog import log_error
 
 log = logging.getLogger("ringback.state")
 

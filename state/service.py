@@ -14,9 +14,9 @@ from msgspec import Meta
 
 from ..context import current_call
 from ..errors import Aborted, DeadlineExceeded
-from ..server.service import Service
+from ..server.declare.service import Service
 from .aio import AsyncState
-from .leases import Fence
+from .locks.leases import Fence
 from .operations import Changed, Versioned
 
 service = Service("state", needs_state=True)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from .aio import AsyncState
-from .engine import Engine
+from .engines.base import Engine
 from .operations import Operations
 
 

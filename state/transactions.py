@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from .. import errors
 from .access import Access
-from .engine import Conflict, Row, TooLate, Write
-from .leases import Fence, fenced, holder_of
-from .locks import Lock
+from .engines.base import Conflict, Row, TooLate, Write
+from .locks.leases import Fence, fenced, holder_of
+from .locks.lock import Lock
 from .values import checked_ttl, checked_version, packed, row_of, unpacked
 
 

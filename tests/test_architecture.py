@@ -11,18 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = [
-    "protocol",
-    "server",
-    "server/executors",
-    "clients",
-    "clients/conversation",
-    "backends",
-    "state",
-    "balancing",
-    "discovery",
-    ".",
-]
+PACKAGES = ["protocol", "server", "clients", "backends", "state", "balancing", "discovery", "logs", "runtime"]
 
 # Attributes that are theirs, or run theirs: handlers, lifespans, tags of caches, policies, and their types in values.
 ATTRIBUTES = {"__enter__", "__aenter__", "__exit__", "__aexit__", "tags_of", "typed"}
@@ -36,23 +25,23 @@ CALLBACKS = {"callback", "errback", "listener"}
 DEFERREDS = {"deferred", "future", "room", "idle", "started", "ended", "waiter"}
 
 # Files in which these names are of something else: a service that is declared and not called, and where servers are found.
-OTHERS = {"server/service.py", "clients/core.py"}
+OTHERS = {"server/declare/service.py", "clients/connections/core.py"}
 
 # Functions in which they are used freely, and who takes what these raise.
 RELAYS = {
-    "server/invocation.py:Invocation._called": "Invocation._work",
-    "server/invocation.py:Invocation._await": "its task, but for what would end the loop, which it takes itself",
-    "server/invocation.py:Invocation._job": "it makes a job of the function, and does not call it",
-    "server/streams.py:Stream._advanced": "Stream._advance",
-    "server/streams.py:Stream._advanced_async": "Stream._advance_async, and its task",
-    "server/once.py:Run.work": "Invocation._work, around Invocation._called",
-    "server/once.py:Run.work_async": "as Invocation._await, which calls it",
-    "server/arguments.py:Arguments._value": "Arguments.bind",
+    "server/calls/invocation.py:Invocation._called": "Invocation._work",
+    "server/calls/invocation.py:Invocation._await": "its task, but for what would end the loop, which it takes itself",
+    "server/calls/invocation.py:Invocation._job": "it makes a job of the function, and does not call it",
+    "server/calls/streams.py:Stream._advanced": "Stream._advance",
+    "server/calls/streams.py:Stream._advanced_async": "Stream._advance_async, and its task",
+    "server/methods/once.py:Run.work": "Invocation._work, around Invocation._called",
+    "server/methods/once.py:Run.work_async": "as Invocation._await, which calls it",
+    "server/declare/arguments.py:Arguments._value": "Arguments.bind",
     "server/executors/elsewhere.py:_called": "work",
-    "clients/arguments.py:pack_arguments": "the caller, whose arguments these are",
-    "clients/uploads.py:_Upload._send": "SyncUpload._run and AsyncUpload._run",
-    "clients/uploads.py:_stepwise": "AsyncUpload._run, which advances it",
-    "clients/cached.py:": "_decoded, which uses it",
+    "clients/calls/arguments.py:pack_arguments": "the caller, whose arguments these are",
+    "clients/calls/uploads.py:_Upload._send": "SyncUpload._run and AsyncUpload._run",
+    "clients/calls/uploads.py:_stepwise": "AsyncUpload._run, which advances it",
+    "clients/calls/cached.py:": "_decoded, which uses it",
     "protocol/values.py:pack": "whoever packs",
 }
 
@@ -68,11 +57,16 @@ class Use:
 
 
 def uses() -> Iterator[Use]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).glob("*.py")):
-            name = path.relative_to(ROOT).as_posix()
-            if name not in OTHERS:
-                yield from _in(ast.parse(path.read_text()), name, "", False)
+    for path in files():
+        name = path.relative_to(ROOT).as_posix()
+        if name not in OTHERS:
+            yield from _in(ast.parse(path.read_text()), name, "", False)
+
+
+def files() -> list[Path]:
+    """Those of these packages, and those beside them."""
+    found = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
+    return sorted(found)
 
 
 def _in(node: ast.AST, name: str, scope: str, taken: bool) -> Iterator[Use]:
@@ -141,9 +135,9 @@ def test_what_their_code_raises_is_taken_where_it_is_called():
 def test_their_code_is_found_where_it_is_known_to_be():
     places = {use.where for use in FOUND}
     assert {
-        "server/dispatcher.py:Dispatcher._dispatch",
-        "server/arguments.py:Arguments.bind",
-        "server/inputs.py:Input.receive",
+        "server/calls/dispatcher.py:Dispatcher._dispatch",
+        "server/declare/arguments.py:Arguments.bind",
+        "server/calls/inputs.py:Input.receive",
         "server/lifespan.py:Lifespan.enter",
         "clients/conversation/receiving.py:Receiver.receive",
         "balancing/balancer.py:Balancer._ask",
@@ -155,12 +149,11 @@ def test_their_code_is_found_where_it_is_known_to_be():
 
 def test_errors_are_logged_where_nothing_is_raised_by_them():
     found = []
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).glob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and _logs_a_traceback(node):
-                    found.append(f"{path.relative_to(ROOT)}, line {node.lineno}")
-    assert [place for place in found if not place.startswith("errorlog.py")] == []
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and _logs_a_traceback(node):
+                found.append(f"{path.relative_to(ROOT)}, line {node.lineno}")
+    assert [place for place in found if not place.startswith("logs/errorlog.py")] == []
     assert found
 
 

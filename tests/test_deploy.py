@@ -22,7 +22,7 @@ import ringback
 import yaml
 from processes import SOON, ServerProcess, eventually, free_endpoint, unserved_endpoint
 from ringback.cli import app
-from ringback.server.supervisor import GRACE
+from ringback.server.process.supervisor import GRACE
 from typer import TyperException
 from typer.main import get_command
 
@@ -309,7 +309,7 @@ def test_a_probe_imports_no_event_loop_no_client_and_no_command_line() -> None:
     code = f"import sys; from ringback.__main__ import main; main(['health', {free_endpoint()!r}]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
-    assert "ringback.clients.health" in imported
+    assert "ringback.commands.health" in imported
     assert imported & {"asyncio", "gevent", "twisted", "typer", "rich", "ringback.clients.base"} == set()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..plugins import Group
+from ..runtime.plugins import Group
 
 if TYPE_CHECKING:
     from .base import Transport

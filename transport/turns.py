@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..backends.base import Loop
-from ..errorlog import log_error
+from ..logs.errorlog import log_error
 
 log = logging.getLogger("ringback.transport")
 

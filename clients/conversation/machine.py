@@ -18,7 +18,7 @@ from ...balancing.liveness import Liveness
 from ...balancing.outliers import LOOK, Ejection
 from ...balancing.policies import Policy
 from ...balancing.versions import Versions
-from ...errorlog import log_error
+from ...logs.errorlog import log_error
 from ...protocol.messages import Bye, Call, Credit, Drained, End, Fault, Hello, Item, Notify
 from ...protocol.values import size
 from .calls import HELD, PAUSED, SENT, WAITING, OutgoingCall

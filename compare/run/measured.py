@@ -16,17 +16,7 @@ from numpy.typing import NDArray
 
 from ..load.plan import Load
 from ..load.sample import Sample
-from ..results import (
-    Consistency,
-    Cpu,
-    Latency,
-    Limit,
-    Little,
-    Memory,
-    Rate,
-    Result,
-    Round,
-)
+from ..results import Consistency, Cpu, Latency, Limit, Little, Memory, Rate, Result, Round
 from ..workloads import variants
 from .observe import limit_of
 from .pair import Window

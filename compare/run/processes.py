@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from ... import interpreter
+from ...runtime import interpreter
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0

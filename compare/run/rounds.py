@@ -20,15 +20,7 @@ from .. import peers
 from ..load.plan import FIRE_AND_CALLBACK, Load, Plan
 from ..results import Report
 from ..statistics.noise import Doubled
-from .budget import (
-    AFTER_SECONDS,
-    LEAST_PAIR_SECONDS,
-    Pace,
-    a_round,
-    rehearsal_seconds,
-    round_seconds,
-    spend,
-)
+from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, a_round, rehearsal_seconds, round_seconds, spend
 from .lanes import Lane, groups, lacking, lanes, server
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from ...server.service import Service
+from ...server.declare.service import Service
 from . import counters, reads
 
 service = Service("compare")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...server.service import Service
+from ...server.declare.service import Service
 from . import handlers
 
 service = Service("slowed")

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from ... import errors
 from ...backends.base import Handle, Report
-from ...boundedlog import Bounded
 from ...context import CurrentCall
 from ...errors import UsageError
+from ...logs.bounded import Bounded
 
 log = logging.getLogger("ringback.server")
 

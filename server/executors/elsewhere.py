@@ -11,8 +11,8 @@ from typing import Any
 
 from ... import errors
 from ...context import CurrentCall
-from ...errorlog import formatted
 from ...handling import Handling, handling
+from ...logs.errorlog import formatted
 from .base import Failed, Job
 
 

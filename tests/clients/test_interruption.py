@@ -17,9 +17,9 @@ import gevent
 import pytest
 from interrupting import Interrupted, Points
 from ringback import errors
-from ringback.clients import core
 from ringback.clients import gevent as on_gevent
 from ringback.clients import threading as on_threads
+from ringback.clients.connections import core
 from sizes import FULL, size
 
 # What is raised in a destructor or in what the collector calls, Python tells of and goes on.

@@ -10,7 +10,7 @@ import ringback
 from ringback.clients.threading import ThreadingClient
 from ringback.commands.arguments import load_service
 
-COPIED = Path(__file__).parent.parent / "server" / "copied.py"
+COPIED = Path(__file__).parent.parent / "server" / "calls" / "copied.py"
 
 # What a service may ask of the calls that its handlers make.
 OPTIONS = [

@@ -9,8 +9,8 @@ import pytest
 import ringback
 from processes import SOON
 from rich.console import Console
-from ringback.clients.top import Row, between, percentile, table
-from ringback.protocol.tally import SHORTEST, Tally, seconds_at
+from ringback.commands.top import Row, between, percentile, table
+from ringback.server.methods.statistics import SHORTEST, Tally, seconds_at
 
 
 def look(seconds: float, **methods: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import pytest
 from processes import SOON, eventually
 from registries import of_service
-from ringback.clients import core
+from ringback.clients.connections import core
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from fifth_loop import FifthLoop
 from ringback import errors
 from ringback.backends.base import Handle, Report
 from ringback.clients.awaiting import AwaitingClient
-from ringback.clients.base import FiredCall
-from ringback.clients.callbacks import run_callback
+from ringback.clients.callbacks.running import run_callback
+from ringback.clients.callbacks.unseen import unseen
+from ringback.clients.calls.fired import FiredCall
+from ringback.clients.connections.core import ClientCore
 from ringback.clients.conversation.calls import OutgoingCall
-from ringback.clients.core import ClientCore
-from ringback.clients.unseen import unseen
 
 
 class Cancelled(Exception):

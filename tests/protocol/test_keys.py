@@ -21,8 +21,8 @@ from ringback.protocol.keys import check_keys
 from ringback.protocol.kinds import Chosen, keys_chosen
 from ringback.protocol.messages import Call, CallOptions, Notify
 from ringback.protocol.values import Unpacker
-from ringback.server.arguments import Arguments, read_metadata
-from ringback.server.inputs import SyncInput
+from ringback.server.calls.inputs import SyncInput
+from ringback.server.declare.arguments import Arguments, read_metadata
 
 MANY = 256
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from processes import eventually
 from ringback.errors import UsageError
 from ringback.state import open_state
-from ringback.state.engine import REMEMBERED, Change, Conflict, Missing, Row, TooLate, Write
+from ringback.state.engines.base import REMEMBERED, Change, Conflict, Missing, Row, TooLate, Write
 
 WITHIN = 10.0
 # Few and alike, so that they meet; with all that a store might take for a part of its own language.

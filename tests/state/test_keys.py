@@ -9,7 +9,7 @@ import pytest
 from processes import eventually
 from ringback import errors
 from ringback.state import State, once
-from ringback.state.engine import Engine
+from ringback.state.engines.base import Engine
 from ringback.state.once import Claim, Keys, Outcome
 
 DONE = Outcome(b"\xc3")

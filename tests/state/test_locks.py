@@ -15,7 +15,7 @@ import pytest
 from processes import SOON, eventually
 from ringback import errors
 from ringback.state import Fence
-from ringback.state.engine import Write
+from ringback.state.engines.base import Write
 from sizes import FULL, size
 from stores import call_with
 

@@ -12,7 +12,7 @@ import pytest
 from processes import eventually
 from ringback import errors
 from ringback.state import store
-from ringback.state.engine import Conflict, Write
+from ringback.state.engines.base import Conflict, Write
 from stores import call_with
 
 # What a call has left, and what then is too late: well below the 5 s that an operation has without a deadline.

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from ringback.state import presence
-from ringback.state.presence import gone, me
+from ringback.state.locks import presence
+from ringback.state.locks.presence import gone, me
 
 
 def test_this_process_is_there():
@@ -16,7 +16,7 @@ def test_this_process_is_there():
 
 
 def test_a_process_that_has_ended_is_gone_also_as_a_zombie():
-    program = "from ringback.state.presence import me; print(me(), flush=True); input()"
+    program = "from ringback.state.locks.presence import me; print(me(), flush=True); input()"
     child = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from processes import SOON, eventually
 from ringback import errors
-from ringback.state import open_state, replica
-from ringback.state.engine import Change, Write
-from ringback.state.replica import ReplicaEngine
+from ringback.state import open_state
+from ringback.state.engines import replica
+from ringback.state.engines.base import Change, Write
+from ringback.state.engines.replica import ReplicaEngine
 from ringback.state.store import State
 
 WITHIN = 10.0

@@ -16,7 +16,7 @@ from raw import args, by_hand, said, zmtp
 from ringback import Server, Service, errors
 from ringback.clients import threading as blocking
 from ringback.protocol.messages import Call, Ping
-from ringback.server import outgoing
+from ringback.server.connections import outgoing
 from ringback.transport.native import server as native_server
 from serving import is_closed, serving
 

@@ -14,7 +14,7 @@ import zmq
 
 from ... import errors
 from ...backends.base import Handle, Loop
-from ...boundedlog import Bounded
+from ...logs.bounded import Bounded
 from ...security.curve import ServerKeys
 from .. import reasons
 from ..base import Connection

@@ -17,8 +17,8 @@ from typing import Any
 import zmq
 import zmq.backend
 
-from ... import forks
 from ...backends.base import Loop
+from ...runtime import forks
 from ..turns import MESSAGES_PER_TURN, TURN, contain
 
 POLLIN = int(zmq.POLLIN)

@@ -17,9 +17,9 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ... import forks
 from ...backends import native
 from ...backends.base import Handle, Loop
+from ...runtime import forks
 from ...security.curve import ServerKeys
 from .. import reasons
 from ..base import Bounds, ServerEnd, ServerHost

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import zmq
 from zmq.utils import z85
 
-from ... import forks
 from ...backends.base import Loop
 from ...backends.native import allocate_lock
-from ...errorlog import log_error
 from ...errors import UsageError
+from ...logs.errorlog import log_error
+from ...runtime import forks
 from ...security.authorized import Authorized
 from .pump import NOBLOCK, RCVMORE, Pump
 

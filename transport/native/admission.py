@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ...boundedlog import Bounded
 from ...errors import Unauthenticated
+from ...logs.bounded import Bounded
 from ...security import z85
 from ...zmtp.errors import NotAuthorized, ZmtpError
 from ...zmtp.mechanisms import Mechanism

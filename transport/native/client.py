@@ -10,10 +10,11 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ... import errors, forks
+from ... import errors
 from ...backends import native
 from ...backends.base import Handle, Loop
 from ...balancing.liveness import Liveness
+from ...runtime import forks
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import OtherMechanism, Refused, ZmtpError
 from ...zmtp.mechanisms import UNAUTHORIZED, Mechanism

@@ -7,8 +7,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from ... import forks
 from ...backends import native
+from ...runtime import forks
 
 # Seconds from one look at all loops to the next; without a sign of life after which one stands still; and from one PING to the next.
 LOOK, STILL, SPEAK = 1.0, 2.0, 2.0

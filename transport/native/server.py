@@ -14,10 +14,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ... import forks
 from ...backends import native
 from ...backends.base import Handle, Loop
-from ...boundedlog import Bounded
+from ...logs.bounded import Bounded
+from ...runtime import forks
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import ZmtpError
 from ...zmtp.mechanisms import Mechanism, Null, Refusal

@@ -1,0 +1,315 @@
+"""gevent: descriptors and timers on the hub's libev loop, handlers in greenlets, or in native threads when asked.
+
+The hub runs our callbacks between greenlets, so they must never block. asyncio coroutines run on one native thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any
+
+import gevent
+from gevent import signal_handler
+from gevent.event import AsyncResult, Event
+from greenlet import greenlet
+
+from ...errors import Cancelled
+from ...logs.errorlog import log_error
+from ...runtime import forks, hubs
+from .. import native
+from ..asyncio_thread import AsyncioThread
+from ..base import Begin, Drain, Handle, Loop, Report
+from ..workers import Workers
+
+log = logging.getLogger("ringback.backends")
+
+# Seconds to wait for native threads at the end, of which some may still run a handler that nobody waits for.
+LAST_THREADS = 1.0
+
+# Seconds after which a worker lets the hub do something else between two pieces of work.
+SLICE = 0.0005
+
+# Events of a descriptor, as libev counts them.
+READABLE, WRITABLE = 1, 2
+
+# Seconds after which a client's timer comes again that has not been called.
+AGAIN = 1.0
+
+
+class _Watch:
+    """A libev watcher that ends for good when cancelled."""
+
+    __slots__ = ("_watcher",)
+
+    def __init__(self, watcher: Any) -> None:
+        self._watcher = watcher
+
+    def cancel(self) -> None:
+        if self._watcher.loop.ptr:  # else its hub was destroyed
+            self._watcher.stop()
+            self._watcher.close()
+
+
+class GreenletGate:
+    """For one greenlet. Opened from the hub's thread."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+        self._generation = forks.generation
+
+    @property
+    def opened(self) -> bool:
+        return bool(self._event.is_set())
+
+    def wait(self) -> None:
+        self.stay()
+        self._event.clear()
+
+    def stay(self) -> None:
+        """Return when it is open, and leave it so."""
+        if self._generation != forks.generation:
+            raise Cancelled("this call or stream began before a fork: only the parent gets what comes of it")
+        self._event.wait()
+
+    def open(self) -> None:
+        self._event.set()
+
+
+class _Work:
+    """One piece of work, and the greenlet that is at it."""
+
+    __slots__ = ("greenlet", "loop", "work")
+
+    def __init__(self, loop: Any, work: Callable[[], object]) -> None:
+        self.loop = loop
+        self.work = work
+        self.greenlet: Any = None
+
+    def cancel(self) -> None:
+        if self.greenlet is not None:
+            self.loop.run_callback(self._kill)
+
+    def _kill(self) -> None:
+        """In the hub. The greenlet may have gone on to other work meanwhile, which must not be harmed."""
+        if self.greenlet is not None:
+            self.greenlet.throw(gevent.GreenletExit)
+
+
+class GeventLoop(Loop):
+    """The hub of the thread that makes this object. `workers` bounds the greenlets that run handlers."""
+
+    name = "gevent"
+    entered_with = "with"
+    entered_by = "`with`"
+    cooperative = True
+    shares_watches = False
+
+    def __init__(self, *, workers: int = 1000) -> None:
+        self._hub = gevent.get_hub()
+        self._loop: Any = self._hub.loop
+        self.workers = workers
+        self.threads = min(workers, 32)
+        self._running = 0
+        self._calls: deque[_Work] = deque()
+        self._streams: deque[_Work] = deque()
+        self._calls_turn = False
+        self._feeding = False
+        self._sliced = False  # whether a worker has ended before its work had
+        self._next_slice = self._loop.timer(0)
+        self._threads = Workers(self.threads)
+        self._coroutines = AsyncioThread()
+        self._stopped = Event()
+        self._signals: list[Any] = []
+        self._serving: int | None = None  # the thread whose hub runs a server by it
+        forks.inherit(self)
+        self.call_soon = self._loop.run_callback  # type: ignore[method-assign]
+        self.call_soon_threadsafe = self._loop.run_callback_threadsafe  # type: ignore[method-assign]
+
+    @property
+    def loop(self) -> Any:
+        return self._hub
+
+    @property
+    def closed(self) -> bool:
+        """Whether the hub was destroyed, or its thread has ended."""
+        return not self._loop.ptr or self._hub.thread_ident not in sys._current_frames()
+
+    def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
+        return self._watch(fd, READABLE, ready)
+
+    def watch_writable(self, fd: int, ready: Callable[[], object]) -> Handle:
+        return self._watch(fd, WRITABLE, ready)
+
+    def _watch(self, fd: int, event: int, ready: Callable[[], object]) -> Handle:
+        watcher = self._loop.io(fd, event)
+        watcher.start(ready)
+        return _Watch(watcher)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.run_callback(function, *args)
+
+    def call_after_poll(self, function: Callable[[], object]) -> None:
+        self.call_later(0.0, function)  # the hub runs 50 callbacks and more before it polls its descriptors
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
+        timer = self._loop.timer(max(0.0, seconds))
+        handle = _Watch(timer)
+        timer.start(function, *args, update=True)  # counts from now, not from when the loop last woke
+        return handle
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
+        self._loop.run_callback_threadsafe(function, *args)
+
+    def run_in_worker(self, work: Callable[[], object]) -> Handle:
+        return self._add(self._calls, work)
+
+    def run_stream_in_worker(self, work: Callable[[], object]) -> Handle:
+        return self._add(self._streams, work)
+
+    def worker_gate(self) -> GreenletGate:
+        return GreenletGate()
+
+    def run_in_thread(self, work: Callable[[], object]) -> None:
+        self._threads.submit(work)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+        return self._coroutines.run_coroutine(coroutine, report, context)
+
+    @contextmanager
+    def _kept_alive(self) -> Iterator[None]:
+        """While only another thread works for us, the hub would find nothing to wait for, and end the program."""
+        alive = self._loop.timer(3600, 3600)
+        alive.start(lambda: None)
+        try:
+            yield
+        finally:
+            alive.stop()
+            alive.close()
+
+    def _serves(self) -> None:
+        self._serving = native.get_ident()
+        hubs.entered(self._serving)
+
+    def _served(self) -> None:
+        if self._serving is not None:
+            hubs.left(self._serving)
+            self._serving = None
+
+    def enter(self, begin: Begin) -> None:
+        """On the hub that runs."""
+        self._serves()
+        started: Any = AsyncResult()
+        begin(lambda error: started.set_exception(error) if error else started.set(None))
+        with self._kept_alive():
+            started.get()
+
+    def leave(self, drain: Drain) -> None:
+        ended: Any = AsyncResult()
+        drain(ended.set)
+        with self._kept_alive():
+            ended.get()
+
+    def run(self, start: Callable[[], object]) -> None:
+        self._serves()
+        with self._kept_alive():
+            start()
+            while not self._stopped.is_set():
+                try:
+                    self._stopped.wait()
+                except SystemExit as error:  # of any greenlet: gevent raises it here
+                    log_error(log, "a greenlet or a callback of the service's raised", error=error)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def close(self) -> None:
+        self._served()
+        self._next_slice.close()
+        self._threads.close()
+        self._coroutines.close()
+        # A thread that ends its hub while the interpreter ends would crash it.
+        until = time.monotonic() + LAST_THREADS
+        self._threads.join(until)
+        self._coroutines.join(until)
+
+    def forked(self) -> None:
+        """In a child, whose hub goes on with greenlets of the parent's: none of them is to begin another call."""
+        if self._hub is gevent.get_hub():
+            gevent.reinit(
+                self._hub
+            )  # as gevent's own `fork` does: else the two would share what they wait for
+        self._served()
+        self._calls.clear()
+        self._streams.clear()
+        self._next_slice.stop()
+        while self._signals:
+            self._signals.pop().cancel()
+
+    def come_back(self, function: Callable[[], object]) -> None:
+        self._coroutines.come_back(function)  # not in the hub, where the child may wait
+
+    def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
+        self._signals.append(signal_handler(number, function))
+
+    def _add(self, queue: deque[_Work], work: Callable[[], object]) -> Handle:
+        task = _Work(self._loop, work)
+        queue.append(task)
+        self._feed_later()
+        return task
+
+    def _feed_later(self) -> None:
+        if not self._feeding:
+            self._feeding = True
+            self._loop.run_callback(self._feed)
+
+    def _feed(self) -> None:
+        """In the hub, and so whenever the last worker waits or has ended: another worker for what is in the queue."""
+        self._feeding = False
+        if self._sliced:
+            # The hub runs many callbacks before it looks at its descriptors again; a timer comes after that.
+            self._sliced = False
+            self._feeding = True
+            self._next_slice.start(self._feed)
+        elif (self._calls or self._streams) and self._running < self.workers:
+            self._running += 1
+            self._feed_later()
+            # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
+            worker = greenlet(self._work)
+            worker.waited = False
+            worker.switch(worker)
+            worker.waited = True  # (or it has ended)
+
+    def _work(self, worker: Any) -> None:
+        """A worker: a greenlet that takes one piece of work after the other as long as none of them waits, nor leaves behind what refers to
+        the greenlet. That may be a Timeout, which would be thrown into another piece of work; so the hub gets it, and logs it."""
+        end = time.monotonic() + SLICE
+        late = spoilt = False
+        while (self._calls or self._streams) and not late and not spoilt:
+            task = self._next()
+            references = sys.getrefcount(worker)
+            task.greenlet = worker
+            try:
+                task.work()
+            except gevent.GreenletExit:
+                pass  # thrown just after the handler: inside it, the work has caught and reported it
+            finally:
+                task.greenlet = None
+            late = time.monotonic() >= end
+            spoilt = worker.waited or sys.getrefcount(worker) > references
+        self._running -= 1
+        if self._calls or self._streams:
+            self._sliced = self._sliced or late
+            self._feed_later()
+
+    def _next(self) -> _Work:
+        """Calls and streams take turns."""
+        self._calls_turn = not self._calls_turn
+        first, second = (self._calls, self._streams) if self._calls_turn else (self._streams, self._calls)
+        return first.popleft() if first else second.popleft()

@@ -1,0 +1,1 @@
+"""What a client calls back, and the threads and futures for it."""

@@ -1,0 +1,196 @@
+"""The call fired by the blocking client, which is its own future: a `concurrent.futures.Future` that costs little where
+nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from concurrent.futures._base import FINISHED, PENDING
+from contextlib import suppress
+from typing import Any
+
+from ... import errors
+from ...backends.blocking import ENTERED
+from ...protocol.messages import Call
+from ...runtime import forks
+from ..calls.fired import FiredCall
+from ..connections.core import ClientCore
+from ..conversation.calls import ENDED, CallSettings
+from .running import in_context
+from .unseen import unseen
+
+_making = forks.freed(threading.Lock())
+
+
+class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
+    """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run.
+
+    What `Future.__init__` makes for each future, a condition to wait on above all, is a third of what a fired call costs, and
+    most are never waited for: here it is made by the first who asks for it. Every attribute has a slot, and the dictionary that a
+    Future has stays empty: CPython 3.11 crashes when such dictionaries get their keys in many orders.
+    """
+
+    __slots__ = (
+        "_done_callbacks",
+        "_exception",
+        "_lament",
+        "_made",
+        "_result",
+        "_sleepers",
+        "_state",
+        "_waiters",
+        "observed",
+    )
+    _lament: _Lament | None
+    _made: threading.Condition | None
+
+    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+        FiredCall.__init__(self, message, settings, deadline)
+        self._state = PENDING
+        self._made = None
+        self._lament = None
+        self._sleepers: tuple[Any, ...] = ()  # of threads that wait for it
+        self.observed = False
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        made = self._made
+        if made is None:
+            with _making:
+                made = self._made
+                if made is None:
+                    self._waiters: list[Any] = []
+                    self._done_callbacks: list[Any] = []
+                    made = self._made = threading.Condition()
+        return made
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
+        shared = self.client._shared
+        threads = shared.threads
+        threads.fired -= 1
+        if not threads.fired:
+            threads.rest()
+        if self._state is PENDING:
+            self._settle(result, error)
+        elif self._state is FINISHED:  # this was cut half-way
+            result, error = self._result, self._exception
+        if error is None:
+            if self.callback is not None:
+                threads.posted.append((self, self.callback, result))
+        elif self.errback is not None:
+            threads.posted.append((self, self.errback, error))
+        if shared.listeners:
+            threads.posted.append((self, lambda _: self.client._tell_listeners(self, result, error), None))
+
+    def _rouse(self) -> None:
+        for settled in self._sleepers:
+            with suppress(RuntimeError):  # it may be roused twice
+                settled.release()
+
+    @property
+    def told(self) -> bool:
+        threads = self.client._shared.threads
+        return self._state is not PENDING and any(entry[0] is self for entry in threads.posted)
+
+    def _settle(self, result: Any, error: BaseException | None) -> None:
+        """`set_result` or `set_exception`, by the one thread that does; without the condition where nobody has asked for it."""
+        self._result = result
+        self._exception = error
+        if error is not None:
+            self._lament = _Lament(self.method, error)
+            if self.observed:
+                self._lament.silence()
+        # From here on whoever asks for the condition sees that there is nothing to wait for.
+        self._state = FINISHED
+        if self._sleepers:
+            self._rouse()
+        if self._made is not None:
+            with self._made:
+                for waiter in self._waiters:
+                    if error is None:
+                        waiter.add_result(self)
+                    else:
+                        waiter.add_exception(self)
+                self._condition.notify_all()
+            self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def disown(self, error: BaseException) -> None:
+        if self._state is PENDING:
+            self.state = ENDED
+            self.observed = True
+            self._made = None  # with a lock that another thread may have held
+            self._settle(None, error)
+
+    def cancel(self) -> bool:
+        shared = self.client._shared
+        return shared.core is not None and bool(shared.threads.loop.turn(self._cancel, shared.core))
+
+    def _cancel(self, core: ClientCore) -> bool:
+        if self.ended or not super().cancel():
+            return False
+        self._rouse()
+        return core.cancel(self, errors.Cancelled(f"{self.method} was cancelled by its caller"))
+
+    def result(self, timeout: float | None = None) -> Any:
+        error = self.exception(timeout)
+        if error is None:
+            return self._result
+        try:
+            raise error
+        finally:
+            del self, error  # else the error and its traceback would keep each other alive
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._wait(timeout)
+        if self._state is PENDING:
+            raise concurrent.futures.TimeoutError
+        if self._state is not FINISHED:
+            raise concurrent.futures.CancelledError
+        return self._exception
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        self.observe()
+        function, post = in_context(fn), self.client._shared.threads.post_now
+        super().add_done_callback(lambda future: post(self, function, future))
+
+    def _wait(self, timeout: float | None) -> None:
+        """Until it is settled, at most so many seconds. Not by the condition: a signal's handler that raises while it is entered would
+        leave it taken, and whoever settles the future waiting for it. Raises RuntimeError where to wait would be for ever."""
+        self.observe()
+        if self._state is PENDING:
+            if self.client._shared.threads.loop.is_entered():
+                raise RuntimeError(ENTERED)
+            settled = threading.Lock()
+            settled.acquire()
+            with _making:
+                self._sleepers = (*self._sleepers, settled)
+            if self._state is PENDING:
+                settled.acquire(
+                    timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+                )
+
+    def observe(self) -> None:
+        """Somebody looks at the outcome, so that an error is not lost."""
+        self.observed = True
+        if self._lament is not None:
+            self._lament.silence()
+
+
+class _Lament:
+    """Goes with an error, and says so if it goes unseen. (A `__del__` of the future's own would cost every call.)"""
+
+    __slots__ = ("_error", "_method")
+
+    def __init__(self, method: str, error: BaseException) -> None:
+        self._method = method
+        self._error: BaseException | None = error
+
+    def silence(self) -> None:
+        self._error = None
+
+    def __del__(self) -> None:
+        if self._error is not None:
+            unseen(self._method, self._error)

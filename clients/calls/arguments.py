@@ -1,0 +1,68 @@
+"""The arguments of a call as they are sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import errors
+from ...protocol.values import STREAM, pack, pack_args, size_of_arguments
+
+# Characters of a method's name at most.
+LONGEST_NAME = 65_536
+
+
+def pack_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> tuple[Any, Any]:
+    """Encode the arguments of a call: the positional ones, and the others by name or None. `limit`: bytes that they may take together.
+
+    Raises ResourceExhausted where they take more, InvalidArgument where one cannot be sent.
+    """
+    try:
+        packed = pack_args(args, limit)
+        if len(method) > LONGEST_NAME:
+            raise errors.ResourceExhausted(f"its name has {len(method):,} characters")
+        if not kwargs:
+            if not method.isascii():
+                method.encode()  # a lone surrogate would spoil the whole batch
+            return packed, None
+        names = b"".join(name.encode() for name in (method, *kwargs))
+        packed_kwargs = {plain_name(name): pack(value, limit) for name, value in kwargs.items()}
+        taken = size_of_arguments(packed, packed_kwargs) + len(names)
+        if taken > limit:
+            raise errors.ResourceExhausted(f"{taken:,} bytes are over the limit of {limit:,}")
+        return packed, packed_kwargs
+    except errors.ResourceExhausted as error:
+        text = f"the arguments of {_printable(method)} are too large: {error}"
+        raise errors.ResourceExhausted(text) from None
+    except Exception as error:
+        text = f"the arguments of {_printable(method)} cannot be sent: {errors.described(error)}"
+        raise errors.InvalidArgument(text) from None
+
+
+def is_stream(value: Any) -> bool:
+    """Whether an argument streams: an iterator does, sync or async; a value that can merely be iterated over does not."""
+    return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
+
+
+def without_stream(
+    method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The argument that streams, or None, and the arguments with a marker in its place. Raises InvalidArgument for a second one."""
+    streams = [value for value in (*args, *kwargs.values()) if is_stream(value)]
+    if len(streams) > 1:
+        raise errors.InvalidArgument(f"{method}: only one argument may be an iterator")
+    marked = tuple(STREAM if is_stream(value) else value for value in args)
+    named = {name: STREAM if is_stream(value) else value for name, value in kwargs.items()}
+    return (streams[0] if streams else None), marked, named
+
+
+def plain_name(name: str) -> str:
+    """A name as it can be sent: of a subclass of str, such as a StrEnum, its text. Raises TypeError for another type."""
+    if type(name) is str:
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"a method is named by a string, not by {name!r}")
+    return str.__str__(name)
+
+
+def _printable(text: str) -> str:
+    return text[:200].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,69 @@
+"""The interceptors of a client, around each of its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from ... import errors
+from ...interceptors import Interception, Interceptor
+from ...protocol.values import size_of_arguments
+from ..connections.core import ClientCore
+from ..conversation.calls import ENDED, OutgoingCall
+from ..options import Options
+
+
+class ClientCall:
+    """A call as the client's interceptors see it. They may change `metadata` before the yield: these travel with the call."""
+
+    __slots__ = ("args", "kwargs", "metadata", "method", "timeout")
+
+    def __init__(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+        metadata: dict[str, Any],
+    ) -> None:
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.timeout = timeout
+        self.metadata = metadata
+
+
+def enter(
+    core: ClientCore,
+    interceptors: Sequence[Interceptor],
+    options: Options,
+    call: OutgoingCall,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> bool:
+    """Show the interceptors a call that is to be sent, and have its outcome pass through them. False where one of them has ended it."""
+    seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
+    interception, context = Interception(), copy_context()
+    goes_on: bool
+    goes_on, result, error = core.loop.outside(context.run, interception.enter, interceptors, seen)
+    if goes_on:
+        try:
+            if seen.metadata != options.metadata:
+                merged = options.merged({"metadata": seen.metadata})
+                taken = size_of_arguments(call.message.args, call.message.kwargs)
+                if taken > merged.room:
+                    raise errors.ResourceExhausted(
+                        f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
+                    )
+                call.message.options = merged.options
+        except BaseException as unsendable:  # such as a value in the metadata that cannot be sent
+            goes_on = False
+            result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
+    if goes_on:
+        call.passes = partial(core.loop.outside, context.run, interception.leave)
+    else:
+        call.state = ENDED
+        call.finish(result, error)
+    return goes_on

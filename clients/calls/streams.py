@@ -1,0 +1,146 @@
+"""What a client reads of a stream: to be iterated over, and to be left early, which cancels the call."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from types import TracebackType
+from typing import Any, Self
+
+from ... import errors
+from ...backends.gates import AsyncGate, Gate
+from ...protocol.streams import FIRST, AsyncItems, Items, SlowWindow, SyncItems
+from ..connections.core import ClientCore
+from ..conversation.calls import OutgoingCall
+
+# Bytes of unread items at which a call ends. Credit counts items: large ones may come on the credit for small ones.
+UNREAD = 64 * 1024 * 1024
+
+
+class StreamCall(OutgoingCall):
+    """A call whose answer is a stream.
+
+    It holds the gate, and so the reader that waits there, but not the stream: one that nobody has any more is collected.
+    """
+
+    __slots__ = ("gate", "stream")
+    gate: Gate | AsyncGate
+    stream: weakref.ref[_Reading]
+
+    def item(self, value: Any, size: int) -> None:
+        stream = self.stream()
+        if stream is not None:
+            stream.receive(value, size)
+
+    def finish(self, result: Any, error: BaseException | None) -> None:  # noqa: ARG002 - a stream has no result
+        stream = self.stream()
+        if stream is not None:
+            stream.ended(error)
+
+    @property
+    def told(self) -> bool:
+        stream = self.stream()
+        return stream is None or stream.over
+
+
+class _Reading(Items):
+    """Items of a call. The window for them is as wide as the largest item allows that the client has had of the method."""
+
+    def __init__(
+        self,
+        core: ClientCore,
+        call: StreamCall,
+        gate: Gate | AsyncGate,
+    ) -> None:
+        super().__init__()
+        self._core = core
+        self.gate = call.gate = gate
+        call.stream = weakref.ref(self)
+        self._bound = max(UNREAD, FIRST * core.machine.max_size)
+        self._known = core.largest_items.get(call.method, 0)
+        self._window = SlowWindow(self._known)
+        call.message.credit = call.allowed = self._window.more()
+        self.batch = self._window.batch
+        self._call = call  # last: one that was cut on the way here has none to be cancelled
+
+    def receive(self, item: Any, size: int) -> None:
+        """An item has come. At too many bytes the call ends, after the items that are here."""
+        window = self._window
+        wants = window.arrived(size)
+        if window.bytes > self._bound:
+            text = f"{self._call.method}: its unread items take more than {self._bound:,} bytes"
+            self._core.cancel(self._call, errors.ResourceExhausted(text))
+            return
+        if size > self._known:
+            self._known = self._core.largest_items[self._call.method] = size
+        if wants:
+            self._allow()
+        self.items.append(item)  # last: who takes it has to know of the window as it is now
+        self.gate.open()
+
+    def grant(self, items: int) -> None:
+        self._core.loop.turn(self._given, items)
+
+    def _given(self, items: int) -> None:
+        """The reader has taken so many."""
+        window = self._window
+        window.taken(items)
+        self._allow()
+        # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
+        if not (self.over or window.allowed or self.items):
+            window.allowed = 1
+            self._grant(1)
+
+    def _allow(self) -> None:
+        more = self._window.more()
+        self.batch = self._window.batch
+        if more and not self.over:
+            self._grant(more)
+
+    def _grant(self, items: int) -> None:
+        self._core.do(self._core.machine.grant, self._call, items, time.monotonic())
+
+    def _give_up(self) -> None:
+        self.items.clear()
+        if not self.over:
+            text = f"{self._call.method} was closed by its reader"
+            self._core.loop.turn(self._core.cancel, self._call, errors.Cancelled(text))
+        self.error = None
+
+    def __del__(self) -> None:
+        """Left by `break`, `return` or an exception: nobody can read on."""
+        call = getattr(self, "_call", None)
+        if call is not None and not self.over:
+            self._core.drop(call)
+
+
+class Stream(_Reading, SyncItems):
+    """The items of one call, as they come. One thread or greenlet at a time may take them."""
+
+    def close(self) -> None:
+        """Give up the rest: the server's generator is closed."""
+        self._give_up()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncStream(_Reading, AsyncItems):
+    """The items of one call, as they come, for coroutines on the client's loop."""
+
+    async def aclose(self) -> None:
+        """Give up the rest: the server's generator is closed."""
+        self._give_up()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,537 @@
+"""A client on its transport: a wire for each endpoint, tied to the protocol's machine on a loop.
+
+Everything here runs on the loop (for the blocking client: under its lock).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ... import errors
+from ...backends.base import Handle, Loop
+from ...balancing import Ejection, Policy
+from ...protocol import codec
+from ...protocol.messages import Bye, Notify
+from ...transport.base import Transport
+from ...version import __version__
+from ..conversation.calls import OutgoingCall
+from ..conversation.links import Link, LinkState
+from ..conversation.machine import ClientMachine
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from ...discovery.source import Source
+    from ...security.curve import ClientKeys
+
+log = logging.getLogger("ringback.client")
+
+# Calls that are sent before their turn ends: the server begins with the first while the last are still being made.
+SEND_AT = 128
+
+# Seconds for the leave-taking; the process does not wait for it.
+LEAVE = 0.2
+
+# Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest. A connection
+# that has lasted for longer than these begins anew.
+PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
+
+# Seconds for which a server that is gone from the list is still asked while its connection stands: one that leaves says so itself, and a
+# registry that was started anew gets to know its servers one by one.
+GRACE = 10.0
+
+# Seconds for which calls in flight are waited for at the end of the program.
+LAST_CALLS = 30.0
+
+# Those that are not closed. The collector must not take one: on libzmq it would close a monitor before the socket that it watches, at which
+# the I/O thread may wait for ever.
+_open: set[ClientCore] = set()
+
+
+def open_cores() -> list[ClientCore]:
+    """Those of this process that are not closed."""
+    return [core for core in list(_open) if core.process == os.getpid()]
+
+
+class ClientCore:
+    """All links of one client, on one loop."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        endpoints: Sequence[str],
+        sources: Sequence[Source],
+        *,
+        policy: Policy | None,
+        zone: str,
+        ejection: Ejection,
+        keys: ClientKeys | None,
+        transport: Transport,
+        max_size: int,
+        max_in_flight: int,
+        max_bytes_in_flight: int,
+    ) -> None:
+        self.loop = loop
+        # Has a function called on the loop. A finaliser may use it: in any thread, at any point.
+        self.post: Callable[..., object] = loop.call_soon_threadsafe
+        self.process = os.getpid()
+        self.keys = keys
+        self.transport = transport
+        self.largest_items: dict[str, int] = {}  # of streams, by method, in bytes
+        self.known: set[str] = set()  # endpoints whose servers have let this client in before
+        self.encoder = codec.Encoder()
+        self.machine = ClientMachine(
+            endpoints,
+            os.urandom(16),
+            max_size,
+            f"ringback {__version__}",
+            policy=policy,
+            zone=zone,
+            ejection=ejection,
+            searching=self._why_none if sources else None,
+        )
+        self.max_in_flight = max_in_flight
+        self.max_bytes_in_flight = max_bytes_in_flight
+        self.calls = self.machine.calls
+        self._table = self.machine.table
+        self.turn_ended: Callable[[], object] | None = None  # called after whatever may have ended calls
+        self.state_changed: Callable[[str], object] | None = None
+        self._state = self.machine.state
+        self._pauses: dict[
+            str, float
+        ] = {}  # seconds before the next try, at endpoints whose servers are going
+        self.closed = False
+        self._given_up = ""  # why it was, if it was
+        self.when_closed: Callable[[], object] | None = None
+        self._room: list[Callable[[], object]] = []
+        self._idle: list[Callable[[], object]] = []
+        self._unsettled: list[Callable[[], object]] = []
+        self._timer: Handle | None = None
+        self._timer_due = math.inf
+        self._flushing = False
+        self._wires: list[Wire] = []
+        self.opened: list[Wire] = []  # whose sockets are open, or being made
+        self._leaving: list[Wire] = []  # of servers that are gone from the list, with their last calls
+        self._given = frozenset(endpoints)
+        self._sources = sources
+        self._told: dict[Source, Sequence[str]] = {}
+
+    def open(self) -> None:
+        """Open the sockets: from now on the loop holds the core. Where this raises, or is interrupted, `abandon` takes it back."""
+        for core in [core for core in list(_open) if core.loop.closed]:  # whose client their own calls keep
+            core.let_go()
+        _open.add(self)
+        for link in self.machine.links:
+            self._wires.append(Wire(self, link))
+        for source in self._sources:
+            weakref.finalize(self, source.close)
+            source.start(_teller(weakref.ref(self), source))
+
+    def abandon(self) -> None:
+        """Give back all that was opened, perhaps in part, before anybody had the core."""
+        self.loop.forget()
+        self.let_go()
+
+    @property
+    def full(self) -> bool:
+        return len(self.calls) >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
+
+    @property
+    def bound(self) -> str:
+        """Which bound has been met, in words."""
+        if len(self.calls) >= self.max_in_flight:
+            return f"{self.max_in_flight} calls are in flight, the bound"
+        return f"calls with {self._table.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
+
+    def start(self, call: OutgoingCall, now: float) -> None:
+        """Send a call, when this turn of the loop ends or enough have gathered."""
+        self.start_now(call, now)
+        if not self._flushing:
+            self._flush_later()
+        elif call.link is not None and len(call.link.outbox) >= SEND_AT:
+            self.flush()
+
+    def start_now(self, call: OutgoingCall, now: float) -> None:
+        """`start`, for who flushes at once."""
+        if self.closed:  # while the call waited for room
+            error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
+            call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))
+            return
+        self.machine.start(call, now)
+        if call.upload is not None:
+            try:
+                call.upload.begin()
+            except RuntimeError as error:  # there may be no thread for it
+                text = f"{call.method}: its items could not be sent: {errors.described(error)}"
+                self.machine.cancel(call, errors.ResourceExhausted(text))
+        if (call.deadline is not None and call.deadline < self._timer_due) or self.machine.balances:
+            self._set_timer()
+
+    def hold(self, call: OutgoingCall) -> None:
+        """Take a call without sending it: it is ended by `end`, or sent by `send`."""
+        self.machine.hold(call)
+        if call.deadline is not None and call.deadline < self._timer_due:
+            self._set_timer()
+
+    def do(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a method of the machine, and send what gathers when this turn of the loop ends."""
+        function(*args)
+        self._flush_later()
+
+    def end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
+        """End a call that was held, and let all who wait know."""
+        self.machine.end(call, result, error)
+        self.flush()
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was to be sent has been handed to the sockets."""
+        return not self.machine.notes and not any(wire.link.outbox or wire.stuck for wire in self._wires)
+
+    def when_settled(self, function: Callable[[], object]) -> None:
+        """Call the function when all is sent."""
+        self._unsettled.append(function)
+
+    def notify(self, note: Notify) -> None:
+        if len(self.machine.notes) >= self.max_in_flight:
+            raise errors.ResourceExhausted(
+                f"{note.method}: {len(self.machine.notes)} one-way calls wait for a server, the bound"
+            )
+        self.machine.notify(note)
+        self._flush_later()
+
+    def cancel(self, call: OutgoingCall, error: Exception) -> bool:
+        """End the call here, and at the server where that can be; False if it has ended."""
+        ended = self.machine.cancel(call, error)
+        self._flush_later()
+        return ended
+
+    def drop(self, call: OutgoingCall) -> None:
+        """Cancel a call whose outcome nobody can see any more. For finalisers, as `post` is."""
+        if call.id and not (call.ended or self.closed) and self.process == os.getpid():
+            with suppress(Exception):  # the loop is closed
+                self.post(self.cancel, call, errors.Cancelled(f"{call.method} was left by its reader"))
+
+    def cancel_streams(self) -> None:
+        """Nobody will read them: the program ends."""
+        for call in list(self.calls.values()):
+            if call.message.credit:
+                self.cancel(call, errors.Cancelled(f"{call.method}: the program ends"))
+
+    def when_room(self, function: Callable[[], object], seconds: float | None = None) -> None:
+        """Call the function when the bound of calls in flight is far enough away again, or after so many seconds."""
+        if not self.full:
+            function()
+        elif seconds is None:
+            self._room.append(function)
+        else:
+
+            def room() -> None:
+                timer.cancel()
+                function()
+
+            def late() -> None:
+                if room in self._room:
+                    self._room.remove(room)
+                    function()
+
+            self._room.append(room)
+            timer = self.loop.call_later(max(0.0, seconds), late)
+
+    def when_idle(self, function: Callable[[], object]) -> None:
+        """Call the function when no call is in flight and nothing waits to be sent."""
+        if self.calls or not self.settled:
+            self._idle.append(function)
+        else:
+            function()
+
+    def give_up(self, why: str) -> None:
+        """A turn was cut half-way: end all calls with Unavailable, and close all, whatever state they are in."""
+        self.closed, self._given_up = True, why
+        _open.discard(self)
+        error = errors.Unavailable(why, started=None)
+        for calls in (self.machine.ending, list(self.calls.values())):
+            while calls:
+                with suppress(Exception):
+                    if not calls[-1].told:
+                        calls[-1].conclude(None, error)
+                self.calls.pop(calls.pop().id, None)
+        for source in self._sources:
+            source.close()
+        self.loop.forget()
+        for wire in list(self.opened):
+            with suppress(Exception):
+                wire.close(0)
+        self._wires.clear()
+        for function in self._room + self._idle + self._unsettled:
+            function()
+
+    def finish(self, message: str, seconds: float, done: Callable[[], object]) -> None:
+        """Close once nothing is in flight, or after so many seconds, and then call the function once. What is left ends with Cancelled."""
+        called = False
+
+        def end() -> None:
+            nonlocal called
+            timer.cancel()
+            if not called:
+                called = True
+                self.close(message)
+                done()
+
+        if self.closed or self.loop.closed or not seconds:
+            self.close(message)
+            done()
+        else:
+            timer = self.loop.call_later(seconds, end)
+            self.when_idle(end)
+
+    def leave(self) -> None:
+        """Nobody has the client any more: close once nothing is in flight."""
+        self.when_idle(partial(self.close, "the client was dropped"))
+
+    def let_go(self) -> None:
+        """Close without the loop: it is closed, so that only the sockets are left, or nobody has the client yet."""
+        self.closed = True
+        _open.discard(self)
+        for source in self._sources:
+            source.close()
+        self._close_wires(0)
+
+    def close(self, message: str) -> None:
+        """End what is in flight with Cancelled, and close."""
+        if self.closed:
+            return
+        self.closed = True
+        _open.discard(self)
+        if self.machine.notes:
+            log.warning("%d one-way calls were never sent: no server came", len(self.machine.notes))
+        self.machine.close(errors.Cancelled(message))
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+        for source in self._sources:
+            source.close()
+        self._close_wires(LEAVE)
+        if self.when_closed is not None:
+            self.when_closed()
+        waiting, self._room, self._idle, self._unsettled = (
+            self._room + self._idle + self._unsettled,
+            [],
+            [],
+            [],
+        )
+        for function in waiting:
+            function()
+
+    def forked(self) -> None:
+        """In a child: calls and connections are the parent's. Whoever waits for one here learns of that, where the loop goes on."""
+        if self.closed:
+            return
+        self.closed = True
+        _open.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._room, self._idle, self._unsettled = [], [], []
+        if self.loop.cooperative:
+            return  # the greenlets that wait are the parent's, and are not to go on in the child's hub
+        for call in self.calls.values():
+            text = f"{call.method} was called before a fork: only the parent gets its answer"
+            self.loop.call_soon(call.disown, errors.Cancelled(text))
+
+    def flush(self) -> None:
+        """Send what has gathered; see who waits for what has changed."""
+        self._flushing = False  # here, and not where it was asked for: what was asked for may be lost at the end of a caller's stack
+        for wire in self._wires:
+            if wire.link.outbox or wire.stuck:
+                wire.flush()
+        if self._leaving:
+            self._let_go()
+        if self._room or self._idle or self._unsettled:
+            self._tell_waiters()
+        if self.turn_ended is not None:
+            self.turn_ended()
+
+    def link_changed(self, wire: Wire) -> None:
+        """A link has another state."""
+        link, wire.seen = wire.link, wire.link.state
+        if link.state is LinkState.OPEN:
+            wire.opened = time.monotonic()
+        elif link.state is LinkState.DRAINING:
+            lasted = time.monotonic() - wire.opened >= LASTING
+            pause = 0.0 if lasted else self._pauses.get(link.endpoint, 0.0)
+            self._pauses[link.endpoint] = min(max(2 * pause, PAUSE), PAUSE_AT_MOST)
+            self.loop.call_later(random.uniform(pause / 2, pause), self._connect_anew, wire)  # noqa: S311 - no secret
+        elif link.state is LinkState.CLOSED and wire in self._wires and not self.closed:
+            # Nothing that comes over it counts any more, it is not to try again, and its server may send without end.
+            self._wires.remove(wire)
+            if not link.refuses:
+                wire.flush()
+            wire.close(0 if link.refuses else LEAVE)
+            self._flush_later()
+        elif link not in self.machine.links:
+            self._wires.remove(wire)  # it was kept for the sake of its last answers
+            wire.close(0)
+            self._flush_later()
+        if link.state is LinkState.DOWN:
+            for source in self._sources:
+                source.look()
+        self._set_timer()  # for what is to be sent again
+        self.tell_state()
+
+    def tell_state(self) -> None:
+        state = self.machine.state
+        if state != self._state:
+            self._state = state
+            if self.state_changed is not None:
+                self.state_changed(state)
+
+    # Servers that are found
+
+    def _why_none(self) -> str:
+        return "; ".join(source.reason for source in self._sources)
+
+    def found(self, source: Source, endpoints: Sequence[str]) -> None:
+        """These are all servers that the source knows of."""
+        if self.closed:
+            return
+        self._told[source] = endpoints
+        known = {link.endpoint for link in self.machine.links}
+        for endpoint in endpoints:
+            if endpoint not in known:
+                self._join(endpoint)
+        for link in list(self.machine.links):
+            if not self._is_wanted(link):
+                if link.state is LinkState.OPEN:
+                    self.loop.call_later(GRACE, self._leave, link)
+                else:
+                    self._leave(link)
+        if not self.machine.found and len(self._told) == len(self._sources):
+            self.machine.search_ended()
+        self.tell_state()
+        self._flush_later()
+
+    def _is_wanted(self, link: Link) -> bool:
+        return link.endpoint in self._given or any(link.endpoint in told for told in self._told.values())
+
+    def _join(self, endpoint: str) -> None:
+        link = self.machine.add(endpoint)
+        try:
+            self._connect(link)
+        except errors.UsageError as error:  # what the source says is no address here
+            log.warning("%s", error)
+            self.machine.remove(link)
+
+    def _leave(self, link: Link) -> None:
+        """The server is gone from the list, if it has not come back: what it is still doing, it may end."""
+        if self.closed or link not in self.machine.links or self._is_wanted(link):
+            return
+        self.machine.remove(link)
+        for wire in [wire for wire in self._wires if wire.link is link]:
+            wire.seen = link.state
+            if link.state is LinkState.DRAINING:
+                self._leaving.append(wire)
+            else:
+                self._wires.remove(wire)
+                wire.close(0)
+        self.tell_state()
+        self._flush_later()
+
+    def _let_go(self) -> None:
+        """Close the links over which nothing is to come any more."""
+        for wire in list(self._leaving):
+            if wire.link.state is not LinkState.DRAINING:
+                self._leaving.remove(wire)  # it was lost
+            elif not wire.link.in_flight:
+                self._leaving.remove(wire)
+                self._wires.remove(wire)
+                wire.link.outbox.append(Bye())
+                wire.flush()
+                wire.close(LEAVE)
+
+    # Within
+
+    def _connect(self, link: Link) -> None:
+        """Open a link. Where the process has no more descriptors, it is tried every second. Raises UsageError."""
+        if self.closed or link not in self.machine.links:
+            return
+        try:
+            self._wires.append(Wire(self, link))
+        except errors.ResourceExhausted as error:
+            log.warning("%s; trying again", error)
+            self.loop.call_later(PAUSE_AT_MOST, self._connect, link)
+
+    def _connect_anew(self, wire: Wire) -> None:
+        """The server is going: connect again, to its successor or to another process of it."""
+        link = wire.link
+        if self.closed or link.state is not LinkState.DRAINING or link not in self.machine.links:
+            return
+        if not self._is_wanted(link):
+            self._leave(link)
+            return
+        self._connect(self.machine.replace(link))
+        if not any(call.link is link for call in self.calls.values()):
+            link.outbox.append(Bye())
+            wire.flush()
+            self._wires.remove(wire)
+            wire.close(LEAVE)
+
+    def _tell_waiters(self) -> None:
+        in_flight = len(self.calls)
+        ready: list[Callable[[], object]] = []
+        if (
+            in_flight <= self.max_in_flight * 3 // 4
+            and self._table.bytes <= self.max_bytes_in_flight * 3 // 4
+        ):
+            ready, self._room = self._room, []
+        if not in_flight and self.settled:
+            ready, self._idle = ready + self._idle, []
+        if self._unsettled and self.settled:
+            ready, self._unsettled = ready + self._unsettled, []
+        for function in ready:
+            function()
+
+    def _flush_later(self) -> None:
+        if not self._flushing and not self.closed:
+            self.loop.call_soon(self._flush_soon)  # first: it may raise, at the end of the caller's stack
+            self._flushing = True
+
+    def _flush_soon(self) -> None:
+        if not self.closed:
+            self.flush()
+
+    def _tick(self) -> None:
+        self._timer, self._timer_due = None, math.inf
+        self.machine.tick(time.monotonic())
+        self._set_timer()
+        self._flush_later()
+
+    def _set_timer(self) -> None:
+        due = self.machine.next_tick()
+        if due is not None and due < self._timer_due:
+            timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)  # first: it may raise
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._timer_due = timer, due
+
+    def _close_wires(self, linger: float) -> None:
+        for wire in list(self.opened):
+            wire.close(linger)
+
+
+def _teller(core: weakref.ref[ClientCore], source: Source) -> Callable[[list[str]], object]:
+    """What the source calls in its thread, which must not keep alive a client that nobody has any more."""
+
+    def changed(endpoints: list[str]) -> None:
+        alive = core()
+        if alive is not None and not alive.closed:
+            alive.loop.call_soon_threadsafe(alive.found, source, endpoints)
+
+    return changed

@@ -1,0 +1,152 @@
+"""One link of a client on its transport: batches out and in, and what happens to the connection, told to the protocol's machine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ... import errors
+from ...backends.base import Loop
+from ...balancing.liveness import Liveness
+from ...logs.errorlog import log_error
+from ...protocol import codec
+from ...protocol.messages import FromClient
+from ...transport.base import Transport
+from ..conversation.links import Link, LinkState
+from ..conversation.machine import ClientMachine
+
+if TYPE_CHECKING:
+    from ...security.curve import ClientKeys
+
+log = logging.getLogger("ringback.client")
+
+
+class WireHost(Protocol):
+    """The client's core. `opened`: the wires whose sockets are open; `known`: endpoints whose servers have let this client in before."""
+
+    loop: Loop
+    machine: ClientMachine
+    transport: Transport
+    keys: ClientKeys | None
+    encoder: codec.Encoder
+    opened: list[Wire]
+    known: set[str]
+    closed: bool
+
+    def flush(self) -> None:
+        """A turn of the transport has ended."""
+
+    def link_changed(self, wire: Wire) -> None:
+        """Its link has another state."""
+
+    def tell_state(self) -> None:
+        """The client may have another state."""
+
+
+class Wire:
+    """The way to one server: the host of its transport's end."""
+
+    def __init__(self, core: WireHost, link: Link) -> None:
+        """Connects. Raises UsageError or ResourceExhausted, as `ClientEnd.open` does."""
+        self._core = core
+        self.link = link
+        self.stuck: list[list[Any]] = []  # batches that the transport would not take
+        self._whole: list[FromClient] = []  # what is in them, as long as none of them is sent
+        self.seen = link.state  # when the core was last told
+        self.opened = 0.0
+        self._decoder = codec.from_server()
+        self.turn_ended = core.flush
+        largest = core.machine.max_size + codec.BATCH_BYTES
+        self._end = core.transport.client(core.loop, self, link.endpoint, core.keys, largest)
+        core.opened.append(self)
+        try:
+            self._end.open()
+        except (errors.UsageError, errors.CallError):
+            self.close(0)
+            raise
+
+    def flush(self) -> None:
+        """Send what the link has gathered."""
+        link, stuck = self.link, self.stuck
+        while True:
+            if not stuck:
+                if not link.outbox:
+                    if link.unsent:
+                        self._core.machine.link_flushed(link)
+                        if link.outbox:
+                            continue
+                    break
+                outbox, link.outbox = link.outbox, []
+                try:
+                    stuck = self._core.encoder.encode(outbox, link.max_messages, link.max_frames)
+                except codec.Unencodable as found:
+                    link.outbox[:0] = found.sound
+                    for message, error in found.spoiled:
+                        self._core.machine.spoiled(message, error)
+                    continue
+                self.stuck, self._whole = stuck, outbox
+            if not self._end.send(stuck[0]):
+                break
+            del stuck[0]
+            self._whole = []
+        self._end.sent()
+
+    def close(self, linger: float) -> None:
+        """What is still to be sent has so many seconds."""
+        self._end.close(linger)
+        if self in self._core.opened:
+            self._core.opened.remove(self)
+
+    # What the transport tells
+
+    @property
+    def known(self) -> bool:
+        return self.link.endpoint in self._core.known
+
+    def up(self) -> None:
+        self.stuck = []
+        self._core.known.add(self.link.endpoint)
+        self._core.machine.link_up(self.link)
+        self._tell()
+
+    def received(self, frames: list[Any]) -> None:
+        machine = self._core.machine
+        try:
+            messages = self._decoder.decode(frames)
+            machine.receive(self.link, messages, self._decoder.values, time.monotonic())
+        except errors.ProtocolError as error:
+            machine.fault(self.link, error.message)
+        except Exception as error:
+            if self._core.loop.may_be_cut():
+                raise
+            # What is left to go wrong is ringback's own, and ends with the link that met it.
+            log_error(log, "the client failed at what %s sent", self.link.endpoint, error=error)
+            machine.fault(self.link, "the client failed at what this server sent")
+        if self.link.state is not self.seen:
+            self._core.link_changed(self)
+
+    def lives(self, liveness: Liveness) -> None:
+        self._core.machine.link_lives(self.link, liveness)
+        self._core.tell_state()
+
+    def lost(self, reason: str) -> None:
+        self.stuck = []
+        self.link.outbox[:0] = self._whole  # which was never sent
+        self._whole = []
+        self._core.machine.link_lost(self.link, reason, time.monotonic())
+        self._tell()
+
+    def failed(self, reason: str) -> None:
+        if self.link.state in (LinkState.CONNECTING, LinkState.DOWN):
+            self._core.machine.link_failed(self.link, reason)
+            self._tell()
+
+    def refused(self, reason: str) -> None:
+        if self.link.state is not LinkState.CLOSED and not self._core.closed:
+            self._core.machine.link_refused(self.link, reason)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.link.state is not self.seen:
+            self._core.link_changed(self)

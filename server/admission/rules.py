@@ -1,0 +1,189 @@
+"""Who may call what: rules from a TOML file, and the decision. It knows nothing of sessions, messages or event loops.
+
+    [[rule]]
+    who = ["alice", "billing-*"]          # names of keys; "*": whoever has one; "anonymous": who has none
+    methods = ["balance", "accounts.*"]
+    max_priority = 10                     # of what they ask for
+    rate = 100                            # calls a second of each client
+    burst = 200                           # so many of them at once
+
+A call is allowed where any rule of its caller has its method; of these the first says the limits. What no rule allows is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+from typing import Any
+
+from ...errors import UsageError
+from .rates import Rate, checked_rate
+
+log = logging.getLogger("ringback.server")
+
+# Who has no key, as rules and logs name them. (A key of that name is not meant by it.)
+ANONYMOUS = "anonymous"
+
+# What everyone may call, as it tells nothing but that there is a server.
+PING = "ringback.ping"
+# What may be called by who may call anything else, of which alone it tells.
+DESCRIBE = "ringback.describe"
+
+# Seconds between two looks at the file.
+INTERVAL = 1.0
+
+_KEYS = ("who", "methods", "max_priority", "rate", "burst")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: where it stands in its file, and what it says. `max_priority` is None where it is the server's, `rate` where that is."""
+
+    number: int
+    who: tuple[str, ...]
+    methods: tuple[str, ...]
+    max_priority: int | None = None
+    rate: Rate | None = None
+
+    def __str__(self) -> str:
+        if not self.number:
+            return "everyone may"
+        return f"rule {self.number} (who {', '.join(self.who)}; methods {', '.join(self.methods)})"
+
+
+_ALWAYS = Rule(0, (), (PING,))
+
+
+class Rules:
+    """All rules of one file, and what they come to for each user."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._who = [_matcher([one for one in rule.who if one != ANONYMOUS]) for rule in rules]
+        self._methods = [_matcher(rule.methods) for rule in rules]
+        self._of: dict[str, list[tuple[re.Pattern[str], Rule]]] = {}  # users are as many as keys
+
+    def may(self, user: str, method: str) -> Rule | None:
+        """The first rule that lets this user ("" is who has no key) call that method; None where none does."""
+        if method == PING:
+            return _ALWAYS
+        mine = self._of.get(user)
+        if mine is None:
+            mine = self._of[user] = self._found(user)
+        for methods, rule in mine:
+            if methods.match(method):
+                return rule
+        return mine[0][1] if mine and method == DESCRIBE else None
+
+    def allowed(self, user: str, methods: Iterable[str]) -> list[str]:
+        """Those of the methods that this user may call."""
+        return [method for method in methods if self.may(user, method) is not None]
+
+    def is_known(self, user: str) -> bool:
+        """Whether this user may call anything at all, but for pings."""
+        return self.may(user, DESCRIBE) is not None
+
+    def unused(self, methods: Iterable[str]) -> list[str]:
+        """The patterns that no method fits, each with its rule: likely slips of the pen."""
+        names = list(methods)
+        return [
+            f"rule {rule.number}: {pattern!r}"
+            for rule in self.rules
+            for pattern in rule.methods
+            if not any(_matcher([pattern]).match(name) for name in names)
+        ]
+
+    def _found(self, user: str) -> list[tuple[re.Pattern[str], Rule]]:
+        return [
+            (methods, rule)
+            for who, methods, rule in zip(self._who, self._methods, self.rules, strict=True)
+            if (who.match(user) if user else ANONYMOUS in rule.who)
+        ]
+
+
+class AccessFile:
+    """The rules in a file, read anew when it has changed. Raises UsageError where it cannot be read to begin with."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._looked = float("-inf")
+        self._signature = self._sign()
+        self.rules = read(self.path)
+
+    def look(self, now: float) -> bool:
+        """From time to time: whether there are other rules now. What is broken is logged, once, and the old ones go on."""
+        if now - self._looked < INTERVAL:
+            return False
+        self._looked = now
+        signature = self._sign()
+        if signature == self._signature:
+            return False
+        self._signature = signature
+        try:
+            self.rules = read(self.path)
+        except UsageError as error:
+            log.error("the access rules stay as they were: %s", error)
+            return False
+        log.info("new access rules from %s: %d", self.path, len(self.rules.rules))
+        return True
+
+    def _sign(self) -> tuple[int, int, int] | None:
+        """What differs when the file is another one."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def read(path: Path) -> Rules:
+    """The rules of a file. Raises UsageError with one line that says what is wrong where."""
+    try:
+        told = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"access rules {path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise UsageError(f"access rules {path}: {error}") from None
+    for key in told:
+        if key != "rule":
+            raise UsageError(f"access rules {path}: {key!r} is not known: rules are written as [[rule]]")
+    rules = told.get("rule", [])
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise UsageError(f"access rules {path}: rules are written as [[rule]], with two brackets")
+    return Rules(
+        [_rule(rule, number, f"access rules {path}: rule {number}") for number, rule in enumerate(rules, 1)]
+    )
+
+
+def _rule(told: Mapping[str, Any], number: int, place: str) -> Rule:
+    for key in told:
+        if key not in _KEYS:
+            raise UsageError(f"{place}: {key!r} is not known: a rule has {', '.join(_KEYS)}")
+    most = told.get("max_priority")
+    if most is not None and (type(most) is not int or most < 0):
+        raise UsageError(f"{place}: max_priority must be an integer from 0 on, not {most!r}")
+    rate = checked_rate(told.get("rate"), told.get("burst"), place)
+    return Rule(number, _patterns(told, "who", place), _patterns(told, "methods", place), most, rate)
+
+
+def _patterns(told: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+    given = told.get(key)
+    if not isinstance(given, list) or not given or not all(isinstance(one, str) and one for one in given):
+        raise UsageError(
+            f"{place}: {key} must be a list of names, or patterns with * and ?, not {'missing' if given is None else repr(given)}"
+        )
+    for one in given:
+        if "[" in one or "]" in one:
+            raise UsageError(f"{place}: {key}: {one!r} is no pattern: only * and ? mean something in it")
+    return tuple(given)
+
+
+def _matcher(patterns: Sequence[str]) -> re.Pattern[str]:
+    """What matches whole texts that fit one of the patterns; of none, nothing."""
+    return re.compile("|".join(map(translate, patterns)) if patterns else r"(?!)")

@@ -1,0 +1,638 @@
+"""Runs calls: finds the method, checks the arguments, runs the handler where its kind belongs, and answers.
+
+Knows the loop only by its interface and the wire only by its messages. What worker threads and other loops report is
+gathered and dealt with in one turn of the serving loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from asyncio import CancelledError
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Context, copy_context
+from itertools import chain
+from typing import Any
+
+from msgspec import Raw
+
+from ... import errors
+from ...backends.base import Handle, Loop
+from ...handling import handling
+from ...interceptors import Interception
+from ...logs.bounded import Bounded
+from ...protocol.messages import (
+    Call,
+    CallOptions,
+    Credit,
+    End,
+    Error,
+    Item,
+    MethodFlags,
+    Notify,
+    Refusal,
+    Reply,
+)
+from ...protocol.server import Phase, ServerMachine, Session
+from ...protocol.values import Unpacker, pack
+from ...runtime import forks
+from ...state.store import State
+from ..declare.arguments import read_metadata
+from ..declare.service import Method, Service, reserved
+from ..methods.once import Once, Run
+from ..methods.statistics import Tally
+from ..methods.table import Rules, Schedule, Served
+from ..process.logs import shortened
+from .cached import cached
+from .deadlines import Deadlines
+from .inputs import Input, with_inputs
+from .invocation import VALUES, Inline, Invocation
+from .memory import size_of, weight_of, weight_of_options
+from .places import Places
+from .posted import Posted
+from .stream_turns import StreamTurns
+from .streams import Stream
+from .versions import Versions
+
+log = logging.getLogger("ringback.server")
+
+_SERVING = Phase.SERVING  # looked up once (see protocol/server.py)
+
+# Seconds for which a call waits for a replica, at most: then another server is the better answer.
+PATIENCE = 0.5
+
+# Abandoned calls that one turn of the loop cancels.
+_CANCELLED_PER_TURN = 64
+
+
+class Dispatcher:
+    """All calls of one server, from acceptance to answer: their `CallHost`."""
+
+    def __init__(
+        self,
+        service: Service,
+        loop: Loop,
+        machine: ServerMachine,
+        answered: Callable[[Session], object],
+        rules: Rules,
+        state: State | None = None,
+        visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
+    ) -> None:
+        self.loop = loop
+        self.app: Any = None
+        self.state = state
+        self._machine = machine
+        self._in_flight = machine.in_flight
+        self._name = service.name
+        self._began = time.monotonic()
+        self._interceptors = service.interceptors
+        self._answered = answered  # told of every session that has something to be sent
+        self._versions = Versions(service.name, state)
+        self._schedule = Schedule(service, loop, rules, state, replica=self._versions.of_replica)
+        self.places = Places(self._schedule, loop, self._in_flight, self.refuse)
+        methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
+        if visible is not None:
+            methods.append(reserved("ringback.describe", self._described(service, visible)))
+        self._methods = {method.name: self._schedule.serve(method) for method in methods}
+        self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
+        self._stream_turns: dict[str, StreamTurns[Stream]] = {}  # by the place where generators run
+        self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
+        self._abandoned: deque[Invocation] = deque()
+        self._timer: Handle | None = None
+        self._timer_due = 0.0
+        self._dropped = Bounded(log)
+        self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
+        self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
+        self.post = self._posted.post
+        self._generation = forks.generation
+
+    def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
+        """Begin the calls that a session's machine has accepted."""
+        values.streamed = False
+        rest = iter(messages)
+        undone: Call | Notify | None = None
+        while True:
+            context = Context()
+            those = rest if undone is None else chain((undone,), rest)
+            undone = context.run(self._dispatch, context, session, those, values)
+            if undone is None:
+                return
+
+    def _dispatch(
+        self, context: Context, session: Session, messages: Iterable[Call | Notify], values: Unpacker
+    ) -> Call | Notify | None:
+        """In that context, which is empty at first. As soon as something is set there, the next message is returned: it must not see
+        that."""
+        now = time.monotonic()
+        methods, interceptors, limit = self._methods, self._interceptors, session.max_size
+        inline: Tally | None = None
+        undone: Call | Notify | None = None
+        set_here = 0  # variables: `handling`, once it is
+        for message in messages:
+            if len(context) > set_here:
+                undone = message
+                break
+            served = methods.get(message.method)
+            if served is None:
+                text = f"there is no method {shortened(message.method)!r}"
+                self._reject(session, message, errors.MethodNotFound(text))
+                continue
+            method = served.method
+            values.taken = 0
+            try:
+                args, kwargs = served.bind(values, message.args, message.kwargs)
+                if message.options is not None:
+                    read_metadata(method.name, message.options)
+            except errors.InvalidArgument as error:
+                self._reject(session, message, error, served.tally)
+                continue
+            if (
+                type(message) is Call
+                and served.immediate
+                and not message.credit
+                and not interceptors
+                and (message.options is None or message.options.versions is None)
+            ):
+                # The hot path: the handler runs here and now, so its call needs no place among those in flight, and no context
+                # of its own as long as none is set anything in.
+                handling.set(Inline(session, message, now, self))
+                set_here = 1
+                try:
+                    result = method.function(*args, **kwargs)
+                except BaseException as error:
+                    self.came_back(method.name, error)
+                    self._finish_inline(session, message, served, None, error, now)
+                    continue
+                if self._generation != forks.generation:
+                    self.came_back(method.name)
+                if type(result) in VALUES:
+                    try:
+                        session.outbox.append(Reply(message.id, pack(result, limit)))
+                        inline = served.tally
+                        inline.calls += 1
+                        continue
+                    except BaseException:  # noqa: S110 - the long way finds the words for it
+                        pass
+                self._finish_inline(session, message, served, result, None, now)
+                continue
+            size = size_of(message, values)
+            inputs: Sequence[Input] = ()
+            if values.streamed:
+                inputs, args, kwargs = with_inputs(served, values, args, kwargs)
+            run = None
+            if served.once is not None:
+                run = self._run_of(session, message, served, served.once, values, size)
+                if run is None:
+                    continue
+            if type(message) is Call:
+                self._start(session, message, served, args, kwargs, inputs, now, size, run)
+            else:
+                self._start_note(session, message, served, args, kwargs, inputs, now, size, run)  # type: ignore[arg-type]
+        self._now = 0.0
+        if inline is not None:
+            inline.took(time.monotonic() - now)
+        return undone
+
+    def reject(
+        self, session: Session, message: Call | Notify, error: errors.CallError, *, quiet: bool = False
+    ) -> None:
+        """Refuse a call that was not dispatched; a one-way call, which cannot be told, is logged unless `quiet`."""
+        served = self._methods.get(message.method)
+        if type(message) is Notify and quiet:
+            if served is not None:
+                served.tally.refused += 1
+        else:
+            self._reject(session, message, error, None if served is None else served.tally)
+
+    def complete(
+        self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
+    ) -> None:
+        """A handler has ended, or never `ran`: answer, unless nobody waits any more. A call finishes once: a future of the user's may
+        report what it likes."""
+        if call.context is None:
+            return
+        self._in_flight.release(call.session.share, call.weight)
+        try:
+            if call.flight is not None:
+                result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
+            if call.interception is not None:
+                result, error = self._intercepted(call, result, error)
+        except Exception as failure:  # of ringback's own: what the call holds is given back all the same
+            result, error = None, failure
+        # They may be large, and the heap of deadlines remembers the call for a while.
+        call.args, call.kwargs = (), {}
+        call.context = None  # in which the call itself is: a cycle
+        now = self._now
+        if ran:
+            tally = call.served.tally
+            tally.calls += 1
+            if not now:
+                tally.took(time.monotonic() - call.came)
+        if not now:
+            now = self._now = time.monotonic()
+        if call.held:
+            # (one that failed or was stopped says nothing of how long such calls take)
+            self.places.ended(call, now, ran=ran and error is None)
+        if call.input is not None:
+            call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
+            call.input = None
+        if not call.ended:
+            self.answer(call, call.success(result) if error is None else self._error(call, error))
+        call.options = None  # its metadata may be large too
+        call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
+        if self._machine.phase is not _SERVING:
+            self._answered(
+                call.session
+            )  # also without an answer: it may have been the last that the end waits for
+
+    def complain(self, call: Invocation, what: str, error: BaseException) -> None:
+        """Log what the service's own code has done wrong, with its traceback."""
+        method, peer = call.method.name, call.session.peer
+        more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
+        self._raised(logging.ERROR, f"%s {what} for %s", method, peer, fields=more, error=error)
+
+    def admits(self, call: Invocation) -> bool:
+        """Whether a call that no client waits for may run; then it counts."""
+        if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.share, call.weight):
+            return False
+        if call.deadline is not None and not call.method.inline:
+            self._expire_at(call.deadline, call)
+        return True
+
+    def abandon(self, call: Invocation) -> None:
+        """Cancel a call of a disconnected client, soon: a client may leave thousands, more than one turn of the loop should cancel."""
+        self._abandoned.append(call)
+        if len(self._abandoned) == 1:
+            self.loop.call_after_poll(self._cancel_abandoned)
+
+    def _cancel_abandoned(self) -> None:
+        for _ in range(min(_CANCELLED_PER_TURN, len(self._abandoned))):
+            self._abandoned.popleft().cancel()
+        if self._abandoned:
+            self.loop.call_after_poll(self._cancel_abandoned)
+
+    def look(self) -> None:
+        """From time to time."""
+        self.places.look(time.monotonic())
+
+    def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
+        """End the call at this end, with its last message."""
+        if type(message) is Error:
+            call.served.tally.errors += 1
+        told = None
+        if call.versions is not None and type(message) is not Refusal:
+            told = self._versions.told(call.id, call.versions)
+        call.session.reply(call, message, told)
+        self._answered(call.session)
+
+    def refuse(self, call: Invocation, error: errors.CallError) -> None:
+        """End a call that was accepted, and has not begun."""
+        if not call.ended:
+            call.served.tally.refused += 1
+            self.answer(call, Refusal(call.id, error.code, error.message, started=False))
+        self.complete(call, None, error, ran=False)
+
+    def go_on_with(self, call: Invocation) -> None:
+        """What the call has waited for is there."""
+        if call.ended:
+            call.drop()
+        else:
+            self._begin(call, time.monotonic())
+
+    def send_item(self, call: Invocation, item: Raw) -> None:
+        if not call.ended:
+            call.session.outbox.append(Item(call.id, item))
+            self._answered(call.session)
+
+    def send_credit(self, call: Invocation, items: int) -> None:
+        if not call.ended:
+            call.session.outbox.append(Credit(call.id, items))
+            self._answered(call.session)
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still come in flight."""
+        return self._in_flight.room
+
+    def charge(self, call: Invocation, size: int) -> None:
+        """Count so many bytes more for the call. Raises ResourceExhausted where there are as many in flight as the server takes."""
+        full = self._in_flight.admit_bytes(call.session.share, size)
+        if full:
+            raise errors.ResourceExhausted(f"{call.method.name}: {full}")
+        call.weight += size
+
+    def refund(self, call: Invocation, size: int) -> None:
+        """The call needs so many of its bytes no longer."""
+        self._in_flight.release_bytes(call.session.share, size)
+        call.weight -= size
+
+    def tick(self) -> None:
+        """Give up the calls whose time is over: stop what can be stopped, drop what has not begun."""
+        self._timer = None
+        now = time.monotonic()
+        for call in self._deadlines.expired(now):
+            call.expire()
+            call.cancel()
+        self._set_timer()
+
+    def stats(self) -> dict[str, Any]:
+        """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
+        calls = (call for session in self._machine.sessions for call in session.calls.values())
+        in_flight = Counter(call.method.name for call in calls if isinstance(call, Invocation))
+        return {
+            "service": self._name,
+            "backend": self.loop.name,
+            "process": os.getpid(),
+            "seconds": time.monotonic() - self._began,
+            "clients": len(self._machine.sessions),
+            "in_flight": self._in_flight.calls,
+            **self._schedule.snapshot(),
+            "methods": {
+                name: served.tally.snapshot()
+                | {"in_flight": in_flight[name]}
+                | ({} if served.kept is None else {"cache": served.kept.counts()})
+                for name, served in self._methods.items()
+            },
+        }
+
+    def came_back(self, method: str, error: BaseException | None = None) -> None:
+        """Where code of a handler has ended, or has raised the error: if this is a child that it has forked, that ends as well."""
+        if self._generation != forks.generation:
+            forks.came_back(method, error)
+
+    def forked(self) -> None:
+        """In a child: if a handler has forked it, it ends where that lets the loop go on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        call: Any = handling.get()
+        if getattr(call, "host", None) is self:
+            method = call.current().method
+            self.loop.come_back(lambda: forks.end(method))
+
+    def close(self) -> None:
+        while self._abandoned:
+            self._abandoned.popleft().cancel()
+        self._schedule.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _described(
+        self, service: Service, visible: Callable[[Session], Mapping[str, MethodFlags] | None]
+    ) -> Callable[[], dict[str, Any]]:
+        """What tells a caller of the methods that it may call, and of no other."""
+
+        def describe() -> dict[str, Any]:
+            """Name, methods, signatures, docstrings and flags of this service."""
+            call: Any = handling.get()
+            seen = visible(call.session) or {}
+            described = service.describe()
+            return described | {"methods": [one for one in described["methods"] if one["name"] in seen]}
+
+        return describe
+
+    def _finish_inline(
+        self,
+        session: Session,
+        message: Call,
+        served: Served,
+        result: Any,
+        failure: BaseException | None,
+        now: float,
+    ) -> None:
+        """An inline handler raised, or returned what is no plain value, or too large a one."""
+        context = copy_context()
+        call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
+        session.calls[message.id] = call
+        self._in_flight.hold(session.share)  # it has run: too late to refuse it
+        call.returned(result, failure)
+
+    def _start(
+        self,
+        session: Session,
+        message: Call,
+        served: Served,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: Sequence[Input],
+        now: float,
+        size: int,
+        run: Run | None,
+    ) -> None:
+        method, tally = served.method, served.tally
+        if method.is_stream is not (message.credit > 0):
+            use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
+            self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"), tally)
+            return
+        if len(inputs) > 1:
+            error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
+            self._reject(session, message, error, tally)
+            return
+        if inputs and served.executor is not None:
+            error = errors.InvalidArgument(
+                f"{method.name}: it runs in another process, which no stream reaches"
+            )
+            self._reject(session, message, error, tally)
+            return
+        if served.never:
+            text = f"{method.name} can never run here: {served.never}"
+            self._reject(session, message, errors.FailedPrecondition(text), tally)
+            return
+        kind: Callable[..., Invocation] = Stream if method.is_stream else Invocation
+        if served.kept is not None and not inputs:
+            kind = cached(message, size) or Invocation
+        taken = self._weight(message, args, kwargs, size)
+        full = self._in_flight.admit(session.share, taken)
+        if full:
+            self._reject(session, message, errors.ResourceExhausted(full), tally)
+            return
+        deadline = None if message.timeout is None else now + message.timeout / 1000
+        if method.timeout is not None:
+            deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
+        call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
+        session.calls[message.id] = call
+        call.weight = taken
+        call.run = run
+        if deadline is not None and not method.inline:
+            self._expire_at(deadline, call)
+        if method.is_stream:
+            call.credit(message.credit)
+        if inputs:
+            (call.input,) = inputs
+            call.input.bind(call, self)
+            if message.id in session.ended_early:
+                call.end_input()
+        version = 0 if call.versions is None else self._versions.lacks(call.options)
+        if version:
+            self._wait_for_version(call, version, now)
+        else:
+            self._begin(call, now)
+
+    def _start_note(
+        self,
+        session: Session,
+        message: Notify,
+        served: Served,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: Sequence[Input],
+        now: float,
+        size: int,
+        run: Run | None,
+    ) -> None:
+        why = served.never
+        taken = self._weight(message, args, kwargs, size)
+        if served.method.is_stream:
+            why = "it is a stream"
+        elif inputs:
+            why = "nothing follows it that could be a stream"
+        elif self._machine.phase is not Phase.SERVING:
+            why = "the server is shutting down"
+        why = why or self._in_flight.admit(session.share, taken)
+        if why:
+            self._reject(session, message, errors.FailedPrecondition(why), served.tally)
+            return
+        call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
+        call.weight = taken
+        call.run = run
+        self._begin(call, now)
+
+    def _weight(
+        self, message: Call | Notify, args: tuple[Any, ...], kwargs: dict[str, Any], size: int
+    ) -> int:
+        """The bytes that a call takes as long as it is in flight. (Up to half of the bound, a rough estimate will do.)"""
+        free = self._in_flight.room - self._in_flight.max_bytes // 2
+        weight, options = weight_of(message, args, kwargs, size, free), message.options
+        return weight if options is None else weight + weight_of_options(options)
+
+    def _run_of(
+        self,
+        session: Session,
+        message: Call | Notify,
+        served: Served,
+        once: Once,
+        values: Unpacker,
+        size: int,
+    ) -> Run | None:
+        """What runs a call once for its key; None where the call has been rejected."""
+        try:
+            return once.run_of(message, values, size)
+        except errors.InvalidArgument as error:
+            self._reject(session, message, error, served.tally)
+            return None
+
+    def _wait_for_version(self, call: Invocation, version: int, now: float) -> None:
+        """It begins when this replica has that version, or is refused. It has been accepted, and holds nothing."""
+        seconds = PATIENCE if call.deadline is None else max(0.0, min(PATIENCE, call.deadline - now))
+        over = False
+
+        def caught_up() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                timer.cancel()
+                self.go_on_with(call)
+
+        def too_late() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                behind = call_off()
+                text = f"this replica is {behind:,} behind version {version:,}, which the caller has seen"
+                self.refuse(call, errors.Unavailable(text, started=False))
+
+        timer = self.loop.call_later(seconds, too_late)
+        call_off = self._versions.when_reached(version, lambda: self.post(caught_up))
+
+    def versions_of(self, options: CallOptions | None) -> tuple[int, int]:
+        """The version of this service's data that the caller has seen, and the one that a handler will see at least which begins now."""
+        return self._versions.wanted(options), self._versions.reached(options)
+
+    def _begin(self, call: Invocation, now: float) -> None:
+        if self._interceptors:
+            interception = call.interception = Interception()
+            goes_on, result, error = call.within(interception.enter, self._interceptors, call.current())
+            if not goes_on:
+                call.interception = None
+                self.complete(call, *self._packed(call, result, error))
+                return
+        self.places.take(call, now)
+
+    def _intercepted(
+        self, call: Invocation, result: Any, error: BaseException | None
+    ) -> tuple[Any, BaseException | None]:
+        assert call.interception is not None
+        return self._packed(call, *call.within(call.interception.leave, result, error))
+
+    def _packed(
+        self, call: Invocation, result: Any, error: BaseException | None
+    ) -> tuple[Any, BaseException | None]:
+        if error is None:
+            try:
+                return call.pack(result), None
+            except errors.CallError as unsendable:
+                error = unsendable
+        return None, error
+
+    def _turn_begins(self) -> None:
+        """Of what other threads have reported."""
+        self._now = 0.0
+
+    def _turn_ended(self) -> None:
+        if self.places.freed:
+            self.places.go_on(self._now)
+
+    def stream_turns(self, method: Method) -> StreamTurns[Stream]:
+        """The turns of streams of that method, and of others that run in the same place."""
+        place = "coroutine" if method.is_async_stream else method.executor or "workers"
+        turns = self._stream_turns.get(place)
+        if turns is None:
+            turns = self._stream_turns[place] = StreamTurns(Stream.submit, self.post, self._unstarted)
+        return turns
+
+    def _unstarted(self, call: Invocation, error: BaseException) -> None:
+        self.complete(call, None, error, ran=False)
+
+    def _reject(
+        self,
+        session: Session,
+        message: Call | Notify,
+        error: errors.CallError,
+        tally: Tally | None = None,
+    ) -> None:
+        if tally is not None:
+            tally.refused += 1
+        if isinstance(message, Call):
+            code, _, text = errors.to_wire(error)
+            session.outbox.append(Refusal(message.id, code, text, started=False))
+        else:
+            self._drop(session, message, error)
+
+    def _drop(self, session: Session, note: Notify, why: object) -> None:
+        """Nobody else would ever know of it."""
+        method, reason = shortened(note.method), shortened(str(why))
+        text = "one-way call to %r from %s dropped: %s"
+        more = {"method": method, "peer": session.peer}
+        self._dropped(logging.WARNING, text, method, session.peer, reason, fields=more)
+
+    def _error(self, call: Invocation, error: BaseException) -> Error:
+        if errors.is_a(error, CancelledError):
+            error = errors.Cancelled(f"{call.method.name} was cancelled at the server")
+        elif not errors.is_ours(error):
+            self.complain(call, "raised", error)
+        return Error(call.id, *errors.to_wire(error))
+
+    def _expire_at(self, deadline: float, call: Invocation) -> None:
+        self._deadlines.add(deadline, call)
+        if self._timer is None or deadline < self._timer_due:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = self._deadlines.next()
+        if due is not None and (self._timer is None or due < self._timer_due):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_due = due
+            self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)

@@ -1,0 +1,169 @@
+"""Calls that stream: a generator is advanced as far as the client's credit goes, and as it reads, then let rest.
+
+It holds no worker and no task while it rests, so a slow reader costs memory for one generator and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from ... import errors
+from ...backends.asyncio_thread import leaving
+from ...handling import handling
+from ...protocol.messages import End
+from ...protocol.values import size
+from ...runtime import forks
+from .invocation import Invocation
+from .stream_turns import StreamTurns
+
+# Bytes of items after which a generator lets the loop send them, and see whether the client reads.
+AT_ONCE = 1 << 20
+
+
+class Stream(Invocation):
+    """A call whose handler is a generator or an async generator.
+
+    `allowed` is written only by the serving loop, `sent` only where the generator runs; whether it `runs` is known to the loop
+    alone, which hears of every rest and looks again whether credit came meanwhile.
+    """
+
+    __slots__ = ("allowed", "runs", "sent", "source", "submitted")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.allowed = 0
+        self.sent = 0
+        self.runs = False
+        self.submitted = False  # its turn has come, and it has not begun to run
+        self.source: Any = None
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether its client takes more: it has given credit, and reads."""
+        return self.sent < self.allowed and not self.session.rests
+
+    def start(self) -> None:
+        self.runs = True
+        if self.method.inline:
+            self._advance()
+        else:
+            self._turns.add(self)
+
+    @property
+    def _turns(self) -> StreamTurns[Stream]:
+        return self.host.stream_turns(self.method)
+
+    def submit(self) -> None:
+        """Go on where the generator runs."""
+        method, loop = self.method, self.host.loop
+        if method.is_async_stream:
+            self.handle = loop.run_coroutine(self._advance_async(), self._rested_async, self.own_context)
+        elif method.executor == "thread":
+            self.handle = loop.run_in_thread(self._advance_in_worker)
+        else:
+            self.handle = loop.run_stream_in_worker(self._advance_in_worker)
+
+    def credit(self, items: int) -> None:
+        self.allowed += items
+        if self.source is not None and not self.runs and self._may_go_on:
+            self.begin()
+
+    def cancel(self) -> None:
+        if self.runs:
+            super().cancel()
+        elif self.source is not None:
+            self.begin()  # it finds that it has ended, and closes the generator where generators run
+
+    def _advance_in_worker(self) -> None:
+        self._turns.begun(self)
+        self._advance()
+
+    def _advance(self) -> None:
+        """In a worker, or inline on the loop."""
+        try:
+            over, failure = self.within(self._advanced), None
+        except BaseException as error:
+            over, failure = True, error
+        self.host.post(self._rested, over, failure)
+
+    def _advanced(self) -> bool:
+        """Whether the generator is over."""
+        generation = forks.generation
+        if self.source is None:
+            if self.ended:
+                return True
+            self.source = iter(self.method.function(*self.args, **self.kwargs))
+        source: Iterator[Any] = self.source
+        session, post, send = self.session, self.host.post, self.host.send_item
+        try:
+            made = 0
+            while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
+                item: Any = self.pack(next(source))
+                made += 9 if type(item) is int else size(item)
+                if forks.generation != generation:
+                    self.host.came_back(self.method.name)
+                self.sent += 1
+                post(send, self, item)
+            if not self.ended:
+                return False
+        except StopIteration:
+            return True
+        except BaseException:
+            source.close()  # type: ignore[attr-defined] # generators have it
+            raise
+        source.close()  # type: ignore[attr-defined]
+        return True
+
+    async def _advance_async(self) -> bool:
+        self._turns.begun(self)
+        handling.set(self)
+        try:
+            return await self._advanced_async()
+        except BaseException as error:
+            self.host.came_back(self.method.name, error)
+            if errors.is_a(error, (SystemExit, KeyboardInterrupt)):
+                raise leaving(error) from None
+            raise
+
+    async def _advanced_async(self) -> bool:
+        generation = forks.generation
+        if self.source is None:
+            self.source = self.method.function(*self.args, **self.kwargs)
+        source: AsyncIterator[Any] = self.source
+        session, post, send = self.session, self.host.post, self.host.send_item
+        try:
+            made = 0
+            while self.sent < self.allowed and made < AT_ONCE and not (self.ended or session.rests):
+                item: Any = self.pack(await anext(source))
+                made += 9 if type(item) is int else size(item)
+                if forks.generation != generation:
+                    self.host.came_back(self.method.name)
+                self.sent += 1
+                post(send, self, item)
+            if not self.ended:
+                return False
+        except StopAsyncIteration:
+            return True
+        except BaseException:
+            await source.aclose()  # type: ignore[attr-defined]
+            raise
+        await source.aclose()  # type: ignore[attr-defined]
+        return True
+
+    def _rested_async(self, over: Any, failure: BaseException | None) -> None:
+        self.host.post(self._rested, failure is not None or over, failure)
+
+    def _rested(self, over: bool, failure: BaseException | None) -> None:
+        """On the serving loop, after all items that were sent before."""
+        self.runs = False
+        if self.submitted:  # it was cancelled before it could begin
+            self._turns.begun(self)
+        if over:
+            self.source = None
+            self.host.complete(self, None, failure)
+        elif self.ended or self._may_go_on:
+            self.begin()
+
+    def success(self, result: Any) -> End:  # noqa: ARG002 - a stream has items, and no result
+        return End(self.id)

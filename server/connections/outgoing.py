@@ -1,0 +1,287 @@
+"""Answers on their way out: sent in batches, and held, within bounds, for a client that does not read them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ... import errors
+from ...backends.base import Handle, Loop
+from ...protocol import codec
+from ...protocol.messages import FromServer, Item, Reached, Reply
+from ...protocol.server import Session
+from ...transport.base import Connection
+
+# A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
+PATIENCE = 30.0
+# Seconds from one look at who reads nothing to the next.
+LOOK = 1.0
+# What may wait for one client, in times of the largest value. Above the first its streams rest. Above the second its calls are refused if
+# it does not read. Above the third they are refused in any case, and the client is cut off if it does not read. (The
+# bound of all together is twice the largest value, where nothing is said.)
+REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 1.5
+# The part of what may wait for all clients together above which the calls of those that do not read are refused, and streams rest.
+REFUSE_PART = 0.5
+
+# Seconds without reading after which a client counts as one that does not read.
+NOT_READING = 0.1
+
+# Bytes that a client is sent however much waits for others, where nothing waits for it. Where its socket does not take them it is cut off.
+SMALL = 65_536
+
+
+class Held:
+    """What waits for one client: batches that its connection has not taken, and what the connection has taken and not sent. `bytes` is how
+    much that is, `since` when the client was last seen to read."""
+
+    __slots__ = ("_batched", "_batches", "_connection", "bytes", "since")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._batches: deque[Sequence[Any]] = deque()
+        self._batched = 0  # bytes in them
+        self.since = time.monotonic()
+        self.bytes = 0
+
+    def add(self, batches: Iterable[Sequence[Any]]) -> None:
+        for batch in batches:
+            size = sum(map(len, batch))
+            self._batches.append(batch)
+            self._batched += size
+            self.bytes += size
+
+    def send(self) -> None:
+        """As much as the connection takes."""
+        while self._batches and self._connection.send(self._batches[0]):
+            self._batched -= sum(map(len, self._batches.popleft()))
+
+    def look(self) -> None:
+        """See how much waits. If that is less than at the last look, the client reads."""
+        before, self.bytes = self.bytes, self._batched + self._connection.unsent
+        if self.bytes < before:
+            self.since = time.monotonic()
+
+
+class Outgoing:
+    """All answers of one server: `max_size` bytes are the largest, `max_unsent` what may wait for all clients together. `cut(session, why)`
+    has to cut a client off, `spoiled(session, message, error)` ends the one call whose message cannot be sent, `flush` is called when there
+    is something to be sent.
+
+    What waits for all clients stays within `max_unsent`: an answer beyond it is not kept, and its call ends as ResourceExhausted."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        max_size: int,
+        max_unsent: int,
+        *,
+        cut: Callable[[Session, str], object],
+        spoiled: Callable[[Session, FromServer, errors.CallError], object],
+        flush: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._rest_at = int(REST_AT * max_size)
+        self._refuse_at, self._cut_at = REFUSE_AT * max_size, int(CUT_AT * max_size)
+        self._refuse_all_at, self._most = int(REFUSE_PART * max_unsent), max_unsent
+        self._cut = cut
+        self._spoiled = spoiled
+        self._flush = flush
+        self._encoder = codec.Encoder()
+        self._unsent: set[Session] = set()
+        self._flushing = False
+        self._look: Handle | None = None
+        self._looked = 0.0  # when room was last made
+        self._total = 0  # bytes of what is held
+        self.held: dict[Session, Held] = {}
+
+    def add(self, session: Session) -> None:
+        """It has something in its outbox, that is sent when this turn of the transport ends."""
+        self._unsent.add(session)
+
+    def add_soon(self, session: Session) -> None:
+        """The same, from outside such a turn."""
+        self.add(session)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush_soon)
+
+    def forget(self, session: Session) -> None:
+        self._unsent.discard(session)
+        self._let_go(session)
+
+    def _let_go(self, session: Session) -> None:
+        """Nothing is held for it any more."""
+        held = self.held.pop(session, None)
+        if held is not None:
+            self._total -= held.bytes
+            _let_rest(session, rests=False)
+
+    def close(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+
+    def send(self) -> None:
+        """Send what has gathered, a batch for each client."""
+        unsent, self._unsent = self._unsent, set()
+        for session in unsent:
+            messages, session.outbox = session.outbox, []
+            if messages:
+                try:
+                    self._send(session, messages)
+                except Exception as error:  # none of them alone, but all together: for want of memory, say
+                    self._cut(session, f"its answers cannot be encoded: {errors.described(error)}")
+
+    def room(self, session: Session | None) -> None:
+        """The client's connection takes more; None: that of some client may."""
+        for each in list(self.held) if session is None else (session,):
+            held = self.held.get(each)
+            if held is not None:
+                held.send()
+                self._count(each, held)
+
+    def full(self, session: Session) -> str:
+        """The reason to refuse the client's calls, if it leaves too many answers unread; else an empty string."""
+        held = self.held.get(session)
+        if held is None or not self._refuses(held):
+            return ""
+        return f"{held.bytes:,} bytes of answers wait to be read by this client"
+
+    def _refuses(self, held: Held) -> bool:
+        if held.bytes > self._cut_at:
+            return True
+        much = held.bytes > self._refuse_at or self._total > self._refuse_all_at
+        return much and held.since < time.monotonic() - NOT_READING
+
+    def _send(self, session: Session, messages: list[FromServer]) -> None:
+        try:
+            batches = self._encoder.encode(messages)
+        except codec.Unencodable:
+            self._send_singly(session, messages)
+            return
+        # (One batch alone is no more than the largest answer, which always fits.)
+        if (self._total or len(batches) > 1) and not self._fits(session, _size(batches)):
+            self._send_singly(session, messages)
+        else:
+            self._send_batches(session, batches)
+
+    def _send_singly(self, session: Session, messages: list[FromServer]) -> None:
+        """Send each message by itself. One that cannot be encoded, or does not fit, ends its call."""
+        ended = set()
+        for message in messages:
+            number = getattr(message, "id", None)
+            if number is not None and number in ended:
+                continue
+            failure: errors.CallError | None = None
+            try:
+                batches = self._encoder.encode([message])
+            except codec.Unencodable as found:
+                ((_, error),) = found.spoiled
+                failure = errors.ProtocolError(f"the answer cannot be encoded: {errors.described(error)}")
+                failure.__cause__ = error
+            else:
+                if type(message) in (Reply, Item) and not self._fits(session, _size(batches)):
+                    text = f"{self._total:,} bytes of answers wait for clients to read them: this one is not kept"
+                    failure = errors.ResourceExhausted(text)
+            if failure is not None:
+                if type(message) is not Reached:
+                    ended.add(number)
+                self._spoiled(session, message, failure)
+                said, session.outbox = session.outbox, []
+                batches = self._encoder.encode(said) if said else []
+            self._send_batches(session, batches)
+
+    def _fits(self, session: Session, size: int) -> bool:
+        """Whether so many bytes may be kept for the client. Cuts off clients that do not read, this one among them, if that makes room.
+        (What is sent over a connection that was cut off goes nowhere.)"""
+        if self._total + size <= self._most or (size <= SMALL and session not in self.held):
+            return True
+        now = time.monotonic()
+        latest = now - NOT_READING
+        if self._looked < now - NOT_READING / 2:  # as looking at all of them takes a while
+            self._looked = now
+            for held in self.held.values():
+                self._measure(held)
+            silent = [each for each, held in self.held.items() if held.since < latest]
+            for each in sorted(silent, key=lambda each: self.held[each].since):
+                if self._total + size <= self._most:
+                    break
+                waits = f"{self._total:,} bytes of answers wait for all clients"
+                self._cut(each, f"it reads none of its answers, and {waits}")
+        return self._total + size <= self._most
+
+    def _send_batches(self, session: Session, batches: Sequence[Sequence[Any]]) -> None:
+        held = self.held.get(session)
+        if held is not None:
+            self._keep(session, held, batches)
+            return
+        connection = session.connection
+        for number, batch in enumerate(batches):
+            if not connection.send(batch):
+                self._hold(session, batches[number:])
+                return
+        if connection.unsent:
+            self._hold(session, ())
+
+    def _hold(self, session: Session, batches: Iterable[Sequence[Any]]) -> None:
+        held = self.held[session] = Held(session.connection)
+        self._keep(session, held, batches)
+        if self._total > self._most and not self._fits(session, 0) and session in self.held:
+            self._cut(
+                session, f"it leaves answers unread, and {self._total:,} bytes of them wait for all clients"
+            )
+        if self._look is None:
+            self._look = self._loop.call_later(LOOK, self._look_again)
+
+    def _keep(self, session: Session, held: Held, batches: Iterable[Sequence[Any]]) -> None:
+        before = held.bytes
+        held.add(batches)
+        self._total += held.bytes - before
+        self._count(session, held)
+
+    def _count(self, session: Session, held: Held) -> None:
+        """How much waits for the client now? What is too much ends its connection."""
+        if self.held.get(session) is not held:
+            return  # to send has shown that its connection is lost
+        self._measure(held)
+        if not held.bytes:
+            self._let_go(session)
+            return
+        much = held.bytes > self._rest_at or (held.bytes > SMALL and self._total > self._refuse_all_at)
+        _let_rest(session, rests=much)
+        if held.bytes > self._cut_at and held.since < time.monotonic() - NOT_READING:
+            self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
+
+    def _measure(self, held: Held) -> None:
+        self._total -= held.bytes
+        held.look()
+        self._total += held.bytes
+
+    def _look_again(self) -> None:
+        self._look = None
+        now = time.monotonic()
+        for session, held in list(self.held.items()):
+            if session in self.held:  # who has not been cut off on account of another
+                self._count(session, held)
+                if now - held.since > PATIENCE and session in self.held:
+                    self._cut(session, f"it has not read its answers for {PATIENCE:g} s")
+        if self.held:
+            self._look = self._loop.call_later(LOOK, self._look_again)
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        self._flush()
+
+
+def _size(batches: Iterable[Sequence[Any]]) -> int:
+    """Bytes."""
+    return sum(sum(map(len, batch)) for batch in batches)
+
+
+def _let_rest(session: Session, *, rests: bool) -> None:
+    """Have its streams rest, or go on."""
+    if session.rests is not rests:
+        session.rests = rests
+        for call in () if rests else list(session.calls.values()):
+            call.credit(0)

@@ -1,0 +1,182 @@
+"""A method's parameters: which arguments fit, checked on arrival against the annotations.
+
+The common case, as many positional arguments as there are parameters, is one call of a msgspec decoder. All else (keywords, defaults,
+`*args`, extensions, and every error) takes the long way, one argument at a time, which is where errors get their words.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from itertools import repeat
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from ...errors import InvalidArgument, UsageError, described
+from ...protocol.keys import FEW_BYTES, check_keys
+from ...protocol.kinds import Chosen, keys_chosen
+from ...protocol.messages import CallOptions
+from ...protocol.values import Unpacker, decode_metadata, is_stream, typed_decoder
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# The annotations of an argument that may stream, in a plain function and in a coroutine.
+_SYNC = (Iterator, Generator, Iterable)
+_ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
+_decode_list = msgspec.msgpack.Decoder(list[Raw]).decode
+
+
+def called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose code runs, and whose annotations count, when that is called: of a partial its function, of an object its
+    `__call__`, of a class its `__init__`."""
+    while isinstance(function, (functools.partial, staticmethod)):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    if inspect.isclass(function):
+        return function.__init__
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+class Streamed(NamedTuple):
+    """In the place of an argument that streams: the argument's name, and the type of its items."""
+
+    name: str
+    kind: Any
+
+
+class Arguments:
+    """What a function takes. `waits`: how it takes the items of an argument that streams, "sync" or "async"; None where it cannot wait for
+    them. Raises UsageError for annotations that cannot be checked."""
+
+    def __init__(
+        self, name: str, function: Callable[..., Any], waits: Literal["sync", "async"] | None = None
+    ) -> None:
+        self.name = name
+        self._waits = waits
+        self.signature = inspect.signature(function)
+        try:
+            hints = typing.get_type_hints(called(function), include_extras=True)
+        except Exception as error:
+            raise UsageError(
+                f"the annotations of method {name!r} cannot be read: {described(error)}"
+            ) from None
+        self.returns: Any = hints.get("return", Any)
+        parameters = self.signature.parameters.values()
+        self.types = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
+        self.streams: dict[str, Any] = {}  # the types of the items, of the arguments that stream
+        for parameter, kind in self.types.items():
+            items = self._item_type(parameter, kind)
+            if items is not None:
+                self.streams[parameter] = items[0]
+                kind = self.types[parameter] = list.__class_getitem__(items[0])
+            try:
+                typed_decoder(kind)
+            except TypeError as error:
+                raise UsageError(
+                    f"method {name!r}: values cannot be checked as {parameter}: {error}"
+                ) from None
+        choices = {keys_chosen(kind) for kind in self.types.values()}
+        # Whose choice the keys in its maps are, of all arguments together.
+        self.keys = Chosen.BY_AUTHOR if Chosen.BY_AUTHOR in choices else Chosen.BY_SENDER
+        self._wary = Chosen.BY_SENDER in choices
+        self._fast: Callable[[Raw], tuple[Any, ...]] | None = None
+        if not self.streams and all(parameter.kind in _POSITIONAL for parameter in parameters):
+            self._fast = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
+
+    def bind(
+        self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """`(args, kwargs)` to call the function with. Raises InvalidArgument, which names method, argument and types, and nothing
+        else: whatever the user's own types raise is what is wrong with the argument."""
+        if kwargs is None and self._fast is not None:
+            try:
+                if values.frames:  # to which any of the arguments may refer
+                    given = _decode_list(args)
+                    if len(given) == len(self.types):
+                        return tuple(map(self._value, repeat(values), self.types, given)), _NOTHING
+                if self._wary and len(args) > FEW_BYTES:
+                    check_keys(bytes(args))
+                return self._fast(args), _NOTHING
+            except BaseException:  # noqa: S110 - the long way finds the words for it
+                pass
+        where = ": "
+        try:
+            where = ": the arguments cannot be read: "
+            given = _decode_list(args)
+            where = f"{self.signature}: "
+            bound = self.signature.bind(*given, **(kwargs or _NOTHING))
+            for name, value in bound.arguments.items():
+                where = f": argument {name!r}: "
+                kind = self.signature.parameters[name].kind
+                if kind is inspect.Parameter.VAR_POSITIONAL:
+                    bound.arguments[name] = tuple(self._value(values, name, one) for one in value)
+                elif kind is inspect.Parameter.VAR_KEYWORD:
+                    bound.arguments[name] = {
+                        key: self._value(values, name, one) for key, one in value.items()
+                    }
+                else:
+                    bound.arguments[name] = self._value(values, name, value)
+            return bound.args, bound.kwargs
+        except BaseException as error:
+            raise InvalidArgument(f"{self.name}{where}{described(error)}") from None
+
+    def _item_type(self, name: str, kind: Any) -> tuple[Any] | None:
+        """The type of the items, if an argument is annotated as a stream."""
+        origin = typing.get_origin(kind) or kind
+        wanted, other = (_ASYNC, _SYNC[:2]) if self._waits == "async" else (_SYNC, _ASYNC)
+        if origin not in _SYNC + _ASYNC or (origin is Iterable and self._waits != "sync"):
+            return None
+        if self._waits is None:
+            raise UsageError(
+                f"method {self.name!r} runs on the event loop, where it cannot wait for {name!r}"
+            )
+        if origin in other:
+            raise UsageError(
+                f"method {self.name!r}: {name!r} must be {wanted[0].__name__}, not {origin.__name__}: "
+                "a coroutine takes its items asynchronously, a plain function does not"
+            )
+        return ((typing.get_args(kind) or (Any,))[0],)
+
+    def _stream(self, values: Unpacker, name: str) -> Streamed:
+        if self._waits is None:
+            raise TypeError("a stream cannot be waited for on the event loop")
+        if name not in self.streams and self.types[name] is not Any:
+            raise TypeError(f"Expected {self.types[name]}, got a stream")
+        values.streamed = True
+        return Streamed(name, self.streams.get(name, Any))
+
+    def _value(self, values: Unpacker, name: str, raw: Raw) -> Any:
+        if is_stream(raw):
+            return self._stream(values, name)
+        value = values.typed(raw, self.types[name])
+        if name not in self.streams:
+            return value
+        return _each(value) if self._waits == "async" else iter(value)
+
+
+def read_metadata(method: str, options: CallOptions) -> None:
+    """Decode the metadata of a call that has come. Raises InvalidArgument."""
+    if options.metadata:
+        try:
+            decode_metadata(options)
+        except Exception as error:
+            raise InvalidArgument(f"{method}: the metadata cannot be read: {described(error)}") from None
+
+
+async def _each(items: Sequence[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
+
+
+_NOTHING: dict[str, Any] = {}

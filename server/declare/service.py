@@ -1,0 +1,418 @@
+"""What a user declares: a service, its methods and their options. It knows nothing of sockets, messages in flight or event loops."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar, overload
+
+from ...errors import UsageError
+from ...interceptors import Interceptor
+from ...interceptors import checked as checked_interceptor
+from ...protocol.messages import MethodFlags
+from ...state.cache import Cache, Entries, cache_of, checked_tags
+from ...state.values import LONGEST_TTL
+from ..executors import ELSEWHERE, NAMES
+from ..executors.base import check as find_elsewhere
+from ..scheduling.resources import checked
+from .arguments import Arguments, called
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ADAPTIVE = "adaptive"
+
+# Bytes of a name at most.
+LONGEST_NAME = 4096
+
+# Seconds for which the key of a call is remembered, where the method says nothing else.
+DAY = 86_400.0
+
+_RESERVED = "ringback."
+_CALL_OPTIONS = ("callback", "errback")
+
+
+class Method:
+    """One method: its function, how it runs, and what clients are told of it."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        inline: bool,
+        timeout: float | None,
+        executor: str | None,
+        native: bool,
+        readonly: bool,
+        idempotent: bool,
+        once: float | None,
+        priority: int,
+        limit: int | str | None,
+        resources: Mapping[str, float],
+        cache: Cache | None = None,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.inline = inline
+        self.timeout = timeout
+        self.executor = executor
+        self.native = native
+        self.once = once  # seconds for which a key is remembered
+        self.priority = priority
+        self.limit = limit
+        self.resources = resources
+        self.cache = cache
+        # Of what was registered, not of what that wraps: a decorator may make anything of a function.
+        target = called(function)
+        self.is_async_stream = inspect.isasyncgenfunction(target)
+        self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
+        self.is_coroutine = inspect.iscoroutinefunction(target)
+        self.is_async = self.is_coroutine or self.is_async_stream
+        self.is_plain = not (self.is_stream or self.is_coroutine)
+        self.flags = MethodFlags(
+            stream=self.is_stream, idempotent=idempotent, readonly=readonly, once=once is not None
+        )
+        self.code = getattr(inspect.unwrap(target), "__code__", None)
+        self._arguments: Arguments | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a call may be run again without harm, as Dask does when it has lost a worker."""
+        return self.flags.idempotent or self.flags.readonly
+
+    @property
+    def is_found(self) -> bool:
+        """Whether another process can find the function, and give it all its arguments."""
+        try:
+            find_elsewhere(self.name, self.function)
+        except UsageError:
+            return False
+        return not self.arguments.streams
+
+    @property
+    def arguments(self) -> Arguments:
+        """Read when the server starts: by then every name in the annotations is defined."""
+        if self._arguments is None:
+            waits: Literal["sync", "async"] = "async" if self.is_async else "sync"
+            self._arguments = Arguments(self.name, self.function, None if self.inline else waits)
+        return self._arguments
+
+    def describe(self) -> dict[str, Any]:
+        """Name, signature, parameters, documentation and flags, as plain data."""
+        signature, streams = self.arguments.signature, self.arguments.streams
+        return {
+            "name": self.name,
+            "signature": f"{self.name}{signature}",
+            "parameters": [
+                {
+                    "name": parameter.name,
+                    "kind": parameter.kind.name.lower(),
+                    "type": _type_name(parameter.annotation),
+                    "required": parameter.default is parameter.empty
+                    and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
+                    "stream": parameter.name in streams,
+                }
+                for parameter in signature.parameters.values()
+            ],
+            "returns": _type_name(signature.return_annotation),
+            "doc": inspect.getdoc(self.function) or "",
+            "stream": self.is_stream,
+            "inline": self.inline,
+            "idempotent": self.flags.idempotent,
+            "readonly": self.flags.readonly,
+            "once": self.once,
+            "timeout": self.timeout,
+            "priority": self.priority,
+            "limit": self.limit,
+            "resources": dict(self.resources),
+            "cache": None if self.cache is None else self.cache.seconds,
+        }
+
+
+class Service:
+    """A named set of methods. `executor` is where its plain functions run, but for those that say so themselves. Where it `needs_state`,
+    as its handlers use `current_call().state`, no server starts without a store.
+
+    >>> service = Service("calc")
+    >>> @service.method
+    ... def add(a: int, b: int) -> int:
+    ...     return a + b
+    """
+
+    def __init__(self, name: str, *, executor: str | None = None, needs_state: bool = False) -> None:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"a service needs a name, a non-empty string, not {name!r}")
+        _check_text(name, "the name of a service")
+        self.name = name
+        self.executor = checked_executor(executor, f"service {name!r}")
+        self.needs_state = needs_state
+        self.methods: dict[str, Method] = {}
+        self.interceptors: list[Interceptor] = []
+        self.lifespan_factory: Callable[[], Any] | None = None
+        self.kept: list[Entries[Any]] = []  # results, by the servers of this process
+        self.invalidated: list[Callable[[tuple[str, ...]], object]] = []  # who else is told
+        self._add(_ping, name="ringback.ping", inline=True, readonly=True)
+        self._add(self.describe, name="ringback.describe", inline=True, readonly=True)
+
+    @overload
+    def method(self, function: F, /) -> F: ...
+    @overload
+    def method(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        inline: bool = False,
+        timeout: float | None = None,
+        executor: str | None = None,
+        native: bool = False,
+        readonly: bool = False,
+        idempotent: bool = False,
+        once: bool | float = False,
+        priority: int = 0,
+        limit: int | str | None = None,
+        resources: Mapping[str, float] | None = None,
+        cache: Cache | float | None = None,
+    ) -> Callable[[F], F]: ...
+    def method(
+        self, function: F | None = None, /, *, name: str | None = None, **options: Any
+    ) -> F | Callable[[F], F]:
+        """Serve a function: `@service.method` or `@service.method(inline=True, ...)`. The function itself is unchanged.
+
+        `name`: what clients call it, the function's own name where not given. `inline`: run it on the event loop
+        itself; for code that never blocks. `timeout`: seconds after which the server gives the call up, whatever time the caller
+        left. `executor`: "thread" is a native thread also on gevent, "process" another process, "dask" a Dask cluster, "inline" the same
+        as `inline`.
+        `native`: a coroutine that awaits this loop's own futures (on Twisted, Deferreds). `readonly` (has no effect; a replica runs no
+        other) and `idempotent` (safe to repeat) are told to clients. `once`: run once for each key that clients send, which the server's
+        state store remembers for so many seconds (True: a day); what comes with a key again is given what came of it first.
+
+        Of calls that have to wait, `priority` tells which go first: the higher; a call's own is added to it. `limit`: the most of them
+        that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name.
+
+        `cache`: seconds for which a result is kept and is the answer to every call with the same arguments, or a `ringback.Cache`. Raises
+        UsageError for what cannot be served.
+        """
+        if function is None:
+            return lambda function: self._checked(function, name=name, **options)
+        return self._checked(function, name=name, **options)
+
+    def lifespan(self, function: F) -> F:
+        """Run a sync or async context manager, or a generator function that is one, around the time of serving: once per process, on
+        the serving loop. What it yields is `ringback.current_call().app`."""
+        factory: Callable[[], Any]
+        if inspect.isasyncgenfunction(function):
+            factory = contextlib.asynccontextmanager(function)
+        elif inspect.isgeneratorfunction(function):
+            factory = contextlib.contextmanager(function)
+        else:
+            factory = function
+        self.lifespan_factory = factory
+        return function
+
+    def use(self, interceptor: Interceptor) -> Interceptor:
+        """Run an interceptor around every call; the first one used is outermost. See `ringback.interceptors`."""
+        self.interceptors.append(checked_interceptor(interceptor))
+        return interceptor
+
+    def invalidate(self, *tags: str) -> None:
+        """Forget the results that are kept under one of these tags, of which the name of its method is one; without any, all. From
+        any thread or handler. It reaches the servers of this process, and others where they share a state store."""
+        checked = checked_tags(tags)
+        self.forget(checked)
+        for tell in tuple(self.invalidated):
+            tell(checked)
+
+    def forget(self, tags: tuple[str, ...]) -> None:
+        """`invalidate`, in this process alone."""
+        for kept in tuple(self.kept):
+            kept.invalidate(tags)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, methods, signatures, docstrings and flags of this service."""
+        methods = [
+            method.describe() for name, method in self.methods.items() if not name.startswith(_RESERVED)
+        ]
+        return {"name": self.name, "methods": methods}
+
+    def prepare(self) -> None:
+        """Look at every method's annotations now, so that a mistake in one stops the start and not a call."""
+        for method in self.methods.values():
+            streams = method.arguments.streams
+            if method.executor in ELSEWHERE:
+                find_elsewhere(method.name, method.function)
+                if streams:
+                    raise UsageError(
+                        f"method {method.name!r}: an argument that streams does not reach executor={method.executor!r}"
+                    )
+            if method.once is not None and streams:
+                raise UsageError(
+                    f"method {method.name!r}: once=True needs arguments that can be compared: none may stream"
+                )
+
+    def _checked(self, function: F, *, name: str | None = None, **options: Any) -> F:
+        if not callable(function):
+            raise UsageError(f"a method must be callable, not {function!r}")
+        name = name if name is not None else getattr(function, "__name__", "")
+        if not name:
+            raise UsageError(f"{function!r} has no name of its own: give one with method(name=...)")
+        _check_text(name, "the name of a method")
+        if name.startswith(_RESERVED):
+            raise UsageError(f"method {name!r}: names that begin with {_RESERVED!r} are ringback's own")
+        if name in self.methods:
+            raise UsageError(f"service {self.name!r} has a method {name!r} already")
+        self._add(function, name=name, **options)
+        return function
+
+    def _add(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str,
+        inline: bool = False,
+        timeout: float | None = None,
+        executor: str | None = None,
+        native: bool = False,
+        readonly: bool = False,
+        idempotent: bool = False,
+        once: bool | float = False,
+        priority: int = 0,
+        limit: int | str | None = None,
+        resources: Mapping[str, float] | None = None,
+        cache: Cache | float | None = None,
+    ) -> None:
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"method {name!r}: {function!r} does not tell its parameters: serve a function that calls it"
+            ) from None
+        for parameter in parameters:
+            if parameter in _CALL_OPTIONS:
+                raise UsageError(
+                    f"method {name!r}: a parameter cannot be called {parameter!r}, which belongs to client.fire"
+                )
+        owner = f"method {name!r}"
+        if executor == "inline":
+            inline, executor = True, None
+        if executor is not None and executor not in NAMES:
+            raise UsageError(f"{owner}: executor must be one of {', '.join(NAMES)}, not {executor!r}")
+        if timeout is not None and not timeout > 0:
+            raise UsageError(f"method {name!r}: timeout must be above 0 seconds, not {timeout!r}")
+        if type(priority) is not int:
+            raise UsageError(f"method {name!r}: priority must be an integer, not {priority!r}")
+        if inline and (priority or limit or resources):
+            raise UsageError(
+                f"method {name!r}: an inline method never waits, so it has no priority, limit or resources"
+            )
+        method = Method(
+            name,
+            function,
+            inline=inline,
+            timeout=timeout,
+            executor=executor,
+            native=native,
+            readonly=readonly,
+            idempotent=idempotent,
+            once=checked_once(once, owner),
+            priority=priority,
+            limit=checked_limit(limit, owner),
+            resources=checked(resources or {}, owner),
+            cache=cache_of(cache),
+        )
+        if cache is not None and method.once is not None:
+            raise UsageError(f"{owner}: what runs once is to be run: it has no cache=")
+        if cache is not None and method.is_stream:
+            raise UsageError(f"{owner}: what streams is not kept: cache= is for methods with one result")
+        if executor is not None and (inline or method.is_async):
+            raise UsageError(f"{owner}: executor={executor!r} is for plain functions that are not inline")
+        if executor == "dask" and not method.is_repeatable:
+            raise UsageError(
+                f"{owner}: Dask runs again what a lost worker has begun: executor='dask' is for methods that are idempotent or readonly"
+            )
+        if executor in ELSEWHERE and method.is_stream:
+            raise UsageError(f"{owner}: a stream runs in this process, not by executor={executor!r}")
+        if method.is_stream and limit == ADAPTIVE:
+            raise UsageError(
+                f"method {name!r}: how long a stream takes is its reader's choice: give it a number as limit"
+            )
+        if inline and method.is_async:
+            raise UsageError(
+                f"method {name!r}: a coroutine runs on an asyncio loop; inline=True is for plain functions"
+            )
+        if native and not method.is_coroutine:
+            raise UsageError(f"method {name!r}: native=True is for coroutines (async def)")
+        if method.once is not None and (inline or native or method.is_stream or executor in ELSEWHERE):
+            raise UsageError(
+                f"{owner}: once=True is for functions and asyncio coroutines that run in the server's own process, not inline: "
+                "the store must be asked before, and told after"
+            )
+        self.methods[name] = method
+
+
+def _check_text(text: Any, what: str) -> None:
+    """Clients are told of it. Raises UsageError for what cannot be sent."""
+    try:
+        if len(text.encode()) <= LONGEST_NAME:
+            return
+    except (AttributeError, UnicodeEncodeError):
+        pass
+    raise UsageError(f"{what} is text of at most {LONGEST_NAME:,} bytes in UTF-8, not {text!r:.100}")
+
+
+def checked_once(once: bool | float, owner: str) -> float | None:
+    """Seconds for which keys are remembered, or None where calls have none. Raises UsageError for all else."""
+    if once is False or once is None:
+        return None
+    if once is True:
+        return DAY
+    if isinstance(once, (int, float)) and 0 < once <= LONGEST_TTL:
+        return float(once)
+    raise UsageError(
+        f"{owner}: once must be True, or seconds above 0 for which keys are remembered, at most {LONGEST_TTL:,}, not {once!r}"
+    )
+
+
+def checked_limit(limit: int | str | None, owner: str) -> int | str | None:
+    """A number of calls, "adaptive", or None for no limit. Raises UsageError for all else."""
+    if limit is None or limit == ADAPTIVE or (type(limit) is int and limit >= 1):
+        return limit
+    raise UsageError(f"{owner}: limit must be a number of calls from 1 on or {ADAPTIVE!r}, not {limit!r}")
+
+
+def checked_executor(executor: str | None, owner: str) -> str | None:
+    """What may be the executor of many methods, or None. Raises UsageError for all else."""
+    allowed = [name for name in NAMES if name != "inline"]
+    if executor is None or executor in allowed:
+        return executor
+    raise UsageError(f"{owner}: executor must be one of {', '.join(allowed)}, not {executor!r}")
+
+
+def reserved(name: str, function: Callable[..., Any]) -> Method:
+    """A method of ringback's own, ready to be called."""
+    return Method(
+        name,
+        function,
+        inline=True,
+        timeout=None,
+        executor=None,
+        native=False,
+        readonly=True,
+        idempotent=False,
+        once=None,
+        priority=0,
+        limit=None,
+        resources={},
+    )
+
+
+def _ping() -> str:
+    """Answers at once."""
+    return "pong"
+
+
+def _type_name(annotation: Any) -> str | None:
+    if annotation is inspect.Parameter.empty:
+        return None
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)

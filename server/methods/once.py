@@ -1,0 +1,225 @@
+"""Runs a handler under its call's key: claims the key, runs, stores what came of it; or tells what came of it before.
+
+At most once for any handler: a run that was cut leaves its key `Aborted`. Exactly once for one that does all its work in the call's
+transaction, which is committed together with the key's outcome: what was cut has done nothing, and is run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from msgspec import Raw
+
+from ... import errors
+from ...protocol.kinds import Chosen
+from ...protocol.messages import Call, Notify
+from ...protocol.order import ordered
+from ...protocol.values import FRAME_BYTES, Unpacker, whole
+from ...state.engines.base import Conflict
+from ...state.engines.off_the_hub import pause
+from ...state.once import CUT, Claim, Keys, Outcome
+from ...state.pauses import LATEST, SOON
+from ...state.store import State
+from ...state.transactions import Overtaken, Transaction
+from ..declare.service import Method
+
+# What came of a run that leaves nothing behind: the next may try.
+_NOTHING_DONE = (errors.Unavailable, errors.DeadlineExceeded, Overtaken)
+
+
+class RunOnce(Protocol):
+    """The call that a run is for."""
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+
+    def pack(self, result: Any) -> Raw:
+        """Its result for the wire. Raises a CallError."""
+
+    def fitting(self, value: Raw) -> Raw:
+        """A result that was stored. Raises ResourceExhausted where it is more than the caller takes."""
+
+
+class Once:
+    """One method whose calls run once for each key."""
+
+    def __init__(self, method: Method, keys: Keys, state: State) -> None:
+        assert method.once is not None
+        self.method = method
+        self.keys = keys
+        self.state = state
+        self.keep = method.once
+
+    def run_of(self, message: Call | Notify, values: Unpacker, size: int) -> Run:
+        """The run of one call. Raises InvalidArgument where it has no key, or arguments that cannot be told from others."""
+        key = None if message.options is None else message.options.key
+        if not key or len(key) > 255:
+            raise errors.InvalidArgument(
+                f"{self.method.name} runs once for each key: give an idempotency key of 1 to 255 characters"
+            )
+        try:
+            return Run(self, key, _fingerprint(message, values, size, self.method.arguments.keys))
+        except Exception as error:
+            raise errors.InvalidArgument(
+                f"{self.method.name}: the arguments cannot be compared: {errors.described(error)}"
+            ) from None
+
+
+class Run:
+    """The handling of one call under its key, in a worker (`work`) or on an asyncio loop (`work_async`)."""
+
+    __slots__ = ("_claim", "_fingerprint", "_once", "key", "pause", "transaction")
+
+    def __init__(self, once: Once, key: str, fingerprint: bytes) -> None:
+        self._once = once
+        self._fingerprint = fingerprint
+        self._claim: Claim | None = None
+        self.key = key
+        self.pause = SOON
+        self.transaction: Transaction | None = None
+
+    def open(self) -> Transaction:
+        """The transaction of this run, which is committed when the handler has returned."""
+        if self.transaction is None:
+            self.transaction = Transaction(self._once.state)
+            self._once.keys.works_in_transaction(self._once.method.name, self.transaction)
+        return self.transaction
+
+    def work(self, call: RunOnce) -> tuple[bool, Any]:
+        """Whether there is a result, and that, packed; if not, somebody else has the key, and this is to be called again after `pause`
+        seconds. Raises what the handler raises, now or at the first run."""
+        claimed = self._claimed()
+        if claimed is None:
+            self._wait_longer()
+            return False, None
+        if isinstance(claimed, Outcome):
+            return True, call.fitting(_told(claimed))
+        try:
+            for seconds in self._once.state.attempts(None):
+                self.transaction = None
+                result = self._once.method.function(*call.args, **call.kwargs)
+                if isinstance(result, concurrent.futures.Future):
+                    while not result.done():
+                        pause(SOON)
+                    result = result.result()
+                result = call.pack(result)
+                try:
+                    self._finish(claimed, Outcome(whole(result)))
+                except Conflict as conflict:
+                    if seconds is None:
+                        raise Overtaken(conflict.name) from None
+                    pause(seconds)
+                else:
+                    return True, result
+        except BaseException as error:
+            self._failed(claimed, error)
+            raise
+        raise AssertionError("the last attempt has no pause")
+
+    async def work_async(self, call: RunOnce) -> Any:
+        """The result, packed."""
+        run = self._once.state.run
+        try:
+            while (claimed := await _to_its_end(run(self._claimed))) is None:
+                await asyncio.sleep(self.pause)
+                self._wait_longer()
+        except asyncio.CancelledError:
+            if self._claim is not None:  # it came too late
+                await _to_its_end(run(self._claim.give_back))
+            raise
+        if isinstance(claimed, Outcome):
+            return call.fitting(_told(claimed))
+        try:
+            for seconds in self._once.state.attempts(None):
+                self.transaction = None
+                result = call.pack(await self._once.method.function(*call.args, **call.kwargs))
+                try:
+                    await _to_its_end(run(self._finish, claimed, Outcome(whole(result))))
+                except Conflict as conflict:
+                    if seconds is None:
+                        raise Overtaken(conflict.name) from None
+                    await asyncio.sleep(seconds)
+                else:
+                    return result
+        except BaseException as error:
+            await _to_its_end(run(self._failed, claimed, error))
+            raise
+        raise AssertionError("the last attempt has no pause")
+
+    def _claimed(self) -> Claim | Outcome | None:
+        once = self._once
+        repeatable = once.method.flags.idempotent
+        claimed = once.keys.claim(once.method.name, self.key, self._fingerprint, once.keep, repeatable)
+        if isinstance(claimed, Claim):
+            self._claim = claimed
+        return claimed
+
+    def _finish(self, claim: Claim, outcome: Outcome) -> None:
+        self._claim = None  # whatever else goes wrong, this is what came of it
+        try:
+            claim.finish(outcome, self.transaction)
+        except Conflict:
+            self._claim = claim
+            raise
+
+    def _failed(self, claim: Claim, error: BaseException) -> None:
+        """The run has ended without a result: is that what came of it, or may the next try?"""
+        if self._claim is None:
+            return  # it was stored, and something else went wrong
+        self._claim = None
+        cut = _was_stopped(error)
+        harmless = self.transaction is not None or self._once.method.flags.idempotent
+        if harmless and (cut or errors.is_a(error, _NOTHING_DONE)):
+            claim.give_back()
+            return
+        outcome = CUT if cut else Outcome(None, errors.to_wire(error))
+        try:
+            claim.finish(outcome)
+        except errors.CallError:
+            pass  # nobody hears of it: the claim runs out, and its key is `Aborted`
+
+    def _wait_longer(self) -> None:
+        self.pause = min(self.pause * 1.5, LATEST)
+
+
+def _was_stopped(error: BaseException) -> bool:
+    """Whether a handler raised that because it was stopped from outside, as a task or a greenlet is. (All else is what came of it.)"""
+    return errors.is_a(error, (asyncio.CancelledError, GeneratorExit)) or any(
+        kind.__name__ == "GreenletExit" for kind in type(error).__mro__
+    )
+
+
+def _told(outcome: Outcome) -> Raw:
+    if outcome.error is not None:
+        raise errors.from_wire(*outcome.error)
+    assert outcome.result is not None
+    return Raw(outcome.result)
+
+
+def _fingerprint(message: Call | Notify, values: Unpacker, size: int, keys: Chosen) -> bytes:
+    """What tells these arguments from others, whatever order the entries of a map came in. Large ones may have travelled in frames,
+    numbered within one batch: they count themselves."""
+    told: Callable[[Raw], bytes] = bytes
+    if size >= FRAME_BYTES:
+        told = lambda raw: whole(values.plain(raw, keys))  # noqa: E731
+    found = hashlib.blake2b(ordered(told(message.args)), digest_size=16)
+    for name, value in sorted((message.kwargs or {}).items()):
+        found.update(b"\0" + name.encode() + b"\0" + ordered(told(value)))
+    return found.digest()
+
+
+async def _to_its_end(work: Awaitable[Any]) -> Any:
+    """Also where the one who waits for it is cancelled."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise

@@ -1,0 +1,201 @@
+"""What a server was told about what may run when, made into a scheduler, and what it keeps of each method that it serves."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...backends.base import Loop
+from ...errors import UsageError
+from ...state.cache import Entries
+from ...state.once import Keys
+from ...state.store import State
+from .. import executors
+from ..declare.service import ADAPTIVE, Method, Service, checked_executor, checked_limit
+from ..executors import Executor
+from ..scheduling.limiter import Limiter
+from ..scheduling.resources import Named, Needs, Pool, Resource, checked
+from ..scheduling.scheduler import Queue, Scheduler
+from .once import Once
+from .statistics import Tally
+
+# Why a replica runs nothing that changes something.
+_READS_ONLY = "this server is a replica of the primary's data: it takes readonly methods only"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`resources`: what there is of each, by name. `limit`: calls that run at once, or "adaptive". `aging`: seconds of waiting that are
+    worth one priority. `max_priority`: the most that a caller may ask for. `executor`: where the plain functions run that name none
+    themselves. Raises UsageError."""
+
+    resources: Mapping[str, float] = field(default_factory=dict)
+    limit: int | str | None = None
+    aging: float = 1.0
+    max_priority: int = 100
+    executor: str | None = None
+    settings: executors.Settings = field(default_factory=executors.Settings)
+
+    def __post_init__(self) -> None:
+        checked(self.resources, "the server")
+        checked_limit(self.limit, "the server")
+        checked_executor(self.executor, "the server")
+        if not self.aging > 0:
+            raise UsageError(f"aging must be above 0 seconds, not {self.aging!r}")
+
+
+@dataclass(slots=True)
+class Served:
+    """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; what
+    became of them; where they run; by what each runs once, if it does; and what is kept of their results."""
+
+    method: Method
+    bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]  # its arguments, as `Arguments.bind`
+    queue: Queue | None
+    never: str
+    tally: Tally
+    executor: Executor | None  # None for one that runs in this process
+    once: Once | None  # for one that runs once for each key
+    in_thread: bool  # a native one, whatever the loop's workers are
+    kept: Entries[Any] | None
+    # Whether its handler runs at once, in the loop, and its result is the answer; False once it has returned a future.
+    immediate: bool
+
+
+class Schedule:
+    """One server's."""
+
+    def __init__(
+        self, service: Service, loop: Loop, rules: Rules, state: State | None = None, *, replica: bool = False
+    ) -> None:
+        self._service = service
+        self._state = state
+        self._replica = replica
+        self._keys = None
+        if state is not None and not replica:
+            self._keys = Keys(state.engine, state.renewals, service.name, state.saw)
+        if service.needs_state and state is None:
+            raise _no_state(f"service {service.name!r}")
+        self.scheduler: Scheduler[Any] = Scheduler(rules.aging)
+        self._rules = rules
+        self._named = Named(rules.resources)
+        self._fixed: list[Resource] = []
+        self._learned: list[Limiter] = []
+        self._chance = random.Random()  # noqa: S311 - spreads measurements
+        self._server = self._limit("(all)", rules.limit)
+        workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
+        self._pools = {"workers": workers}
+        self._executors: dict[str, Executor] = {}
+        self._kept: list[Entries[Any]] = []
+        if loop.cooperative:
+            self._pools["thread"] = Pool("thread", loop.threads)
+
+    def serve(self, method: Method) -> Served:
+        """What is kept of that method."""
+        if self._replica and (method.once is not None or not method.flags.readonly):
+            bind = method.arguments.bind
+            return Served(method, bind, None, _READS_ONLY, Tally(), None, None, False, None, False)
+        name = self._place(method)
+        # (Dask's own scheduler looks after what its workers have)
+        named, never = self._named.needs({} if name == "dask" else method.resources)
+        executor = self._executor(name) if name in executors.ELSEWHERE else None
+        queue = None if method.inline else self._queue(method, named, name)
+        kept = None if method.cache is None else Entries[Any](method.cache)
+        if kept is not None:
+            self._service.kept.append(kept)
+            self._kept.append(kept)
+        immediate = method.inline and not method.is_stream and kept is None
+        once, bind = self._once(method), method.arguments.bind
+        return Served(method, bind, queue, never, Tally(), executor, once, name == "thread", kept, immediate)
+
+    def close(self) -> None:
+        """Nothing more is to be run."""
+        for kept in self._kept:
+            self._service.kept.remove(kept)
+        self._kept.clear()
+        for executor in self._executors.values():
+            executor.close()
+
+    def _once(self, method: Method) -> Once | None:
+        if method.once is None:
+            return None
+        if self._state is None or self._keys is None:
+            raise _no_state(f"method {method.name!r} has once=True, and")
+        return Once(method, self._keys, self._state)
+
+    def _place(self, method: Method) -> str | None:
+        """The executor that it asks for, or else the server or its service for all that can run there; None for the loop's workers."""
+        if method.executor is not None or not method.is_plain or method.inline:
+            return method.executor
+        name = self._rules.executor or self._service.executor
+        fits = method.is_found and method.once is None and (name != "dask" or method.is_repeatable)
+        return name if name not in executors.ELSEWHERE or fits else None
+
+    def _executor(self, name: str) -> Executor:
+        if name not in self._executors:
+            executor = self._executors[name] = executors.make(name, self._rules.settings)
+            self._pools[name] = Pool(name, executor.slots)
+        return self._executors[name]
+
+    def priority(self, own: int, asked: int) -> int:
+        """What a call has whose method has so much, and whose caller asked for so much."""
+        most = self._rules.max_priority
+        return own + max(-most, min(asked, most))
+
+    def look(self, now: float) -> None:
+        """From time to time: what has become of what was learned?"""
+        for pool in self._pools.values():
+            pool.look(now)
+        for limiter in self._learned:
+            limiter.look(now)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What waits, by priority, and what is taken of what there is, as plain data."""
+        return {
+            "waiting": self.scheduler.waiting(),
+            "resources": self._named.used(),
+            "workers": {
+                name: {"taken": pool.taken, "total": pool.workers} for name, pool in self._pools.items()
+            },
+            "limits": {
+                each.name: {"taken": each.taken, "limit": each.total, "learned": False}
+                for each in self._fixed
+            }
+            | {
+                each.resource.name: {"taken": each.resource.taken, "limit": each.limit, "learned": True}
+                for each in self._learned
+            },
+        }
+
+    def _limit(self, name: str, limit: int | str | None) -> list[Resource | Limiter]:
+        if limit is None:
+            return []
+        if limit == ADAPTIVE:
+            self._learned.append(Limiter(name, self._chance))
+            return [self._learned[-1]]
+        self._fixed.append(Resource(name, int(limit)))
+        return [self._fixed[-1]]
+
+    def _queue(self, method: Method, named: Needs, place: str | None) -> Queue | None:
+        """None for a method of which every call begins at once."""
+        limits = self._limit(method.name, method.limit)
+        pool = None
+        if not method.is_stream:  # which is at a worker only as far as its reader lets it
+            limits += self._server
+            if not method.is_coroutine:
+                pool = self._pools.get(place or "workers", self._pools["workers"])
+        if pool is None and not limits and not named:
+            return None
+        return Queue(
+            method.name,
+            pool=pool,
+            limits=[each for each in limits if isinstance(each, Resource)],
+            named=named,
+            limiters=[each for each in limits if isinstance(each, Limiter)],
+        )
+
+
+def _no_state(who: str) -> UsageError:
+    return UsageError(f"{who} needs a state store: give the server one, as with --state sqlite:///state.db")

@@ -1,0 +1,295 @@
+"""`--processes N`: one service on one port from many processes, watched over by one that does nothing else.
+
+It imports neither the service nor zmq. The workers share its listening sockets, each is started anew as a process of its own, and a
+channel to each tells it that the worker is ready, and the worker that its supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ...terminal import announce
+from ...transport.listening import Inherited, listen
+from ...transport.paths import OwnedPaths
+from ..limits import checked_drain_timeout
+
+log = logging.getLogger("ringback.supervisor")
+
+# Seconds before a worker that died is replaced: doubled with each that dies within a second of being ready.
+RESTART_AFTER = 0.1
+RESTART_AFTER_AT_MOST = 10.0
+# Seconds that a worker gets to end after its own time for draining is over.
+GRACE = 5.0
+# Seconds: epoll takes at most 24 days.
+LONGEST_WAIT = 86_400.0
+
+
+class Worker:
+    """One process that serves. Its place is the number of its listening sockets."""
+
+    def __init__(self, command: Sequence[str], place: int, listeners: dict[str, socket.socket]) -> None:
+        self.place = place
+        self.channel, theirs = socket.socketpair()
+        descriptors = [theirs.fileno(), *(one.fileno() for one in listeners.values())]
+        words = ["--supervised", str(theirs.fileno())]
+        for endpoint, listener in listeners.items():
+            words += ["--inherited", str(Inherited(endpoint, listener.fileno()))]
+        # In a session of its own: Ctrl-C is the supervisor's to pass on.
+        self.process = subprocess.Popen(
+            [*command, *words], stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
+        )
+        theirs.close()
+        self.ready_since: float | None = None
+        self.told = b""
+        self.replaces: Worker | None = None
+        self.leaving = False
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+class Supervisor:
+    """Keeps `processes` workers serving at the endpoints until it is told to stop.
+
+    SIGTERM and SIGINT drain them all (a second one stops them at once); SIGHUP replaces them one after the other. A worker that
+    dies is replaced. Raises UsageError for endpoints that cannot be had.
+    """
+
+    def __init__(
+        self, command: Sequence[str], endpoints: Sequence[str], processes: int, *, drain_timeout: float
+    ) -> None:
+        self._command = command
+        self._processes = processes
+        self._drain_timeout = checked_drain_timeout(drain_timeout)
+        self._workers: dict[int, Worker] = {}
+        self._to_replace: list[Worker] = []
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._delay = RESTART_AFTER
+        self._serving = False  # once all workers have been ready
+        self._renew_then = False  # whether SIGHUP came before that
+        self._stopping = False
+        self._status = 0
+        self._paths = OwnedPaths()
+        self._listeners: dict[str, list[socket.socket]] = {}  # of each endpoint, one for each place
+        try:
+            for endpoint in endpoints:
+                self._paths.take(endpoint)
+                real, listeners = listen(endpoint, processes)
+                self._paths.keep(endpoint)
+                self._listeners[real] = listeners
+        except BaseException:
+            self._release()
+            raise
+
+    def run(self) -> int:
+        """Returns the exit status: 0 when every worker answered all that it had accepted."""
+        woken, wakes = socket.socketpair()
+        for one in (woken, wakes):
+            one.setblocking(False)
+        signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(woken, selectors.EVENT_READ, lambda: self._signalled(woken.recv(4096)))
+        try:
+            self._start(0)  # the others when it serves: what keeps the first from it would keep all
+            while self._workers or not self._stopping:
+                for key, _ in self._selector.select(self._seconds_to_wait()):
+                    key.data()
+                self._run_timers()
+        finally:
+            for worker in self._workers.values():
+                worker.process.kill()
+            self._release()
+        return self._status
+
+    # Workers
+
+    def _start(self, place: int, replaces: Worker | None = None) -> None:
+        listeners = {endpoint: shared[place] for endpoint, shared in self._listeners.items()}
+        worker = Worker(self._command, place, listeners)
+        worker.replaces = replaces
+        self._workers[worker.pid] = worker
+        self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._heard(worker))
+        log.info("process %d started", worker.pid)
+
+    def _heard(self, worker: Worker) -> None:
+        """The lines that say what it serves, ended by an empty one; or the end of the process."""
+        try:
+            told = worker.channel.recv(65536)
+        except OSError:
+            told = b""
+        worker.told += told
+        if not told:
+            self._selector.unregister(worker.channel)
+            worker.channel.close()
+        elif worker.told.endswith(b"\n\n") and worker.ready_since is None:
+            worker.ready_since = time.monotonic()
+            self._ready(worker)
+
+    def _ready(self, worker: Worker) -> None:
+        log.info("process %d is ready", worker.pid)
+        if not self._serving and not self._stopping:
+            while len(self._workers) < self._processes:
+                self._start(len(self._workers))
+            if all(one.ready_since is not None for one in self._workers.values()):
+                self._serving = True
+                announce(worker.told[:-2].decode())
+                if self._renew_then:
+                    self._renew()
+        old, worker.replaces = worker.replaces, None
+        if old is not None:
+            log.info("process %d takes over from process %d", worker.pid, old.pid)
+            if old.pid not in self._workers:
+                self._replace_next()  # it has died meanwhile
+            elif not old.leaving:
+                self._tell_to_leave(old)
+
+    def _reap(self) -> None:
+        for worker in list(self._workers.values()):
+            status = worker.process.poll()
+            if status is not None:
+                del self._workers[worker.pid]
+                self._ended(worker, status)
+        self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        """As the first process of a container, the supervisor gets the children of processes that have ended."""
+        with suppress(ChildProcessError):  # there is none at all
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in self._workers:
+                    break  # it has ended just now, and its signal comes
+                os.waitpid(ended.si_pid, 0)
+
+    def _ended(self, worker: Worker, status: int) -> None:
+        how = (
+            f"ended with status {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
+        )
+        log.log(
+            logging.INFO if worker.leaving and status == 0 else logging.ERROR,
+            "process %d %s",
+            worker.pid,
+            how,
+        )
+        if self._stopping:
+            self._status = self._status or (status if status >= 0 else 1)
+        elif not self._serving:
+            self._status = status if status > 0 else 1
+            self._stop(signal.SIGTERM)
+        elif worker.replaces is not None:
+            log.error("it never served: the processes that were to be replaced go on")
+            self._to_replace.clear()
+        elif any(other.replaces is worker for other in self._workers.values()):
+            pass  # its successor is on the way
+        elif not worker.leaving:
+            if worker in self._to_replace:
+                self._to_replace.remove(worker)
+            lived = worker.ready_since is not None and time.monotonic() - worker.ready_since > 1.0
+            self._delay = RESTART_AFTER if lived else min(2 * self._delay, RESTART_AFTER_AT_MOST)
+            log.info("another process is started in %.1f s", self._delay)
+            self._after(self._delay, lambda: self._restart(worker.place))
+        else:
+            self._replace_next()
+
+    def _restart(self, place: int) -> None:
+        if not self._stopping:
+            self._start(place)
+
+    def _replace_next(self) -> None:
+        if self._to_replace and not self._stopping:
+            old = self._to_replace.pop(0)
+            self._start(old.place, replaces=old)
+
+    # Signals and time
+
+    def _signalled(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number == signal.SIGHUP:
+                self._renew()
+            else:
+                self._stop(number)
+
+    def _renew(self) -> None:
+        if self._stopping:
+            return
+        if not self._serving:
+            self._renew_then = True  # some may have loaded the service already, some not
+            return
+        going_on = bool(self._to_replace) or any(w.leaving or w.replaces for w in self._workers.values())
+        self._to_replace = [w for w in self._workers.values() if not w.leaving and w.replaces is None]
+        log.info("replacing %d processes, one after the other", len(self._to_replace))
+        if not going_on:
+            self._replace_next()
+
+    def _stop(self, number: int) -> None:
+        if self._workers:
+            log.info("stopping %d processes (%s)", len(self._workers), signal.Signals(number).name)
+        again, self._stopping = self._stopping, True
+        for worker in self._workers.values():
+            if again or not worker.leaving:
+                self._tell_to_leave(worker)
+
+    def _tell_to_leave(self, worker: Worker) -> None:
+        worker.leaving = True
+        if worker.process.poll() is None:
+            worker.process.send_signal(signal.SIGTERM)
+
+        def kill() -> None:
+            if worker.process.poll() is None:
+                log.error("process %d did not end in its time, and is killed", worker.pid)
+                worker.process.kill()
+
+        self._after(self._drain_timeout + GRACE, kill)
+
+    def _after(self, seconds: float, function: Callable[[], None]) -> None:
+        self._timers.append((time.monotonic() + seconds, function))
+
+    def _seconds_to_wait(self) -> float | None:
+        if not self._timers:
+            return None
+        return min(max(0.0, min(when for when, _ in self._timers) - time.monotonic()), LONGEST_WAIT)
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        due = [function for when, function in self._timers if when <= now]
+        self._timers = [(when, function) for when, function in self._timers if when > now]
+        for function in due:
+            function()
+
+    def _release(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.close()
+        self._paths.release()
+
+
+class Channel:
+    """The worker's end: says when it is ready, and hears when its supervisor is gone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        os.set_inheritable(descriptor, False)
+
+    def ready(self, lines: Sequence[str]) -> None:
+        os.write(self.descriptor, ("\n".join(lines) + "\n\n").encode())
+
+    def watch(self, loop: Any, gone: Callable[[], object]) -> None:
+        """Call the function, on the loop, when the supervisor has died: nobody else would ever stop this process."""
+
+        def readable() -> None:
+            handle.cancel()
+            gone()
+
+        handle = loop.watch(self.descriptor, readable)

@@ -1,0 +1,1 @@
+"""Locks with fencing tokens: leases in the store, which are renewed, and the line of those that wait."""
