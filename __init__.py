@@ -18,12 +18,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from .context import CurrentCall, current_call
 from .version import __version__
 
 if TYPE_CHECKING:
     # The gevent client, which `connect` gives in a program that gevent has patched, is called in the same way.
     from .clients.threading import connect
+    from .context import CurrentCall, current_call
     from .server.declare.service import Service
     from .server.server import Server, serve
     from .state import open_state
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 # Only what is used is imported: a client needs no server, and neither needs the other event loops.
 _WHERE = {
     "Cache": ".state.cache",
+    "CurrentCall": ".context",
     "Server": ".server.server",
-    "Service": ".server.service",
+    "Service": ".server.declare.service",
     "connect": ".clients",
+    "current_call": ".context",
     "open_state": ".state",
     "serve": ".server.server",
 }

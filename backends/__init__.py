@@ -6,9 +6,9 @@ A loop is found by its name among the entry points of the group `ringback.backen
 
 from __future__ import annotations
 
-from ..runtime.plugins import Group
+from ..runtime.plugins import PluginGroup
 
-_LOOPS = Group(
+_LOOPS = PluginGroup(
     "backend",
     "ringback.backends",
     __name__,
@@ -25,5 +25,5 @@ names = _LOOPS.names
 # Options of a server that one loop alone has.
 OWNERS = {"uvloop": "asyncio", "reactor": "twisted"}
 
-# The loop class of a name. Raises UsageError, as `Group.load` does.
+# The loop class of a name. Raises UsageError, as `PluginGroup.load` does.
 load = _LOOPS.load

@@ -9,10 +9,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..logs.errorlog import log_error
 from .affinity import nearest
 from .liveness import Liveness
-from .outliers import Condition, Ejection, Health, Outliers
+from .outliers import Ejection, Health, HealthCondition, Outliers
 from .policies import Policy, policy_of
-from .servers import Server
-from .versions import Session, Versions
+from .servers import BalancedServer
+from .versions import SeenVersions, Versions
 
 log = logging.getLogger("ringback.client")
 
@@ -25,7 +25,7 @@ class Wishes(Protocol):
 
     affinity: str | None
     primary: bool
-    session: Session | None
+    session: SeenVersions | None
 
 
 class Placed(Hashable, Protocol):
@@ -37,17 +37,17 @@ class Placed(Hashable, Protocol):
     def streams(self) -> bool: ...
 
 
-S = TypeVar("S", bound=Server)
+S = TypeVar("S", bound=BalancedServer)
 
 
 class _Group(Generic[S]):
     """The open servers that one kind of calls may take: those to choose from, and those that are out."""
 
     def __init__(self, servers: Sequence[S], zone: str) -> None:
-        fit = [server for server in servers if server.health.condition is Condition.FIT] or servers
+        fit = [server for server in servers if server.health.condition is HealthCondition.FIT] or servers
         fit = [server for server in fit if server.liveness is not Liveness.STALLED] or fit
         self.fit = [server for server in fit if server.zone == zone] or fit
-        self.out = [server for server in servers if server.health.condition is Condition.OUT]
+        self.out = [server for server in servers if server.health.condition is HealthCondition.OUT]
 
 
 class Balancer(Generic[S]):
@@ -118,7 +118,7 @@ class Balancer(Generic[S]):
         """The call is sent to that server."""
         call.sent = now
         server.begun(now, streams=call.streams)
-        if server.health.condition is Condition.OUT:
+        if server.health.condition is HealthCondition.OUT:
             self._outliers.tried(server.health)
             self._trials.add(call)
             self.stale = True
@@ -208,10 +208,12 @@ class Balancer(Generic[S]):
         replicas = [server for server in open_ if server.role == "replica"]
         primaries = [server for server in open_ if server.role != "replica"]
         self._writers = _Group(primaries, self._zone)
-        fit = [server for server in replicas if server.health.condition is Condition.FIT]
+        fit = [server for server in replicas if server.health.condition is HealthCondition.FIT]
         self._readers = _Group(replicas if fit or not primaries else primaries, self._zone)
         if not fit:
-            self._readers.out = [server for server in replicas if server.health.condition is Condition.OUT]
+            self._readers.out = [
+                server for server in replicas if server.health.condition is HealthCondition.OUT
+            ]
 
 
 def _up_to_date(servers: Sequence[S], seen: Mapping[str, int] | None) -> Sequence[S]:

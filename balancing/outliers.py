@@ -64,7 +64,7 @@ def ejection_of(given: Ejection | bool) -> Ejection:
     raise UsageError(f"ejection must be True, False or a ringback.balancing.Ejection, not {given!r}")
 
 
-class Condition(enum.Enum):
+class HealthCondition(enum.Enum):
     FIT = "fit"
     OUT = "out"
     TRIED = "tried"
@@ -82,7 +82,7 @@ class Health:
 
     def opened(self, now: float) -> None:
         """It is connected: nothing is known of it yet."""
-        self.condition = Condition.FIT
+        self.condition = HealthCondition.FIT
         self.since = now
         self.load.share = AT_FIRST
         self.until = 0.0
@@ -102,9 +102,9 @@ class Outliers:
         """A call to it failed, and it was the server or the way that was at fault; `tried`: the call that tried it."""
         load, limit = health.load, self._ejection.failures
         load.failures += 1
-        if tried and health.condition is Condition.TRIED:
+        if tried and health.condition is HealthCondition.TRIED:
             self._eject(health, now)
-        elif limit and load.failures >= limit and health.condition is Condition.FIT:
+        elif limit and load.failures >= limit and health.condition is HealthCondition.FIT:
             # Where calls fail wherever they go, as those do that are wrong themselves, it is no fault of this one.
             others_fail = all(2 * each.load.failures > load.failures for each in among if each is not health)
             if not others_fail and self._may(among):
@@ -120,21 +120,21 @@ class Outliers:
 
     def tried(self, health: Health) -> None:
         """A call is sent to see whether it is well."""
-        health.condition = Condition.TRIED
+        health.condition = HealthCondition.TRIED
 
     def due(self, health: Health, now: float) -> bool:
         """Whether it has been out for long enough to be tried."""
-        return health.condition is Condition.OUT and now >= health.until
+        return health.condition is HealthCondition.OUT and now >= health.until
 
     def given_up(self, health: Health, now: float) -> None:
         """The call that tried it told nothing."""
-        if health.condition is Condition.TRIED:
-            health.condition, health.until = Condition.OUT, now
+        if health.condition is HealthCondition.TRIED:
+            health.condition, health.until = HealthCondition.OUT, now
 
     def heard(self, health: Health, now: float) -> None:
         """It said something."""
         health.heard, health.asked = now, None
-        if health.condition is Condition.SILENT:
+        if health.condition is HealthCondition.SILENT:
             self._admit(health, now)
 
     def look(self, among: Sequence[Health], now: float) -> tuple[list[Health], list[Health]]:
@@ -144,11 +144,11 @@ class Outliers:
         ask, silent = [], []
         for health in among:
             load = health.load
-            if not load.in_flight or health.condition is Condition.SILENT:
+            if not load.in_flight or health.condition is HealthCondition.SILENT:
                 continue
             if health.asked is not None:
                 if now - health.asked >= SILENT_AFTER:
-                    health.condition, self.changed = Condition.SILENT, True
+                    health.condition, self.changed = HealthCondition.SILENT, True
                     silent.append(health)
             elif now - max(health.heard, load.progressed) >= ASK_AFTER:
                 health.asked = now
@@ -162,7 +162,7 @@ class Outliers:
         for health in among:
             begun = now - health.since
             health.load.share = 1.0 if all_new or begun >= SLOW_START else max(AT_FIRST, begun / SLOW_START)
-            if health.condition is Condition.FIT and begun >= 10 * self._ejection.at_most:
+            if health.condition is HealthCondition.FIT and begun >= 10 * self._ejection.at_most:
                 health.times = 0
         self._find_slow(among, now)
 
@@ -172,7 +172,7 @@ class Outliers:
             return
         for health in among:
             times = health.load.times
-            if health.condition is not Condition.FIT or len(times) < _KNOWN:
+            if health.condition is not HealthCondition.FIT or len(times) < _KNOWN:
                 continue
             usual = _usual(health, among)
             # Where methods differ, a server may have been given the slow ones by chance; hardly three of four times.
@@ -180,19 +180,19 @@ class Outliers:
                 self._eject(health, now)
 
     def _may(self, among: Sequence[Health]) -> bool:
-        out = sum(health.condition is not Condition.FIT for health in among)
+        out = sum(health.condition is not HealthCondition.FIT for health in among)
         return out + 1 <= len(among) // 2
 
     def _eject(self, health: Health, now: float) -> None:
         doubled = 2.0 ** min(health.times, _DOUBLED)
         seconds = min(self._ejection.seconds * doubled, self._ejection.at_most)
-        health.condition, health.until, self.changed = Condition.OUT, now + seconds, True
+        health.condition, health.until, self.changed = HealthCondition.OUT, now + seconds, True
         health.times += 1
         health.load.failures = 0
         health.load.times.clear()
 
     def _admit(self, health: Health, now: float) -> None:
-        health.condition, health.since, self.changed = Condition.FIT, now, True
+        health.condition, health.since, self.changed = HealthCondition.FIT, now, True
         health.load.share = AT_FIRST
         health.load.forget_times()
 
@@ -202,7 +202,7 @@ def _usual(health: Health, among: Iterable[Health]) -> float | None:
     times = [
         seconds
         for other in among
-        if other is not health and other.condition is Condition.FIT and len(other.load.times) >= _KNOWN
+        if other is not health and other.condition is HealthCondition.FIT and len(other.load.times) >= _KNOWN
         for seconds in other.load.times
     ]
     return median(times) if times else None

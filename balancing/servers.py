@@ -23,7 +23,7 @@ class Flags(Protocol):
     def once(self) -> bool: ...
 
 
-class Server(Load):
+class BalancedServer(Load):
     """`open`: it takes calls. `methods` are those that it has announced, `reached` is the version of its service's data that it is known
     to have."""
 

@@ -10,7 +10,7 @@ from typing import Protocol
 MOST = 1000
 
 
-class Session(Protocol):
+class SeenVersions(Protocol):
     """Whose reads are to be no older than what it has seen: `versions` has that, by service."""
 
     @property
@@ -45,7 +45,7 @@ class Both:
 
     __slots__ = ("_one", "_other")
 
-    def __init__(self, one: Session, other: Session) -> None:
+    def __init__(self, one: SeenVersions, other: SeenVersions) -> None:
         self._one, self._other = one, other
 
     @property

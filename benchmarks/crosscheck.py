@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import ringback
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load, Plan
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, LoadPlan, OfferedLoad
 from ringback.compare.run.measured import speed
 from ringback.compare.run.pair import Generator, Pair, Placement, Serving, backend
 from ringback.compare.run.processes import Child, pin
@@ -138,7 +138,7 @@ def main() -> None:
             serving = running.enter_context(Serving(backend(name, 64, SERVICE), placement))
             pairs = {}
             for client in ("threading", "raw"):
-                plan = Plan(client=client, cpu_steps=steps, timeout=10.0, max_callers=64)
+                plan = LoadPlan(client=client, cpu_steps=steps, timeout=10.0, max_callers=64)
                 generator = running.enter_context(Generator(plan, placement))
                 generator.wait()
                 pairs[client] = Pair(serving, generator)
@@ -152,7 +152,7 @@ def main() -> None:
 
 
 def row(cell: Cell, pairs: dict[str, Pair], loop: Child, units: int) -> None:
-    load = Load(cell.workload, cell.style, cell.callers, 0.0, cell.seconds)
+    load = OfferedLoad(cell.workload, cell.style, cell.callers, 0.0, cell.seconds)
     if cell.style == FIRE_AND_CALLBACK and cell.workload == "echo":
         load = load._replace(stride=16)  # as in a comparison
     found: dict[str, list[float]] = {"threading": [], "plain": [], "raw": []}

@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.plugins import Group
+from ..runtime.plugins import PluginGroup
 
 if TYPE_CHECKING:
     from .base import Client  # not imported: a probe, `health.py`, needs nothing of it
 
-_STYLES = Group(
+_STYLES = PluginGroup(
     "client",
     "ringback.clients",
     __name__,
@@ -27,7 +27,7 @@ _STYLES = Group(
 
 names = _STYLES.names
 
-# The client class of a style. Raises UsageError, as `Group.load` does.
+# The client class of a style. Raises UsageError, as `PluginGroup.load` does.
 load = _STYLES.load
 
 

@@ -17,7 +17,7 @@ from msgspec import Raw
 from .. import errors
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
-from ..balancing.versions import Both, Session, Versions
+from ..balancing.versions import Both, SeenVersions, Versions
 from ..handling import Handling, handling
 from ..interceptors import Interceptor
 from ..protocol.messages import Call, Notify
@@ -30,12 +30,12 @@ from .calls.fired import Callback, Errback, FiredCall
 from .calls.intercepted import enter
 from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall, Upload
-from .options import Options
+from .options import ClientOptions
 from .shared import Shared, balancing_of, keys_of
 
 if TYPE_CHECKING:
     from ..transport.libzmq import ZmqContext
-    from .calls.cached import Kept
+    from .calls.cached import ResultCache
     from .conversation.links import Link
 
 # Bytes of arguments from which on they count for the bound.
@@ -121,7 +121,7 @@ class Client(ABC):
                 "max_bytes_in_flight": max_bytes_in_flight,
             },
         )
-        self._options = Options(30.0, self._shared.max_size).merged({"timeout": timeout, **options})
+        self._options = ClientOptions(30.0, self._shared.max_size).merged({"timeout": timeout, **options})
         self._is_view = False
         self._origin: Client | None = None
         self._only: Link | None = None  # of a view all whose calls go to one server
@@ -322,7 +322,7 @@ class Client(ABC):
     def _plan(self, call: OutgoingCall, outer: Handling | None) -> None:
         """What its options, or the call that is being handled, ask of the choice of its server."""
         options = self._options
-        session: Session | None = None if outer is None or outer.versions is None else outer
+        session: SeenVersions | None = None if outer is None or outer.versions is None else outer
         if options.plans:
             plan = call.planned()
             plan.affinity, plan.hedged = options.affinity, options.hedge
@@ -425,7 +425,7 @@ class Client(ABC):
                     run_callback(call.method, listener, event)
 
 
-def _new_kept() -> Kept:
-    from .calls.cached import Kept  # few clients need it
+def _new_kept() -> ResultCache:
+    from .calls.cached import ResultCache  # few clients need it
 
-    return Kept()
+    return ResultCache()

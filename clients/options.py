@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..state.cache import Cache
 
 
-class Options(CallSettings):
+class ClientOptions(CallSettings):
     """How calls are made; `Client.options` documents each."""
 
     __slots__ = (
@@ -50,7 +50,7 @@ class Options(CallSettings):
         self.plans = False  # whether the choice of a server has to know one of these three
         self.options: CallOptions | None = None  # what of these travels with each call
 
-    def merged(self, changes: Mapping[str, Any]) -> Options:
+    def merged(self, changes: Mapping[str, Any]) -> ClientOptions:
         """These options with others. Raises TypeError for one that there is not, or that has a value which cannot be sent;
         ResourceExhausted for metadata that take more than a call may."""
         new = copy.copy(self)

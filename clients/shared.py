@@ -22,7 +22,7 @@ from .connections.core import ClientCore
 if TYPE_CHECKING:
     from ..discovery.source import Source
     from ..security.curve import ClientKeys
-    from .calls.cached import Kept
+    from .calls.cached import ResultCache
 
 
 class Shared:
@@ -54,7 +54,7 @@ class Shared:
         self.owner = 0  # the thread that may use the core, as long as it may
         self.loop: Any = None
         self.threads: Any = None  # the blocking client's own
-        self.kept: Kept | None = None  # results, once a view has a cache
+        self.kept: ResultCache | None = None  # results, once a view has a cache
         self.entries = 0
         self.warned = False
         self.closed = False

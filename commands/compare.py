@@ -154,7 +154,7 @@ def compare(
     """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
     given = locals()  # by the names of the parameters
     require_extra("compare")
-    from ..compare.options import Options
+    from ..compare.options import CompareOptions
     from ..compare.report.outputs import Outputs
 
     outputs = Outputs(json_file, csv_file, html_file)
@@ -175,8 +175,8 @@ def compare(
         return
     from ..compare.command import compare as run
 
-    asked = {field.name: given[field.name] for field in fields(Options)}
-    raise typer.Exit(run(Options(**asked), outputs, fail_if or [], sys.argv[2:]))
+    asked = {field.name: given[field.name] for field in fields(CompareOptions)}
+    raise typer.Exit(run(CompareOptions(**asked), outputs, fail_if or [], sys.argv[2:]))
 
 
 def report(

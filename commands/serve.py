@@ -235,13 +235,13 @@ def serve(
 
     from ..server.process.supervisor import Channel
     from ..server.server import serve as run
-    from ..transport.listening import Inherited
+    from ..transport.listening import InheritedSocket
 
     with _starting():
         service = load_service(target)
         status = run(
             service,
-            [Inherited.read(word) for word in inherited or []] or endpoints,
+            [InheritedSocket.read(word) for word in inherited or []] or endpoints,
             channel=None if supervised is None else Channel(supervised),
             backend=backend,
             workers=workers,

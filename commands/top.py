@@ -20,7 +20,7 @@ from ..terminal import printable
 Look = Mapping[str, Any]
 
 
-class Row(NamedTuple):
+class MethodRow(NamedTuple):
     """One method: calls that end a second, those in flight, errors and refusals a second, and response times, in seconds (None where no
     call ended); and of the calls for what a method with a cache keeps, the part that was answered without a run of their own."""
 
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     hit_rate: float | None = None
 
 
-def between(before: Look, after: Look) -> list[Row]:
+def between(before: Look, after: Look) -> list[MethodRow]:
     """The methods that had calls, the busiest first."""
     seconds = after["seconds"] - before["seconds"]
     rows = []
@@ -48,7 +48,7 @@ def between(before: Look, after: Look) -> list[Row]:
         ]
         p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
         hits = _hit_rate(then.get("cache"), now.get("cache"))
-        rows.append(Row(name, rate, now["in_flight"], errors, refused, p50, p99, hits))
+        rows.append(MethodRow(name, rate, now["in_flight"], errors, refused, p50, p99, hits))
     return sorted(rows, key=lambda row: (-row.rate, row.method))
 
 

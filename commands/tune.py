@@ -50,9 +50,9 @@ def tune(
     """Find settings for a service: try backends, workers, limits and processes, and measure the best against the defaults."""
     require_extra("tune")
     from ..tune.command import tune as run
-    from ..tune.request import Options
+    from ..tune.request import TuneOptions
 
-    options = Options(
+    options = TuneOptions(
         service=service,
         scenario=scenario,
         slo=slo,

@@ -18,10 +18,10 @@ from rich.text import Text
 
 from ..errors import UsageError
 from . import peers
-from .options import BACKENDS, Options, missing, require
+from .options import BACKENDS, CompareOptions, missing, require
 from .report.conditions import Condition, check, refuse
-from .report.difference import UNCHANGED, Changes, changes
-from .report.names import Cell, what
+from .report.difference import UNCHANGED, ReportChanges, changes
+from .report.names import NamedCell, what
 from .report.outputs import Outputs
 from .report.progress import LiveProgress
 from .report.reading import runs
@@ -31,7 +31,7 @@ from .report.verdict import verdict
 from .results import Arm, Design, Report
 from .run.environment import environment
 from .run.lanes import lanes
-from .run.request import Request
+from .run.request import CompareRequest
 from .run.rounds import Experiment
 from .statistics.analysis import analyse
 from .statistics.predictions import predict
@@ -52,7 +52,7 @@ class _Asked(NamedTuple):
     workload: str
 
 
-def compare(options: Options, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]) -> int:
+def compare(options: CompareOptions, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]) -> int:
     """The exit status: 1 where a reply was wrong or something could not be measured, 2 for what cannot be asked for, 3 where a condition is
     met, 4 where that cannot be told. `words` are the command's own, to repeat it by."""
     for kind, names in (("backend", options.backend), ("client", options.client)):
@@ -106,7 +106,7 @@ def _refuse(error: UsageError) -> int:
     return USAGE
 
 
-def _conditions(texts: Sequence[str], cells: Iterable[Cell], *, older: bool) -> list[Condition]:
+def _conditions(texts: Sequence[str], cells: Iterable[NamedCell], *, older: bool) -> list[Condition]:
     """Before minutes are spent on what they could not be asked of."""
     try:
         conditions = [Condition.parse(text) for text in texts]
@@ -116,13 +116,13 @@ def _conditions(texts: Sequence[str], cells: Iterable[Cell], *, older: bool) -> 
     return conditions
 
 
-def _asked(request: Request) -> Iterator[Cell]:
+def _asked(request: CompareRequest) -> Iterator[NamedCell]:
     for lane in lanes(request):
         for job in lane.jobs:
             yield _Asked(lane.backend, lane.client, job.style, job.workload)
 
 
-def _start(request: Request, words: Sequence[str]) -> Report:
+def _start(request: CompareRequest, words: Sequence[str]) -> Report:
     """A report without results, before anything runs that could disturb what it says of the machine."""
     if "--seed" not in words:
         words = [*words, "--seed", str(request.seed)]
@@ -172,7 +172,7 @@ def _terminated(_number: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _deliver(report: Report, outputs: Outputs, found: Changes = UNCHANGED) -> None:
+def _deliver(report: Report, outputs: Outputs, found: ReportChanges = UNCHANGED) -> None:
     """Write the files, and show the table whatever becomes of them. The files come first, as whoever reads the table may leave."""
     try:
         # A run that ended before its first round must not take the place of an older one's file.
@@ -187,7 +187,7 @@ def _tells(report: Report) -> bool:
     return bool(report.results or report.peers or report.failures)
 
 
-def _show(report: Report, outputs: Outputs, found: Changes) -> None:
+def _show(report: Report, outputs: Outputs, found: ReportChanges) -> None:
     """The table where no file goes. On a terminal rows fit its width and sentences are wrapped; elsewhere every line is whole."""
     console = _console(sys.stderr if outputs.on_stdout else sys.stdout)
     bounded = console.file.isatty()  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this
@@ -201,7 +201,7 @@ def _console(file: TextIO) -> Console:
     return Console(file=file, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
-def _status(report: Report, conditions: Sequence[Condition], found: Changes = UNCHANGED) -> int:
+def _status(report: Report, conditions: Sequence[Condition], found: ReportChanges = UNCHANGED) -> int:
     status, problems = 0, [*report.failures, *_bad(report)]
     if not _tells(report):
         problems = ["nothing was measured, so no file was written"]

@@ -26,7 +26,7 @@ from .results import Arm
 from .run.budget import affordable
 from .run.lanes import lines
 from .run.pair import ANYWHERE, Placement
-from .run.request import SCENARIO, SERVICE, Request
+from .run.request import SCENARIO, SERVICE, CompareRequest
 from .workloads import variants
 from .workloads.table import CORE, QUICK, WORKLOADS, Workload
 
@@ -56,7 +56,7 @@ Given = Sequence[str] | None
 
 
 @dataclass(frozen=True)
-class Options:
+class CompareOptions:
     """As they were given, by the names of the command's own parameters; None and nothing stand for the defaults."""
 
     backend: Given = None
@@ -80,7 +80,7 @@ class Options:
     service: str | None = None
     scenario: str | None = None
 
-    def request(self) -> Request:
+    def request(self) -> CompareRequest:
         """Raises UsageError or typer.BadParameter that says what is wrong with them."""
         if self.quick and self.thorough:
             raise UsageError("--quick and --thorough exclude each other")
@@ -91,7 +91,7 @@ class Options:
         workloads = self._workloads()
         backends, arms = self._arms()
         processes = max((arm.processes for arm in arms.values()), default=1)
-        request = Request(
+        request = CompareRequest(
             backends=backends,
             arms=arms,
             connections=_CONNECTIONS if processes > 1 else 1,
@@ -168,7 +168,7 @@ class Options:
         arms |= found
         return tuple(found)
 
-    def _check_duet(self, request: Request) -> None:
+    def _check_duet(self, request: CompareRequest) -> None:
         if not self.duet:
             return
         apart = [name for name in request.workloads if request.workload(name).open]
@@ -183,7 +183,7 @@ class Options:
         apart = Placement.halves() if self.pin else ANYWHERE
         return apart if processes == 1 or processes <= len(apart.server) else ANYWHERE
 
-    def _check_peers(self, request: Request, all_peers: bool) -> None:
+    def _check_peers(self, request: CompareRequest, all_peers: bool) -> None:
         if request.peers and request.scenario:
             raise UsageError(
                 "--peer is for the workloads of ringback: other libraries do not serve your own service"

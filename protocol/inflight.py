@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 GREED = 9
 
 
-class Share:
+class Quota:
     """One client's part of it. A call is in it until its handler has ended, also where it was given up before."""
 
     __slots__ = ("__weakref__", "bytes", "calls")
@@ -29,18 +29,18 @@ class InFlight:
         self.max_bytes = max_bytes
         self.calls = 0
         self.bytes = 0
-        self._by_user: WeakValueDictionary[str, Share] = WeakValueDictionary()
+        self._by_user: WeakValueDictionary[str, Quota] = WeakValueDictionary()
 
     @property
     def room(self) -> int:
         """Bytes that may still come; less than none where what could not be refused is above the bound."""
         return self.max_bytes - self.bytes
 
-    def share_of(self, user: str) -> Share:
+    def share_of(self, user: str) -> Quota:
         """One for all connections of that user; a new one for who has no name."""
-        return self._by_user.setdefault(user, Share()) if user else Share()
+        return self._by_user.setdefault(user, Quota()) if user else Quota()
 
-    def admit(self, share: Share, weight: int = 0) -> str:
+    def admit(self, share: Quota, weight: int = 0) -> str:
         """Count one more call, with so many bytes, and return ""; or say why it is not taken."""
         taken = self.calls
         if share.calls < GREED * (self.max_calls - taken):
@@ -55,7 +55,7 @@ class InFlight:
             return f"the server has {taken} calls in flight, as many as it takes"
         return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
 
-    def admit_bytes(self, share: Share, size: int) -> str:
+    def admit_bytes(self, share: Quota, size: int) -> str:
         """The same for so many bytes more of a call."""
         full = self._full(share)
         if not full:
@@ -63,26 +63,26 @@ class InFlight:
             share.bytes += size
         return full
 
-    def hold(self, share: Share, weight: int = 0) -> None:
+    def hold(self, share: Quota, weight: int = 0) -> None:
         """Count a call that cannot be refused any more."""
         self.calls += 1
         self.bytes += weight
         share.calls += 1
         share.bytes += weight
 
-    def release(self, share: Share, weight: int = 0) -> None:
+    def release(self, share: Quota, weight: int = 0) -> None:
         """A handler has ended, or will never begin."""
         self.calls -= 1
         self.bytes -= weight
         share.calls -= 1
         share.bytes -= weight
 
-    def release_bytes(self, share: Share, size: int) -> None:
+    def release_bytes(self, share: Quota, size: int) -> None:
         """A call needs so many of its bytes no longer."""
         self.bytes -= size
         share.bytes -= size
 
-    def _full(self, share: Share) -> str:
+    def _full(self, share: Quota) -> str:
         held = self.bytes
         if share.bytes < GREED * (self.max_bytes - held):
             return ""

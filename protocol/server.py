@@ -18,7 +18,7 @@ from msgspec import Raw, structs
 
 from .. import errors
 from .codec import BATCH_BYTES
-from .inflight import InFlight, Share
+from .inflight import InFlight, Quota
 from .messages import (
     MAX_FRAMES,
     MAX_MESSAGES,
@@ -129,7 +129,7 @@ class Session:
         self.peer = peer
         self.user = ""  # the name of the client's key, and the key: "" without CURVE. The core's, before anything is said
         self.key = ""
-        self.share = Share()
+        self.share = Quota()
         self.state = SessionState.GREETING
         self.instance = b""
         self.max_size = 0

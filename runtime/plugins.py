@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UsageError
 
 
-class Group:
+class PluginGroup:
     """One group of entry points. `what`: the word for one of them. `ours` are known without a look at the installed distributions, which
     costs 10 ms, as it does to import what looks: each by a module of this `package` and what to take from it, as "module:Name"."""
 

@@ -25,14 +25,14 @@ from ..state.engines.replica import START, ReplicaEngine
 from ..state.invalidations import Invalidations
 from ..terminal import announce
 from ..transport import chosen
-from ..transport.listening import Inherited
+from ..transport.listening import InheritedSocket
 from .admission.rates import checked_rate
 from .admission.rules import AccessFile
 from .connections.core import ServerCore
 from .declare.service import Service
-from .executors import Settings
+from .executors import ExecutorSettings
 from .limits import Limits, checked_drain_timeout
-from .methods.table import Rules
+from .methods.table import SchedulingOptions
 from .process import settings as process
 from .process.logs import warn_of_exposed
 from .process.registration import Registration
@@ -93,7 +93,7 @@ class Server:
     def __init__(
         self,
         service: Service,
-        bind: str | Sequence[str | Inherited] = DEFAULT_ENDPOINT,
+        bind: str | Sequence[str | InheritedSocket] = DEFAULT_ENDPOINT,
         *,
         backend: str = "asyncio",
         workers: int | None = None,
@@ -149,7 +149,7 @@ class Server:
                 if backend != owner:
                     raise UsageError(f"{option} is for the {owner} backend, not for {backend}")
                 self._loop_options[option] = value
-        self._bind: list[str | Inherited] = [bind] if isinstance(bind, str) else list(bind)
+        self._bind: list[str | InheritedSocket] = [bind] if isinstance(bind, str) else list(bind)
         about = _about(role, zone, weight)
         self._registration = Registration.asked_for(
             register, service_name, advertise, service.name, self._bind, about or About(), backend
@@ -178,13 +178,13 @@ class Server:
             "about": about,
             "access": None if access is None else AccessFile(access),
             "rate": checked_rate(rate, burst, "the server"),
-            "rules": Rules(
+            "rules": SchedulingOptions(
                 resources or {},
                 limit,
                 aging,
                 max_priority,
                 executor,
-                Settings(worker_processes, worker_memory, dask),
+                ExecutorSettings(worker_processes, worker_memory, dask),
             ),
         }
         if not (state is None or isinstance(state, (str, State))):
@@ -472,7 +472,7 @@ def _about(role: str, zone: str, weight: float) -> About | None:
 
 
 def _keys(
-    secret_key: str | Path | None, authorized_keys: str | Path | None, places: Sequence[str | Inherited]
+    secret_key: str | Path | None, authorized_keys: str | Path | None, places: Sequence[str | InheritedSocket]
 ) -> ServerKeys | None:
     """What is read of the keys. Raises UsageError."""
     if secret_key is None and authorized_keys is None:
@@ -486,7 +486,7 @@ def _keys(
 
 def serve(
     service: Service,
-    bind: str | Sequence[str | Inherited] = DEFAULT_ENDPOINT,
+    bind: str | Sequence[str | InheritedSocket] = DEFAULT_ENDPOINT,
     *,
     backend: str = "asyncio",
     channel: Channel | None = None,

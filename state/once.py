@@ -41,7 +41,7 @@ _DOUBTFUL = 1000
 _LOOK = 0.001
 
 
-class Outcome(Struct, array_like=True):
+class KeyOutcome(Struct, array_like=True):
     """What came of the work: its result as MessagePack, or an error as it goes over the wire: code, kind and message."""
 
     result: bytes | None
@@ -56,13 +56,13 @@ class Record(Struct, array_like=True):
     id: bytes
     who: str
     ends: float
-    outcome: Outcome | None = None
+    outcome: KeyOutcome | None = None
 
 
 _record = msgspec.msgpack.Decoder(Record)
 _encode = msgspec.msgpack.Encoder().encode
 
-CUT = Outcome(
+CUT = KeyOutcome(
     None,
     (
         errors.Aborted.code,
@@ -72,7 +72,7 @@ CUT = Outcome(
 )
 
 
-class Claim:
+class KeyClaim:
     """The right to do the work of one key, for as long as its lease is renewed."""
 
     def __init__(self, keys: Keys, row: str, record: Record, revision: int, keep: float) -> None:
@@ -85,7 +85,7 @@ class Claim:
         self._lock = native.allocate_lock()  # between what renews and what ends it
         self._watch()
 
-    def finish(self, outcome: Outcome, transaction: Transaction | None = None) -> None:
+    def finish(self, outcome: KeyOutcome, transaction: Transaction | None = None) -> None:
         """Store what came of it, together with what the transaction has written. Raises Conflict where what that has read has changed:
         nothing was written, and the claim still stands; Aborted where the claim was another's by then; Unavailable where the store does not
         answer for long: then it is tried on, in the background."""
@@ -104,7 +104,7 @@ class Claim:
                     raise
                 pause(_AGAIN)
 
-    def _finish(self, outcome: Outcome, transaction: Transaction | None) -> None:
+    def _finish(self, outcome: KeyOutcome, transaction: Transaction | None) -> None:
         record = msgspec.structs.replace(self._record, outcome=outcome)
         with self._alone():
             try:
@@ -122,7 +122,7 @@ class Claim:
                     raise errors.Unavailable("the answer to a renewal was lost", started=False) from None
             self._ended = True
 
-    def _finish_later(self, outcome: Outcome, transaction: Transaction | None) -> float | None:
+    def _finish_later(self, outcome: KeyOutcome, transaction: Transaction | None) -> float | None:
         """Seconds until the next try; None when it is stored, or another's."""
         try:
             self._finish(outcome, transaction)
@@ -214,7 +214,7 @@ class Keys:
 
     def claim(
         self, method: str, key: str, fingerprint: bytes, keep: float, repeatable: bool
-    ) -> Claim | Outcome | None:
+    ) -> KeyClaim | KeyOutcome | None:
         """The right to do the work, or what came of it; None while somebody else does it. `keep`: seconds for which the key is
         remembered. `repeatable`: whether what was cut may be done again. Raises FailedPrecondition where the key was used with other
         arguments."""
@@ -235,7 +235,7 @@ class Keys:
                         self._saw(found.revision)
                     return earlier.outcome
                 if self._doubtful.get(row) == earlier.id and self._doubtful.pop(row, None) == earlier.id:
-                    return Claim(self, row, earlier, found.revision, keep)
+                    return KeyClaim(self, row, earlier, found.revision, keep)
                 if earlier.id in self.unstored:
                     return None
                 if earlier.ends > now and not presence.gone(earlier.who, self.engine.one_machine):
@@ -257,7 +257,7 @@ class Keys:
                 raise
             if record.outcome is not None:
                 return record.outcome
-            return Claim(self, row, record, revision, keep)
+            return KeyClaim(self, row, record, revision, keep)
 
     def works_in_transaction(self, method: str, transaction: Transaction) -> None:
         """Remember, with what it writes, that this method does all its work in its transaction: what is cut has done nothing."""

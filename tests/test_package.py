@@ -44,11 +44,8 @@ readers.method(readonly=True)(add)
 WIRE_PATH = sorted(
     [
         *ROOT.glob("protocol/*.py"),
-        *(
-            ROOT / "server" / f"{name}.py"
-            for name in ("core", "dispatcher", "invocation", "streams", "arguments")
-        ),
-        *(path for path in ROOT.glob("clients/*.py") if path.name != "scripts.py"),
+        *(path for room in ("connections", "calls", "declare") for path in ROOT.glob(f"server/{room}/*.py")),
+        *(path for path in ROOT.glob("clients/**/*.py") if path.name != "scripts.py"),
         *ROOT.glob("balancing/*.py"),
         ROOT / "errors.py",
     ]
@@ -57,14 +54,15 @@ WIRE_PATH = sorted(
 
 def packages() -> list[str]:
     """The packages of the source tree, as they are to be imported."""
-    subpackages = (
-        path.name
+    folders = (
+        path
         for path in ROOT.iterdir()
         if path.name not in NOT_INSTALLED
         and not any(path.match(pattern) for pattern in NOT_COPIED)
         and (path / "__init__.py").exists()
     )
-    return ["ringback", *sorted(f"ringback.{name}" for name in subpackages)]
+    found = (made.parent for folder in folders for made in folder.rglob("__init__.py"))
+    return ["ringback", *sorted(".".join(("ringback", *path.relative_to(ROOT).parts)) for path in found)]
 
 
 def environment() -> dict[str, str]:

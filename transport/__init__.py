@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..runtime.plugins import Group
+from ..runtime.plugins import PluginGroup
 
 if TYPE_CHECKING:
     from .base import Transport
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEFAULT = "native"
 VARIABLE = "RINGBACK_TRANSPORT"
 
-_TRANSPORTS = Group(
+_TRANSPORTS = PluginGroup(
     "transport",
     "ringback.transports",
     __name__,

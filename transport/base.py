@@ -16,7 +16,7 @@ from ..balancing.liveness import Liveness
 
 if TYPE_CHECKING:
     from ..security.curve import ClientKeys, ServerKeys
-    from .listening import Inherited
+    from .listening import InheritedSocket
 
 # Seconds for a client's handshake, from the connection to READY.
 HANDSHAKE = 5.0
@@ -28,7 +28,7 @@ BEAT, SILENT, TTL = 5.0, 15.0, 20.0
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
-class Bounds(NamedTuple):
+class ServerBounds(NamedTuple):
     """What a server takes from its clients: the bytes and frames of a message, how many connections there may be, the seconds in which each
     must have ended its handshake, and said its first message; and, of all together, the bytes that have come and are not served yet."""
 
@@ -40,7 +40,7 @@ class Bounds(NamedTuple):
     unserved: int
 
 
-class Connection(Protocol):
+class AcceptedConnection(Protocol):
     """One client, to its server. It may leave, and what it had sent come after that."""
 
     peer: str  # its address, as far as it has one
@@ -63,7 +63,7 @@ class Connection(Protocol):
 class ServerHost(Protocol):
     """The server, to its transport."""
 
-    def received(self, connection: Connection, frames: list[Any]) -> Iterator[object] | None:
+    def received(self, connection: AcceptedConnection, frames: list[Any]) -> Iterator[object] | None:
         """A message arrived: the first frame is bytes, the others are any buffers. A message sent before the connection ended may arrive
         after `lost`. For a long message the host returns an iterator; each step handles one part of the message. The transport may serve
         other connections between two steps, and hands over the next message of this connection after the last step."""
@@ -71,13 +71,13 @@ class ServerHost(Protocol):
     def turn_ended(self) -> object:
         """That was all for now: send what has gathered."""
 
-    def room(self, connection: Connection | None) -> object:
+    def room(self, connection: AcceptedConnection | None) -> object:
         """What the connection did not take may be taken now; None: that of any."""
 
-    def lost(self, connection: Connection) -> object:
+    def lost(self, connection: AcceptedConnection) -> object:
         """It has ended."""
 
-    def offends(self, connection: Connection, why: str) -> object:
+    def offends(self, connection: AcceptedConnection, why: str) -> object:
         """It has to be cut off, as it does harm."""
 
     def complain(self, peer: str, why: str) -> object:
@@ -91,7 +91,7 @@ class ServerEnd(ABC):
     closing: Any = None  # a lock that is held while the endpoints are not free yet
 
     @abstractmethod
-    def open(self, places: Sequence[str | Inherited]) -> None:
+    def open(self, places: Sequence[str | InheritedSocket]) -> None:
         """Listen there. Raises UsageError where that cannot be; what is open then is closed by `close`."""
 
     @abstractmethod
@@ -167,7 +167,9 @@ class Transport(ABC):
     def __init__(self, context: Any = None) -> None: ...
 
     @abstractmethod
-    def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:
+    def server(
+        self, loop: Loop, host: ServerHost, bounds: ServerBounds, keys: ServerKeys | None
+    ) -> ServerEnd:
         """One of a server's. Raises UsageError."""
 
     @abstractmethod

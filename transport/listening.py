@@ -26,7 +26,7 @@ _UNRESOLVED = (errno.ENODEV, socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AG
 
 
 @dataclass(frozen=True)
-class Inherited:
+class InheritedSocket:
     """A socket that listens already, made by another process: its endpoint, and its descriptor here."""
 
     endpoint: str
@@ -36,7 +36,7 @@ class Inherited:
         return f"{self.descriptor}={self.endpoint}"
 
     @classmethod
-    def read(cls, text: str) -> Inherited:
+    def read(cls, text: str) -> InheritedSocket:
         """What `str` has written."""
         descriptor, endpoint = text.split("=", 1)
         return cls(endpoint, int(descriptor))

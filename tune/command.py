@@ -22,7 +22,7 @@ from ..compare.run.environment import environment
 from ..errors import UsageError
 from . import table
 from .measure import measure
-from .request import Options, Request
+from .request import TuneOptions, TuneRequest
 from .results import Trial, Tuning
 from .rounds import FEWEST, MOST, Rounds
 from .settings import Settings
@@ -46,7 +46,7 @@ _BESIDE = 2.0
 class Run:
     """One run, and what is known of it so far."""
 
-    def __init__(self, request: Request, tuning: Tuning, *, to_stderr: bool) -> None:
+    def __init__(self, request: TuneRequest, tuning: Tuning, *, to_stderr: bool) -> None:
         self._request = request
         self._tuning = tuning
         self._to_stderr = to_stderr
@@ -117,7 +117,7 @@ class Run:
             typer.echo(line, err=self._to_stderr)
 
 
-def tune(options: Options, json: str | None, words: Sequence[str]) -> int:
+def tune(options: TuneOptions, json: str | None, words: Sequence[str]) -> int:
     """The exit status: 1 where no settings can be advised, 2 for what cannot be asked for. `words` are the command's own, to repeat it."""
     try:
         request = options.request()
@@ -139,7 +139,7 @@ def tune(options: Options, json: str | None, words: Sequence[str]) -> int:
     return 0
 
 
-def _start(request: Request, words: Sequence[str]) -> Tuning:
+def _start(request: TuneRequest, words: Sequence[str]) -> Tuning:
     if "--seed" not in words:
         words = [*words, "--seed", str(request.seed)]
     placed = str(request.placement) or "server and client on all of them"
@@ -155,7 +155,7 @@ def _start(request: Request, words: Sequence[str]) -> Tuning:
     )
 
 
-def _environment(request: Request) -> Environment:
+def _environment(request: TuneRequest) -> Environment:
     return environment(seed=request.seed, quick=False, cpu_steps=0)
 
 

@@ -9,7 +9,7 @@ from ..compare.run.measured import Floats, Times, enough, latency, round_of
 from ..compare.run.pair import alone
 from ..compare.run.processes import ChildFailed
 from .objective import Objective
-from .request import Request
+from .request import TuneRequest
 from .results import Figures
 from .settings import Settings
 
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     responses: Floats
 
 
-def measure(request: Request, settings: Settings, window: float) -> Seen:
+def measure(request: TuneRequest, settings: Settings, window: float) -> Seen:
     """At least so many seconds of calls. Raises Failed where a process did not live through them, or an answer was wrong or an error."""
     try:
         with alone(settings.server(request.service), request.plan, request.placement) as pair:

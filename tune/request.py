@@ -11,7 +11,7 @@ import typer
 
 from .. import backends as installed
 from ..compare import scenario
-from ..compare.load.plan import STYLES, Load, Plan
+from ..compare.load.plan import STYLES, LoadPlan, OfferedLoad
 from ..compare.options import available, chosen, require
 from ..compare.run import observe
 from ..compare.run.pair import ANYWHERE, Placement
@@ -27,7 +27,7 @@ _CLIENT = "asyncio"
 
 
 @dataclass(frozen=True)
-class Request:
+class TuneRequest:
     """`trials` and `seconds` are bounds, None where there is none. The load is a closed loop of `concurrency` callers."""
 
     service: str
@@ -47,14 +47,14 @@ class Request:
         """The response time that is shown."""
         return self.objective.rank if self.objective else "p99"
 
-    def load(self, warmup: float, window: float) -> Load:
+    def load(self, warmup: float, window: float) -> OfferedLoad:
         """The calls of one measurement."""
-        return Load(SCENARIO, self.style, self.concurrency, warmup, window)
+        return OfferedLoad(SCENARIO, self.style, self.concurrency, warmup, window)
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> LoadPlan:
         """How the load generator makes them."""
-        return Plan(
+        return LoadPlan(
             client=_CLIENT,
             cpu_steps=0,  # of a workload that is not called here
             # As in a comparison: a call waits for all that are before it.
@@ -74,7 +74,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Options:
+class TuneOptions:
     """As they were given; empty lists and None stand for the defaults."""
 
     service: str
@@ -89,14 +89,14 @@ class Options:
     time: float | None = None
     seed: int | None = None
 
-    def request(self) -> Request:
+    def request(self) -> TuneRequest:
         """Raises UsageError or typer.BadParameter that says what is wrong with them."""
         backends = chosen("--backend", self.backends, installed.names(), available())
         for backend in backends:
             require("backend", backend)
         scenario.load(self.scenario)
         processes = self.max_processes or len(observe.processors())
-        return Request(
+        return TuneRequest(
             service=self.service,
             scenario=self.scenario,
             space=Space(backends, find_spec("uvloop") is not None, processes),

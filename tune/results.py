@@ -55,7 +55,7 @@ class Finalist(msgspec.Struct, kw_only=True):
     outcome: Outcome | None = None
 
 
-class Verdict(msgspec.Struct, kw_only=True):
+class TuneVerdict(msgspec.Struct, kw_only=True):
     """The settings to use, None where none keep the objective; why, in words; and whether that was shown in rounds."""
 
     best: Settings | None = None
@@ -80,7 +80,7 @@ class Tuning(msgspec.Struct, kw_only=True):
     trials: list[Trial] = []
     finalists: list[Finalist] = []
     failures: list[str] = []
-    verdict: Verdict = msgspec.field(default_factory=Verdict)
+    verdict: TuneVerdict = msgspec.field(default_factory=TuneVerdict)
 
     def json(self) -> bytes:
         """As a file."""

@@ -14,7 +14,7 @@ from ..compare.run.measured import latency
 from ..compare.statistics import inference
 from ..compare.statistics.contrasts import Contrast, Rule, contrasts, judge, turned
 from .measure import Failed, Seen, held, told
-from .request import Request
+from .request import TuneRequest
 from .results import Figures, Finalist
 from .settings import MARGIN, Settings
 
@@ -28,7 +28,7 @@ class Rounds:
     reason in `failures`."""
 
     def __init__(
-        self, request: Request, settings: Sequence[Settings], measure: Callable[[Settings], Seen]
+        self, request: TuneRequest, settings: Sequence[Settings], measure: Callable[[Settings], Seen]
     ) -> None:
         self.failures: list[str] = []
         self._request = request

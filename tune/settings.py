@@ -6,7 +6,7 @@ import shlex
 
 import msgspec
 
-from ..compare.run.pair import Server
+from ..compare.run.pair import ServerCommand
 
 ADAPTIVE = "adaptive"
 
@@ -40,10 +40,10 @@ class Settings(msgspec.Struct, frozen=True):
         """To copy into a shell."""
         return shlex.join(["ringback", "serve", service, *self.options()])
 
-    def server(self, service: str) -> Server:
+    def server(self, service: str) -> ServerCommand:
         """How a server with them is started on a free port."""
         bind = ("--bind", "tcp://127.0.0.1:*", "--drain-timeout", str(_DRAIN))
-        return Server(("ringback.server", service, *self.options(), *bind))
+        return ServerCommand(("ringback.server", service, *self.options(), *bind))
 
     @property
     def kind(self) -> tuple[str, bool, str | None, int]:

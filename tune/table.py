@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from .measure import told
-from .request import Request
+from .request import TuneRequest
 from .results import Figures, Finalist, Trial, Tuning
 from .rounds import FEWEST
 from .settings import Settings
@@ -14,7 +14,7 @@ from .settings import Settings
 _WIDTH = 120
 
 
-def plan(tuning: Tuning, request: Request) -> Iterator[str]:
+def plan(tuning: Tuning, request: TuneRequest) -> Iterator[str]:
     """Before it starts."""
     here = tuning.environment
     yield (
@@ -30,12 +30,12 @@ def plan(tuning: Tuning, request: Request) -> Iterator[str]:
         yield f"{trials} and rounds of the best and the defaults ({FEWEST} at least), in about {request.seconds:.0f} s"
 
 
-def head(request: Request) -> str:
+def head(request: TuneRequest) -> str:
     """What stands above the trials."""
     return f"trial   calls/s  {f'{request.rank} ms':>8}  settings"
 
 
-def trial(request: Request, made: Trial) -> str:
+def trial(request: TuneRequest, made: Trial) -> str:
     """One line."""
     note = " (the defaults)" if made.number == 1 else ""
     if made.figures is None:
@@ -44,7 +44,7 @@ def trial(request: Request, made: Trial) -> str:
     return f"{made.number:5}  {_figures(request, made.figures)}  {made.settings}{note}{late}"
 
 
-def _figures(request: Request, figures: Figures) -> str:
+def _figures(request: TuneRequest, figures: Figures) -> str:
     value = getattr(figures.latency, request.rank)
     # Of so few calls that the rank is an accident of some.
     rough = "" if told(request.rank, figures.calls) else "~"
@@ -68,7 +68,7 @@ def round_line(number: int, settings: Sequence[Settings], found: Mapping[Setting
     return f"{number:5}  {'  '.join(f'{cell:<10}' for cell in cells)}".rstrip()
 
 
-def result(request: Request, tuning: Tuning) -> Iterator[str]:
+def result(request: TuneRequest, tuning: Tuning) -> Iterator[str]:
     """The end."""
     yield ""
     for place, each in enumerate(tuning.finalists):
@@ -86,7 +86,7 @@ def result(request: Request, tuning: Tuning) -> Iterator[str]:
         yield from _wrapped(sentence)
 
 
-def _finalist(request: Request, each: Finalist) -> str:
+def _finalist(request: TuneRequest, each: Finalist) -> str:
     value = f"{'' if each.enough else '~'}{(each.value or 0.0) * 1000:,.1f} ms"
     ratio = ""
     if each.ratio is not None and each.interval is not None:

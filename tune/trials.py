@@ -14,7 +14,7 @@ from statistics import median
 import optuna
 
 from .measure import Failed, Seen, held
-from .request import Request
+from .request import TuneRequest
 from .results import Trial
 from .settings import MARGIN, Settings
 
@@ -25,7 +25,7 @@ _KEPT = "objective"
 class Search:
     """What was tried is in `trials` as it comes, so that an interrupted search keeps it. `measure` raises Failed."""
 
-    def __init__(self, request: Request, measure: Callable[[Settings], Seen]) -> None:
+    def __init__(self, request: TuneRequest, measure: Callable[[Settings], Seen]) -> None:
         self.trials: list[Trial] = []
         self._request = request
         self._measure = measure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from .request import Request
-from .results import Finalist, Trial, Verdict
+from .request import TuneRequest
+from .results import Finalist, Trial, TuneVerdict
 from .settings import MARGIN, Settings
 from .trials import nearest, ranked
 
@@ -14,12 +14,12 @@ from .trials import nearest, ranked
 _BUSY = 0.9
 
 
-def verdict(request: Request, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Verdict:
+def verdict(request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> TuneVerdict:
     """Of what was measured, be it not all that was to be."""
     if not trials:
-        return Verdict(sentences=["nothing was measured"])
+        return TuneVerdict(sentences=["nothing was measured"])
     if trials[0].failed:
-        return Verdict(sentences=[f"nothing to compare with, as the defaults fail: {trials[0].failed}"])
+        return TuneVerdict(sentences=[f"nothing to compare with, as the defaults fail: {trials[0].failed}"])
     keeping = ranked(trials)
     if not keeping:
         return _none(request, trials)
@@ -35,22 +35,22 @@ def verdict(request: Request, trials: Sequence[Trial], finalists: Sequence[Final
     return _with(request, best, [said], shown=False)
 
 
-def _with(request: Request, best: Settings, sentences: list[str], *, shown: bool) -> Verdict:
-    return Verdict(best=best, command=best.command(request.service), sentences=sentences, shown=shown)
+def _with(request: TuneRequest, best: Settings, sentences: list[str], *, shown: bool) -> TuneVerdict:
+    return TuneVerdict(best=best, command=best.command(request.service), sentences=sentences, shown=shown)
 
 
-def _none(request: Request, trials: Sequence[Trial]) -> Verdict:
+def _none(request: TuneRequest, trials: Sequence[Trial]) -> TuneVerdict:
     near = nearest(trials, request.rank)
     assert near is not None  # the defaults at least have figures
     return _nothing(request, "no settings", near.settings, value(request, near))
 
 
-def _nothing(request: Request, what: str, near: Settings, took: float | None) -> Verdict:
+def _nothing(request: TuneRequest, what: str, near: Settings, took: float | None) -> TuneVerdict:
     had = f"the nearest had {_time(request, took)}: {near.command(request.service)}"
-    return Verdict(sentences=[f"{what} kept {request.objective}; {had}"])
+    return TuneVerdict(sentences=[f"{what} kept {request.objective}; {had}"])
 
 
-def _of_rounds(request: Request, finalists: Sequence[Finalist]) -> Verdict:
+def _of_rounds(request: TuneRequest, finalists: Sequence[Finalist]) -> TuneVerdict:
     defaults, *others = finalists
     keeping = [each for each in others if each.held]
     if not keeping and not defaults.held:
@@ -78,7 +78,7 @@ def _simplest(finalists: Sequence[Finalist]) -> Finalist:
     return min(as_good, key=lambda each: each.settings.complexity)
 
 
-def _instead(request: Request, defaults: Finalist, best: Finalist) -> Verdict:
+def _instead(request: TuneRequest, defaults: Finalist, best: Finalist) -> TuneVerdict:
     """Where the defaults do not keep the objective. That is shown only where the rounds agree."""
     rounds = len(defaults.rounds)
     missed = f"{_time(request, defaults.value)}, kept in {defaults.kept} of {rounds} rounds"
@@ -98,7 +98,7 @@ def _together(finalists: Sequence[Finalist]) -> str:
     return f", for all {len(finalists) - 1} ratios together" if len(finalists) > 2 else ""
 
 
-def _caveats(request: Request, best: Finalist) -> list[str]:
+def _caveats(request: TuneRequest, best: Finalist) -> list[str]:
     said = []
     if request.objective is not None:
         said.append(f"{request.objective} was kept in {best.kept} of {len(best.rounds)} rounds")
@@ -112,10 +112,10 @@ def _caveats(request: Request, best: Finalist) -> list[str]:
     return said
 
 
-def value(request: Request, trial: Trial) -> float | None:
+def value(request: TuneRequest, trial: Trial) -> float | None:
     """The response time of the objective."""
     return None if trial.figures is None else getattr(trial.figures.latency, request.rank)
 
 
-def _time(request: Request, seconds: float | None) -> str:
+def _time(request: TuneRequest, seconds: float | None) -> str:
     return f"{request.rank} unknown" if seconds is None else f"{request.rank} {seconds * 1000:.1f} ms"

@@ -60,7 +60,7 @@ class Null:
         return [], commands.parse_properties(body)
 
 
-class Refusal(Null):
+class RefusingMechanism(Null):
     """In place of another mechanism, whose name it greets with: no peer is let in, and each is told why."""
 
     def __init__(self, reason: str, name: bytes = b"NULL") -> None:

@@ -25,7 +25,7 @@ _typed = Unpacker().typed
 _UNBOUNDED = 1 << 62
 
 
-class Kept:
+class ResultCache:
     """By all views of one client; those with equal settings share what they keep."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from ...interceptors import Interception, Interceptor
 from ...protocol.values import size_of_arguments
 from ..connections.core import ClientCore
 from ..conversation.calls import ENDED, OutgoingCall
-from ..options import Options
+from ..options import ClientOptions
 
 
 class ClientCall:
@@ -38,7 +38,7 @@ class ClientCall:
 def enter(
     core: ClientCore,
     interceptors: Sequence[Interceptor],
-    options: Options,
+    options: ClientOptions,
     call: OutgoingCall,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ...balancing.versions import Session
+from ...balancing.versions import SeenVersions
 from ...protocol.messages import Call
 from .links import Link
 
@@ -38,7 +38,7 @@ TRANSITIONS = {
 }
 
 
-class Plan:
+class CallPlan:
     """What few calls ask of the choice of their server, and what it notes of few."""
 
     __slots__ = ("affinity", "duplicate", "hedged", "only", "primary", "session")
@@ -47,7 +47,7 @@ class Plan:
         self.affinity: str | None = None  # calls with the same one go to the same server
         self.hedged = False  # whether it may be sent to a second server
         self.only: Link | None = None  # where it goes, or nowhere
-        self.session: Session | None = None  # whose it is, if not the client's own
+        self.session: SeenVersions | None = None  # whose it is, if not the client's own
         self.primary = False  # a replica has refused it
         self.duplicate: Duplicate | None = None  # the same call at another server
 
@@ -97,7 +97,7 @@ class OutgoingCall:
         self.latest: float | None = None
         self.link: Link | None = None
         self.upload: Upload | None = None
-        self.plan: Plan | None = None
+        self.plan: CallPlan | None = None
         self.weight = 0
         # What the outcome passes through on its way to `finish`: the client's interceptors.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
@@ -133,10 +133,10 @@ class OutgoingCall:
         """Whether items go one way or the other."""
         return self.message.credit > 0 or self.upload is not None
 
-    def planned(self) -> Plan:
+    def planned(self) -> CallPlan:
         """Its plan, made where it had none."""
         if self.plan is None:
-            self.plan = Plan()
+            self.plan = CallPlan()
         return self.plan
 
     @property

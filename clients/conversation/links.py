@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ... import errors
 from ...balancing.liveness import Liveness
-from ...balancing.servers import Server
+from ...balancing.servers import BalancedServer
 from ...protocol.messages import (
     MAX_FRAMES,
     MAX_MESSAGES,
@@ -57,7 +57,7 @@ TRANSITIONS = {
 _NAMES = ((CONNECTING, "connecting"), (GREETING, "connecting"), (DRAINING, "draining"), (DOWN, "down"))
 
 
-class Link(Server):
+class Link(BalancedServer):
     """The way to one server. `outbox`: the messages that are to be sent over it."""
 
     __slots__ = (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ... import errors
-from ...balancing.versions import Session, Versions
+from ...balancing.versions import SeenVersions, Versions
 from ...protocol.messages import Call, CallOptions, FromClient, Notify
 from ...protocol.values import size_of_arguments
 from .calls import ENDED, SENT, OutgoingCall, milliseconds
@@ -124,7 +124,7 @@ class Sender:
             if plan is not None and plan.hedged and not call.streams and balancer.is_readonly(call.method):
                 table.hedging.sent(call, now)
 
-    def session(self, call: OutgoingCall) -> Session:
+    def session(self, call: OutgoingCall) -> SeenVersions:
         """Whose call it is: the client's own, if nobody else's."""
         return self._versions if call.plan is None else call.plan.session or self._versions
 

@@ -12,8 +12,8 @@ from time import monotonic
 from ..results import Consistency
 from ..scenario import Ended, Script
 from ..workloads.table import Workload
-from .callers import Caller, Flight
-from .plan import Cell, Plan
+from .callers import Caller, TimeInFlight
+from .plan import Cell, LoadPlan
 from .sample import Sample, Timed
 
 # Seconds after the window's end until which calls that were due in it may still be sent: timers wake late.
@@ -36,7 +36,7 @@ def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
 class Batch:
     """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
 
-    def __init__(self, plan: Plan, cell: Cell, workload: Workload) -> None:
+    def __init__(self, plan: LoadPlan, cell: Cell, workload: Workload) -> None:
         self.cell = cell
         self.workload = workload
         self.began = monotonic()
@@ -49,7 +49,7 @@ class Batch:
         # Every call has had its reply or its timeout by then.
         self.gives_up = self.closes + plan.timeout + _GRACE
         self.most = plan.max_in_flight // 2
-        self.flight = Flight()
+        self.flight = TimeInFlight()
         numbers = itertools.count(cell.first)
         self._new_script = partial(workload.script, numbers, plan.cpu_steps)
         self._consistency: Consistency | None = None

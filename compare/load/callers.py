@@ -20,7 +20,7 @@ from ..scenario import Call, Script
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class TimeInFlight:
     """The time that calls spend in flight, by a clock and a counter of its own: the other side of Little's law."""
 
     area: float = 0.0
@@ -45,7 +45,7 @@ class Caller:
     new_script: Callable[[], Script]
     closes: float
     stride: int
-    flight: Flight
+    flight: TimeInFlight
     turn: int = 0
     made: int = 0
     # All that were answered rightly, timed or not.

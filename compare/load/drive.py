@@ -20,7 +20,7 @@ from .plan import REQUEST_REPLY
 Invoke = Callable[..., Any]
 
 
-class Loop(Protocol):
+class ClientLoop(Protocol):
     """How a client style waits: `waits` says whether its calls are awaited, or have their result when they return."""
 
     waits: bool
@@ -41,7 +41,7 @@ class Loop(Protocol):
         """A call that reads a stream to its end."""
 
 
-async def measure(loop: Loop, clients: Sequence[Any], batch: Batch) -> None:
+async def measure(loop: ClientLoop, clients: Sequence[Any], batch: Batch) -> None:
     """Make the calls; a caller keeps to one client. Raises RuntimeError where calls are lost."""
     prepared = [_prepared(client, batch) for client in clients]
     if batch.cell.load.style == REQUEST_REPLY:
@@ -65,7 +65,7 @@ async def measure(loop: Loop, clients: Sequence[Any], batch: Batch) -> None:
 
 
 async def _call(
-    loop: Loop, invoke: Invoke, caller: Caller, dues: Iterator[float] | None, stops: float
+    loop: ClientLoop, invoke: Invoke, caller: Caller, dues: Iterator[float] | None, stops: float
 ) -> None:
     """One call after another: in a closed loop until the window closes; in an open one of all that is due, what comes next; what nobody
     took until it stops is skipped."""
@@ -92,7 +92,7 @@ async def _call(
             caller.reply(result)
 
 
-async def _run(loop: Loop, invoke: Invoke, script: Script) -> None:
+async def _run(loop: ClientLoop, invoke: Invoke, script: Script) -> None:
     """The calls that a script makes by itself, one after another. It is told of errors, and ends with them if it does not catch them."""
     resume: Callable[[], Call] = partial(next, script)
     with suppress(StopIteration):

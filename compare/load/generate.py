@@ -20,14 +20,14 @@ from ..scenario import load as load_scenario
 from ..workloads.table import WORKLOADS, Workload
 from . import drive, raw
 from .batch import Batch
-from .plan import RAW, Cell, Plan
+from .plan import RAW, Cell, LoadPlan
 
 Measure = Callable[[Sequence[Any], Batch], Awaitable[None]]
 
 
 def main() -> None:
     """Measure one cell after another, until there is no more input."""
-    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan)
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=LoadPlan)
     if plan.client == "gevent":
         from gevent import monkey
 
@@ -36,7 +36,7 @@ def main() -> None:
     loop.run(_measure_all(plan, raw.measure if plan.client == RAW else partial(drive.measure, loop)))
 
 
-def _loop(client: str) -> drive.Loop:
+def _loop(client: str) -> drive.ClientLoop:
     if client == "asyncio":
         from . import loop_asyncio
 
@@ -50,7 +50,7 @@ def _loop(client: str) -> drive.Loop:
     return loop_blocking
 
 
-async def _measure_all(plan: Plan, measure: Measure) -> None:
+async def _measure_all(plan: LoadPlan, measure: Measure) -> None:
     connect, close = _client(plan)
     own = _scenario(plan.scenario) if plan.scenario else None
     decode = msgspec.json.Decoder(Cell).decode
@@ -70,7 +70,7 @@ async def _measure_all(plan: Plan, measure: Measure) -> None:
             await _settled(close(client))
 
 
-def _client(plan: Plan) -> tuple[Callable[[Cell], Any], Callable[[Any], Any]]:
+def _client(plan: LoadPlan) -> tuple[Callable[[Cell], Any], Callable[[Any], Any]]:
     """How a client of a cell's server is made, and closed."""
     if plan.client == RAW:
         return lambda cell: raw.Raw(cell.endpoint), raw.Raw.close

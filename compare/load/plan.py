@@ -1,4 +1,4 @@
-"""What the parent asks of a load generator, a JSON line each on its standard input: a `Plan`, then `Cell`s.
+"""What the parent asks of a load generator, a JSON line each on its standard input: a `LoadPlan`, then `Cell`s.
 
 The answer to the plan is a line `ready`, to a cell a `sample.Sample`.
 """
@@ -20,7 +20,7 @@ RAW = "raw"
 _LONG = 0.2
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How one generator makes all its calls. `peer` is the library that stands in place of ringback; `scenario` a FILE:ATTRIBUTE.
 
     Its callers share so many `connections` to each server, each caller with one that it keeps: of a server with many processes, one
@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return 2 * max(10_000, self.max_callers)
 
 
-class Load(NamedTuple):
+class OfferedLoad(NamedTuple):
     """Calls, how they come, and for how long: seconds of warm-up and window, after which no more are made.
 
     A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second; `seed` gives every
@@ -78,7 +78,7 @@ class Cell(msgspec.Struct, frozen=True):
     would be coded in another way than those that users call with.
     """
 
-    load: Load
+    load: OfferedLoad
     endpoint: str
     first: int = 0
     transport: str = ""

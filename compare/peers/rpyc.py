@@ -19,14 +19,14 @@ METHODS = ("echo", "io", "cpu")
 DIFFERENCE = "a connection a caller, a thread a connection"
 
 
-class Service(rpyc.Service):  # type: ignore[misc]
+class EchoService(rpyc.Service):  # type: ignore[misc]
     """What is called; its methods lose their prefix."""
 
     exposed_echo, exposed_io, exposed_cpu = staticmethod(echo), staticmethod(io), staticmethod(cpu)
 
 
 def serve(workers: int) -> None:  # noqa: ARG001 - as many threads as connections; its ThreadPoolServer is a tenth as fast
-    server = ThreadedServer(Service(), hostname="127.0.0.1", port=0)
+    server = ThreadedServer(EchoService(), hostname="127.0.0.1", port=0)
     server.listener.listen(server.backlog)  # as start() does, but that does not return to tell of it
     ready(f"{server.host}:{server.port}")
     server.start()

@@ -16,8 +16,8 @@ from ..results import Consistency, Interval, Report, Result
 from ..statistics import inference
 from ..statistics.figures import CLAIMED as COMPARED
 from ..statistics.figures import FIGURES, values
-from .difference import UNCHANGED, Changes, Difference
-from .names import Cell, what
+from .difference import UNCHANGED, Difference, ReportChanges
+from .names import NamedCell, what
 
 _FORM = re.compile(
     r"\s*((?:[\w-]+\.)*)([\w.]+?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(us|µs|ms|s|%|)\s*"
@@ -65,7 +65,7 @@ class Condition(NamedTuple):
         value = float(number) * UNITS[unit]
         return cls(text.strip(), frozenset(names.split(".")[:-1]), metric, sign, value, unit == "%")
 
-    def picks(self, cell: Cell) -> bool:
+    def picks(self, cell: NamedCell) -> bool:
         """Whether it is about that cell."""
         return self.names <= {cell.arm, cell.workload, cell.style, cell.client}
 
@@ -75,14 +75,14 @@ class Condition(NamedTuple):
         return low if low == high else None
 
 
-class Outcome(NamedTuple):
+class ConditionsMet(NamedTuple):
     """Of all conditions: those that are met in some cell beyond doubt, and those of which that cannot be told."""
 
     broken: list[str]
     undecided: list[str]
 
 
-def refuse(conditions: Sequence[Condition], cells: Iterable[Cell], *, older: bool) -> None:
+def refuse(conditions: Sequence[Condition], cells: Iterable[NamedCell], *, older: bool) -> None:
     """Raises ValueError where a condition can pick none of the cells, or needs an older run and there is none."""
     known = list(cells)
     for condition in conditions:
@@ -95,7 +95,9 @@ def refuse(conditions: Sequence[Condition], cells: Iterable[Cell], *, older: boo
             raise ValueError(f"condition {condition.text!r} picks nothing: {lack}")
 
 
-def check(conditions: Sequence[Condition], report: Report, changes: Changes = UNCHANGED) -> Outcome:
+def check(
+    conditions: Sequence[Condition], report: Report, changes: ReportChanges = UNCHANGED
+) -> ConditionsMet:
     """What is met where. Of a run that cannot be trusted, only what was counted is told."""
     broken, undecided = [], []
     for condition in conditions:
@@ -110,10 +112,10 @@ def check(conditions: Sequence[Condition], report: Report, changes: Changes = UN
                 undecided.append(f"{condition.text} in {what(cell)}")
             elif held:
                 broken.append(f"{condition.text} in {what(cell)}")
-    return Outcome(broken, undecided)
+    return ConditionsMet(broken, undecided)
 
 
-def _changed(condition: Condition, changes: Changes) -> Iterator[tuple[Cell, Interval | None]]:
+def _changed(condition: Condition, changes: ReportChanges) -> Iterator[tuple[NamedCell, Interval | None]]:
     for each in (*changes.differences, *changes.untold):
         if each.figure == condition.metric and condition.picks(each):
             yield each, _after(each) if changes.trusted else None
@@ -127,7 +129,7 @@ def _after(difference: Difference) -> Interval | None:
     return 1 / high, 1 / low
 
 
-def _measured(condition: Condition, report: Report) -> Iterator[tuple[Cell, Interval | None]]:
+def _measured(condition: Condition, report: Report) -> Iterator[tuple[NamedCell, Interval | None]]:
     for result in filter(condition.picks, (*report.results, *report.peers)):
         if condition.metric in _MEASURED:
             yield result, _interval(condition.metric, result, report)

@@ -52,7 +52,7 @@ class Difference(NamedTuple):
     why: str = ""
 
 
-class Changes(NamedTuple):
+class ReportChanges(NamedTuple):
     """From some runs to others, and what of them cannot be compared. `remarks` say in what they differ that was not to be measured, and
     whether they can be trusted."""
 
@@ -70,10 +70,10 @@ class Changes(NamedTuple):
             yield f"Not compared: {figure} of {workload}, {style} ({'; '.join(names)}): {why}."
 
 
-UNCHANGED = Changes()
+UNCHANGED = ReportChanges()
 
 
-def changes(before: Sequence[Report], after: Sequence[Report]) -> Changes:
+def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
     """Of all cells that all runs have. Intervals are corrected for their number; where a run cannot be trusted all is unclear."""
     runs = [*before, *after]
     cells = [{_key(result): result for result in run.results} for run in runs]
@@ -105,7 +105,7 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> Changes:
             low, high, outcome = decided(contrast, next(levels), rule)
             found = found._replace(interval=(low, high), outcome=outcome if trusted else "unclear")
         differences.append(found)
-    return Changes(differences, untold, list(_remarks(before, after, differences)), trusted)
+    return ReportChanges(differences, untold, list(_remarks(before, after, differences)), trusted)
 
 
 def _compared(

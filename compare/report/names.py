@@ -13,7 +13,7 @@ from ..results import Claim, Report
 _USUAL = "threading"
 
 
-class Cell(Protocol):
+class NamedCell(Protocol):
     """Anything that is said of one server, one client and what they do. Another library's name is its arm and its client."""
 
     @property
@@ -33,14 +33,14 @@ class Cell(Protocol):
         """How they are made."""
 
 
-def who(cell: Cell) -> str:
+def who(cell: NamedCell) -> str:
     """The arm, and the client where it is another than the usual one. Another library has its own, which needs no name."""
     if cell.client == _USUAL or cell.client not in (*styles(), RAW):
         return cell.arm
     return f"{cell.arm}, {cell.client} client"
 
 
-def what(cell: Cell) -> str:
+def what(cell: NamedCell) -> str:
     """The whole cell."""
     return f"{cell.workload}, {cell.style}: {who(cell)}"
 

@@ -14,7 +14,7 @@ import msgspec
 
 from ...errors import UsageError
 from ..results import Report
-from .difference import UNCHANGED, Changes
+from .difference import UNCHANGED, ReportChanges
 
 STDOUT = "-"
 
@@ -42,7 +42,7 @@ class Outputs(NamedTuple):
             if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
                 raise UsageError(f"--{option}: {name} cannot be written")
 
-    def write(self, report: Report, changes: Changes = UNCHANGED) -> None:
+    def write(self, report: Report, changes: ReportChanges = UNCHANGED) -> None:
         """All that are asked for. Raises UsageError, after those that can be written, where one cannot after all."""
         failed = []
         for option, name in zip(self._fields, self, strict=True):
@@ -67,7 +67,7 @@ def _put(data: str, name: str) -> None:
         Path(name).write_text(data, encoding="utf-8")
 
 
-def _csv(report: Report, _: Changes) -> str:
+def _csv(report: Report, _: ReportChanges) -> str:
     rows = [dict(_flat(msgspec.to_builtins(each))) for each in (*report.results, *report.peers)]
     text = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
@@ -93,13 +93,13 @@ def _flat(value: object, *names: str) -> Iterator[tuple[str, object]]:
             yield "_".join(names), value
 
 
-def _html(report: Report, changes: Changes) -> str:
+def _html(report: Report, changes: ReportChanges) -> str:
     from .page import html  # plotly is not imported by those who do not ask for it
 
     return html(report, changes)
 
 
-def _json(report: Report, _: Changes) -> str:
+def _json(report: Report, _: ReportChanges) -> str:
     return report.json().decode()
 
 

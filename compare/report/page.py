@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from ..results import Report
 from . import plots, rows
-from .difference import UNCHANGED, Changes
+from .difference import UNCHANGED, ReportChanges
 from .plots import Plot
 from .rows import Table
 
@@ -28,7 +28,7 @@ class Section(NamedTuple):
     folded: bool = False
 
 
-def html(report: Report, changes: Changes = UNCHANGED) -> str:
+def html(report: Report, changes: ReportChanges = UNCHANGED) -> str:
     """The whole page; what changed from an older run comes first, if there is one."""
     environment = Environment(
         loader=PackageLoader("ringback.compare.report", ""),
@@ -53,7 +53,7 @@ def _figure(plot: Plot) -> Markup:
     return Markup(text)  # noqa: S704 - escaped above
 
 
-def _sections(report: Report, changes: Changes) -> Iterator[Section]:
+def _sections(report: Report, changes: ReportChanges) -> Iterator[Section]:
     yield Section(
         "changes",
         "Before and after",

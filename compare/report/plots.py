@@ -12,7 +12,7 @@ from hdrh.histogram import HdrHistogram
 from ..load.plan import STYLES
 from ..results import Interval, Report, Result
 from ..statistics.figures import FIGURES, Figure
-from .names import Cell, contests, of_best, who
+from .names import NamedCell, contests, of_best, who
 
 # Okabe and Ito 2008: told apart with any colour vision. An arm keeps its colour, its marker and its dash everywhere.
 _LOOKS = {
@@ -140,7 +140,7 @@ def _curves(title: str, results: list[Result]) -> Plot:
     return Plot(f"{title}: {at}", figure)
 
 
-def looks_of(cell: Cell) -> tuple[str, str, str]:
+def looks_of(cell: NamedCell) -> tuple[str, str, str]:
     """Colour, marker and dash: of an arm, but for the marker, which shows the client too."""
     # Of an arm that is no backend by itself, always the same one.
     colour, marker, dash = _LOOKS.get(cell.arm) or _OTHERS[sum(cell.arm.encode()) % len(_OTHERS)]

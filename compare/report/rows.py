@@ -12,7 +12,7 @@ from ..results import Report, Result
 from ..statistics.figures import FIGURES, ratio, told
 from ..workloads import variants
 from ..workloads.table import ITEMS, SLOW
-from .difference import Changes
+from .difference import ReportChanges
 from .names import what
 
 RANKS = ("p50", "p90", "p99", "p999", "max")
@@ -25,7 +25,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def changed(changes: Changes) -> Table:
+def changed(changes: ReportChanges) -> Table:
     """What is different after, beside before."""
     rows = []
     for each in changes.differences:

@@ -16,7 +16,7 @@ from ..results import Claim, Report, Result
 from ..statistics.figures import FIGURES, ratio
 from ..workloads.table import place as where
 from . import rows
-from .difference import Changes
+from .difference import ReportChanges
 from .names import contests, of_best
 
 BEST = "*"
@@ -65,7 +65,7 @@ def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
     yield from (Text(text, "dim") for text in report.verdict.caveats)
 
 
-def changed(changes: Changes) -> Iterator[RenderableType]:
+def changed(changes: ReportChanges) -> Iterator[RenderableType]:
     """What is different after, beside before, and what of it to believe."""
     if changes.differences:
         yield Text()

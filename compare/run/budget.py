@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ...errors import UsageError
 from .lanes import Lane, lanes
-from .request import Job, Request
+from .request import CellJob, CompareRequest
 
 # Seconds for a pair of processes to start, beside others, to run warm in each cell, and to stop: as long as that takes where much else
 # runs, and the least that is reckoned with; and around each slice, for what is still in flight and for counting.
@@ -36,7 +36,7 @@ _SWIFT = Pace(LEAST_PAIR_SECONDS)
 
 
 def round_seconds(
-    request: Request, found: Sequence[Lane], pace: Pace, units: Mapping[Job, int], number: int = 1
+    request: CompareRequest, found: Sequence[Lane], pace: Pace, units: Mapping[CellJob, int], number: int = 1
 ) -> float:
     """What a round takes, with so many units of each cell: in each every lane has two slices; one of those
     that are long, and in the rehearsal."""
@@ -49,18 +49,20 @@ def round_seconds(
     return total
 
 
-def a_round(request: Request, failed: Collection[Lane] = ()) -> list[Lane]:
+def a_round(request: CompareRequest, failed: Collection[Lane] = ()) -> list[Lane]:
     """Such lanes as each round has, whichever arm is there twice."""
     there = lanes(request, failed)
     return lanes(request, failed, twin=there[0].backend if there else None)
 
 
-def rehearsal_seconds(request: Request, pace: Pace) -> float:
+def rehearsal_seconds(request: CompareRequest, pace: Pace) -> float:
     """What comes before the rounds, and after them."""
     return round_seconds(request, lanes(request), pace, {}, 0) + AFTER_SECONDS
 
 
-def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane] = ()) -> Request:
+def spend(
+    request: CompareRequest, seconds: float, pace: Pace, failed: Collection[Lane] = ()
+) -> CompareRequest:
     """What is measured in that time: as many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer
     workloads, then nothing, in no round."""
     if request.fixed:
@@ -81,7 +83,7 @@ def spend(request: Request, seconds: float, pace: Pace, failed: Collection[Lane]
         request = fewer
 
 
-def _units(request: Request, found: Sequence[Lane], pace: Pace, seconds: float) -> dict[Job, int]:
+def _units(request: CompareRequest, found: Sequence[Lane], pace: Pace, seconds: float) -> dict[CellJob, int]:
     """So many of each that a round takes so long, in the proportion of their weights, which become whole numbers one after another."""
     jobs = dict.fromkeys(job for lane in found for job in lane.jobs)
     low, high = 0.0, 64.0
@@ -99,7 +101,7 @@ def _units(request: Request, found: Sequence[Lane], pace: Pace, seconds: float) 
     return units
 
 
-def affordable(request: Request) -> Request:
+def affordable(request: CompareRequest) -> CompareRequest:
     """What of it fits its time together with its rehearsal, as far as can be told before anything runs: if need be with fewer workloads.
     Raises UsageError where not even one fits."""
     while not request.fixed:

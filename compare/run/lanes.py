@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .. import peers
 from ..load.plan import FIRE_AND_CALLBACK
 from . import pair
-from .request import SCENARIO, STATEFUL, Job, Request
+from .request import SCENARIO, STATEFUL, CellJob, CompareRequest
 
 
 class Lane(NamedTuple):
@@ -16,7 +16,7 @@ class Lane(NamedTuple):
 
     backend: str
     client: str
-    jobs: tuple[Job, ...]
+    jobs: tuple[CellJob, ...]
     kind: str = "backend"  # or "twin", "peer"
 
     @property
@@ -30,7 +30,7 @@ class Lane(NamedTuple):
         return f"{self.backend}{' again' * (self.kind == 'twin')}, {self.client} client"
 
 
-def lanes(request: Request, failed: Collection[Lane] = (), *, twin: str | None = None) -> list[Lane]:
+def lanes(request: CompareRequest, failed: Collection[Lane] = (), *, twin: str | None = None) -> list[Lane]:
     """All that is compared, but what has failed. One of the arms, the `twin`, is there once more: what that shows is noise."""
     ours = [
         Lane(arm, client, request.jobs_of(client)) for arm in request.backends for client in request.callers
@@ -47,7 +47,7 @@ def groups(found: Sequence[Lane]) -> list[list[Lane]]:
     return [ours] * bool(ours) + [[lane] for lane in found if lane.kind == "peer"]
 
 
-def lines(request: Request, name: str) -> tuple[Job, ...]:
+def lines(request: CompareRequest, name: str) -> tuple[CellJob, ...]:
     """The cells that another library can be measured in."""
     module = peers.load(name)
     fires = hasattr(module.Client, "fire")
@@ -60,7 +60,7 @@ def lines(request: Request, name: str) -> tuple[Job, ...]:
     return tuple(found)
 
 
-def lacking(request: Request) -> dict[str, list[str]]:
+def lacking(request: CompareRequest) -> dict[str, list[str]]:
     """By other library, the cells of which it has none."""
     missing = {name: {*request.jobs} - {*lines(request, name)} for name in request.peers}
     return {
@@ -70,7 +70,7 @@ def lacking(request: Request) -> dict[str, list[str]]:
     }
 
 
-def server(request: Request, lane: Lane, store: str) -> pair.Server:
+def server(request: CompareRequest, lane: Lane, store: str) -> pair.ServerCommand:
     """How the lane's server is started; its state, if it needs any, is in that `store`."""
     if lane.kind == "peer":
         return pair.peer(lane.backend, request.serving)

@@ -14,12 +14,12 @@ from hdrh.histogram import HdrHistogram
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from ..load.plan import Load
+from ..load.plan import OfferedLoad
 from ..load.sample import Sample
 from ..results import Consistency, Cpu, Latency, Limit, Little, Memory, Rate, Result, Round
 from ..workloads import variants
 from .observe import limit_of
-from .pair import Window
+from .pair import Slice
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Times(NamedTuple):
     slip: Floats
 
     @classmethod
-    def of(cls, windows: Iterable[Window], method: str | None = None) -> Times:
+    def of(cls, windows: Iterable[Slice], method: str | None = None) -> Times:
         """All of them, or those of one method."""
         timed = [each for window in windows for each in window.sample.timed if method in (None, each.method)]
         due, sent, ended = (
@@ -97,13 +97,13 @@ class Measured:
 
     arm: str
     client: str
-    load: Load
+    load: OfferedLoad
     workers: int
     backend: str
     difference: str = ""
     rounds: list[Round] = field(default_factory=list)
     why: str = ""
-    _slices: list[Sequence[Window]] = field(default_factory=list)
+    _slices: list[Sequence[Slice]] = field(default_factory=list)
     _errors: Counter[str] = field(default_factory=Counter)
     _wrong: int = 0
     _consistency: list[Consistency] = field(default_factory=list)
@@ -128,7 +128,7 @@ class Measured:
         codes = ", ".join(f"{number:,} {code}" for code, number in self._errors.items())
         return f"{codes}: {self.why}" if codes else ""
 
-    def add(self, made: Round, windows: Sequence[Window]) -> None:
+    def add(self, made: Round, windows: Sequence[Slice]) -> None:
         self.load = windows[0].load  # the rehearsal's may have been another
         for window in windows:
             self.rehearsed(window.sample)
@@ -213,12 +213,12 @@ def level_beside(units: Sequence[Mapping[T, float]]) -> dict[T, float]:
     }
 
 
-def speed(window: Window) -> float:
+def speed(window: Slice) -> float:
     """Calls/s, from the first call to the last reply."""
     return window.sample.answered / window.sample.seconds
 
 
-def median_time(window: Window) -> float:
+def median_time(window: Slice) -> float:
     """Of its response times; 0 where it has none."""
     return latency(Times.of([window]).response).p50 or 0.0
 
@@ -226,7 +226,7 @@ def median_time(window: Window) -> float:
 def round_of(
     number: int,
     at: float,
-    windows: Sequence[Window],
+    windows: Sequence[Slice],
     *,
     throughput: float | None = None,
     p50: float | None = None,
@@ -259,7 +259,7 @@ def round_of(
     )
 
 
-def rate(windows: Sequence[Window]) -> Rate:
+def rate(windows: Sequence[Slice]) -> Rate:
     """Of an open loop. It is overloaded where more than 1 % of what was due is missing, and more than chance has left in flight."""
     seconds = sum(window.load.window for window in windows)
     due, calls, skipped = (
@@ -275,7 +275,7 @@ def rate(windows: Sequence[Window]) -> Rate:
     return Rate(due / seconds, calls / seconds, skipped, overloaded, peak)
 
 
-def _little(windows: Sequence[Window]) -> Little:
+def _little(windows: Sequence[Slice]) -> Little:
     """Source: Little 1961, Operations Research 9(3)."""
     found = [each.sample.whole for each in windows if each.sample.whole is not None]
     whole = float(np.median(found)) if found else None

@@ -28,7 +28,7 @@ _STEPS = 3_000
 _SLOWEST = 0.05
 
 
-class Snapshot(NamedTuple):
+class ProcessSnapshot(NamedTuple):
     """One edge of a slice: the time, and the CPU time of either end, in seconds."""
 
     at: float
@@ -36,9 +36,9 @@ class Snapshot(NamedTuple):
     client: float
 
 
-def snapshot(servers: Sequence[int], client: int) -> Snapshot:
+def snapshot(servers: Sequence[int], client: int) -> ProcessSnapshot:
     """Now. All processes of a server are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
-    return Snapshot(time.monotonic(), sum(map(_cpu, servers)), _cpu(client))
+    return ProcessSnapshot(time.monotonic(), sum(map(_cpu, servers)), _cpu(client))
 
 
 def _cpu(pid: int) -> float:
@@ -62,7 +62,9 @@ def _process(pid: int) -> Iterator[psutil.Process]:
         raise ProcessLookupError(pid) from None
 
 
-def cost(before: Snapshot, after: Snapshot, calls: int, seconds: float, processors: int = 1) -> Cpu:
+def cost(
+    before: ProcessSnapshot, after: ProcessSnapshot, calls: int, seconds: float, processors: int = 1
+) -> Cpu:
     """What is between two snapshots, for each of so many calls, which took so many seconds. Python uses as many processors as the server
     has, but one for each of its processes; the client is one."""
     many = calls or 1

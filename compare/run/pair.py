@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..load.plan import Cell, Load, Plan
+from ..load.plan import Cell, LoadPlan, OfferedLoad
 from ..load.sample import Sample
 from ..results import Cpu, Memory
 from ..workloads import numbers
 from . import observe
-from .observe import Snapshot
+from .observe import ProcessSnapshot
 from .processes import START_SECONDS, Child, ChildFailed, pin
 
 _READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
@@ -24,7 +24,7 @@ _READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
 _measurements = itertools.count(1)
 
 
-class Server(NamedTuple):
+class ServerCommand(NamedTuple):
     """How a server is started: the words behind `python -m`, and the interpreter, where it is another than this one. Its clients call over
     that `transport`, where one is told."""
 
@@ -41,19 +41,19 @@ def backend(
     options: Sequence[str] = (),
     python: str = "",
     transport: str = "",
-) -> Server:
+) -> ServerCommand:
     words = ("ringback.server", service, "--backend", name, "--bind", "tcp://127.0.0.1:*")
     chosen = ("--transport", transport) if transport else ()
-    return Server((*words, "--workers", str(workers), *chosen, *options), python, transport)
+    return ServerCommand((*words, "--workers", str(workers), *chosen, *options), python, transport)
 
 
-def null() -> Server:
+def null() -> ServerCommand:
     """That which does nothing."""
-    return Server(("ringback.compare.load.null",))
+    return ServerCommand(("ringback.compare.load.null",))
 
 
-def peer(name: str, workers: int) -> Server:
-    return Server(("ringback.compare.peers", name, str(workers)))
+def peer(name: str, workers: int) -> ServerCommand:
+    return ServerCommand(("ringback.compare.peers", name, str(workers)))
 
 
 class Placement(NamedTuple):
@@ -81,10 +81,10 @@ class Placement(NamedTuple):
 ANYWHERE = Placement()
 
 
-class Window(NamedTuple):
+class Slice(NamedTuple):
     """What came of one slice."""
 
-    load: Load
+    load: OfferedLoad
     sample: Sample
     cpu: Cpu
     memory: Memory
@@ -93,7 +93,7 @@ class Window(NamedTuple):
 class Serving(Child):
     """A server, until the `with` is left. It starts beside whatever else starts; `wait` until it has."""
 
-    def __init__(self, server: Server, placement: Placement) -> None:
+    def __init__(self, server: ServerCommand, placement: Placement) -> None:
         super().__init__(*server.words, python=server.python)
         self.endpoint = ""
         self.transport = server.transport
@@ -128,7 +128,7 @@ class Serving(Child):
 class Generator(Child):
     """A load generator, until the `with` is left."""
 
-    def __init__(self, plan: Plan, placement: Placement) -> None:
+    def __init__(self, plan: LoadPlan, placement: Placement) -> None:
         super().__init__("ringback.compare.load.generate")
         self.plan = plan
         self._processors = placement.client
@@ -166,15 +166,15 @@ class Pair:
     def __init__(self, server: Serving, generator: Generator) -> None:
         self.server = server
         self.generator = generator
-        self._begun: tuple[Load, Snapshot]
+        self._begun: tuple[OfferedLoad, ProcessSnapshot]
 
-    def measure(self, load: Load) -> Window:
+    def measure(self, load: OfferedLoad) -> Slice:
         """One slice, from the first call to the last reply. Raises ChildFailed where either process did not survive it, or did not end it
         in time."""
         self.begin(load)
         return self.end()
 
-    def begin(self, load: Load) -> None:
+    def begin(self, load: OfferedLoad) -> None:
         """Begin a slice. Raises ChildFailed where either process is not there."""
         first = next(_measurements) * numbers.EACH
         cell = Cell(load, self.server.endpoint, first, self.server.transport)
@@ -184,7 +184,7 @@ class Pair:
             self.generator.ask(cell)
         self._begun = load, before
 
-    def end(self) -> Window:
+    def end(self) -> Slice:
         """The slice that was begun, once it has ended. Raises ChildFailed as `measure` does."""
         load, before = self._begun
         with self._explained():
@@ -196,9 +196,9 @@ class Pair:
         if end := self.server.end():
             raise ChildFailed(f"its server {end}")
         cpu = observe.cost(before, after, sample.answered, sample.seconds, self.server.processors)
-        return Window(load, sample, cpu, memory)
+        return Slice(load, sample, cpu, memory)
 
-    def _snapshot(self) -> Snapshot:
+    def _snapshot(self) -> ProcessSnapshot:
         return observe.snapshot(self.server.pids, self.generator.pid)
 
     @contextmanager
@@ -213,7 +213,7 @@ class Pair:
 
 
 @contextmanager
-def alone(server: Server, plan: Plan, placement: Placement) -> Iterator[Pair]:
+def alone(server: ServerCommand, plan: LoadPlan, placement: Placement) -> Iterator[Pair]:
     """A server and a load generator for themselves. Raises ChildFailed where a process does not start."""
     with Serving(server, placement) as serving, Generator(plan, placement) as generator:
         serving.wait()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
+from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, OfferedLoad
 from ..results import Arm
 from ..workloads.table import WORKLOADS, Workload
 from .pair import ANYWHERE, Placement
@@ -23,7 +23,7 @@ _REHEARSED = 0.1
 _DUE, _LONGEST, _MANY = 20.0, 1.0, 1e9
 
 
-class Job(NamedTuple):
+class CellJob(NamedTuple):
     """A workload in one call style: a cell, but for who serves and who calls."""
 
     workload: str
@@ -31,7 +31,7 @@ class Job(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Request:
+class CompareRequest:
     """Every list is complete and without doubles. `backends` are the names of what is compared; `arms` says of those that are no backend as
     it comes what they are. Callers share so many `connections` to each server. `rate` makes every cell an open loop. In a `duet` all
     servers work at once.
@@ -53,7 +53,7 @@ class Request:
     fewest: int = 5
     fixed: bool = False
     seconds: float = 165.0
-    units: Mapping[Job, int] = field(default_factory=dict)
+    units: Mapping[CellJob, int] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     rate: float | None = None
     quick: bool = False
@@ -65,10 +65,10 @@ class Request:
     seed: int = 0
 
     @property
-    def jobs(self) -> tuple[Job, ...]:
+    def jobs(self) -> tuple[CellJob, ...]:
         """The cells, but for who serves and who calls."""
         return tuple(
-            Job(workload, style)
+            CellJob(workload, style)
             for workload in self.workloads
             for style in self.styles
             if style in self.workload(workload).styles
@@ -80,7 +80,7 @@ class Request:
         own = (self.workload(name).client for name in self.workloads)
         return tuple(dict.fromkeys((*self.clients, *filter(None, own))))
 
-    def jobs_of(self, client: str) -> tuple[Job, ...]:
+    def jobs_of(self, client: str) -> tuple[CellJob, ...]:
         """The cells that are measured with that client."""
         own = "" if client in self.clients else client
         return tuple(job for job in self.jobs if self.workload(job.workload).client == own)
@@ -113,7 +113,7 @@ class Request:
         """The calls of it that are in flight in a closed loop."""
         return workload.concurrency or self.concurrency or workload.usual
 
-    def load(self, job: Job, number: int) -> Load:
+    def load(self, job: CellJob, number: int) -> OfferedLoad:
         """A slice of the cell in that round; the first round is only a rehearsal."""
         workload = self.workload(job.workload)
         rate = None if workload.overload else self.rate
@@ -122,7 +122,7 @@ class Request:
             window = max(window, _OPEN, min(_LONGEST, _DUE / (rate or _MANY)))
         if number == 0:
             window = max(window, _REHEARSED)
-        return Load(
+        return OfferedLoad(
             workload=job.workload,
             style=job.style,
             concurrency=self.in_flight(workload),
@@ -132,11 +132,11 @@ class Request:
             seed=self.seed * 1000 + number,
         )
 
-    def weight(self, job: Job) -> int:
+    def weight(self, job: CellJob) -> int:
         """How often all arms take turns in a round, where nothing else is known."""
         return self.units.get(job) or self.workload(job.workload).units
 
-    def without_last(self) -> Request | None:
+    def without_last(self) -> CompareRequest | None:
         """The same with one workload fewer; None where there is but one."""
         *kept, last = self.workloads
         return replace(self, workloads=tuple(kept), dropped=(last, *self.dropped)) if kept else None

@@ -17,16 +17,16 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from .. import peers
-from ..load.plan import FIRE_AND_CALLBACK, Load, Plan
+from ..load.plan import FIRE_AND_CALLBACK, LoadPlan, OfferedLoad
 from ..results import Report
 from ..statistics.noise import Doubled
 from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, a_round, rehearsal_seconds, round_seconds, spend
 from .lanes import Lane, groups, lacking, lanes, server
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
-from .pair import Generator, Pair, Serving, Window
+from .pair import Generator, Pair, Serving, Slice
 from .processes import ChildFailed
-from .request import Job, Request
+from .request import CellJob, CompareRequest
 
 # Where one thread fires more calls a second than this, it times one in 16: what that takes is no part of a call.
 _FAST = 5_000
@@ -44,7 +44,7 @@ _MODERATE = 0.25
 
 Running = list[tuple[Lane, Pair]]
 # Of a lane and a cell, the slices of each unit.
-Slices = dict[tuple[Lane, Job], list[list[Window]]]
+Slices = dict[tuple[Lane, CellJob], list[list[Slice]]]
 
 
 class Watcher(Protocol):
@@ -63,8 +63,8 @@ class Watcher(Protocol):
 class Experiment:
     """One run. `twins` has what was measured twice in a round."""
 
-    def __init__(self, request: Request, report: Report, watcher: Watcher) -> None:
-        self.cells: dict[tuple[str, str, Job], Measured] = {}
+    def __init__(self, request: CompareRequest, report: Report, watcher: Watcher) -> None:
+        self.cells: dict[tuple[str, str, CellJob], Measured] = {}
         self.twins: list[Doubled] = []
         self.speeds = Speeds()
         self.rounds = 0
@@ -76,7 +76,7 @@ class Experiment:
         # What is not tried again.
         self._failed: set[Lane] = set()
         self._directory = ""  # of state stores
-        self._capacity: dict[tuple[str, str, Job], float] = {}
+        self._capacity: dict[tuple[str, str, CellJob], float] = {}
         # Seconds, of each pair of processes beside others until it is warm; and of each slice beside the calls' own.
         self._starts: list[float] = []
         self._rests: list[float] = []
@@ -126,7 +126,7 @@ class Experiment:
             self._report.failures.append(f"{arm}, {client} client, {job.workload}: {why}{others}")
         return bool(self._report.failures)
 
-    def _seconds(self, request: Request, pace: Pace) -> float:
+    def _seconds(self, request: CompareRequest, pace: Pace) -> float:
         return round_seconds(request, a_round(request, self._failed), pace, request.units)
 
     def _pace(self) -> Pace:
@@ -230,12 +230,12 @@ class Experiment:
             self._report.failures.append(f"{those[0]}: {error}")
             self._failed.update(those)
 
-    def _units(self, number: int, group: Sequence[Lane]) -> list[Job]:
+    def _units(self, number: int, group: Sequence[Lane]) -> list[CellJob]:
         """Each cell as often as it has units."""
         jobs = sorted({job for lane in group for job in lane.jobs})
         return [job for job in jobs for _ in range(self._request.weight(job) if number else 1)]
 
-    def _unit(self, number: int, job: Job, pairs: Running, slices: Slices) -> None:
+    def _unit(self, number: int, job: CellJob, pairs: Running, slices: Slices) -> None:
         """A slice of each that has the cell, in random order, or of all at once; and, but for a rehearsal, the same mirrored."""
         order = [(lane, pair) for lane, pair in pairs if job in lane.jobs and lane not in self._failed]
         self._chance.shuffle(order)
@@ -253,7 +253,7 @@ class Experiment:
             for lane, window in self._turn(number, job, turn):
                 slices[lane, job][-1].append(window)
 
-    def _turn(self, number: int, job: Job, turn: Running) -> Iterator[tuple[Lane, Window]]:
+    def _turn(self, number: int, job: CellJob, turn: Running) -> Iterator[tuple[Lane, Slice]]:
         """A slice of one, or of several at once."""
         there = [(lane, pair) for lane, pair in turn if lane not in self._failed]
         if not there:
@@ -275,7 +275,7 @@ class Experiment:
                 yield lane, window
         self._watcher.measured()
 
-    def _cell(self, lane: Lane, job: Job, window: Window) -> Measured:
+    def _cell(self, lane: Lane, job: CellJob, window: Slice) -> Measured:
         """That of the lane, which is empty at first."""
         key = (lane.backend, lane.client, job)
         if key not in self.cells:
@@ -288,7 +288,7 @@ class Experiment:
 
     def _take(self, number: int, began: float, slices: Slices) -> None:
         """Make a round of what each lane has in each cell, and one more of what was measured twice."""
-        together: dict[tuple[bool, str, Job], dict[Lane, list[list[Window]]]] = {}
+        together: dict[tuple[bool, str, CellJob], dict[Lane, list[list[Slice]]]] = {}
         for (lane, job), units in slices.items():
             if lane not in self._failed and any(units):
                 together.setdefault((lane.kind == "peer", lane.client, job), {})[lane] = units
@@ -321,9 +321,9 @@ class Experiment:
             cell.add(figures, windows)
             self._watcher.measured(cell)
 
-    def _plan(self, lane: Lane) -> Plan:
+    def _plan(self, lane: Lane) -> LoadPlan:
         request = self._request
-        return Plan(
+        return LoadPlan(
             client=peers.load(lane.backend).LOOP if lane.kind == "peer" else lane.client,
             cpu_steps=self._report.environment.cpu_steps,
             # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
@@ -339,7 +339,7 @@ class Experiment:
         for job in lane.jobs:
             pair.measure(self._load(job, 0, lane)._replace(window=_WARM_SECONDS))
 
-    def _load(self, job: Job, number: int, lane: Lane) -> Load:
+    def _load(self, job: CellJob, number: int, lane: Lane) -> OfferedLoad:
         """Where calls are to come at a rate that nobody gave, the rehearsal is a closed loop, which finds it."""
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
@@ -357,6 +357,6 @@ class Experiment:
 
 
 def _beside(
-    figure: Callable[[Window], float], turns: Sequence[Mapping[Lane, list[Window]]]
+    figure: Callable[[Slice], float], turns: Sequence[Mapping[Lane, list[Slice]]]
 ) -> dict[Lane, float]:
     return beside([{lane: list(map(figure, windows)) for lane, windows in turn.items()} for turn in turns])

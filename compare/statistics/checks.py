@@ -14,13 +14,13 @@ from statistics import median
 import typer
 
 from ...errors import UsageError
-from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, Load, Plan
+from ..load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, STYLES, LoadPlan, OfferedLoad
 from ..report.outputs import Outputs
 from ..results import Check, Limit, Report
 from ..run import pair
 from ..run.environment import environment
 from ..run.measured import Times, beside, latency, round_of, speed
-from ..run.pair import Pair, Placement, Server, Window, alone
+from ..run.pair import Pair, Placement, ServerCommand, Slice, alone
 from ..run.processes import ChildFailed
 from ..run.request import SERVICE
 from ..workloads.handlers import steps_of_cpu
@@ -49,7 +49,7 @@ class SelfCheck:
         self._chance = random.Random(self.seed)  # noqa: S311
         self._steps = steps_of_cpu()
         self._placement = Placement.halves()
-        self.windows: list[Window] = []
+        self.windows: list[Slice] = []
 
     def run(self) -> Iterator[Check]:
         """One after another. Raises ChildFailed where a server or a client does not start, or does not survive."""
@@ -63,7 +63,7 @@ class SelfCheck:
         servers = {"one": SERVICE, "same": SERVICE, "slowed": _SLOWED}
         values: dict[str, list[float]] = {name: [] for name in servers}
         # One caller: how threads fight for the interpreter differs from process to process, and is not the question here.
-        load = Load("cpu", REQUEST_REPLY, 1, 0.0, _SECONDS)
+        load = OfferedLoad("cpu", REQUEST_REPLY, 1, 0.0, _SECONDS)
         for _ in range(_ROUNDS):
             with contextlib.ExitStack() as running:
                 pairs = [
@@ -97,10 +97,10 @@ class SelfCheck:
         """Who is the limit is seen from outside, by what each end uses of its processor: the client before a server that does nothing, the
         server where it computes."""
         with self._pair(pair.null()) as running:
-            load = Load("echo", FIRE_AND_CALLBACK, _CALLERS, 0.0, _LONG)
+            load = OfferedLoad("echo", FIRE_AND_CALLBACK, _CALLERS, 0.0, _LONG)
             null = [self._window(running, load) for _ in range(3)]
         with self._pair(pair.backend(_BACKEND, _CALLERS, SERVICE)) as running:
-            load = Load("cpu", REQUEST_REPLY, _CALLERS, 0.0, 2 * _LONG)
+            load = OfferedLoad("cpu", REQUEST_REPLY, _CALLERS, 0.0, 2 * _LONG)
             computing = [self._window(running, load) for _ in range(3)]
         ceiling = median(map(speed, null))
         says = "; ".join(
@@ -112,7 +112,7 @@ class SelfCheck:
 
     def _stalls(self) -> Iterator[Check]:
         """Coordinated omission: who waits for an answer before the next call makes none while the server stands still."""
-        usual = Load("echo", REQUEST_REPLY, 1, 0.0, _STALLED_SECONDS)
+        usual = OfferedLoad("echo", REQUEST_REPLY, 1, 0.0, _STALLED_SECONDS)
         p99 = {}
         for name, load in (
             ("closed", usual),
@@ -140,22 +140,22 @@ class SelfCheck:
         says = f"{closing} of {len(laws)} slices close, {whole:.2%} off at most (1 %, in 95 of 100 slices)"
         yield Check("Little's law", closing >= 0.95 * len(laws), says)
 
-    def _window(self, running: Pair, load: Load) -> Window:
+    def _window(self, running: Pair, load: OfferedLoad) -> Slice:
         window = running.measure(load)
         self.windows.append(window)
         return window
 
     @contextlib.contextmanager
-    def _pair(self, server: Server) -> Iterator[Pair]:
+    def _pair(self, server: ServerCommand) -> Iterator[Pair]:
         """That server and its generator, warmed up."""
-        plan = Plan(client="threading", cpu_steps=self._steps, timeout=10.0, max_callers=_CALLERS)
+        plan = LoadPlan(client="threading", cpu_steps=self._steps, timeout=10.0, max_callers=_CALLERS)
         with alone(server, plan, self._placement) as running:
             for style in STYLES:
-                running.measure(Load("echo", style, _CALLERS, 0.0, 0.1))
+                running.measure(OfferedLoad("echo", style, _CALLERS, 0.0, 0.1))
             yield running
 
 
-def _busy(windows: Sequence[Window]) -> tuple[float, float]:
+def _busy(windows: Sequence[Slice]) -> tuple[float, float]:
     """The part of the time in which the server, and the client, had nothing to spare."""
     server, client = (
         median(getattr(each.cpu, name) or 0.0 for each in windows) for name in ("server_busy", "client_busy")
@@ -163,7 +163,7 @@ def _busy(windows: Sequence[Window]) -> tuple[float, float]:
     return server, client
 
 
-def _shown(end: Limit, windows: Sequence[Window]) -> bool:
+def _shown(end: Limit, windows: Sequence[Slice]) -> bool:
     """Whether that end was the limit: of the two the busier one, where other programs leave neither all of its processor."""
     server, client = _busy(windows)
     return (client > server) == (end == "client")

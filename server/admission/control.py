@@ -16,13 +16,13 @@ from ...protocol.server import Session
 from ..calls.dispatcher import Dispatcher
 from ..process.logs import shortened
 from .rates import Buckets, Rate
-from .rules import ANONYMOUS, AccessFile, Rule
+from .rules import ANONYMOUS, AccessFile, AccessRule
 
 log = logging.getLogger("ringback.server")
 audit = logging.getLogger("ringback.audit")
 
 
-class Gate:
+class AccessControl:
     """One server's. `rate` is of each client for which no rule says another."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Gate:
                 log.warning("access rules %s: no method fits %s", self._access.path, unused)
 
 
-def _bound(message: Call | Notify, rule: Rule) -> None:
+def _bound(message: Call | Notify, rule: AccessRule) -> None:
     """Bring down what the caller asks for."""
     options, most = message.options, rule.max_priority
     if most is not None and options is not None and options.priority > most:

@@ -42,7 +42,7 @@ _KEYS = ("who", "methods", "max_priority", "rate", "burst")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AccessRule:
     """One rule: where it stands in its file, and what it says. `max_priority` is None where it is the server's, `rate` where that is."""
 
     number: int
@@ -57,19 +57,19 @@ class Rule:
         return f"rule {self.number} (who {', '.join(self.who)}; methods {', '.join(self.methods)})"
 
 
-_ALWAYS = Rule(0, (), (PING,))
+_ALWAYS = AccessRule(0, (), (PING,))
 
 
-class Rules:
+class AccessRules:
     """All rules of one file, and what they come to for each user."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[AccessRule]) -> None:
         self.rules = tuple(rules)
         self._who = [_matcher([one for one in rule.who if one != ANONYMOUS]) for rule in rules]
         self._methods = [_matcher(rule.methods) for rule in rules]
-        self._of: dict[str, list[tuple[re.Pattern[str], Rule]]] = {}  # users are as many as keys
+        self._of: dict[str, list[tuple[re.Pattern[str], AccessRule]]] = {}  # users are as many as keys
 
-    def may(self, user: str, method: str) -> Rule | None:
+    def may(self, user: str, method: str) -> AccessRule | None:
         """The first rule that lets this user ("" is who has no key) call that method; None where none does."""
         if method == PING:
             return _ALWAYS
@@ -99,7 +99,7 @@ class Rules:
             if not any(_matcher([pattern]).match(name) for name in names)
         ]
 
-    def _found(self, user: str) -> list[tuple[re.Pattern[str], Rule]]:
+    def _found(self, user: str) -> list[tuple[re.Pattern[str], AccessRule]]:
         return [
             (methods, rule)
             for who, methods, rule in zip(self._who, self._methods, self.rules, strict=True)
@@ -142,7 +142,7 @@ class AccessFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def read(path: Path) -> Rules:
+def read(path: Path) -> AccessRules:
     """The rules of a file. Raises UsageError with one line that says what is wrong where."""
     try:
         told = tomllib.loads(path.read_text("utf-8"))
@@ -156,12 +156,12 @@ def read(path: Path) -> Rules:
     rules = told.get("rule", [])
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise UsageError(f"access rules {path}: rules are written as [[rule]], with two brackets")
-    return Rules(
+    return AccessRules(
         [_rule(rule, number, f"access rules {path}: rule {number}") for number, rule in enumerate(rules, 1)]
     )
 
 
-def _rule(told: Mapping[str, Any], number: int, place: str) -> Rule:
+def _rule(told: Mapping[str, Any], number: int, place: str) -> AccessRule:
     for key in told:
         if key not in _KEYS:
             raise UsageError(f"{place}: {key!r} is not known: a rule has {', '.join(_KEYS)}")
@@ -169,7 +169,7 @@ def _rule(told: Mapping[str, Any], number: int, place: str) -> Rule:
     if most is not None and (type(most) is not int or most < 0):
         raise UsageError(f"{place}: max_priority must be an integer from 0 on, not {most!r}")
     rate = checked_rate(told.get("rate"), told.get("burst"), place)
-    return Rule(number, _patterns(told, "who", place), _patterns(told, "methods", place), most, rate)
+    return AccessRule(number, _patterns(told, "who", place), _patterns(told, "methods", place), most, rate)
 
 
 def _patterns(told: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:

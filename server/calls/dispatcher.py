@@ -41,9 +41,9 @@ from ...runtime import forks
 from ...state.store import State
 from ..declare.arguments import read_metadata
 from ..declare.service import Method, Service, reserved
-from ..methods.once import Once, Run
-from ..methods.statistics import Tally
-from ..methods.table import Rules, Schedule, Served
+from ..methods.once import KeyedRun, Once
+from ..methods.statistics import MethodStatistics
+from ..methods.table import MethodTable, SchedulingOptions, ServedMethod
 from ..process.logs import shortened
 from .cached import cached
 from .deadlines import Deadlines
@@ -53,8 +53,8 @@ from .memory import size_of, weight_of, weight_of_options
 from .places import Places
 from .posted import Posted
 from .stream_turns import StreamTurns
-from .streams import Stream
-from .versions import Versions
+from .streams import StreamInvocation
+from .versions import ServiceVersions
 
 log = logging.getLogger("ringback.server")
 
@@ -76,7 +76,7 @@ class Dispatcher:
         loop: Loop,
         machine: ServerMachine,
         answered: Callable[[Session], object],
-        rules: Rules,
+        rules: SchedulingOptions,
         state: State | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
@@ -89,15 +89,15 @@ class Dispatcher:
         self._began = time.monotonic()
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
-        self._versions = Versions(service.name, state)
-        self._schedule = Schedule(service, loop, rules, state, replica=self._versions.of_replica)
+        self._versions = ServiceVersions(service.name, state)
+        self._schedule = MethodTable(service, loop, rules, state, replica=self._versions.of_replica)
         self.places = Places(self._schedule, loop, self._in_flight, self.refuse)
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         if visible is not None:
             methods.append(reserved("ringback.describe", self._described(service, visible)))
         self._methods = {method.name: self._schedule.serve(method) for method in methods}
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
-        self._stream_turns: dict[str, StreamTurns[Stream]] = {}  # by the place where generators run
+        self._stream_turns: dict[str, StreamTurns[StreamInvocation]] = {}  # by the place where generators run
         self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
         self._abandoned: deque[Invocation] = deque()
         self._timer: Handle | None = None
@@ -127,7 +127,7 @@ class Dispatcher:
         that."""
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
-        inline: Tally | None = None
+        inline: MethodStatistics | None = None
         undone: Call | Notify | None = None
         set_here = 0  # variables: `handling`, once it is
         for message in messages:
@@ -397,7 +397,7 @@ class Dispatcher:
         self,
         session: Session,
         message: Call,
-        served: Served,
+        served: ServedMethod,
         result: Any,
         failure: BaseException | None,
         now: float,
@@ -413,13 +413,13 @@ class Dispatcher:
         self,
         session: Session,
         message: Call,
-        served: Served,
+        served: ServedMethod,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         inputs: Sequence[Input],
         now: float,
         size: int,
-        run: Run | None,
+        run: KeyedRun | None,
     ) -> None:
         method, tally = served.method, served.tally
         if method.is_stream is not (message.credit > 0):
@@ -440,7 +440,7 @@ class Dispatcher:
             text = f"{method.name} can never run here: {served.never}"
             self._reject(session, message, errors.FailedPrecondition(text), tally)
             return
-        kind: Callable[..., Invocation] = Stream if method.is_stream else Invocation
+        kind: Callable[..., Invocation] = StreamInvocation if method.is_stream else Invocation
         if served.kept is not None and not inputs:
             kind = cached(message, size) or Invocation
         taken = self._weight(message, args, kwargs, size)
@@ -474,13 +474,13 @@ class Dispatcher:
         self,
         session: Session,
         message: Notify,
-        served: Served,
+        served: ServedMethod,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         inputs: Sequence[Input],
         now: float,
         size: int,
-        run: Run | None,
+        run: KeyedRun | None,
     ) -> None:
         why = served.never
         taken = self._weight(message, args, kwargs, size)
@@ -511,11 +511,11 @@ class Dispatcher:
         self,
         session: Session,
         message: Call | Notify,
-        served: Served,
+        served: ServedMethod,
         once: Once,
         values: Unpacker,
         size: int,
-    ) -> Run | None:
+    ) -> KeyedRun | None:
         """What runs a call once for its key; None where the call has been rejected."""
         try:
             return once.run_of(message, values, size)
@@ -584,12 +584,14 @@ class Dispatcher:
         if self.places.freed:
             self.places.go_on(self._now)
 
-    def stream_turns(self, method: Method) -> StreamTurns[Stream]:
+    def stream_turns(self, method: Method) -> StreamTurns[StreamInvocation]:
         """The turns of streams of that method, and of others that run in the same place."""
         place = "coroutine" if method.is_async_stream else method.executor or "workers"
         turns = self._stream_turns.get(place)
         if turns is None:
-            turns = self._stream_turns[place] = StreamTurns(Stream.submit, self.post, self._unstarted)
+            turns = self._stream_turns[place] = StreamTurns(
+                StreamInvocation.submit, self.post, self._unstarted
+            )
         return turns
 
     def _unstarted(self, call: Invocation, error: BaseException) -> None:
@@ -600,7 +602,7 @@ class Dispatcher:
         session: Session,
         message: Call | Notify,
         error: errors.CallError,
-        tally: Tally | None = None,
+        tally: MethodStatistics | None = None,
     ) -> None:
         if tally is not None:
             tally.refused += 1

@@ -17,7 +17,7 @@ from ...backends.gates import AsyncGate, Gate, ThreadGate
 from ...protocol.streams import AsyncItems, Items, SyncItems, Window
 from ...protocol.values import Unpacker
 from ..declare.arguments import Streamed
-from ..methods.table import Served
+from ..methods.table import ServedMethod
 from .host import CallHost
 from .memory import weight_of_item
 
@@ -28,7 +28,7 @@ class InputCall(Protocol):
     input: Input | None
 
     @property
-    def served(self) -> Served: ...
+    def served(self) -> ServedMethod: ...
 
 
 class Input(Items):
@@ -36,7 +36,7 @@ class Input(Items):
 
     _host: CallHost
     _call: Any
-    _served: Served
+    _served: ServedMethod
     _window: Window
 
     def __init__(self, values: Unpacker, argument: Streamed) -> None:
@@ -56,7 +56,7 @@ class Input(Items):
         self._allow()
 
     @abstractmethod
-    def gate_of(self, served: Served, host: CallHost) -> Gate | AsyncGate:
+    def gate_of(self, served: ServedMethod, host: CallHost) -> Gate | AsyncGate:
         """Where a handler of that method can wait."""
 
     def receive(self, value: Raw) -> None:
@@ -111,19 +111,19 @@ class Input(Items):
 class SyncInput(Input, SyncItems):
     """For a handler in a worker."""
 
-    def gate_of(self, served: Served, host: CallHost) -> Gate:
+    def gate_of(self, served: ServedMethod, host: CallHost) -> Gate:
         return ThreadGate() if served.in_thread else host.loop.worker_gate()
 
 
 class AsyncInput(Input, AsyncItems):
     """For a coroutine or an async generator."""
 
-    def gate_of(self, served: Served, host: CallHost) -> AsyncGate:
+    def gate_of(self, served: ServedMethod, host: CallHost) -> AsyncGate:
         return host.loop.native_gate() if served.method.native else AsyncioGate()
 
 
 def with_inputs(
-    served: Served, values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]
+    served: ServedMethod, values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[Input], tuple[Any, ...], dict[str, Any]]:
     """The arguments of a call that has just been bound, with an input in the place of each that streams."""
     values.streamed = False

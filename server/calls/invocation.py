@@ -23,8 +23,8 @@ from ...protocol.server import IncomingCall, Session
 from ...protocol.values import Unpacker, pack, whole
 from ...state.cache import Flight
 from ..executors.base import Job
-from ..methods.once import Run
-from ..methods.table import Served
+from ..methods.once import KeyedRun
+from ..methods.table import ServedMethod
 from ..scheduling.resources import Needs
 from .host import CallHost
 from .inputs import Input, SyncInput
@@ -107,7 +107,7 @@ class Invocation(IncomingCall, Handling):
         host: CallHost,
         session: Session,
         id: int,  # noqa: A002
-        served: Served,
+        served: ServedMethod,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         deadline: float | None,
@@ -132,7 +132,7 @@ class Invocation(IncomingCall, Handling):
         self.handle: Handle | None = None
         self.interception: Interception | None = None
         self.input: Input | None = None
-        self.run: Run | None = None  # of one that is to be run once for its key
+        self.run: KeyedRun | None = None  # of one that is to be run once for its key
         self.weight = 0  # bytes that are counted for it (`weight.py`)
         self.held: Needs = ()  # what it has until it gives it back
 
@@ -308,7 +308,7 @@ class Invocation(IncomingCall, Handling):
             return False, result
         return True, result if self.interception else self.pack(result)
 
-    def _run_once(self, run: Run) -> tuple[bool, Any]:
+    def _run_once(self, run: KeyedRun) -> tuple[bool, Any]:
         there, result = run.work(self)
         if there:
             return True, self._unpacked(result) if self.interception else result

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Protocol
 from ... import errors
 from ...backends.base import Loop
 from ...protocol.inflight import InFlight
-from ..scheduling.scheduler import Verdict
+from ..scheduling.scheduler import Decision
 
 if TYPE_CHECKING:
-    from ..methods.table import Schedule
+    from ..methods.table import MethodTable
     from .invocation import Invocation
 
 # Calls that were given up are swept from those that wait when there are so many.
 _SWEPT = 1024
 
-_BEGIN = Verdict.BEGIN  # looked up once (see protocol/server.py)
+_BEGIN = Decision.BEGIN  # looked up once (see protocol/server.py)
 
 
 class Refuse(Protocol):
@@ -27,7 +27,7 @@ class Refuse(Protocol):
 class Places:
     """Of one server. `refuse` ends a call that was accepted and will not begin."""
 
-    def __init__(self, schedule: Schedule, loop: Loop, in_flight: InFlight, refuse: Refuse) -> None:
+    def __init__(self, schedule: MethodTable, loop: Loop, in_flight: InFlight, refuse: Refuse) -> None:
         self.freed = False  # whether calls have given back what others may wait for
         self._schedule = schedule
         self._scheduler = schedule.scheduler
@@ -46,7 +46,7 @@ class Places:
         verdict = self._scheduler.add(call, now)
         if verdict is _BEGIN:
             call.begin()
-        elif verdict is Verdict.SHED:
+        elif verdict is Decision.SHED:
             self._shed(call)
 
     def ended(self, call: Invocation, now: float, *, ran: bool) -> None:

@@ -21,7 +21,7 @@ from .stream_turns import StreamTurns
 AT_ONCE = 1 << 20
 
 
-class Stream(Invocation):
+class StreamInvocation(Invocation):
     """A call whose handler is a generator or an async generator.
 
     `allowed` is written only by the serving loop, `sent` only where the generator runs; whether it `runs` is known to the loop
@@ -51,7 +51,7 @@ class Stream(Invocation):
             self._turns.add(self)
 
     @property
-    def _turns(self) -> StreamTurns[Stream]:
+    def _turns(self) -> StreamTurns[StreamInvocation]:
         return self.host.stream_turns(self.method)
 
     def submit(self) -> None:

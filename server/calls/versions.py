@@ -28,7 +28,7 @@ def learn(known: dict[str, int], versions: Mapping[str, int]) -> None:
         seen.learn(known, versions)
 
 
-class Versions:
+class ServiceVersions:
     """Those of one server's own service, as its state knows them."""
 
     def __init__(self, service: str, state: State | None) -> None:

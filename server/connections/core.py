@@ -20,16 +20,16 @@ from ...protocol.messages import About, Error, FromClient, FromServer, Item, Rea
 from ...protocol.server import Phase, ServerMachine, Session, SessionState
 from ...runtime import forks
 from ...state.store import State
-from ...transport.base import Bounds, Connection, Transport
-from ...transport.listening import Inherited
-from ..admission.control import Gate
+from ...transport.base import AcceptedConnection, ServerBounds, Transport
+from ...transport.listening import InheritedSocket
+from ..admission.control import AccessControl
 from ..admission.rates import Rate
 from ..admission.rules import AccessFile
 from ..calls.dispatcher import Dispatcher
 from ..declare.service import Service
 from ..lifespan import Lifespan
 from ..limits import Limits
-from ..methods.table import Rules
+from ..methods.table import SchedulingOptions
 from .outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ class ServerCore:
         self,
         service: Service,
         loop: Loop,
-        bind: Sequence[str | Inherited],
+        bind: Sequence[str | InheritedSocket],
         *,
         transport: Transport,
         limits: Limits,
-        rules: Rules,
+        rules: SchedulingOptions,
         state: State | None = None,
         about: About | None = None,
         access: AccessFile | None = None,
@@ -79,7 +79,7 @@ class ServerCore:
         self._bind = [checked(place) if isinstance(place, str) else place for place in bind]
         self._keyed = keys is not None
         longest = limits.max_size + codec.BATCH_BYTES
-        bounds = Bounds(
+        bounds = ServerBounds(
             longest,
             limits.max_frames,
             limits.connections(),
@@ -89,7 +89,7 @@ class ServerCore:
         )
         self.end = transport.server(loop, self, bounds, keys)
         flags = {name: method.flags for name, method in service.methods.items()}
-        self._gate = None if access is None and rate is None else Gate(access, rate, flags)
+        self._gate = None if access is None and rate is None else AccessControl(access, rate, flags)
         visible = None if access is None or self._gate is None else self._gate.visible
         self._machine = ServerMachine(
             service.name,
@@ -206,7 +206,7 @@ class ServerCore:
 
     # In
 
-    def received(self, connection: Connection, frames: list[Any]) -> Iterator[None] | None:
+    def received(self, connection: AcceptedConnection, frames: list[Any]) -> Iterator[None] | None:
         """Handle one batch. Returns an iterator that handles a long batch, one part a step."""
         session: Session | None = connection.session
         if session is None:
@@ -272,21 +272,21 @@ class ServerCore:
         for call in accepted:
             self._dispatcher.reject(session, call, errors.ResourceExhausted(error.message))
 
-    def _connected(self, connection: Connection) -> Session:
+    def _connected(self, connection: AcceptedConnection) -> Session:
         session = connection.session = self._machine.connected(connection, connection.peer)
         if self._keyed:
             session.user, session.key = connection.user, connection.key
             self._machine.identified(session)
         return session
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: AcceptedConnection) -> None:
         session: Session | None = connection.session
         if session is not None:
             self._machine.lost(session)
             self._out.forget(session)
             self._check_ending()
 
-    def offends(self, connection: Connection, why: str) -> None:
+    def offends(self, connection: AcceptedConnection, why: str) -> None:
         self._cut_off(connection.session or self._connected(connection), why)
 
     def complain(self, peer: str, why: str) -> None:
@@ -307,7 +307,7 @@ class ServerCore:
 
     # Out
 
-    def room(self, connection: Connection | None) -> None:
+    def room(self, connection: AcceptedConnection | None) -> None:
         if not self._closed:
             self._out.room(None if connection is None else connection.session)
             self._flush()

@@ -12,7 +12,7 @@ from ...backends.base import Handle, Loop
 from ...protocol import codec
 from ...protocol.messages import FromServer, Item, Reached, Reply
 from ...protocol.server import Session
-from ...transport.base import Connection
+from ...transport.base import AcceptedConnection
 
 # A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
 PATIENCE = 30.0
@@ -38,7 +38,7 @@ class Held:
 
     __slots__ = ("_batched", "_batches", "_connection", "bytes", "since")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: AcceptedConnection) -> None:
         self._connection = connection
         self._batches: deque[Sequence[Any]] = deque()
         self._batched = 0  # bytes in them

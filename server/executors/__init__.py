@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from ...errors import UsageError
-from .base import Executor, Settings
+from .base import Executor, ExecutorSettings
 
 # Those that run in this process need no executor: the loop has workers and threads.
 HERE = ("inline", "thread")
@@ -17,13 +17,13 @@ ELSEWHERE = ("process", "dask")
 NAMES = (*HERE, *ELSEWHERE)
 
 
-def make(name: str, settings: Settings) -> Executor:
+def make(name: str, settings: ExecutorSettings) -> Executor:
     """The executor of that name, not yet started. Raises UsageError that names the extra, where its library is not installed."""
-    made: dict[str, Callable[[Settings], Executor]] = {"process": _process, "dask": _dask}
+    made: dict[str, Callable[[ExecutorSettings], Executor]] = {"process": _process, "dask": _dask}
     return made[name](settings)
 
 
-def _dask(settings: Settings) -> Executor:
+def _dask(settings: ExecutorSettings) -> Executor:
     from .dask import DaskExecutor
 
     if find_spec("distributed") is None:
@@ -33,7 +33,7 @@ def _dask(settings: Settings) -> Executor:
     return DaskExecutor(settings)
 
 
-def _process(settings: Settings) -> Executor:
+def _process(settings: ExecutorSettings) -> Executor:
     if find_spec("pebble") is None:
         raise UsageError("executor='process' needs Pebble: install it with pip install 'ringback[process]'")
     from .process import ProcessExecutor
@@ -41,4 +41,4 @@ def _process(settings: Settings) -> Executor:
     return ProcessExecutor(settings)
 
 
-__all__ = ["ELSEWHERE", "HERE", "NAMES", "Executor", "Settings", "make"]
+__all__ = ["ELSEWHERE", "HERE", "NAMES", "Executor", "ExecutorSettings", "make"]

@@ -20,7 +20,7 @@ log = logging.getLogger("ringback.server")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExecutorSettings:
     """`processes`: how many there are, one for each processor where not given. `process_memory`: bytes of address space that each may have.
     `dask`: where the cluster's scheduler is. Raises UsageError."""
 
@@ -55,7 +55,7 @@ class Job(NamedTuple):
     resources: Mapping[str, float]
 
 
-class Failed(NamedTuple):
+class JobFailed(NamedTuple):
     """What a function has raised there: the words of `errors.to_wire`, and its traceback where it was not meant as an answer."""
 
     code: str
@@ -70,7 +70,7 @@ class Failures:
     def __init__(self) -> None:
         self._raised = Bounded(log, 100)
 
-    def error(self, job: Job, failed: Failed) -> errors.CallError:
+    def error(self, job: Job, failed: JobFailed) -> errors.CallError:
         """What the caller gets."""
         if failed.trace:
             name, peer = job.call.method, job.call.peer

@@ -19,8 +19,8 @@ from typing import Any
 
 from ... import errors
 from ...backends.base import Handle, Report
-from .base import Executor, Failures, Job, Settings
-from .orders import Answer, Cancel, Order
+from .base import Executor, ExecutorSettings, Failures, Job
+from .orders import CancelOrder, JobAnswer, JobOrder
 
 # Calls that are given to Dask's own scheduler at once. More wait here, in the order of ours.
 AT_ONCE = 1000
@@ -43,7 +43,7 @@ class _Running:
         self._number = number
 
     def cancel(self) -> None:
-        self._orders.put(Cancel(self._number))
+        self._orders.put(CancelOrder(self._number))
 
 
 class DaskExecutor(Executor):
@@ -51,12 +51,12 @@ class DaskExecutor(Executor):
 
     slots = AT_ONCE
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ExecutorSettings) -> None:
         assert settings.dask is not None
         self._address = settings.dask
         self._numbers = itertools.count(1)
         self._calls: dict[int, tuple[Job, Report]] = {}
-        self._orders: SimpleQueue[Order | Cancel | None] = SimpleQueue()
+        self._orders: SimpleQueue[JobOrder | CancelOrder | None] = SimpleQueue()
         self._failures = Failures()
         # Threads, as a pipe may block; greenlets where gevent has patched them.
         threading.Thread(target=self._talk, name="ringback-dask", daemon=True).start()
@@ -69,7 +69,7 @@ class DaskExecutor(Executor):
         except Exception as error:  # arguments that cannot travel
             self._end(number, None, errors.RemoteError(errors.name_of(error), errors.text_of(error)))
         else:
-            self._orders.put(Order(number, job.call.method, packed, job.priority, dict(job.resources)))
+            self._orders.put(JobOrder(number, job.call.method, packed, job.priority, dict(job.resources)))
         return _Running(self._orders, number)
 
     def close(self) -> None:
@@ -81,12 +81,12 @@ class DaskExecutor(Executor):
         while (order := self._orders.get()) is not None:
             if not client.is_alive():
                 client, ours, sent = self._start()
-            if isinstance(order, Order):
+            if isinstance(order, JobOrder):
                 sent.add(order.number)
             try:
                 ours.send(order)
             except OSError:  # it has just died
-                if isinstance(order, Order):
+                if isinstance(order, JobOrder):
                     self._end(order.number, None, errors.Unavailable(_ENDED, started=False))
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(ours.fileno())) as pipe:
             pipe.shutdown(
@@ -116,7 +116,7 @@ class DaskExecutor(Executor):
         try:
             while True:
                 wait([ours])  # which gevent patches; reading what is not there yet would block its hub
-                answer: Answer = ours.recv()
+                answer: JobAnswer = ours.recv()
                 sent.discard(answer.number)
                 self._answered(answer)
         except (EOFError, OSError):
@@ -124,7 +124,7 @@ class DaskExecutor(Executor):
         for number in list(sent):
             self._end(number, None, errors.Unavailable(_ENDED, started=None))
 
-    def _answered(self, answer: Answer) -> None:
+    def _answered(self, answer: JobAnswer) -> None:
         if answer.error is not None:
             self._end(answer.number, None, answer.error)
             return

@@ -23,7 +23,7 @@ from distributed.scheduler import KilledWorker
 
 from ... import errors
 from .elsewhere import work
-from .orders import Answer, Cancel, Order
+from .orders import CancelOrder, JobAnswer, JobOrder
 
 # Seconds to connect to the scheduler in, and for which what its workers have is taken to be known.
 _CONNECT = 5.0
@@ -72,8 +72,8 @@ class Bridge:
         if self._client is not None:
             await self._client.close(1.0)
 
-    def _take(self, order: Order | Cancel) -> None:
-        if isinstance(order, Cancel):
+    def _take(self, order: JobOrder | CancelOrder) -> None:
+        if isinstance(order, CancelOrder):
             task = self._tasks.get(order.number)
             if task is not None:
                 task.cancel()
@@ -81,7 +81,7 @@ class Bridge:
         task = self._tasks[order.number] = asyncio.get_running_loop().create_task(self._run(order))
         task.add_done_callback(lambda _: self._tasks.pop(order.number))
 
-    async def _run(self, order: Order) -> None:
+    async def _run(self, order: JobOrder) -> None:
         error: errors.CallError | None = None
         packed = b""
         try:
@@ -99,9 +99,9 @@ class Bridge:
         except Exception as raised:  # as where a worker has no such module
             error = errors.RemoteError(errors.name_of(raised), errors.text_of(raised))
         with contextlib.suppress(OSError):  # nobody is there any more
-            self._channel.send(Answer(order.number, packed, error))
+            self._channel.send(JobAnswer(order.number, packed, error))
 
-    async def _submitted(self, order: Order) -> bytes:
+    async def _submitted(self, order: JobOrder) -> bytes:
         client = await self._connected()
         if order.resources:
             await self._check(client, order)
@@ -141,7 +141,7 @@ class Bridge:
                     raise errors.Unavailable(text, started=False) from None
             return self._client
 
-    async def _check(self, client: Any, order: Order) -> None:
+    async def _check(self, client: Any, order: JobOrder) -> None:
         """Raises FailedPrecondition where no worker has what it needs: Dask would let it wait for ever."""
         now = time.monotonic()
         if now - self._asked > _KNOWN:

@@ -13,7 +13,7 @@ from ... import errors
 from ...context import CurrentCall
 from ...handling import Handling, handling
 from ...logs.errorlog import formatted
-from .base import Failed, Job
+from .base import Job, JobFailed
 
 
 class _There(Handling):
@@ -29,7 +29,7 @@ class _There(Handling):
         return self._call
 
 
-def work(job: Job) -> tuple[Any, Failed | None]:
+def work(job: Job) -> tuple[Any, JobFailed | None]:
     """Call the function here."""
     if job.left is not None:
         job.call.deadline = time.monotonic() + job.left
@@ -37,7 +37,7 @@ def work(job: Job) -> tuple[Any, Failed | None]:
         return Context().run(_called, job), None
     except BaseException as error:
         trace = "" if errors.is_ours(error) else formatted(error) or errors.name_of(error)
-        return None, Failed(*errors.to_wire(error), trace)
+        return None, JobFailed(*errors.to_wire(error), trace)
 
 
 def _called(job: Job) -> Any:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ... import errors
 
 
-class Order(NamedTuple):
+class JobOrder(NamedTuple):
     """To the client: run that job, with what it needs of Dask's workers."""
 
     number: int
@@ -17,13 +17,13 @@ class Order(NamedTuple):
     resources: dict[str, float]
 
 
-class Cancel(NamedTuple):
+class CancelOrder(NamedTuple):
     """To the client: nobody waits for that one any more."""
 
     number: int
 
 
-class Answer(NamedTuple):
+class JobAnswer(NamedTuple):
     """Of the client: what `elsewhere.work` has returned, packed; or why it has not."""
 
     number: int

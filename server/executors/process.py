@@ -18,7 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ... import errors
 from ...backends.base import Handle, Report
-from .base import Executor, Failures, Job, Settings
+from .base import Executor, ExecutorSettings, Failures, Job
 from .elsewhere import work
 
 
@@ -58,7 +58,7 @@ class ProcessExecutor(Executor):
     threads, that is a greenlet, as Pebble's own are.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ExecutorSettings) -> None:
         self.slots = settings.slots
         self._memory = settings.process_memory
         self._pool = self._new_pool()

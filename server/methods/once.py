@@ -21,7 +21,7 @@ from ...protocol.order import ordered
 from ...protocol.values import FRAME_BYTES, Unpacker, whole
 from ...state.engines.base import Conflict
 from ...state.engines.off_the_hub import pause
-from ...state.once import CUT, Claim, Keys, Outcome
+from ...state.once import CUT, KeyClaim, KeyOutcome, Keys
 from ...state.pauses import LATEST, SOON
 from ...state.store import State
 from ...state.transactions import Overtaken, Transaction
@@ -57,7 +57,7 @@ class Once:
         self.state = state
         self.keep = method.once
 
-    def run_of(self, message: Call | Notify, values: Unpacker, size: int) -> Run:
+    def run_of(self, message: Call | Notify, values: Unpacker, size: int) -> KeyedRun:
         """The run of one call. Raises InvalidArgument where it has no key, or arguments that cannot be told from others."""
         key = None if message.options is None else message.options.key
         if not key or len(key) > 255:
@@ -65,14 +65,14 @@ class Once:
                 f"{self.method.name} runs once for each key: give an idempotency key of 1 to 255 characters"
             )
         try:
-            return Run(self, key, _fingerprint(message, values, size, self.method.arguments.keys))
+            return KeyedRun(self, key, _fingerprint(message, values, size, self.method.arguments.keys))
         except Exception as error:
             raise errors.InvalidArgument(
                 f"{self.method.name}: the arguments cannot be compared: {errors.described(error)}"
             ) from None
 
 
-class Run:
+class KeyedRun:
     """The handling of one call under its key, in a worker (`work`) or on an asyncio loop (`work_async`)."""
 
     __slots__ = ("_claim", "_fingerprint", "_once", "key", "pause", "transaction")
@@ -80,7 +80,7 @@ class Run:
     def __init__(self, once: Once, key: str, fingerprint: bytes) -> None:
         self._once = once
         self._fingerprint = fingerprint
-        self._claim: Claim | None = None
+        self._claim: KeyClaim | None = None
         self.key = key
         self.pause = SOON
         self.transaction: Transaction | None = None
@@ -99,7 +99,7 @@ class Run:
         if claimed is None:
             self._wait_longer()
             return False, None
-        if isinstance(claimed, Outcome):
+        if isinstance(claimed, KeyOutcome):
             return True, call.fitting(_told(claimed))
         try:
             for seconds in self._once.state.attempts(None):
@@ -111,7 +111,7 @@ class Run:
                     result = result.result()
                 result = call.pack(result)
                 try:
-                    self._finish(claimed, Outcome(whole(result)))
+                    self._finish(claimed, KeyOutcome(whole(result)))
                 except Conflict as conflict:
                     if seconds is None:
                         raise Overtaken(conflict.name) from None
@@ -134,14 +134,14 @@ class Run:
             if self._claim is not None:  # it came too late
                 await _to_its_end(run(self._claim.give_back))
             raise
-        if isinstance(claimed, Outcome):
+        if isinstance(claimed, KeyOutcome):
             return call.fitting(_told(claimed))
         try:
             for seconds in self._once.state.attempts(None):
                 self.transaction = None
                 result = call.pack(await self._once.method.function(*call.args, **call.kwargs))
                 try:
-                    await _to_its_end(run(self._finish, claimed, Outcome(whole(result))))
+                    await _to_its_end(run(self._finish, claimed, KeyOutcome(whole(result))))
                 except Conflict as conflict:
                     if seconds is None:
                         raise Overtaken(conflict.name) from None
@@ -153,15 +153,15 @@ class Run:
             raise
         raise AssertionError("the last attempt has no pause")
 
-    def _claimed(self) -> Claim | Outcome | None:
+    def _claimed(self) -> KeyClaim | KeyOutcome | None:
         once = self._once
         repeatable = once.method.flags.idempotent
         claimed = once.keys.claim(once.method.name, self.key, self._fingerprint, once.keep, repeatable)
-        if isinstance(claimed, Claim):
+        if isinstance(claimed, KeyClaim):
             self._claim = claimed
         return claimed
 
-    def _finish(self, claim: Claim, outcome: Outcome) -> None:
+    def _finish(self, claim: KeyClaim, outcome: KeyOutcome) -> None:
         self._claim = None  # whatever else goes wrong, this is what came of it
         try:
             claim.finish(outcome, self.transaction)
@@ -169,7 +169,7 @@ class Run:
             self._claim = claim
             raise
 
-    def _failed(self, claim: Claim, error: BaseException) -> None:
+    def _failed(self, claim: KeyClaim, error: BaseException) -> None:
         """The run has ended without a result: is that what came of it, or may the next try?"""
         if self._claim is None:
             return  # it was stored, and something else went wrong
@@ -179,7 +179,7 @@ class Run:
         if harmless and (cut or errors.is_a(error, _NOTHING_DONE)):
             claim.give_back()
             return
-        outcome = CUT if cut else Outcome(None, errors.to_wire(error))
+        outcome = CUT if cut else KeyOutcome(None, errors.to_wire(error))
         try:
             claim.finish(outcome)
         except errors.CallError:
@@ -196,7 +196,7 @@ def _was_stopped(error: BaseException) -> bool:
     )
 
 
-def _told(outcome: Outcome) -> Raw:
+def _told(outcome: KeyOutcome) -> Raw:
     if outcome.error is not None:
         raise errors.from_wire(*outcome.error)
     assert outcome.result is not None

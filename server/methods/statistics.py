@@ -10,7 +10,7 @@ SHORTEST = 1e-6
 _LONGEST = 120
 
 
-class Tally:
+class MethodStatistics:
     """Calls that are over, those of them that ended in an error, and those that were refused unstarted.
 
     `times` counts response times, from arrival to answer, by how many quarters of an octave they are above a microsecond. Of the calls that

@@ -19,14 +19,14 @@ from ..scheduling.limiter import Limiter
 from ..scheduling.resources import Named, Needs, Pool, Resource, checked
 from ..scheduling.scheduler import Queue, Scheduler
 from .once import Once
-from .statistics import Tally
+from .statistics import MethodStatistics
 
 # Why a replica runs nothing that changes something.
 _READS_ONLY = "this server is a replica of the primary's data: it takes readonly methods only"
 
 
 @dataclass(frozen=True)
-class Rules:
+class SchedulingOptions:
     """`resources`: what there is of each, by name. `limit`: calls that run at once, or "adaptive". `aging`: seconds of waiting that are
     worth one priority. `max_priority`: the most that a caller may ask for. `executor`: where the plain functions run that name none
     themselves. Raises UsageError."""
@@ -36,7 +36,7 @@ class Rules:
     aging: float = 1.0
     max_priority: int = 100
     executor: str | None = None
-    settings: executors.Settings = field(default_factory=executors.Settings)
+    settings: executors.ExecutorSettings = field(default_factory=executors.ExecutorSettings)
 
     def __post_init__(self) -> None:
         checked(self.resources, "the server")
@@ -47,7 +47,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Served:
+class ServedMethod:
     """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; what
     became of them; where they run; by what each runs once, if it does; and what is kept of their results."""
 
@@ -55,7 +55,7 @@ class Served:
     bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]  # its arguments, as `Arguments.bind`
     queue: Queue | None
     never: str
-    tally: Tally
+    tally: MethodStatistics
     executor: Executor | None  # None for one that runs in this process
     once: Once | None  # for one that runs once for each key
     in_thread: bool  # a native one, whatever the loop's workers are
@@ -64,11 +64,17 @@ class Served:
     immediate: bool
 
 
-class Schedule:
+class MethodTable:
     """One server's."""
 
     def __init__(
-        self, service: Service, loop: Loop, rules: Rules, state: State | None = None, *, replica: bool = False
+        self,
+        service: Service,
+        loop: Loop,
+        rules: SchedulingOptions,
+        state: State | None = None,
+        *,
+        replica: bool = False,
     ) -> None:
         self._service = service
         self._state = state
@@ -92,11 +98,13 @@ class Schedule:
         if loop.cooperative:
             self._pools["thread"] = Pool("thread", loop.threads)
 
-    def serve(self, method: Method) -> Served:
+    def serve(self, method: Method) -> ServedMethod:
         """What is kept of that method."""
         if self._replica and (method.once is not None or not method.flags.readonly):
             bind = method.arguments.bind
-            return Served(method, bind, None, _READS_ONLY, Tally(), None, None, False, None, False)
+            return ServedMethod(
+                method, bind, None, _READS_ONLY, MethodStatistics(), None, None, False, None, False
+            )
         name = self._place(method)
         # (Dask's own scheduler looks after what its workers have)
         named, never = self._named.needs({} if name == "dask" else method.resources)
@@ -108,7 +116,9 @@ class Schedule:
             self._kept.append(kept)
         immediate = method.inline and not method.is_stream and kept is None
         once, bind = self._once(method), method.arguments.bind
-        return Served(method, bind, queue, never, Tally(), executor, once, name == "thread", kept, immediate)
+        return ServedMethod(
+            method, bind, queue, never, MethodStatistics(), executor, once, name == "thread", kept, immediate
+        )
 
     def close(self) -> None:
         """Nothing more is to be run."""

@@ -9,7 +9,7 @@ from ...discovery.announcement import Announcement
 from ...endpoints import checked, is_everywhere, port_of
 from ...errors import UsageError
 from ...protocol.messages import About
-from ...transport.listening import Inherited
+from ...transport.listening import InheritedSocket
 
 
 class Registration(NamedTuple):
@@ -28,7 +28,7 @@ class Registration(NamedTuple):
         service_name: str | None,
         advertise: str | Sequence[str] | None,
         service: str,
-        bind: Sequence[str | Inherited],
+        bind: Sequence[str | InheritedSocket],
         about: About,
         backend: str,
     ) -> Self | None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...terminal import announce
-from ...transport.listening import Inherited, listen
+from ...transport.listening import InheritedSocket, listen
 from ...transport.paths import OwnedPaths
 from ..limits import checked_drain_timeout
 
@@ -42,7 +42,7 @@ class Worker:
         descriptors = [theirs.fileno(), *(one.fileno() for one in listeners.values())]
         words = ["--supervised", str(theirs.fileno())]
         for endpoint, listener in listeners.items():
-            words += ["--inherited", str(Inherited(endpoint, listener.fileno()))]
+            words += ["--inherited", str(InheritedSocket(endpoint, listener.fileno()))]
         # In a session of its own: Ctrl-C is the supervisor's to pass on.
         self.process = subprocess.Popen(
             [*command, *words], stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True

@@ -50,7 +50,7 @@ _HOPE = 0.5
 _NEWEST = 0.05
 
 
-class Sample:
+class LimiterSample:
     """Running times, in seconds."""
 
     __slots__ = ("many", "squares", "total")
@@ -92,11 +92,11 @@ class Limiter:
         self._waiting: dict[int, int] = {}  # calls, by priority
         self._clients: dict[object, int] = {}  # and by client
         self._base: dict[str, float] = {}  # R0, by method
-        self._loaded = Sample()
+        self._loaded = LimiterSample()
         # The measurement of R0: since when it goes on, since when it is quiet, and what was measured, by method.
         self._asked: float | None = None
         self._quiet: float | None = None
-        self._measured: dict[str, Sample] = {}
+        self._measured: dict[str, LimiterSample] = {}
         self._next = 0.0
 
     @property
@@ -144,7 +144,7 @@ class Limiter:
         if found < self._limit or self.resource.taken + 1 >= _FULL * self.resource.total:
             self._limit = min(float(MOST), max(float(LEAST), self._limit + _STEP * (found - self._limit)))
             self.resource.total = int(self._limit)
-        self._loaded = Sample()
+        self._loaded = LimiterSample()
 
     def _compare(self, method: str, began: float, now: float) -> None:
         """While R0 is measured: what began when it was quiet counts."""
@@ -154,7 +154,7 @@ class Limiter:
                 self._quiet = now
             return
         if began >= self._quiet:
-            self._measured.setdefault(method, Sample()).add(now - began)
+            self._measured.setdefault(method, LimiterSample()).add(now - began)
         over = now - self._quiet >= _QUIET_SECONDS
         if over or any(sample.known(_QUIET_CALLS) for sample in self._measured.values()):
             # A method that was called too rarely keeps what is known of it.
@@ -166,7 +166,7 @@ class Limiter:
         assert self._asked is not None
         passed, self._asked = now - self._asked, None
         self._next = now + max(_AGAIN, _RARELY * passed) * self._chance.uniform(0.9, 1.1)
-        self._loaded = Sample()
+        self._loaded = LimiterSample()
         self.resource.total = int(self._limit)
 
 

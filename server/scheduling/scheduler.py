@@ -34,7 +34,7 @@ from .resources import Needs, Pool, Resource
 _NEWEST = 0.1
 
 
-class Verdict(enum.Enum):
+class Decision(enum.Enum):
     """What becomes of a call."""
 
     BEGIN = "begin"
@@ -42,7 +42,7 @@ class Verdict(enum.Enum):
     SHED = "shed"  # it would not end in its time
 
 
-class Client(Protocol):
+class TurnTaker(Protocol):
     """Who takes turns."""
 
     turn: int
@@ -52,7 +52,7 @@ class Schedulable(Protocol):
     """What is known of a call. `began` and `held` are the scheduler's to write."""
 
     @property
-    def session(self) -> Client: ...
+    def session(self) -> TurnTaker: ...
     @property
     def queue(self) -> Queue | None: ...  # None only of one that the scheduler is not given
 
@@ -65,7 +65,7 @@ class Schedulable(Protocol):
 
 C = TypeVar("C", bound=Schedulable)
 
-_BEGIN = Verdict.BEGIN  # looked up once (see protocol/server.py)
+_BEGIN = Decision.BEGIN  # looked up once (see protocol/server.py)
 
 
 class Ordered:
@@ -118,7 +118,7 @@ class Line:
 
     __slots__ = ("calls", "client", "since", "ticket")
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: TurnTaker) -> None:
         self.client = client
         self.since = -inf  # the interval in which it last had a turn
         self.calls = Ordered()  # rank, deadline, a number that no other has, arrival, call
@@ -149,7 +149,7 @@ class Queue:
         # What a call holds when it is past the door of its pool.
         self.inside: Needs = tuple(each for each in self.needs if pool is None or each[0] is not pool.door)
         self.seconds = 0.0  # that a call runs for, on average; known where there are limiters
-        self.lines: dict[Client, Line] = {}
+        self.lines: dict[TurnTaker, Line] = {}
         self.tickets = Ordered()  # of all lines; one that is no longer its line's counts for nothing
 
     def fits(self) -> bool:
@@ -175,7 +175,7 @@ class Scheduler(Generic[C]):
         self._now = self._interval = 0.0
         self._number = 0
 
-    def add(self, call: C, now: float) -> Verdict:
+    def add(self, call: C, now: float) -> Decision:
         """A call has come."""
         queue = call.queue
         assert queue is not None
@@ -187,7 +187,7 @@ class Scheduler(Generic[C]):
         if queue.limiters:
             left = inf if deadline is None else deadline - now - queue.seconds
             if any(limiter.too_late(client, call.priority, left) for limiter in queue.limiters):
-                return Verdict.SHED
+                return Decision.SHED
             for limiter in queue.limiters:
                 limiter.waits(client, call.priority)
         self._number = number = self._number + 1
@@ -203,7 +203,7 @@ class Scheduler(Generic[C]):
             self._stand(queue, line, max(client.turn, self._turn) + 1)
         elif line.calls.push(entry):
             self._stand(queue, line, line.ticket[1])
-        return Verdict.WAIT
+        return Decision.WAIT
 
     def following(self, now: float) -> list[C]:
         """All that waits no longer, in its order: what holds what it needs begins; what does not is shed, perhaps because it has ended."""

@@ -16,13 +16,18 @@ from ringback.balancing.outliers import (
     NEVER,
     SILENT_AFTER,
     SLOW_START,
-    Condition,
     Health,
+    HealthCondition,
     Outliers,
     ejection_of,
 )
 
-FIT, OUT, TRIED, SILENT = Condition.FIT, Condition.OUT, Condition.TRIED, Condition.SILENT
+FIT, OUT, TRIED, SILENT = (
+    HealthCondition.FIT,
+    HealthCondition.OUT,
+    HealthCondition.TRIED,
+    HealthCondition.SILENT,
+)
 
 
 class Watch:
@@ -48,7 +53,7 @@ class Watch:
         return self.outliers.look(self.all, now)
 
     @property
-    def conditions(self) -> list[Condition]:
+    def conditions(self) -> list[HealthCondition]:
         return [health.condition for health in self.all]
 
 

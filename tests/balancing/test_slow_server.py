@@ -10,7 +10,7 @@ import random
 
 import pytest
 from ringback.balancing import Ejection, LeastInFlight, Load, PeakEwma, Policy, RoundRobin, TwoChoices
-from ringback.balancing.outliers import LOOK, Condition, Health, Outliers
+from ringback.balancing.outliers import LOOK, Health, HealthCondition, Outliers
 
 # Seconds that a call takes, and calls a second.
 TAKES = (0.1, 0.01, 0.01)
@@ -44,8 +44,8 @@ class Outcome:
             if self._outliers is not None and now >= look:
                 look = now + LOOK
                 self._outliers.look(self._healths, now)
-                self.ejected += self._healths[0].condition is Condition.OUT
-            fit = [each.load for each in self._healths if each.condition is Condition.FIT]
+                self.ejected += self._healths[0].condition is HealthCondition.OUT
+            fit = [each.load for each in self._healths if each.condition is HealthCondition.FIT]
             server = loads.index(self._policy.choose(fit, now))
             self.counts[server] += 1
             loads[server].begun(now)

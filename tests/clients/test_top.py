@@ -9,8 +9,8 @@ import pytest
 import ringback
 from processes import SOON
 from rich.console import Console
-from ringback.commands.top import Row, between, percentile, table
-from ringback.server.methods.statistics import SHORTEST, Tally, seconds_at
+from ringback.commands.top import MethodRow, between, percentile, table
+from ringback.server.methods.statistics import SHORTEST, MethodStatistics, seconds_at
 
 
 def look(seconds: float, **methods: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def test_rates_are_those_between_the_two_looks() -> None:
         never=method(0),
     )
     stock, pay = between(before, after)
-    assert stock == Row("stock", 100.0, 0, 0.0, 0.0, seconds_at(1), seconds_at(1))
-    assert pay == Row("pay", 30.0, 3, 2.0, 1.0, seconds_at(2), seconds_at(2))
+    assert stock == MethodRow("stock", 100.0, 0, 0.0, 0.0, seconds_at(1), seconds_at(1))
+    assert pay == MethodRow("pay", 30.0, 3, 2.0, 1.0, seconds_at(2), seconds_at(2))
 
 
 def test_what_is_taken_and_what_waits_is_shown() -> None:
@@ -89,7 +89,7 @@ def test_where_no_method_has_a_cache_no_hit_rate_is_shown() -> None:
 
 @pytest.mark.parametrize("seconds", [2e-6, 1e-4, 0.0123, 0.5, 30.0])
 def test_a_time_is_counted_within_an_eighth_of_an_octave(seconds: float) -> None:
-    tally = Tally()
+    tally = MethodStatistics()
     tally.took(seconds)
     told = percentile(tally.times, 0.5)
     assert told is not None
@@ -97,7 +97,7 @@ def test_a_time_is_counted_within_an_eighth_of_an_octave(seconds: float) -> None
 
 
 def test_times_beyond_all_bounds_are_counted_at_the_ends() -> None:
-    tally = Tally()
+    tally = MethodStatistics()
     for seconds in (0.0, SHORTEST, 1e9):
         tally.took(seconds)
     assert sum(tally.times) == 3

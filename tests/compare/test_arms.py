@@ -12,7 +12,7 @@ import pytest
 import typer
 from ringback.cli import main
 from ringback.commands.compare import _seconds
-from ringback.compare.options import Options
+from ringback.compare.options import CompareOptions
 from ringback.compare.report.listing import listing
 from ringback.compare.results import Arm, Design
 from ringback.compare.run import lanes
@@ -25,13 +25,13 @@ from samples import STYLES, cell, installation, report
 
 
 def test_arms_stand_alone_and_one_by_itself_beside_its_backend() -> None:
-    two = Options(arm=["few=threading --workers 8", "many=threading --workers 64"], time=600).request()
+    two = CompareOptions(arm=["few=threading --workers 8", "many=threading --workers 64"], time=600).request()
     assert two.backends == ("few", "many")
     assert two.arm("few") == Arm("few", "threading", ("--workers", "8"))
-    one = Options(arm=["debug=--log-level debug"], time=600).request()
+    one = CompareOptions(arm=["debug=--log-level debug"], time=600).request()
     assert one.backends == ("asyncio", "debug")
     assert one.arm("debug") == Arm("debug", "asyncio", ("--log-level", "debug"))
-    beside = Options(backend=["threading"], arm=["quoted=asyncio --access 'a b'"], time=600).request()
+    beside = CompareOptions(backend=["threading"], arm=["quoted=asyncio --access 'a b'"], time=600).request()
     assert beside.backends == ("threading", "quoted")
     assert beside.arm("quoted").options == ("--access", "a b")
 
@@ -45,9 +45,9 @@ def test_an_arm_knows_how_many_processes_its_server_has(options: tuple[str, ...]
 
 
 def test_servers_of_many_processes_get_many_connections_and_all_processors_that_they_need() -> None:
-    alone = Options(arm=["a=asyncio", "b=asyncio --workers 8"], time=600).request()
+    alone = CompareOptions(arm=["a=asyncio", "b=asyncio --workers 8"], time=600).request()
     assert alone.connections == 1
-    many = Options(arm=["a=asyncio", "b=asyncio --processes 64"], time=600).request()
+    many = CompareOptions(arm=["a=asyncio", "b=asyncio --processes 64"], time=600).request()
     assert (many.connections, many.placement) == (8, ANYWHERE)
 
 
@@ -64,12 +64,12 @@ def test_servers_of_many_processes_get_many_connections_and_all_processors_that_
 )
 def test_what_is_no_arm_is_refused(arms: list[str], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        Options(arm=arms, time=600).request()
+        CompareOptions(arm=arms, time=600).request()
 
 
 def test_an_arm_of_no_backend_is_refused_with_those_there_are() -> None:
     with pytest.raises(typer.BadParameter, match="there is no 'nosuch': choose of asyncio"):
-        Options(arm=["a=nosuch"], time=600).request()
+        CompareOptions(arm=["a=nosuch"], time=600).request()
 
 
 def test_two_arms_are_measured_and_named_in_the_report(
@@ -96,7 +96,7 @@ def test_two_arms_are_measured_and_named_in_the_report(
 
 
 def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> None:
-    asked = Options(
+    asked = CompareOptions(
         backend=["asyncio"], arm=["uv=asyncio --uvloop"], transport=["native", "libzmq"]
     ).request()
     assert asked.backends == ("asyncio-native", "asyncio-libzmq", "uv-native", "uv-libzmq")
@@ -104,11 +104,11 @@ def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> No
     started = lanes.server(asked, lanes.Lane("uv-native", "threading", ()), "")
     assert started.transport == "native"
     assert " ".join(started.words).endswith("--transport native --uvloop")
-    alone = Options(backend=["gevent", "asyncio"], transport=["native"]).request()
+    alone = CompareOptions(backend=["gevent", "asyncio"], transport=["native"]).request()
     assert alone.backends == ("gevent", "asyncio")
     assert [alone.arm(name).transport for name in alone.backends] == ["native", "native"]
     with pytest.raises(typer.BadParameter, match="there is no 'pigeon': choose of native, libzmq"):
-        Options(transport=["pigeon"]).request()
+        CompareOptions(transport=["pigeon"]).request()
 
 
 def test_two_transports_are_compared(tmp_path: Path) -> None:
@@ -164,11 +164,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_arm_is_there_once_more_served_by_another_installation(other: Path) -> None:
-    alone = Options(against=str(other), time=600).request()
+    alone = CompareOptions(against=str(other), time=600).request()
     assert alone.backends == ("asyncio", "asyncio-against")
     against = alone.arm("asyncio-against")
     assert against == Arm("asyncio-against", "asyncio", python=str(other / "bin" / "python"), version="0.0.1")
-    named = Options(backend=["threading"], arm=["two=asyncio --workers 2"], against=str(other), time=600)
+    named = CompareOptions(
+        backend=["threading"], arm=["two=asyncio --workers 2"], against=str(other), time=600
+    )
     request = named.request()
     assert request.backends == ("threading", "two", "threading-against", "two-against")
     assert request.arm("two-against").options == request.arm("two").options == ("--workers", "2")
@@ -180,13 +182,13 @@ def test_each_arm_is_there_once_more_served_by_another_installation(other: Path)
 
 def test_where_there_is_no_other_ringback_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{tmp_path} is no virtual environment: there is no .*/bin/python"):
-        Options(against=str(tmp_path)).request()
+        CompareOptions(against=str(tmp_path)).request()
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     python.chmod(0o755)
     with pytest.raises(UsageError, match=f"no ringback can be imported in {tmp_path}: ModuleNotFoundError"):
-        Options(against=str(tmp_path)).request()
+        CompareOptions(against=str(tmp_path)).request()
 
 
 # All at once
@@ -202,11 +204,11 @@ def test_where_there_is_no_other_ringback_that_is_told(tmp_path: Path) -> None:
 )
 def test_a_duet_is_of_two_arms_in_closed_loops(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=f"--duet .*{why}"):
-        Options(duet=True, time=600, **changes).request()
+        CompareOptions(duet=True, time=600, **changes).request()
 
 
 def test_a_duet_leaves_out_what_is_no_closed_loop_where_nothing_is_named() -> None:
-    request = Options(duet=True, backend=["asyncio", "threading"], time=600).request()
+    request = CompareOptions(duet=True, backend=["asyncio", "threading"], time=600).request()
     assert request.duet
     assert request.workloads == tuple(name for name in CORE if name != "echo-rate")
 
@@ -227,9 +229,9 @@ def test_of_a_duet_nothing_is_claimed_but_the_cpu_time_of_servers() -> None:
 
 def test_calls_without_a_client_come_at_no_rate() -> None:
     with pytest.raises(UsageError, match="--rate: flood is called without a client"):
-        Options(time=600, workload=["flood"], rate=500.0).request()
+        CompareOptions(time=600, workload=["flood"], rate=500.0).request()
 
 
 def test_what_calls_without_a_client_is_left_out_at_a_rate_where_nothing_is_named() -> None:
-    assert "flood" in Options(time=600).request().workloads
-    assert "flood" not in Options(time=600, rate=500.0).request().workloads
+    assert "flood" in CompareOptions(time=600).request().workloads
+    assert "flood" not in CompareOptions(time=600, rate=500.0).request().workloads

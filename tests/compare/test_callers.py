@@ -14,16 +14,16 @@ import pytest
 from ringback import errors
 from ringback.compare.load import drive, loop_blocking
 from ringback.compare.load.batch import Batch, arrivals
-from ringback.compare.load.callers import Caller, Flight
+from ringback.compare.load.callers import Caller, TimeInFlight
 from ringback.compare.load.firing import Firing
 from ringback.compare.load.loop_blocking import run
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, Load, Plan
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, LoadPlan, OfferedLoad
 from ringback.compare.results import Consistency
 from ringback.compare.scenario import Call, Ended, Script, call
 from ringback.compare.workloads.handlers import cpu
 from ringback.compare.workloads.table import WORKLOADS
 
-PLAN = Plan(client="threading", cpu_steps=10, timeout=1.0, max_callers=4)
+PLAN = LoadPlan(client="threading", cpu_steps=10, timeout=1.0, max_callers=4)
 # Of the clock that tests move: 0 stands for "no time" in a caller.
 START = 1000.0
 
@@ -80,12 +80,12 @@ def caller(
     script: Callable[[Iterator[int], int], Script] = WORKLOADS["echo"].script, stride: int = 1
 ) -> Caller:
     """One whose window does not close."""
-    return Caller(partial(script, itertools.count(), 10), math.inf, stride, Flight())
+    return Caller(partial(script, itertools.count(), 10), math.inf, stride, TimeInFlight())
 
 
 def batch(window: float, callers: int = 1, style: str = REQUEST_REPLY, **load: Any) -> Batch:
     """The callers of a slice that begins now; of an open loop, whose calls are due at even times."""
-    made = Load("echo", style, callers, load.pop("warmup", 0.0), window, **load)
+    made = OfferedLoad("echo", style, callers, load.pop("warmup", 0.0), window, **load)
     found = Batch(PLAN, Cell(made, "tcp://127.0.0.1:1"), WORKLOADS["echo"])
     found.dues = [
         found.began + number / (made.rate or 1.0) for number in range(len(found.dues) and int(window))
@@ -157,7 +157,9 @@ def test_in_a_stride_only_one_call_is_timed_and_all_are_counted() -> None:
 
 
 def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
-    cell = Cell(Load("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), "tcp://127.0.0.1:1", first=7 << 32)
+    cell = Cell(
+        OfferedLoad("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), "tcp://127.0.0.1:1", first=7 << 32
+    )
     made = Batch(PLAN, cell, WORKLOADS["stream"])
     calls = [each.begin(START) for each in made.callers]
     assert [each.args[0] for each in calls if each] == [(7 << 32) + number for number in range(3)]
@@ -353,7 +355,7 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(found: Any, wrong: int, 
             raise found
         return found
 
-    cell = Cell(Load("echo", REQUEST_REPLY, 1, 0.0, 60.0), "tcp://127.0.0.1:1")
+    cell = Cell(OfferedLoad("echo", REQUEST_REPLY, 1, 0.0, 60.0), "tcp://127.0.0.1:1")
     made = Batch(PLAN, cell, WORKLOADS["echo"]._replace(check=check))
     with pytest.raises(Enough):
         call_all(answers(..., b"wrong", errors.Unavailable(), ...), made.callers[0])

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, Load
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, OfferedLoad
 from ringback.compare.load.sample import Sample
 from ringback.compare.results import Check, Cpu, Memory
-from ringback.compare.run.pair import Window
+from ringback.compare.run.pair import Slice
 from ringback.compare.statistics import checks
 from ringback.compare.statistics.checks import SelfCheck
 
@@ -49,17 +49,17 @@ def before(
     calls: int = 100,
     whole: float | None = None,
     seconds: float = 1.0,
-) -> Window:
+) -> Slice:
     """A slice in which each end was busy for such a part of the time."""
     cpu = Cpu(1e-5, 1e-5, server, client)
-    load = Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 1.0)
+    load = OfferedLoad("echo", FIRE_AND_CALLBACK, 4, 0.0, 1.0)
     sample = Sample(
         opened=0.0, answered=calls, seconds=seconds, calls=calls, errors={}, wrong=0, timed=[], whole=whole
     )
-    return Window(load, sample, cpu, Memory())
+    return Slice(load, sample, cpu, Memory())
 
 
-def unmeasured(monkeypatch: pytest.MonkeyPatch, window: Callable[[Load], Window]) -> SelfCheck:
+def unmeasured(monkeypatch: pytest.MonkeyPatch, window: Callable[[OfferedLoad], Slice]) -> SelfCheck:
     """One whose slices are made up, of the load."""
     itself = SelfCheck(1)
     monkeypatch.setattr(itself, "_pair", lambda _server: contextlib.nullcontext())
@@ -103,7 +103,7 @@ def test_measured_checks_find_what_is_there_and_nothing_that_is_not(
     chance, looks, started = random.Random(2), 0, 0
     factors = [1.0, same, slowed]
 
-    def window(which: int) -> Window:
+    def window(which: int) -> Slice:
         nonlocal looks
         looks += 1
         return before(calls=1000, seconds=(1 + looks / 100) / factors[which] * chance.lognormvariate(0, 0.01))

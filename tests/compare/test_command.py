@@ -25,7 +25,7 @@ from ringback import errors
 from ringback.cli import main
 from ringback.compare import command
 from ringback.compare.load.plan import STYLES
-from ringback.compare.options import Options, require
+from ringback.compare.options import CompareOptions, require
 from ringback.compare.report import progress
 from ringback.compare.report.outputs import Outputs
 from ringback.compare.report.verdict import verdict
@@ -331,7 +331,7 @@ def test_other_libraries_do_not_serve_ones_own_service(
 
 
 def test_what_another_library_has_nothing_for_is_said() -> None:
-    request = Options(peer=["pyzmq"], workload=["echo", "stream"], rounds=1).request()
+    request = CompareOptions(peer=["pyzmq"], workload=["echo", "stream"], rounds=1).request()
     assert lacking(request) == {"pyzmq": ["stream, request-reply"]}
     made = report(result("asyncio", "echo", STYLES[0], [5.0, 5.0]))
     made.design.lacking = lacking(request)

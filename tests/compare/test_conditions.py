@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ringback.compare.report.conditions import Condition, check, refuse
-from ringback.compare.report.difference import Changes, Difference
+from ringback.compare.report.difference import Difference, ReportChanges
 from ringback.compare.results import Cpu, Intervals, Latency, Rate, Report, Result, Verdict
 from samples import report as report_of
 from samples import result as measured
@@ -139,15 +139,17 @@ TOO_FEW = Difference(*CELL, "throughput", 1000.0, 1.0, 0.001, None, "unclear")
     ],
 )
 def test_a_percentage_is_of_the_older_runs(text: str, change: Difference, outcome: str) -> None:
-    found = check([Condition.parse(text)], report(), Changes([change]))
+    found = check([Condition.parse(text)], report(), ReportChanges([change]))
     assert (bool(found.broken), bool(found.undecided)) == (outcome == "broken", outcome == "undecided")
 
 
 def test_what_runs_cannot_tell_is_undecided() -> None:
     untold = Difference(*CELL[:3], "io", "throughput", why="the load generator was the limit")
     conditions = [Condition.parse("io.throughput<95%")]
-    assert check(conditions, report(), Changes([SLOWER], [untold])).undecided
-    assert check([Condition.parse("throughput<95%")], report(), Changes([SLOWER], trusted=False)).undecided
+    assert check(conditions, report(), ReportChanges([SLOWER], [untold])).undecided
+    assert check(
+        [Condition.parse("throughput<95%")], report(), ReportChanges([SLOWER], trusted=False)
+    ).undecided
 
 
 def test_what_can_pick_nothing_is_refused_before_the_run() -> None:

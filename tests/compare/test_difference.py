@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from ringback.compare.report.difference import RUNS, Changes, Difference, changes
+from ringback.compare.report.difference import RUNS, Difference, ReportChanges, changes
 from ringback.compare.report.reading import runs
 from ringback.compare.report.table import changed
 from ringback.compare.results import Cpu, Rate, Report, Result, Verdict
@@ -24,16 +24,16 @@ def one(speed: float = 1000.0, workload: str = "io", style: str = STYLES[0], **h
     return result("asyncio", workload, style, [speed * each for each in (0.99, 1.0, 1.01)], **how)
 
 
-def found(before: Result | Report, after: Result | Report) -> Changes:
+def found(before: Result | Report, after: Result | Report) -> ReportChanges:
     """From one run to another: enough to see what is compared, and too little to claim anything."""
     return changes(*([report(each) if isinstance(each, Result) else each] for each in (before, after)))
 
 
-def figures(made: Changes) -> set[str]:
+def figures(made: ReportChanges) -> set[str]:
     return {each.figure for each in made.differences}
 
 
-def why(made: Changes) -> set[str]:
+def why(made: ReportChanges) -> set[str]:
     return {each.why for each in made.untold}
 
 

@@ -17,7 +17,15 @@ from ringback import Server, Service
 from ringback.clients.threading import connect
 from ringback.compare.load import raw
 from ringback.compare.load.batch import Batch, arrivals
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES, Cell, Load, Plan
+from ringback.compare.load.plan import (
+    FIRE_AND_CALLBACK,
+    RAW,
+    REQUEST_REPLY,
+    STYLES,
+    Cell,
+    LoadPlan,
+    OfferedLoad,
+)
 from ringback.compare.load.sample import Sample
 from ringback.compare.run import observe, pair
 from ringback.compare.run.measured import rate
@@ -33,8 +41,10 @@ DEADLINE = 30.0
 CLIENTS = ("threading", "gevent", "asyncio", "twisted")
 
 
-def plan(client: str, **changes: Any) -> Plan:
-    return msgspec.structs.replace(Plan(client=client, cpu_steps=100, timeout=10.0, max_callers=8), **changes)
+def plan(client: str, **changes: Any) -> LoadPlan:
+    return msgspec.structs.replace(
+        LoadPlan(client=client, cpu_steps=100, timeout=10.0, max_callers=8), **changes
+    )
 
 
 def connections(running: Pair) -> int:
@@ -76,7 +86,7 @@ def test_a_generator_keeps_as_many_connections_to_each_server_as_are_asked_for(p
     eventually(lambda: connections(one) == connections(other) == 0)  # an earlier generator has gone
     kept = []
     for running, style in zip((one, other, other, one), STYLES * 2, strict=True):
-        sample = running.measure(Load("echo", style, 6, 0.0, 0.05)).sample
+        sample = running.measure(OfferedLoad("echo", style, 6, 0.0, 0.05)).sample
         assert (sample.errors, sample.wrong) == ({}, 0)
         assert sample.whole == pytest.approx(1.0, abs=0.05)
         kept.append((connections(one), connections(other)))
@@ -85,10 +95,10 @@ def test_a_generator_keeps_as_many_connections_to_each_server_as_are_asked_for(p
 
 def test_every_client_style_makes_every_kind_of_calls(pairs: list[Pair]) -> None:
     loads = [
-        *(Load(name, style, 4, 0.02, 0.1) for style in STYLES for name in ("echo", "mixed")),
-        *(Load("echo", style, 4, 0.0, 0.15, rate=400.0, seed=7) for style in STYLES),
-        Load("io", FIRE_AND_CALLBACK, 4, 0.0, 0.15, rate=2_000.0),  # of which 8 workers can do 800
-        Load("stream", REQUEST_REPLY, 2, 0.0, 0.3),
+        *(OfferedLoad(name, style, 4, 0.02, 0.1) for style in STYLES for name in ("echo", "mixed")),
+        *(OfferedLoad("echo", style, 4, 0.0, 0.15, rate=400.0, seed=7) for style in STYLES),
+        OfferedLoad("io", FIRE_AND_CALLBACK, 4, 0.0, 0.15, rate=2_000.0),  # of which 8 workers can do 800
+        OfferedLoad("stream", REQUEST_REPLY, 2, 0.0, 0.3),
     ]
     pairs[0].measure(loads[0])  # which connects, if nothing else has
     for load in loads:
@@ -117,7 +127,7 @@ def test_all_processes_have_the_processors_they_are_given_once_they_have_started
     placement = Placement((server,), (client,))
     twofold = pair.backend("asyncio", 4, SERVICE, options=("--processes", "2"))
     with alone(twofold, plan("threading"), placement) as running:
-        running.measure(Load("pooled", REQUEST_REPLY, 4, 0.0, 0.05))
+        running.measure(OfferedLoad("pooled", REQUEST_REPLY, 4, 0.0, 0.05))
         pids = running.server.pids
         assert len(pids) == 3
         for ends, only in ((pids, server), ([running.generator.pid], client)):
@@ -148,7 +158,7 @@ def test_a_generator_counts_the_lies_and_the_errors_of_a_server(client: str) -> 
         generator.wait()
         for style in STYLES:
             lied, failed = (
-                measured(generator, Load(name, style, 4, 0.0, 0.1), server.endpoint)
+                measured(generator, OfferedLoad(name, style, 4, 0.0, 0.1), server.endpoint)
                 for name in ("echo", "pooled")
             )
             assert lied.calls > 0
@@ -161,7 +171,7 @@ def test_a_generator_counts_the_lies_and_the_errors_of_a_server(client: str) -> 
             assert failed.why.endswith("32")
 
 
-def measured(generator: Generator, load: Load, endpoint: str) -> Sample:
+def measured(generator: Generator, load: OfferedLoad, endpoint: str) -> Sample:
     """What came of a slice."""
     generator.ask(Cell(load, endpoint))
     return generator.answer(generator)
@@ -209,7 +219,9 @@ def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
         generator.wait()
         for style in STYLES:
             before = asked
-            sample = measured(generator, Load("scenario", style, 4, 0.0, 0.1, stride=4), server.endpoint)
+            sample = measured(
+                generator, OfferedLoad("scenario", style, 4, 0.0, 0.1, stride=4), server.endpoint
+            )
             assert (sample.wrong, sample.errors) == (0, {}), sample.why
             assert sample.consistency is not None
             # Each caller has taken the number of one call that it does not make any more.
@@ -227,8 +239,10 @@ def test_without_a_client_calls_are_made_to_each_server_by_one_connection_in_bot
         generator.wait()
         one, other = (Pair(each, generator) for each in servers)
         before = connections(one), connections(other)
-        loads = [Load(name, style, 8, 0.0, 0.1) for name in ("echo", "cpu", "pooled") for style in STYLES]
-        for load in (*loads, Load("flood", FIRE_AND_CALLBACK, 64, 0.0, 0.1, stride=16)):
+        loads = [
+            OfferedLoad(name, style, 8, 0.0, 0.1) for name in ("echo", "cpu", "pooled") for style in STYLES
+        ]
+        for load in (*loads, OfferedLoad("flood", FIRE_AND_CALLBACK, 64, 0.0, 0.1, stride=16)):
             for running in (one, other):
                 sample = running.measure(load).sample
                 assert (sample.errors, sample.wrong) == ({}, 0), sample.why
@@ -249,7 +263,7 @@ def test_without_a_client_a_lost_server_costs_its_own_calls_alone(
 
         dies.start()
         for endpoint in (lost, null.endpoint):
-            asked = Cell(Load("echo", FIRE_AND_CALLBACK, 8, 0.0, 0.3), endpoint)
+            asked = Cell(OfferedLoad("echo", FIRE_AND_CALLBACK, 8, 0.0, 0.3), endpoint)
             batch = Batch(plan(RAW, timeout=0.1), asked, WORKLOADS["echo"])
             client = raw.Raw(endpoint)
             batch.starts()
@@ -290,7 +304,7 @@ def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(
     with Generator(plan("threading"), ANYWHERE) as generator:
         generator.wait()
         for style in STYLES * 2:
-            load = Load("echo", style, 4, 0.0, 0.2, seed=2**53 - 1)  # in which the first connects
+            load = OfferedLoad("echo", style, 4, 0.0, 0.2, seed=2**53 - 1)  # in which the first connects
             sample = Pair(null, generator).measure(load).sample
             # That server answers as a client expects.
             assert (sample.errors, sample.wrong) == ({}, 0)
@@ -310,7 +324,7 @@ def test_a_server_that_dies_is_told_and_what_became_of_its_calls_is_not_told_of_
     ):
         dying.wait()
         generator.wait()
-        load = Load("echo", REQUEST_REPLY, 4, 0.0, 0.1)
+        load = OfferedLoad("echo", REQUEST_REPLY, 4, 0.0, 0.1)
         dies = threading.Timer(0.2, dying.stop)
         dies.start()
         for _ in range(2):  # while it is measured, and before

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Load
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, OfferedLoad
 from ringback.compare.load.sample import Sample, Timed
 from ringback.compare.results import Consistency, Cpu, Memory
 from ringback.compare.run.measured import (
@@ -21,9 +21,9 @@ from ringback.compare.run.measured import (
     round_of,
     speed,
 )
-from ringback.compare.run.pair import Window
+from ringback.compare.run.pair import Slice
 
-LOAD = Load("cpu", REQUEST_REPLY, 64, 0.0, 0.5)
+LOAD = OfferedLoad("cpu", REQUEST_REPLY, 64, 0.0, 0.5)
 USUAL = Cpu(1e-3, 1e-3, 0.99, 0.1)
 # Calls/s, and the median of response times, of a slice as `window` makes it.
 SPEED, TIME = 1_000.0, 0.1
@@ -34,9 +34,9 @@ def window(
     whole: float | None = 1.0,
     seconds: float = 0.5,
     cpu: Cpu = USUAL,
-    load: Load = LOAD,
+    load: OfferedLoad = LOAD,
     **changed: object,
-) -> Window:
+) -> Slice:
     """One in which every call took as long."""
     times = array("d", [TIME] * calls).tobytes()
     sample = Sample(
@@ -50,10 +50,10 @@ def window(
         whole=whole,
         residence=TIME,
     )
-    return Window(load, msgspec.structs.replace(sample, **changed), cpu, Memory())
+    return Slice(load, msgspec.structs.replace(sample, **changed), cpu, Memory())
 
 
-def cell(*rounds: list[Window]) -> Measured:
+def cell(*rounds: list[Slice]) -> Measured:
     made = Measured("uv", "threading", rounds[0][0].load, 64, "asyncio")
     for number, windows in enumerate(rounds, 1):
         made.add(round_of(number, 0.0, windows), windows)
@@ -219,7 +219,7 @@ def test_what_the_checks_found_is_summed() -> None:
 
 # Open loops
 
-OPEN = Load("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.5, rate=1_000.0)
+OPEN = OfferedLoad("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.5, rate=1_000.0)
 
 
 def test_a_rate_is_that_of_all_slices() -> None:
@@ -240,7 +240,7 @@ def test_an_open_loop_is_overloaded_where_more_is_missing_than_chance_leaves(
     assert (found.overloaded, found.peak) == (overloaded, peak)
 
 
-def late(by: float) -> Window:
+def late(by: float) -> Slice:
     """An open loop whose calls are sent so much later than due, and take 1 ms from then on."""
     due, sent, ended = (array("d", [at] * 100).tobytes() for at in (0.0, by, by + 1e-3))
     quick = Cpu(1e-3, 1e-3, 0.5, 0.5)

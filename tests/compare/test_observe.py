@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from ringback.compare.results import Limit
 from ringback.compare.run import observe
-from ringback.compare.run.observe import Snapshot, Speeds, cost, limit_of, snapshot
+from ringback.compare.run.observe import ProcessSnapshot, Speeds, cost, limit_of, snapshot
 
 linux = pytest.mark.skipif(not observe.LINUX, reason="processors cannot be chosen")
 
@@ -77,7 +77,7 @@ def test_the_processes_of_a_server_are_all_that_it_has_started() -> None:
 
 # What it cost
 
-BEFORE, AFTER = Snapshot(10.0, 5.0, 7.0), Snapshot(11.0, 6.2, 7.3)
+BEFORE, AFTER = ProcessSnapshot(10.0, 5.0, 7.0), ProcessSnapshot(11.0, 6.2, 7.3)
 
 
 def test_what_a_slice_cost_is_by_call_and_by_time() -> None:

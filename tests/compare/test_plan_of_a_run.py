@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES
-from ringback.compare.options import BACKENDS, FEWEST, Options
+from ringback.compare.options import BACKENDS, FEWEST, CompareOptions
 from ringback.compare.results import Arm
 from ringback.compare.run.budget import AFTER_SECONDS, Pace, a_round, affordable, round_seconds, spend
 from ringback.compare.run.lanes import Lane, groups, lanes, server
-from ringback.compare.run.request import Job, Request
+from ringback.compare.run.request import CellJob, CompareRequest
 from ringback.compare.workloads.table import CORE, WORKLOADS, figure_of
 from ringback.errors import UsageError
 
-REQUEST = Request(("asyncio", "gevent"), styles=STYLES, workloads=CORE, fewest=FEWEST, seed=1)
+REQUEST = CompareRequest(("asyncio", "gevent"), styles=STYLES, workloads=CORE, fewest=FEWEST, seed=1)
 
 
-def seconds_of(request: Request) -> float:
+def seconds_of(request: CompareRequest) -> float:
     """What a round takes with the units that it has."""
     return round_seconds(request, a_round(request), Pace(), request.units)
 
@@ -65,7 +65,7 @@ def test_what_was_asked_for_is_measured_whatever_it_takes_and_as_often_as_is_giv
     asked = replace(REQUEST, rounds=30, fixed=True)
     units = {job: WORKLOADS[job.workload].units for job in asked.jobs}
     assert spend(asked, 1.0, Pace()) == replace(asked, units=units)
-    given = {Job("echo", REQUEST_REPLY): 2}
+    given = {CellJob("echo", REQUEST_REPLY): 2}
     asked = replace(asked, units=given)
     assert spend(asked, 1.0, Pace()).units == units | given
 
@@ -83,43 +83,46 @@ def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one()
 
 
 def test_a_given_time_is_spent_on_as_many_rounds_as_it_holds() -> None:
-    usual, longer = Options().request(), Options(time=600.0).request()
+    usual, longer = CompareOptions().request(), CompareOptions(time=600.0).request()
     assert (usual.rounds, usual.fixed) == (8, False)
-    rounds = [spend(each, each.seconds, Pace()).rounds for each in (longer, Options(time=1200.0).request())]
+    rounds = [
+        spend(each, each.seconds, Pace()).rounds for each in (longer, CompareOptions(time=1200.0).request())
+    ]
     assert 8 < rounds[0] < rounds[1]
 
 
 def test_with_rounds_and_a_time_so_many_rounds_are_made_to_fit() -> None:
-    asked = Options(rounds=20, time=100.0).request()
+    asked = CompareOptions(rounds=20, time=100.0).request()
     assert (asked.rounds, asked.fewest, asked.fixed) == (20, 20, False)
     assert asked.dropped
     swift = Pace(0.4)
     before = round_seconds(asked, lanes(asked), swift, {}, 0)
     spent = spend(asked, 100.0 - before - AFTER_SECONDS, swift)
     assert (spent.rounds, spent.dropped) == (20, asked.dropped)
-    assert Options(rounds=20).request().fixed
+    assert CompareOptions(rounds=20).request().fixed
 
 
 def test_what_cannot_fit_its_time_is_left_out_before_anything_runs() -> None:
-    asked = Options(time=24.0).request()
+    asked = CompareOptions(time=24.0).request()
     assert 1 <= len(asked.workloads) < len(CORE)
     assert (*asked.workloads, *asked.dropped) == CORE
     assert affordable(asked) == asked
 
 
 @pytest.mark.parametrize(
-    "options", [Options(time=10.0), Options(time=60.0, rounds=90), Options(time=3.0, quick=True)]
+    "options",
+    [CompareOptions(time=10.0), CompareOptions(time=60.0, rounds=90), CompareOptions(time=3.0, quick=True)],
 )
-def test_a_time_that_holds_nothing_is_refused(options: Options) -> None:
+def test_a_time_that_holds_nothing_is_refused(options: CompareOptions) -> None:
     with pytest.raises(UsageError, match=r"s are too few: \d+ rounds of \w+ alone.*give them with --time"):
         options.request()
 
 
 @pytest.mark.parametrize(
-    ("options", "least", "seconds"), [(Options(), 6, 169.0), (Options(quick=True), 5, 58.0)]
+    ("options", "least", "seconds"), [(CompareOptions(), 6, 169.0), (CompareOptions(quick=True), 5, 58.0)]
 )
 def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
-    options: Options, least: int, seconds: float
+    options: CompareOptions, least: int, seconds: float
 ) -> None:
     request = replace(options.request(), backends=BACKENDS)
     before = round_seconds(request, lanes(request), Pace(), {}, 0)
@@ -138,26 +141,26 @@ def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
 def test_slices_are_short_but_where_calls_take_or_come_in_their_time() -> None:
     request = replace(REQUEST, workloads=("echo", "io", "echo-rate", "overload", "counter"))
     windows = {job: request.load(job, 1).window for job in request.jobs}
-    assert windows[Job("echo", FIRE_AND_CALLBACK)] < windows[Job("echo", REQUEST_REPLY)] < 0.1
-    assert windows[Job("io", REQUEST_REPLY)] == WORKLOADS["io"].window
-    assert windows[Job("overload", FIRE_AND_CALLBACK)] == WORKLOADS["overload"].window
+    assert windows[CellJob("echo", FIRE_AND_CALLBACK)] < windows[CellJob("echo", REQUEST_REPLY)] < 0.1
+    assert windows[CellJob("io", REQUEST_REPLY)] == WORKLOADS["io"].window
+    assert windows[CellJob("overload", FIRE_AND_CALLBACK)] == WORKLOADS["overload"].window
     assert {job: request.load(job, 1).warmup for job in request.jobs} == dict.fromkeys(request.jobs, 0.0)
 
 
 @pytest.mark.parametrize(("rate", "window"), [(10_000.0, 0.05), (200.0, 0.1), (1.0, 1.0)])
 def test_a_slice_at_a_rate_has_calls_in_it_if_that_takes_no_second(rate: float, window: float) -> None:
     request = replace(REQUEST, rate=rate, workloads=("echo",))
-    load = request.load(Job("echo", REQUEST_REPLY), 1)
+    load = request.load(CellJob("echo", REQUEST_REPLY), 1)
     assert (load.rate, load.window) == (rate, window)
 
 
 def test_slices_of_a_rehearsal_are_longer() -> None:
-    job = Job("echo", FIRE_AND_CALLBACK)
+    job = CellJob("echo", FIRE_AND_CALLBACK)
     assert REQUEST.load(job, 1).window < REQUEST.load(job, 0).window
 
 
 def test_each_round_has_arrivals_of_its_own_and_all_arms_the_same() -> None:
-    job = Job("echo-rate", FIRE_AND_CALLBACK)
+    job = CellJob("echo-rate", FIRE_AND_CALLBACK)
     assert len({REQUEST.load(job, number).seed for number in range(4)}) == 4
     assert REQUEST.load(job, 1) == REQUEST.load(job, 1)
 

@@ -13,23 +13,23 @@ from typing import Any, NamedTuple
 import msgspec
 import psutil
 import pytest
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES, Load
+from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES, OfferedLoad
 from ringback.compare.results import Arm, Report
 from ringback.compare.run import observe
 from ringback.compare.run.environment import environment
 from ringback.compare.run.lanes import Lane, lanes
 from ringback.compare.run.measured import Measured
-from ringback.compare.run.pair import ANYWHERE, Pair, Placement, Serving, Window
+from ringback.compare.run.pair import ANYWHERE, Pair, Placement, Serving, Slice
 from ringback.compare.run.processes import Child, ChildFailed
-from ringback.compare.run.request import Job, Request
+from ringback.compare.run.request import CellJob, CompareRequest
 from ringback.compare.run.rounds import Experiment
 from samples import installation
 
 UNITS = 3
 ECHO, FIRED, FLOOD = (
-    Job("echo", REQUEST_REPLY),
-    Job("echo", FIRE_AND_CALLBACK),
-    Job("flood", FIRE_AND_CALLBACK),
+    CellJob("echo", REQUEST_REPLY),
+    CellJob("echo", FIRE_AND_CALLBACK),
+    CellJob("flood", FIRE_AND_CALLBACK),
 )
 # Where there are two processors, server and client have one each.
 APART = (
@@ -37,7 +37,7 @@ APART = (
     if observe.LINUX and len(observe.processors()) > 1
     else ANYWHERE
 )
-ONE = Request(
+ONE = CompareRequest(
     backends=("threading",),
     styles=(REQUEST_REPLY,),
     workloads=("echo",),
@@ -89,7 +89,7 @@ class Edge(NamedTuple):
     number: int
     server: int
     generator: int
-    window: Window | None = None
+    window: Slice | None = None
 
 
 class Run:
@@ -98,7 +98,7 @@ class Run:
 
     def __init__(
         self,
-        request: Request,
+        request: CompareRequest,
         look: Callable[[int, int], Iterable[object]] = lambda _number, _pid: (),
         served: Callable[[str, Child], object] = lambda _arm, _server: None,
     ) -> None:
@@ -109,17 +109,17 @@ class Run:
         self.seen: defaultdict[int, set[object]] = defaultdict(set)
         begin, end, serving = Pair.begin, Pair.end, Experiment._serving
 
-        def edge(pair: Pair, load: Load, window: Window | None = None) -> None:
+        def edge(pair: Pair, load: OfferedLoad, window: Slice | None = None) -> None:
             number = load.seed - request.seed * 1000
             self.edges.append(Edge(number, pair.server.pid, pair.generator.pid, window))
 
-        def begins(pair: Pair, load: Load) -> None:
+        def begins(pair: Pair, load: OfferedLoad) -> None:
             edge(pair, load)
             for pid in (pair.server.pid, pair.generator.pid):
                 self.seen[pid].update(look(self.edges[-1].number, pid))
             begin(pair, load)
 
-        def ends(pair: Pair) -> Window:
+        def ends(pair: Pair) -> Slice:
             window = end(pair)
             edge(pair, window.load, window)
             return window
@@ -208,7 +208,7 @@ def test_one_arm_is_measured_twice_in_each_round_with_all_its_clients(small: Run
     }
     assert len({who.partition(" again")[0] for who in twins}) == 1
     doubled = small.experiment.twins
-    found = [(each.client, Job(each.workload, each.style)) for each in doubled]
+    found = [(each.client, CellJob(each.workload, each.style)) for each in doubled]
     assert sorted(found) == sorted({(client, job) for _, client, job in small.experiment.cells})
     for each in doubled:
         assert (each.own.round, each.again.round) == (1, 1)
@@ -376,7 +376,7 @@ class Unmeasured(Experiment):
     def __init__(self, **changes: Any) -> None:
         usual = {"fixed": False, "units": {}, "rounds": 8, "seconds": 600.0}
         super().__init__(replace(SMALL, **{**usual, **changes}), blank(), Silent())
-        self.units: list[Mapping[Job, int]] = []
+        self.units: list[Mapping[CellJob, int]] = []
 
     def _round(self, number: int, lanes: list[Lane]) -> None:
         self.units += [self._request.units] if number else []
@@ -426,7 +426,7 @@ def test_the_time_that_there_is_goes_into_units() -> None:
 
 
 def test_calls_come_at_a_quarter_of_what_the_slowest_arm_does_in_the_rehearsal_with_that_client() -> None:
-    made, rated = Unmeasured(workloads=("echo-rate",)), Job("echo-rate", FIRE_AND_CALLBACK)
+    made, rated = Unmeasured(workloads=("echo-rate",)), CellJob("echo-rate", FIRE_AND_CALLBACK)
     speeds = {("asyncio", "threading"): 8e3, ("threading", "threading"): 4e3, ("threading", "asyncio"): 1e3}
     made._capacity = {(*who, rated): speed for who, speed in speeds.items()}
     lane = Lane("asyncio", "threading", (rated,))

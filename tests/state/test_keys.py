@@ -10,9 +10,9 @@ from processes import eventually
 from ringback import errors
 from ringback.state import State, once
 from ringback.state.engines.base import Engine
-from ringback.state.once import Claim, Keys, Outcome
+from ringback.state.once import KeyClaim, KeyOutcome, Keys
 
-DONE = Outcome(b"\xc3")
+DONE = KeyOutcome(b"\xc3")
 
 
 class Deaf:
@@ -46,7 +46,7 @@ def keys(engine: Deaf, state: State) -> Keys:
 
 
 @pytest.fixture
-def claim(keys: Keys) -> Callable[[], Claim | Outcome | None]:
+def claim(keys: Keys) -> Callable[[], KeyClaim | KeyOutcome | None]:
     return lambda: keys.claim("pay", "a", b"5", 60.0, False)
 
 
@@ -96,12 +96,12 @@ def test_a_claim_that_is_no_longer_renewed_is_cut(claim, state, monkeypatch):
 def test_what_may_be_repeated_is_claimed_again_after_a_cut(keys, state, monkeypatch):
     monkeypatch.setattr(once, "LEASE", 0.2)
     state.renewals.remove(keys.claim("pay", "a", b"5", 60.0, True))
-    eventually(lambda: isinstance(keys.claim("pay", "a", b"5", 60.0, True), Claim))
+    eventually(lambda: isinstance(keys.claim("pay", "a", b"5", 60.0, True), KeyClaim))
 
 
 def test_a_claim_that_is_given_back_is_the_next_ones(claim):
     claim().give_back()
-    assert isinstance(claim(), Claim)
+    assert isinstance(claim(), KeyClaim)
 
 
 def test_what_is_written_with_the_outcome_is_written_with_it_alone(claim, keys, state):

@@ -9,7 +9,7 @@ from ringback.compare.run.measured import latency
 from ringback.compare.run.pair import ANYWHERE
 from ringback.tune.measure import Seen
 from ringback.tune.objective import Objective
-from ringback.tune.request import Request
+from ringback.tune.request import TuneRequest
 from ringback.tune.results import Figures
 from ringback.tune.settings import Settings
 from ringback.tune.space import Space
@@ -23,8 +23,8 @@ def request(
     trials: int | None = 30,
     seconds: float | None = None,
     seed: int = 1,
-) -> Request:
-    return Request(
+) -> TuneRequest:
+    return TuneRequest(
         service="app.py:service",
         scenario="s.py",
         space=space,

@@ -203,8 +203,8 @@ def test_without_its_extra_the_command_names_it(
 
 def test_the_example_is_a_service_and_a_scenario_that_fit_and_can_be_served_by_two_processes() -> None:
     from ringback.tune.measure import measure
-    from ringback.tune.request import Options
+    from ringback.tune.request import TuneOptions
 
     service, scenario = (ROOT / "examples" / name for name in ("orders.py", "orders_scenario.py"))
-    request = Options(f"{service}:service", str(scenario), max_processes=2).request()
+    request = TuneOptions(f"{service}:service", str(scenario), max_processes=2).request()
     assert measure(request, Settings(processes=2), 0.1).figures.throughput > 100

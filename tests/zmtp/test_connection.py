@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ringback.zmtp import commands, frames, greeting
 from ringback.zmtp.connection import LARGE, Bounds, Connection
 from ringback.zmtp.errors import Refused, ZmtpError
-from ringback.zmtp.mechanisms import Refusal
+from ringback.zmtp.mechanisms import RefusingMechanism
 from zmtp_ends import in_pieces, joined, said, whole
 
 GREETING = greeting.greeting(b"NULL", as_server=False)
@@ -248,7 +248,10 @@ def test_what_is_kept_is_what_has_come_and_not_what_a_head_claims() -> None:
 
 
 def test_a_refusal_reaches_the_peer() -> None:
-    connection, other = Connection(b"ROUTER", Refusal("too many connections")), Connection(b"DEALER")
+    connection, other = (
+        Connection(b"ROUTER", RefusingMechanism("too many connections")),
+        Connection(b"DEALER"),
+    )
     connection.feed(said(other))
     with pytest.raises(Refused, match="it refuses the connection: too many connections"):
         other.feed(said(connection))

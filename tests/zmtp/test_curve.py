@@ -14,7 +14,7 @@ curve = pytest.importorskip("ringback.zmtp.curve")
 from ringback.zmtp import commands, frames, greeting  # noqa: E402
 from ringback.zmtp.connection import LARGE, Connection  # noqa: E402
 from ringback.zmtp.errors import NotAuthorized, OtherMechanism, Refused, ZmtpError  # noqa: E402
-from ringback.zmtp.mechanisms import UNAUTHORIZED, Refusal  # noqa: E402
+from ringback.zmtp.mechanisms import UNAUTHORIZED, RefusingMechanism  # noqa: E402
 
 SERVER, CLIENT, OTHER = curve.keypair(), curve.keypair(), curve.keypair()
 
@@ -150,7 +150,7 @@ def test_a_cautious_client_is_understood_where_the_mechanism_is_its_own() -> Non
 
 def test_a_refusal_greets_with_the_mechanism_that_the_client_expects() -> None:
     client, _ = ends()
-    full = Connection(b"ROUTER", Refusal("no place", b"CURVE"))
+    full = Connection(b"ROUTER", RefusingMechanism("no place", b"CURVE"))
     passed(client, full)
     with pytest.raises(Refused, match="no place"):
         passed(full, client)

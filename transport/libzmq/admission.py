@@ -17,7 +17,7 @@ from ...backends.base import Handle, Loop
 from ...logs.bounded import Bounded
 from ...security.curve import ServerKeys
 from .. import reasons
-from ..base import Connection
+from ..base import AcceptedConnection
 from .curve import Guard, key_of, user_of
 
 log = logging.getLogger("ringback.server")
@@ -34,7 +34,7 @@ _DRAWN = 5
 _CODE = errors.Unauthenticated.code
 
 
-class Admission:
+class ZapAdmission:
     """Of one server. `cut(connection, why)` ends one."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Admission:
         keys: ServerKeys,
         context: zmq.Context[Any],
         loop: Loop,
-        cut: Callable[[Connection, str], object],
+        cut: Callable[[AcceptedConnection, str], object],
     ) -> None:
         """To be made before the server binds. Raises UsageError where somebody else answers for the context."""
         self._guard = Guard(keys, context, loop, self._refused)
@@ -54,7 +54,7 @@ class Admission:
         self._incomplete = Bounded(log)
         self.protect = self._guard.protect
 
-    def watch(self, connections: Callable[[], Iterable[Connection]]) -> None:
+    def watch(self, connections: Callable[[], Iterable[AcceptedConnection]]) -> None:
         """Look from time to time whether all of them may stay."""
         guard = self._guard
         guard.authorized.look()
@@ -64,7 +64,7 @@ class Admission:
                 self._check(connection)
         self._timer = self._loop.call_later(RECHECK, self.watch, connections)
 
-    def identify(self, connection: Connection, address: bytes, frame: zmq.Frame) -> None:
+    def identify(self, connection: AcceptedConnection, address: bytes, frame: zmq.Frame) -> None:
         """A new one with that routing id, by its first frame; it is cut off where it may not be here."""
         connection.user, connection.key = user_of(frame), key_of(frame)
         self._check(connection)
@@ -72,7 +72,7 @@ class Admission:
             # Who has it next would get the last answers that are meant for who has it now.
             self._cut(connection, "it has chosen its routing id, which the protocol does not allow")
 
-    def _check(self, connection: Connection) -> None:
+    def _check(self, connection: AcceptedConnection) -> None:
         if not self._guard.lets_in(connection.key):
             self._cut(connection, reasons.revoked(connection.user))
 
@@ -96,6 +96,6 @@ class Admission:
         self._guard.close()
 
 
-def is_of(frame: zmq.Frame, connection: Connection) -> bool:
+def is_of(frame: zmq.Frame, connection: AcceptedConnection) -> bool:
     """Whether what came belongs to the connection, whose routing id it has."""
     return key_of(frame) == connection.key

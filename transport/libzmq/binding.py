@@ -9,7 +9,7 @@ import zmq
 
 from ...endpoints import port_of
 from ...errors import UsageError
-from ..listening import Inherited, refused
+from ..listening import InheritedSocket, refused
 from ..paths import OwnedPaths
 
 
@@ -20,7 +20,7 @@ class Bound:
         self.endpoints: list[str] = []
         self._paths = OwnedPaths()
 
-    def bind(self, socket: zmq.Socket[Any], place: str | Inherited) -> None:
+    def bind(self, socket: zmq.Socket[Any], place: str | InheritedSocket) -> None:
         """Bind, and remember the real endpoint. Raises UsageError when it is in use or cannot be had."""
         endpoint = place if isinstance(place, str) else place.endpoint
         try:

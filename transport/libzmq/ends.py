@@ -8,7 +8,7 @@ import zmq
 
 from ...backends.base import Loop
 from ...errors import UsageError
-from ..base import Bounds, ClientEnd, ClientHost, ServerEnd, ServerHost, Transport
+from ..base import ClientEnd, ClientHost, ServerBounds, ServerEnd, ServerHost, Transport
 from .client import Dealer
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ class Libzmq(Transport):
             context = zmq.Context.shadow(context)  # one for asyncio makes sockets that are not for here
         self._context = context
 
-    def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:
+    def server(
+        self, loop: Loop, host: ServerHost, bounds: ServerBounds, keys: ServerKeys | None
+    ) -> ServerEnd:
         from .server import Router  # a client needs none of it
 
         return Router(loop, host, self._context, bounds, keys)

@@ -22,9 +22,9 @@ from ...backends.base import Handle, Loop
 from ...runtime import forks
 from ...security.curve import ServerKeys
 from .. import reasons
-from ..base import Bounds, ServerEnd, ServerHost
-from ..listening import BACKLOG, Inherited
-from .admission import FAILED, Admission, is_of
+from ..base import ServerBounds, ServerEnd, ServerHost
+from ..listening import BACKLOG, InheritedSocket
+from .admission import FAILED, ZapAdmission, is_of
 from .binding import Bound
 from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 
@@ -65,7 +65,7 @@ class Router(ServerEnd):
         loop: Loop,
         host: ServerHost,
         context: zmq.Context[Any] | None,
-        bounds: Bounds,
+        bounds: ServerBounds,
         keys: ServerKeys | None,
     ) -> None:
         self._loop = loop
@@ -74,7 +74,7 @@ class Router(ServerEnd):
         self._context: zmq.Context[Any] = context if context is not None else new_context()
         self._bounds = bounds
         self._keys = keys
-        self._admission: Admission | None = None  # with CURVE
+        self._admission: ZapAdmission | None = None  # with CURVE
         self._bound = Bound()
         self.endpoints = self._bound.endpoints
         self._peers: dict[bytes, Peer] = {}
@@ -89,11 +89,11 @@ class Router(ServerEnd):
 
     # Life
 
-    def open(self, places: Sequence[str | Inherited]) -> None:
+    def open(self, places: Sequence[str | InheritedSocket]) -> None:
         # libzmq numbers its peers from rand(): with its fixed seed a stranger could present the next number and abort the process.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         if self._keys is not None:
-            self._admission = Admission(self._keys, self._context, self._loop, self._host.offends)
+            self._admission = ZapAdmission(self._keys, self._context, self._loop, self._host.offends)
         socket = self._context.socket(zmq.ROUTER)
         try:
             if self._admission is not None:

@@ -31,7 +31,7 @@ class Admitted(Protocol):
 A = TypeVar("A", bound=Admitted)
 
 
-class Admission:
+class CurveAdmission:
     """Of one server."""
 
     def __init__(self, keys: ServerKeys) -> None:

@@ -24,7 +24,7 @@ from ..broken import Broken
 from .dialing import Dialing
 from .keeper import keeper
 from .sockets import send_rest, tune
-from .stream import Stream
+from .stream import SocketStream
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ PAUSE, LONGEST_PAUSE = 0.1, 1.0
 LOOK, LATE = 1.0, 0.5
 
 
-class Line(Stream):
+class ClientStream(SocketStream):
     """One connection."""
 
     __slots__ = ("_connector",)
@@ -73,7 +73,7 @@ class Connector(ClientEnd):
         self._broken = Broken()
         self._turns = Turns(loop, host.turn_ended)
         self._dialing: Dialing | None = None
-        self._line: Line | None = None
+        self._line: ClientStream | None = None
         self._timer: Handle | None = None  # of the next attempt, of the handshake, or of the next beat
         self._pause = PAUSE
         self._silent = 0.0
@@ -146,7 +146,7 @@ class Connector(ClientEnd):
         machine = zmtp.Connection(
             b"DEALER", self._mechanism(), bounds=self._bounds, cautious=bool(self._broken.count)
         )
-        self._line = Line(self, connected, machine, self._turns)
+        self._line = ClientStream(self, connected, machine, self._turns)
         self._timer = self.loop.call_later(HANDSHAKE, self._late)
         self._line.begin()
 

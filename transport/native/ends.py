@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...backends.base import Loop
 from ...errors import UsageError
-from ..base import Bounds, ClientEnd, ClientHost, ServerEnd, ServerHost, Transport
+from ..base import ClientEnd, ClientHost, ServerBounds, ServerEnd, ServerHost, Transport
 
 if TYPE_CHECKING:
     from ...security.curve import ClientKeys, ServerKeys
@@ -23,7 +23,9 @@ class Native(Transport):
                 'a zmq.Context is libzmq\'s, and transport="native" uses none: leave out context, or say transport="libzmq"'
             )
 
-    def server(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None) -> ServerEnd:
+    def server(
+        self, loop: Loop, host: ServerHost, bounds: ServerBounds, keys: ServerKeys | None
+    ) -> ServerEnd:
         from .server import Listeners  # a client needs none of it
 
         return Listeners(loop, host, bounds, keys)

@@ -19,7 +19,7 @@ _SIP = 4096
 _LEAST = 65_536
 
 
-class Kept(Protocol):
+class UnservedConnection(Protocol):
     """A connection. `kept`: bytes that have come over it and are not served yet."""
 
     kept: int
@@ -35,20 +35,20 @@ class Kept(Protocol):
 
 
 class Intake:
-    """`limit`: bytes. `Kept.kept` is the part of each connection. `holes`, where there are any, are told what was kept and is not any
-    more."""
+    """`limit`: bytes. `UnservedConnection.kept` is the part of each connection. `holes`, where there are any, are told of bytes that are
+    no longer kept."""
 
     def __init__(self, limit: int, holes: Holes | None) -> None:
         self._holes = holes
         self._limit = limit
         self._total = 0
-        self._streams: dict[Kept, None] = {}  # of which something is kept
-        self._paused: set[Kept] = set()
-        self._served: Kept | None = None  # the one that is read, where there is too much
+        self._streams: dict[UnservedConnection, None] = {}  # of which something is kept
+        self._paused: set[UnservedConnection] = set()
+        self._served: UnservedConnection | None = None  # the one that is read, where there is too much
         self._seen = 0  # what was kept of it at the last look
         self.read = READ  # bytes to read at once
 
-    def count(self, stream: Kept, kept: int) -> None:
+    def count(self, stream: UnservedConnection, kept: int) -> None:
         """So many bytes of the connection are kept now."""
         if kept < stream.kept and self._holes is not None:
             self._holes.passed(stream.kept - kept)
@@ -72,8 +72,8 @@ class Intake:
         if self._paused and self._served is None:
             self._serve_next()
 
-    def admits(self, stream: Kept) -> bool:
-        """Whether the connection may be read. If not, it is read no more until `Kept.resume`."""
+    def admits(self, stream: UnservedConnection) -> bool:
+        """Whether the connection may be read. If not, it is read no more until `UnservedConnection.resume`."""
         if self.read == READ or not stream.kept:
             return True
         if self._served is None:
@@ -84,7 +84,7 @@ class Intake:
         stream.pause()
         return False
 
-    def most(self, stream: Kept) -> int:
+    def most(self, stream: UnservedConnection) -> int:
         """How much may be read of a large frame at once."""
         return sys.maxsize if stream is self._served else max(READ, self._limit - self._total)
 

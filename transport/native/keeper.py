@@ -14,7 +14,7 @@ from ...runtime import forks
 LOOK, STILL, SPEAK = 1.0, 2.0, 2.0
 
 
-class Kept(Protocol):
+class BeatingEnd(Protocol):
     """An end that has connections. Its loop sets `due`, again and again, to the time at which it will do so next."""
 
     due: float
@@ -28,20 +28,20 @@ class Keeper:
 
     def __init__(self) -> None:
         self._lock = forks.freed(native.allocate_lock())
-        self._spoken: dict[Kept, float] = {}  # when that was, by end
+        self._spoken: dict[BeatingEnd, float] = {}  # when that was, by end
         self._runs = False
         self._none = native.allocate_lock()  # is free for a moment when the last has gone
         self._none.acquire()
         forks.inherit(self)
 
-    def keep(self, end: Kept) -> None:
+    def keep(self, end: BeatingEnd) -> None:
         with self._lock:
             self._spoken[end] = 0.0
             if not self._runs:
                 self._runs = True
                 native.start_thread(self._run)
 
-    def let_go(self, end: Kept) -> None:
+    def let_go(self, end: BeatingEnd) -> None:
         with self._lock:
             self._spoken.pop(end, None)
             if self._runs and not self._spoken and self._none.locked():

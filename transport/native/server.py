@@ -20,16 +20,16 @@ from ...logs.bounded import Bounded
 from ...runtime import forks
 from ...zmtp import connection as zmtp
 from ...zmtp.errors import ZmtpError
-from ...zmtp.mechanisms import Mechanism, Null, Refusal
+from ...zmtp.mechanisms import Mechanism, Null, RefusingMechanism
 from .. import reasons
-from ..base import SCARCE, Bounds, ServerEnd, ServerHost
-from ..listening import Inherited, listen_alone
+from ..base import SCARCE, ServerBounds, ServerEnd, ServerHost
+from ..listening import InheritedSocket, listen_alone
 from ..paths import OwnedPaths
 from . import inproc
-from .admission import Admission
+from .admission import CurveAdmission
 from .keeper import keeper
 from .sockets import send_rest, tune
-from .stream import Stream
+from .stream import SocketStream
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ REST = 0.1
 FULL, REFUSED = "there are as many connections as are taken", 16
 
 
-class Peer(Stream):
+class ServerStream(SocketStream):
     """One client: a `Connection`."""
 
     __slots__ = ("_listeners", "age", "key", "peer", "session", "silent", "user")
@@ -80,9 +80,11 @@ class Peer(Stream):
 class Listeners(ServerEnd):
     """A server's end. All connections have their turns together."""
 
-    def __init__(self, loop: Loop, host: ServerHost, bounds: Bounds, keys: ServerKeys | None = None) -> None:
+    def __init__(
+        self, loop: Loop, host: ServerHost, bounds: ServerBounds, keys: ServerKeys | None = None
+    ) -> None:
         self.loop = loop
-        self._admission = None if keys is None else Admission(keys)
+        self._admission = None if keys is None else CurveAdmission(keys)
         self.host = host
         self.bounds = zmtp.Bounds(message=bounds.message, frames=bounds.frames)
         self._handshake, self._hello = bounds.handshake, bounds.hello
@@ -94,9 +96,11 @@ class Listeners(ServerEnd):
         self._sockets: list[_socket.socket] = []
         self._watches: dict[int, Handle] = {}
         self._within = inproc.Listener(loop, self._begin_within)
-        self._peers: set[Peer] = set()
-        self._mute: dict[Peer, None] = {}  # those of them that have said nothing yet, the oldest first
-        self._refused: dict[Peer, None] = {}  # too many, and told so; they leave by themselves
+        self._peers: set[ServerStream] = set()
+        self._mute: dict[
+            ServerStream, None
+        ] = {}  # those of them that have said nothing yet, the oldest first
+        self._refused: dict[ServerStream, None] = {}  # too many, and told so; they leave by themselves
         self._look: Handle | None = None
         self.due = 0.0
         self._closed = False
@@ -105,7 +109,7 @@ class Listeners(ServerEnd):
 
     # Life
 
-    def open(self, places: Sequence[str | Inherited]) -> None:
+    def open(self, places: Sequence[str | InheritedSocket]) -> None:
         for place in places:
             if isinstance(place, str) and place.startswith("inproc://"):
                 self._within.listen(place)
@@ -199,7 +203,7 @@ class Listeners(ServerEnd):
     def _begin(self, connected: _socket.socket, name: str) -> None:
         """Take a connection, or tell it that it is one too many."""
         if len(self._peers) < self._most or self._make_room():
-            peer = Peer(self, connected, name)
+            peer = ServerStream(self, connected, name)
             self._peers.add(peer)
             self._mute[peer] = None
         else:
@@ -211,7 +215,7 @@ class Listeners(ServerEnd):
         connected.setblocking(False)
         self._begin(connected, "inproc")
 
-    def mechanism(self, peer: Peer) -> Mechanism:
+    def mechanism(self, peer: ServerStream) -> Mechanism:
         return Null() if self._admission is None else self._admission.mechanism(peer)
 
     def _make_room(self) -> bool:
@@ -222,11 +226,13 @@ class Listeners(ServerEnd):
             self._hang_up(oldest, FULL)
         return oldest is not None
 
-    def _refuse(self, connected: _socket.socket, name: str) -> Peer:
+    def _refuse(self, connected: _socket.socket, name: str) -> ServerStream:
         """One too many, which is told so and comes back later. Who does not leave upon that goes before the next of its kind."""
         if len(self._refused) >= REFUSED:
             next(iter(self._refused)).cut()
-        peer = Peer(self, connected, name, Refusal(FULL, b"NULL" if self._admission is None else b"CURVE"))
+        peer = ServerStream(
+            self, connected, name, RefusingMechanism(FULL, b"NULL" if self._admission is None else b"CURVE")
+        )
         self._refused[peer] = None
         self._complain(peer, FULL)
         return peer
@@ -239,7 +245,7 @@ class Listeners(ServerEnd):
 
     # Who goes
 
-    def lost(self, peer: Peer, error: Exception | None) -> None:
+    def lost(self, peer: ServerStream, error: Exception | None) -> None:
         refused = peer in self._refused
         self.forget(peer)
         if isinstance(error, ZmtpError) and not refused:
@@ -252,17 +258,17 @@ class Listeners(ServerEnd):
             peer.session = None  # which knows the peer
         self.turns.end()
 
-    def forget(self, peer: Peer) -> None:
+    def forget(self, peer: ServerStream) -> None:
         self._peers.discard(peer)
         self._mute.pop(peer, None)
         self._refused.pop(peer, None)
 
-    def _hang_up(self, peer: Peer, why: str) -> None:
+    def _hang_up(self, peer: ServerStream, why: str) -> None:
         """End a connection that has said nothing yet."""
         self._complain(peer, why)
         peer.cut()
 
-    def _complain(self, peer: Peer, why: str) -> None:
+    def _complain(self, peer: ServerStream, why: str) -> None:
         self.host.complain(peer.peer or "a local client", why)
 
     def _hear(self) -> None:

@@ -26,7 +26,7 @@ _UNSAID = 1024
 _OVER = object()
 
 
-class Stream(ABC):
+class SocketStream(ABC):
     """One connection, and what becomes of what comes over it. `kept`: bytes that have come and are not served yet, by `Intake`'s count."""
 
     __slots__ = (

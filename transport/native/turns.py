@@ -15,7 +15,7 @@ from ..turns import MESSAGES_PER_TURN, TURN, contain
 from .intake import Intake
 
 
-class TakesTurns(Protocol):
+class QueuedConnection(Protocol):
     """A connection that may have more than one message to be taken. `queued`: whether it waits for its turn."""
 
     queued: bool
@@ -32,7 +32,7 @@ class Turns:
         self._loop = loop
         self.intake = Intake(sys.maxsize, None) if unserved is None else Intake(unserved, Holes())
         self._ended = ended
-        self.queue: deque[TakesTurns] = deque()
+        self.queue: deque[QueuedConnection] = deque()
         self.lock = native.allocate_lock()  # held while one writes to its socket
 
     def end(self) -> None:
@@ -45,7 +45,7 @@ class Turns:
         """What was raised in one."""
         contain(self._loop, error, "a turn of a connection failed")
 
-    def add(self, stream: TakesTurns) -> None:
+    def add(self, stream: QueuedConnection) -> None:
         """It has more, or may have."""
         if not stream.queued:
             stream.queued = True

@@ -11,7 +11,7 @@ from ringback import errors
 from ringback.balancing import Ejection, LeastInFlight, Policy, RoundRobin
 from ringback.balancing.balancer import FOR_REPEATABLE
 from ringback.balancing.hedging import ENOUGH
-from ringback.balancing.outliers import ASK_AFTER, AT_FIRST, LOOK, SILENT_AFTER, Condition
+from ringback.balancing.outliers import ASK_AFTER, AT_FIRST, LOOK, SILENT_AFTER, HealthCondition
 from ringback.balancing.versions import Versions
 from ringback.clients.conversation.links import Link, LinkState
 from ringback.clients.conversation.machine import ClientMachine
@@ -143,7 +143,7 @@ class Client:
 
     def put_out(self, link: Link) -> None:
         """It fails until it is out, as of now."""
-        while link.health.condition is Condition.FIT:
+        while link.health.condition is HealthCondition.FIT:
             asked = self.call("write")
             if asked.link is link:
                 self.fail(asked)
@@ -348,7 +348,7 @@ def test_replicas_that_are_all_unwell_leave_reads_to_the_primary():
     client.after(ASK_AFTER + LOOK)
     client.hear(client.links[0], Pong(0))
     client.after(SILENT_AFTER + LOOK)
-    assert client.links[1].health.condition is Condition.SILENT
+    assert client.links[1].health.condition is HealthCondition.SILENT
     assert client.place(client.call("read")) == 0
 
 
@@ -663,7 +663,7 @@ def test_what_shows_that_a_server_is_well_begins_the_row_anew(how):
             client.hear(client.links[0], End(stream.id))
         else:
             client.fail(client.call(only=client.links[0]), "ABORTED")
-    assert client.links[0].health.condition is Condition.FIT
+    assert client.links[0].health.condition is HealthCondition.FIT
 
 
 def test_answers_that_do_not_come_in_time_are_failures():
@@ -703,7 +703,7 @@ def test_it_comes_back_slowly_when_that_went_well():
     client.put_out(client.links[0])
     client.after(1.0)
     client.reply(client.call("read"))
-    assert client.links[0].health.condition is Condition.FIT
+    assert client.links[0].health.condition is HealthCondition.FIT
     assert client.links[0].share == AT_FIRST
 
 
@@ -749,7 +749,7 @@ def test_it_may_be_tried_with_what_tells_no_time(how):
         client.hear(asked.link, End(asked.id))
     else:
         client.fail(asked, "ABORTED")
-    assert client.links[0].health.condition is Condition.FIT
+    assert client.links[0].health.condition is HealthCondition.FIT
 
 
 def test_a_server_without_room_is_passed_over():
@@ -805,7 +805,7 @@ def test_who_calls_in_sequence_finds_a_slow_server_too():
         asked = client.call()
         client.now += 0.2 if client.place(asked) == 0 else 0.01
         client.reply(asked)
-    assert client.links[0].health.condition is Condition.OUT
+    assert client.links[0].health.condition is HealthCondition.OUT
 
 
 # A second server

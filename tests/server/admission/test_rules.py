@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback.errors import UsageError
-from ringback.server.admission.rules import AccessFile, Rule, Rules, read
+from ringback.server.admission.rules import AccessFile, AccessRule, AccessRules, read
 
 RULES = """
 [[rule]]
@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def number(rule: Rule | None) -> int | None:
+def number(rule: AccessRule | None) -> int | None:
     return None if rule is None else rule.number
 
 
@@ -89,7 +89,7 @@ def test_without_a_rule_only_pings_are_answered(tmp_path):
 
 
 def test_a_key_called_anonymous_is_not_who_has_none():
-    rules = Rules([Rule(1, ("anonymous",), ("*",))])
+    rules = AccessRules([AccessRule(1, ("anonymous",), ("*",))])
     assert rules.may("anonymous", "add") is None
     assert rules.may("", "add") is not None
 
@@ -103,14 +103,14 @@ rules_of_any_kind = st.lists(
 @settings(deadline=None, max_examples=300)
 @given(rules_of_any_kind, st.text("ab.", min_size=1, max_size=4), st.text("ab.", min_size=1, max_size=4))
 def test_a_call_is_allowed_if_and_only_if_some_rule_has_user_and_method(given_rules, user, method):
-    rules = [Rule(n, tuple(who), tuple(methods)) for n, (who, methods) in enumerate(given_rules, 1)]
+    rules = [AccessRule(n, tuple(who), tuple(methods)) for n, (who, methods) in enumerate(given_rules, 1)]
     fitting = [
         rule
         for rule in rules
         if any(fnmatchcase(user, one) for one in rule.who)
         and any(fnmatchcase(method, one) for one in rule.methods)
     ]
-    assert Rules(rules).may(user, method) == (fitting[0] if fitting else None)
+    assert AccessRules(rules).may(user, method) == (fitting[0] if fitting else None)
 
 
 @pytest.mark.parametrize(
@@ -192,10 +192,10 @@ def test_a_broken_file_leaves_the_old_rules_and_is_complained_of_once(path, capl
 
 
 def test_patterns_that_fit_no_method_are_told():
-    rules = Rules([Rule(1, ("*",), ("balance", "balanze")), Rule(2, ("*",), ("a*",))])
+    rules = AccessRules([AccessRule(1, ("*",), ("balance", "balanze")), AccessRule(2, ("*",), ("a*",))])
     assert rules.unused(["balance", "b"]) == ["rule 1: 'balanze'", "rule 2: 'a*'"]
 
 
 def test_a_long_name_of_a_method_that_nearly_fits_many_stars_is_soon_refused():
-    rules = Rules([Rule(1, ("*",), ("a*a*a*a*a*a*a*b",))])
+    rules = AccessRules([AccessRule(1, ("*",), ("a*a*a*a*a*a*a*b",))])
     assert rules.may("bob", "a" * 100_000) is None

@@ -10,7 +10,7 @@ from math import inf
 import pytest
 from ringback.server.scheduling.limiter import FIRST, Limiter
 from ringback.server.scheduling.resources import Needs
-from ringback.server.scheduling.scheduler import Queue, Scheduler, Verdict
+from ringback.server.scheduling.scheduler import Decision, Queue, Scheduler
 
 
 @dataclass(eq=False)
@@ -70,9 +70,9 @@ class Simulated:
 
     def _come(self, call: Call) -> None:
         verdict = self.scheduler.add(call, self.now)
-        if verdict is Verdict.BEGIN:
+        if verdict is Decision.BEGIN:
             self.running.append(call)
-        self.shed += verdict is Verdict.SHED
+        self.shed += verdict is Decision.SHED
 
     def _end(self, call: Call) -> None:
         self.running.remove(call)
@@ -150,7 +150,7 @@ def test_few_calls_do_not_raise_the_limit() -> None:
 def test_who_has_no_deadline_is_never_shed() -> None:
     server = Simulated(1)
     calls = [Call(server.queue, None, 0.01) for _ in range(1_000)]
-    assert Verdict.SHED not in [server.scheduler.add(call, 0.0) for call in calls]
+    assert Decision.SHED not in [server.scheduler.add(call, 0.0) for call in calls]
 
 
 def test_calls_that_take_for_ever_do_not_keep_all_others_from_beginning() -> None:
@@ -158,7 +158,7 @@ def test_calls_that_take_for_ever_do_not_keep_all_others_from_beginning() -> Non
     server.run(1_000, 2.0)
     held = [Call(server.queue, None, inf) for _ in range(2)]
     server.run(1_000, 1.0)
-    server.running += [call for call in held if server.scheduler.add(call, server.now) is Verdict.BEGIN]
+    server.running += [call for call in held if server.scheduler.add(call, server.now) is Decision.BEGIN]
     assert len(server.running) >= 2
     for _ in range(60):
         server.limiter.look(server.now)
@@ -173,11 +173,11 @@ def test_whose_turn_comes_soon_is_not_refused_for_what_another_client_has_waitin
     greedy = Client()
     for _ in range(10_000):
         call = Call(server.queue, None, 0.01, greedy)
-        if server.scheduler.add(call, server.now) is Verdict.BEGIN:
+        if server.scheduler.add(call, server.now) is Decision.BEGIN:
             server.running.append(call)
-    assert server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01), server.now) is Verdict.WAIT
+    assert server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01), server.now) is Decision.WAIT
     assert (
-        server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01, greedy), server.now) is Verdict.SHED
+        server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01, greedy), server.now) is Decision.SHED
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from ringback.errors import UsageError
 from ringback.server.scheduling.resources import AHEAD, Named, Needs, Pool, Resource, checked
-from ringback.server.scheduling.scheduler import Queue, Scheduler, Verdict
+from ringback.server.scheduling.scheduler import Decision, Queue, Scheduler
 
 AGING = 1.0
 
@@ -45,10 +45,10 @@ class Bench:
         self.now = 0.0
         self.running: list[Call] = []
 
-    def add(self, call: Call) -> Verdict:
+    def add(self, call: Call) -> Decision:
         call.came = self.now
         verdict = self.scheduler.add(call, self.now)
-        if verdict is Verdict.BEGIN:
+        if verdict is Decision.BEGIN:
             self.running.append(call)
         return verdict
 
@@ -80,9 +80,9 @@ def one_worker() -> Queue:
 def waiting(bench: Bench, queue: Queue, *calls: Call) -> Call:
     """The call that runs, while those wait."""
     first = Call(queue)
-    assert bench.add(first) is Verdict.BEGIN
+    assert bench.add(first) is Decision.BEGIN
     for call in calls:
-        assert bench.add(call) is Verdict.WAIT
+        assert bench.add(call) is Decision.WAIT
     return first
 
 
@@ -172,10 +172,10 @@ def test_a_call_that_needs_what_is_taken_holds_up_none_that_could_run() -> None:
     trains = Queue("train", limits=[workers], named=named.needs({"gpu": 1})[0])
     others = Queue("other", limits=[workers])
     running, blocked = Call(trains), Call(trains, priority=9)
-    assert bench.add(running) is Verdict.BEGIN
-    assert bench.add(blocked) is Verdict.WAIT
-    assert [bench.add(Call(others)) for _ in range(3)] == [Verdict.BEGIN] * 3
-    assert bench.add(Call(others)) is Verdict.WAIT
+    assert bench.add(running) is Decision.BEGIN
+    assert bench.add(blocked) is Decision.WAIT
+    assert [bench.add(Call(others)) for _ in range(3)] == [Decision.BEGIN] * 3
+    assert bench.add(Call(others)) is Decision.WAIT
     assert bench.finish(running) == [blocked]
     assert named.used() == {"gpu": {"taken": 1, "total": 1}}
 
@@ -187,7 +187,7 @@ def test_small_needs_do_not_starve_a_large_one() -> None:
     for _ in range(4):
         bench.add(Call(small))
     wanted = Call(large)
-    assert bench.add(wanted) is Verdict.WAIT
+    assert bench.add(wanted) is Decision.WAIT
     for _ in range(
         100
     ):  # as soon as one ends another is there, so that never all four are free by themselves
@@ -206,7 +206,7 @@ def test_a_large_need_does_not_starve_though_no_small_one_ever_waits() -> None:
     for _ in range(50):
         bench.add(Call(small))
     wanted = Call(large)
-    assert bench.add(wanted) is Verdict.WAIT
+    assert bench.add(wanted) is Decision.WAIT
     for _ in range(200):
         bench.now += 0.05
         bench.add(Call(small))
@@ -245,7 +245,7 @@ def test_what_two_calls_need_of_two_things_does_not_starve_one_that_needs_both()
     for queue in queues:
         bench.add(Call(queue))
     wanted = Call(both)
-    assert bench.add(wanted) is Verdict.WAIT
+    assert bench.add(wanted) is Decision.WAIT
     for turn in range(100):
         bench.now += 0.1
         bench.add(Call(queues[turn % 2]))
@@ -260,7 +260,7 @@ def test_fractions_are_given_back_as_they_were_taken() -> None:
     bench = Bench()
     for _ in range(1_000):
         calls = [Call(queue) for _ in range(3)]
-        assert [bench.add(call) for call in calls] == [Verdict.BEGIN] * 3
+        assert [bench.add(call) for call in calls] == [Decision.BEGIN] * 3
         for call in calls:
             bench.finish(call)
     assert named.used() == {"gpu": {"taken": 0, "total": 0.3}}
@@ -286,7 +286,7 @@ def test_a_call_may_give_back_one_thing_and_go_on() -> None:
     queue = Queue("work", pool=pool, limits=[limit])
     first, second = Call(queue), Call(queue)
     bench.add(first)
-    assert bench.add(second) is Verdict.WAIT
+    assert bench.add(second) is Decision.WAIT
     bench.scheduler.release(first, pool)
     assert bench.following() == [second]
     assert (pool.taken, limit.taken) == (1, 2)
@@ -372,7 +372,7 @@ class AnyCourse(RuleBasedStateMachine):
         deadline = None if left is None else self.bench.now + left
         call = Call(queue, data.draw(st.sampled_from(self.clients)), priority, deadline)
         startable = self.startable()
-        if self.bench.add(call) is Verdict.BEGIN:
+        if self.bench.add(call) is Decision.BEGIN:
             self.check_order(call, startable)
         else:
             self.waits.append(call)
