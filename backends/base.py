@@ -80,10 +80,6 @@ class Loop(ABC):
         GreenletExit in it once it has begun; a thread cannot be stopped.
         """
 
-    def run_stream_in_worker(self, work: Callable[[], object]) -> Handle | None:
-        """`run_in_worker`, for a piece of a stream: many of them hold up no call."""
-        return self.run_in_worker(work)
-
     def run_in_thread(self, work: Callable[[], object]) -> Handle | None:
         """`run_in_worker`, in a native thread whatever the loop."""
         return self.run_in_worker(work)

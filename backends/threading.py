@@ -294,7 +294,8 @@ class ThreadingLoop(BlockingLoop):
                 except errors.CallError:
                     self.whole = True
                     raise
-                self.end_turn()
+                if self._soon or self.driver is not None:
+                    self.end_turn()
                 self.whole = True
             return result
         except BaseException:
@@ -395,7 +396,7 @@ class ThreadingLoop(BlockingLoop):
     def _drive(self, gate: DrivingGate) -> None:
         """Wait for an event or a timer, then deal with all that is due, until the gate is open."""
         lock, poll, waker = self.lock, self.poller.poll, self._pipe[0]
-        watched, writable = self.watched, self._watched_writable
+        watched, writable, timers = self.watched, self._watched_writable, self._timers
         while True:
             with lock:
                 if not self.whole:
@@ -408,7 +409,13 @@ class ThreadingLoop(BlockingLoop):
                     self.whole = True
                     break
                 self._polling = True  # before the look at what has been gathered: who adds to it looks at this after adding
-                timeout = self._milliseconds_to_wait()
+                while timers and timers[0][2].function is None:  # it was called off
+                    heapq.heappop(timers)
+                timeout = None
+                if self._soon:
+                    timeout = 0.0
+                elif timers:
+                    timeout = min(MAX_POLL, max(0.0, (timers[0][0] - time.monotonic()) * 1000))
                 self.whole = True
             try:
                 events = poll(timeout)
@@ -437,9 +444,11 @@ class ThreadingLoop(BlockingLoop):
                             self._call(writable[fd], ())
                         else:
                             writable[fd]()
-                if self._timers:
+                if timers and timers[0][0] <= time.monotonic():
                     self._run_timers()
                 self.whole = True
+                if gate.opened and not self._soon:
+                    break
         self.driven = time.monotonic()
 
     def run_soon(self) -> None:
@@ -471,15 +480,6 @@ class ThreadingLoop(BlockingLoop):
             if not gate.opened:
                 gate.rouse()
                 return
-
-    def _milliseconds_to_wait(self) -> float | None:
-        if self._soon:
-            return 0
-        while self._timers and self._timers[0][2].function is None:
-            heapq.heappop(self._timers)
-        if not self._timers:
-            return None
-        return min(MAX_POLL, max(0.0, (self._timers[0][0] - time.monotonic()) * 1000))
 
     def _run_timers(self) -> None:
         now = time.monotonic()

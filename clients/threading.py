@@ -46,12 +46,11 @@ class ThreadingClient(BlockingClient):
     def _begin(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
+        if not (self._shared.interceptors or self._options.cache is not None):
+            return core.send_now(call, time.monotonic())
         if core.full:
             return False
-        if self._shared.interceptors or self._options.cache is not None:
-            self._start(core, call, args, kwargs)
-        else:
-            core.start_now(call, time.monotonic())
+        self._start(core, call, args, kwargs)
         core.flush()
         return True
 

@@ -51,24 +51,19 @@ class Encoder:
     ) -> list[list[bytes | bytearray | memoryview]]:
         """The messages, in order, as batches: each the frames of one ZeroMQ message, within what its reader takes. Raises
         Unencodable where some of them cannot be."""
-        try:
-            return self._batches(messages, max_messages, max_frames)
-        except Exception as error:
-            raise self._sorted(messages, error) from None
-
-    def _batches(
-        self, messages: list[Any], max_messages: int, max_frames: int
-    ) -> list[list[bytes | bytearray | memoryview]]:
         frames = self._frames = []
         self._beside = max_frames - 1
         first = bytearray(PREAMBLE)
         many = len(messages)
-        if many <= max_messages:
-            self._encode_into(messages, first, 4)
-        if many > 1 and (many > max_messages or len(first) + sum(map(len, frames)) > BATCH_BYTES):
-            middle = len(messages) // 2
-            halves = messages[:middle], messages[middle:]
-            return [batch for half in halves for batch in self._batches(half, max_messages, max_frames)]
+        try:
+            if many <= max_messages:
+                self._encode_into(messages, first, 4)
+            if many > 1 and (many > max_messages or len(first) + sum(map(len, frames)) > BATCH_BYTES):
+                middle = many // 2
+                halves = messages[:middle], messages[middle:]
+                return [batch for half in halves for batch in self.encode(half, max_messages, max_frames)]
+        except Exception as error:
+            raise self._sorted(messages, error) from None
         return [[first, *frames]]
 
     def _sorted(self, messages: list[Any], failure: Exception) -> Exception:
@@ -157,7 +152,10 @@ class Decoder(Generic[M]):
             raise ProtocolError(f"a message of {len(frames)} frames")
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
-        self.values.frames = frames[1:]
+        values = self.values
+        values.frames = frames[1:] if len(frames) > 1 else ()
+        if values.copies:
+            values.copies = {}
         try:
             if len(first) > self._long:
                 self._look_at(first)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from .kinds import parts_of
+from .collisions import parts_of
 
 # Raises msgspec.ValidationError for plain data with a float in the place of a Decimal.
 Check = Callable[[Any], object]

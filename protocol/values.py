@@ -16,9 +16,8 @@ from msgspec import Raw
 from msgspec.msgpack import Ext
 
 from ..errors import ResourceExhausted, UsageError
+from .collisions import BIG_INTEGER, Chosen, keys_chosen, looked_at
 from .decimals import check_for
-from .keys import BIG_INTEGER, looked_at
-from .kinds import Chosen, keys_chosen
 from .messages import CallOptions
 from .order import ordered
 
@@ -129,19 +128,23 @@ def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
             plain = False
             if kind in _BUFFERS and _is_large(value):
                 return _measured(_extend(args), limit)
-    return _packed(args, limit, plain)
+    if plain:
+        data = _encode(args)
+        if len(data) < FRAME_BYTES:
+            return Raw(data)
+    return _packed(args, limit)
 
 
-def _packed(value: Any, limit: int, plain: bool = False) -> Raw:
-    """What is likely small is encoded at once; what turns out not to be is looked at part by part. Where it is not `plain`, there
-    may be a Raw in it, of which nobody knows whether it is a value."""
+def _packed(value: Any, limit: int) -> Raw:
+    """A value that is likely small is encoded at once; one that turns out to be large is looked at part by part. (There may be a Raw in
+    it, of which it is not known whether it is a value.)"""
     try:
         data = _encode(value)
     except OverflowError:
         pass
     else:
         if len(data) < FRAME_BYTES:
-            return Raw(data) if plain else _decode_raw(data)
+            return _decode_raw(data)
     return _measured(_extend(value), limit)
 
 
@@ -275,12 +278,14 @@ _decode_metadata = looked_at(msgspec.msgpack.Decoder().decode)
 
 
 class Unpacker:
-    """Decodes values, given the frames of the batch they came in. One that is `wary` looks at the keys first (`keys.py`), where their kinds
-    are the sender's choice, and raises msgspec.ValidationError for those that could be made slow."""
+    """Decodes values, given the frames of the batch they came in. One that is `wary` looks at the keys of maps first
+    (`collisions.py`), where no annotation says of which kinds they are."""
 
     def __init__(self, *, wary: bool = False) -> None:
-        self._frames: Sequence[Buffer] = ()
-        self._copies: dict[int, bytes] = {}  # of the frames, as far as they were asked for
+        self.frames: Sequence[Buffer] = ()  # those of the batch whose values are decoded
+        self.copies: dict[
+            int, bytes
+        ] = {}  # of the frames, as far as they were asked for: to be emptied with each batch
         self.taken = 0  # bytes of frames that values were made of; whoever asks sets it back
         self.limit = math.inf  # of these, for one value: it may refer to a frame often
         self.streamed = False  # whether an argument was a stream; set by who finds it, and back by who asks
@@ -292,17 +297,6 @@ class Unpacker:
             self._decode = looked_at(self._decode)
             self._decode_uncopied = looked_at(self._decode_uncopied)
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
-
-    @property
-    def frames(self) -> Sequence[Buffer]:
-        """Those of the batch whose values are decoded."""
-        return self._frames
-
-    @frames.setter
-    def frames(self, frames: Sequence[Buffer]) -> None:
-        self._frames = frames
-        if self._copies:
-            self._copies = {}
 
     def plain(self, raw: Raw, keys: Chosen = Chosen.BY_SENDER) -> Any:
         """As plain data. `keys`: whose choice they were where the value was taken before. Raises msgspec.DecodeError or
@@ -342,9 +336,9 @@ class Unpacker:
     def _extension(self, code: int, data: memoryview) -> Any:
         if code == FRAME:
             number, frame = self._frame(data)
-            copy = self._copies.get(number)
+            copy = self.copies.get(number)
             if copy is None:  # once, however often it is referred to
-                copy = self._copies[number] = bytes(frame)
+                copy = self.copies[number] = bytes(frame)
             return copy
         if code == BIG_INTEGER:
             return int.from_bytes(data, "big", signed=True)
@@ -358,9 +352,9 @@ class Unpacker:
 
     def _frame(self, data: memoryview) -> tuple[int, Buffer]:
         number = int.from_bytes(data[:8], "big")
-        if len(data) > 2 or number >= len(self._frames):
+        if len(data) > 2 or number >= len(self.frames):
             raise msgspec.DecodeError(f"a value refers to frame {number}, and there is none")
-        frame = self._frames[number]
+        frame = self.frames[number]
         self.taken += len(frame)
         if self.taken > self.limit:
             raise msgspec.DecodeError(f"with what it refers to, a value takes more than {self.limit:,} bytes")

@@ -149,9 +149,10 @@ class ClientEnd(ABC):
         """Send one message. False where it is not taken: then nothing of it is sent, and `ClientHost.turn_ended` is called when it may
         be."""
 
-    @abstractmethod
-    def sent(self) -> None:
-        """To be called when something was sent."""
+    gathers: ClassVar[bool] = False  # whether `sent` is to be called
+
+    def sent(self) -> None:  # noqa: B027 - most ends gather nothing
+        """To be called when something was sent, by an end that gathers what is sent."""
 
     @abstractmethod
     def close(self, linger: float) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from . import commands, greeting
 from .errors import OtherMechanism, Refused, ZmtpError
 from .filling import Filling
-from .frames import COMMAND, LONG, MORE, head
+from .frames import COMMAND, LONG, MORE, SHORT, SHORT_HEADS, head
 from .mechanisms import Mechanism, Null
 
 Buffer = bytes | bytearray | memoryview
@@ -28,6 +28,7 @@ _PEERS = {
     b"DEALER": (b"ROUTER", b"REP", b"DEALER"),
 }
 _FLAGS = MORE | LONG | COMMAND
+_NOT_ALONE = MORE | COMMAND
 
 
 class Bounds(NamedTuple):
@@ -62,6 +63,7 @@ class Connection:
         "_parts",
         "_rest",
         "_said",
+        "_simple",
         "_socket_type",
         "held",
         "large",
@@ -98,6 +100,7 @@ class Connection:
         self._flags = 0  # its own
         self.minor = 0
         self.open = False
+        self._simple = False  # open, and not encrypted
         self.peer: Mapping[bytes, bytes] = {}
         self.ttl = (
             0.0  # seconds of silence after which the peer wants to be given up; 0 where it has not said
@@ -118,6 +121,14 @@ class Connection:
 
     def feed(self, data: bytes) -> list[list[Buffer]]:
         """The messages that are whole now. Raises ZmtpError where the connection cannot go on; what was to be sent is still to be."""
+        if (
+            len(data) > 2
+            and not data[0]
+            and data[1] == len(data) - 2
+            and self._simple
+            and not (self.held or self._parts)
+        ):
+            return [[data[2:]]]  # in short, for the most frequent case: one short message, whole
         messages: list[list[Buffer]] = []
         try:
             if (large := self.large) is not None:
@@ -193,7 +204,10 @@ class Connection:
                 self._handshake += end - at
                 if self._handshake > self._bounds.handshake:
                     raise ZmtpError("a handshake without end")
-            self._take(flags, data[begin:end], messages)
+            if flags & _NOT_ALONE or self._parts or not self._simple:
+                self._take(flags, data[begin:end], messages)
+            else:
+                messages.append([data[begin:end]])
             at = end
         return data[at:] if at else data
 
@@ -264,6 +278,7 @@ class Connection:
             told = kind.decode("latin-1") or "socket without a type"
             raise ZmtpError(f"it is a {told}, which does not talk to a {self._socket_type.decode()}")
         self.peer, self.open = peer, True
+        self._simple = self._mechanism.sealer is None
 
     # Out
 
@@ -279,7 +294,7 @@ class Connection:
                 return [sealer.seal(0, frames[0])]
             return [sealer.seal(MORE if place < last else 0, frame) for place, frame in enumerate(frames)]
         if not last and (size := len(frames[0])) < LARGE:
-            return [head(0, size) + frames[0]]
+            return [(SHORT_HEADS[size] if size < SHORT else head(0, size)) + frames[0]]
         buffers: list[Buffer] = []
         for place, frame in enumerate(frames):
             buffers.append(head(MORE if place < last else 0, len(frame)))

@@ -117,9 +117,7 @@ class GeventLoop(Loop):
         self.workers = workers
         self.threads = min(workers, 32)
         self._running = 0
-        self._calls: deque[_Work] = deque()
-        self._streams: deque[_Work] = deque()
-        self._calls_turn = False
+        self._waiting: deque[_Work] = deque()
         self._feeding = False
         self._sliced = False  # whether a worker has ended before its work had
         self._next_slice = self._loop.timer(0)
@@ -168,10 +166,10 @@ class GeventLoop(Loop):
         self._loop.run_callback_threadsafe(function, *args)
 
     def run_in_worker(self, work: Callable[[], object]) -> Handle:
-        return self._add(self._calls, work)
-
-    def run_stream_in_worker(self, work: Callable[[], object]) -> Handle:
-        return self._add(self._streams, work)
+        task = _Work(self._loop, work)
+        self._waiting.append(task)
+        self._feed_later()
+        return task
 
     def worker_gate(self) -> GreenletGate:
         return GreenletGate()
@@ -246,8 +244,7 @@ class GeventLoop(Loop):
                 self._hub
             )  # as gevent's own `fork` does: else the two would share what they wait for
         self._served()
-        self._calls.clear()
-        self._streams.clear()
+        self._waiting.clear()
         self._next_slice.stop()
         while self._signals:
             self._signals.pop().cancel()
@@ -257,12 +254,6 @@ class GeventLoop(Loop):
 
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
         self._signals.append(signal_handler(number, function))
-
-    def _add(self, queue: deque[_Work], work: Callable[[], object]) -> Handle:
-        task = _Work(self._loop, work)
-        queue.append(task)
-        self._feed_later()
-        return task
 
     def _feed_later(self) -> None:
         if not self._feeding:
@@ -277,7 +268,7 @@ class GeventLoop(Loop):
             self._sliced = False
             self._feeding = True
             self._next_slice.start(self._feed)
-        elif (self._calls or self._streams) and self._running < self.workers:
+        elif self._waiting and self._running < self.workers:
             self._running += 1
             self._feed_later()
             # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
@@ -291,8 +282,8 @@ class GeventLoop(Loop):
         the greenlet. That may be a Timeout, which would be thrown into another piece of work; so the hub gets it, and logs it."""
         end = time.monotonic() + SLICE
         late = spoilt = False
-        while (self._calls or self._streams) and not late and not spoilt:
-            task = self._next()
+        while self._waiting and not late and not spoilt:
+            task = self._waiting.popleft()
             references = sys.getrefcount(worker)
             task.greenlet = worker
             try:
@@ -304,12 +295,6 @@ class GeventLoop(Loop):
             late = time.monotonic() >= end
             spoilt = worker.waited or sys.getrefcount(worker) > references
         self._running -= 1
-        if self._calls or self._streams:
+        if self._waiting:
             self._sliced = self._sliced or late
             self._feed_later()
-
-    def _next(self) -> _Work:
-        """Calls and streams take turns."""
-        self._calls_turn = not self._calls_turn
-        first, second = (self._calls, self._streams) if self._calls_turn else (self._streams, self._calls)
-        return first.popleft() if first else second.popleft()

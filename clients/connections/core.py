@@ -153,14 +153,23 @@ class ClientCore:
 
     def start(self, call: OutgoingCall, now: float) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
-        self.start_now(call, now)
+        self._start(call, now)
         if not self._flushing:
             self._flush_later()
         elif call.link is not None and len(call.link.outbox) >= SEND_AT:
             self.flush()
 
-    def start_now(self, call: OutgoingCall, now: float) -> None:
-        """`start`, for who flushes at once."""
+    def send_now(self, call: OutgoingCall, now: float) -> bool:
+        """Send a call before this returns. False at the bound of calls in flight."""
+        if len(self.calls) >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight:
+            return False
+        self._start(call, now)
+        for wire in self._wires:
+            if wire.link.outbox or wire.stuck:
+                wire.flush()
+        return True
+
+    def _start(self, call: OutgoingCall, now: float) -> None:
         if self.closed:  # while the call waited for room
             error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
             call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))

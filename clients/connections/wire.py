@@ -90,7 +90,8 @@ class Wire:
                 break
             del stuck[0]
             self._whole = []
-        self._end.sent()
+        if self._end.gathers:
+            self._end.sent()
 
     def close(self, linger: float) -> None:
         """What is still to be sent has so many seconds."""

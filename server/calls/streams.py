@@ -62,7 +62,7 @@ class StreamInvocation(Invocation):
         elif method.executor == "thread":
             self.handle = loop.run_in_thread(self._advance_in_worker)
         else:
-            self.handle = loop.run_stream_in_worker(self._advance_in_worker)
+            self.handle = loop.run_in_worker(self._advance_in_worker)
 
     def credit(self, items: int) -> None:
         self.allowed += items

@@ -26,8 +26,7 @@ import msgspec
 from msgspec import Raw
 
 from ...errors import InvalidArgument, UsageError, described
-from ...protocol.keys import FEW_BYTES, check_keys
-from ...protocol.kinds import Chosen, keys_chosen
+from ...protocol.collisions import FEW_BYTES, Chosen, check_keys, keys_chosen
 from ...protocol.messages import CallOptions
 from ...protocol.values import Unpacker, decode_metadata, is_stream, typed_decoder
 

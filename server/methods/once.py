@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from msgspec import Raw
 
 from ... import errors
-from ...protocol.kinds import Chosen
+from ...protocol.collisions import Chosen
 from ...protocol.messages import Call, Notify
 from ...protocol.order import ordered
 from ...protocol.values import FRAME_BYTES, Unpacker, whole

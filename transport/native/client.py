@@ -93,9 +93,6 @@ class Connector(ClientEnd):
         line = self._line
         return line is not None and line.machine.open and line.send(frames)
 
-    def sent(self) -> None:
-        pass
-
     def close(self, linger: float) -> None:
         self._closed = True
         keeper.let_go(self)

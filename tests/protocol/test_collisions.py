@@ -17,8 +17,7 @@ from msgspec import Raw
 from msgspec.msgpack import encode
 from ringback.errors import InvalidArgument, ProtocolError
 from ringback.protocol import codec
-from ringback.protocol.keys import check_keys
-from ringback.protocol.kinds import Chosen, keys_chosen
+from ringback.protocol.collisions import Chosen, check_keys, keys_chosen
 from ringback.protocol.messages import Call, CallOptions, Notify
 from ringback.protocol.values import Unpacker
 from ringback.server.calls.inputs import SyncInput
