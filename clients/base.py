@@ -197,13 +197,13 @@ class Client(ABC):
     def invalidate(self, *tags: str) -> None:
         """Forget the results that views with a cache have kept under one of these tags, of which the name of its method is one; without
         any, all. From any thread."""
-        if self._shared.kept is not None:
-            self._shared.kept.invalidate(tags)
+        if self._shared.results is not None:
+            self._shared.results.invalidate(tags)
 
     def cache_stats(self) -> dict[str, int]:
         """What has been kept for all views of this client: `hits`, `stale` (answered with it), `misses`, `shared` (answered by the call of
         another), `evictions`, and `entries` and `bytes` at the moment."""
-        return (self._shared.kept or _new_kept()).counts()
+        return (self._shared.results or _new_results()).counts()
 
     @property
     def versions(self) -> dict[str, int]:
@@ -296,11 +296,11 @@ class Client(ABC):
                 raise
             packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
         # A call has to end by its own timeout, or with the call that is being handled.
-        timeout, time_left = options.timeout, None
+        timeout, time_left, now = options.timeout, None, time.monotonic()
         if timeout is None:
             deadline = None
         else:
-            deadline = time.monotonic() + timeout
+            deadline = now + timeout
             if not credit and iterator is None:
                 time_left = options.milliseconds
         outer = handling.get()
@@ -309,8 +309,9 @@ class Client(ABC):
             deadline, time_left = latest, None
         message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
         call = kind(message, options, deadline)
+        call.sent = now
         if packed_kwargs is not None or type(packed) is not Raw or len(packed) >= WEIGHTY:
-            call.weight = size_of_arguments(packed, packed_kwargs)
+            call.size = size_of_arguments(packed, packed_kwargs)
         if latest is not None:
             call.latest = latest
         if options.plans or outer is not None or self._only is not None:
@@ -379,11 +380,11 @@ class Client(ABC):
             if shared.interceptors and not enter(core, shared.interceptors, options, call, args, kwargs):
                 return
             if options.cache is None or call.streams or options.idempotency_key is not None:
-                core.start(call, time.monotonic())
+                core.start(call)
                 return
-            if shared.kept is None:
-                shared.kept = _new_kept()
-            shared.kept.start(core, options.cache, call, args, kwargs)
+            if shared.results is None:
+                shared.results = _new_results()
+            shared.results.start(core, options.cache, call, args, kwargs)
         except BaseException:
             core.cancel(call, errors.Cancelled(f"{call.method} could not be sent"))
             raise
@@ -425,7 +426,7 @@ class Client(ABC):
                     run_callback(call.method, listener, event)
 
 
-def _new_kept() -> ResultCache:
+def _new_results() -> ResultCache:
     from .calls.cached import ResultCache  # few clients need it
 
     return ResultCache()

@@ -54,7 +54,7 @@ class Shared:
         self.owner = 0  # the thread that may use the core, as long as it may
         self.loop: Any = None
         self.threads: Any = None  # the blocking client's own
-        self.kept: ResultCache | None = None  # results, once a view has a cache
+        self.results: ResultCache | None = None  # once a view has a cache
         self.entries = 0
         self.warned = False
         self.closed = False
@@ -85,7 +85,7 @@ def give_up(shared: weakref.ref[Shared], loop: weakref.ref[Any]) -> None:
         there.core.give_up(CUT)
         if there.threads is not None:
             there.threads.give_up()
-        there.owner, there.kept, there.core = 0, None, None
+        there.owner, there.results, there.core = 0, None, None
 
 
 def balancing_of(policy: Any, zone: str, ejection: Any) -> dict[str, Any]:

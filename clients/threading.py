@@ -47,7 +47,7 @@ class ThreadingClient(BlockingClient):
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         if not (self._shared.interceptors or self._options.cache is not None):
-            return core.send_now(call, time.monotonic())
+            return core.send_now(call)
         if core.full:
             return False
         self._start(core, call, args, kwargs)
@@ -75,7 +75,7 @@ class ThreadingClient(BlockingClient):
             elif self._shared.interceptors or self._options.cache is not None:
                 self._start(core, call, args, kwargs)
             else:
-                core.start(call, time.monotonic())
+                core.start(call)
             if threads.posted or not threads.driving:
                 threads.drive()
             else:

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 # One client may have so many times in flight what it leaves free, so that none takes all that there is: the rule of Choudhury and
 # Hahne, Dynamic queue length thresholds for shared-memory packet switches (1998).
-GREED = 9
+QUOTA = 9
 
 
 class Quota:
@@ -36,56 +36,56 @@ class InFlight:
         """Bytes that may still come; less than none where what could not be refused is above the bound."""
         return self.max_bytes - self.bytes
 
-    def share_of(self, user: str) -> Quota:
+    def quota_of(self, user: str) -> Quota:
         """One for all connections of that user; a new one for who has no name."""
         return self._by_user.setdefault(user, Quota()) if user else Quota()
 
-    def admit(self, share: Quota, weight: int = 0) -> str:
+    def admit(self, quota: Quota, weight: int = 0) -> str:
         """Count one more call, with so many bytes, and return ""; or say why it is not taken."""
         taken = self.calls
-        if share.calls < GREED * (self.max_calls - taken):
-            if share.bytes < GREED * (self.max_bytes - self.bytes):
+        if quota.calls < QUOTA * (self.max_calls - taken):
+            if quota.bytes < QUOTA * (self.max_bytes - self.bytes):
                 self.calls = taken + 1
                 self.bytes += weight
-                share.calls += 1
-                share.bytes += weight
+                quota.calls += 1
+                quota.bytes += weight
                 return ""
-            return self._full(share)
+            return self._full(quota)
         if taken >= self.max_calls:
             return f"the server has {taken} calls in flight, as many as it takes"
-        return f"this client has {share.calls} of the {taken} calls in flight: what is left is for others"
+        return f"this client has {quota.calls} of the {taken} calls in flight: what is left is for others"
 
-    def admit_bytes(self, share: Quota, size: int) -> str:
+    def admit_bytes(self, quota: Quota, size: int) -> str:
         """The same for so many bytes more of a call."""
-        full = self._full(share)
+        full = self._full(quota)
         if not full:
             self.bytes += size
-            share.bytes += size
+            quota.bytes += size
         return full
 
-    def hold(self, share: Quota, weight: int = 0) -> None:
+    def hold(self, quota: Quota, weight: int = 0) -> None:
         """Count a call that cannot be refused any more."""
         self.calls += 1
         self.bytes += weight
-        share.calls += 1
-        share.bytes += weight
+        quota.calls += 1
+        quota.bytes += weight
 
-    def release(self, share: Quota, weight: int = 0) -> None:
+    def release(self, quota: Quota, weight: int = 0) -> None:
         """A handler has ended, or will never begin."""
         self.calls -= 1
         self.bytes -= weight
-        share.calls -= 1
-        share.bytes -= weight
+        quota.calls -= 1
+        quota.bytes -= weight
 
-    def release_bytes(self, share: Quota, size: int) -> None:
+    def release_bytes(self, quota: Quota, size: int) -> None:
         """A call needs so many of its bytes no longer."""
         self.bytes -= size
-        share.bytes -= size
+        quota.bytes -= size
 
-    def _full(self, share: Quota) -> str:
+    def _full(self, quota: Quota) -> str:
         held = self.bytes
-        if share.bytes < GREED * (self.max_bytes - held):
+        if quota.bytes < QUOTA * (self.max_bytes - held):
             return ""
         if held >= self.max_bytes:
             return f"the server has calls with {held:,} bytes in flight, as many as it takes"
-        return f"this client has {share.bytes:,} of the {held:,} bytes in flight: what is left is for others"
+        return f"this client has {quota.bytes:,} of the {held:,} bytes in flight: what is left is for others"

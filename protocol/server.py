@@ -117,8 +117,8 @@ class Session:
         "max_size",
         "outbox",
         "peer",
+        "quota",
         "rests",
-        "share",
         "state",
         "turn",
         "user",
@@ -129,7 +129,7 @@ class Session:
         self.peer = peer
         self.user = ""  # the name of the client's key, and the key: "" without CURVE. The core's, before anything is said
         self.key = ""
-        self.share = Quota()
+        self.quota = Quota()
         self.state = SessionState.GREETING
         self.instance = b""
         self.max_size = 0
@@ -236,7 +236,7 @@ class ServerMachine:
 
     def identified(self, session: Session) -> None:
         """Its user is known: all connections of one user share what one client may have in flight."""
-        session.share = self.in_flight.share_of(session.user)
+        session.quota = self.in_flight.quota_of(session.user)
 
     def drain(self) -> None:
         """Tell every client that this server is going."""

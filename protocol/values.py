@@ -128,11 +128,15 @@ def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
             plain = False
             if kind in _BUFFERS and _is_large(value):
                 return _measured(_extend(args), limit)
-    if plain:
+    if not plain:
+        return _packed(args, limit)
+    try:
         data = _encode(args)
         if len(data) < FRAME_BYTES:
             return Raw(data)
-    return _packed(args, limit)
+    except OverflowError:  # an integer of more than 64 bits
+        pass
+    return _measured(_extend(args), limit)
 
 
 def _packed(value: Any, limit: int) -> Raw:

@@ -406,7 +406,7 @@ class Server:
     def _start(self, started: Callable[[BaseException | None], object]) -> None:
         assert self._core is not None
         try:
-            if self._state is not None and self.service.kept:
+            if self._state is not None and self.service.caches:
                 # (heard through the replica: when its data is as new, and what is computed anew is computed from that)
                 self._invalidations = Invalidations(
                     self._state, self.service.name, self.service.forget, told_to=self._source

@@ -59,7 +59,7 @@ class ResultCache:
             entries = self._entries[cache] = Entries(cache)
         key = _key(call)
         if key is None:
-            core.start(call, now)
+            core.start(call)
             return
         value, flight = entries.ask(key, call, now)
         failure: BaseException | None = None
@@ -71,7 +71,7 @@ class ResultCache:
                 flight, failure = None, error
         if flight is not None and value is MISSING:
             _Landing(core, entries, flight).of(call)
-            core.start(call, now)
+            core.start(call)
             return
         core.hold(call)
         # (not now: who fires a call has its future before it is called back)
@@ -158,9 +158,10 @@ def _refresh(
     old, settings = call.message, call.settings
     again = _Refresh(Call(0, old.method, old.args, old.kwargs, options=old.options), settings)
     again.deadline = None if settings.timeout is None else now + settings.timeout
-    again.weight = call.weight
+    again.size = call.size
+    again.sent = now
     _Landing(core, entries, flight).of(again)
-    core.start(again, now)
+    core.start(again)
 
 
 def _key(call: OutgoingCall) -> tuple[Any, ...] | None:

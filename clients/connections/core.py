@@ -151,30 +151,31 @@ class ClientCore:
             return f"{self.max_in_flight} calls are in flight, the bound"
         return f"calls with {self._table.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
 
-    def start(self, call: OutgoingCall, now: float) -> None:
+    def start(self, call: OutgoingCall) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
-        self._start(call, now)
+        self._start(call)
         if not self._flushing:
             self._flush_later()
         elif call.link is not None and len(call.link.outbox) >= SEND_AT:
             self.flush()
 
-    def send_now(self, call: OutgoingCall, now: float) -> bool:
+    def send_now(self, call: OutgoingCall) -> bool:
         """Send a call before this returns. False at the bound of calls in flight."""
         if len(self.calls) >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight:
             return False
-        self._start(call, now)
+        self._start(call)
         for wire in self._wires:
             if wire.link.outbox or wire.stuck:
                 wire.flush()
         return True
 
-    def _start(self, call: OutgoingCall, now: float) -> None:
+    def _start(self, call: OutgoingCall) -> None:
         if self.closed:  # while the call waited for room
             error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
             call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))
             return
-        self.machine.start(call, now)
+        # (a call whose time left is known was made this moment)
+        self.machine.start(call, time.monotonic() if call.message.timeout is None else call.sent)
         if call.upload is not None:
             try:
                 call.upload.begin()

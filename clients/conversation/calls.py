@@ -69,7 +69,7 @@ class OutgoingCall:
     """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams.
 
     The machine sets the id in `message` each time it sends it, and the time left. A stream has `deadline` moved on by every item,
-    but not beyond `latest`. `weight`: bytes that its arguments take, where these are many.
+    but not beyond `latest`. `size`: bytes that its arguments take, where these are many.
     """
 
     __slots__ = (
@@ -82,11 +82,11 @@ class OutgoingCall:
         "plan",
         "sent",
         "settings",
+        "size",
         "state",
         "upload",
-        "weight",
     )
-    sent: float  # when, where there are many servers
+    sent: float  # when it was made, and then, where there are many servers, sent
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         self.message = message
@@ -98,7 +98,7 @@ class OutgoingCall:
         self.link: Link | None = None
         self.upload: Upload | None = None
         self.plan: CallPlan | None = None
-        self.weight = 0
+        self.size = 0
         # What the outcome passes through on its way to `finish`: the client's interceptors.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
 

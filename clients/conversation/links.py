@@ -103,10 +103,10 @@ class Link(BalancedServer):
         self.open = state is OPEN
         return True
 
-    def cancel(self, id_: int, weight: int) -> None:
+    def cancel(self, id_: int, size: int) -> None:
         """Tell the server that a call is given up, whose arguments take so many bytes."""
         self.outbox.append(Cancel(id_))
-        self.given_up += weight + _CALL
+        self.given_up += size + _CALL
         if self.given_up >= _THIN_AT:
             self._thin_out()
 

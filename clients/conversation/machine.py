@@ -99,8 +99,8 @@ class ClientMachine:
         message, deadline, table = call.message, call.deadline, self.table
         message.id = id_ = table.last_id = table.last_id + 1
         self.calls[id_] = call
-        if call.weight:
-            table.bytes += call.weight
+        if call.size:
+            table.bytes += call.size
         if deadline is not None and (self._next_tick is None or deadline < self._next_tick):
             self._next_tick = deadline
         link = self._links.only
@@ -124,7 +124,7 @@ class ClientMachine:
         call.state = HELD
         call.message.id = table.last_id = table.last_id + 1
         self.calls[call.id] = call
-        table.bytes += call.weight
+        table.bytes += call.size
         if call.deadline is not None and (self._next_tick is None or call.deadline < self._next_tick):
             self._next_tick = call.deadline
 

@@ -99,7 +99,7 @@ class Receiver:
                 if call.plan is not None and call.plan.hedged:
                     table.hedging.answered(call.method, now - call.sent)
                 table.end(call, result, None)
-            elif attempts or call.weight or call.upload is not None or call.passes is not None:
+            elif attempts or call.size or call.upload is not None or call.passes is not None:
                 table.end(call, result, None)
             else:  # in short, on the hot path: nothing but the call itself has to know
                 ending.append(call)

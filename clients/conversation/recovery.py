@@ -124,11 +124,11 @@ class Recovery:
                 continue  # the end of another took it along
             id_ = call.id
             if table.goes_on_as_duplicate(call):
-                link.cancel(id_, call.weight)
+                link.cancel(id_, call.size)
                 continue
             other = self._sender.choose(call, but=link)
             if other is not None and self._may_run_twice(call, link) and table.retries.allow(call):
-                link.cancel(id_, call.weight)
+                link.cancel(id_, call.size)
                 self._sender.send_again(call, now, other)
 
     def _send_unsent(self, call: OutgoingCall, link: Link) -> None:

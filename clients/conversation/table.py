@@ -22,7 +22,7 @@ class CallTable:
         self.calls: dict[int, OutgoingCall] = {}
         self.waiting: dict[int, OutgoingCall] = {}
         self.ending: list[OutgoingCall] = []  # no longer among the calls, and not yet told of its end
-        self.bytes = 0  # the weight of all calls
+        self.bytes = 0  # the sizes of all calls
         self.balancer = balancer
         self.retries: Retries[OutgoingCall] = Retries()
         self.hedging: Hedging[OutgoingCall] = Hedging()
@@ -82,7 +82,7 @@ class CallTable:
         if call.state is ENDED:
             return False
         if call.link is not None and call.link.state in (OPEN, DRAINING):
-            call.link.cancel(call.id, call.weight)
+            call.link.cancel(call.id, call.size)
         self.end(call, None, error)
         return True
 
@@ -92,7 +92,7 @@ class CallTable:
         call.state = ENDED
         self.ending.append(call)
         if self.calls.pop(call.id, None) is not None:
-            self.bytes -= call.weight
+            self.bytes -= call.size
         self.waiting.pop(call.id, None)
         if self.retries.attempts:
             self.retries.attempts.pop(call, None)
@@ -138,7 +138,7 @@ class CallTable:
                 if first.link is not None and self.balancer is not None:
                     self.hedging.answered(first.method, self.now - first.sent)
                     self.balancer.failed(first, first.link, self.now)
-                    first.link.cancel(first.id, first.weight)
+                    first.link.cancel(first.id, first.size)
                 self.end(first, result, None)
         elif call.plan is not None and call.plan.duplicate is not None:
             duplicate, call.plan.duplicate = call.plan.duplicate, None

@@ -42,9 +42,9 @@ class CachedCall(Invocation):
         if self.flight is not None:
             super().start()
             return
-        kept = self.served.kept
-        assert kept is not None
-        value, flight = kept.ask(self.key, self, self.came, *self.host.versions_of(self.options))
+        entries = self.served.cached
+        assert entries is not None
+        value, flight = entries.ask(self.key, self, self.came, *self.host.versions_of(self.options))
         again = None if flight is None or value is MISSING else self._again()
         if value is not MISSING:
             self.host.complete(self, *self._fitting(value))
@@ -55,7 +55,7 @@ class CachedCall(Invocation):
                 # (not now: the handler may be inline, and who asked is not to wait for it)
                 self.host.post(again._fly, flight, self.came)
             else:
-                kept.give_up(flight)
+                entries.give_up(flight)
 
     def cancel(self) -> None:
         self.ended = True
@@ -65,9 +65,9 @@ class CachedCall(Invocation):
 
     def landed(self, result: Any, error: BaseException | None, ran: bool) -> tuple[Any, BaseException | None]:
         """Its handler has ended: keep the result, and give it to all who wait. Returns the outcome that is its own."""
-        flight, kept = self.flight, self.served.kept
+        flight, entries = self.flight, self.served.cached
         assert flight is not None
-        assert kept is not None
+        assert entries is not None
         if error is None:
             try:
                 value = Raw(whole(result if self.interception is None else self.pack(result)))
@@ -78,14 +78,14 @@ class CachedCall(Invocation):
             return None, error
         self.flight = None
         if error is not None:
-            kept.give_up(flight)
+            entries.give_up(flight)
             told = error
             if not errors.is_ours(error) and not errors.is_a(error, CancelledError):
                 told = errors.from_wire(*errors.to_wire(error))  # so that one error is logged once
             for call in flight.waiting:
                 self.host.complete(call, None, told)
             return None, error
-        kept.land(flight, value, len(self.key) + len(value), time.monotonic())
+        entries.land(flight, value, len(self.key) + len(value), time.monotonic())
         for call in flight.waiting:
             self.host.complete(call, *call._fitting(value))
         return self._fitting(value)
@@ -101,13 +101,13 @@ class CachedCall(Invocation):
             except BaseException as error:  # of the service's own function
                 self.host.complete(self, None, error)
                 return
-        self.host.places.take(self, now)
+        self.host.launcher.take(self, now)
 
     def _again(self) -> CachedCall:
         """What runs in the background for a call that is answered with what is stale."""
         call = (self.session, 0, self.served, self.args, self.kwargs, self.deadline, self.options, self.came)
         again = CachedCall(self.key, self.host, *call)
-        again.weight = self.weight
+        again.memory = self.memory
         return again
 
     def _hand_on(self) -> None:
@@ -122,15 +122,15 @@ class CachedCall(Invocation):
                 call._fly(flight, time.monotonic())
                 return
             call.drop()
-        kept = self.served.kept
-        assert kept is not None
-        kept.give_up(flight)
+        entries = self.served.cached
+        assert entries is not None
+        entries.give_up(flight)
 
     def _leave(self) -> None:
         """It waits for another's run no longer, if it does."""
-        kept = self.served.kept
-        assert kept is not None
-        if kept.leave(self.key, self):
+        entries = self.served.cached
+        assert entries is not None
+        if entries.leave(self.key, self):
             self.drop()
 
     def _is_own(self, error: BaseException) -> bool:

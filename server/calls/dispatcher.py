@@ -49,8 +49,8 @@ from .cached import cached
 from .deadlines import Deadlines
 from .inputs import Input, with_inputs
 from .invocation import VALUES, Inline, Invocation
-from .memory import size_of, weight_of, weight_of_options
-from .places import Places
+from .launcher import Launcher
+from .memory import memory_of, memory_of_options, size_of
 from .posted import Posted
 from .stream_turns import StreamTurns
 from .streams import StreamInvocation
@@ -90,12 +90,12 @@ class Dispatcher:
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
         self._versions = ServiceVersions(service.name, state)
-        self._schedule = MethodTable(service, loop, rules, state, replica=self._versions.of_replica)
-        self.places = Places(self._schedule, loop, self._in_flight, self.refuse)
+        self._table = MethodTable(service, loop, rules, state, replica=self._versions.of_replica)
+        self.launcher = Launcher(self._table, loop, self._in_flight, self.refuse)
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         if visible is not None:
             methods.append(reserved("ringback.describe", self._described(service, visible)))
-        self._methods = {method.name: self._schedule.serve(method) for method in methods}
+        self._methods = {method.name: self._table.serve(method) for method in methods}
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._stream_turns: dict[str, StreamTurns[StreamInvocation]] = {}  # by the place where generators run
         self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
@@ -146,7 +146,7 @@ class Dispatcher:
                 if message.options is not None:
                     read_metadata(method.name, message.options)
             except errors.InvalidArgument as error:
-                self._reject(session, message, error, served.tally)
+                self._reject(session, message, error, served.statistics)
                 continue
             if (
                 type(message) is Call
@@ -170,7 +170,7 @@ class Dispatcher:
                 if type(result) in VALUES:
                     try:
                         session.outbox.append(Reply(message.id, pack(result, limit)))
-                        inline = served.tally
+                        inline = served.statistics
                         inline.calls += 1
                         continue
                     except BaseException:  # noqa: S110 - the long way finds the words for it
@@ -202,9 +202,9 @@ class Dispatcher:
         served = self._methods.get(message.method)
         if type(message) is Notify and quiet:
             if served is not None:
-                served.tally.refused += 1
+                served.statistics.refused += 1
         else:
-            self._reject(session, message, error, None if served is None else served.tally)
+            self._reject(session, message, error, None if served is None else served.statistics)
 
     def complete(
         self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
@@ -213,7 +213,7 @@ class Dispatcher:
         report what it likes."""
         if call.context is None:
             return
-        self._in_flight.release(call.session.share, call.weight)
+        self._in_flight.release(call.session.quota, call.memory)
         try:
             if call.flight is not None:
                 result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
@@ -226,15 +226,15 @@ class Dispatcher:
         call.context = None  # in which the call itself is: a cycle
         now = self._now
         if ran:
-            tally = call.served.tally
-            tally.calls += 1
+            statistics = call.served.statistics
+            statistics.calls += 1
             if not now:
-                tally.took(time.monotonic() - call.came)
+                statistics.took(time.monotonic() - call.came)
         if not now:
             now = self._now = time.monotonic()
         if call.held:
             # (one that failed or was stopped says nothing of how long such calls take)
-            self.places.ended(call, now, ran=ran and error is None)
+            self.launcher.ended(call, now, ran=ran and error is None)
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
             call.input = None
@@ -255,7 +255,7 @@ class Dispatcher:
 
     def admits(self, call: Invocation) -> bool:
         """Whether a call that no client waits for may run; then it counts."""
-        if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.share, call.weight):
+        if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.quota, call.memory):
             return False
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
@@ -275,12 +275,12 @@ class Dispatcher:
 
     def look(self) -> None:
         """From time to time."""
-        self.places.look(time.monotonic())
+        self.launcher.look(time.monotonic())
 
     def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
         """End the call at this end, with its last message."""
         if type(message) is Error:
-            call.served.tally.errors += 1
+            call.served.statistics.errors += 1
         told = None
         if call.versions is not None and type(message) is not Refusal:
             told = self._versions.told(call.id, call.versions)
@@ -290,7 +290,7 @@ class Dispatcher:
     def refuse(self, call: Invocation, error: errors.CallError) -> None:
         """End a call that was accepted, and has not begun."""
         if not call.ended:
-            call.served.tally.refused += 1
+            call.served.statistics.refused += 1
             self.answer(call, Refusal(call.id, error.code, error.message, started=False))
         self.complete(call, None, error, ran=False)
 
@@ -318,15 +318,15 @@ class Dispatcher:
 
     def charge(self, call: Invocation, size: int) -> None:
         """Count so many bytes more for the call. Raises ResourceExhausted where there are as many in flight as the server takes."""
-        full = self._in_flight.admit_bytes(call.session.share, size)
+        full = self._in_flight.admit_bytes(call.session.quota, size)
         if full:
             raise errors.ResourceExhausted(f"{call.method.name}: {full}")
-        call.weight += size
+        call.memory += size
 
     def refund(self, call: Invocation, size: int) -> None:
         """The call needs so many of its bytes no longer."""
-        self._in_flight.release_bytes(call.session.share, size)
-        call.weight -= size
+        self._in_flight.release_bytes(call.session.quota, size)
+        call.memory -= size
 
     def tick(self) -> None:
         """Give up the calls whose time is over: stop what can be stopped, drop what has not begun."""
@@ -348,11 +348,11 @@ class Dispatcher:
             "seconds": time.monotonic() - self._began,
             "clients": len(self._machine.sessions),
             "in_flight": self._in_flight.calls,
-            **self._schedule.snapshot(),
+            **self._table.snapshot(),
             "methods": {
-                name: served.tally.snapshot()
+                name: served.statistics.snapshot()
                 | {"in_flight": in_flight[name]}
-                | ({} if served.kept is None else {"cache": served.kept.counts()})
+                | ({} if served.cached is None else {"cache": served.cached.counts()})
                 for name, served in self._methods.items()
             },
         }
@@ -374,7 +374,7 @@ class Dispatcher:
     def close(self) -> None:
         while self._abandoned:
             self._abandoned.popleft().cancel()
-        self._schedule.close()
+        self._table.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -406,7 +406,7 @@ class Dispatcher:
         context = copy_context()
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
         session.calls[message.id] = call
-        self._in_flight.hold(session.share)  # it has run: too late to refuse it
+        self._in_flight.hold(session.quota)  # it has run: too late to refuse it
         call.returned(result, failure)
 
     def _start(
@@ -421,39 +421,39 @@ class Dispatcher:
         size: int,
         run: KeyedRun | None,
     ) -> None:
-        method, tally = served.method, served.tally
+        method, statistics = served.method, served.statistics
         if method.is_stream is not (message.credit > 0):
             use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
-            self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"), tally)
+            self._reject(session, message, errors.FailedPrecondition(f"{method.name} is {use}"), statistics)
             return
         if len(inputs) > 1:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
-            self._reject(session, message, error, tally)
+            self._reject(session, message, error, statistics)
             return
         if inputs and served.executor is not None:
             error = errors.InvalidArgument(
                 f"{method.name}: it runs in another process, which no stream reaches"
             )
-            self._reject(session, message, error, tally)
+            self._reject(session, message, error, statistics)
             return
         if served.never:
             text = f"{method.name} can never run here: {served.never}"
-            self._reject(session, message, errors.FailedPrecondition(text), tally)
+            self._reject(session, message, errors.FailedPrecondition(text), statistics)
             return
         kind: Callable[..., Invocation] = StreamInvocation if method.is_stream else Invocation
-        if served.kept is not None and not inputs:
+        if served.cached is not None and not inputs:
             kind = cached(message, size) or Invocation
-        taken = self._weight(message, args, kwargs, size)
-        full = self._in_flight.admit(session.share, taken)
+        taken = self._memory(message, args, kwargs, size)
+        full = self._in_flight.admit(session.quota, taken)
         if full:
-            self._reject(session, message, errors.ResourceExhausted(full), tally)
+            self._reject(session, message, errors.ResourceExhausted(full), statistics)
             return
         deadline = None if message.timeout is None else now + message.timeout / 1000
         if method.timeout is not None:
             deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
-        call.weight = taken
+        call.memory = taken
         call.run = run
         if deadline is not None and not method.inline:
             self._expire_at(deadline, call)
@@ -483,29 +483,29 @@ class Dispatcher:
         run: KeyedRun | None,
     ) -> None:
         why = served.never
-        taken = self._weight(message, args, kwargs, size)
+        taken = self._memory(message, args, kwargs, size)
         if served.method.is_stream:
             why = "it is a stream"
         elif inputs:
             why = "nothing follows it that could be a stream"
         elif self._machine.phase is not Phase.SERVING:
             why = "the server is shutting down"
-        why = why or self._in_flight.admit(session.share, taken)
+        why = why or self._in_flight.admit(session.quota, taken)
         if why:
-            self._reject(session, message, errors.FailedPrecondition(why), served.tally)
+            self._reject(session, message, errors.FailedPrecondition(why), served.statistics)
             return
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
-        call.weight = taken
+        call.memory = taken
         call.run = run
         self._begin(call, now)
 
-    def _weight(
+    def _memory(
         self, message: Call | Notify, args: tuple[Any, ...], kwargs: dict[str, Any], size: int
     ) -> int:
         """The bytes that a call takes as long as it is in flight. (Up to half of the bound, a rough estimate will do.)"""
         free = self._in_flight.room - self._in_flight.max_bytes // 2
-        weight, options = weight_of(message, args, kwargs, size, free), message.options
-        return weight if options is None else weight + weight_of_options(options)
+        memory, options = memory_of(message, args, kwargs, size, free), message.options
+        return memory if options is None else memory + memory_of_options(options)
 
     def _run_of(
         self,
@@ -520,7 +520,7 @@ class Dispatcher:
         try:
             return once.run_of(message, values, size)
         except errors.InvalidArgument as error:
-            self._reject(session, message, error, served.tally)
+            self._reject(session, message, error, served.statistics)
             return None
 
     def _wait_for_version(self, call: Invocation, version: int, now: float) -> None:
@@ -558,7 +558,7 @@ class Dispatcher:
                 call.interception = None
                 self.complete(call, *self._packed(call, result, error))
                 return
-        self.places.take(call, now)
+        self.launcher.take(call, now)
 
     def _intercepted(
         self, call: Invocation, result: Any, error: BaseException | None
@@ -581,8 +581,8 @@ class Dispatcher:
         self._now = 0.0
 
     def _turn_ended(self) -> None:
-        if self.places.freed:
-            self.places.go_on(self._now)
+        if self.launcher.freed:
+            self.launcher.go_on(self._now)
 
     def stream_turns(self, method: Method) -> StreamTurns[StreamInvocation]:
         """The turns of streams of that method, and of others that run in the same place."""
@@ -602,10 +602,10 @@ class Dispatcher:
         session: Session,
         message: Call | Notify,
         error: errors.CallError,
-        tally: MethodStatistics | None = None,
+        statistics: MethodStatistics | None = None,
     ) -> None:
-        if tally is not None:
-            tally.refused += 1
+        if statistics is not None:
+            statistics.refused += 1
         if isinstance(message, Call):
             code, _, text = errors.to_wire(error)
             session.outbox.append(Refusal(message.id, code, text, started=False))

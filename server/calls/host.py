@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .stream_turns import StreamTurns
 
 
-class CallPlaces(Protocol):
+class CallLauncher(Protocol):
     """What a call that may have to wait for a worker, or for anything else, needs of the scheduling."""
 
     def take(self, call: Any, now: float) -> None:
@@ -43,7 +43,7 @@ class CallHost(Protocol):
     state: State | None
 
     @property
-    def places(self) -> CallPlaces: ...
+    def launcher(self) -> CallLauncher: ...
 
     @property
     def room(self) -> int:

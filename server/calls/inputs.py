@@ -19,7 +19,7 @@ from ...protocol.values import Unpacker
 from ..declare.arguments import Streamed
 from ..methods.table import ServedMethod
 from .host import CallHost
-from .memory import weight_of_item
+from .memory import memory_of_item
 
 
 class InputCall(Protocol):
@@ -52,7 +52,7 @@ class Input(Items):
         self._served = call.served
         self._host = host
         self.gate = self.gate_of(call.served, host)
-        self._window = Window(self._served.tally.largest_item)
+        self._window = Window(self._served.statistics.largest_item)
         self._allow()
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Input(Items):
         except BaseException as error:
             text = f"{method}: item {self._count} of argument {self._name!r}: {errors.described(error)}"
             raise errors.InvalidArgument(text) from None
-        size = weight_of_item(value, item, values.taken)
+        size = memory_of_item(value, item, values.taken)
         self._host.charge(self._call, size)
         if window.arrived(size):
             self._allow()
@@ -104,8 +104,8 @@ class Input(Items):
             self.batch = window.batch
             if more:
                 self._host.send_credit(self._call, more)
-            tally = self._served.tally  # from it the method's next call knows how to begin
-            tally.largest_item = max(tally.largest_item, window.largest)
+            statistics = self._served.statistics  # from it the method's next call knows how to begin
+            statistics.largest_item = max(statistics.largest_item, window.largest)
 
 
 class SyncInput(Input, SyncItems):

@@ -88,6 +88,7 @@ class Invocation(IncomingCall, Handling):
         "input",
         "interception",
         "kwargs",
+        "memory",
         "method",
         "options",
         "priority",
@@ -95,7 +96,6 @@ class Invocation(IncomingCall, Handling):
         "run",
         "served",
         "versions",
-        "weight",
     )
 
     began: float
@@ -133,7 +133,7 @@ class Invocation(IncomingCall, Handling):
         self.interception: Interception | None = None
         self.input: Input | None = None
         self.run: KeyedRun | None = None  # of one that is to be run once for its key
-        self.weight = 0  # bytes that are counted for it (`weight.py`)
+        self.memory = 0  # bytes that are counted for it (`memory.py`)
         self.held: Needs = ()  # what it has until it gives it back
 
     def current(self) -> CurrentCall:
@@ -237,7 +237,7 @@ class Invocation(IncomingCall, Handling):
                 self.host.complain(self, "raised when it was cancelled", error)
                 self._report(None, error)  # nobody else may ever do so
         elif self.queue is not None and not self.held:
-            self.host.places.given_up()
+            self.host.launcher.given_up()
         if isinstance(self.input, SyncInput):  # a thread cannot be stopped; a coroutine is, where it waits
             self.input.ended(errors.Cancelled(f"{self.method.name} was cancelled"))
 
@@ -283,7 +283,7 @@ class Invocation(IncomingCall, Handling):
         host = self.host
         pool = None if self.queue is None else self.queue.pool
         if pool is not None and pool.door is not None:
-            host.places.taken(self)
+            host.launcher.taken(self)
         if self.ended or self.is_late():  # cancelled or expired on its way here
             host.post(self.late)
             return
@@ -291,7 +291,7 @@ class Invocation(IncomingCall, Handling):
             ended, result = self.within(self._called)
             if isinstance(result, concurrent.futures.Future):  # not within: what it reports may come at once
                 if pool is not None:
-                    host.post(host.places.release_worker, self)
+                    host.post(host.launcher.release_worker, self)
                 result.add_done_callback(self._report_future)
         except BaseException as error:
             self._report(None, error)
@@ -312,7 +312,7 @@ class Invocation(IncomingCall, Handling):
         there, result = run.work(self)
         if there:
             return True, self._unpacked(result) if self.interception else result
-        self.host.post(self.host.places.postpone, self, run.pause)
+        self.host.post(self.host.launcher.postpone, self, run.pause)
         return False, None
 
     def _unpacked(self, result: Any) -> Any:

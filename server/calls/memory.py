@@ -39,7 +39,7 @@ def encoded(message: Call | Notify) -> int:
     return len(message.args) + (sum(map(len, named)) + sum(map(len, named.values())) if named else 0)
 
 
-def weight_of(
+def memory_of(
     message: Call | Notify, args: tuple[Any, ...], kwargs: Mapping[str, Any], size: int, free: int
 ) -> int:
     """The bytes that they take in memory. Elements are counted, as long as it takes to decode them, only where `free` bytes would not do
@@ -53,19 +53,19 @@ def weight_of(
     return most if most <= free else size + ELEMENT * _elements(message)
 
 
-def weight_of_item(value: Raw, item: Any, taken: int) -> int:
+def memory_of_item(value: Raw, item: Any, taken: int) -> int:
     """The same for an item, with so many bytes in frames of their own."""
-    return taken + (len(value) if type(item) in _SCALARS else _weight(value))
+    return taken + (len(value) if type(item) in _SCALARS else _memory(value))
 
 
-def weight_of_options(options: CallOptions) -> int:
+def memory_of_options(options: CallOptions) -> int:
     """They are held as long as the arguments are."""
     if not options.metadata and options.key is None and not options.versions:
         return 0
-    return _weight(encode(options))
+    return _memory(encode(options))
 
 
-def _weight(data: Raw | bytes) -> int:
+def _memory(data: Raw | bytes) -> int:
     size = len(data)
     return size + ELEMENT * (size if size <= _SHORT else count(bytes(data)))
 

@@ -89,8 +89,8 @@ class ServerCore:
         )
         self.end = transport.server(loop, self, bounds, keys)
         flags = {name: method.flags for name, method in service.methods.items()}
-        self._gate = None if access is None and rate is None else AccessControl(access, rate, flags)
-        visible = None if access is None or self._gate is None else self._gate.visible
+        self._access = None if access is None and rate is None else AccessControl(access, rate, flags)
+        visible = None if access is None or self._access is None else self._access.visible
         self._machine = ServerMachine(
             service.name,
             os.urandom(16),
@@ -200,8 +200,8 @@ class ServerCore:
     def _look_after(self) -> None:
         """What has to be done from time to time."""
         self._dispatcher.look()
-        if self._gate is not None:
-            self._gate.look(time.monotonic())
+        if self._access is not None:
+            self._access.look(time.monotonic())
         self._look = self.loop.call_later(LOOK, self._look_after)
 
     # In
@@ -235,8 +235,8 @@ class ServerCore:
     def _take(self, session: Session, messages: list[FromClient]) -> None:
         full = self._out.full(session) if self._out.held else ""
         accepted = self._machine.receive(session, messages, full)
-        if accepted and self._gate is not None:
-            accepted = self._gate.passed(self._dispatcher, session, accepted)
+        if accepted and self._access is not None:
+            accepted = self._access.passed(self._dispatcher, session, accepted)
         if accepted:
             self._dispatcher.dispatch(session, accepted, self._decoder.values)
 
@@ -267,8 +267,8 @@ class ServerCore:
                 invocation.fail(errors.ResourceExhausted(error.message))
             return
         accepted = self._machine.receive(session, [error.of])
-        if self._gate is not None:
-            accepted = self._gate.passed(self._dispatcher, session, accepted)
+        if self._access is not None:
+            accepted = self._access.passed(self._dispatcher, session, accepted)
         for call in accepted:
             self._dispatcher.reject(session, call, errors.ResourceExhausted(error.message))
 

@@ -150,7 +150,7 @@ class Service:
         self.methods: dict[str, Method] = {}
         self.interceptors: list[Interceptor] = []
         self.lifespan_factory: Callable[[], Any] | None = None
-        self.kept: list[Entries[Any]] = []  # results, by the servers of this process
+        self.caches: list[Entries[Any]] = []  # results, by the servers of this process
         self.invalidated: list[Callable[[tuple[str, ...]], object]] = []  # who else is told
         self._add(_ping, name="ringback.ping", inline=True, readonly=True)
         self._add(self.describe, name="ringback.describe", inline=True, readonly=True)
@@ -226,8 +226,8 @@ class Service:
 
     def forget(self, tags: tuple[str, ...]) -> None:
         """`invalidate`, in this process alone."""
-        for kept in tuple(self.kept):
-            kept.invalidate(tags)
+        for cache in tuple(self.caches):
+            cache.invalidate(tags)
 
     def describe(self) -> dict[str, Any]:
         """Name, methods, signatures, docstrings and flags of this service."""

@@ -55,11 +55,11 @@ class ServedMethod:
     bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]  # its arguments, as `Arguments.bind`
     queue: Queue | None
     never: str
-    tally: MethodStatistics
+    statistics: MethodStatistics
     executor: Executor | None  # None for one that runs in this process
     once: Once | None  # for one that runs once for each key
     in_thread: bool  # a native one, whatever the loop's workers are
-    kept: Entries[Any] | None
+    cached: Entries[Any] | None
     # Whether its handler runs at once, in the loop, and its result is the answer; False once it has returned a future.
     immediate: bool
 
@@ -94,7 +94,7 @@ class MethodTable:
         workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
         self._pools = {"workers": workers}
         self._executors: dict[str, Executor] = {}
-        self._kept: list[Entries[Any]] = []
+        self._caches: list[Entries[Any]] = []
         if loop.cooperative:
             self._pools["thread"] = Pool("thread", loop.threads)
 
@@ -110,21 +110,30 @@ class MethodTable:
         named, never = self._named.needs({} if name == "dask" else method.resources)
         executor = self._executor(name) if name in executors.ELSEWHERE else None
         queue = None if method.inline else self._queue(method, named, name)
-        kept = None if method.cache is None else Entries[Any](method.cache)
-        if kept is not None:
-            self._service.kept.append(kept)
-            self._kept.append(kept)
-        immediate = method.inline and not method.is_stream and kept is None
+        cached = None if method.cache is None else Entries[Any](method.cache)
+        if cached is not None:
+            self._service.caches.append(cached)
+            self._caches.append(cached)
+        immediate = method.inline and not method.is_stream and cached is None
         once, bind = self._once(method), method.arguments.bind
         return ServedMethod(
-            method, bind, queue, never, MethodStatistics(), executor, once, name == "thread", kept, immediate
+            method,
+            bind,
+            queue,
+            never,
+            MethodStatistics(),
+            executor,
+            once,
+            name == "thread",
+            cached,
+            immediate,
         )
 
     def close(self) -> None:
         """Nothing more is to be run."""
-        for kept in self._kept:
-            self._service.kept.remove(kept)
-        self._kept.clear()
+        for cached in self._caches:
+            self._service.caches.remove(cached)
+        self._caches.clear()
         for executor in self._executors.values():
             executor.close()
 

@@ -171,13 +171,13 @@ def check_server(data: bytes) -> None:
             if isinstance(message, Call):
                 assert message.id not in ids[which], "an id was accepted twice"
                 ids[which].add(message.id)
-                if not machine.in_flight.admit(session.share):
+                if not machine.in_flight.admit(session.quota):
                     one = Served(session, message.id)
                     one.takes = message.id % 3
                     running.append(one)
         for one in running[::2]:
             running.remove(one)
-            machine.in_flight.release(one.session.share)
+            machine.in_flight.release(one.session.quota)
             one.session.reply(one, Reply(one.id, msgspec.Raw(b"\xc0")))
         for each, seen in zip(sessions, answered, strict=True):
             ends = [m.id for m in each.outbox if isinstance(m, (Reply, Error, End))]

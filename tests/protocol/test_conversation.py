@@ -64,7 +64,7 @@ class Running(IncomingCall):
     def over(self) -> None:
         if self in self.place.running:
             self.place.running.remove(self)
-            self.place.server.in_flight.release(self.session.share)
+            self.place.server.in_flight.release(self.session.quota)
 
 
 class Place:
@@ -98,7 +98,7 @@ class Conversation(RuleBasedStateMachine):
         self.client = ClientMachine(
             [f"tcp://host:{n}" for n in range(SERVERS)], b"c" * 16, LIMIT, policy=RoundRobin()
         )
-        self.places = [Place(n) for n in range(SERVERS)]
+        self.launcher = [Place(n) for n in range(SERVERS)]
         self.asked: list[Asked] = []
         self.tokens: dict[Asked, int] = {}
         self.token_of_id: dict[int, int] = {}
@@ -191,7 +191,7 @@ class Conversation(RuleBasedStateMachine):
     # The links
 
     def connect(self, index: int) -> None:
-        place = self.places[index]
+        place = self.launcher[index]
         if place.session is None and place.server.phase is not Phase.LEAVING:
             place.session = place.server.connected(b"a", "peer")
             self.client.link_up(self.client.links[index])
@@ -205,7 +205,7 @@ class Conversation(RuleBasedStateMachine):
     def talk(self, index: int) -> None:
         """All that is said arrives, at both ends: most conversations should get past the hello."""
         self.connect(index)
-        place = self.places[index]
+        place = self.launcher[index]
         for _ in range(2):
             self.send_up(index)
             while place.session is not None and place.up:
@@ -228,11 +228,11 @@ class Conversation(RuleBasedStateMachine):
         getattr(self, what)(index)
 
     def fail_to_connect(self, index: int) -> None:
-        if self.places[index].session is None:
+        if self.launcher[index].session is None:
             self.client.link_failed(self.client.links[index], "nobody there")
 
     def drop(self, index: int) -> None:
-        place = self.places[index]
+        place = self.launcher[index]
         if place.session is not None:
             place.server.lost(place.session)
             place.session = None
@@ -240,7 +240,7 @@ class Conversation(RuleBasedStateMachine):
             self.client.link_lost(self.client.links[index], "gone", self.now)
 
     def send_up(self, index: int) -> None:
-        place, link = self.places[index], self.client.links[index]
+        place, link = self.launcher[index], self.client.links[index]
         if place.session is not None:
             outbox, link.outbox = link.outbox, []
             for message in outbox:
@@ -253,14 +253,14 @@ class Conversation(RuleBasedStateMachine):
             place.up += encoded(outbox)
 
     def send_down(self, index: int) -> None:
-        place = self.places[index]
+        place = self.launcher[index]
         if place.session is not None:
             outbox, place.session.outbox = place.session.outbox, []
             place.down += encoded(outbox)
             self.said += encoded([message for message in outbox if isinstance(message, ANSWERS)])
 
     def deliver_up(self, index: int) -> None:
-        place = self.places[index]
+        place = self.launcher[index]
         if place.session is None or not place.up:
             return
         messages = place.reader.decode(place.up.pop(0))
@@ -271,7 +271,7 @@ class Conversation(RuleBasedStateMachine):
                 continue
             assert place.server.phase is Phase.SERVING, "a server that drains took a call"
             (token,) = place.reader.values.plain(message.args)
-            full = place.server.in_flight.admit(place.session.share)
+            full = place.server.in_flight.admit(place.session.quota)
             if full:
                 code = errors.ResourceExhausted.code
                 place.session.outbox.append(Refusal(message.id, code, full, started=False))
@@ -283,7 +283,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(index=indexes, twice=st.booleans())
     def deliver_what_is_asked(self, index: int, twice: bool) -> None:
         self.send_up(index)
-        place = self.places[index]
+        place = self.launcher[index]
         while place.session is not None and place.up:
             batch = place.up[0]
             self.deliver_up(index)
@@ -292,19 +292,19 @@ class Conversation(RuleBasedStateMachine):
                 self.deliver_up(index)
 
     def deliver_down(self, index: int) -> None:
-        place = self.places[index]
+        place = self.launcher[index]
         if place.session is not None and place.down:
             self.hear(index, place.down.pop(0))
 
     def hear(self, index: int, batch: list[bytes]) -> None:
-        reader = self.places[index].client_reader
+        reader = self.launcher[index].client_reader
         self.hearing = index
         self.client.receive(self.client.links[index], reader.decode(batch), reader.values, self.now)
         self.hearing = None
 
     @rule(index=indexes, pick=picks, later=st.integers(0, 3), upwards=st.booleans())
     def repeat(self, index: int, pick: int, later: int, upwards: bool) -> None:
-        place = self.places[index]
+        place = self.launcher[index]
         way = place.up if upwards else place.down
         batches = [batch for batch in way if not upwards or not self.has_hello(batch)]
         if batches:
@@ -318,13 +318,13 @@ class Conversation(RuleBasedStateMachine):
         if not self.has_items(batch):
             self.hear(index, batch)
 
-    @precondition(lambda self: any(place.running for place in self.places))
+    @precondition(lambda self: any(place.running for place in self.launcher))
     @rule(pick=picks, failed=st.booleans())
     def hear_an_answer_over_the_wrong_link(self, pick: int, failed: bool) -> None:
         index = self.pick_running(pick).place.index
         (self.answer_with_an_error if failed else self.answer)(pick)
         self.send_down(index)
-        for batch in list(self.places[index].down):
+        for batch in list(self.launcher[index].down):
             answers = [m for m in codec.from_server().decode(batch) if isinstance(m, ANSWERS)]
             for copy in encoded(answers):
                 self.misled = True
@@ -342,10 +342,10 @@ class Conversation(RuleBasedStateMachine):
     # The servers
 
     def pick_running(self, pick: int) -> Running:
-        running = [one for place in self.places for one in place.running]
+        running = [one for place in self.launcher for one in place.running]
         return running[pick % len(running)]
 
-    @precondition(lambda self: any(place.running for place in self.places))
+    @precondition(lambda self: any(place.running for place in self.launcher))
     @rule(pick=picks)
     def answer(self, pick: int) -> None:
         one = self.pick_running(pick)
@@ -354,13 +354,13 @@ class Conversation(RuleBasedStateMachine):
         else:
             one.answer(Reply(one.id, pack([one.token, one.place.index], LIMIT)))
 
-    @precondition(lambda self: any(place.running for place in self.places))
+    @precondition(lambda self: any(place.running for place in self.launcher))
     @rule(pick=picks)
     def answer_with_an_error(self, pick: int) -> None:
         one = self.pick_running(pick)
         one.answer(Error(one.id, "UNKNOWN", "ValueError", str(one.token)))
 
-    @precondition(lambda self: any(place.running for place in self.places))
+    @precondition(lambda self: any(place.running for place in self.launcher))
     @rule(pick=picks)
     def answer_at_once(self, pick: int) -> None:
         index = self.pick_running(pick).place.index
@@ -368,28 +368,28 @@ class Conversation(RuleBasedStateMachine):
         self.send_down(index)
         self.deliver_down(index)
 
-    @precondition(lambda self: any(one.allowed for place in self.places for one in place.running))
+    @precondition(lambda self: any(one.allowed for place in self.launcher for one in place.running))
     @rule(pick=picks)
     def send_item(self, pick: int) -> None:
-        streams = [one for place in self.places for one in place.running if one.allowed]
+        streams = [one for place in self.launcher for one in place.running if one.allowed]
         one = streams[pick % len(streams)]
         if not one.ended:
             one.session.outbox.append(Item(one.id, pack(one.token, LIMIT)))
 
     def drain(self, index: int) -> None:
-        self.places[index].server.drain()
+        self.launcher[index].server.drain()
 
     def leave(self, index: int) -> None:
-        server = self.places[index].server
+        server = self.launcher[index].server
         if server.phase is Phase.DRAINING and not server.in_flight.calls:
             server.leave()
 
     def misunderstand(self, index: int) -> None:
         """One end cannot read what the other says. A client uses that link no more, so it happens to one link at most."""
-        session = self.places[index].session
+        session = self.launcher[index].session
         if session is not None and all(link.state is not LinkState.CLOSED for link in self.client.links):
             if len(self.asked) % 2:
-                self.places[index].server.fault(session, "nonsense")
+                self.launcher[index].server.fault(session, "nonsense")
             else:
                 self.client.fault(self.client.links[index], "nonsense")
                 self.given_up.add(index)
@@ -397,8 +397,8 @@ class Conversation(RuleBasedStateMachine):
     def begin_again(self, index: int) -> None:
         """The server's process ends, and its successor begins."""
         self.drop(index)
-        self.places[index].running.clear()
-        self.places[index].begin()
+        self.launcher[index].running.clear()
+        self.launcher[index].begin()
 
     # What must hold
 
@@ -450,7 +450,7 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def a_handler_whose_answer_nobody_wants_was_cancelled_once(self) -> None:
-        for place in self.places:
+        for place in self.launcher:
             for one in place.running:
                 wanted = one.session.calls.get(one.id) is one
                 assert (one.ended, one.cancelled) == ((False, 0) if wanted else (True, 1))
@@ -476,7 +476,7 @@ class Conversation(RuleBasedStateMachine):
         self.client.close(errors.Cancelled("closed"))
         assert (self.client.calls, self.client.table.waiting) == ({}, {})
         assert all(len(asked.outcomes) == 1 for asked in self.asked)
-        for index, place in enumerate(self.places):
+        for index, place in enumerate(self.launcher):
             self.send_up(index)
             while place.session is not None and place.up:
                 self.deliver_up(index)

@@ -139,16 +139,16 @@ def test_the_ids_of_one_client_are_no_matter_to_another():
 def test_a_server_admits_as_many_calls_as_it_takes_and_no_more():
     machine = server(max_in_flight=2)
     session = greeted(machine)
-    assert [machine.in_flight.admit(session.share) for _ in range(2)] == ["", ""]
-    assert machine.in_flight.admit(session.share) == "the server has 2 calls in flight, as many as it takes"
-    machine.in_flight.release(session.share)
-    assert machine.in_flight.admit(session.share) == ""
+    assert [machine.in_flight.admit(session.quota) for _ in range(2)] == ["", ""]
+    assert machine.in_flight.admit(session.quota) == "the server has 2 calls in flight, as many as it takes"
+    machine.in_flight.release(session.quota)
+    assert machine.in_flight.admit(session.quota) == ""
 
 
 def admitted(machine: ServerMachine, session: Session, weight: int = 0) -> int:
     """How many calls of a client are, until one is not."""
     count = 0
-    while not machine.in_flight.admit(session.share, weight):
+    while not machine.in_flight.admit(session.quota, weight):
         count += 1
     return count
 
@@ -158,7 +158,7 @@ def test_one_client_cannot_take_all_the_places():
     greedy = greeted(machine)
     assert admitted(machine, greedy) == 90
     assert (
-        machine.in_flight.admit(greedy.share)
+        machine.in_flight.admit(greedy.quota)
         == "this client has 90 of the 90 calls in flight: what is left is for others"
     )
     assert admitted(machine, greeted(machine)) == 9
@@ -168,8 +168,8 @@ def test_one_client_cannot_take_all_the_bytes():
     machine = server(max_in_flight=1000, max_bytes_in_flight=10_000)
     greedy = greeted(machine)
     assert admitted(machine, greedy, 100) == 90
-    assert "9,000 of the 9,000 bytes in flight" in machine.in_flight.admit(greedy.share, 100)
-    assert machine.in_flight.admit(greeted(machine).share, 100) == ""
+    assert "9,000 of the 9,000 bytes in flight" in machine.in_flight.admit(greedy.quota, 100)
+    assert machine.in_flight.admit(greeted(machine).quota, 100) == ""
 
 
 def test_each_further_client_that_is_greedy_leaves_a_tenth_of_what_it_found():
@@ -185,11 +185,11 @@ def test_a_call_that_was_given_up_counts_until_its_handler_has_ended():
     for id_ in range(1, 10):
         machine.receive(session, [incoming(id_)])
         Served(session, id_)
-        assert machine.in_flight.admit(session.share) == ""
+        assert machine.in_flight.admit(session.quota) == ""
         machine.receive(session, [Cancel(id_)])
-    assert machine.in_flight.admit(session.share) != ""
-    machine.in_flight.release(session.share)
-    assert machine.in_flight.admit(session.share) == ""
+    assert machine.in_flight.admit(session.quota) != ""
+    machine.in_flight.release(session.quota)
+    assert machine.in_flight.admit(session.quota) == ""
 
 
 def test_all_connections_of_one_user_share_what_one_client_may_have():

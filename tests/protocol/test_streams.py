@@ -202,7 +202,9 @@ def test_an_upload_never_stalls_whatever_room_there_is_when_its_handler_is_heard
         loop=SimpleNamespace(native_gate=Taken.Gate),
     )
     method = SimpleNamespace(name="m", native=True)
-    call: Any = SimpleNamespace(served=SimpleNamespace(method=method, tally=SimpleNamespace(largest_item=0)))
+    call: Any = SimpleNamespace(
+        served=SimpleNamespace(method=method, statistics=SimpleNamespace(largest_item=0))
+    )
     call.input = AsyncInput(Unpacker(), Streamed("x", Any))
     call.input.bind(call, host)
     item = Raw(encode(bytes(chance.choice([1, 3, 5, 8]) * 50_000)))

@@ -1393,7 +1393,7 @@ def test_large_calls_that_are_given_up_are_taken_out_at_once():
     client = Client()
     for _ in range(20):
         asked = call()
-        asked.weight = 1024 * 1024
+        asked.size = 1024 * 1024
         client.machine.cancel(client.start(asked), errors.Cancelled("given up"))
         assert len(client.link.outbox) <= 2
 

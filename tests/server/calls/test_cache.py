@@ -334,5 +334,5 @@ def test_servers_that_have_ended_are_no_longer_told():
     service = ringback.Service("shop")
     service.method(name="one", cache=60)(lambda: 1)
     with ringback.Server(service, "tcp://127.0.0.1:*", backend="threading"):
-        assert len(service.kept) == 1
-    assert not service.kept
+        assert len(service.caches) == 1
+    assert not service.caches

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw
 from msgspec.msgpack import Decoder, encode
 from ringback.protocol.messages import Call, CallOptions
-from ringback.server.calls.memory import encoded, weight_of, weight_of_item, weight_of_options
+from ringback.server.calls.memory import encoded, memory_of, memory_of_item, memory_of_options
 
 decode = Decoder().decode
 
@@ -49,7 +49,7 @@ WORST: dict[str, Any] = {
 
 def weight(value: Any, free: int = 0) -> int:
     args = encode([value])
-    return weight_of(Call(1, "f", Raw(args)), (value,), {}, len(args), free)
+    return memory_of(Call(1, "f", Raw(args)), (value,), {}, len(args), free)
 
 
 def memory(value: Any) -> int:
@@ -85,19 +85,19 @@ def test_scalars_count_for_the_bytes_that_they_had_on_the_wire(value):
 
 def test_arguments_by_name_count_too():
     call = Call(1, "f", Raw(b"\x90"), {"a": Raw(encode([[]] * 1000))})
-    assert weight_of(call, (), {"a": [[]] * 1000}, 1004, 0) == 1004 + 64 * 1003
+    assert memory_of(call, (), {"a": [[]] * 1000}, 1004, 0) == 1004 + 64 * 1003
 
 
 def test_names_count_too():
     name = "n" * 1000
     call = Call(1, "f", Raw(b"\x90"), {name: Raw(encode(1))})
-    assert weight_of(call, (), {name: 1}, encoded(call), 0) > 1000
+    assert memory_of(call, (), {name: 1}, encoded(call), 0) > 1000
 
 
 def test_very_many_scalars_count_as_elements():
     values = ("ab",) * 100_000
     call = Call(1, "f", Raw(encode(values)))
-    assert weight_of(call, values, {}, encoded(call), 0) > 64 * 100_000
+    assert memory_of(call, values, {}, encoded(call), 0) > 64 * 100_000
 
 
 def test_text_counts_for_a_quarter_of_what_it_takes_at_least():
@@ -108,8 +108,8 @@ def test_text_counts_for_a_quarter_of_what_it_takes_at_least():
 @pytest.mark.parametrize("value", [*HONEST.values(), *WORST.values()], ids=[*HONEST, *WORST])
 def test_an_item_counts_as_an_argument_does(value):
     raw = Raw(encode(value))
-    assert weight_of_item(raw, value, 0) >= memory(value) / 2
-    assert weight_of_item(Raw(encode(1)), 1, 5) == 6
+    assert memory_of_item(raw, value, 0) >= memory(value) / 2
+    assert memory_of_item(Raw(encode(1)), 1, 5) == 6
 
 
 @pytest.mark.parametrize(
@@ -122,5 +122,5 @@ def test_an_item_counts_as_an_argument_does(value):
     ids=["metadata", "key", "versions"],
 )
 def test_options_count_as_what_they_take(options):
-    assert weight_of_options(CallOptions(priority=5)) == 0
-    assert weight_of_options(options) >= memory(options) / 2
+    assert memory_of_options(CallOptions(priority=5)) == 0
+    assert memory_of_options(options) >= memory(options) / 2

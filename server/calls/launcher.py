@@ -24,13 +24,13 @@ class Refuse(Protocol):
     def __call__(self, call: Invocation, error: errors.CallError) -> object: ...
 
 
-class Places:
+class Launcher:
     """Of one server. `refuse` ends a call that was accepted and will not begin."""
 
-    def __init__(self, schedule: MethodTable, loop: Loop, in_flight: InFlight, refuse: Refuse) -> None:
+    def __init__(self, methods: MethodTable, loop: Loop, in_flight: InFlight, refuse: Refuse) -> None:
         self.freed = False  # whether calls have given back what others may wait for
-        self._schedule = schedule
-        self._scheduler = schedule.scheduler
+        self._methods = methods
+        self._scheduler = methods.scheduler
         self._loop = loop
         self._refuse = refuse
         self._given_up = 0  # calls that were, since those that wait were last swept
@@ -42,7 +42,7 @@ class Places:
             call.begin()
             return
         options, priority = call.options, call.method.priority
-        call.priority = priority if options is None else self._schedule.priority(priority, options.priority)
+        call.priority = priority if options is None else self._methods.priority(priority, options.priority)
         verdict = self._scheduler.add(call, now)
         if verdict is _BEGIN:
             call.begin()
@@ -67,7 +67,7 @@ class Places:
 
     def look(self, now: float) -> None:
         """From time to time."""
-        self._schedule.look(now)
+        self._methods.look(now)
         self.go_on(now)
 
     def release_worker(self, call: Invocation) -> None:
