@@ -1,7 +1,7 @@
 """Event loops: each file knows how one of them waits, and none knows what a call is.
 
-`base.py` is the interface; the other files are the four loops and the worker threads that they share.
-A loop is found by its name among the entry points of the group `ringback.backends`.
+`base.py` is the interface, `blocking.py` that of loops on which callers wait; the other files are the four loops and the worker threads
+that they share. A loop is found by its name among the entry points of the group `ringback.backends`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the cores of server and client need from an event loop; a fifth loop implements this and nothing else.
+"""What the cores of server and client need from an event loop; a fifth loop implements this and nothing else, or `BlockingLoop` of
+`blocking.py` where callers wait on it.
 
 Everything but `call_soon_threadsafe` and the `report` functions handed out is called on the loop's own thread. `report(value,
 error)` ends one piece of work: it is called once, from any thread.

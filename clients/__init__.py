@@ -1,6 +1,6 @@
-"""Who asks: one interface in four styles. `core.py` is the way of every call through links and sockets, `base.py` what all styles share,
-`blocking.py` and `awaiting.py` what those share that block their callers, and those that never do; the four files named after their loops
-hold only what differs. A style is found by its name among the entry points of the group `ringback.clients`.
+"""The clients: one interface in four styles. `connections/core.py` is the way of every call through links and sockets, `base.py` what
+all styles share, `blocking.py` and `awaiting.py` what those share that block their callers, and those that never do; the four files named
+after their loops hold only what differs. A style is found by its name among the entry points of the group `ringback.clients`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.plugins import PluginGroup
 
 if TYPE_CHECKING:
-    from .base import Client  # not imported: a probe, `health.py`, needs nothing of it
+    from .base import Client  # not imported: a probe, `commands/health.py`, needs nothing of it
 
 _STYLES = PluginGroup(
     "client",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..backends.asyncio import AsyncioLoop
@@ -16,6 +16,9 @@ from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
 from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall
+
+if TYPE_CHECKING:
+    from .base import Answer
 
 
 class _Call(OutgoingCall):
@@ -88,13 +91,23 @@ class FiredFuture(asyncio.Future[Any]):
         return cancelled
 
 
-class AsyncioClient(AwaitingClient):
+class AsyncioClient(AwaitingClient[FiredFuture]):
     """Calls a service from one asyncio loop, the one that runs at first use.
 
     At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: `await client.ready()` paces it.
     """
 
     _fired_kind = _Fired
+
+    if TYPE_CHECKING:
+
+        def call_all(
+            self, method: str, /, *args: Any, **kwargs: Any
+        ) -> Coroutine[Any, Any, list[Answer]]: ...
+
+        def ready(self) -> Coroutine[Any, Any, None]: ...
+
+        def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Coroutine[Any, Any, None]: ...
 
     @classmethod
     def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
@@ -121,6 +134,9 @@ class AsyncioClient(AwaitingClient):
         future = call.future = FiredFuture(loop=self._shared.loop)
         future.call = call
         return future
+
+    def _outcomes(self, futures: list[Any]) -> Awaitable[list[Any]]:
+        return asyncio.gather(*futures, return_exceptions=True)
 
     def _awaitable(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         return coroutine

@@ -6,9 +6,9 @@ A style brings its loop, who may use it (`_core`), its kind of future, and how a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from .. import errors
 from ..protocol.streams import WINDOW
@@ -20,8 +20,10 @@ from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall
 from .options import seconds_to_close
 
+F = TypeVar("F")  # the kind of future of a fired call
 
-class AwaitingClient(Client):
+
+class AwaitingClient(Client, Generic[F]):
     """At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: to await `client.ready()` paces it."""
 
     _fired_kind: ClassVar[type[FiredCall]]
@@ -34,7 +36,7 @@ class AwaitingClient(Client):
         callback: Callback | None = None,
         errback: Errback | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> F:
         """Send the call and go on. `callback(result)` or `errback(error)` runs on the loop, exactly once."""
         core = self._core()
         call, failure = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
@@ -55,17 +57,17 @@ class AwaitingClient(Client):
     async def _call_all(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Answer]:
         await self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
         fired = self._fan_out(method, args, kwargs)
-        answers = []
-        try:
-            for endpoint, future in fired:
-                try:
-                    answers.append(Answer(endpoint, await future, None))
-                except Exception as error:
-                    answers.append(Answer(endpoint, None, error))
-        finally:
-            for _, future in fired[len(answers) :]:  # this was cancelled
-                future.cancel()
-        return answers
+        outcomes = await self._outcomes([future for _, future in fired])
+        return [
+            Answer(endpoint, None, outcome)
+            if isinstance(outcome, BaseException)
+            else Answer(endpoint, outcome, None)
+            for (endpoint, _), outcome in zip(fired, outcomes, strict=True)
+        ]
+
+    @abstractmethod
+    def _outcomes(self, futures: list[Any]) -> Awaitable[list[Any]]:
+        """Wait for fired calls, and cancel them where this is cancelled: the result of each, or its error."""
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""
@@ -120,7 +122,7 @@ class AwaitingClient(Client):
         """The core, for a caller that may use it; made at the first use. Raises RuntimeError for any other caller."""
 
     @abstractmethod
-    def _future(self, core: ClientCore, call: Any) -> Any:
+    def _future(self, core: ClientCore, call: Any) -> F:
         """The future of a fired call."""
 
     @abstractmethod

@@ -377,8 +377,10 @@ class Client(ABC):
         no longer in flight."""
         options, shared = self._options, self._shared
         try:
-            if shared.interceptors and not enter(core, shared.interceptors, options, call, args, kwargs):
-                return
+            if shared.interceptors:
+                if not enter(core, shared.interceptors, options, call, args, kwargs):
+                    return
+                call.message.timeout = None  # to be reckoned anew: they may have taken long
             if options.cache is None or call.streams or options.idempotency_key is not None:
                 core.start(call)
                 return

@@ -6,24 +6,33 @@ A style brings its loop (a `BlockingLoop`), who may use it (`_core`), its kind o
 from __future__ import annotations
 
 import atexit
+import logging
 import weakref
 from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from .. import errors
 from ..backends.blocking import BlockingLoop, CallerGate
+from ..logs.errorlog import log_error
 from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
+from ..runtime import forks
 from .base import Answer, Client
+from .callbacks import unseen  # noqa: F401 - whose exit handler is registered first, and so called last
 from .calls.fired import Callback, Errback, FiredCall
 from .calls.streams import Stream, StreamCall
 from .calls.uploads import SyncUpload
 from .connections.core import LAST_CALLS, ClientCore, open_cores
 from .conversation.calls import OutgoingCall
 from .options import seconds_to_close
+
+log = logging.getLogger("ringback.client")
+
+F = TypeVar("F")  # the kind of future of a fired call
 
 
 class BlockingCall(OutgoingCall):
@@ -42,7 +51,7 @@ class BlockingCall(OutgoingCall):
         return self.gate.opened
 
 
-class BlockingClient(Client):
+class BlockingClient(Client, Generic[F]):
     """Waits where it was called.
 
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead."""
@@ -95,7 +104,7 @@ class BlockingClient(Client):
         callback: Callback | None = None,
         errback: Errback | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> F:
         """Send the call and go on. `callback(result)` or `errback(error)` runs where callbacks run, exactly once, in the order of the
         replies."""
         core, loop = self._core()
@@ -123,19 +132,18 @@ class BlockingClient(Client):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         failure: errors.CallError | None,
-    ) -> Any:
+    ) -> F:
         """Send the call, or end it with the failure. Returns its future."""
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
         """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
         self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
-        answers = []
-        for endpoint, future in self._fan_out(method, args, kwargs):
-            try:
-                answers.append(Answer(endpoint, future.result(), None))
-            except Exception as error:
-                answers.append(Answer(endpoint, None, error))
-        return answers
+        fired = self._fan_out(method, args, kwargs)
+        return [Answer(endpoint, *self._outcome(future)) for endpoint, future in fired]
+
+    @abstractmethod
+    def _outcome(self, future: F) -> tuple[Any, BaseException | None]:
+        """Wait for a fired call: its result or its error, which is not raised."""
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""
@@ -172,8 +180,9 @@ class BlockingClient(Client):
         seconds = seconds_to_close(timeout)
         self._shared.close()
         core = self._shared.core
-        if core is not None and not core.closed:
-            end(core, "the client was closed", 0.0 if now else seconds)
+        if core is not None and self._shared.generation == forks.generation:
+            if not core.closed:
+                end(core, "the client was closed", 0.0 if now else seconds)
             self._end_callbacks(1.0 if now else seconds)
         _open.discard(self)
 
@@ -214,22 +223,34 @@ def end(core: ClientCore, message: str, seconds: float) -> None:
     loop = cast(BlockingLoop, core.loop)
     gate = loop.gate()
     loop.turn(core.finish, message, seconds, gate.open)
-    gate.wait()
+    if not gate.opened:
+        gate.wait()
 
 
-_open: weakref.WeakSet[BlockingClient] = weakref.WeakSet()
+_open: weakref.WeakSet[BlockingClient[Any]] = weakref.WeakSet()
 
 
 @atexit.register
 def _close_all() -> None:
     """At the end of the interpreter wait for what is in flight, as `close` does; but not for streams, whose readers are gone."""
-    for core in _cores_here():
-        core.loop.turn(core.cancel_streams)
+    last: list[Callable[[], object]] = [
+        partial(core.loop.turn, core.cancel_streams) for core in _cores_here()
+    ]
     for client in list(_open):
         if client._shared.core is None or not client._shared.core.loop.closed:
-            client.close()
+            last.append(client.close)
+    for function in last:
+        _tried(function)
     for core in _cores_here():
-        end(core, "the client was dropped", LAST_CALLS)
+        _tried(partial(end, core, "the client was dropped", LAST_CALLS))
+
+
+def _tried(function: Callable[[], object]) -> None:
+    """One client that fails at its end keeps no other from ending."""
+    try:
+        function()
+    except Exception as error:
+        log_error(log, "a client failed at its end", error=error)
 
 
 def _cores_here() -> list[ClientCore]:

@@ -74,21 +74,28 @@ class _Fired(FiredCall):
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         future = self.future
-        if future is not None:
-            if error is None:
-                future.set(result)
-            else:
-                future.set_exception(error)
-        self.future = None  # the two must not keep each other alive
+        if future is None:
+            return
+        if future.ready():  # this was cut half-way
+            result, error = future.value, future.exception
+        elif error is None:
+            future.set(result)
+        else:
+            future.set_exception(error)
         client: Any = self.client
         function: Any = self.callback if error is None else self.errback
         if function is not None:
             client._callbacks.post(self.method, function, result if error is None else error)
         if client._shared.listeners:
             client._callbacks.post(self.method, lambda _: client._tell_listeners(self, result, error), None)
+        self.future = None  # the two must not keep each other alive
+
+    @property
+    def told(self) -> bool:
+        return self.future is None
 
 
-class GeventClient(BlockingClient):
+class GeventClient(BlockingClient[FiredFuture]):
     """Calls a service from the greenlets of one hub, that of the thread of its first use.
 
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead.
@@ -121,6 +128,10 @@ class GeventClient(BlockingClient):
         else:
             core.loop.turn(self._start, core, call, args, kwargs)
         return future
+
+    def _outcome(self, future: FiredFuture) -> tuple[Any, BaseException | None]:
+        future.wait()
+        return future.value, future.exception
 
     def _in_callback(self) -> bool:
         return self._callbacks.greenlet is gevent.getcurrent()

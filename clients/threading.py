@@ -35,7 +35,7 @@ from .shared import Shared, give_up
 IDLE = 0.1
 
 
-class ThreadingClient(BlockingClient):
+class ThreadingClient(BlockingClient[FiredFuture]):
     """Calls a service from threads, each waiting for its own answers.
 
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead.
@@ -88,6 +88,10 @@ class ThreadingClient(BlockingClient):
         self._threads.fired += 1  # a thread must drive until it is sent
         core.when_settled(self._threads.release_one)
         self._threads.drive()
+
+    def _outcome(self, future: FiredFuture) -> tuple[Any, BaseException | None]:
+        error = future.exception()
+        return (None, error) if error is not None else (future.result(), None)
 
     def _in_callback(self) -> bool:
         return self._threads.in_callback()

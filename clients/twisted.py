@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import DebugInfo, Deferred, ensureDeferred
+from twisted.internet.defer import DebugInfo, Deferred, DeferredList, ensureDeferred
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
@@ -18,6 +18,9 @@ from .calls.fired import FiredCall
 from .connections.core import LAST_CALLS, ClientCore
 from .conversation.calls import ENDED, OutgoingCall
 from .shared import Shared
+
+if TYPE_CHECKING:
+    from .base import Answer
 
 
 class _Call(OutgoingCall):
@@ -80,13 +83,21 @@ class _Seen(DebugInfo):
         pass
 
 
-class TwistedClient(AwaitingClient):
+class TwistedClient(AwaitingClient[Deferred[Any]]):
     """Calls a service from the reactor's thread.
 
     At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: the Deferred of `client.ready()` paces it.
     """
 
     _fired_kind = _Fired
+
+    if TYPE_CHECKING:
+
+        def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[list[Answer]]: ...
+
+        def ready(self) -> Deferred[None]: ...
+
+        def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Deferred[None]: ...
 
     @classmethod
     def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
@@ -151,6 +162,10 @@ class TwistedClient(AwaitingClient):
 
         future = call.future = Deferred(cancel)
         return future
+
+    async def _outcomes(self, futures: list[Deferred[Any]]) -> list[Any]:
+        outcomes = await DeferredList(futures, consumeErrors=True)
+        return [outcome if well else outcome.value for well, outcome in outcomes]
 
     def _awaitable(self, coroutine: Coroutine[Any, Any, Any]) -> Deferred[Any]:
         return ensureDeferred(coroutine)

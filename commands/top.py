@@ -53,7 +53,7 @@ def between(before: Look, after: Look) -> list[MethodRow]:
 
 
 def percentile(times: Sequence[int], part: float) -> float | None:
-    """Of what `Tally` has counted, in seconds; None where nothing is counted."""
+    """Of what `MethodStatistics` has counted, in seconds; None where nothing is counted."""
     left = part * sum(times)
     for index, many in enumerate(times):
         left -= many

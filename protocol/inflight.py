@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 # One client may have so many times in flight what it leaves free, so that none takes all that there is: the rule of Choudhury and
 # Hahne, Dynamic queue length thresholds for shared-memory packet switches (1998).
-QUOTA = 9
+TIMES_WHAT_IS_FREE = 9
 
 
 class Quota:
@@ -40,15 +40,15 @@ class InFlight:
         """One for all connections of that user; a new one for who has no name."""
         return self._by_user.setdefault(user, Quota()) if user else Quota()
 
-    def admit(self, quota: Quota, weight: int = 0) -> str:
+    def admit(self, quota: Quota, memory: int = 0) -> str:
         """Count one more call, with so many bytes, and return ""; or say why it is not taken."""
         taken = self.calls
-        if quota.calls < QUOTA * (self.max_calls - taken):
-            if quota.bytes < QUOTA * (self.max_bytes - self.bytes):
+        if quota.calls < TIMES_WHAT_IS_FREE * (self.max_calls - taken):
+            if quota.bytes < TIMES_WHAT_IS_FREE * (self.max_bytes - self.bytes):
                 self.calls = taken + 1
-                self.bytes += weight
+                self.bytes += memory
                 quota.calls += 1
-                quota.bytes += weight
+                quota.bytes += memory
                 return ""
             return self._full(quota)
         if taken >= self.max_calls:
@@ -63,19 +63,19 @@ class InFlight:
             quota.bytes += size
         return full
 
-    def hold(self, quota: Quota, weight: int = 0) -> None:
+    def hold(self, quota: Quota, memory: int = 0) -> None:
         """Count a call that cannot be refused any more."""
         self.calls += 1
-        self.bytes += weight
+        self.bytes += memory
         quota.calls += 1
-        quota.bytes += weight
+        quota.bytes += memory
 
-    def release(self, quota: Quota, weight: int = 0) -> None:
+    def release(self, quota: Quota, memory: int = 0) -> None:
         """A handler has ended, or will never begin."""
         self.calls -= 1
-        self.bytes -= weight
+        self.bytes -= memory
         quota.calls -= 1
-        quota.bytes -= weight
+        quota.bytes -= memory
 
     def release_bytes(self, quota: Quota, size: int) -> None:
         """A call needs so many of its bytes no longer."""
@@ -84,7 +84,7 @@ class InFlight:
 
     def _full(self, quota: Quota) -> str:
         held = self.bytes
-        if quota.bytes < QUOTA * (self.max_bytes - held):
+        if quota.bytes < TIMES_WHAT_IS_FREE * (self.max_bytes - held):
             return ""
         if held >= self.max_bytes:
             return f"the server has calls with {held:,} bytes in flight, as many as it takes"

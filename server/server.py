@@ -33,7 +33,7 @@ from .declare.service import Service
 from .executors import ExecutorSettings
 from .limits import Limits, checked_drain_timeout
 from .methods.table import SchedulingOptions
-from .process import settings as process
+from .process import settings as process_settings
 from .process.logs import warn_of_exposed
 from .process.registration import Registration
 from .process.supervisor import Channel
@@ -499,14 +499,14 @@ def serve(
     """
 
     def ready(server: Server) -> None:
-        process.settle()
+        process_settings.settle()
         lines = [f"ringback: {service.name} on {endpoint} ({backend})" for endpoint in server.endpoints]
         if channel is not None:
             channel.ready(lines)
         else:
             announce("\n".join(lines))
 
-    process.prepare()
+    process_settings.prepare()
     main = threading.current_thread() is threading.main_thread()
     server = Server(service, bind, backend=backend, **options)
     return server.run(ready, signals=main, channel=channel)

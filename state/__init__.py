@@ -4,7 +4,7 @@
     with state.lock("stock") as lock:
         state.put("stock/9", 41, fence=lock)
 
-Two engines behind one small interface (`engine.py`): SQLite, embedded, for one machine; Valkey or Redis for many.
+Two engines behind one small interface (`engines/base.py`): SQLite, embedded, for one machine; Valkey or Redis for many.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class ClientEnd(ABC):
         """Send one message. False where it is not taken: then nothing of it is sent, and `ClientHost.turn_ended` is called when it may
         be."""
 
-    gathers: ClassVar[bool] = False  # whether `sent` is to be called
+    gathers: ClassVar[bool] = True  # whether `sent` is to be called
 
     def sent(self) -> None:  # noqa: B027 - most ends gather nothing
         """To be called when something was sent, by an end that gathers what is sent."""

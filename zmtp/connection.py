@@ -126,7 +126,7 @@ class Connection:
             and not data[0]
             and data[1] == len(data) - 2
             and self._simple
-            and not (self.held or self._parts)
+            and not (self.held or self._parts or self.large)
         ):
             return [[data[2:]]]  # in short, for the most frequent case: one short message, whole
         messages: list[list[Buffer]] = []

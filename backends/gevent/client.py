@@ -38,9 +38,10 @@ class _Again:
         )  # counts from now, not from when the loop last woke
 
     def cancel(self) -> None:
-        if self._timer.loop.ptr:
-            self._timer.stop()
-            self._timer.close()
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.loop.ptr:
+            timer.stop()
+            timer.close()
 
     def _call(self) -> None:
         self.cancel()

@@ -39,9 +39,6 @@ SLICE = 0.0005
 # Events of a descriptor, as libev counts them.
 READABLE, WRITABLE = 1, 2
 
-# Seconds after which a client's timer comes again that has not been called.
-AGAIN = 1.0
-
 
 class _Watch:
     """A libev watcher that ends for good when cancelled."""

@@ -164,9 +164,7 @@ class ClientCore:
         if len(self.calls) >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight:
             return False
         self._start(call)
-        for wire in self._wires:
-            if wire.link.outbox or wire.stuck:
-                wire.flush()
+        self.flush()
         return True
 
     def _start(self, call: OutgoingCall) -> None:

@@ -113,6 +113,13 @@ class Receiver:
             self._recovery.give_up(link, f"the server has said {link.unasked:,} things that nobody asked for")
 
     def _receive_rare(self, link: Link, message: FromServer, values: Unpacker, now: float) -> None:
+        if type(message) is Item:
+            call = self._calls.get(message.id)
+            if call is not None and call.link is link and call.message.credit:
+                self._receive_item(call, message, values, now)
+            else:
+                link.unasked += 1
+            return
         match message:
             case Welcome():
                 if link.state is GREETING:
@@ -136,31 +143,15 @@ class Receiver:
                 link.unasked += 1
             case Fault(message=text):
                 self._recovery.give_up(link, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
-            case (
-                Item(id=id_)
-                | End(id=id_)
-                | Credit(id=id_)
-                | Error(id=id_)
-                | Refusal(id=id_)
-                | Reached(id=id_)
-            ):
+            case End(id=id_) | Credit(id=id_) | Error(id=id_) | Refusal(id=id_) | Reached(id=id_):
                 call = self._calls.get(id_)
                 if call is not None and call.link is link:
-                    self._receive_of_call(call, link, message, values, now)
-                elif type(message) is Item:
-                    link.unasked += 1
+                    self._receive_of_call(call, link, message, now)
 
-    def _receive_of_call(
-        self, call: OutgoingCall, link: Link, message: Any, values: Unpacker, now: float
-    ) -> None:
+    def _receive_of_call(self, call: OutgoingCall, link: Link, message: Any, now: float) -> None:
         """What is said of a call that is at that link."""
         table = self._table
         match message:
-            case Item():
-                if call.message.credit:
-                    self._receive_item(call, message, values, now)
-                else:
-                    link.unasked += 1
             case End():
                 error = None
                 if not call.message.credit:

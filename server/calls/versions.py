@@ -1,6 +1,6 @@
-"""The versions that calls have seen, for who asks: what an answer is told with, and the calls that wait until a replica has caught up.
+"""The versions of a service's data that calls have seen, for callers that ask, and those that a replica has reached.
 
-It lives on the serving loop, but for `seen_by`, which is called wherever a handler runs.
+All is used on the serving loop, but for `learn`, which is called wherever a handler runs. The dispatcher owns the wait for a version.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class MethodTable:
             self._pools["thread"] = Pool("thread", loop.threads)
 
     def serve(self, method: Method) -> ServedMethod:
-        """What is kept of that method."""
+        """The method as this server serves it."""
         if self._replica and (method.once is not None or not method.flags.readonly):
             bind = method.arguments.bind
             return ServedMethod(

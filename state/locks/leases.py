@@ -1,5 +1,5 @@
 """What the store knows of a lock: a row for who holds it and one for who waits; and each step that changes them, one short operation, or a
-few where somebody else was quicker. It waits for nobody: that is `locks.py`'s.
+few where somebody else was quicker. It waits for nobody: that is `lock.py`'s.
 """
 
 from __future__ import annotations

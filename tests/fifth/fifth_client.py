@@ -183,6 +183,15 @@ class FifthClient(AwaitingClient):
         call.future = FiredFuture(call)
         return call.future
 
+    async def _outcomes(self, futures: list[FiredFuture]) -> list[Any]:
+        outcomes: list[Any] = []
+        for future in futures:
+            try:
+                outcomes.append(await future)
+            except errors.CallError as error:
+                outcomes.append(error)
+        return outcomes
+
     def _awaitable(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         return coroutine
 

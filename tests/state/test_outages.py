@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from processes import eventually
 from ringback import errors
-from ringback.state import store
+from ringback.state import access
 from ringback.state.engines.base import Conflict, Write
 from stores import call_with
 
@@ -161,7 +161,7 @@ def test_a_lock_of_a_silent_server_ends_with_the_call(state, silent):
 
 
 def test_without_a_deadline_an_operation_has_the_patience_of_the_store(state, silent, monkeypatch):
-    monkeypatch.setattr(store, "PATIENCE", LEFT)
+    monkeypatch.setattr(access, "PATIENCE", LEFT)
     with unavailable(started=False):
         state.get("key")
 

@@ -65,6 +65,8 @@ def test_the_next_batch_of_a_client_follows_the_last_part_of_the_one_before(
     server: Server, done: list[int]
 ) -> None:
     with Dealer(server.endpoint) as one, Dealer(server.endpoint) as two:
+        assert one.hear()  # both are connected: a handshake takes turns, too
+        assert two.hear()
         for first in (1, 51, 101):
             one.say(*calls("pause", first, 50))
             two.say(*calls("pause", 1000 + first, 50))

@@ -55,8 +55,6 @@ def shared_context() -> zmq.Context[Any]:
 class Dealer(ClientEnd):
     """A client's end. `message`: bytes of a message, at most."""
 
-    gathers = True
-
     def __init__(
         self,
         loop: Loop,

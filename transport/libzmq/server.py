@@ -38,7 +38,7 @@ RETRY = 0.02
 
 
 class Peer:
-    """One client, a `Connection`: `address` is its routing id, which may be another's once its connection is lost."""
+    """One client, an `AcceptedConnection`: `address` is its routing id, which may be another's once its connection is lost."""
 
     unsent = 0  # libzmq does not tell
     __slots__ = ("_router", "address", "key", "peer", "session", "user")

@@ -62,6 +62,8 @@ class ClientStream(SocketStream):
 class Connector(ClientEnd):
     """A client's end. `message`: bytes of a message, at most; `keys`: those to use with CURVE."""
 
+    gathers = False
+
     def __init__(
         self, loop: Loop, host: ClientHost, endpoint: str, message: int, keys: ClientKeys | None = None
     ) -> None:

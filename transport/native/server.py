@@ -49,7 +49,7 @@ FULL, REFUSED = "there are as many connections as are taken", 16
 
 
 class ServerStream(SocketStream):
-    """One client: a `Connection`."""
+    """One client: an `AcceptedConnection`."""
 
     __slots__ = ("_listeners", "age", "key", "peer", "session", "silent", "user")
 

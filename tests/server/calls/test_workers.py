@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 from ringback.backends.workers import Workers
@@ -82,21 +81,3 @@ def test_what_was_submitted_before_the_end_is_done() -> None:
     pool.close()
     for _ in range(20):
         assert done.acquire(timeout=DEADLINE)
-
-
-def test_on_gevent_the_pieces_of_many_streams_hold_up_no_call() -> None:
-    gevent = pytest.importorskip("gevent")
-    from ringback.backends.gevent.server import GeventLoop
-
-    loop = GeventLoop(workers=1)
-    done: list[object] = []
-    for number in range(100):
-        loop.run_stream_in_worker(partial(done.append, number))
-    loop.run_in_worker(partial(done.append, "call"))
-    with gevent.Timeout(DEADLINE):
-        while len(done) < 101:
-            gevent.sleep(0)
-    loop.close()
-    assert done.index("call") <= 1
-    done.remove("call")
-    assert done == list(range(100))
