@@ -178,7 +178,7 @@ class Server:
             "about": about,
             "access": None if access is None else AccessFile(access),
             "rate": checked_rate(rate, burst, "the server"),
-            "rules": SchedulingOptions(
+            "scheduling": SchedulingOptions(
                 resources or {},
                 limit,
                 aging,

@@ -76,7 +76,7 @@ class Dispatcher:
         loop: Loop,
         machine: ServerMachine,
         answered: Callable[[Session], object],
-        rules: SchedulingOptions,
+        scheduling: SchedulingOptions,
         state: State | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
@@ -90,7 +90,7 @@ class Dispatcher:
         self._interceptors = service.interceptors
         self._answered = answered  # told of every session that has something to be sent
         self._versions = ServiceVersions(service.name, state)
-        self._table = MethodTable(service, loop, rules, state, replica=self._versions.of_replica)
+        self._table = MethodTable(service, loop, scheduling, state, replica=self._versions.of_replica)
         self.launcher = Launcher(self._table, loop, self._in_flight, self.refuse)
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         if visible is not None:

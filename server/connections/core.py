@@ -66,7 +66,7 @@ class ServerCore:
         *,
         transport: Transport,
         limits: Limits,
-        rules: SchedulingOptions,
+        scheduling: SchedulingOptions,
         state: State | None = None,
         about: About | None = None,
         access: AccessFile | None = None,
@@ -111,7 +111,9 @@ class ServerCore:
             spoiled=self._spoiled,
             flush=self._flush,
         )
-        self._dispatcher = Dispatcher(service, loop, self._machine, self._out.add_soon, rules, state, visible)
+        self._dispatcher = Dispatcher(
+            service, loop, self._machine, self._out.add_soon, scheduling, state, visible
+        )
         self._decoder = codec.from_client(
             max_elements=limits.max_elements,
             max_messages=limits.max_messages,

@@ -71,7 +71,7 @@ class MethodTable:
         self,
         service: Service,
         loop: Loop,
-        rules: SchedulingOptions,
+        scheduling: SchedulingOptions,
         state: State | None = None,
         *,
         replica: bool = False,
@@ -84,13 +84,13 @@ class MethodTable:
             self._keys = Keys(state.engine, state.renewals, service.name, state.saw)
         if service.needs_state and state is None:
             raise _no_state(f"service {service.name!r}")
-        self.scheduler: Scheduler[Any] = Scheduler(rules.aging)
-        self._rules = rules
-        self._named = Named(rules.resources)
+        self.scheduler: Scheduler[Any] = Scheduler(scheduling.aging)
+        self._scheduling = scheduling
+        self._named = Named(scheduling.resources)
         self._fixed: list[Resource] = []
         self._learned: list[Limiter] = []
         self._chance = random.Random()  # noqa: S311 - spreads measurements
-        self._server = self._limit("(all)", rules.limit)
+        self._server = self._limit("(all)", scheduling.limit)
         workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
         self._pools = {"workers": workers}
         self._executors: dict[str, Executor] = {}
@@ -148,19 +148,19 @@ class MethodTable:
         """The executor that it asks for, or else the server or its service for all that can run there; None for the loop's workers."""
         if method.executor is not None or not method.is_plain or method.inline:
             return method.executor
-        name = self._rules.executor or self._service.executor
+        name = self._scheduling.executor or self._service.executor
         fits = method.is_found and method.once is None and (name != "dask" or method.is_repeatable)
         return name if name not in executors.ELSEWHERE or fits else None
 
     def _executor(self, name: str) -> Executor:
         if name not in self._executors:
-            executor = self._executors[name] = executors.make(name, self._rules.settings)
+            executor = self._executors[name] = executors.make(name, self._scheduling.settings)
             self._pools[name] = Pool(name, executor.slots)
         return self._executors[name]
 
     def priority(self, own: int, asked: int) -> int:
         """What a call has whose method has so much, and whose caller asked for so much."""
-        most = self._rules.max_priority
+        most = self._scheduling.max_priority
         return own + max(-most, min(asked, most))
 
     def look(self, now: float) -> None:
