@@ -29,7 +29,7 @@ class Latency(msgspec.Struct, frozen=True):
     mean: float | None = None
 
 
-class ArrivalRate(msgspec.Struct, frozen=True):
+class Rate(msgspec.Struct, frozen=True):
     """Of an open loop, in calls a second; `skipped` arrivals were due but never sent, as all callers were busy until the end.
 
     `overloaded` is where calls came faster than they were answered: then response times only tell how long the window was. Where that was
@@ -92,7 +92,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     p90: float | None
     p99: float | None
     mean: float | None
-    rate: ArrivalRate | None = None
+    rate: Rate | None = None
     cpu: Cpu
     memory: Memory
     little: Little
@@ -139,7 +139,7 @@ class Result(msgspec.Struct, kw_only=True):
     protect: str | None = None
     optimise: str | None = None
     loop: Loop = "closed"
-    rate: ArrivalRate | None = None
+    rate: Rate | None = None
     service: Latency | None = None
     slip: Latency | None = None
     methods: dict[str, Latency] = {}

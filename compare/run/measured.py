@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..load.plan import OfferedLoad
 from ..load.sample import Sample
-from ..results import ArrivalRate, Consistency, Cpu, Latency, Limit, Little, Memory, Result, Round
+from ..results import Consistency, Cpu, Latency, Limit, Little, Memory, Rate, Result, Round
 from ..workloads import variants
 from .observe import limit_of
 from .pair import Slice
@@ -259,7 +259,7 @@ def round_of(
     )
 
 
-def rate(windows: Sequence[Slice]) -> ArrivalRate:
+def rate(windows: Sequence[Slice]) -> Rate:
     """Of an open loop. It is overloaded where more than 1 % of what was due is missing, and more than chance has left in flight."""
     seconds = sum(window.load.window for window in windows)
     due, calls, skipped = (
@@ -272,7 +272,7 @@ def rate(windows: Sequence[Slice]) -> ArrivalRate:
     missing = due - calls
     peak = windows[0].load.peak
     overloaded = peak is None and missing > 0.01 * due + 3 * under_way**0.5
-    return ArrivalRate(due / seconds, calls / seconds, skipped, overloaded, peak)
+    return Rate(due / seconds, calls / seconds, skipped, overloaded, peak)
 
 
 def _little(windows: Sequence[Slice]) -> Little:

@@ -18,7 +18,6 @@ from ringback.compare.report.table import WIDE, view
 from ringback.compare.report.verdict import verdict
 from ringback.compare.results import (
     Arm,
-    ArrivalRate,
     Check,
     Cpu,
     Design,
@@ -26,6 +25,7 @@ from ringback.compare.results import (
     Latency,
     Little,
     Memory,
+    Rate,
     Report,
     Result,
     Round,
@@ -63,7 +63,7 @@ def result(backend: str, workload: str, style: str, rounds: list[float], **chang
     """One cell; `rounds` are its throughputs, of which the response times follow."""
     mean = sum(rounds) / len(rounds)
     opened = workload == "echo-rate"
-    rate = ArrivalRate(mean, mean, 0) if opened else None
+    rate = Rate(mean, mean, 0) if opened else None
     made = [
         Round(
             round=number,

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from ringback.compare.report.names import contests
 from ringback.compare.report.verdict import verdict
 from ringback.compare.results import (
-    ArrivalRate,
     Claim,
     Consistency,
     Cpu,
     Latency,
     Little,
+    Rate,
     Report,
     Result,
     Speed,
@@ -50,7 +50,7 @@ def limited(results: list[Result]) -> list[Result]:
 
 def opened(results: list[Result]) -> list[Result]:
     """With calls that come at a rate."""
-    return [replace(each, loop="open", rate=ArrivalRate(100.0, 100.0, 0)) for each in results]
+    return [replace(each, loop="open", rate=Rate(100.0, 100.0, 0)) for each in results]
 
 
 # What is claimed of arms
@@ -242,7 +242,7 @@ def test_what_calls_cost_the_server_is_compared_whatever_bounds_them() -> None:
         {"errors": 1},
         {"calls": 0},
         {"void": "Little's law is off"},
-        {"loop": "open", "rate": ArrivalRate(100.0, 50.0, 7, overloaded=True)},
+        {"loop": "open", "rate": Rate(100.0, 50.0, 7, overloaded=True)},
     ],
 )
 def test_what_is_not_sound_is_not_compared(changes: dict[str, object]) -> None:
@@ -507,7 +507,7 @@ def caveats(made: Report) -> str:
 def test_caveats_say_what_is_wrong_with_a_run() -> None:
     results = cell({"asyncio": 1000.0, "gevent": 800.0, "twisted": 900.0})
     results[0].void = "Little's law is off"
-    results[1].rate = ArrivalRate(100.0, 50.0, 7, overloaded=True)
+    results[1].rate = Rate(100.0, 50.0, 7, overloaded=True)
     results[2] = replace(results[2], loop="open", limit="client", slip=Latency(p99=0.004))
     told = caveats(report(*results, environment=environment(quick=True), speed=Speed(0.6, 0.9)))
     for words in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ringback.compare.report.conditions import Condition, check, refuse
 from ringback.compare.report.difference import Difference, ReportChanges
-from ringback.compare.results import ArrivalRate, Cpu, Intervals, Latency, Report, Result, Verdict
+from ringback.compare.results import Cpu, Intervals, Latency, Rate, Report, Result, Verdict
 from samples import report as report_of
 from samples import result as measured
 
@@ -40,8 +40,8 @@ def told(text: str, *results: Result) -> str:
     return "broken" if found.broken else "undecided" if found.undecided else "held back"
 
 
-OPEN: dict[str, object] = {"loop": "open", "rate": ArrivalRate(100.0, 100.0, 0)}
-OVER: dict[str, object] = {"loop": "open", "rate": ArrivalRate(100.0, 50.0, 7, overloaded=True)}
+OPEN: dict[str, object] = {"loop": "open", "rate": Rate(100.0, 100.0, 0)}
+OVER: dict[str, object] = {"loop": "open", "rate": Rate(100.0, 50.0, 7, overloaded=True)}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ringback.compare.report.difference import RUNS, Difference, ReportChanges, changes
 from ringback.compare.report.reading import runs
 from ringback.compare.report.table import changed
-from ringback.compare.results import ArrivalRate, Cpu, Report, Result, Verdict
+from ringback.compare.results import Cpu, Rate, Report, Result, Verdict
 from ringback.errors import UsageError
 from samples import STYLES, cell, environment, printed, report, result
 from scipy import stats
@@ -175,7 +175,7 @@ def test_of_servers_that_work_at_once_only_their_own_cpu_time_is_compared() -> N
 
 
 def test_times_of_an_overloaded_cell_are_not_compared() -> None:
-    over = one(workload="echo-rate", rate=ArrivalRate(1000.0, 500.0, 7, overloaded=True))
+    over = one(workload="echo-rate", rate=Rate(1000.0, 500.0, 7, overloaded=True))
     made = found(one(workload="echo-rate"), over)
     assert not made.differences
     assert why(made) == {"in one of the runs more calls came than were answered"}
@@ -183,7 +183,7 @@ def test_times_of_an_overloaded_cell_are_not_compared() -> None:
 
 def test_open_loops_are_compared_at_the_same_rate_only() -> None:
     usual = one(workload="echo-rate")
-    near, far = (one(workload="echo-rate", rate=ArrivalRate(rate, rate, 0)) for rate in (1040.0, 1100.0))
+    near, far = (one(workload="echo-rate", rate=Rate(rate, rate, 0)) for rate in (1040.0, 1100.0))
     assert figures(found(usual, near)) == {"p50", "p99", "server_cpu"}
     made = found(usual, far)
     assert not made.differences

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from ringback.compare.results import ArrivalRate, Cpu, Latency, Overshoot, Prediction, Report, Result
+from ringback.compare.results import Cpu, Latency, Overshoot, Prediction, Rate, Report, Result
 from ringback.compare.statistics.predictions import predict
 from samples import STYLES, environment, report, result, whole
 
@@ -18,9 +18,7 @@ def one(workload: str, style: str = WAIT, backend: str = "asyncio", **changes: A
 
 
 def opened(workload: str, style: str = FIRE, rate: float = 100.0, **changes: Any) -> Result:
-    return one(
-        workload, style, loop="open", rate=ArrivalRate(rate, rate, 0), service=Latency(mean=0.02), **changes
-    )
+    return one(workload, style, loop="open", rate=Rate(rate, rate, 0), service=Latency(mean=0.02), **changes)
 
 
 def of(workload: str, *cells: Result, style: str | None = None, **about: Any) -> list[Prediction]:

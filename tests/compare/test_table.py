@@ -9,10 +9,10 @@ import pytest
 from ringback.compare.report.difference import changes
 from ringback.compare.report.table import changed
 from ringback.compare.results import (
-    ArrivalRate,
     Check,
     Consistency,
     Latency,
+    Rate,
     Report,
     Twin,
     Verdict,
@@ -232,10 +232,10 @@ def test_what_is_worth_knowing_of_some_workloads_alone() -> None:
 
 def test_what_is_done_under_an_overload_stands_beside_what_can_be_done() -> None:
     pushed = result("asyncio", "overload", STYLES[1], [800.0, 800.0])
-    pushed.rate = ArrivalRate(3000.0, 800.0, 0, False, 1000.0)
+    pushed.rate = Rate(3000.0, 800.0, 0, False, 1000.0)
     assert "80% of the 1,000 calls/s that it does when callers wait" in printed(report(pushed))
     other = result("gevent", "overload", STYLES[1], [400.0, 410.0])
-    other.rate = ArrivalRate(3000.0, 400.0, 0, False, 1000.0)
+    other.rate = Rate(3000.0, 400.0, 0, False, 1000.0)
     for each in (pushed, other):
         each.rounds = [msgspec.structs.replace(each.rounds[0], round=number) for number in range(1, 5)]
     assert {claim.figure for claim in finished(report(pushed, other)).claims} == {"throughput"}
