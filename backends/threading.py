@@ -59,6 +59,7 @@ class DrivingGate:
     def open(self) -> None:
         self.opened = True
         if self._asleep:
+            self._loop.followers.pop(self, None)  # so that its thread need not: it goes on without the lock
             self.rouse()
 
     def rouse(self) -> None:
@@ -122,7 +123,7 @@ class ThreadingLoop(BlockingLoop):
         self._count = itertools.count()
         self.driver: DrivingGate | None = None  # where the driving thread waits
         self._polling = False
-        self._followers: dict[DrivingGate, None] = {}
+        self.followers: dict[DrivingGate, None] = {}
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
         self._pipe = os.pipe() if self._waker < 0 else (self._waker, self._waker)
         os.set_blocking(self._pipe[0], False)
@@ -251,7 +252,7 @@ class ThreadingLoop(BlockingLoop):
         self._woken = False
         self.interrupt()
         self.close()
-        for gate in list(self._followers):
+        for gate in list(self.followers):
             gate.rouse()
 
     def close(self) -> None:
@@ -366,8 +367,8 @@ class ThreadingLoop(BlockingLoop):
             self.waiting.add(thread)
             while True:
                 with lock:
-                    if self._followers:
-                        self._followers.pop(gate, None)
+                    if self.followers:
+                        self.followers.pop(gate, None)
                     if gate.opened or self._closed:
                         return
                     drive = self.driver is None
@@ -375,23 +376,29 @@ class ThreadingLoop(BlockingLoop):
                         self.driver = gate
                     else:
                         wake = gate.fall_asleep()
-                        self._followers[gate] = None
+                        self.followers[gate] = None
                 if drive:
                     self._drive(gate)
                 else:
                     wake.acquire()
+                    if gate.opened:
+                        return  # type: ignore[unreachable] # another thread has opened it
         except BaseException:
             self.mend()
             raise
         finally:
-            if self.driver is gate:
+            drove = self.driver is gate
+            if drove:
                 self.driver = None
             self.waiting.discard(thread)
-            with lock:
-                if self._followers:  # of whom one may have to drive now
-                    self._followers.pop(gate, None)
-                    if self.driver is None:
-                        self._promote()
+            # (A driver takes the lock: who is about to follow it has seen it drive, under the lock. A follower that was to drive, and whose
+            # gate has opened meanwhile, leaves that to another.)
+            if drove or (self.followers and (self.driver is None or gate in self.followers)):
+                with lock:
+                    if self.followers:
+                        self.followers.pop(gate, None)
+                        if self.driver is None:
+                            self._promote()
 
     def _drive(self, gate: DrivingGate) -> None:
         """Wait for an event or a timer, then deal with all that is due, until the gate is open."""
@@ -476,7 +483,7 @@ class ThreadingLoop(BlockingLoop):
         self.wait(gate)
 
     def _promote(self) -> None:
-        for gate in self._followers:
+        for gate in self.followers:
             if not gate.opened:
                 gate.rouse()
                 return
