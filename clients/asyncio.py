@@ -141,6 +141,10 @@ class AsyncioClient(AwaitingClient[FiredFuture]):
     def _awaitable(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         return coroutine
 
+    async def _close(self, seconds: float) -> None:
+        await super()._close(seconds)
+        await asyncio.sleep(0)  # listeners that are due are called before this returns
+
     def _check_loop(self) -> None:
         loop = self._shared.loop
         inherited = self._shared.generation != forks.generation  # and closed: a child has no running loop

@@ -269,3 +269,19 @@ def test_close_waits_for_callbacks_whose_thread_has_yet_to_be_started(endpoint, 
     threading.Timer(0.1, closing.set).start()
     client.close()
     assert got == [1]
+
+
+def test_listeners_that_are_due_are_called_before_close_returns(endpoint):
+    from ringback.clients.asyncio import connect
+
+    states: list[str] = []
+
+    async def main() -> None:
+        client = connect(endpoint)
+        await client.call("ringback.ping")
+        client.on_state(states.append)
+        client._tell_state("busy")  # as the last thing that its transport does in this turn of the loop
+        await client.close()
+        assert states == ["busy"]
+
+    asyncio.run(main())
