@@ -391,8 +391,8 @@ class ThreadingLoop(BlockingLoop):
             if drove:
                 self.driver = None
             self.waiting.discard(thread)
-            # (A driver takes the lock: who is about to follow it has seen it drive, under the lock. A follower that was to drive, and whose
-            # gate has opened meanwhile, leaves that to another.)
+            # A thread that drove takes the lock: another may have seen it drive, under the lock, and be about to follow. A follower that
+            # was woken to drive, and whose gate has opened meanwhile, wakes the next.
             if drove or (self.followers and (self.driver is None or gate in self.followers)):
                 with lock:
                     if self.followers:

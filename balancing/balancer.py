@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..logs.errorlog import log_error
 from .affinity import nearest
@@ -182,12 +182,9 @@ class Balancer(Generic[S]):
         """The servers to be asked whether they are there, and those that have fallen silent."""
         if self.stale:
             self._refresh()
-        ask, silent = self._outliers.look(self._health, now)
-        return self._servers_of(ask), self._servers_of(silent)
-
-    def _servers_of(self, health: Iterable[Health]) -> list[S]:
-        loads = {id(each.load) for each in health}
-        return [server for server in self._servers if id(server) in loads]
+        asked, silent = self._outliers.look(self._health, now)
+        # (their loads are servers of this balancer)
+        return [cast(S, each.load) for each in asked], [cast(S, each.load) for each in silent]
 
     def _is_to_be_tried(self, server: S, method: str, now: float) -> bool:
         repeatable = method in self._repeatable

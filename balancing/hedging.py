@@ -58,7 +58,7 @@ class Hedging(Generic[C]):
         return None if times is None else times.percentile
 
     def answered(self, method: str, seconds: float) -> None:
-        """A call of that method was answered after so many seconds."""
+        """Count the response time of a call of that method."""
         times = self._methods.get(method)
         if times is None:
             times = self._methods[method] = _Times()

@@ -27,7 +27,7 @@ from .calls.fired import Callback, Errback, FiredCall
 from .calls.streams import Stream, StreamCall
 from .calls.uploads import SyncUpload
 from .connections.core import LAST_CALLS, ClientCore, open_cores
-from .conversation.calls import OutgoingCall
+from .conversation.calls import ENDED, OutgoingCall
 from .options import seconds_to_close
 
 log = logging.getLogger("ringback.client")
@@ -114,6 +114,7 @@ class BlockingClient(Client, Generic[F]):
         while failure is None and core.full:
             if self._in_callback():
                 failure = errors.ResourceExhausted(f"{method}: {core.bound}")
+                call.state = ENDED
             else:
                 call.message.timeout = None  # to be reckoned anew when it is sent
                 self._wait_for_room(core, loop, None)
@@ -215,11 +216,11 @@ class BlockingClient(Client, Generic[F]):
 
     @abstractmethod
     def _end_callbacks(self, seconds: float) -> None:
-        """Wait for the callbacks that are due, at most so many seconds."""
+        """Wait for the callbacks that are due, for `seconds` at most."""
 
 
 def end(core: ClientCore, message: str, seconds: float) -> None:
-    """Close the core once nothing is in flight, or after so many seconds, and wait for that."""
+    """Close the core once nothing is in flight, after `seconds` at the latest, and wait for that."""
     loop = cast(BlockingLoop, core.loop)
     gate = loop.gate()
     loop.turn(core.finish, message, seconds, gate.open)

@@ -152,10 +152,7 @@ class Decoder(Generic[M]):
             raise ProtocolError(f"a message of {len(frames)} frames")
         if first[:4] != PREAMBLE:
             raise ProtocolError(_foreign(first))
-        values = self.values
-        values.frames = frames[1:] if len(frames) > 1 else ()
-        if values.copies:
-            values.copies = {}
+        self.values.begin(frames[1:] if len(frames) > 1 else ())
         try:
             if len(first) > self._long:
                 self._look_at(first)

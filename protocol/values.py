@@ -287,9 +287,7 @@ class Unpacker:
 
     def __init__(self, *, wary: bool = False) -> None:
         self.frames: Sequence[Buffer] = ()  # those of the batch whose values are decoded
-        self.copies: dict[
-            int, bytes
-        ] = {}  # of the frames, as far as they were asked for: to be emptied with each batch
+        self._copies: dict[int, bytes] = {}  # of the frames, as far as they were asked for
         self.taken = 0  # bytes of frames that values were made of; whoever asks sets it back
         self.limit = math.inf  # of these, for one value: it may refer to a frame often
         self.streamed = False  # whether an argument was a stream; set by who finds it, and back by who asks
@@ -301,6 +299,12 @@ class Unpacker:
             self._decode = looked_at(self._decode)
             self._decode_uncopied = looked_at(self._decode_uncopied)
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
+
+    def begin(self, frames: Sequence[Buffer]) -> None:
+        """Decode values of another batch from now on, which has these frames."""
+        self.frames = frames
+        if self._copies:
+            self._copies = {}
 
     def plain(self, raw: Raw, keys: Chosen = Chosen.BY_SENDER) -> Any:
         """As plain data. `keys`: whose choice they were where the value was taken before. Raises msgspec.DecodeError or
@@ -340,9 +344,9 @@ class Unpacker:
     def _extension(self, code: int, data: memoryview) -> Any:
         if code == FRAME:
             number, frame = self._frame(data)
-            copy = self.copies.get(number)
+            copy = self._copies.get(number)
             if copy is None:  # once, however often it is referred to
-                copy = self.copies[number] = bytes(frame)
+                copy = self._copies[number] = bytes(frame)
             return copy
         if code == BIG_INTEGER:
             return int.from_bytes(data, "big", signed=True)

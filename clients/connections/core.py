@@ -161,7 +161,7 @@ class ClientCore:
 
     def send_now(self, call: OutgoingCall) -> bool:
         """Send a call before this returns. False at the bound of calls in flight."""
-        if len(self.calls) >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight:
+        if self.full:
             return False
         self._start(call)
         self.flush()
@@ -283,7 +283,8 @@ class ClientCore:
             function()
 
     def finish(self, message: str, seconds: float, done: Callable[[], object]) -> None:
-        """Close once nothing is in flight, or after so many seconds, and then call the function once. What is left ends with Cancelled."""
+        """Close once nothing is in flight, after `seconds` at the latest, and then call the function once. Calls that are left end with
+        Cancelled."""
         called = False
 
         def end() -> None:

@@ -53,7 +53,7 @@ TRANSITIONS = {
     CLOSED: set(),
 }
 
-# What a user is told of a link that is not open, from the best to the worst.
+# The names that users see of the states of links that are not open, from the best to the worst.
 _NAMES = ((CONNECTING, "connecting"), (GREETING, "connecting"), (DRAINING, "draining"), (DOWN, "down"))
 
 
@@ -81,7 +81,7 @@ class Link(BalancedServer):
         self.outbox: list[FromClient] = []
         self.unsent = 0  # bytes of items in the outbox, or that the transport has not taken
         self.given_up = 0  # bytes of calls, since the outbox was thinned out
-        self.unasked = 0  # messages that nobody asked for, since one that was
+        self.unasked = 0  # unsolicited messages since the last solicited one
         # Bytes that a call may take, where the server takes less than this client.
         self.limit: int | None = None
         self.max_messages, self.max_frames = MAX_MESSAGES, MAX_FRAMES  # of one batch
@@ -104,7 +104,7 @@ class Link(BalancedServer):
         return True
 
     def cancel(self, id_: int, size: int) -> None:
-        """Tell the server that a call is given up, whose arguments take so many bytes."""
+        """Tell the server that a call is given up. `size`: bytes of its arguments."""
         self.outbox.append(Cancel(id_))
         self.given_up += size + _CALL
         if self.given_up >= _THIN_AT:
@@ -130,7 +130,7 @@ class Link(BalancedServer):
         self.outbox = kept
 
     def opened(self, welcome: Welcome, max_size: int, now: float) -> None:
-        """The server has said who it is, to a client that takes values of so many bytes."""
+        """The server has sent its welcome. `max_size`: bytes of the largest value that this client takes."""
         about = welcome.about or _NOTHING
         self.forget()
         self.unsent = 0

@@ -113,7 +113,7 @@ class ClientMachine:
             return
         table.now = now
         if len(self.calls) == 1 and now >= self._look_at and self._balancer is not None:
-            # What the servers have said meanwhile may not have been read yet: who is silent is seen later.
+            # Messages of the servers may not have been read yet: `tick` finds the silent ones.
             self._look_at = now + LOOK
             self._balancer.review(now)
         self._sender.route(call, now)
@@ -134,7 +134,7 @@ class ClientMachine:
         self._sender.send_again(call, now)
 
     def grant(self, call: OutgoingCall, items: int, now: float) -> None:
-        """Let so many more items of a stream come."""
+        """Give the server credit for that many items more."""
         if not call.ended and call.link is not None:
             move_deadline(call, now)
             call.allowed += items
@@ -291,8 +291,8 @@ class ClientMachine:
             self._recovery.close(link, reason)
 
     def link_lost(self, link: Link, reason: str, now: float) -> None:
-        """The connection broke, and nobody can know what became of the calls that were sent over it: they end, but for those that
-        may be sent again. What still lay in the outbox may go elsewhere."""
+        """The connection broke. The fate of the calls that were sent over it is unknown: they end, but for those that may be sent
+        again. Calls that still lie in the outbox may go elsewhere."""
         if link.become(DOWN):
             link.reason = reason
         self.table.now = now

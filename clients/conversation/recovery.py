@@ -33,7 +33,7 @@ class Recovery:
         """The server has not begun the call, or says that it may have."""
         table, link = self._table, call.link
         assert link is not None
-        full = message.code == errors.ResourceExhausted.code and table.balancer is not None
+        full = message.code == errors.ResourceExhausted.code
         if full and table.balancer is not None:
             table.balancer.failed(call, link, now)
         unstarted = message.started is False
@@ -47,7 +47,7 @@ class Recovery:
             again = False  # some of its items may be gone
         elif again:
             elsewhere = self._sender.choose(call, but=link)
-        elif full and unstarted and not call.stays:
+        elif full and unstarted and not call.stays and table.balancer is not None:
             # Another may have room; but where all are full, twice as many calls would be of no help.
             elsewhere = self._sender.choose(call, but=link)
             again = elsewhere is not None and table.retries.spend(table.started)

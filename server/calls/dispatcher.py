@@ -294,8 +294,8 @@ class Dispatcher:
             self.answer(call, Refusal(call.id, error.code, error.message, started=False))
         self.complete(call, None, error, ran=False)
 
-    def go_on_with(self, call: Invocation) -> None:
-        """What the call has waited for is there."""
+    def _go_on_with(self, call: Invocation) -> None:
+        """The replica has the version that the call has waited for."""
         if call.ended:
             call.drop()
         else:
@@ -533,7 +533,7 @@ class Dispatcher:
             if not over:
                 over = True
                 timer.cancel()
-                self.go_on_with(call)
+                self._go_on_with(call)
 
         def too_late() -> None:
             nonlocal over

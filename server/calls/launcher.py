@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ... import errors
 from ...backends.base import Loop
@@ -20,14 +21,16 @@ _SWEPT = 1024
 _BEGIN = Decision.BEGIN  # looked up once (see protocol/server.py)
 
 
-class Refuse(Protocol):
-    def __call__(self, call: Invocation, error: errors.CallError) -> object: ...
-
-
 class Launcher:
     """Of one server. `refuse` ends a call that was accepted and will not begin."""
 
-    def __init__(self, methods: MethodTable, loop: Loop, in_flight: InFlight, refuse: Refuse) -> None:
+    def __init__(
+        self,
+        methods: MethodTable,
+        loop: Loop,
+        in_flight: InFlight,
+        refuse: Callable[[Invocation, errors.CallError], object],
+    ) -> None:
         self.freed = False  # whether calls have given back what others may wait for
         self._methods = methods
         self._scheduler = methods.scheduler

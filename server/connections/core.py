@@ -248,7 +248,7 @@ class ServerCore:
             if session.state is _CLOSED:
                 return
             try:
-                self._decoder.values.frames, self._decoder.values.copies = values, {}
+                self._decoder.values.begin(values)
                 self._take(session, messages[first : first + PART])
             except Exception as error:
                 self._failed(session, error)
