@@ -121,6 +121,7 @@ class ThreadingLoop(BlockingLoop):
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._count = itertools.count()
+        self.turn_ends: Callable[[], object] | None = None  # to be called at the end of this turn, once
         self.driver: DrivingGate | None = None  # where the driving thread waits
         self._polling = False
         self.followers: dict[DrivingGate, None] = {}
@@ -290,12 +291,14 @@ class ThreadingLoop(BlockingLoop):
                 if not self.whole:
                     self.begin_turn()  # which raises
                 self.whole = False
+                if self._soon:
+                    self.run_soon()
                 try:
                     result = function(*args)
                 except errors.CallError:
                     self.whole = True
                     raise
-                if self._soon or self.driver is not None:
+                if self._soon or self.driver is not None or self.turn_ends is not None:
                     self.end_turn()
                 self.whole = True
             return result
@@ -343,7 +346,7 @@ class ThreadingLoop(BlockingLoop):
     def end_turn(self) -> None:
         """Call what has gathered, and tell the driver, who may be polling, of what it must see: what is left for the next turn, or
         that it is done. Under the lock, at the end of whatever touched a socket."""
-        if self._soon:
+        if self._soon or self.turn_ends is not None:
             self.run_soon()
         driver = self.driver
         if driver is None:
@@ -409,7 +412,7 @@ class ThreadingLoop(BlockingLoop):
                 if not self.whole:
                     self.begin_turn()  # which raises
                 self.whole = False
-                if self._soon:
+                if self._soon or self.turn_ends is not None:
                     self.run_soon()
                 over = gate.opened or self._closed
                 if over:
@@ -454,15 +457,18 @@ class ThreadingLoop(BlockingLoop):
                 if timers and timers[0][0] <= time.monotonic():
                     self._run_timers()
                 self.whole = True
-                if gate.opened and not self._soon:
+                if gate.opened and not self._soon and self.turn_ends is None:
                     break
         self.driven = time.monotonic()
 
     def run_soon(self) -> None:
-        """Call what `call_soon` has gathered; what that adds waits for the next turn."""
+        """Call what `call_soon` has gathered, then `turn_ends`; what the former adds waits for the next turn."""
         soon = self._soon
         for _ in range(len(soon)):
             self._call(*soon.popleft())
+        if self.turn_ends is not None:
+            ends, self.turn_ends = self.turn_ends, None
+            ends()
 
     def interrupt(self) -> None:
         """Wake the driver, if it polls, with one write however many ask for it."""

@@ -17,7 +17,7 @@ from .calls.fired import Callback, Errback, FiredCall
 from .calls.streams import AsyncStream, StreamCall
 from .calls.uploads import AsyncUpload
 from .connections.core import ClientCore
-from .conversation.calls import ENDED, OutgoingCall
+from .conversation.calls import OutgoingCall
 from .options import seconds_to_close
 
 F = TypeVar("F")  # the kind of future of a fired call
@@ -39,15 +39,14 @@ class AwaitingClient(Client, Generic[F]):
     ) -> F:
         """Send the call and go on. `callback(result)` or `errback(error)` runs on the loop, exactly once."""
         core = self._core()
-        call, failure = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
-        if failure is None and core.full:
-            failure = errors.ResourceExhausted(f"{method}: {core.bound}")
+        call = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
+        if core.full and call.failure is None:
+            call.fail(errors.ResourceExhausted(f"{method}: {core.bound}"))
         future = self._future(core, call)
-        if failure is None:
+        if call.failure is None:
             self._start(core, call, args, kwargs)
         else:
-            call.state = ENDED
-            core.loop.call_soon(call.finish, None, failure)
+            core.loop.call_soon(call.finish, None, call.failure)
         return future
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Any:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from msgspec import Raw
-
 from .. import errors
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
@@ -25,11 +23,11 @@ from ..protocol.values import NOTHING, checked_max_size, size_of_arguments
 from ..runtime import forks
 from ..transport import chosen
 from .callbacks.running import Event, in_context, listening, run_callback, subscribe
-from .calls.arguments import pack_arguments, plain_name, without_stream
+from .calls.arguments import WEIGHTY, pack_arguments, plain_name, without_stream
 from .calls.fired import Callback, Errback, FiredCall
 from .calls.intercepted import enter
 from .connections.core import ClientCore
-from .conversation.calls import ENDED, OutgoingCall, Upload
+from .conversation.calls import OutgoingCall, Upload
 from .options import ClientOptions
 from .shared import Shared, balancing_of, keys_of
 
@@ -37,9 +35,6 @@ if TYPE_CHECKING:
     from ..transport.libzmq import ZmqContext
     from .calls.cached import ResultCache
     from .conversation.links import Link
-
-# Bytes of arguments from which on they count for the bound.
-WEIGHTY = 4096
 
 
 class Answer(NamedTuple):
@@ -259,7 +254,8 @@ class Client(ABC):
         if self._is_view:
             raise RuntimeError("this is a view that client.options() made: close the client itself")
 
-    def _make_core(self, loop: Any, turn_ended: Callable[[], object] | None = None) -> ClientCore:
+    def _make_core(self, loop: Any, prepare: Callable[[ClientCore], object] | None = None) -> ClientCore:
+        """Open a core. `prepare` gets it before any other caller may use it."""
         shared = self._shared
         core = shared.new_core(loop)
         client: Client = self
@@ -268,8 +264,9 @@ class Client(ABC):
         # The loop holds the core: it must not hold the client, or nobody could drop that.
         tell = weakref.WeakMethod(client._tell_state)
         core.state_changed = lambda state: tell_state(state) if (tell_state := tell()) else None
-        core.turn_ended = turn_ended
         thread = get_ident()
+        if prepare is not None:
+            prepare(core)
         try:
             core.open()
             shared.core = core
@@ -296,13 +293,10 @@ class Client(ABC):
                 raise
             packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
         # A call has to end by its own timeout, or with the call that is being handled.
-        timeout, time_left, now = options.timeout, None, time.monotonic()
-        if timeout is None:
-            deadline = None
-        else:
-            deadline = now + timeout
-            if not credit and iterator is None:
-                time_left = options.milliseconds
+        timeout, now = options.timeout, time.monotonic()
+        deadline = None if timeout is None else now + timeout
+        streams = credit or iterator is not None
+        time_left = None if streams else options.milliseconds
         outer = handling.get()
         latest = None if outer is None else outer.deadline
         if latest is not None and (deadline is None or latest < deadline):
@@ -310,32 +304,34 @@ class Client(ABC):
         message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
         call = kind(message, options, deadline)
         call.sent = now
-        if packed_kwargs is not None or type(packed) is not Raw or len(packed) >= WEIGHTY:
-            call.size = size_of_arguments(packed, packed_kwargs)
-        if latest is not None:
-            call.latest = latest
-        if options.plans or outer is not None or self._only is not None:
-            self._plan(call, outer)
-        if iterator is not None:
-            call.upload = self._upload(call, iterator)
+        if packed is not args or packed_kwargs is not None:
+            size = size_of_arguments(packed, packed_kwargs)
+            if size >= WEIGHTY:
+                call.extended().size = size
+        if options.wishes or outer is not None or self._only is not None:
+            self._wish(call, outer)
+        if streams:
+            call.extended().latest = latest
+            if iterator is not None:
+                call.extended().upload = self._upload(call, iterator)
         return call
 
-    def _plan(self, call: OutgoingCall, outer: Handling | None) -> None:
+    def _wish(self, call: OutgoingCall, outer: Handling | None) -> None:
         """What its options, or the call that is being handled, ask of the choice of its server."""
         options = self._options
         session: SeenVersions | None = None if outer is None or outer.versions is None else outer
-        if options.plans:
-            plan = call.planned()
-            plan.affinity, plan.hedged = options.affinity, options.hedge
+        if options.wishes:
+            extras = call.extended()
+            extras.affinity, extras.hedged = options.affinity, options.hedge
             if options.session is not None:
                 core = self._shared.core
                 assert core is not None
                 own = options.session if isinstance(options.session, Versions) else core.machine.versions
                 session = own if session is None else Both(own, session)
         if session is not None:
-            call.planned().session = session
+            call.extended().session = session
         if self._only is not None:
-            call.planned().only = self._only
+            call.extended().only = self._only
 
     def _time_for_room(self, call: OutgoingCall) -> float | None:
         """Seconds that a call may wait at the bound. Raises DeadlineExceeded when there are none left."""
@@ -356,19 +352,17 @@ class Client(ABC):
         kwargs: dict[str, Any],
         callback: Callback | None,
         errback: Errback | None,
-    ) -> tuple[F, errors.CallError | None]:
-        """The call, and the error with which it is to end where its arguments cannot be sent."""
-        failure: errors.CallError | None = None
+    ) -> F:
+        """The call. Where its arguments cannot be sent, it has ended, with that error as its `failure`."""
         try:
             call = self._outgoing(kind, method, args, kwargs)
         except errors.CallError as error:
-            failure = error
             call = kind(Call(0, method, NOTHING), self._options)
-            call.state = ENDED
+            call.fail(error)
         call.client = self
         call.callback = None if callback is None else in_context(callback)
         call.errback = None if errback is None else in_context(errback)
-        return call, failure
+        return call
 
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -27,7 +27,7 @@ from .calls.fired import Callback, Errback, FiredCall
 from .calls.streams import Stream, StreamCall
 from .calls.uploads import SyncUpload
 from .connections.core import LAST_CALLS, ClientCore, open_cores
-from .conversation.calls import ENDED, OutgoingCall
+from .conversation.calls import OutgoingCall
 from .options import seconds_to_close
 
 log = logging.getLogger("ringback.client")
@@ -108,33 +108,25 @@ class BlockingClient(Client, Generic[F]):
         """Send the call and go on. `callback(result)` or `errback(error)` runs where callbacks run, exactly once, in the order of the
         replies."""
         core, loop = self._core()
-        call, failure = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
+        call = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
         if errback is not None:
             call.observe()
-        while failure is None and core.full:
+        while core.full and call.failure is None:
             if self._in_callback():
-                failure = errors.ResourceExhausted(f"{method}: {core.bound}")
-                call.state = ENDED
+                call.fail(errors.ResourceExhausted(f"{method}: {core.bound}"))
             else:
                 call.message.timeout = None  # to be reckoned anew when it is sent
                 self._wait_for_room(core, loop, None)
         try:
-            return self._fire(core, call, args, kwargs, failure)
+            return self._fire(core, call, args, kwargs)
         except BaseException:
             call.observe()
             self._interrupted(core, loop, call)
             raise
 
     @abstractmethod
-    def _fire(
-        self,
-        core: ClientCore,
-        call: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        failure: errors.CallError | None,
-    ) -> F:
-        """Send the call, or end it with the failure. Returns its future."""
+    def _fire(self, core: ClientCore, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> F:
+        """Send the call, or end it with its failure. Returns its future."""
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
         """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
@@ -198,7 +190,7 @@ class BlockingClient(Client, Generic[F]):
     def _interrupted(self, core: ClientCore, loop: BlockingLoop, call: OutgoingCall) -> None:
         """Something was raised while the call was made or waited for, perhaps by the handler of a signal."""
         loop.mend()
-        if call.id and not call.ended:
+        if not call.ended and (call.id or call in core.gathered):
             loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
 
     def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:

@@ -114,19 +114,14 @@ class GeventClient(BlockingClient[FiredFuture]):
         super().run_program(main)
 
     def _fire(
-        self,
-        core: ClientCore,
-        call: _Fired,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        failure: errors.CallError | None,
+        self, core: ClientCore, call: _Fired, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> FiredFuture:
         future = call.future
         assert future is not None
-        if failure is not None:
-            call.finish(None, failure)
-        else:
+        if call.failure is None:
             core.loop.turn(self._start, core, call, args, kwargs)
+        else:
+            call.finish(None, call.failure)
         return future
 
     def _outcome(self, future: FiredFuture) -> tuple[Any, BaseException | None]:

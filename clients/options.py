@@ -29,10 +29,10 @@ class ClientOptions(CallSettings):
         "metadata",
         "milliseconds",
         "options",
-        "plans",
         "priority",
         "room",
         "session",
+        "wishes",
     )
 
     def __init__(self, timeout: float | None, max_size: int) -> None:
@@ -47,7 +47,7 @@ class ClientOptions(CallSettings):
         self.affinity: str | None = None
         self.hedge = False
         self.session: bool | Versions | None = None
-        self.plans = False  # whether the choice of a server has to know one of these three
+        self.wishes = False  # whether the choice of a server has to know one of these three
         self.options: CallOptions | None = None  # what of these travels with each call
 
     def merged(self, changes: Mapping[str, Any]) -> ClientOptions:
@@ -71,7 +71,7 @@ class ClientOptions(CallSettings):
             elif name == "session":
                 value = Versions(value) if isinstance(value, Mapping) else (True if value else None)
             setattr(new, name, value)
-        new.plans = new.affinity is not None or new.hedge or new.session is not None
+        new.wishes = new.affinity is not None or new.hedge or new.session is not None
         new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
         new._travels(_size(self.options))
         return new

@@ -27,7 +27,7 @@ from .blocking import BlockingClient, end
 from .callbacks.errands import Errands
 from .callbacks.futures import FiredFuture
 from .callbacks.threads import ClientThreads
-from .connections.core import ClientCore
+from .connections.core import SEND_AT, ClientCore
 from .conversation.calls import OutgoingCall
 from .shared import Shared, give_up
 
@@ -46,42 +46,47 @@ class ThreadingClient(BlockingClient[FiredFuture]):
     def _begin(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
-        if not (self._shared.interceptors or self._options.cache is not None):
-            return core.send_now(call)
         if core.full:
             return False
-        self._start(core, call, args, kwargs)
+        if self._shared.interceptors or self._options.cache is not None:
+            self._start(core, call, args, kwargs)
+        else:
+            core.begin(call)
         core.flush()
         return True
 
     def _fire(
-        self,
-        core: ClientCore,
-        call: FiredFuture,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        failure: errors.CallError | None,
+        self, core: ClientCore, call: FiredFuture, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> FiredFuture:
-        """In a turn that leaves what gathers to the reading thread, where that drives."""
-        threads = self._threads
-        loop = threads.loop
-        with loop.lock:
-            if not loop.whole:
-                loop.begin_turn()  # which raises
-            loop.whole = False
-            threads.fired += 1
-            if failure is not None:
-                call.finish(None, failure)
-            elif self._shared.interceptors or self._options.cache is not None:
-                self._start(core, call, args, kwargs)
-            else:
-                core.start(call)
-            if threads.posted or not threads.driving:
-                threads.drive()
-            else:
-                loop.interrupt()
-            loop.whole = True
+        """Where the reading thread drives, it starts what gathers, without a turn for each call."""
+        shared = self._shared
+        threads: ClientThreads = shared.threads
+        if call.extras is not None or self._options.cache is not None or shared.interceptors:
+            threads.loop.turn(self._fire_alone, core, call, args, kwargs)
+            return call
+        gathered = core.gathered
+        gathered.append(call)
+        if not threads.driving or len(gathered) >= SEND_AT:
+            threads.loop.turn(threads.start_gathered)
+        elif not threads.gathering:
+            threads.loop.call_soon(threads.start_gathered)  # first: this may be cut
+            threads.gathering = True
+            threads.loop.interrupt()
         return call
+
+    def _fire_alone(
+        self, core: ClientCore, call: FiredFuture, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """In a turn."""
+        threads = self._threads
+        threads.start()
+        threads.fired += 1
+        if call.failure is None:
+            self._start(core, call, args, kwargs)
+        else:
+            call.finish(None, call.failure)
+        if threads.fired:
+            threads.drive()
 
     def _notify(self, core: ClientCore, note: Notify) -> None:
         core.notify(note)
@@ -112,8 +117,8 @@ class ThreadingClient(BlockingClient[FiredFuture]):
             if not shared.warned and (problem := _event_loop_here()):
                 shared.warned = True
                 warnings.warn(problem, RuntimeWarning, stacklevel=3)
-        core, loop = shared.core, shared.threads.loop
-        assert core is not None
+        core: Any = shared.core
+        loop: ThreadingLoop = core.loop
         if threading.get_ident() in loop.waiting and loop.is_entered():
             raise RuntimeError(ENTERED)
         if not loop.whole and self._is_cut(loop):
@@ -163,12 +168,16 @@ class ThreadingClient(BlockingClient[FiredFuture]):
             raise errors.ResourceExhausted(f"cannot connect: {error.strerror} in this process") from None
         loop.cut = partial(give_up, weakref.ref(shared), weakref.ref(loop))
         threads = shared.threads = ClientThreads(loop)
+
+        def tie(core: ClientCore) -> None:
+            threads.core = core
+            core.post = partial(_errands.post, loop.turn)
+
         try:
-            core = self._make_core(loop, threads.hand_over)
+            self._make_core(loop, tie)
         except BaseException:
             loop.close()
             raise
-        core.post = partial(_errands.post, loop.turn)
 
     @property
     def _threads(self) -> ClientThreads:

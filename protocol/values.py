@@ -31,12 +31,11 @@ STREAM = Ext(3, b"")
 # Bytes of this length and more go in a frame of their own: from here on a copy costs more than a frame.
 FRAME_BYTES = 64 * 1024
 
-_INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
+INT64_MIN, UINT64_MAX = -(1 << 63), (1 << 64) - 1
 # Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
 _BUILTIN = (bytes, bytearray, memoryview)
 _BUFFERS = frozenset(_BUILTIN)
 _SCALARS = frozenset({type(None), bool, int, float})
-_PLAIN = _SCALARS | {str}
 
 # The arguments of a call that has none.
 NOTHING = Raw(b"\x90")
@@ -105,7 +104,7 @@ def pack(value: Any, limit: int) -> Raw:
         or kind is float
         or (kind is bytes and len(value) < FRAME_BYTES)
         or (kind is str and value.isascii() and len(value) < FRAME_BYTES)
-        or (kind is int and _INT64_MIN <= value <= _UINT64_MAX)
+        or (kind is int and INT64_MIN <= value <= UINT64_MAX)
     ):
         return cast(Raw, value)
     return pack_any(value, limit)
@@ -117,26 +116,10 @@ def pack_any(value: Any, limit: int) -> Raw:
 
 
 def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
-    """`pack` for the arguments of a call, which are few and small as a rule."""
-    plain = True
-    for value in args:
-        kind = type(value)
-        if kind is bytes:
-            if len(value) >= FRAME_BYTES:
-                return _measured(_extend(args), limit)
-        elif kind not in _PLAIN:
-            plain = False
-            if kind in _BUFFERS and _is_large(value):
-                return _measured(_extend(args), limit)
-    if not plain:
-        return _packed(args, limit)
-    try:
-        data = _encode(args)
-        if len(data) < FRAME_BYTES:
-            return Raw(data)
-    except OverflowError:  # an integer of more than 64 bits
-        pass
-    return _measured(_extend(args), limit)
+    """`pack_any` for the arguments of a call."""
+    if any(type(value) in _BUFFERS and _is_large(value) for value in args):
+        return _measured(_extend(args), limit)
+    return _packed(args, limit)
 
 
 def _packed(value: Any, limit: int) -> Raw:
@@ -255,7 +238,7 @@ def _extend(value: Any) -> Any:
     if _is_large(value):
         return Frame(_frozen(value))
     if isinstance(value, int):
-        if _INT64_MIN <= value <= _UINT64_MAX:
+        if INT64_MIN <= value <= UINT64_MAX:
             return value
         return Ext(BIG_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
     if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "__struct_fields__"):
@@ -293,10 +276,10 @@ class Unpacker:
         self.streamed = False  # whether an argument was a stream; set by who finds it, and back by who asks
         self._wary = wary
         self._decode_chosen = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
-        self._decode: Callable[[Raw], Any] = self._decode_chosen
+        self.decode: Callable[[Raw], Any] = self._decode_chosen  # as plain data
         self._decode_uncopied: Callable[[Raw], Any] = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
         if wary:
-            self._decode = looked_at(self._decode)
+            self.decode = looked_at(self.decode)
             self._decode_uncopied = looked_at(self._decode_uncopied)
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
 
@@ -309,12 +292,12 @@ class Unpacker:
     def plain(self, raw: Raw, keys: Chosen = Chosen.BY_SENDER) -> Any:
         """As plain data. `keys`: whose choice they were where the value was taken before. Raises msgspec.DecodeError or
         ProtocolValueError for what is not a value."""
-        return self._decode_chosen(raw) if keys is Chosen.BY_AUTHOR else self._decode(raw)
+        return self._decode_chosen(raw) if keys is Chosen.BY_AUTHOR else self.decode(raw)
 
     def typed(self, raw: Raw, kind: Any) -> Any:
         """As that type. Raises msgspec.ValidationError, which names what was expected and found."""
         if kind is Any:
-            return self._decode(raw)
+            return self.decode(raw)
         try:
             decode = self._typed[kind]
         except KeyError:
@@ -332,7 +315,7 @@ class Unpacker:
 
     def converted(self, raw: Raw, kind: Any) -> Any:
         """The long way round: extensions mean something only to the plain decoder, so types are looked at after it."""
-        decode = self._decode_uncopied if kind is memoryview else self._decode
+        decode = self._decode_uncopied if kind is memoryview else self.decode
         if self._wary and keys_chosen(kind) is Chosen.BY_AUTHOR:
             decode = self._decode_chosen
         value = decode(raw)

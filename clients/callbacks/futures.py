@@ -17,7 +17,7 @@ from ...protocol.messages import Call
 from ...runtime import forks
 from ..calls.fired import FiredCall
 from ..connections.core import ClientCore
-from ..conversation.calls import ENDED, CallSettings
+from ..conversation.calls import ENDED, NEW, CallSettings
 from .running import in_context
 from .unseen import unseen
 
@@ -47,7 +47,13 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
     _made: threading.Condition | None
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
-        FiredCall.__init__(self, message, settings, deadline)
+        # (as of any call, but in one step)
+        self.message = message
+        self.settings = settings
+        self.deadline = deadline
+        self.state = NEW
+        self.link = None
+        self.extras = None
         self._state = PENDING
         self._made = None
         self._lament = None
@@ -79,11 +85,11 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
             result, error = self._result, self._exception
         if error is None:
             if self.callback is not None:
-                threads.posted.append((self, self.callback, result))
+                threads.post(self, self.callback, result)
         elif self.errback is not None:
-            threads.posted.append((self, self.errback, error))
+            threads.post(self, self.errback, error)
         if shared.listeners:
-            threads.posted.append((self, lambda _: self.client._tell_listeners(self, result, error), None))
+            threads.post(self, lambda _: self.client._tell_listeners(self, result, error), None)
 
     def _rouse(self) -> None:
         for settled in self._sleepers:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...backends.threading import ThreadingLoop
 from ...errors import Unavailable
+from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
 from .running import Entry, run_callbacks
 
@@ -45,6 +46,8 @@ class ClientThreads:
 
     def __init__(self, loop: ThreadingLoop) -> None:
         self.loop = loop
+        self.core: ClientCore | None = None  # once it is made
+        self.gathering = False  # whether a turn that starts what has gathered was asked for
         self.fired = 0  # calls that need a driver though nobody waits
         self.driving = False
         self._reader: _Thread | None = None
@@ -64,18 +67,22 @@ class ClientThreads:
             self._caller = _Thread(self._call_back, "ringback-callbacks")
 
     def drive(self) -> None:
-        """See to it that somebody drives while fired calls are in flight, and sends what has gathered."""
-        if self._reader is None:
-            self.start()
-        self.hand_over()
-        if self.driving:
-            self.loop.interrupt()
-            return
-        self.loop.end_turn()  # the first of a burst is sent here; what follows gathers until the reader wakes
-        if self.fired and not self._closed:
+        """See to it that somebody drives while fired calls are in flight."""
+        self.start()
+        if not (self.driving or self._closed):
             self._rest = self.loop.gate()
             self._start_reading()
             self.driving = True  # last: what is before may raise, at the end of a caller's stack
+
+    def start_gathered(self) -> None:
+        """Start the calls that were fired since the last turn that did."""
+        self.gathering = False
+        assert self.core is not None
+        self.fired += self.core.start_gathered()
+        if self.fired:
+            self.drive()
+        else:
+            self.rest()
 
     def release_one(self) -> None:
         """One of what was fired has ended."""
@@ -113,7 +120,7 @@ class ClientThreads:
         self.loop.give_up()
 
     def _end(self) -> None:
-        self._closed = True
+        self._closed, self.driving = True, False
         self._rest.open()
         self._start_reading()
         self._callbacks.put(None)
@@ -124,7 +131,7 @@ class ClientThreads:
 
     def forked(self) -> None:
         """In a child, where neither thread is, and nobody drives."""
-        self._closed = True
+        self._closed, self.driving = True, False
         self.posted.clear()
         self.loop.forked()
 
@@ -134,6 +141,11 @@ class ClientThreads:
         if self.posted:
             posted, self.posted = self.posted, []
             self._callbacks.put(posted)
+
+    def post(self, call: OutgoingCall, function: Callable[[Any], object], argument: Any) -> None:
+        """Have the function called, after this turn."""
+        self.posted.append((call, function, argument))
+        self.loop.turn_ends = self.hand_over
 
     def _read(self) -> None:
         loop = self.loop
@@ -145,12 +157,12 @@ class ClientThreads:
                         loop.look()
                         continue
                     loop.wait(self._rest)
+            self.driving = False  # first: who fires looks at this after adding to what has gathered
+            if self.fired or (self.core is not None and self.core.gathered):
+                with suppress(Unavailable):
+                    loop.turn(self.start_gathered)
             if self._closed:
                 return
-            with loop.lock:
-                self.driving = False
-                if self.fired:  # again, after the last one had ended and before this thread noticed
-                    self.drive()
 
     def _call_back(self) -> None:
         while (entries := self._callbacks.get()) is not None:

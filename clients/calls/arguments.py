@@ -5,18 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from ... import errors
-from ...protocol.values import STREAM, pack, pack_args, size_of_arguments
+from ...protocol.values import INT64_MIN, STREAM, UINT64_MAX, pack, pack_args, size_of_arguments
 
 # Characters of a method's name at most.
 LONGEST_NAME = 65_536
 
+# Bytes of arguments from which on they count for the bound of those in flight.
+WEIGHTY = 4096
+
+# Bytes that a plain value takes at most beside its text.
+_HEAD = 9
+
 
 def pack_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> tuple[Any, Any]:
     """Encode the arguments of a call: the positional ones, and the others by name or None. `limit`: bytes that they may take together.
+    Few that are small, cannot change and surely encode are returned as they are.
 
     Raises ResourceExhausted where they take more, InvalidArgument where one cannot be sent.
     """
     try:
+        taken = len(method)
+        for value in args:
+            kind = type(value)
+            if kind is bytes or (kind is str and value.isascii()):
+                taken += len(value) + _HEAD
+            elif (
+                (kind is int and INT64_MIN <= value <= UINT64_MAX)
+                or kind is float
+                or kind is bool
+                or value is None
+            ):
+                taken += _HEAD
+            else:
+                taken = WEIGHTY
+        if taken < WEIGHTY and taken <= limit and not kwargs and method.isascii():
+            return args, None
         packed = pack_args(args, limit)
         if len(method) > LONGEST_NAME:
             raise errors.ResourceExhausted(f"its name has {len(method):,} characters")

@@ -95,14 +95,15 @@ class _Landing:
 
     def of(self, call: OutgoingCall) -> None:
         """Its outcome comes here first, and goes on to the interceptors, if there are any, and to its caller."""
-        further = call.passes
+        extras = call.extended()
+        further = extras.passes
 
         def passes(result: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
-            call.passes = None  # which holds the call itself
+            extras.passes = None  # which holds the call itself
             self._landed(call, result, error)
             return (result, error) if further is None else further(result, error)
 
-        call.passes = passes
+        extras.passes = passes
 
     def _landed(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         core, flight, now = self._core, self._flight, time.monotonic()
@@ -158,7 +159,8 @@ def _refresh(
     old, settings = call.message, call.settings
     again = _Refresh(Call(0, old.method, old.args, old.kwargs, options=old.options), settings)
     again.deadline = None if settings.timeout is None else now + settings.timeout
-    again.size = call.size
+    if call.size:
+        again.extended().size = call.size
     again.sent = now
     _Landing(core, entries, flight).of(again)
     core.start(again)

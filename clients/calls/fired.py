@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..conversation.calls import OutgoingCall
+from ... import errors
+from ..conversation.calls import ENDED, OutgoingCall
 
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
@@ -18,6 +19,16 @@ class FiredCall(OutgoingCall):
     client: Any  # a `Client`
     callback: Callback | None
     errback: Errback | None
+
+    @property
+    def failure(self) -> errors.CallError | None:
+        """With which it ends, and is not sent."""
+        return None if self.extras is None else self.extras.failure
+
+    def fail(self, error: errors.CallError) -> None:
+        """End it so, once it would be sent."""
+        self.state = ENDED
+        self.extended().failure = error
 
     def observe(self) -> None:
         """Its caller will know of an error: it need not be logged."""

@@ -62,7 +62,7 @@ def enter(
             goes_on = False
             result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
     if goes_on:
-        call.passes = partial(core.loop.outside, context.run, interception.leave)
+        call.extended().passes = partial(core.loop.outside, context.run, interception.leave)
     else:
         call.state = ENDED
         call.finish(result, error)

@@ -11,6 +11,7 @@ import os
 import random
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -102,9 +103,11 @@ class ClientCore:
         self.max_bytes_in_flight = max_bytes_in_flight
         self.calls = self.machine.calls
         self._table = self.machine.table
-        self.turn_ended: Callable[[], object] | None = None  # called after whatever may have ended calls
         self.state_changed: Callable[[str], object] | None = None
         self._state = self.machine.state
+        self.gathered: deque[OutgoingCall] = (
+            deque()
+        )  # calls that another turn will begin; any thread may add to it
         self._pauses: dict[
             str, float
         ] = {}  # seconds before the next try, at endpoints whose servers are going
@@ -142,46 +145,54 @@ class ClientCore:
 
     @property
     def full(self) -> bool:
-        return len(self.calls) >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
+        in_flight = len(self.calls) + len(self.gathered)
+        return in_flight >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
 
     @property
     def bound(self) -> str:
         """Which bound has been met, in words."""
-        if len(self.calls) >= self.max_in_flight:
+        if self._table.bytes < self.max_bytes_in_flight:
             return f"{self.max_in_flight} calls are in flight, the bound"
         return f"calls with {self._table.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
 
     def start(self, call: OutgoingCall) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
-        self._start(call)
+        self.begin(call)
         if not self._flushing:
             self._flush_later()
         elif call.link is not None and len(call.link.outbox) >= SEND_AT:
             self.flush()
 
-    def send_now(self, call: OutgoingCall) -> bool:
-        """Send a call before this returns. False at the bound of calls in flight."""
-        if self.full:
-            return False
-        self._start(call)
+    def start_gathered(self) -> int:
+        """Send the calls that have gathered. Returns how many."""
+        gathered = self.gathered
+        calls = gathered.copy()
+        if self.closed:
+            for call in calls:
+                self.begin(call)
+        else:
+            self.machine.start_all(calls, time.monotonic())
+        for _ in calls:  # not before they are in the table: a turn that is cut loses none
+            gathered.popleft()
         self.flush()
-        return True
+        return len(calls)
 
-    def _start(self, call: OutgoingCall) -> None:
-        if self.closed:  # while the call waited for room
+    def begin(self, call: OutgoingCall) -> None:
+        """Send a call with the next `flush`, which the caller sees to."""
+        if self.closed:  # while the call waited for its turn, or for room
+            if call.ended:
+                return
             error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
             call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))
             return
         # (a call whose time left is known was made this moment)
         self.machine.start(call, time.monotonic() if call.message.timeout is None else call.sent)
-        if call.upload is not None:
+        if call.extras is not None and call.extras.upload is not None:
             try:
-                call.upload.begin()
+                call.extras.upload.begin()
             except RuntimeError as error:  # there may be no thread for it
                 text = f"{call.method}: its items could not be sent: {errors.described(error)}"
                 self.machine.cancel(call, errors.ResourceExhausted(text))
-        if (call.deadline is not None and call.deadline < self._timer_due) or self.machine.balances:
-            self._set_timer()
 
     def hold(self, call: OutgoingCall) -> None:
         """Take a call without sending it: it is ended by `end`, or sent by `send`."""
@@ -202,7 +213,9 @@ class ClientCore:
     @property
     def settled(self) -> bool:
         """Whether everything that was to be sent has been handed to the sockets."""
-        return not self.machine.notes and not any(wire.link.outbox or wire.stuck for wire in self._wires)
+        if self.gathered or self.machine.notes:
+            return False
+        return not any(wire.link.outbox or wire.stuck for wire in self._wires)
 
     def when_settled(self, function: Callable[[], object]) -> None:
         """Call the function when all is sent."""
@@ -266,7 +279,7 @@ class ClientCore:
         self.closed, self._given_up = True, why
         _open.discard(self)
         error = errors.Unavailable(why, started=None)
-        for calls in (self.machine.ending, list(self.calls.values())):
+        for calls in (self.machine.ending, [*self.calls.values(), *self._not_begun()]):
             while calls:
                 with suppress(Exception):
                     if not calls[-1].told:
@@ -301,6 +314,9 @@ class ClientCore:
         else:
             timer = self.loop.call_later(seconds, end)
             self.when_idle(end)
+
+    def _not_begun(self) -> list[OutgoingCall]:
+        return [call for call in self.gathered if not (call.ended or call.id in self.calls)]
 
     def leave(self) -> None:
         """Nobody has the client any more: close once nothing is in flight."""
@@ -349,9 +365,11 @@ class ClientCore:
         if self._timer is not None:
             self._timer.cancel()
         self._room, self._idle, self._unsettled = [], [], []
+        calls = [*self.calls.values(), *self._not_begun()]
+        self.gathered.clear()
         if self.loop.cooperative:
             return  # the greenlets that wait are the parent's, and are not to go on in the child's hub
-        for call in self.calls.values():
+        for call in calls:
             text = f"{call.method} was called before a fork: only the parent gets its answer"
             self.loop.call_soon(call.disown, errors.Cancelled(text))
 
@@ -365,8 +383,8 @@ class ClientCore:
             self._let_go()
         if self._room or self._idle or self._unsettled:
             self._tell_waiters()
-        if self.turn_ended is not None:
-            self.turn_ended()
+        if (self.machine.next_deadline < self._timer_due or self.machine.balances) and not self.closed:
+            self._set_timer()
 
     def link_changed(self, wire: Wire) -> None:
         """A link has another state."""
@@ -524,7 +542,7 @@ class ClientCore:
 
     def _set_timer(self) -> None:
         due = self.machine.next_tick()
-        if due is not None and due < self._timer_due:
+        if due < self._timer_due:
             timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)  # first: it may raise
             if self._timer is not None:
                 self._timer.cancel()

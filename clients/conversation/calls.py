@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ... import errors
 from ...balancing.versions import SeenVersions
 from ...protocol.messages import Call
 from .links import Link
@@ -38,10 +39,22 @@ TRANSITIONS = {
 }
 
 
-class CallPlan:
-    """What few calls ask of the choice of their server, and what it notes of few."""
+class CallExtras:
+    """What few calls have: wishes for the choice of their server, and what is noted of few."""
 
-    __slots__ = ("affinity", "duplicate", "hedged", "only", "primary", "session")
+    __slots__ = (
+        "affinity",
+        "duplicate",
+        "failure",
+        "hedged",
+        "latest",
+        "only",
+        "passes",
+        "primary",
+        "session",
+        "size",
+        "upload",
+    )
 
     def __init__(self) -> None:
         self.affinity: str | None = None  # calls with the same one go to the same server
@@ -50,6 +63,12 @@ class CallPlan:
         self.session: SeenVersions | None = None  # whose it is, if not the client's own
         self.primary = False  # a replica has refused it
         self.duplicate: Duplicate | None = None  # the same call at another server
+        self.size = 0  # bytes of its arguments, where these are many
+        self.failure: errors.CallError | None = None  # with which it ends, and is not sent
+        self.latest: float | None = None  # the end of the call within which it is made
+        self.upload: Upload | None = None
+        # What the outcome passes through on its way to `finish`: the client's interceptors.
+        self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
 
 
 class CallSettings:
@@ -69,44 +88,26 @@ class OutgoingCall:
     """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams.
 
     The machine sets the id in `message` each time it sends it, and the time left. A stream has `deadline` moved on by every item,
-    but not beyond `latest`. `size`: bytes that its arguments take, where these are many.
+    but not beyond `extras.latest`. What few calls have is in `extras`: where there are none, the call takes the short way.
     """
 
-    __slots__ = (
-        "allowed",
-        "deadline",
-        "latest",
-        "link",
-        "message",
-        "passes",
-        "plan",
-        "sent",
-        "settings",
-        "size",
-        "state",
-        "upload",
-    )
+    __slots__ = ("allowed", "deadline", "extras", "link", "message", "sent", "settings", "state")
     sent: float  # when it was made, and then, where there are many servers, sent
+    allowed: int  # items that may still come, of a stream
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         self.message = message
         self.settings = settings
-        self.allowed = message.credit  # items that may still come
         self.deadline = deadline
         self.state = NEW
-        self.latest: float | None = None
         self.link: Link | None = None
-        self.upload: Upload | None = None
-        self.plan: CallPlan | None = None
-        self.size = 0
-        # What the outcome passes through on its way to `finish`: the client's interceptors.
-        self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
+        self.extras: CallExtras | None = None
 
     def conclude(self, result: Any, error: BaseException | None) -> None:
         """The one ending."""
         self.state = ENDED
-        if self.passes is not None:
-            result, error = self.passes(result, error)
+        if self.extras is not None and self.extras.passes is not None:
+            result, error = self.extras.passes(result, error)
         self.finish(result, error)
 
     def disown(self, error: BaseException) -> None:
@@ -126,18 +127,27 @@ class OutgoingCall:
     @property
     def stays(self) -> bool:
         """Whether it is meant for one server only, and never sent again."""
-        return self.plan is not None and self.plan.only is not None
+        return self.extras is not None and self.extras.only is not None
 
     @property
     def streams(self) -> bool:
         """Whether items go one way or the other."""
         return self.message.credit > 0 or self.upload is not None
 
-    def planned(self) -> CallPlan:
-        """Its plan, made where it had none."""
-        if self.plan is None:
-            self.plan = CallPlan()
-        return self.plan
+    @property
+    def upload(self) -> Upload | None:
+        return None if self.extras is None else self.extras.upload
+
+    @property
+    def size(self) -> int:
+        """Bytes of its arguments, where these are many."""
+        return 0 if self.extras is None else self.extras.size
+
+    def extended(self) -> CallExtras:
+        """Its extras, made where it had none."""
+        if self.extras is None:
+            self.extras = CallExtras()
+        return self.extras
 
     @property
     def id(self) -> int:
@@ -168,7 +178,7 @@ class Duplicate(OutgoingCall):
     def __init__(self, first: OutgoingCall) -> None:
         super().__init__(msgspec.structs.replace(first.message), first.settings, first.deadline)
         self.first = first
-        self.planned().session = first.planned().session
+        self.extended().session = first.extended().session
 
     @property
     def stays(self) -> bool:

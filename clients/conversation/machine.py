@@ -7,7 +7,8 @@ states of links and calls, and which follow each, are in `links.py` and `calls.p
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -21,7 +22,7 @@ from ...balancing.versions import Versions
 from ...logs.errorlog import log_error
 from ...protocol.messages import Bye, Call, Credit, Drained, End, Fault, Hello, Item, Notify
 from ...protocol.values import size
-from .calls import HELD, PAUSED, SENT, WAITING, OutgoingCall
+from .calls import HELD, NEW, PAUSED, SENT, WAITING, OutgoingCall
 from .links import CLOSED, DOWN, DRAINING, GREETING, OPEN, Link, Links
 from .receiving import Receiver, move_deadline
 from .recovery import Recovery
@@ -74,7 +75,7 @@ class ClientMachine:
         self.end = self.table.end  # of a call that was held
         self._hello = Hello(instance, max_size, software)
         self._look_at = 0.0
-        self._next_tick: float | None = None
+        self.next_deadline = math.inf  # no later than that of any call
 
     @property
     def state(self) -> str:
@@ -96,21 +97,30 @@ class ClientMachine:
     def start(self, call: OutgoingCall, now: float) -> None:
         """Send the call over an open link, or keep it until there is one. Who has made it this moment may have set its
         `message.timeout`, which saves a step."""
-        message, deadline, table = call.message, call.deadline, self.table
-        message.id = id_ = table.last_id = table.last_id + 1
-        self.calls[id_] = call
-        if call.size:
-            table.bytes += call.size
-        if deadline is not None and (self._next_tick is None or deadline < self._next_tick):
-            self._next_tick = deadline
-        link = self._links.only
-        if link is not None and link.open and call.plan is None and not link.careful:
-            if message.timeout is not None:
+        self.start_all((call,), now)
+
+    def start_all(self, calls: Iterable[OutgoingCall], now: float) -> None:
+        """Start each that has not ended yet."""
+        table, link = self.table, self._links.only
+        plain = link is not None and link.open and not link.careful
+        for call in calls:
+            if call.state is not NEW:
+                continue
+            message, deadline = call.message, call.deadline
+            message.id = id_ = table.last_id = table.last_id + 1
+            table.calls[id_] = call
+            if deadline is not None and deadline < self.next_deadline:
+                self.next_deadline = deadline
+            if plain and call.extras is None and message.timeout is not None:
                 call.state, call.link = SENT, link
-                link.outbox.append(message)
+                link.outbox.append(message)  # type: ignore[union-attr] # as it is plain
             else:
-                self._sender.hand_over(call, link, now)
-            return
+                self._start(call, now)
+
+    def _start(self, call: OutgoingCall, now: float) -> None:
+        """The long way."""
+        table = self.table
+        table.bytes += call.size
         table.now = now
         if len(self.calls) == 1 and now >= self._look_at and self._balancer is not None:
             # Messages of the servers may not have been read yet: `tick` finds the silent ones.
@@ -125,8 +135,8 @@ class ClientMachine:
         call.message.id = table.last_id = table.last_id + 1
         self.calls[call.id] = call
         table.bytes += call.size
-        if call.deadline is not None and (self._next_tick is None or call.deadline < self._next_tick):
-            self._next_tick = call.deadline
+        if call.deadline is not None and call.deadline < self.next_deadline:
+            self.next_deadline = call.deadline
 
     def send(self, call: OutgoingCall, now: float) -> None:
         """Send a call that was held."""
@@ -150,8 +160,8 @@ class ClientMachine:
             move_deadline(call, now)
             link.outbox.append(Item(call.id, value))
             link.unsent += taken + ITEM
-            if link.unsent >= WAIT_AT and call.upload is not None:
-                call.upload.held = True
+            if link.unsent >= WAIT_AT and (upload := call.upload) is not None:
+                upload.held = True
 
     def end_items(self, call: OutgoingCall, now: float) -> None:
         """That was the last item of the argument that streams."""
@@ -196,7 +206,7 @@ class ClientMachine:
                 self._look_at = now + LOOK
                 self._recovery.look_at_servers(now)
             self._recovery.hedge_due(now)
-        if self._next_tick is None or now < self._next_tick:
+        if now < self.next_deadline:
             return
         due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
         for call in due:
@@ -205,7 +215,7 @@ class ClientMachine:
         deadlines = [call.deadline for call in self.calls.values() if call.deadline is not None]
         # Where calls expire one after the other, they are looked at together, a few milliseconds late.
         pause = max(TICK, len(deadlines) * TICK_PER_CALL)
-        self._next_tick = max(min(deadlines), now + pause) if deadlines else None
+        self.next_deadline = max(min(deadlines), now + pause) if deadlines else math.inf
 
     def _expire(self, call: OutgoingCall, now: float) -> None:
         if call.state in (WAITING, PAUSED):
@@ -217,14 +227,14 @@ class ClientMachine:
         text = f"{call.method}: {limit} did not come within {_seconds(call)}"
         self.table.cancel(call, errors.DeadlineExceeded(text))
 
-    def next_tick(self) -> float | None:
-        """When `tick` is due."""
-        due = [self._next_tick, self.table.retries.next()]
+    def next_tick(self) -> float:
+        """When `tick` is due: infinity, where it is not."""
+        due = [self.next_deadline, self.table.retries.next()]
         if self._balancer is not None:
             due.append(self.table.hedging.next())
             if self.calls:
                 due.append(self._look_at)
-        return min((each for each in due if each is not None), default=None)
+        return min(each for each in due if each is not None)
 
     # Links
 
@@ -280,9 +290,9 @@ class ClientMachine:
         waited, link.unsent = link.unsent >= WAIT_AT, 0
         if waited:
             for call in self.table.at(link):  # to go on may end one
-                if call.upload is not None and call.upload.held:
-                    call.upload.held = False
-                    call.upload.go_on()
+                if (upload := call.upload) is not None and upload.held:
+                    upload.held = False
+                    upload.go_on()
 
     def link_refused(self, link: Link, reason: str) -> None:
         """The server does not let this client in, or is not the one that it should be: no further attempt is made."""

@@ -71,7 +71,7 @@ class Receiver:
         if link.state is CLOSED:
             return
         calls, ending, attempts, table = self._calls, self._ending, self._attempts, self._table
-        balancer, unasked = table.balancer, link.unasked
+        balancer, unasked, decode = table.balancer, link.unasked, values.decode
         if balancer is not None:
             table.now = link.health.heard = now
             if link.health.asked is not None:
@@ -89,17 +89,18 @@ class Receiver:
                 table.cancel(call, errors.ProtocolError(text))
                 continue
             try:
-                result = values.typed(message.result, call.settings.returns)
+                kind = call.settings.returns
+                result = decode(message.result) if kind is Any else values.typed(message.result, kind)
             except BaseException as error:  # of the caller's own types, too
                 _check_cut(call, error)
                 table.end(call, None, unreadable(call, error))
                 continue
             if balancer is not None:
                 balancer.answered(call, link, now)
-                if call.plan is not None and call.plan.hedged:
+                if call.extras is not None and call.extras.hedged:
                     table.hedging.answered(call.method, now - call.sent)
                 table.end(call, result, None)
-            elif attempts or call.size or call.upload is not None or call.passes is not None:
+            elif attempts or call.extras is not None:
                 table.end(call, result, None)
             else:  # in short, on the hot path: nothing but the call itself has to know
                 ending.append(call)
@@ -162,9 +163,9 @@ class Receiver:
                     table.balancer.ended(call, link, now)
                 table.end(call, None, error)
             case Credit(items=items):
-                if call.upload is not None and items > 0:
+                if (upload := call.upload) is not None and items > 0:
                     move_deadline(call, now)
-                    call.upload.credit(items)
+                    upload.credit(items)
             case Error(code=code):
                 if table.balancer is not None:
                     if code in _FAILURES:
@@ -201,8 +202,8 @@ def move_deadline(call: OutgoingCall, now: float) -> None:
     """Of a stream, in which an item or credit has come or gone."""
     if call.settings.timeout is not None:
         call.deadline = now + call.settings.timeout
-        if call.latest is not None:
-            call.deadline = min(call.deadline, call.latest)
+        if call.extras is not None and call.extras.latest is not None:
+            call.deadline = min(call.deadline, call.extras.latest)
 
 
 def _check_cut(call: OutgoingCall, error: BaseException) -> None:

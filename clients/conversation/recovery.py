@@ -41,9 +41,9 @@ class Recovery:
             return
         again = unstarted and message.code == errors.Unavailable.code
         if again and link.role == "replica":
-            call.planned().primary = True  # it may have been too far behind
+            call.extended().primary = True  # it may have been too far behind
         elsewhere: Link | None = None
-        if call.upload is not None and call.upload.allowed:
+        if (upload := call.upload) is not None and upload.allowed:
             again = False  # some of its items may be gone
         elif again:
             elsewhere = self._sender.choose(call, but=link)
@@ -101,7 +101,7 @@ class Recovery:
     def hedge_due(self, now: float) -> None:
         """Send calls that take their time to another server as well."""
         for call in self._table.hedging.due(now):
-            if not call.stays and call.planned().duplicate is None:
+            if not call.stays and call.extended().duplicate is None:
                 other = self._sender.choose(call, but=call.link)
                 if other is not None:
                     self._sender.hand_over(self._table.duplicate(call), other, now)

@@ -31,11 +31,11 @@ class Sender:
 
     def choose(self, call: OutgoingCall, but: Link | None = None) -> Link | None:
         """An open link for it, but not that one."""
-        plan, balancer = call.plan, self._table.balancer
-        if plan is not None and plan.only is not None:
-            link: Link | None = plan.only
+        extras, balancer = call.extras, self._table.balancer
+        if extras is not None and extras.only is not None:
+            link: Link | None = extras.only
         elif balancer is not None:
-            return balancer.choose(call.method, plan, self._table.now, but)
+            return balancer.choose(call.method, extras, self._table.now, but)
         else:
             link = self._links.only
         return link if link is not None and link.open and link is not but else None
@@ -58,7 +58,7 @@ class Sender:
 
     def wait(self, call: OutgoingCall) -> None:
         """Let the call wait for a link, or end it where that is in vain."""
-        only, links = None if call.plan is None else call.plan.only, self._links
+        only, links = None if call.extras is None else call.extras.only, self._links
         if only is not None:
             if only.state in (CONNECTING, GREETING):
                 self._table.wait(call)
@@ -102,7 +102,7 @@ class Sender:
 
     def hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
         """Put the call into the link's outbox, with the time that it has left."""
-        message, deadline, plan, table = call.message, call.deadline, call.plan, self._table
+        message, deadline, extras, table = call.message, call.deadline, call.extras, self._table
         # (that of a stream bounds the gaps between items, which only the client can see)
         if deadline is not None and not call.streams and now is not None:
             message.timeout = milliseconds(deadline - now)
@@ -113,7 +113,7 @@ class Sender:
                 return
         if message.method in link.once:
             message.options = self._keyed(message.options)
-        if link.role or (plan is not None and plan.session is not None):
+        if link.role or (extras is not None and extras.session is not None):
             message.options = _dated(message.options, self.session(call).versions)
         call.state, call.link = SENT, link
         link.outbox.append(message)
@@ -121,12 +121,13 @@ class Sender:
         if balancer is not None:
             now = table.now if now is None else now
             balancer.begun(call, link, now)
-            if plan is not None and plan.hedged and not call.streams and balancer.is_readonly(call.method):
+            hedged = extras is not None and extras.hedged and not call.streams
+            if hedged and balancer.is_readonly(call.method):
                 table.hedging.sent(call, now)
 
     def session(self, call: OutgoingCall) -> SeenVersions:
         """Whose call it is: the client's own, if nobody else's."""
-        return self._versions if call.plan is None else call.plan.session or self._versions
+        return self._versions if call.extras is None else call.extras.session or self._versions
 
     def notify(self, note: Notify) -> None:
         """Send a one-way call over an open link, or keep it until there is one. Raises ResourceExhausted where it is more

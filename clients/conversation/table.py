@@ -91,16 +91,18 @@ class CallTable:
             return
         call.state = ENDED
         self.ending.append(call)
-        if self.calls.pop(call.id, None) is not None:
-            self.bytes -= call.size
+        extras = call.extras
+        known = self.calls.pop(call.id, None) is not None
         self.waiting.pop(call.id, None)
         if self.retries.attempts:
             self.retries.attempts.pop(call, None)
-        if call.upload is not None:
-            call.upload.stop()
         if self.balancer is not None and call.link is not None:
             self.balancer.left(call, call.link, self.now)
-        if call.plan is not None:
+        if extras is not None:
+            if known:
+                self.bytes -= extras.size
+            if extras.upload is not None:
+                extras.upload.stop()
             self._end_other(call, result, error)
         call.conclude(result, error)
         self.ending.pop()
@@ -109,19 +111,19 @@ class CallTable:
 
     def duplicate(self, call: OutgoingCall) -> Duplicate:
         """The same call for a second server."""
-        duplicate = call.planned().duplicate = Duplicate(call)
+        duplicate = call.extended().duplicate = Duplicate(call)
         duplicate.message.id = self.another_id()
         self.calls[duplicate.id] = duplicate
         return duplicate
 
     def goes_on_as_duplicate(self, call: OutgoingCall) -> bool:
         """Nothing comes any more of what was sent first: what is under way elsewhere, if it is, is the call from now on."""
-        plan = call.plan
-        if plan is None or plan.duplicate is None:
+        extras = call.extras
+        if extras is None or extras.duplicate is None:
             return False
         self.leave(call)
         del self.calls[call.id]
-        other, plan.duplicate = plan.duplicate, None
+        other, extras.duplicate = extras.duplicate, None
         other.state = ENDED
         call.message, call.link, call.sent = other.message, other.link, other.sent
         if self.balancer is not None:
@@ -133,13 +135,13 @@ class CallTable:
         """Of two that are the same, the first result ends both."""
         if type(call) is Duplicate:
             first = call.first
-            first.planned().duplicate = None
+            first.extended().duplicate = None
             if error is None and first.state is not ENDED:
                 if first.link is not None and self.balancer is not None:
                     self.hedging.answered(first.method, self.now - first.sent)
                     self.balancer.failed(first, first.link, self.now)
                     first.link.cancel(first.id, first.size)
                 self.end(first, result, None)
-        elif call.plan is not None and call.plan.duplicate is not None:
-            duplicate, call.plan.duplicate = call.plan.duplicate, None
+        elif call.extras is not None and call.extras.duplicate is not None:
+            duplicate, call.extras.duplicate = call.extras.duplicate, None
             self.cancel(duplicate, errors.Cancelled(f"{call.method} has its answer"))

@@ -219,7 +219,7 @@ def check_client(data: bytes) -> None:
         ):
             asked.append(made)
             if len(asked) % 4 == 0:
-                made.upload = Sending()
+                made.extended().upload = Sending()
             machine.start(made, now)
 
     begin(0.0)

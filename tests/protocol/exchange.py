@@ -52,6 +52,7 @@ class Asked(OutgoingCall):
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         super().__init__(message, settings, deadline)
+        self.allowed = message.credit
         self.outcomes: list[tuple[Any, BaseException | None]] = []
         self.items: list[Any] = []
         self.at_end: Any = None

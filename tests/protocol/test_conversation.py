@@ -184,7 +184,7 @@ class Conversation(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         due = self.client.next_tick()
-        if due is not None and due <= self.now:
+        if due <= self.now:
             self.client.tick(self.now)
             self.ticked = self.now
 
@@ -445,7 +445,6 @@ class Conversation(RuleBasedStateMachine):
         deadlines = [asked.deadline for asked in self.client.calls.values() if asked.deadline is not None]
         if deadlines:
             due = self.client.next_tick()
-            assert due is not None
             assert due <= max(min(deadlines), self.ticked + 2 * TICK)
 
     @invariant()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -278,7 +279,7 @@ def test_a_status_becomes_its_class():
 def test_an_outcome_passes_through_the_interceptors_on_its_way():
     client = Client()
     asked = client.start(call())
-    asked.passes = lambda result, error: (f"{result}, seen", error)
+    asked.extended().passes = lambda result, error: (f"{result}, seen", error)
     client.hear(Reply(asked.id, raw("result")))
     assert asked.result == "result, seen"
 
@@ -286,7 +287,7 @@ def test_an_outcome_passes_through_the_interceptors_on_its_way():
 def test_an_interceptor_may_make_a_result_of_an_error():
     client = Client()
     asked = client.start(call())
-    asked.passes = lambda result, error: (str(error), None)
+    asked.extended().passes = lambda result, error: (str(error), None)
     client.hear(Error(asked.id, "UNKNOWN", "ValueError", "no"))
     assert asked.result == "ValueError: no"
 
@@ -295,7 +296,7 @@ def test_an_outcome_passes_through_the_interceptors_once():
     client = Client()
     asked = client.start(call(timeout=1.0))
     seen: list[Any] = []
-    asked.passes = lambda result, error: seen.append(result) or (result, error)
+    asked.extended().passes = lambda result, error: seen.append(result) or (result, error)
     client.hear(Reply(asked.id, raw(1)), Reply(asked.id, raw(2)))
     client.machine.tick(2.0)
     client.machine.link_lost(client.link, "gone", 0.0)
@@ -306,7 +307,10 @@ def test_an_outcome_passes_through_the_interceptors_once():
 def test_a_call_has_ended_when_its_outcome_is_looked_at():
     client = Client()
     asked = client.start(call())
-    asked.passes = lambda result, error: (client.machine.cancel(asked, errors.Cancelled("again")), error)
+    asked.extended().passes = lambda result, error: (
+        client.machine.cancel(asked, errors.Cancelled("again")),
+        error,
+    )
     client.hear(Reply(asked.id, raw(1)))
     assert asked.result is False
 
@@ -713,7 +717,7 @@ def test_a_call_without_a_deadline_lives_on():
     client = Client()
     asked = client.start(call())
     client.machine.tick(1e9)
-    assert (asked.outcomes, client.machine.next_tick()) == ([], None)
+    assert (asked.outcomes, client.machine.next_tick()) == ([], math.inf)
 
 
 def test_the_first_look_at_the_deadlines_is_at_the_earliest():
@@ -734,7 +738,7 @@ def test_no_look_at_the_deadlines_follows_another_at_once():
 def test_no_deadline_is_overlooked_by_more_than_a_tick():
     client = Client()
     asked = [client.start(call(timeout=1.0 + n / 1000)) for n in range(20)]
-    while (now := client.machine.next_tick()) is not None:
+    while (now := client.machine.next_tick()) < math.inf:
         before = {one for one in asked if one.outcomes}
         client.machine.tick(now)
         late = [now - one.deadline for one in asked if one.outcomes and one not in before]
@@ -843,7 +847,7 @@ def test_a_stream_that_has_ended_gets_no_credit():
 
 def uploading(client: Client, timeout: float | None = None) -> tuple[Asked, Sending]:
     asked = call(timeout=timeout)
-    asked.upload = sending = Sending()
+    asked.extended().upload = sending = Sending()
     client.start(asked)
     return asked, sending
 
@@ -915,7 +919,7 @@ def test_each_event_of_a_streaming_argument_moves_the_deadline(event):
 def test_no_event_moves_a_deadline_beyond_the_latest():
     client = Client()
     asked = call(timeout=1.0, credit=4)
-    asked.latest = 1.2
+    asked.extended().latest = 1.2
     client.start(asked)
     client.hear(Item(asked.id, raw(1)), now=0.9)
     client.machine.tick(1.25)
@@ -1393,7 +1397,7 @@ def test_large_calls_that_are_given_up_are_taken_out_at_once():
     client = Client()
     for _ in range(20):
         asked = call()
-        asked.size = 1024 * 1024
+        asked.extended().size = 1024 * 1024
         client.machine.cancel(client.start(asked), errors.Cancelled("given up"))
         assert len(client.link.outbox) <= 2
 

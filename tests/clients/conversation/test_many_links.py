@@ -81,7 +81,7 @@ class Client:
         }
         asked = call(method, now=self.now, **options)
         for name, value in plan.items():
-            setattr(asked.planned(), name, value)
+            setattr(asked.extended(), name, value)
         return self.start(asked)
 
     def start(self, asked: Asked) -> Asked:
@@ -91,7 +91,7 @@ class Client:
     def after(self, seconds: float) -> None:
         """So much time passes, in which the client looks when it means to."""
         end = self.now + seconds
-        while (due := self.machine.next_tick()) is not None and due <= end:
+        while (due := self.machine.next_tick()) <= end:
             self.now = max(self.now, due)
             self.machine.tick(self.now)
         self.now = end
@@ -215,7 +215,7 @@ def test_a_stream_is_counted_until_its_end():
 def test_a_call_with_an_argument_that_streams_is_counted_until_its_end():
     client = equal(2)
     asked = call("write")
-    asked.upload = Sending()
+    asked.extended().upload = Sending()
     client.start(asked)
     assert (client.in_flight, client.links[0].awaited) == ([1, 0], 0)
     client.reply(asked)
@@ -585,9 +585,9 @@ def test_what_is_bound_to_its_server_waits_for_it(kind):
     client = equal(2)
     asked = call("read", credit=4 if kind == "stream" else 0)
     if kind == "upload":
-        asked.upload = Sending()
+        asked.extended().upload = Sending()
     if kind == "only":
-        asked.planned().only = client.links[0]
+        asked.extended().only = client.links[0]
     if kind == "one attempt":
         asked.settings.attempts = 1
     client.start(asked)

@@ -110,13 +110,13 @@ class Servers(RuleBasedStateMachine):
         deadline = None if timeout is None else self.now + timeout
         asked = Asked(Call(0, method, NOTHING, credit=4 if kind == "stream" else 0), common, deadline)
         if kind == "upload":
-            asked.upload = Sending()
+            asked.extended().upload = Sending()
         if kind == "hedged":
-            asked.planned().hedged = True
+            asked.extended().hedged = True
         if kind == "keyed":
-            asked.planned().affinity = str(pick)
+            asked.extended().affinity = str(pick)
         if kind == "pinned":
-            asked.planned().only = self.all_links()[pick % len(self.links)]
+            asked.extended().only = self.all_links()[pick % len(self.links)]
         self.asked.append(asked)
         return asked
 
@@ -172,7 +172,7 @@ class Servers(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 0.15, 0.3, 1.2, 1.2, 6.0]))
     def time_passes(self, seconds: float) -> None:
         end = self.now + seconds
-        while (due := self.machine.next_tick()) is not None and due <= end:
+        while (due := self.machine.next_tick()) <= end:
             self.now = max(self.now, due)
             self.deliver()
             self.machine.tick(self.now)
@@ -303,13 +303,13 @@ class Servers(RuleBasedStateMachine):
     def a_twin_is_elsewhere_and_lives_no_longer_than_its_first(self) -> None:
         twins = [one for one in self.known() if type(one) is Duplicate]
         for twin in twins:
-            assert twin.first.plan is not None
-            assert twin.first.plan.duplicate is twin
+            assert twin.first.extras is not None
+            assert twin.first.extras.duplicate is twin
             assert twin.link is not None
             assert twin.link is not twin.first.link
             assert METHODS[twin.method].readonly
         assert len(twins) == sum(
-            one.plan is not None and one.plan.duplicate is not None for one in self.asked
+            one.extras is not None and one.extras.duplicate is not None for one in self.asked
         )
 
     @invariant()
@@ -322,10 +322,12 @@ class Servers(RuleBasedStateMachine):
         for one in self.machine.table.waiting.values():
             assert one.link is None
             links = [link for link in self.machine.links if link.state is LinkState.OPEN]
-            if one.plan is not None and one.plan.only is not None:
-                links = [one.plan.only] if one.plan.only.state is LinkState.OPEN else []
+            if one.extras is not None and one.extras.only is not None:
+                links = [one.extras.only] if one.extras.only.state is LinkState.OPEN else []
             else:
-                readonly = METHODS[one.method].readonly and not (one.plan is not None and one.plan.primary)
+                readonly = METHODS[one.method].readonly and not (
+                    one.extras is not None and one.extras.primary
+                )
                 links = [link for link in links if link.role != "replica" or readonly]
             assert not links
 
