@@ -51,7 +51,7 @@ class ThreadingClient(BlockingClient[FiredFuture]):
         if self._shared.interceptors or self._options.cache is not None:
             self._start(core, call, args, kwargs)
         else:
-            core.begin(call)
+            core.gathered.append(call)
         core.flush()
         return True
 
@@ -64,13 +64,11 @@ class ThreadingClient(BlockingClient[FiredFuture]):
         if call.extras is not None or self._options.cache is not None or shared.interceptors:
             threads.loop.turn(self._fire_alone, core, call, args, kwargs)
             return call
-        gathered = core.gathered
-        gathered.append(call)
-        if not threads.driving or len(gathered) >= SEND_AT:
-            threads.loop.turn(threads.start_gathered)
-        elif not threads.gathering:
-            threads.loop.call_soon(threads.start_gathered)  # first: this may be cut
-            threads.gathering = True
+        core.gathered.append(call)
+        if not threads.driving or len(core.gathered) >= SEND_AT:
+            threads.loop.turn(threads.drive)
+        elif not core.flushing:
+            core.flush_later()
             threads.loop.interrupt()
         return call
 
@@ -78,20 +76,14 @@ class ThreadingClient(BlockingClient[FiredFuture]):
         self, core: ClientCore, call: FiredFuture, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """In a turn."""
-        threads = self._threads
-        threads.start()
-        threads.fired += 1
         if call.failure is None:
             self._start(core, call, args, kwargs)
         else:
             call.finish(None, call.failure)
-        if threads.fired:
-            threads.drive()
+        self._threads.drive()
 
     def _notify(self, core: ClientCore, note: Notify) -> None:
         core.notify(note)
-        self._threads.fired += 1  # a thread must drive until it is sent
-        core.when_settled(self._threads.release_one)
         self._threads.drive()
 
     def _outcome(self, future: FiredFuture) -> tuple[Any, BaseException | None]:

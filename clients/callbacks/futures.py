@@ -76,20 +76,18 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
         shared = self.client._shared
         threads = shared.threads
-        threads.fired -= 1
-        if not threads.fired:
-            threads.rest()
+        threads.loop.turn_ends = threads.turn_ends
         if self._state is PENDING:
             self._settle(result, error)
         elif self._state is FINISHED:  # this was cut half-way
             result, error = self._result, self._exception
         if error is None:
             if self.callback is not None:
-                threads.post(self, self.callback, result)
+                threads.posted.append((self, self.callback, result))
         elif self.errback is not None:
-            threads.post(self, self.errback, error)
+            threads.posted.append((self, self.errback, error))
         if shared.listeners:
-            threads.post(self, lambda _: self.client._tell_listeners(self, result, error), None)
+            threads.posted.append((self, lambda _: self.client._tell_listeners(self, result, error), None))
 
     def _rouse(self) -> None:
         for settled in self._sleepers:

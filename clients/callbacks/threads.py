@@ -15,10 +15,14 @@ from ...backends.threading import ThreadingLoop
 from ...errors import Unavailable
 from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
+from .futures import FiredFuture
 from .running import Entry, run_callbacks
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
+
+# Calls in flight that are looked through at the end of a turn, at most.
+_FEW = 64
 
 
 class _Thread(threading.Thread):
@@ -47,8 +51,6 @@ class ClientThreads:
     def __init__(self, loop: ThreadingLoop) -> None:
         self.loop = loop
         self.core: ClientCore | None = None  # once it is made
-        self.gathering = False  # whether a turn that starts what has gathered was asked for
-        self.fired = 0  # calls that need a driver though nobody waits
         self.driving = False
         self._reader: _Thread | None = None
         self._drive = threading.Lock()  # held while the reader has nothing to do
@@ -67,33 +69,15 @@ class ClientThreads:
             self._caller = _Thread(self._call_back, "ringback-callbacks")
 
     def drive(self) -> None:
-        """See to it that somebody drives while fired calls are in flight."""
+        """Send what has gathered; see to it that somebody drives while calls are in flight."""
+        assert self.core is not None
         self.start()
-        if not (self.driving or self._closed):
+        self.core.flush()
+        if not (self.driving or self._closed or self.core.idle):
             self._rest = self.loop.gate()
+            self.core.when_idle(self._rest.open)
             self._start_reading()
             self.driving = True  # last: what is before may raise, at the end of a caller's stack
-
-    def start_gathered(self) -> None:
-        """Start the calls that were fired since the last turn that did."""
-        self.gathering = False
-        assert self.core is not None
-        self.fired += self.core.start_gathered()
-        if self.fired:
-            self.drive()
-        else:
-            self.rest()
-
-    def release_one(self) -> None:
-        """One of what was fired has ended."""
-        self.fired -= 1
-        if not self.fired:
-            self.rest()
-
-    def rest(self) -> None:
-        """All that was fired has ended."""
-        if self.driving:
-            self._rest.open()
 
     def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
         """Have the function called, from any thread; at once, where the client is closed and its callbacks have ended."""
@@ -142,10 +126,18 @@ class ClientThreads:
             posted, self.posted = self.posted, []
             self._callbacks.put(posted)
 
-    def post(self, call: OutgoingCall, function: Callable[[Any], object], argument: Any) -> None:
-        """Have the function called, after this turn."""
-        self.posted.append((call, function, argument))
-        self.loop.turn_ends = self.hand_over
+    def turn_ends(self) -> None:
+        """At the end of a turn in which fired calls have ended. Where none is left, who waits for an answer is to read it himself."""
+        self.hand_over()
+        core = self.core
+        if (
+            self.driving
+            and core is not None
+            and core.settled
+            and len(core.calls) < _FEW
+            and not any(type(call) is FiredFuture for call in core.calls.values())
+        ):
+            self._rest.open()
 
     def _read(self) -> None:
         loop = self.loop
@@ -158,9 +150,8 @@ class ClientThreads:
                         continue
                     loop.wait(self._rest)
             self.driving = False  # first: who fires looks at this after adding to what has gathered
-            if self.fired or (self.core is not None and self.core.gathered):
-                with suppress(Unavailable):
-                    loop.turn(self.start_gathered)
+            with suppress(Unavailable):
+                loop.turn(self.drive)
             if self._closed:
                 return
 

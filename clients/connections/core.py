@@ -24,7 +24,7 @@ from ...protocol import codec
 from ...protocol.messages import Bye, Notify
 from ...transport.base import Transport
 from ...version import __version__
-from ..conversation.calls import OutgoingCall
+from ..conversation.calls import OutgoingCall, Upload
 from ..conversation.links import Link, LinkState
 from ..conversation.machine import ClientMachine
 from .wire import Wire
@@ -119,7 +119,7 @@ class ClientCore:
         self._unsettled: list[Callable[[], object]] = []
         self._timer: Handle | None = None
         self._timer_due = math.inf
-        self._flushing = False
+        self.flushing = False
         self._wires: list[Wire] = []
         self.opened: list[Wire] = []  # whose sockets are open, or being made
         self._leaving: list[Wire] = []  # of servers that are gone from the list, with their last calls
@@ -157,42 +157,37 @@ class ClientCore:
 
     def start(self, call: OutgoingCall) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
-        self.begin(call)
-        if not self._flushing:
-            self._flush_later()
-        elif call.link is not None and len(call.link.outbox) >= SEND_AT:
+        self.gathered.append(call)
+        if call.extras is not None and call.extras.size:
+            self._start_gathered()  # so that its bytes count from now on
+        if not self.flushing:
+            self.flush_later()
+        elif len(self.gathered) >= SEND_AT:
             self.flush()
 
-    def start_gathered(self) -> int:
-        """Send the calls that have gathered. Returns how many."""
+    def _start_gathered(self) -> None:
         gathered = self.gathered
         calls = gathered.copy()
-        if self.closed:
+        if self.closed:  # while they waited for their turn, or for room
             for call in calls:
-                self.begin(call)
+                if not call.ended:
+                    error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
+                    call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))
         else:
             self.machine.start_all(calls, time.monotonic())
-        for _ in calls:  # not before they are in the table: a turn that is cut loses none
-            gathered.popleft()
-        self.flush()
-        return len(calls)
+        for call in calls:
+            # Not before it is in the table, as a turn that is cut must lose none; a callback of another may have sent it already.
+            if gathered and gathered[0] is call:
+                gathered.popleft()
+            if call.extras is not None and call.extras.upload is not None:
+                self._begin_upload(call, call.extras.upload)
 
-    def begin(self, call: OutgoingCall) -> None:
-        """Send a call with the next `flush`, which the caller sees to."""
-        if self.closed:  # while the call waited for its turn, or for room
-            if call.ended:
-                return
-            error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
-            call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))
-            return
-        # (a call whose time left is known was made this moment)
-        self.machine.start(call, time.monotonic() if call.message.timeout is None else call.sent)
-        if call.extras is not None and call.extras.upload is not None:
-            try:
-                call.extras.upload.begin()
-            except RuntimeError as error:  # there may be no thread for it
-                text = f"{call.method}: its items could not be sent: {errors.described(error)}"
-                self.machine.cancel(call, errors.ResourceExhausted(text))
+    def _begin_upload(self, call: OutgoingCall, upload: Upload) -> None:
+        try:
+            upload.begin()
+        except RuntimeError as error:  # there may be no thread for it
+            text = f"{call.method}: its items could not be sent: {errors.described(error)}"
+            self.machine.cancel(call, errors.ResourceExhausted(text))
 
     def hold(self, call: OutgoingCall) -> None:
         """Take a call without sending it: it is ended by `end`, or sent by `send`."""
@@ -203,12 +198,17 @@ class ClientCore:
     def do(self, function: Callable[..., object], *args: Any) -> None:
         """Call a method of the machine, and send what gathers when this turn of the loop ends."""
         function(*args)
-        self._flush_later()
+        self.flush_later()
 
     def end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
         """End a call that was held, and let all who wait know."""
         self.machine.end(call, result, error)
         self.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is in flight, and nothing waits to be sent."""
+        return not self.calls and self.settled
 
     @property
     def settled(self) -> bool:
@@ -226,24 +226,27 @@ class ClientCore:
             raise errors.ResourceExhausted(
                 f"{note.method}: {len(self.machine.notes)} one-way calls wait for a server, the bound"
             )
+        if self.gathered:  # before it
+            self._start_gathered()
         self.machine.notify(note)
-        self._flush_later()
+        self.flush_later()
 
     def cancel(self, call: OutgoingCall, error: Exception) -> bool:
         """End the call here, and at the server where that can be; False if it has ended."""
         ended = self.machine.cancel(call, error)
-        self._flush_later()
+        self.flush_later()
         return ended
 
     def drop(self, call: OutgoingCall) -> None:
         """Cancel a call whose outcome nobody can see any more. For finalisers, as `post` is."""
-        if call.id and not (call.ended or self.closed) and self.process == os.getpid():
+        known = call.id or call in self.gathered
+        if known and not (call.ended or self.closed) and self.process == os.getpid():
             with suppress(Exception):  # the loop is closed
                 self.post(self.cancel, call, errors.Cancelled(f"{call.method} was left by its reader"))
 
     def cancel_streams(self) -> None:
         """Nobody will read them: the program ends."""
-        for call in list(self.calls.values()):
+        for call in [*self.calls.values(), *self._not_begun()]:
             if call.message.credit:
                 self.cancel(call, errors.Cancelled(f"{call.method}: the program ends"))
 
@@ -269,10 +272,10 @@ class ClientCore:
 
     def when_idle(self, function: Callable[[], object]) -> None:
         """Call the function when no call is in flight and nothing waits to be sent."""
-        if self.calls or not self.settled:
-            self._idle.append(function)
-        else:
+        if self.idle:
             function()
+        else:
+            self._idle.append(function)
 
     def give_up(self, why: str) -> None:
         """A turn was cut half-way: end all calls with Unavailable, and close all, whatever state they are in."""
@@ -334,6 +337,8 @@ class ClientCore:
         """End what is in flight with Cancelled, and close."""
         if self.closed:
             return
+        if self.gathered:
+            self._start_gathered()
         self.closed = True
         _open.discard(self)
         if self.machine.notes:
@@ -375,7 +380,9 @@ class ClientCore:
 
     def flush(self) -> None:
         """Send what has gathered; see who waits for what has changed."""
-        self._flushing = False  # here, and not where it was asked for: what was asked for may be lost at the end of a caller's stack
+        self.flushing = False  # here, and not where it was asked for: what was asked for may be lost at the end of a caller's stack
+        if self.gathered:
+            self._start_gathered()
         for wire in self._wires:
             if wire.link.outbox or wire.stuck:
                 wire.flush()
@@ -402,11 +409,11 @@ class ClientCore:
             if not link.refuses:
                 wire.flush()
             wire.close(0 if link.refuses else LEAVE)
-            self._flush_later()
+            self.flush_later()
         elif link not in self.machine.links:
             self._wires.remove(wire)  # it was kept for the sake of its last answers
             wire.close(0)
-            self._flush_later()
+            self.flush_later()
         if link.state is LinkState.DOWN:
             for source in self._sources:
                 source.look()
@@ -443,7 +450,7 @@ class ClientCore:
         if not self.machine.found and len(self._told) == len(self._sources):
             self.machine.search_ended()
         self.tell_state()
-        self._flush_later()
+        self.flush_later()
 
     def _is_wanted(self, link: Link) -> bool:
         return link.endpoint in self._given or any(link.endpoint in told for told in self._told.values())
@@ -469,7 +476,7 @@ class ClientCore:
                 self._wires.remove(wire)
                 wire.close(0)
         self.tell_state()
-        self._flush_later()
+        self.flush_later()
 
     def _let_go(self) -> None:
         """Close the links over which nothing is to come any more."""
@@ -518,17 +525,18 @@ class ClientCore:
             and self._table.bytes <= self.max_bytes_in_flight * 3 // 4
         ):
             ready, self._room = self._room, []
-        if not in_flight and self.settled:
+        if self._idle and self.idle:
             ready, self._idle = ready + self._idle, []
         if self._unsettled and self.settled:
             ready, self._unsettled = ready + self._unsettled, []
         for function in ready:
             function()
 
-    def _flush_later(self) -> None:
-        if not self._flushing and not self.closed:
+    def flush_later(self) -> None:
+        """Have what has gathered sent when this turn of the loop ends."""
+        if not self.flushing and not self.closed:
             self.loop.call_soon(self._flush_soon)  # first: it may raise, at the end of the caller's stack
-            self._flushing = True
+            self.flushing = True
 
     def _flush_soon(self) -> None:
         if not self.closed:
@@ -538,7 +546,7 @@ class ClientCore:
         self._timer, self._timer_due = None, math.inf
         self.machine.tick(time.monotonic())
         self._set_timer()
-        self._flush_later()
+        self.flush_later()
 
     def _set_timer(self) -> None:
         due = self.machine.next_tick()
