@@ -69,10 +69,10 @@ class DrivingGate:
             self._wake.release()
 
     def fall_asleep(self) -> threading.Lock:
-        """Prepare to sleep: acquire what this returns after the loop's lock is released."""
+        """Prepare to sleep: acquire what this returns."""
         if self._wake is None:
             self._wake = threading.Lock()
-            self._wake.acquire()
+        self._wake.acquire(blocking=False)  # it may have been roused from a sleep that it did not begin
         self._asleep = True
         return self._wake
 
@@ -368,24 +368,20 @@ class ThreadingLoop(BlockingLoop):
             raise RuntimeError(ENTERED)
         try:
             self.waiting.add(thread)
-            while True:
+            while not (gate.opened or self._closed):
+                if self.driver is not None:
+                    # Without the lock: who opens the gate, or gives up driving, looks here after it.
+                    wake = gate.fall_asleep()
+                    self.followers[gate] = None
+                    if self.driver is not None and not (gate.opened or self._closed):
+                        wake.acquire()
+                    self.followers.pop(gate, None)
+                    continue
                 with lock:
-                    if self.followers:
-                        self.followers.pop(gate, None)
-                    if gate.opened or self._closed:
-                        return
-                    drive = self.driver is None
-                    if drive:
+                    if self.driver is None:
                         self.driver = gate
-                    else:
-                        wake = gate.fall_asleep()
-                        self.followers[gate] = None
-                if drive:
+                if self.driver is gate:
                     self._drive(gate)
-                else:
-                    wake.acquire()
-                    if gate.opened:
-                        return  # type: ignore[unreachable] # another thread has opened it
         except BaseException:
             self.mend()
             raise
@@ -489,7 +485,7 @@ class ThreadingLoop(BlockingLoop):
         self.wait(gate)
 
     def _promote(self) -> None:
-        for gate in self.followers:
+        for gate in list(self.followers):
             if not gate.opened:
                 gate.rouse()
                 return

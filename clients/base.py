@@ -117,6 +117,8 @@ class Client(ABC):
             },
         )
         self._options = ClientOptions(30.0, self._shared.max_size).merged({"timeout": timeout, **options})
+        # Whether neither interceptors nor a cache see its calls.
+        self._plain = not self._shared.interceptors and self._options.cache is None
         self._is_view = False
         self._origin: Client | None = None
         self._only: Link | None = None  # of a view all whose calls go to one server
@@ -171,6 +173,7 @@ class Client(ABC):
         """
         view = copy.copy(self)
         view._options = self._options.merged(changes)
+        view._plain = not self._shared.interceptors and view._options.cache is None
         view._is_view = True
         view._origin = self  # which must not be taken for forgotten while a view of it is in use
         return view
@@ -371,6 +374,9 @@ class Client(ABC):
         no longer in flight."""
         options, shared = self._options, self._shared
         try:
+            if self._plain:
+                core.start(call)
+                return
             if shared.interceptors:
                 if not enter(core, shared.interceptors, options, call, args, kwargs):
                     return

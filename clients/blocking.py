@@ -73,7 +73,7 @@ class BlockingClient(Client, Generic[F]):
         call = self._outgoing(BlockingCall, method, args, kwargs)
         gate = call.gate = loop.gate()
         try:
-            while not loop.turn(self._begin, core, call, args, kwargs):
+            while not self._send(core, loop, call, args, kwargs):
                 self._wait_for_room(core, loop, self._time_for_room(call))
             loop.wait(gate)
         except BaseException:
@@ -87,13 +87,18 @@ class BlockingClient(Client, Generic[F]):
                 del error  # or it and this frame would keep each other, and the client
         return call.result
 
-    def _begin(
-        self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def _send(
+        self,
+        core: ClientCore,
+        loop: Any,
+        call: OutgoingCall,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> bool:
-        """In a turn: send the call. False at the bound of calls in flight."""
+        """Send a call that its caller will wait for. False at the bound of calls in flight."""
         if core.full:
             return False
-        self._start(core, call, args, kwargs)
+        loop.turn(self._start, core, call, args, kwargs)
         return True
 
     def fire(

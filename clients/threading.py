@@ -34,6 +34,9 @@ from .shared import Shared, give_up
 # Seconds after which a client first looks at its connections when it is used again: the server may have left meanwhile.
 IDLE = 0.1
 
+# Threads that wait for others to read, from which on they have others send, too.
+CROWD = 2
+
 
 class ThreadingClient(BlockingClient[FiredFuture]):
     """Calls a service from threads, each waiting for its own answers.
@@ -43,15 +46,37 @@ class ThreadingClient(BlockingClient[FiredFuture]):
 
     _fired_kind = FiredFuture
 
-    def _begin(
-        self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def _send(
+        self,
+        core: ClientCore,
+        loop: ThreadingLoop,
+        call: OutgoingCall,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> bool:
+        """Where several threads wait, the one that drives sends what gathers, for all of them."""
+        if len(loop.followers) < CROWD or call.extras is not None or not self._plain:
+            return loop.turn(self._send_now, core, call, args, kwargs)
         if core.full:
             return False
-        if self._shared.interceptors or self._options.cache is not None:
-            self._start(core, call, args, kwargs)
-        else:
+        core.gathered.append(call)
+        if core.closed:
+            loop.turn(core.flush)
+        elif not core.flushing:
+            core.flush_later()
+            loop.interrupt()
+        return True
+
+    def _send_now(
+        self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        """In a turn."""
+        if core.full:
+            return False
+        if self._plain:
             core.gathered.append(call)
+        else:
+            self._start(core, call, args, kwargs)
         core.flush()
         return True
 
@@ -59,9 +84,8 @@ class ThreadingClient(BlockingClient[FiredFuture]):
         self, core: ClientCore, call: FiredFuture, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> FiredFuture:
         """Where the reading thread drives, it starts what gathers, without a turn for each call."""
-        shared = self._shared
-        threads: ClientThreads = shared.threads
-        if call.extras is not None or self._options.cache is not None or shared.interceptors:
+        threads: ClientThreads = self._shared.threads
+        if call.extras is not None or not self._plain:
             threads.loop.turn(self._fire_alone, core, call, args, kwargs)
             return call
         core.gathered.append(call)
