@@ -6,9 +6,11 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import bare
 import ringback
+import zmq
 from ringback.clients.asyncio import connect as connect_asyncio
 
 MESSAGE = b"x" * 32
@@ -88,12 +90,91 @@ def tasks(endpoint: str, seconds: float) -> float:
     return asyncio.run(main())
 
 
+def crowd(call: Callable[[], Callable[[], object]], seconds: float) -> float:
+    """64 threads, each waiting for its own call at a time. `call` is asked in each for what it then calls."""
+    counts: list[int] = []
+    over = False
+    begin = threading.Barrier(65)
+
+    def work() -> None:
+        own, count = call(), 0
+        own()
+        begin.wait()
+        while not over:
+            own()
+            count += 1
+        counts.append(count)
+
+    threads = [threading.Thread(target=work) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    begin.wait()
+    start = time.perf_counter()
+    time.sleep(seconds)
+    over = True
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - start)
+
+
+def threads(endpoint: str, seconds: float, method: str, *args: object) -> float:
+    """64 threads of one blocking client."""
+    with ringback.connect(endpoint) as client:
+        client.call(method, *args)
+        return crowd(lambda: lambda: client.call(method, *args), seconds)
+
+
+def bare_threads(endpoint: str, seconds: float) -> float:
+    """64 threads, a bare socket each."""
+    context = zmq.Context()
+
+    def connected() -> Callable[[], object]:
+        socket = context.socket(zmq.DEALER)
+        socket.set(zmq.LINGER, 0)
+        socket.connect(endpoint)
+
+        def call() -> None:
+            socket.send(MESSAGE)
+            socket.recv()
+
+        return call
+
+    return crowd(connected, seconds)
+
+
+def pyro_threads(endpoint: str, seconds: float, method: str, *args: object) -> float:
+    """64 threads, a proxy of Pyro5 each."""
+    import Pyro5.api
+    from Pyro5 import config
+
+    config.SERIALIZER = "msgpack"
+
+    def connected() -> Callable[[], object]:
+        proxy = Pyro5.api.Proxy(endpoint)
+        return lambda: getattr(proxy, method)(*args)
+
+    return crowd(connected, seconds)
+
+
+def on_uvloop(endpoint: str, seconds: float) -> float:
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    return tasks(endpoint, seconds)
+
+
 KINDS = {
     "bare-1": lambda endpoint, seconds: bare.drive(endpoint, 1, seconds),
     "bare-1000": lambda endpoint, seconds: bare.drive(endpoint, IN_FLIGHT, seconds),
+    "bare-64": bare_threads,
+    "pyro-64": lambda endpoint, seconds: pyro_threads(endpoint, seconds, "echo", MESSAGE),
+    "pyro-nap-64": lambda endpoint, seconds: pyro_threads(endpoint, seconds, "nap"),
     "call-1": call_one,
+    "threads-64": lambda endpoint, seconds: threads(endpoint, seconds, "echo", MESSAGE),
+    "nap-64": lambda endpoint, seconds: threads(endpoint, seconds, "nap"),
     "fire-1000": fire,
     "tasks-1000": tasks,
+    "tasks-uvloop": on_uvloop,
     "pooled-1000": lambda endpoint, seconds: fire(endpoint, seconds, "pooled"),
 }
 

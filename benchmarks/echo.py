@@ -1,7 +1,9 @@
-"""ringback beside a bare pyzmq echo, in one run: `python benchmarks/echo.py [--backend NAME]... [--rounds N] [--seconds S]`.
+"""ringback beside bare pyzmq and Pyro5, in one run: `python benchmarks/echo.py [--backend NAME]... [--figure NAME]... [--rounds N]
+[--seconds S] [--before PYTHON]`.
 
-Each round measures every figure once, in a process of its own, in random order, with the bare echo right before it; a row gives the
-median of the rates and of the ratios to that bare echo. Nothing else should run on the machine.
+Each round measures every figure once, in a process of its own, in random order, with its yardstick right before it; a row gives the median
+of the rates and of the ratios to that yardstick. `--before` is the interpreter of an environment with another ringback, which is measured
+beside this one. Nothing else should run on the machine. The figures over Pyro5 need that installed.
 """
 
 from __future__ import annotations
@@ -11,56 +13,96 @@ import statistics
 import subprocess
 import sys
 from contextlib import ExitStack
+from typing import NamedTuple
 
-from running import BACKENDS, HERE, bare_echo, options_of, server
+from running import BACKENDS, HERE, bare_echo, options_of, program, server
 
-FIGURES = {  # name: (yardstick, what it is, the ratio asked for)
-    "call-1": ("bare-1", "blocking client, one call in flight", "0.8"),
-    "fire-1000": ("bare-1000", "blocking client's fire with callbacks, 1,000 in flight", "2"),
-    "tasks-1000": ("bare-1000", "asyncio client, 1,000 tasks awaiting calls", "2 (threading 1.5)"),
-    "pooled-1000": ("bare-1000", "unmarked def in workers, fired, 1,000 in flight", "0.7"),
+
+class Figure(NamedTuple):
+    kind: str  # of `drive.py`
+    yardstick: str
+    what: str
+    asked: str
+    options: tuple[str, ...] = ()  # of the server
+    backends: tuple[str, ...] = BACKENDS
+
+
+MANY = ("--workers", "64")
+FIGURES = {
+    "call-1": Figure("call-1", "bare-1", "blocking client, one call in flight", "0.85 (twisted 0.75)"),
+    "threads-64": Figure(
+        "threads-64", "bare-64", "64 threads of one blocking client; bare: a socket each", "0.65"
+    ),
+    "threads-64-pyro": Figure("threads-64", "pyro-64", "the same, over Pyro5 with a connection each", "1.2"),
+    "nap-64-pyro": Figure(
+        "nap-64", "pyro-nap-64", "the same, handlers that wait 10 ms, over Pyro5", "1", MANY
+    ),
+    "fire-1000": Figure(
+        "fire-1000",
+        "bare-1000",
+        "blocking client's fire with callbacks, 1,000 in flight",
+        "1.7 (asyncio 2.2)",
+    ),
+    "tasks-1000": Figure("tasks-1000", "bare-1000", "asyncio client, 1,000 tasks awaiting calls", "1.5"),
+    "tasks-uvloop": Figure(
+        "tasks-uvloop", "bare-1000", "the same, both ends on uvloop", "2", ("--uvloop",), ("asyncio",)
+    ),
+    "pooled-1000": Figure(
+        "pooled-1000", "bare-1000", "unmarked def in workers, fired, 1,000 in flight", "none"
+    ),
 }
 
 
-def measure(kind: str, endpoint: str, seconds: float) -> float:
-    command = [sys.executable, str(HERE / "drive.py"), kind, endpoint, str(seconds)]
+def measure(python: str, kind: str, endpoint: str, seconds: float) -> float:
+    command = [python, str(HERE / "drive.py"), kind, endpoint, str(seconds)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
 
 
 def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--figure", action="append", choices=FIGURES)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement takes")
+    parser.add_argument("--before", metavar="PYTHON", help="of an environment with another ringback")
     options = parser.parse_args()
-    backends = options.backend or BACKENDS
-    yardstick = "tcp://127.0.0.1:5599"
-    endpoints = {}
-    rates: dict[tuple[str, str], list[float]] = {}
-    ratios: dict[tuple[str, str], list[float]] = {}
-    bare: dict[str, list[float]] = {}
+    names = options.figure or list(FIGURES)
+    pythons = {"": sys.executable} | ({"before": options.before} if options.before else {})
+    yardsticks = {"bare": "tcp://127.0.0.1:5599"}
+    rates: dict[tuple[str, str, str], list[float]] = {}
+    ratios: dict[tuple[str, str, str], list[float]] = {}
+    references: dict[str, list[float]] = {}
     with ExitStack() as running:
-        running.enter_context(bare_echo(yardstick))
-        for backend in backends:
-            endpoints[backend] = running.enter_context(server(backend))[1]
-        cells = [(figure, backend) for figure in options.figure or FIGURES for backend in backends]
+        running.enter_context(bare_echo(yardsticks["bare"]))
+        if any(FIGURES[name].yardstick.startswith("pyro") for name in names):
+            yardsticks["pyro"] = running.enter_context(program(str(HERE / "pyro.py")))[1].strip()
+        cells = [
+            (name, backend, arm)
+            for name in names
+            for backend in FIGURES[name].backends
+            for arm in pythons
+            if not options.backend or backend in options.backend
+        ]
         for number in range(options.rounds):
             random.shuffle(cells)
-            for figure, backend in cells:
-                reference = measure(FIGURES[figure][0], yardstick, options.seconds)
-                rate = measure(figure, endpoints[backend], options.seconds)
-                bare.setdefault(FIGURES[figure][0], []).append(reference)
-                rates.setdefault((figure, backend), []).append(rate)
-                ratios.setdefault((figure, backend), []).append(rate / reference)
+            for cell in cells:
+                name, backend, arm = cell
+                figure, python = FIGURES[name], pythons[arm]
+                kind = figure.yardstick
+                reference = measure(sys.executable, kind, yardsticks[kind.split("-")[0]], options.seconds)
+                with server(backend, *figure.options, python=python) as (_, endpoint):
+                    rate = measure(python, figure.kind, endpoint, options.seconds)
+                references.setdefault(kind, []).append(reference)
+                rates.setdefault(cell, []).append(rate)
+                ratios.setdefault(cell, []).append(rate / reference)
             print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
-    for kind, values in sorted(bare.items()):
+    for kind, values in sorted(references.items()):
         print(f"{kind}: {statistics.median(values):,.0f} calls/s")
-    for figure in options.figure or FIGURES:
-        print(f"\n{FIGURES[figure][1]} (asked: {FIGURES[figure][2]}x)")
-        for backend in backends:
-            rate, ratio = rates[figure, backend], ratios[figure, backend]
+    for name in names:
+        print(f"\n{FIGURES[name].what} (asked: {FIGURES[name].asked})")
+        for _, backend, arm in sorted(cell for cell in rates if cell[0] == name):
+            rate, ratio = rates[name, backend, arm], ratios[name, backend, arm]
             print(
-                f"  {backend:10} {statistics.median(rate):>10,.0f} calls/s"
+                f"  {backend:10} {arm:6} {statistics.median(rate):>10,.0f} calls/s"
                 f"   {statistics.median(ratio):.2f}x   ({min(ratio):.2f} .. {max(ratio):.2f})"
             )
 

@@ -21,9 +21,9 @@ def options_of(doc: str | None) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def program(*command: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def program(*command: str, python: str = sys.executable) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A Python program while it runs, and the first line that it prints."""
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([python, *command], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         yield process, process.stdout.readline()
@@ -33,10 +33,13 @@ def program(*command: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @contextmanager
-def server(backend: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server of the benchmarks' service, and its endpoint."""
+def server(
+    backend: str, *options: str, python: str = sys.executable
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of the benchmarks' service, and its endpoint. `python`: the interpreter of an environment that has ringback."""
     words = ("--backend", backend, "--bind", "tcp://127.0.0.1:*", "--log-level", "error", *options)
-    with program("-m", "ringback.server", f"{HERE / 'service.py'}:service", *words) as (process, line):
+    command = ("-m", "ringback.server", f"{HERE / 'service.py'}:service", *words)
+    with program(*command, python=python) as (process, line):
         yield process, line.split()[-2]
 
 
