@@ -205,14 +205,14 @@ class Connector(ClientEnd):
         line = self._line
         if line is None:
             return
-        self._silent = 0.0 if line.heard else self._silent + self._interval
+        self._silent = 0.0 if line.look() else self._silent + self._interval
         if line.machine.pongs != self._pongs:
             self._lives(Liveness.READY)
         elif (
             self._asked and time.monotonic() - self.due < LATE
         ):  # else the answer may have come, and nobody has read it
             self._lives(Liveness.STALLED if self._silent >= BEAT else Liveness.BUSY)
-        line.heard, self._pongs = False, line.machine.pongs
+        self._pongs = line.machine.pongs
         if self._silent >= SILENT:
             line.fail(TimeoutError(f"the server at {self._endpoint} has been silent for {SILENT:g} s"))
             return

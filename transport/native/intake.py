@@ -20,9 +20,10 @@ _LEAST = 65_536
 
 
 class UnservedConnection(Protocol):
-    """A connection. `kept`: bytes that have come over it and are not served yet."""
+    """A connection. `kept`: bytes that have come over it and are not served yet; `ready_at`: how many wait unread, at most."""
 
     kept: int
+    ready_at: int
 
     def pause(self) -> None:
         """Read no more."""
@@ -95,7 +96,7 @@ class Intake:
             self._holes.look()
         if served is None or not self._paused:
             return
-        if served.kept - self._seen < _LEAST:
+        if served.kept - self._seen < _LEAST and served.ready_at == 1:
             served.fail(ZmtpError("a message that does not end, while others wait"))
         else:
             self._seen = served.kept

@@ -299,8 +299,8 @@ class Listeners(ServerEnd):
             elif peer.age * LOOK > self._hello:
                 self._hang_up(peer, f"it said nothing for {self._hello:g} s")
         for peer in list(self._peers):
-            if peer.heard or peer.queued:
-                peer.heard, peer.silent = False, 0
+            if peer.look() or peer.queued:
+                peer.silent = 0
                 continue
             peer.silent += 1
             if peer.machine.ttl and peer.silent * LOOK > peer.machine.ttl + LOOK:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...backends.base import Handle, Loop
-from ...zmtp.connection import Buffer, Connection
+from ...zmtp.connection import READ, Buffer, Connection
 from ...zmtp.errors import ZmtpError
 from ..turns import MESSAGES_PER_TURN, TURN
 from .sockets import BUFFERS, after
@@ -22,6 +22,9 @@ from .turns import Turns
 
 # What may have to be said to a peer that takes nothing, beside messages: pongs, that is.
 _UNSAID = 1024
+
+# Bytes of a large frame that are waited for, to be read at once.
+AT_ONCE = 524_288
 
 _OVER = object()
 
@@ -46,6 +49,7 @@ class SocketStream(ABC):
         "kept",
         "machine",
         "queued",
+        "ready_at",
         "unsent",
     )
 
@@ -72,6 +76,7 @@ class SocketStream(ABC):
         self._opened = False
         self.queued = False
         self.heard = True  # whether anything has come since somebody last looked
+        self.ready_at = 1  # bytes that have to wait in the socket before the loop is told of them
         self.closed = False
         self._writing: Handle | None = None
         self._reading: Handle | None = None
@@ -207,7 +212,25 @@ class SocketStream(ABC):
         held = self.machine.held
         if (held or self.kept) and not self.closed:
             intake.count(self, held)
+        large = self.machine.large
+        if large is not None and came >= READ and intake.read == READ:
+            self._be_told_at(min(large.size - large.filled, AT_ONCE))  # it comes fast: read it in few pieces
+        elif self.ready_at > 1:
+            self._be_told_at(1)
         return messages
+
+    def _be_told_at(self, size: int) -> None:
+        """Have the loop told once so many bytes wait, or the connection has ended."""
+        if size != self.ready_at and not self.closed:
+            self.ready_at = size
+            self._socket.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_RCVLOWAT, size)
+
+    def look(self) -> bool:
+        """Whether anything has come since the last look; what less has come than was waited for is read next."""
+        heard, self.heard = self.heard, False
+        if not heard:
+            self._be_told_at(1)
+        return heard
 
     # Out
 
