@@ -56,6 +56,7 @@ class ClientThreads:
         self._drive = threading.Lock()  # held while the reader has nothing to do
         self._drive.acquire()
         self._rest = self.loop.gate()
+        self._waits_to_rest = False  # whether the core was asked to tell when no call is in flight
         self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
         self._caller: _Thread | None = None
@@ -75,9 +76,17 @@ class ClientThreads:
         self.core.flush()
         if not (self.driving or self._closed or self.core.idle):
             self._rest = self.loop.gate()
-            self.core.when_idle(self._rest.open)
+            if not self._waits_to_rest:
+                self.core.when_idle(self.rest)
+                self._waits_to_rest = True
             self._start_reading()
             self.driving = True  # last: what is before may raise, at the end of a caller's stack
+
+    def rest(self) -> None:
+        """No call is in flight."""
+        self._waits_to_rest = False
+        if self.driving:
+            self._rest.open()
 
     def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
         """Have the function called, from any thread; at once, where the client is closed and its callbacks have ended."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from processes import SOON, ServerProcess, eventually
-from raw import args, by_hand, said, zmtp
+from raw import args, by_hand, received, said, zmtp
 from ringback import Server, Service, errors
 from ringback.clients import asyncio as awaiting
 from ringback.clients import threading as blocking
@@ -21,7 +21,7 @@ from ringback.protocol.messages import Call
 from ringback.transport.native import client as native_client
 from ringback.transport.native import keeper
 from ringback.zmtp.connection import Connection
-from serving import BEAT, SILENT, hurry, serving
+from serving import BEAT, SILENT, TTL, hurry, serving
 
 BLOCKED = 2.5  # more than either takes
 
@@ -182,6 +182,26 @@ def test_no_ping_is_said_inside_a_frame(service: Service) -> None:
         while sum(len(frame) for message in messages for frame in message) < size or len(messages) < 3:
             messages += machine.feed(connection.recv(1 << 20))
         assert max(len(frame) for message in messages for frame in message) >= size
+
+
+def test_who_sends_a_large_value_slowly_is_heard(service: Service) -> None:
+    """Of a large frame that comes fast, the server waits for half a mebibyte. Then it comes slowly, for longer than it may be silent."""
+    first, value = said(Call(1, "echo", args(bytes(1 << 20))))
+    frames = zmtp(first, more=True) + zmtp(value)
+    with serving(service) as server, by_hand(server.endpoint) as connection:
+        connection.sendall(zmtp(b"\x04PING" + int(TTL * 10).to_bytes(2, "big"), command=True))
+        sent = 200_000
+        connection.sendall(frames[:sent])
+        end = time.monotonic() + 4 * TTL
+        while time.monotonic() < end:
+            connection.sendall(frames[sent : sent + 1000])
+            sent += 1000
+            time.sleep(0.05)  # as slow as that
+        connection.sendall(frames[sent:])
+        connection.settimeout(SOON)
+        heard = 0
+        while heard < 1 << 20:
+            heard += len(received(connection))
 
 
 def test_the_keeper_is_there_as_long_as_somebody_needs_it(service: Service) -> None:
