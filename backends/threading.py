@@ -2,8 +2,9 @@
 
 A blocking call would pay two thread switches if another thread read the socket for it. So the thread that waits is the one
 that polls: it *drives* the loop until what it waits for is done, then hands the wheel to the next that waits
-(the leader/followers pattern, Schmidt and others, PLoP 2000). A server's thread simply drives for ever. All state of the loop and of
-the core above it is touched only under `lock`, which nobody holds while polling.
+(the leader/followers pattern, Schmidt and others, PLoP 2000). A server's thread simply drives for ever. The state of the loop and of
+the core above it is touched only under `lock`, which nobody holds while polling; what is to be called soon, and who follows, may be added
+without it.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class ThreadingLoop(BlockingLoop):
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._count = itertools.count()
-        self.turn_ends: Callable[[], object] | None = None  # to be called at the end of this turn, once
+        self.at_turn_end: Callable[[], object] | None = None  # to be called at the end of this turn, once
         self.driver: DrivingGate | None = None  # where the driving thread waits
         self._polling = False
         self.followers: dict[DrivingGate, None] = {}
@@ -298,7 +299,7 @@ class ThreadingLoop(BlockingLoop):
                 except errors.CallError:
                     self.whole = True
                     raise
-                if self._soon or self.driver is not None or self.turn_ends is not None:
+                if self._soon or self.driver is not None or self.at_turn_end is not None:
                     self.end_turn()
                 self.whole = True
             return result
@@ -326,6 +327,10 @@ class ThreadingLoop(BlockingLoop):
         """Where a turn was cut, give the loop up, with all that it is for. (In a thread of its own, where no signal's handler runs.)"""
         if not self.whole and not self.is_turning():
             native.start_thread(self._mend).acquire()
+        if self.followers and self.driver is None:
+            with self.lock:
+                if self.driver is None:
+                    self._promote()
 
     def _mend(self) -> None:
         with self.lock:
@@ -346,7 +351,7 @@ class ThreadingLoop(BlockingLoop):
     def end_turn(self) -> None:
         """Call what has gathered, and tell the driver, who may be polling, of what it must see: what is left for the next turn, or
         that it is done. Under the lock, at the end of whatever touched a socket."""
-        if self._soon or self.turn_ends is not None:
+        if self._soon or self.at_turn_end is not None:
             self.run_soon()
         driver = self.driver
         if driver is None:
@@ -408,7 +413,7 @@ class ThreadingLoop(BlockingLoop):
                 if not self.whole:
                     self.begin_turn()  # which raises
                 self.whole = False
-                if self._soon or self.turn_ends is not None:
+                if self._soon or self.at_turn_end is not None:
                     self.run_soon()
                 over = gate.opened or self._closed
                 if over:
@@ -453,18 +458,20 @@ class ThreadingLoop(BlockingLoop):
                 if timers and timers[0][0] <= time.monotonic():
                     self._run_timers()
                 self.whole = True
-                if gate.opened and not self._soon and self.turn_ends is None:
+                if gate.opened and not self._soon and self.at_turn_end is None:
                     break
         self.driven = time.monotonic()
 
     def run_soon(self) -> None:
-        """Call what `call_soon` has gathered, then `turn_ends`; what the former adds waits for the next turn."""
+        """Call what `call_soon` has gathered, then `at_turn_end`; what the former adds waits for the next turn."""
         soon = self._soon
         for _ in range(len(soon)):
+            if not soon:
+                break  # a turn within one of them has called the rest
             self._call(*soon.popleft())
-        if self.turn_ends is not None:
-            ends, self.turn_ends = self.turn_ends, None
-            ends()
+        if self.at_turn_end is not None:
+            function, self.at_turn_end = self.at_turn_end, None
+            function()
 
     def interrupt(self) -> None:
         """Wake the driver, if it polls, with one write however many ask for it."""

@@ -197,6 +197,7 @@ class BlockingClient(Client, Generic[F]):
         loop.mend()
         if not call.ended and (call.id or call in core.gathered):
             loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
+            loop.turn(core.flush)  # others may have relied on this call's having what gathers sent
 
     def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
         core = self._shared.core

@@ -1,7 +1,7 @@
 """The blocking client: for any number of threads at once. The thread that waits for an answer is the one that reads it.
 
-A thread of the client's own reads only while fired calls are in flight and nobody waits; another runs the callbacks. All that
-touches the core holds the loop's lock.
+A thread of the client's own reads while fired calls are in flight; another runs the callbacks. What touches the core holds the loop's
+lock, but for calls that are added to what has gathered.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class ThreadingClient(BlockingClient[FiredFuture]):
             threads.loop.turn(self._fire_alone, core, call, args, kwargs)
             return call
         core.gathered.append(call)
-        if not threads.driving or len(core.gathered) >= SEND_AT:
+        if core.closed:
+            core.loop.turn(core.flush)
+        if core.closed or not threads.driving or len(core.gathered) >= SEND_AT:
             threads.loop.turn(threads.drive)
         elif not core.flushing:
             core.flush_later()
@@ -134,6 +136,8 @@ class ThreadingClient(BlockingClient[FiredFuture]):
                 shared.warned = True
                 warnings.warn(problem, RuntimeWarning, stacklevel=3)
         core: Any = shared.core
+        if core is None:  # it was given up this moment
+            return self._core()
         loop: ThreadingLoop = core.loop
         if threading.get_ident() in loop.waiting and loop.is_entered():
             raise RuntimeError(ENTERED)

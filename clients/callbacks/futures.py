@@ -76,7 +76,7 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
         shared = self.client._shared
         threads = shared.threads
-        threads.loop.turn_ends = threads.turn_ends
+        threads.loop.at_turn_end = threads.end_turn
         if self._state is PENDING:
             self._settle(result, error)
         elif self._state is FINISHED:  # this was cut half-way

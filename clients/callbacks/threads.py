@@ -46,7 +46,7 @@ class _Thread(threading.Thread):
 
 
 class ClientThreads:
-    """What the calling threads and these two share; all but `in_callback` and `post_now` is to be used under the loop's lock."""
+    """What the calling threads and these two share; all but `driving`, `in_callback` and `post_now` is to be used under the loop's lock."""
 
     def __init__(self, loop: ThreadingLoop) -> None:
         self.loop = loop
@@ -135,7 +135,7 @@ class ClientThreads:
             posted, self.posted = self.posted, []
             self._callbacks.put(posted)
 
-    def turn_ends(self) -> None:
+    def end_turn(self) -> None:
         """At the end of a turn in which fired calls have ended. Where none is left, who waits for an answer is to read it himself."""
         self.hand_over()
         core = self.core

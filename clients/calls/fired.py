@@ -26,7 +26,7 @@ class FiredCall(OutgoingCall):
         return None if self.extras is None else self.extras.failure
 
     def fail(self, error: errors.CallError) -> None:
-        """End it so, once it would be sent."""
+        """It has ended so; its caller is told where it would have been sent."""
         self.state = ENDED
         self.extended().failure = error
 

@@ -1,6 +1,7 @@
 """A client on its transport: a wire for each endpoint, tied to the protocol's machine on a loop.
 
-Everything here runs on the loop (for the blocking client: under its lock).
+Everything here runs on the loop (for the blocking client: under its lock), but that any of its threads may add to what is `gathered`, ask
+whether the client is `full`, and have what gathers sent by `flush_later`.
 """
 
 from __future__ import annotations
@@ -116,7 +117,6 @@ class ClientCore:
         self.when_closed: Callable[[], object] | None = None
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
-        self._unsettled: list[Callable[[], object]] = []
         self._timer: Handle | None = None
         self._timer_due = math.inf
         self.flushing = False
@@ -146,6 +146,8 @@ class ClientCore:
     @property
     def full(self) -> bool:
         in_flight = len(self.calls) + len(self.gathered)
+        if in_flight >= self.max_in_flight and self.gathered:  # of which some may be among the calls by now
+            in_flight = len(self.calls) + len(self._not_begun())
         return in_flight >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
 
     @property
@@ -158,8 +160,8 @@ class ClientCore:
     def start(self, call: OutgoingCall) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
         self.gathered.append(call)
-        if call.extras is not None and call.extras.size:
-            self._start_gathered()  # so that its bytes count from now on
+        if self.closed or (call.extras is not None and call.extras.size):  # whose bytes count from now on
+            self._start_gathered()
         if not self.flushing:
             self.flush_later()
         elif len(self.gathered) >= SEND_AT:
@@ -170,17 +172,18 @@ class ClientCore:
         calls = gathered.copy()
         if self.closed:  # while they waited for their turn, or for room
             for call in calls:
-                if not call.ended:
-                    error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
-                    call.conclude(None, error or errors.Cancelled(f"{call.method}: the client was closed"))
+                error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
+                self.machine.end(
+                    call, None, error or errors.Cancelled(f"{call.method}: the client was closed")
+                )
         else:
             self.machine.start_all(calls, time.monotonic())
         for call in calls:
-            # Not before it is in the table, as a turn that is cut must lose none; a callback of another may have sent it already.
+            # Not before it is in the table, as a turn that is cut must lose none; a callback of another may have had it started already.
             if gathered and gathered[0] is call:
                 gathered.popleft()
-            if call.extras is not None and call.extras.upload is not None:
-                self._begin_upload(call, call.extras.upload)
+                if call.extras is not None and call.extras.upload is not None:
+                    self._begin_upload(call, call.extras.upload)
 
     def _begin_upload(self, call: OutgoingCall, upload: Upload) -> None:
         try:
@@ -216,10 +219,6 @@ class ClientCore:
         if self.gathered or self.machine.notes:
             return False
         return not any(wire.link.outbox or wire.stuck for wire in self._wires)
-
-    def when_settled(self, function: Callable[[], object]) -> None:
-        """Call the function when all is sent."""
-        self._unsettled.append(function)
 
     def notify(self, note: Notify) -> None:
         if len(self.machine.notes) >= self.max_in_flight:
@@ -282,12 +281,14 @@ class ClientCore:
         self.closed, self._given_up = True, why
         _open.discard(self)
         error = errors.Unavailable(why, started=None)
-        for calls in (self.machine.ending, [*self.calls.values(), *self._not_begun()]):
+        for calls in (self.machine.ending, list(self.calls.values())):
             while calls:
                 with suppress(Exception):
                     if not calls[-1].told:
                         calls[-1].conclude(None, error)
                 self.calls.pop(calls.pop().id, None)
+        with suppress(Exception):
+            self._start_gathered()  # which ends them
         for source in self._sources:
             source.close()
         self.loop.forget()
@@ -295,7 +296,7 @@ class ClientCore:
             with suppress(Exception):
                 wire.close(0)
         self._wires.clear()
-        for function in self._room + self._idle + self._unsettled:
+        for function in self._room + self._idle:
             function()
 
     def finish(self, message: str, seconds: float, done: Callable[[], object]) -> None:
@@ -319,7 +320,8 @@ class ClientCore:
             self.when_idle(end)
 
     def _not_begun(self) -> list[OutgoingCall]:
-        return [call for call in self.gathered if not (call.ended or call.id in self.calls)]
+        gathered = self.gathered.copy()  # other threads may add to it
+        return [call for call in gathered if not (call.ended or call.id in self.calls)]
 
     def leave(self) -> None:
         """Nobody has the client any more: close once nothing is in flight."""
@@ -352,12 +354,7 @@ class ClientCore:
         self._close_wires(LEAVE)
         if self.when_closed is not None:
             self.when_closed()
-        waiting, self._room, self._idle, self._unsettled = (
-            self._room + self._idle + self._unsettled,
-            [],
-            [],
-            [],
-        )
+        waiting, self._room, self._idle = self._room + self._idle, [], []
         for function in waiting:
             function()
 
@@ -369,7 +366,7 @@ class ClientCore:
         _open.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._room, self._idle, self._unsettled = [], [], []
+        self._room, self._idle = [], []
         calls = [*self.calls.values(), *self._not_begun()]
         self.gathered.clear()
         if self.loop.cooperative:
@@ -388,7 +385,7 @@ class ClientCore:
                 wire.flush()
         if self._leaving:
             self._let_go()
-        if self._room or self._idle or self._unsettled:
+        if self._room or self._idle:
             self._tell_waiters()
         if (self.machine.next_deadline < self._timer_due or self.machine.balances) and not self.closed:
             self._set_timer()
@@ -527,16 +524,18 @@ class ClientCore:
             ready, self._room = self._room, []
         if self._idle and self.idle:
             ready, self._idle = ready + self._idle, []
-        if self._unsettled and self.settled:
-            ready, self._unsettled = ready + self._unsettled, []
         for function in ready:
             function()
 
     def flush_later(self) -> None:
         """Have what has gathered sent when this turn of the loop ends."""
         if not self.flushing and not self.closed:
-            self.loop.call_soon(self._flush_soon)  # first: it may raise, at the end of the caller's stack
-            self.flushing = True
+            try:
+                self.flushing = True  # first: the loop may run at once, in another thread
+                self.loop.call_soon(self._flush_soon)
+            except BaseException:  # at the end of the caller's stack, say
+                self.flushing = False
+                raise
 
     def _flush_soon(self) -> None:
         if not self.closed:

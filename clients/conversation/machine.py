@@ -107,8 +107,11 @@ class ClientMachine:
             if call.state is not NEW:
                 continue
             message, deadline = call.message, call.deadline
-            message.id = id_ = table.last_id = table.last_id + 1
-            table.calls[id_] = call
+            if not message.id:  # else a start of it was cut
+                message.id = table.last_id = table.last_id + 1
+                table.calls[message.id] = call
+                if call.extras is not None:
+                    table.bytes += call.extras.size
             if deadline is not None and deadline < self.next_deadline:
                 self.next_deadline = deadline
             if plain and call.extras is None and message.timeout is not None:
@@ -119,9 +122,7 @@ class ClientMachine:
 
     def _start(self, call: OutgoingCall, now: float) -> None:
         """The long way."""
-        table = self.table
-        table.bytes += call.size
-        table.now = now
+        self.table.now = now
         if len(self.calls) == 1 and now >= self._look_at and self._balancer is not None:
             # Messages of the servers may not have been read yet: `tick` finds the silent ones.
             self._look_at = now + LOOK

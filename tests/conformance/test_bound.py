@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from promises import promise, promise_for, until
 from ringback import errors
-from styles import Together
+from styles import Begin, Together
 
 
 @promise_for("threading", "gevent")
@@ -101,6 +101,18 @@ def test_a_call_that_waits_at_the_bound_has_its_deadline_all_the_same(client, pa
     assert time.monotonic() - begin < 1.5
     yield few.close(now=True)
     del held
+
+
+@promise
+def test_a_close_ends_a_call_that_waits_at_the_bound(client, pair, key):
+    few = pair.connect(max_in_flight=1)
+    yield few.call("ringback.ping")
+    few.fire("hold", key, errback=lambda error: None)
+    waiting = yield Begin(partial(few.call, "add", 1, 2))
+    yield from until(lambda: bool(few._shared.core._room))
+    yield few.close(now=True)
+    with pytest.raises(errors.Cancelled):
+        yield waiting
 
 
 @promise_for("threading", "gevent")

@@ -20,7 +20,8 @@ _LEAST = 65_536
 
 
 class UnservedConnection(Protocol):
-    """A connection. `kept`: bytes that have come over it and are not served yet; `ready_at`: how many wait unread, at most."""
+    """A connection. `kept`: bytes that have come over it and are not served yet; `ready_at`: how many have to wait in the
+    socket before the loop is told of them."""
 
     kept: int
     ready_at: int

@@ -1411,3 +1411,18 @@ def test_of_a_call_that_was_sent_and_is_given_up_the_cancel_stays():
     for asked in [stream, *sent]:
         client.machine.cancel(asked, errors.Cancelled("given up"))
     assert [type(message) for message in client.link.outbox] == [Cancel] * 3001
+
+
+def test_a_call_whose_start_was_cut_keeps_its_id(monkeypatch):
+    """At the end of the caller's stack, say: what has gathered is started again with the next."""
+    client = Client(links=2)
+    asked = call(timeout=1.0)
+    asked.extended().size = 5000
+    with monkeypatch.context() as patched:
+        patched.setattr(client.machine._sender, "route", lambda *_: exec("raise RecursionError"))
+        with pytest.raises(RecursionError):
+            client.machine.start_all([asked], 0.0)
+    client.machine.start_all([asked], 0.0)
+    assert (list(client.machine.calls), client.machine.table.bytes) == ([1], 5000)
+    client.hear(Reply(1, raw("done")), link=asked.link)
+    assert (asked.result, client.machine.calls, client.machine.table.bytes) == ("done", {}, 0)
