@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -15,29 +16,45 @@ from .commands.output import run_command
 from .commands.serve import serve
 from .commands.servers import health, servers, top
 from .commands.tune import tune
+from .commands.version import print_version
 
 app = typer.Typer(
     name="ringback",
-    help="One Python service over ZeroMQ, on the event loop you choose.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command()(serve)
-app.command(cls=MethodCommand, context_settings={"ignore_unknown_options": True})(call)  # -1 is an argument
-app.command()(describe)
-app.command()(servers)
-app.command()(health)
-app.command()(top)
-app.command()(compare)
-app.command()(report)
-app.command()(tune)
+
+@app.callback()
+def ringback(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="print the versions")
+    ] = False,
+) -> None:
+    """One Python service over ZeroMQ, on the event loop you choose."""
+
+
+app.command(short_help="Serve a service.")(serve)
+app.command(
+    cls=MethodCommand,
+    short_help="Call a method and print its result.",
+    context_settings={"ignore_unknown_options": True},  # -1 is an argument
+)(call)
+app.command(short_help="Print what a server serves.")(describe)
+app.command(short_help="List the servers of a registry.")(servers)
+app.command(short_help="Tell whether a server takes calls.")(health)
+app.command(short_help="Show what a server does while it runs.")(top)
+app.command(short_help="Measure loops and call styles head to head.")(compare)
+app.command(short_help="Show a comparison again, or what changed.")(report)
+app.command(short_help="Find settings for a service.")(tune)
 app.add_typer(rules, name="access")
 app.add_typer(keys, name="keys")
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 with one line on standard error, 2 for usage, or 130 for Ctrl-C."""
+    """Run a command; the exit status is 0, 1 with one line on standard error, 2 for usage, 3 for a server that did not start, or 130
+    for Ctrl-C."""
     return run_command(app, args)

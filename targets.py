@@ -15,11 +15,17 @@ from .errors import UsageError
 from .logs.tracebacks import is_installed, located, location
 
 
-def find(target: str) -> Any:
-    """What the target names. Raises UsageError that says what is missing where."""
+def split(target: str) -> tuple[str, str]:
+    """Where it is, and its attribute there. Raises UsageError for what is no target."""
     where, _, attribute = target.rpartition(":")
     if not where or not attribute:
         raise UsageError(f"bad target {target!r}: it must be MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE")
+    return where, attribute
+
+
+def find(target: str) -> Any:
+    """What the target names. Raises UsageError that says what is missing where."""
+    where, attribute = split(target)
     found = _load_file(Path(where)) if where.endswith(".py") or os.sep in where else _load_module(where)
     for name in attribute.split("."):
         if not hasattr(found, name):

@@ -46,11 +46,16 @@ def announce(line: str) -> None:
         print(line, flush=True)  # noqa: T201 - to nobody, where it is None
 
 
-def fail(text: str) -> int:
-    """Tell in one line on standard error what went wrong. Returns the exit status 1."""
+def warn(text: str) -> None:
+    """Tell it in one line on standard error."""
     with suppress(OSError):
         if sys.stderr is not None:  # else `print` takes standard output
             print(f"ringback: {printable(' '.join(text.split()))}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def fail(text: str) -> int:
+    """Tell in one line on standard error what went wrong. Returns the exit status 1."""
+    warn(text)
     return 1
 
 

@@ -7,6 +7,7 @@ what came of it; what failed is raised at its yield. The command line and the tw
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ import typer
 
 from ..endpoints import check_between_processes
 from ..security.options import SecretKey, ServerKey
+from ..terminal import warn
 from . import load, names
 from .base import Client
 
@@ -22,6 +24,9 @@ Work = Callable[[Any], Generator[Any, Any, None]]
 
 # More results than these are not printed, only counted.
 PRINTED = 20
+
+# Seconds after which a program that waits for a server says so.
+PATIENCE = 1.0
 
 
 class Each:
@@ -37,11 +42,26 @@ def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> Non
     kind: type[Client] = load(style)
     for endpoint in endpoints:
         check_between_processes(endpoint, "a command")
-    kind.run_program(_run(kind(*endpoints, **options), work))
+    client = kind(*endpoints, **options)
+    waiting = threading.Timer(PATIENCE, _tell_of_waiting, [client, endpoints, options.get("timeout")])
+    waiting.daemon = True
+    if options.get("wait_for_ready", True):
+        waiting.start()
+    try:
+        kind.run_program(_run(client, work, waiting.cancel))
+    finally:
+        waiting.cancel()
 
 
-async def _run(client: Client, work: Work) -> None:
-    """On any loop. Where the style blocks, nothing is awaited."""
+def _tell_of_waiting(client: Client, endpoints: Sequence[str], timeout: float | None) -> None:
+    """In a thread of its own, which only looks."""
+    if client.state not in ("ready", "closed"):
+        limit = "" if timeout is None else f", for {timeout:g} s in all"
+        warn(f"waits for a server at {', '.join(endpoints)}{limit} (--no-wait does not wait)")
+
+
+async def _run(client: Client, work: Work, answered: Callable[[], object]) -> None:
+    """On any loop. Where the style blocks, nothing is awaited. `answered` is called at the first outcome."""
     ended = False
     try:
         steps = work(client)
@@ -56,6 +76,7 @@ async def _run(client: Client, work: Work) -> None:
                 outcome = await _outcome(step)
             except Exception as raised:
                 error = raised
+            answered()
         ended = True
     finally:
         await _outcome(client.close(now=not ended))
@@ -83,8 +104,9 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
     from ..commands.output import Printer, run_command
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    settings = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
-    @app.command(cls=MethodCommand, help=explanation, context_settings={"ignore_unknown_options": True})
+    @app.command(cls=MethodCommand, help=explanation, context_settings=settings)
     def main(
         endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
         method: Annotated[str, typer.Argument(metavar="METHOD")] = "ringback.ping",
@@ -95,6 +117,7 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
         count: Annotated[int, typer.Option(min=1, help="how many calls")] = 1,
         client: Annotated[str, typer.Option(help="the client style: " + ", ".join(names()))] = "threading",
         timeout: Annotated[float, typer.Option(min=0, help="seconds each call may take")] = 30.0,
+        no_wait: Annotated[bool, typer.Option("--no-wait", help="fail at once where no server is")] = False,
         server_key: ServerKey = None,
         secret_key: SecretKey = None,
     ) -> None:
@@ -109,7 +132,8 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
                 printer(result)
 
         start = time.perf_counter()
-        options = {"timeout": timeout, "server_key": server_key, "secret_key": secret_key}
+        keys = {"server_key": server_key, "secret_key": secret_key}
+        options = {"timeout": timeout, "wait_for_ready": not no_wait, **keys}
         run(client, [endpoint], lambda connected: calls(connected, method, args, count, show), **options)
         seconds = time.perf_counter() - start
         printer.check()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -18,26 +18,35 @@ if TYPE_CHECKING:
     from ..server.declare.service import Service
 
 
+NoWait = Annotated[bool, typer.Option("--no-wait", help="fail at once where no server is")]
+
+
 def parse_arguments(
     given: Sequence[str], parameters: Sequence[dict[str, Any]]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """JSON where it is JSON, a string where not; `NAME=` only where the method has a parameter of that name."""
+    """JSON where it is JSON, a string where not, or where the parameter is one; `NAME=` only where the method has a parameter of that
+    name."""
     names = {
         p["name"] for p in parameters if p["kind"] not in ("positional_only", "var_positional", "var_keyword")
     }
     any_name = any(p["kind"] == "var_keyword" for p in parameters)
+    types = {p["name"]: p["type"] for p in parameters}
+    in_order = [
+        p["type"] for p in parameters if p["kind"].startswith("positional") or p["kind"] == "var_positional"
+    ]
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if equals and (name in names or (any_name and name.isidentifier())):
-            kwargs[name] = parse_value(value)
+            kwargs[name] = parse_value(value, types.get(name))
         elif kwargs and equals and name.isidentifier() and names:
             raise UsageError(f"there is no parameter {name!r}, only {', '.join(sorted(names))}")
         elif kwargs:
             raise UsageError(f"argument {text!r} comes after a named one")
         else:
-            args.append(parse_value(text))
+            kind = in_order[min(len(args), len(in_order) - 1)] if in_order else None
+            args.append(parse_value(text, kind))
     return args, kwargs
 
 
@@ -58,12 +67,24 @@ class MethodCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def parse_value(text: str) -> Any:
-    """The JSON value, or the text itself."""
+def parse_value(text: str, kind: str | None = None) -> Any:
+    """The JSON value, or the text itself; for a parameter of that type, the text where it is `str` and the JSON is no string."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return text if kind == "str" and not isinstance(value, str) else value
+
+
+def parse_metadata(words: Sequence[str]) -> dict[str, Any]:
+    """What `NAME=JSON`, several times, says. Raises UsageError."""
+    metadata = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f'--metadata must be NAME=JSON, such as user="ann", not {word!r}')
+        metadata[name] = parse_value(value)
+    return metadata
 
 
 def parse_amount(word: str) -> tuple[str, float]:

@@ -11,8 +11,8 @@ import typer
 from ..errors import CallError, UsageError
 from ..terminal import fail, guarded, printable_json, say
 
-# The exit status of a server that did not start.
-NOT_STARTED = 3
+# The exit statuses of a command line that is wrong, whatever the machine holds, and of a server that did not start.
+USAGE, NOT_STARTED = 2, 3
 
 
 class NotJson(Exception):

@@ -13,10 +13,11 @@ from ..endpoints import DEFAULT_ENDPOINT, checked
 from ..errors import UsageError
 from ..logs.tracebacks import located, user_traceback
 from ..runtime import interpreter
-from ..server.limits import Limits
+from ..server.limits import Limits, checked_drain_timeout
+from ..targets import split
 from ..terminal import fail
 from .arguments import given_options, load_service, one_of, parse_amount
-from .output import NOT_STARTED
+from .output import NOT_STARTED, USAGE
 
 
 def serve(
@@ -209,13 +210,16 @@ def serve(
         _patch()
     from ..server.process import logs
 
-    one_of(logs.LEVELS, log_level, "--log-level")
-    one_of(logs.FORMATS, log_format, "--log-format")
+    with _exiting(USAGE):
+        one_of(logs.LEVELS, log_level, "--log-level")
+        one_of(logs.FORMATS, log_format, "--log-format")
+        endpoints = [checked(endpoint) for endpoint in bind or [DEFAULT_ENDPOINT]]
+        resources = dict(parse_amount(word) for word in resource or [])
+        at_once = int(limit) if limit is not None and limit.isdecimal() else limit
+        split(target)
+        checked_drain_timeout(drain_timeout)
     logs.configure(log_level, log_format)
     _raise_descriptor_limit()
-    endpoints = [checked(endpoint) for endpoint in bind or [DEFAULT_ENDPOINT]]
-    resources = dict(parse_amount(word) for word in resource or [])
-    at_once = int(limit) if limit is not None and limit.isdecimal() else limit
     if processes is not None:
         from ..server.process.supervisor import Supervisor
         from ..transport import name_of, reasons
@@ -226,23 +230,25 @@ def serve(
         exposed = secret_key is None and not insecure
         if exposed:
             command.append("--insecure")
-        supervisor = Supervisor(command, endpoints, processes, drain_timeout=drain_timeout)
+        with _exiting(NOT_STARTED):
+            supervisor = Supervisor(command, endpoints, processes, drain_timeout=drain_timeout)
         if exposed:
             logs.warn_of_exposed(target, endpoints)  # once for all of them
         if name_of(transport) == "libzmq":
             logging.getLogger("ringback.server").warning("%s", reasons.for_trusted_clients(endpoints))
-        raise typer.Exit(supervisor.run())
+        with _exiting(NOT_STARTED):
+            raise typer.Exit(supervisor.run())
 
     from ..server.process.supervisor import Channel
-    from ..server.server import serve as run
+    from ..server.server import Server, run
     from ..transport.listening import InheritedSocket
 
-    with _starting():
+    with _exiting(NOT_STARTED):
         service = load_service(target)
-        status = run(
+    with _exiting(USAGE):
+        server = Server(
             service,
             [InheritedSocket.read(word) for word in inherited or []] or endpoints,
-            channel=None if supervised is None else Channel(supervised),
             backend=backend,
             workers=workers,
             resources=resources,
@@ -282,11 +288,22 @@ def serve(
             uvloop=uvloop,
             reactor=reactor,
         )
-    raise typer.Exit(status)
+    with _exiting(NOT_STARTED), _in_lifespan():
+        raise typer.Exit(run(server, None if supervised is None else Channel(supervised)))
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
+def _exiting(status: int) -> Iterator[None]:
+    """What is wrong within is one line, and ends the command with that status."""
+    try:
+        yield
+    except UsageError as error:
+        fail(str(error))
+        raise typer.Exit(status) from None
+
+
+@contextmanager
+def _in_lifespan() -> Iterator[None]:
     """What the user's code raises instead of a start is one line, after the traceback of that code in the log."""
     from ..server.lifespan import NOTE
 
@@ -301,8 +318,7 @@ def _starting() -> Iterator[None]:
             log.error("the lifespan raised", exc_info=(type(error), error, trace))
         expected = isinstance(error, UsageError)
         reason = str(error) if expected else f"its lifespan raised {located(error)}"
-        fail(f"the server did not start: {reason}")
-        raise typer.Exit(NOT_STARTED) from None
+        raise UsageError(f"the server did not start: {reason}") from None
 
 
 def _raise_descriptor_limit() -> None:

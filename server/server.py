@@ -141,6 +141,7 @@ class Server:
             raise UsageError(f"workers must be at least 1, not {workers}")
         self.service = service
         self.backend = backend
+        self.backend = backend
         self._loop_class = backends.load(backend)
         self._loop_options: dict[str, Any] = {} if workers is None else {"workers": workers}
         for option, value in (("uvloop", uvloop or None), ("reactor", reactor)):
@@ -495,12 +496,19 @@ def serve(
     """Serve in the foreground, in the main thread, until SIGTERM or SIGINT; the options are those of `Server`.
 
     Prints one line per endpoint on standard output when it answers calls (with a `channel`, tells its supervisor). Returns the
-    exit status that tells how it ended: 0 when every accepted call was answered.
+    exit status that tells how it ended: 0 when every accepted call was answered. Raises UsageError for bad options, and where it
+    cannot start.
     """
+    return run(Server(service, bind, backend=backend, **options), channel)
+
+
+def run(server: Server, channel: Channel | None = None) -> int:
+    """`serve`, with the server made already. Raises UsageError where it cannot start."""
 
     def ready(server: Server) -> None:
         process_settings.settle()
-        lines = [f"ringback: {service.name} on {endpoint} ({backend})" for endpoint in server.endpoints]
+        name, backend = server.service.name, server.backend
+        lines = [f"ringback: {name} on {endpoint} ({backend})" for endpoint in server.endpoints]
         if channel is not None:
             channel.ready(lines)
         else:
@@ -508,5 +516,4 @@ def serve(
 
     process_settings.prepare()
     main = threading.current_thread() is threading.main_thread()
-    server = Server(service, bind, backend=backend, **options)
     return server.run(ready, signals=main, channel=channel)

@@ -48,6 +48,17 @@ def echo(value):
 
 
 @service.method
+def deposit(account: str, amount: int):
+    return [account, amount]
+
+
+@service.method
+def told():
+    call = ringback.current_call()
+    return [dict(call.metadata), call.priority]
+
+
+@service.method
 def count(n: int):
     yield from range(n)
 
@@ -225,9 +236,9 @@ def free_endpoint() -> str:
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
-def assert_one_line(outcome: Outcome, *words: str) -> None:
-    """Failed as promised: status 1, nothing on standard output, and one line that holds the words."""
-    assert outcome.status == 1, outcome
+def assert_one_line(outcome: Outcome, *words: str, status: int = 1) -> None:
+    """Failed as promised: that status, nothing on standard output, and one line that holds the words."""
+    assert outcome.status == status, outcome
     assert outcome.out == "", outcome
     assert "Traceback" not in outcome.err, outcome
     assert re.fullmatch(r"ringback: [^\n]+\n", outcome.err), outcome
@@ -396,7 +407,9 @@ def test_serve_runs_on_the_loop_that_an_option_chooses(
 def test_serve_says_in_one_line_what_is_wrong_with_a_target(
     target: str, words: list[str], home: Path
 ) -> None:
-    assert_one_line(run_module("ringback", "serve", target, "--bind", ANY_PORT, cwd=home), *words)
+    status = 2 if "MODULE:ATTRIBUTE" in words else 3
+    outcome = run_module("ringback", "serve", target, "--bind", ANY_PORT, cwd=home)
+    assert_one_line(outcome, *words, status=status)
 
 
 @pytest.mark.parametrize("where", ["outer", "outer.py"])
@@ -424,7 +437,7 @@ def test_serve_says_where_an_import_went_wrong(
     (tmp_path / "outer.py").write_text("import inner\n", encoding="utf-8")
     (tmp_path / "inner.py").write_text(source, encoding="utf-8")
     outcome = run_module("ringback", "serve", f"{where}:service", "--bind", ANY_PORT, cwd=tmp_path)
-    assert_one_line(outcome, f"{tmp_path}/inner.py:{line}", *words)
+    assert_one_line(outcome, f"{tmp_path}/inner.py:{line}", *words, status=3)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +456,7 @@ def test_a_file_that_would_take_the_place_of_a_module_is_refused(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     outcome = run_module("ringback", "serve", f"../{name}.py:service", "--bind", ANY_PORT, cwd=elsewhere)
-    assert_one_line(outcome, f"../{name}.py has the name of {whose}", "rename the file")
+    assert_one_line(outcome, f"../{name}.py has the name of {whose}", "rename the file", status=3)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +464,7 @@ def test_a_file_that_would_take_the_place_of_a_module_is_refused(
 )
 def test_serve_says_in_one_line_what_is_wrong_with_an_endpoint(endpoint: str, home: Path) -> None:
     outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
-    assert_one_line(outcome, repr(endpoint), "tcp://127.0.0.1:5555")
+    assert_one_line(outcome, repr(endpoint), "tcp://127.0.0.1:5555", status=2)
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "abc", "5555x", ""])
@@ -462,7 +475,8 @@ def test_serve_says_in_one_line_what_is_wrong_with_an_endpoint(endpoint: str, ho
 )
 def test_a_bad_port_is_named_in_one_line(command: list[str], port: str, home: Path) -> None:
     words = [*command, f"tcp://127.0.0.1:{port}", *(["add"] if command == ["call"] else [])]
-    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is no port")
+    status = 2 if command[0] == "serve" else 1
+    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is no port", status=status)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:5555"])
@@ -479,7 +493,7 @@ NO_HOST = "tcp://nosuchhost.invalid:5555"
 @pytest.mark.parametrize("more", [[], ["--processes", "2"]], ids=["one process", "many processes"])
 def test_a_host_without_an_address_is_told_by_serve(more: list[str], home: Path) -> None:
     outcome = run_module("ringback", "serve", "calc:service", "--bind", NO_HOST, *more, cwd=home)
-    assert_one_line(outcome, NO_HOST, "host 'nosuchhost.invalid' cannot be resolved")
+    assert_one_line(outcome, NO_HOST, "host 'nosuchhost.invalid' cannot be resolved", status=3)
 
 
 @pytest.mark.parametrize("command", ["describe", "health"])
@@ -506,7 +520,7 @@ def test_serve_says_in_one_line_that_a_port_is_in_use(loop: str, home: Path) -> 
         outcome = run_module(
             "ringback", "serve", "calc:service", "--backend", loop, "--bind", endpoint, cwd=home
         )
-    assert_one_line(outcome, endpoint, "in use", "--bind")
+    assert_one_line(outcome, endpoint, "in use", "--bind", status=3)
 
 
 def test_serve_says_in_one_line_that_an_ipc_path_is_in_use(home: Path, tmp_path: Path) -> None:
@@ -515,9 +529,8 @@ def test_serve_says_in_one_line_that_an_ipc_path_is_in_use(home: Path, tmp_path:
         "ringback", "serve", f"{home}/calc.py:service", "--bind", endpoint, cwd=tmp_path
     ) as started:
         started.lines(1)
-        assert_one_line(
-            run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home), endpoint, "in use"
-        )
+        outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
+        assert_one_line(outcome, endpoint, "in use", status=3)
         answer = run_module("ringback", "call", endpoint, "add", "1", "2", cwd=home)
         assert answer.out == "3\n", answer
 
@@ -525,12 +538,12 @@ def test_serve_says_in_one_line_that_an_ipc_path_is_in_use(home: Path, tmp_path:
 def test_serve_says_in_one_line_that_an_ipc_directory_is_missing(home: Path, tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/nosuch/s"
     outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
-    assert_one_line(outcome, endpoint, "No such file or directory")
+    assert_one_line(outcome, endpoint, "No such file or directory", status=3)
 
 
 def test_serve_names_the_backends_to_choose_from(home: Path) -> None:
     outcome = run_module("ringback", "serve", "calc:service", "--backend", "trio", cwd=home)
-    assert_one_line(outcome, "'trio'", *BACKENDS)
+    assert_one_line(outcome, "'trio'", *BACKENDS, status=2)
 
 
 @pytest.mark.parametrize("loop", ["gevent", "threading", "twisted"])
@@ -538,18 +551,54 @@ def test_uvloop_with_another_backend_is_refused_in_one_line(loop: str, home: Pat
     outcome = run_module(
         "ringback", "serve", "calc:service", "--uvloop", "--backend", loop, "--bind", ANY_PORT, cwd=home
     )
-    assert_one_line(outcome, "uvloop", "asyncio", loop)
+    assert_one_line(outcome, "uvloop", "asyncio", loop, status=2)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "gevent", "threading"])
 def test_a_reactor_with_another_backend_is_refused_in_one_line(loop: str, home: Path) -> None:
     args = ("serve", "calc:service", "--reactor", "select", "--backend", loop, "--bind", ANY_PORT)
-    assert_one_line(run_module("ringback", *args, cwd=home), "reactor", "twisted", loop)
+    assert_one_line(run_module("ringback", *args, cwd=home), "reactor", "twisted", loop, status=2)
 
 
 def test_an_unknown_reactor_is_refused_in_one_line(home: Path) -> None:
     args = ("serve", "calc:service", "--reactor", "nosuch", "--backend", "twisted", "--bind", ANY_PORT)
-    assert_one_line(run_module("ringback", *args, cwd=home), "'nosuch'", "epoll")
+    assert_one_line(run_module("ringback", *args, cwd=home), "'nosuch'", "epoll", status=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--log-level", "trace"], ["--log-level", "'trace'", "debug, info"]),
+        (["--log-format", "xml"], ["--log-format", "'xml'"]),
+        (["--limit", "fast"], ["'fast'", "adaptive"]),
+        (["--resource", "db=many"], ["--resource", "'db=many'"]),
+        (["--weight", "0"], ["weight", "0"]),
+        (["--processes", "1", "--limit", "fast"], ["'fast'", "adaptive"]),
+        (["--processes", "1", "--backend", "trio"], ["'trio'"]),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_option_of_serve_is_usage(words: list[str], said: list[str], home: Path) -> None:
+    outcome = run_module("ringback", "serve", "calc:service", "--bind", ANY_PORT, *words, cwd=home)
+    assert outcome.status == 2, outcome
+    line = next(line for line in outcome.err.splitlines() if line.startswith("ringback: "))
+    assert all(word in line for word in said), outcome
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["call"], ["compare"], ["keys", "new"]], ids=" ".join)
+def test_h_is_help(command: list[str], home: Path) -> None:
+    short, long = (run_module("ringback", *command, word, cwd=home) for word in ("-h", "--help"))
+    assert (short.status, short.err) == (0, ""), short
+    assert short.out == long.out
+    assert "..." not in run_module("ringback", "-h", cwd=home).out.partition("Commands:")[2]
+
+
+def test_version_names_what_a_report_needs(home: Path) -> None:
+    outcome = run_module("ringback", "--version", cwd=home)
+    assert (outcome.status, outcome.err) == (0, ""), outcome
+    first, second = outcome.out.splitlines()
+    assert re.fullmatch(r"ringback \S+ \(transport \w+, CPython 3\.\d+\.\S+ on Linux\)", first), outcome
+    assert re.search(r"pyzmq \d+.*msgspec \d+", second), outcome
 
 
 # call: arguments and results
@@ -790,6 +839,43 @@ def test_a_server_answers_after_a_result_it_could_not_send(server: str, home: Pa
     assert_one_line(run_module("ringback", "call", server, "unserialisable", cwd=home))
     assert_one_line(run_module("ringback", "call", server, "big", str(17 * 1024 * 1024), cwd=home))
     assert run_module("ringback", "call", server, "add", "1", "2", cwd=home).out == "3\n"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_call_says_that_it_waits_for_a_server(style: str, home: Path) -> None:
+    endpoint = free_endpoint()
+    args = ("call", endpoint, "add", "1", "2", "--timeout", "1.5", "--client", style)
+    outcome = run_module("ringback", *args, cwd=home)
+    assert (outcome.status, outcome.out) == (1, ""), outcome
+    waits, failed = outcome.err.splitlines()
+    assert waits == f"ringback: waits for a server at {endpoint}, for 1.5 s in all (--no-wait does not wait)"
+    assert "UNAVAILABLE" in failed
+
+
+@pytest.mark.parametrize("command", [["call", "SERVER", "add"], ["describe", "SERVER"]], ids=" ".join)
+def test_no_wait_fails_at_once_where_no_server_is(command: list[str], home: Path) -> None:
+    words = [free_endpoint() if word == "SERVER" else word for word in command]
+    start = time.monotonic()
+    assert_one_line(run_module("ringback", *words, "--no-wait", cwd=home), "UNAVAILABLE", "refused")
+    assert time.monotonic() - start < 10.0
+
+
+@pytest.mark.parametrize("fire", [[], ["--fire"]], ids=["call", "fire"])
+def test_what_travels_beside_a_call_is_given_by_options(fire: list[str], server: str, home: Path) -> None:
+    beside = ["--metadata", 'user="ann"', "--metadata", "n=[1]", "--priority", "3", "--transport", "libzmq"]
+    outcome = run_module("ringback", "call", server, "told", *beside, *fire, cwd=home)
+    assert (outcome.status, outcome.out) == (0, '[{"user":"ann","n":[1]},3]\n'), outcome
+
+
+def test_metadata_without_a_value_is_refused(server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "told", "--metadata", "user", cwd=home)
+    assert_one_line(outcome, "--metadata must be NAME=JSON", "'user'")
+
+
+@pytest.mark.parametrize("words", [["42", "5"], ["account=42", "amount=5"], ['"42"', "5"]], ids=" ".join)
+def test_a_text_needs_no_quotes_where_the_method_takes_one(words: list[str], server: str, home: Path) -> None:
+    outcome = run_module("ringback", "call", server, "deposit", *words, cwd=home)
+    assert (outcome.status, outcome.out) == (0, '["42",5]\n'), outcome
 
 
 @pytest.mark.parametrize("style", STYLES)
