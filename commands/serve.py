@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from .. import backends
 from ..endpoints import DEFAULT_ENDPOINT, checked
 from ..errors import UsageError
 from ..logs.tracebacks import located, user_traceback
@@ -207,8 +208,10 @@ def serve(
 ) -> None:
     """Serve a service until SIGTERM or Ctrl-C; then finish what was accepted and exit with 0."""
     if backend == "gevent" and processes is None:
-        _patch()
+        with _exiting(NOT_STARTED):
+            _patch()
     from ..server.process import logs
+    from ..transport.listening import check_shared
 
     with _exiting(USAGE):
         one_of(logs.LEVELS, log_level, "--log-level")
@@ -218,6 +221,8 @@ def serve(
         at_once = int(limit) if limit is not None and limit.isdecimal() else limit
         split(target)
         checked_drain_timeout(drain_timeout)
+        for endpoint in endpoints if processes is not None else ():
+            check_shared(endpoint)
     logs.configure(log_level, log_format)
     _raise_descriptor_limit()
     if processes is not None:
@@ -245,6 +250,8 @@ def serve(
 
     with _exiting(NOT_STARTED):
         service = load_service(target)
+        if backend in backends.names():
+            backends.load(backend)  # its library may be missing
     with _exiting(USAGE):
         server = Server(
             service,
@@ -335,8 +342,6 @@ def _raise_descriptor_limit() -> None:
 
 def _patch() -> None:
     """gevent's patches, before anything that it patches is imported by the service."""
-    from .. import backends
-
     backends.load("gevent")
     from gevent import monkey
 

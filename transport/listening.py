@@ -42,6 +42,12 @@ class InheritedSocket:
         return cls(endpoint, int(descriptor))
 
 
+def check_shared(endpoint: str) -> None:
+    """Raises UsageError for one that only one process can have."""
+    if not endpoint.startswith(("tcp://", "ipc://")):
+        raise UsageError(f"{endpoint}: many processes can share a tcp port or an ipc path only")
+
+
 def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
     """Listen there, with so many sockets. Returns the real endpoint and the sockets, which do not block. Raises UsageError when it is
     in use or cannot be had.
@@ -49,8 +55,7 @@ def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
     Each tcp socket gets its share of the connections from the kernel (SO_REUSEPORT): of many processes that wait on one socket
     the same one tends to be the first, again and again. An ipc path has one socket for all.
     """
-    if not endpoint.startswith(("tcp://", "ipc://")):
-        raise UsageError(f"{endpoint}: many processes can share a tcp port or an ipc path only")
+    check_shared(endpoint)
     any_port = port_of(endpoint) == "*"
     for attempt in range(_ATTEMPTS):
         real, alone = listen_alone(endpoint)

@@ -71,14 +71,14 @@ class Caller:
     def begin(self, due: float | None = None) -> Call | None:
         """The next call; in a closed loop, where none is `due`, None when the window has closed."""
         self.turn += 1
-        if self.turn % self.stride:
-            self._sent = 0.0
-            return self._call
-        now = monotonic()
+        now = monotonic()  # also for a call that is not timed: callers that ended at their next timed one would end one by one
         if due is None:
             if now >= self.closes:
                 return None
             due = now
+        if self.turn % self.stride:
+            self._sent = 0.0
+            return self._call
         self.made += 1
         self._due = due
         self.flight.change(1)

@@ -7,6 +7,7 @@ import math
 from array import array
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,6 +147,12 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
         call_all(answers(errors.Unavailable(), b"2", errors.Unavailable(), b"3", ...), one)
     assert (one.errors, one.wrong) == ({}, 1)
     assert one.why.startswith("AssertionError: the second try at test_callers.py:")
+
+
+def test_in_a_stride_a_caller_ends_with_the_window_too() -> None:
+    """Sixteen calls of 10 ms take longer than a window: callers that go on to the next timed one leave the server idle, one by one."""
+    script = partial(WORKLOADS["echo"].script, itertools.count(), 10)
+    assert Caller(script, monotonic(), 16, TimeInFlight()).begin() is None
 
 
 def test_in_a_stride_only_one_call_is_timed_and_all_are_counted() -> None:

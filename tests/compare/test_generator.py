@@ -342,7 +342,7 @@ def test_a_server_that_dies_is_told_and_what_became_of_its_calls_is_not_told_of_
 def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
     with (
         Serving(pair.backend("nosuch", 4, SERVICE), ANYWHERE) as running,
-        pytest.raises(ChildFailed, match=r"its server ended with status 1.*there is no backend 'nosuch'"),
+        pytest.raises(ChildFailed, match=r"its server ended with status 2.*there is no backend 'nosuch'"),
     ):
         running.wait()
 

@@ -342,7 +342,7 @@ def troubled() -> Run:
 
 def test_an_arm_that_does_not_start_is_told_and_the_others_go_on(troubled: Run) -> None:
     failure = troubled.report.failures[0]
-    assert failure.startswith("nosuch, threading client: its server ended with status 1")
+    assert failure.startswith("nosuch, threading client: its server ended with status 2")
     assert "there is no backend 'nosuch'" in failure
     assert {arm for arm, _, _ in troubled.experiment.cells} == {*ARMS}
     assert troubled.experiment.rounds == 2

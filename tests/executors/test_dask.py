@@ -220,7 +220,7 @@ def test_only_what_may_be_repeated_runs_on_dask():
 
 def test_without_an_address_a_server_does_not_start(run_program):
     ran = run_program("-m", "ringback.server", f"{SERVICE}:service")
-    assert ran.status == 1
+    assert ran.status == 3
     assert (
         ran.err == "ringback: executor='dask' needs to know the cluster's scheduler: --dask tcp://HOST:8786\n"
     )

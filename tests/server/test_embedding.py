@@ -431,7 +431,7 @@ def test_a_second_server_on_an_ipc_path_is_refused_in_one_line(
     path = f"ipc://{tmp_path}/first"
     first = start_server(backend, bind=(path,))
     second = _second(backend, path)
-    assert second.returncode == 1
+    assert second.returncode == 3
     assert second.stdout == ""
     assert len(second.stderr.splitlines()) == 1
     assert path in second.stderr
@@ -443,7 +443,7 @@ def test_a_second_server_on_an_ipc_path_is_refused_in_one_line(
 def test_a_second_server_on_a_tcp_port_is_refused_in_one_line(backend: str, start_server, connected) -> None:
     first = start_server(backend)
     second = _second(backend, first.endpoint)
-    assert second.returncode == 1
+    assert second.returncode == 3
     assert second.stdout == ""
     assert len(second.stderr.splitlines()) == 1
     assert f"{first.endpoint} is in use" in second.stderr

@@ -131,7 +131,7 @@ def test_a_server_does_not_start_with_rules_that_are_wrong(run_program, tmp_path
     ran = run_program(
         "-m", "ringback", "serve", f"{module}:service", "--backend", backend, "--access", str(path)
     )
-    assert (ran.status, ran.out) == (1, "")
+    assert (ran.status, ran.out) == (2, "")
     assert "rule 1: methods must be a list" in ran.err
     assert len(ran.err.splitlines()) == 1
 

@@ -276,7 +276,7 @@ def test_a_bad_annotation_stops_the_start_with_one_line(
     (tmp_path / "wrong.py").write_text(WRONG_SERVICE.format(annotation=annotation))
     command = ("-m", "ringback.server", "wrong.py:service", "--backend", backend)
     ran = run_program(*command, "--bind", "tcp://127.0.0.1:*")
-    assert ran.status == 1
+    assert ran.status == 3
     assert ran.out == ""
     assert len(ran.err.splitlines()) == 1, ran.err
     assert "'bad'" in ran.err

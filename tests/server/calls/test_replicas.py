@@ -277,7 +277,7 @@ def test_a_replica_without_a_state_does_not_start(run_program, backend):
     ran = run_program(
         "-m", "ringback.server", f"{SERVICE}:service", "--backend", backend, "--role", "replica"
     )
-    assert ran.status == 1
+    assert ran.status == 2
     assert "state" in ran.err
     assert len(ran.err.splitlines()) == 1
 
@@ -296,7 +296,7 @@ def test_a_replica_whose_store_does_not_answer_does_not_start(run_program, backe
         "--state",
         store,
     )
-    assert ran.status == 1
+    assert ran.status == 3
     assert "a replica cannot start without its state store" in ran.err.splitlines()[-1]
 
 
