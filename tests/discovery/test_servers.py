@@ -254,7 +254,7 @@ def test_a_registry_that_is_none_keeps_a_server_from_its_start(run_program, tmp_
     (tmp_path / "calc.py").write_text(SERVICE)
     command = ["-m", "ringback.server", "calc.py:service", "--bind", "tcp://127.0.0.1:*", *more]
     ran = run_program(*command, "--register", "http://host")
-    assert (ran.status, ran.out) == (1, "")
+    assert (ran.status, ran.out) == (3, "")
     assert "ringback: http://host is no registry: give the URL of a state store" in ran.err
 
 
