@@ -18,17 +18,7 @@ from .commands.servers import health, servers, top
 from .commands.tune import tune
 from .commands.version import print_version
 
-app = typer.Typer(
-    name="ringback",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-
-@app.callback()
 def ringback(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=print_version, help="print the versions")
@@ -36,6 +26,16 @@ def ringback(
 ) -> None:
     """One Python service over ZeroMQ, on the event loop you choose."""
 
+
+app = typer.Typer(
+    name="ringback",
+    callback=ringback,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 app.command(short_help="Serve a service.")(serve)
 app.command(
