@@ -3,7 +3,7 @@
 A blocking call would pay two thread switches if another thread read the socket for it. So the thread that waits is the one
 that polls: it *drives* the loop until what it waits for is done, then hands the wheel to the next that waits
 (the leader/followers pattern, Schmidt and others, PLoP 2000). A server's thread simply drives for ever. The state of the loop and of
-the core above it is touched only under `lock`, which nobody holds while polling; what is to be called soon, and who follows, may be added
+the core above it is touched only under `lock`, which nobody holds while polling. Functions for the next turn and followers are added
 without it.
 """
 
@@ -395,8 +395,8 @@ class ThreadingLoop(BlockingLoop):
             if drove:
                 self.driver = None
             self.waiting.discard(thread)
-            # A thread that drove takes the lock: another may have seen it drive, under the lock, and be about to follow. A follower that
-            # was woken to drive, and whose gate has opened meanwhile, wakes the next.
+            # A thread that drove wakes the next: a follower looks for a driver once it stands among the followers. One that was woken to
+            # drive, and whose gate has opened meanwhile, wakes the next, too.
             if drove or (self.followers and (self.driver is None or gate in self.followers)):
                 with lock:
                     if self.followers:

@@ -195,7 +195,7 @@ class BlockingClient(Client, Generic[F]):
     def _interrupted(self, core: ClientCore, loop: BlockingLoop, call: OutgoingCall) -> None:
         """Something was raised while the call was made or waited for, perhaps by the handler of a signal."""
         loop.mend()
-        if not call.ended and (call.id or call in core.gathered):
+        if core.has(call):
             loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
             loop.turn(core.flush)  # others may have relied on this call's having what gathers sent
 

@@ -141,7 +141,6 @@ class Server:
             raise UsageError(f"workers must be at least 1, not {workers}")
         self.service = service
         self.backend = backend
-        self.backend = backend
         self._loop_class = backends.load(backend)
         self._loop_options: dict[str, Any] = {} if workers is None else {"workers": workers}
         for option, value in (("uvloop", uvloop or None), ("reactor", reactor)):

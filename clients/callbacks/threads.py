@@ -21,9 +21,6 @@ from .running import Entry, run_callbacks
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
 
-# Calls in flight that are looked through at the end of a turn, at most.
-_FEW = 64
-
 
 class _Thread(threading.Thread):
     """Starts itself, from a thread that no signal reaches: a handler that raises in `start` may leave the new thread waiting for ever."""
@@ -70,11 +67,11 @@ class ClientThreads:
             self._caller = _Thread(self._call_back, "ringback-callbacks")
 
     def drive(self) -> None:
-        """Send what has gathered; see to it that somebody drives while calls are in flight."""
+        """Send what has gathered; see to it that somebody drives while fired calls are in flight."""
         assert self.core is not None
         self.start()
         self.core.flush()
-        if not (self.driving or self._closed or self.core.idle):
+        if not (self.driving or self._closed) and self._is_needed():
             self._rest = self.loop.gate()
             if not self._waits_to_rest:
                 self.core.when_idle(self.rest)
@@ -138,15 +135,15 @@ class ClientThreads:
     def end_turn(self) -> None:
         """At the end of a turn in which fired calls have ended. Where none is left, who waits for an answer is to read it himself."""
         self.hand_over()
-        core = self.core
-        if (
-            self.driving
-            and core is not None
-            and core.settled
-            and len(core.calls) < _FEW
-            and not any(type(call) is FiredFuture for call in core.calls.values())
-        ):
+        if self.driving and not self._is_needed():
             self._rest.open()
+
+    def _is_needed(self) -> bool:
+        """Whether fired calls are in flight, or something waits to be sent. (The newest first: one look tells, as a rule.)"""
+        core = self.core
+        if core is None:
+            return False
+        return not core.settled or FiredFuture in map(type, reversed(core.calls.values()))
 
     def _read(self) -> None:
         loop = self.loop

@@ -26,7 +26,7 @@ class FiredCall(OutgoingCall):
         return None if self.extras is None else self.extras.failure
 
     def fail(self, error: errors.CallError) -> None:
-        """It has ended so; its caller is told where it would have been sent."""
+        """End it with that error. `finish` is still to be called."""
         self.state = ENDED
         self.extended().failure = error
 

@@ -106,9 +106,8 @@ class ClientCore:
         self._table = self.machine.table
         self.state_changed: Callable[[str], object] | None = None
         self._state = self.machine.state
-        self.gathered: deque[OutgoingCall] = (
-            deque()
-        )  # calls that another turn will begin; any thread may add to it
+        # Calls that the next `flush` starts. Any thread may add to it.
+        self.gathered: deque[OutgoingCall] = deque()
         self._pauses: dict[
             str, float
         ] = {}  # seconds before the next try, at endpoints whose servers are going
@@ -119,7 +118,7 @@ class ClientCore:
         self._idle: list[Callable[[], object]] = []
         self._timer: Handle | None = None
         self._timer_due = math.inf
-        self.flushing = False
+        self.flushing = False  # whether a flush was asked for
         self._wires: list[Wire] = []
         self.opened: list[Wire] = []  # whose sockets are open, or being made
         self._leaving: list[Wire] = []  # of servers that are gone from the list, with their last calls
@@ -147,7 +146,7 @@ class ClientCore:
     def full(self) -> bool:
         in_flight = len(self.calls) + len(self.gathered)
         if in_flight >= self.max_in_flight and self.gathered:  # of which some may be among the calls by now
-            in_flight = len(self.calls) + len(self._not_begun())
+            in_flight = len(self._in_flight())
         return in_flight >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
 
     @property
@@ -156,6 +155,16 @@ class ClientCore:
         if self._table.bytes < self.max_bytes_in_flight:
             return f"{self.max_in_flight} calls are in flight, the bound"
         return f"calls with {self._table.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
+
+    def has(self, call: OutgoingCall) -> bool:
+        """Whether it was given to this core, and has not ended."""
+        return not call.ended and (call.id > 0 or call in self.gathered)
+
+    def _in_flight(self) -> list[OutgoingCall]:
+        """All calls, with those that have only gathered."""
+        gathered = self.gathered.copy()  # other threads may add to it
+        calls = list(self.calls.values())
+        return calls + [call for call in gathered if not (call.ended or call.id in self.calls)]
 
     def start(self, call: OutgoingCall) -> None:
         """Send a call, when this turn of the loop ends or enough have gathered."""
@@ -238,14 +247,13 @@ class ClientCore:
 
     def drop(self, call: OutgoingCall) -> None:
         """Cancel a call whose outcome nobody can see any more. For finalisers, as `post` is."""
-        known = call.id or call in self.gathered
-        if known and not (call.ended or self.closed) and self.process == os.getpid():
+        if self.has(call) and not self.closed and self.process == os.getpid():
             with suppress(Exception):  # the loop is closed
                 self.post(self.cancel, call, errors.Cancelled(f"{call.method} was left by its reader"))
 
     def cancel_streams(self) -> None:
         """Nobody will read them: the program ends."""
-        for call in [*self.calls.values(), *self._not_begun()]:
+        for call in self._in_flight():
             if call.message.credit:
                 self.cancel(call, errors.Cancelled(f"{call.method}: the program ends"))
 
@@ -319,10 +327,6 @@ class ClientCore:
             timer = self.loop.call_later(seconds, end)
             self.when_idle(end)
 
-    def _not_begun(self) -> list[OutgoingCall]:
-        gathered = self.gathered.copy()  # other threads may add to it
-        return [call for call in gathered if not (call.ended or call.id in self.calls)]
-
     def leave(self) -> None:
         """Nobody has the client any more: close once nothing is in flight."""
         self.when_idle(partial(self.close, "the client was dropped"))
@@ -367,7 +371,7 @@ class ClientCore:
         if self._timer is not None:
             self._timer.cancel()
         self._room, self._idle = [], []
-        calls = [*self.calls.values(), *self._not_begun()]
+        calls = self._in_flight()
         self.gathered.clear()
         if self.loop.cooperative:
             return  # the greenlets that wait are the parent's, and are not to go on in the child's hub

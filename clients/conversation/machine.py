@@ -94,13 +94,9 @@ class ClientMachine:
 
     # Calls
 
-    def start(self, call: OutgoingCall, now: float) -> None:
-        """Send the call over an open link, or keep it until there is one. Who has made it this moment may have set its
-        `message.timeout`, which saves a step."""
-        self.start_all((call,), now)
-
     def start_all(self, calls: Iterable[OutgoingCall], now: float) -> None:
-        """Start each that has not ended yet."""
+        """Send each call that has not ended over an open link, or keep it until there is one. Who has made it this moment may have set
+        its `message.timeout`, which saves a step."""
         table, link = self.table, self._links.only
         plain = link is not None and link.open and not link.careful
         for call in calls:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
-from processes import SOON
+from processes import SOON, eventually
 from ringback.clients.asyncio import connect
 from ringback.clients.conversation.calls import CallSettings, OutgoingCall, Upload
 from ringback.protocol.messages import Call, Notify
@@ -54,3 +55,16 @@ def test_an_upload_begins_once_where_a_call_before_it_fails():
             return upload.begun
 
     assert asyncio.run(main()) == 1
+
+
+def test_the_reading_thread_rests_beside_a_call_that_was_not_fired(running_server, backend, connected):
+    """Its caller reads the answer by itself."""
+    client = connected(running_server(backend).endpoint)
+    client.call("echo", 0)
+    waiting = threading.Thread(target=client.call, args=("nap", 2.0))
+    waiting.start()
+    eventually(lambda: len(client._shared.core.calls) == 1)
+    assert client.fire("echo", 1).result(SOON) == 1
+    eventually(lambda: not client._shared.threads.driving)
+    assert len(client._shared.core.calls) == 1
+    waiting.join(SOON)

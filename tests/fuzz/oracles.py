@@ -220,7 +220,7 @@ def check_client(data: bytes) -> None:
             asked.append(made)
             if len(asked) % 4 == 0:
                 made.extended().upload = Sending()
-            machine.start(made, now)
+            machine.start_all([made], now)
 
     begin(0.0)
     for number, frames in enumerate(batches_of(data)):

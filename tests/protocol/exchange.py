@@ -134,7 +134,7 @@ class Client:
         self.machine.receive(link or self.link, messages, self.values, now)
 
     def start(self, call: Asked, now: float = 0.0) -> Asked:
-        self.machine.start(call, now)
+        self.machine.start_all([call], now)
         return call
 
     def sent(self, link: Link | None = None) -> list[Any]:

@@ -85,7 +85,7 @@ class Client:
         return self.start(asked)
 
     def start(self, asked: Asked) -> Asked:
-        self.machine.start(asked, self.now)
+        self.machine.start_all([asked], self.now)
         return asked
 
     def after(self, seconds: float) -> None:

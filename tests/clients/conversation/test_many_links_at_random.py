@@ -133,7 +133,7 @@ class Servers(RuleBasedStateMachine):
     )
     def call(self, method: str, timeout: float | None, kinds: list[str], wait: bool, pick: int) -> None:
         for kind in kinds:
-            self.machine.start(self.make(method, timeout, kind, wait, pick), self.now)
+            self.machine.start_all([self.make(method, timeout, kind, wait, pick)], self.now)
 
     @rule(
         method=st.sampled_from(["read", "write"]),

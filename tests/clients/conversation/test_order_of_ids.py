@@ -14,7 +14,7 @@ def test_who_is_looked_at_while_it_waits_keeps_its_place():
     for impatient in (True, False, True, False):
         asked = call()
         asked.settings.wait_for_ready = not impatient
-        machine.start(asked, 0.0)
+        machine.start_all([asked], 0.0)
     machine.link_failed(one, "nobody is there")  # those that do not wait may still hope for the other
     machine.link_up(other)
     other.outbox.clear()
