@@ -120,7 +120,7 @@ class Conversation(RuleBasedStateMachine):
         self.asked.append(asked)
         self.tokens[asked] = token
         asked.at_end = lambda: self.check_end(asked)
-        self.client.start(asked, self.now)
+        self.client.start_all([asked], self.now)
         return asked
 
     def check_end(self, asked: Asked) -> None:
