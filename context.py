@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import FailedPrecondition
-from .handling import handling
+from .handling import handled
 from .state.store import State
 from .state.transactions import Transaction
 
@@ -83,7 +83,7 @@ class CurrentCall:
 
 def current_call() -> CurrentCall:
     """The call that is being handled here. Raises RuntimeError outside a handler."""
-    now = handling.get()
+    now = handled()
     if now is None:
         raise RuntimeError(
             "ringback.current_call() was called outside a handler, where there is no call: call the method through a "

@@ -1,6 +1,9 @@
 """The call that is being handled, as calls made inside it inherit from it.
 
 Set by the server around each handler, read by `ringback.current_call()` and by every client when it makes a call.
+
+For an inline handler, which is over in a microsecond, the server sets no more than the call's message in `handling`, and once for all calls
+of a batch what else there is to tell in `batch`. `handled` makes a Handling of both for those who ask.
 """
 
 from __future__ import annotations
@@ -29,4 +32,22 @@ class Handling:
         raise NotImplementedError
 
 
-handling: ContextVar[Handling | None] = ContextVar("ringback.handling", default=None)
+class HandledBatch:
+    """What the inline calls of one batch have in common."""
+
+    __slots__ = ()
+
+    def handling(self, message: Any) -> Handling:
+        """Of the call with that message."""
+        raise NotImplementedError
+
+
+# A Handling, or the message of an inline call.
+handling: ContextVar[Any] = ContextVar("ringback.handling", default=None)
+batch: ContextVar[HandledBatch] = ContextVar("ringback.batch")
+
+
+def handled() -> Handling | None:
+    """The call that is being handled here; None outside a handler."""
+    call = handling.get()
+    return call if call is None or isinstance(call, Handling) else batch.get().handling(call)

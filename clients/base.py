@@ -16,7 +16,7 @@ from .. import errors
 from ..backends.native import get_ident
 from ..balancing import Ejection, Policy
 from ..balancing.versions import Both, SeenVersions, Versions
-from ..handling import Handling, handling
+from ..handling import Handling, handled, handling
 from ..interceptors import Interceptor
 from ..protocol.messages import Call, Notify
 from ..protocol.values import NOTHING, checked_max_size, size_of_arguments
@@ -300,7 +300,7 @@ class Client(ABC):
         deadline = None if timeout is None else now + timeout
         streams = credit or iterator is not None
         time_left = None if streams else options.milliseconds
-        outer = handling.get()
+        outer = None if handling.get() is None else handled()
         latest = None if outer is None else outer.deadline
         if latest is not None and (deadline is None or latest < deadline):
             deadline, time_left = latest, None

@@ -197,6 +197,7 @@ class ServerMachine:
         accepted: list[Call | Notify] = []
         early: list[Cancel | Credit] = []
         session.ended_early = _NONE
+        refuses = full or self.phase is not _SERVING
         for message in messages:
             kind = type(message)
             if kind is not Call:
@@ -219,11 +220,8 @@ class ServerMachine:
                 # (a repeat is passed over: the first is answered or will be, and must not be run or ended twice)
                 session.last_id = message.id  # type: ignore[union-attr]
                 timeout = message.timeout  # type: ignore[union-attr]
-                if self.phase is not _SERVING:
-                    session.outbox.append(self._shutting_down(message))  # type: ignore[arg-type]
-                elif full:
-                    code = errors.ResourceExhausted.code
-                    session.outbox.append(Refusal(message.id, code, full, started=False))  # type: ignore[union-attr]
+                if refuses:
+                    session.outbox.append(self._refusal(message, full))  # type: ignore[arg-type]
                 elif timeout is not None and timeout <= 0:
                     session.outbox.append(_late(message))  # type: ignore[arg-type]
                 else:
@@ -281,8 +279,10 @@ class ServerMachine:
             call.ended = True
             call.abandon()
 
-    def _shutting_down(self, call: Call) -> Refusal:
-        return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
+    def _refusal(self, call: Call, full: str = "") -> Refusal:
+        if self.phase is not _SERVING:
+            return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
+        return Refusal(call.id, errors.ResourceExhausted.code, full, started=False)
 
     def _receive_untimely(self, session: Session, call: Call) -> None:
         """A call before the hello, after the last, or from a client that is on its way out."""
@@ -291,7 +291,7 @@ class ServerMachine:
             session.outbox.append(Refusal(call.id, errors.Unavailable.code, text, started=False))
         elif session.state is SessionState.DRAINED and call.id > session.last_id:
             session.last_id = call.id
-            session.outbox.append(self._shutting_down(call))
+            session.outbox.append(self._refusal(call))
 
     def _receive_other(self, session: Session, message: FromClient, accepted: list[Call | Notify]) -> None:
         match message:

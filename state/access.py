@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from .. import errors
 from ..backends import native
 from ..backends.workers import Workers
-from ..handling import handling
+from ..handling import handled
 from .engines.base import Engine, Row
 from .engines.off_the_hub import OffTheHub
 from .renewals import Renewals
@@ -67,13 +67,13 @@ class Access:
         if row is not None:
             self.saw(row.revision)
         else:
-            call = handling.get()
+            call = handled()
             if call is not None and call.versions is not None:
                 self.version()
 
     def time_left(self) -> float | None:
         """Seconds until the deadline of the call that is being handled, None where there is none."""
-        call = handling.get()
+        call = handled()
         if call is None or call.deadline is None:
             return None
         return call.deadline - time.monotonic()

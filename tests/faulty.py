@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import ringback
 from ringback import errors
-from ringback.handling import handling
+from ringback.handling import handled
 from ringback.protocol.messages import Reply
 
 
@@ -372,7 +372,7 @@ def gives_generator(kind: str) -> Any:
 @service.method(inline=True)
 def spoils_its_batch() -> str:
     "Puts a message beside its answer that nothing can encode, as a fault of ringback's own would."
-    call: Any = handling.get()
+    call: Any = handled()
     call.session.outbox.append(Reply(1 << 60, object()))  # type: ignore[arg-type]
     return "answered"
 
@@ -471,6 +471,31 @@ def now() -> list[Any]:
 @service.method(inline=True)
 def now_inline() -> list[Any]:
     return _now()
+
+
+contexts: list[contextvars.Context] = []
+
+
+@service.method(inline=True)
+def keep_inline(number: int) -> None:
+    "Keeps the context that it runs in, as a task that it starts would."
+    contexts.append(contextvars.copy_context())
+
+
+@service.method(inline=True)
+def keep_inline_too(number: int) -> None:
+    contexts.append(contextvars.copy_context())
+
+
+@service.method
+def kept_contexts() -> list[list[Any]]:
+    "Of each call that has kept its context, as seen from there: the method, what it was sent along, and the seconds that it had."
+    seen = []
+    while contexts:
+        call = contexts.pop(0).run(ringback.current_call)
+        left = call.remaining()
+        seen.append([call.method, call.metadata.get("name"), left is not None and 10 < left <= 60])
+    return seen
 
 
 @service.method

@@ -20,9 +20,10 @@ from msgspec import Raw
 
 from ... import errors
 from ...backends.base import Handle, Loop
-from ...handling import handling
+from ...handling import batch, handled, handling
 from ...interceptors import Interception
 from ...logs.bounded import Bounded
+from ...protocol.collisions import FEW_BYTES
 from ...protocol.messages import (
     Call,
     CallOptions,
@@ -36,10 +37,10 @@ from ...protocol.messages import (
     Reply,
 )
 from ...protocol.server import Phase, ServerMachine, Session
-from ...protocol.values import Unpacker, pack
+from ...protocol.values import FRAME_BYTES, Unpacker, pack
 from ...runtime import forks
 from ...state.store import State
-from ..declare.arguments import read_metadata
+from ..declare.arguments import NO_NAMES, read_metadata
 from ..declare.service import Method, Service, reserved
 from ..methods.once import KeyedRun, Once
 from ..methods.statistics import MethodStatistics
@@ -48,7 +49,7 @@ from ..process.logs import shortened
 from .cached import cached
 from .deadlines import Deadlines
 from .inputs import Input, with_inputs
-from .invocation import VALUES, Inline, Invocation
+from .invocation import VALUES, InlineBatch, Invocation
 from .launcher import Launcher
 from .memory import memory_of, memory_of_options, size_of
 from .posted import Posted
@@ -111,6 +112,7 @@ class Dispatcher:
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
         values.streamed = False
+        values.taken = 0
         rest = iter(messages)
         undone: Call | Notify | None = None
         while True:
@@ -123,15 +125,17 @@ class Dispatcher:
     def _dispatch(
         self, context: Context, session: Session, messages: Iterable[Call | Notify], values: Unpacker
     ) -> Call | Notify | None:
-        """In that context, which is empty at first. As soon as something is set there, the next message is returned: it must not see
+        """In that context, which is empty at first. As soon as anything else is set there, the next message is returned: it must not see
         that."""
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
         inline: MethodStatistics | None = None
         undone: Call | Notify | None = None
-        set_here = 0  # variables: `handling`, once it is
+        batch.set(InlineBatch(session, now, self))
+        handling.set(None)
+        few = 0 if values.frames else FEW_BYTES  # bytes of arguments that are decoded in short
         for message in messages:
-            if len(context) > set_here:
+            if len(context) > 2:
                 undone = message
                 break
             served = methods.get(message.method)
@@ -140,25 +144,32 @@ class Dispatcher:
                 self._reject(session, message, errors.MethodNotFound(text))
                 continue
             method = served.method
-            values.taken = 0
-            try:
-                args, kwargs = served.bind(values, message.args, message.kwargs)
-                if message.options is not None:
-                    read_metadata(method.name, message.options)
-            except errors.InvalidArgument as error:
-                self._reject(session, message, error, served.statistics)
-                continue
+            args, kwargs = None, NO_NAMES
+            short, options = served.short, message.options
+            if options is None and short is not None and len(message.args) < few and message.kwargs is None:
+                try:
+                    args = short(message.args)
+                except BaseException:  # noqa: S110 - the long way finds the words for it
+                    pass
+            if args is None:
+                values.taken = 0
+                try:
+                    args, kwargs = served.bind(values, message.args, message.kwargs)
+                    if options is not None:
+                        read_metadata(method.name, options)
+                except errors.InvalidArgument as error:
+                    self._reject(session, message, error, served.statistics)
+                    continue
             if (
                 type(message) is Call
                 and served.immediate
                 and not message.credit
                 and not interceptors
-                and (message.options is None or message.options.versions is None)
+                and (options is None or options.versions is None)
             ):
                 # The hot path: the handler runs here and now, so its call needs no place among those in flight, and no context
                 # of its own as long as none is set anything in.
-                handling.set(Inline(session, message, now, self))
-                set_here = 1
+                handling.set(message)
                 try:
                     result = method.function(*args, **kwargs)
                 except BaseException as error:
@@ -167,9 +178,14 @@ class Dispatcher:
                     continue
                 if self._generation != forks.generation:
                     self.came_back(method.name)
-                if type(result) in VALUES:
+                kind = type(result)
+                if kind in VALUES:
                     try:
-                        session.outbox.append(Reply(message.id, pack(result, limit)))
+                        if (
+                            kind is not bytes or len(result) >= FRAME_BYTES
+                        ):  # (of which `pack` makes nothing else)
+                            result = pack(result, limit)
+                        session.outbox.append(Reply(message.id, result))
                         inline = served.statistics
                         inline.calls += 1
                         continue
@@ -366,7 +382,7 @@ class Dispatcher:
         """In a child: if a handler has forked it, it ends where that lets the loop go on."""
         if self._timer is not None:
             self._timer.cancel()
-        call: Any = handling.get()
+        call: Any = handled()
         if getattr(call, "host", None) is self:
             method = call.current().method
             self.loop.come_back(lambda: forks.end(method))
@@ -386,7 +402,7 @@ class Dispatcher:
 
         def describe() -> dict[str, Any]:
             """Name, methods, signatures, docstrings and flags of this service."""
-            call: Any = handling.get()
+            call: Any = handled()
             seen = visible(call.session) or {}
             described = service.describe()
             return described | {"methods": [one for one in described["methods"] if one["name"] in seen]}

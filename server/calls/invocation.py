@@ -16,7 +16,7 @@ from ... import errors
 from ...backends.asyncio_thread import leaving
 from ...backends.base import Handle
 from ...context import CurrentCall
-from ...handling import Handling, handling
+from ...handling import HandledBatch, Handling, handling
 from ...interceptors import Interception
 from ...protocol.messages import Call, CallOptions, End, Error, Reply
 from ...protocol.server import IncomingCall, Session
@@ -40,14 +40,25 @@ T = TypeVar("T")
 plain = Unpacker().plain
 
 
-class Inline(Struct, Handling):
-    """What `current_call()` tells in the common case: an inline function whose answer is ready when it returns, for a caller who does not
-    ask for versions. (A Struct, as one is made for every call.)"""
+class InlineBatch(Struct, HandledBatch):
+    """What `current_call()` tells in the common case, for the calls of one batch: inline functions whose answers are ready when they
+    return, for a caller who does not ask for versions."""
 
     session: Session
-    message: Call
     now: float
     host: Any
+
+    def handling(self, message: Call) -> Handling:
+        return Inline(self.session, self.now, self.host, message)
+
+
+class Inline(Struct, Handling):
+    """One of these calls, for those who ask."""
+
+    session: Session
+    now: float
+    host: Any
+    message: Call
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override] # computed only for those who ask

@@ -34,6 +34,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 # The annotations of an argument that may stream, in a plain function and in a coroutine.
 _SYNC = (Iterator, Generator, Iterable)
 _ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
+NO_NAMES: dict[str, Any] = {}
 _decode_list = msgspec.msgpack.Decoder(list[Raw]).decode
 
 
@@ -89,24 +90,25 @@ class Arguments:
         # Whose choice the keys in its maps are, of all arguments together.
         self.keys = Chosen.BY_AUTHOR if Chosen.BY_AUTHOR in choices else Chosen.BY_SENDER
         self._wary = Chosen.BY_SENDER in choices
-        self._fast: Callable[[Raw], tuple[Any, ...]] | None = None
+        # Decodes as many positional arguments as there are parameters. It raises anything where that is not what came.
+        self.short: Callable[[Raw], tuple[Any, ...]] | None = None
         if not self.streams and all(parameter.kind in _POSITIONAL for parameter in parameters):
-            self._fast = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
+            self.short = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
 
     def bind(
         self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """`(args, kwargs)` to call the function with. Raises InvalidArgument, which names method, argument and types, and nothing
         else: whatever the user's own types raise is what is wrong with the argument."""
-        if kwargs is None and self._fast is not None:
+        if kwargs is None and self.short is not None:
             try:
                 if values.frames:  # to which any of the arguments may refer
                     given = _decode_list(args)
                     if len(given) == len(self.types):
-                        return tuple(map(self._value, repeat(values), self.types, given)), _NOTHING
+                        return tuple(map(self._value, repeat(values), self.types, given)), NO_NAMES
                 if self._wary and len(args) > FEW_BYTES:
                     check_keys(bytes(args))
-                return self._fast(args), _NOTHING
+                return self.short(args), NO_NAMES
             except BaseException:  # noqa: S110 - the long way finds the words for it
                 pass
         where = ": "
@@ -114,7 +116,7 @@ class Arguments:
             where = ": the arguments cannot be read: "
             given = _decode_list(args)
             where = f"{self.signature}: "
-            bound = self.signature.bind(*given, **(kwargs or _NOTHING))
+            bound = self.signature.bind(*given, **(kwargs or NO_NAMES))
             for name, value in bound.arguments.items():
                 where = f": argument {name!r}: "
                 kind = self.signature.parameters[name].kind
@@ -176,6 +178,3 @@ def read_metadata(method: str, options: CallOptions) -> None:
 async def _each(items: Sequence[Any]) -> AsyncIterator[Any]:
     for item in items:
         yield item
-
-
-_NOTHING: dict[str, Any] = {}

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Raw
+
 from ...backends.base import Loop
 from ...errors import UsageError
 from ...state.cache import Entries
@@ -52,6 +54,7 @@ class ServedMethod:
     became of them; where they run; by what each runs once, if it does; and what is kept of their results."""
 
     method: Method
+    short: Callable[[Raw], tuple[Any, ...]] | None  # decodes its arguments, as `Arguments.short`
     bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]  # its arguments, as `Arguments.bind`
     queue: Queue | None
     never: str
@@ -101,9 +104,19 @@ class MethodTable:
     def serve(self, method: Method) -> ServedMethod:
         """The method as this server serves it."""
         if self._replica and (method.once is not None or not method.flags.readonly):
-            bind = method.arguments.bind
+            arguments = method.arguments
             return ServedMethod(
-                method, bind, None, _READS_ONLY, MethodStatistics(), None, None, False, None, False
+                method,
+                arguments.short,
+                arguments.bind,
+                None,
+                _READS_ONLY,
+                MethodStatistics(),
+                None,
+                None,
+                False,
+                None,
+                False,
             )
         name = self._place(method)
         # (Dask's own scheduler looks after what its workers have)
@@ -115,10 +128,11 @@ class MethodTable:
             self._service.caches.append(cached)
             self._caches.append(cached)
         immediate = method.inline and not method.is_stream and cached is None
-        once, bind = self._once(method), method.arguments.bind
+        once, arguments = self._once(method), method.arguments
         return ServedMethod(
             method,
-            bind,
+            arguments.short,
+            arguments.bind,
             queue,
             never,
             MethodStatistics(),

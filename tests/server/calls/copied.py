@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import ringback
-from ringback.handling import handling
+from ringback.handling import handled
 
 service = ringback.Service("copied", needs_state=True)
 
@@ -100,7 +100,7 @@ def runs(key: str) -> int:
 @service.method(readonly=True)
 def nested(versions: dict[str, int]) -> dict[str, int] | None:
     "As a handler whose own calls were answered with these."
-    call = handling.get()
+    call = handled()
     thread = threading.Thread(target=call.saw, args=(versions,))
     thread.start()
     thread.join()
@@ -110,6 +110,6 @@ def nested(versions: dict[str, int]) -> dict[str, int] | None:
 
 @service.method(readonly=True, inline=True)
 def nested_inline(versions: dict[str, int]) -> dict[str, int] | None:
-    handling.get().saw(versions)
+    handled().saw(versions)
     seen = ringback.current_call().versions
     return None if seen is None else dict(seen)

@@ -53,6 +53,20 @@ def test_calls_at_once_see_what_each_has_set(client):
         assert future.result(10) == [f"user {number}", number + 1]
 
 
+def test_a_context_that_an_inline_handler_keeps_tells_of_its_own_call(client):
+    named = client.options(metadata={"name": "ada"}, timeout=60)
+    untimed = client.options(timeout=None)
+    fired, expected = [], []
+    for number in range(40):  # in few batches
+        for asking, name, timed in [(named, "ada", True), (untimed, None, False)]:
+            method = "keep_inline" if number % 3 else "keep_inline_too"
+            fired.append(asking.fire(method, number))
+            expected.append([method, name, timed])
+    for future in fired:
+        assert future.result(10) is None
+    assert client.call("kept_contexts") == expected
+
+
 @pytest.mark.parametrize("asked", ASKED)
 def test_what_an_interceptor_sets_is_seen_by_the_handler_of_its_call_alone(intercepted, asked):
     for number in range(10):
