@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .clients.threading import connect
     from .context import CurrentCall, current_call
     from .server.declare.service import Service
-    from .server.server import Server, serve
+    from .server.running import serve
+    from .server.server import Server
     from .state import open_state
     from .state.cache import Cache
 
@@ -38,7 +39,7 @@ _WHERE = {
     "connect": ".clients",
     "current_call": ".context",
     "open_state": ".state",
-    "serve": ".server.server",
+    "serve": ".server.running",
 }
 
 __all__ = [

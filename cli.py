@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from .commands.access import rules
-from .commands.arguments import MethodCommand
 from .commands.call import call, describe
 from .commands.compare import compare, report
 from .commands.keys import keys
+from .commands.options import Command, MethodCommand
 from .commands.output import run_command
 from .commands.serve import serve
 from .commands.servers import health, servers, top
@@ -21,7 +21,8 @@ from .commands.version import print_version
 
 def ringback(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=print_version, help="print the versions")
+        bool,
+        typer.Option("--version", is_eager=True, callback=print_version, help="Show the versions and exit."),
     ] = False,
 ) -> None:
     """One Python service over ZeroMQ, on the event loop you choose."""
@@ -31,25 +32,24 @@ app = typer.Typer(
     name="ringback",
     callback=ringback,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command(short_help="Serve a service.")(serve)
+app.command(cls=Command, short_help="Serve a service.")(serve)
 app.command(
     cls=MethodCommand,
     short_help="Call a method and print its result.",
     context_settings={"ignore_unknown_options": True},  # -1 is an argument
 )(call)
-app.command(short_help="Print what a server serves.")(describe)
-app.command(short_help="List the servers of a registry.")(servers)
-app.command(short_help="Tell whether a server takes calls.")(health)
-app.command(short_help="Show what a server does while it runs.")(top)
-app.command(short_help="Measure loops and call styles head to head.")(compare)
-app.command(short_help="Show a comparison again, or what changed.")(report)
-app.command(short_help="Find settings for a service.")(tune)
+app.command(cls=Command, short_help="Print what a server serves.")(describe)
+app.command(cls=Command, short_help="List the servers of a registry.")(servers)
+app.command(cls=Command, short_help="Tell whether a server takes calls.")(health)
+app.command(cls=Command, short_help="Show what a server does while it runs.")(top)
+app.command(cls=Command, short_help="Measure loops and call styles head to head.")(compare)
+app.command(cls=Command, short_help="Show a comparison again, or what changed.")(report)
+app.command(cls=Command, short_help="Find settings for a service.")(tune)
 app.add_typer(rules, name="access")
 app.add_typer(keys, name="keys")
 

@@ -6,12 +6,13 @@ after their loops hold only what differs. A style is found by its name among the
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from ..runtime.plugins import PluginGroup
 
 if TYPE_CHECKING:
     from .base import Client  # not imported: a probe, `commands/health.py`, needs nothing of it
+    from .options import ConnectOptions
 
 _STYLES = PluginGroup(
     "client",
@@ -31,7 +32,7 @@ names = _STYLES.names
 load = _STYLES.load
 
 
-def connect(*endpoints: str, **options: Any) -> Client:
+def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> Client:
     """A blocking client: of greenlets in a program that gevent has patched, of threads in any other. The options are
     those of `ringback.clients.threading.connect`."""
     monkey = sys.modules.get("gevent.monkey")

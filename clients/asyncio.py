@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .. import errors
 from ..backends.asyncio import AsyncioLoop
 from ..backends.native import get_ident
+from ..options.signatures import takes
 from ..runtime import forks
 from .awaiting import AwaitingClient
 from .callbacks.running import run_callback
@@ -16,6 +17,7 @@ from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
 from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall
+from .options import ConnectOptions
 
 if TYPE_CHECKING:
     from .base import Answer
@@ -173,6 +175,7 @@ class AsyncioClient(AwaitingClient[FiredFuture]):
         return self._make_core(AsyncioLoop(running=running))
 
 
-def connect(*endpoints: str, **options: Any) -> AsyncioClient:
-    """An asyncio client; it binds to the running loop at first use. The options are those of `Client`."""
+@takes(ConnectOptions)
+def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> AsyncioClient:
+    """An asyncio client; it binds to the running loop at first use."""
     return AsyncioClient(*endpoints, **options)

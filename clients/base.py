@@ -8,18 +8,16 @@ import time
 import warnings
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, Unpack
 
 from .. import errors
 from ..backends.native import get_ident
-from ..balancing import Ejection, Policy
 from ..balancing.versions import Both, SeenVersions, Versions
 from ..handling import Handling, handled, handling
-from ..interceptors import Interceptor
+from ..options.signatures import takes
 from ..protocol.messages import Call, Notify
-from ..protocol.values import NOTHING, checked_max_size, size_of_arguments
+from ..protocol.values import NOTHING, size_of_arguments
 from ..runtime import forks
 from ..transport import chosen
 from .callbacks.running import Event, in_context, listening, run_callback, subscribe
@@ -28,11 +26,10 @@ from .calls.fired import Callback, Errback, FiredCall
 from .calls.intercepted import enter
 from .connections.core import ClientCore
 from .conversation.calls import OutgoingCall, Upload
-from .options import ClientOptions
+from .options import ClientOptions, ConnectOptions, ViewOptions, split_options
 from .shared import Shared, balancing_of, keys_of
 
 if TYPE_CHECKING:
-    from ..transport.libzmq import ZmqContext
     from .calls.cached import ResultCache
     from .conversation.links import Link
 
@@ -65,6 +62,9 @@ class Methods:
         return self._client.call(self._name, *args, **kwargs)
 
 
+# Seconds that a nested call without a server leaves, at most, of the outer call's time, to tell of it.
+FOR_WORDS = 0.1
+
 C = TypeVar("C", bound=OutgoingCall)
 F = TypeVar("F", bound=FiredCall)
 
@@ -72,51 +72,24 @@ F = TypeVar("F", bound=FiredCall)
 class Client(ABC):
     """A client of one service, on one server or on many. Making one does no I/O; it connects at first use."""
 
-    def __init__(
-        self,
-        *endpoints: str,
-        timeout: float | None = 30.0,
-        policy: str | Policy | None = None,
-        zone: str = "",
-        ejection: Ejection | bool = True,
-        interceptors: Sequence[Interceptor] = (),
-        server_key: str | bytes | Path | None = None,
-        secret_key: str | Path | None = None,
-        transport: str | None = None,
-        context: ZmqContext | None = None,
-        max_size: int = 16 * 1024 * 1024,
-        max_in_flight: int = 10_000,
-        max_bytes_in_flight: int = 64 * 1024 * 1024,
-        **options: Any,
-    ) -> None:
-        """`endpoints`: the servers, or where to find them: `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME`. `timeout`: seconds a
-        call may take, None for no limit. `policy`: which of many servers gets a call, "least-in-flight" if you say nothing, "two-choices",
-        "peak-ewma", "round-robin", or one of your own; servers in the same `zone` are preferred; `ejection`: when one gets no calls for a
-        while, False for never. `max_size`: the largest value sent or taken, in bytes. `max_in_flight`: the bound of calls in flight;
-        `max_bytes_in_flight`: from so many bytes of arguments on, counted where a call has 4 KiB or more, no further call is in flight.
-        `server_key`: the public key of the servers, one for all, as text or as the file that has it; then all is encrypted, and
-        `secret_key` is the file of this client's own key, without which it makes a new one, for servers that let in any. `transport`:
-        "native", which speaks ZeroMQ's wire on the loop's own sockets, or "libzmq"; where it is not given, $RINGBACK_TRANSPORT, or
-        "native". `context`: a zmq.Context to share, for libzmq, which it selects. Further options are those of `options()`."""
+    def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
+        """`endpoints`: the servers, or where to find them: `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME`. Raises UsageError."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
-        if max_in_flight < 1:
-            raise errors.UsageError(f"max_in_flight must be at least 1, not {max_in_flight}")
-        if max_bytes_in_flight < 1:
-            raise errors.UsageError(f"max_bytes_in_flight must be at least 1, not {max_bytes_in_flight}")
+        of_views, own = split_options(options)
         self._shared = Shared(
             endpoints,
-            balancing_of(policy, zone, ejection),
-            interceptors,
-            keys_of(server_key, secret_key, endpoints),
-            chosen(transport, context),
+            balancing_of(own["policy"], own["zone"], own["ejection"]),
+            own["interceptors"],
+            keys_of(own["server_key"], own["secret_key"], endpoints),
+            chosen(own["transport"], own["context"]),
             {
-                "max_size": checked_max_size(max_size),
-                "max_in_flight": max_in_flight,
-                "max_bytes_in_flight": max_bytes_in_flight,
+                "max_size": own["max_size"],
+                "max_in_flight": own["max_in_flight"],
+                "max_bytes_in_flight": own["max_bytes_in_flight"],
             },
         )
-        self._options = ClientOptions(30.0, self._shared.max_size).merged({"timeout": timeout, **options})
+        self._options = ClientOptions(30.0, self._shared.max_size).merged(of_views)
         # Whether neither interceptors nor a cache see its calls.
         self._plain = not self._shared.interceptors and self._options.cache is None
         self._is_view = False
@@ -157,20 +130,9 @@ class Client(ABC):
     @abstractmethod
     def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Any: ...
 
-    def options(self, **changes: Any) -> Self:
-        """A light view of the same client whose calls have these options, merged into those it has.
-
-        `timeout`: seconds, None for no limit; for a stream, between items. `metadata`: a mapping of strings to values, for the
-        handler and the interceptors. `returns`: the type that results are to have. `wait_for_ready=False`: fail at once, and
-        not at the timeout, when there is no server. `attempts`: how often a call is sent at most, 5 if not told otherwise; again
-        only where it surely has not begun, or where its method is idempotent, readonly or once. `priority`, `idempotency_key`: told to the
-        server. `cache`: seconds for which results of `call` and `fire` are kept in the memory of this client, or a `ringback.Cache`.
-
-        Of many servers: calls with equal `affinity`, a string, go to the same one. `hedge=True`: a call of a readonly method that takes
-        longer than 95 of 100 is sent to a second server too, and the first answer counts. `session=True`: no replica answers with what
-        is older than what this client has seen, also through services in between; what `versions` of another client gave in its place
-        begins with that.
-        """
+    @takes(ViewOptions, merged=True)
+    def options(self, **changes: Unpack[ViewOptions]) -> Self:
+        """A light view of the same client, whose calls have these options besides those of the client. Raises TypeError."""
         view = copy.copy(self)
         view._options = self._options.merged(changes)
         view._plain = not self._shared.interceptors and view._options.cache is None
@@ -302,7 +264,10 @@ class Client(ABC):
         time_left = None if streams else options.milliseconds
         outer = None if handling.get() is None else handled()
         latest = None if outer is None else outer.deadline
-        if latest is not None and (deadline is None or latest < deadline):
+        inherits = latest is not None and (deadline is None or latest < deadline)
+        if latest is not None and inherits:
+            if self.state != "ready":  # so that the outer caller learns in time that there is no server here
+                latest -= min(FOR_WORDS, (latest - now) * 0.05)
             deadline, time_left = latest, None
         message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
         call = kind(message, options, deadline)
@@ -313,6 +278,8 @@ class Client(ABC):
                 call.extended().size = size
         if options.wishes or outer is not None or self._only is not None:
             self._wish(call, outer)
+        if inherits:
+            call.extended().inherits = True
         if streams:
             call.extended().latest = latest
             if iterator is not None:

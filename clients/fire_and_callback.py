@@ -30,4 +30,6 @@ def calls(
 
 
 if __name__ == "__main__":
-    sys.exit(script("Fire calls of a method and be called back with the answers.", calls))
+    sys.exit(
+        script("fire-and-callback", "Fire calls of a method and be called back with the answers.", calls)
+    )

@@ -6,7 +6,7 @@ import signal
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import gevent
 from gevent.event import AsyncResult
@@ -15,6 +15,7 @@ from gevent.queue import SimpleQueue
 from .. import errors
 from ..backends.gevent.client import GeventClientLoop
 from ..backends.native import get_ident
+from ..options.signatures import takes
 from ..protocol.messages import Call
 from ..runtime import forks
 from .blocking import BlockingClient
@@ -23,6 +24,7 @@ from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
 from .connections.core import ClientCore
 from .conversation.calls import CallSettings
+from .options import ConnectOptions
 from .shared import give_up
 
 
@@ -188,6 +190,7 @@ class _Callbacks:
             del entry  # the next wait may be long
 
 
-def connect(*endpoints: str, **options: Any) -> GeventClient:
-    """A client for greenlets; it binds to the hub of the thread of its first use. The options are those of `Client`."""
+@takes(ConnectOptions)
+def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> GeventClient:
+    """A client for greenlets; it binds to the hub of the thread of its first use."""
     return GeventClient(*endpoints, **options)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import msgspec
 
 from .. import errors
+from ..balancing import Ejection, Policy
 from ..balancing.versions import Versions
+from ..interceptors import Interceptor
+from ..options.option import Option, completed, options_of
+from ..protocol.bounds import FRAME_BYTES, INT64, is_text
 from ..protocol.messages import CallOptions
 from ..protocol.values import decode_metadata, typed_decoder
-from .conversation.calls import CallSettings, milliseconds
+from ..transport import DEFAULT, VARIABLE
+from .conversation.calls import ATTEMPTS, CallSettings, milliseconds
 
 if TYPE_CHECKING:
     from ..state.cache import Cache
+    from ..transport.libzmq import ZmqContext
+else:  # neither is loaded for its name
+    Cache = ZmqContext = Any
 
 
 class ClientOptions(CallSettings):
@@ -55,11 +64,11 @@ class ClientOptions(CallSettings):
         ResourceExhausted for metadata that take more than a call may."""
         new = copy.copy(self)
         for name, value in changes.items():
-            if name not in _OPTIONS:
+            option = _OPTIONS.get(name)
+            if option is None:
                 raise TypeError(f"there is no option {name!r}: the options are {', '.join(_OPTIONS)}")
-            fits, wanted = _OPTIONS[name]
-            if not fits(value):
-                raise TypeError(f"bad value for option {name!r}: {wanted}, not {value!r:.200}")
+            if not option.takes(value):
+                raise TypeError(f"bad value for option {name!r}: {option.asked}, not {value!r:.200}")
             if name == "metadata":
                 value = {**self.metadata, **value}
             elif name == "timeout" and value is not None and value > _LONGEST:
@@ -114,21 +123,13 @@ def seconds_to_close(timeout: float | None) -> float:
     return min(max(0.0, timeout), _LONGEST)
 
 
-_INT64 = range(-(1 << 63), 1 << 63)
-
-
 def _is_timeout(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
 
 
-def _is_text(value: Any) -> bool:
-    """Whether it is a string that can be sent."""
-    return type(value) is str and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
 def _is_versions(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        _is_text(name) and type(version) is int and 0 <= version < _INT64.stop
+        is_text(name) and type(version) is int and 0 <= version < INT64.stop
         for name, version in value.items()
     )
 
@@ -140,26 +141,142 @@ def _is_type(value: Any) -> bool:
         return False
 
 
-# Of each option: whether a value is one, and what it has to be.
-_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "timeout": (_is_timeout, "seconds from 0 on, or None for no limit"),
-    "priority": (lambda value: type(value) is int and value in _INT64, "an integer of 64 bits"),
-    "idempotency_key": (
-        lambda value: value is None or (_is_text(value) and 0 < len(value) <= 255),
-        "a string of 1 to 255 characters, or None",
-    ),
-    "metadata": (
-        lambda value: isinstance(value, Mapping) and all(map(_is_text, value)),
-        "a mapping of strings to values",
-    ),
-    "returns": (_is_type, "a type that values can be decoded as"),
-    "wait_for_ready": (lambda value: isinstance(value, bool), "True or False"),
-    "cache": (lambda value: True, ""),  # noqa: ARG005 - `cache_of` has the words for what is none
-    "affinity": (lambda value: value is None or isinstance(value, str), "a string, or None"),
-    "hedge": (lambda value: isinstance(value, bool), "True or False"),
-    "session": (
-        lambda value: value is None or isinstance(value, bool) or _is_versions(value),
-        "True, False, or the versions of another client",
-    ),
-    "attempts": (lambda value: type(value) is int and value >= 1, "an integer from 1 on"),
-}
+class ViewOptions(TypedDict, total=False):
+    """How calls are made: the keyword arguments of `Client.options`."""
+
+    timeout: Annotated[
+        float | None,
+        Option(
+            "Time a call may take; of a stream, the time between items; None for no limit",
+            30.0,
+            unit="seconds",
+            fits=_is_timeout,
+            wanted="seconds from 0 on, or None for no limit",
+        ),
+    ]
+    metadata: Annotated[
+        Mapping[str, Any],
+        Option(
+            "Strings and their values for the handler and the interceptors",
+            fits=lambda value: isinstance(value, Mapping) and all(map(is_text, value)),
+            wanted="a mapping of strings to values",
+        ),
+    ]
+    priority: Annotated[
+        int,
+        Option(
+            "Priority of the calls; higher ones begin first",
+            0,
+            fits=lambda value: type(value) is int and value in INT64,
+            wanted="an integer of 64 bits",
+        ),
+    ]
+    idempotency_key: Annotated[
+        str | None,
+        Option(
+            "Key for which a method with once=True runs once",
+            fits=lambda value: value is None or (is_text(value) and 0 < len(value) <= 255),
+            wanted="a string of 1 to 255 characters, or None",
+        ),
+    ]
+    returns: Annotated[
+        Any, Option("Type of the results", Any, fits=_is_type, wanted="a type that values can be decoded as")
+    ]
+    wait_for_ready: Annotated[
+        bool, Option("Wait for a server where there is none; False: fail at once", True)
+    ]
+    attempts: Annotated[
+        int,
+        Option(
+            "Maximum times that a call is sent: again only where it surely has not begun, or its method is idempotent, readonly or once",
+            ATTEMPTS,
+            fits=lambda value: type(value) is int and value >= 1,
+            wanted="an integer from 1 on",
+        ),
+    ]
+    cache: Annotated[
+        float | Cache | None,
+        Option(
+            "Seconds for which results are kept in this client's memory, or a ringback.Cache",
+            None,
+            fits=lambda _: True,
+        ),
+    ]
+    affinity: Annotated[
+        str | None,
+        Option("Calls with an equal string go to the same one of many servers", wanted="a string, or None"),
+    ]
+    hedge: Annotated[
+        bool,
+        Option("Send a readonly call to a second server too, if it takes longer than 95 of 100", False),
+    ]
+    session: Annotated[
+        bool | Mapping[str, int] | None,
+        Option(
+            "Take no answer of a replica older than what this client has seen; or the `versions` of another client to begin with",
+            fits=lambda value: value is None or isinstance(value, bool) or _is_versions(value),
+            wanted="True, False, or the versions of another client",
+        ),
+    ]
+
+
+class ConnectOptions(ViewOptions, total=False):
+    """The keyword arguments of `ringback.connect`."""
+
+    policy: Annotated[
+        str | Policy | None,
+        Option(
+            "Choice among many servers: least-in-flight, two-choices, peak-ewma, round-robin, or a policy of your own",
+            default_text="least-in-flight",
+        ),
+    ]
+    zone: Annotated[str, Option("Zone of this client; servers of the same zone are preferred", "")]
+    ejection: Annotated[
+        Ejection | bool,
+        Option("When a failing or slow server gets no calls for a while; False for never", True),
+    ]
+    interceptors: Annotated[
+        Sequence[Interceptor], Option("Interceptors around every call; the first is the outermost", ())
+    ]
+    server_key: Annotated[
+        str | bytes | Path | None,
+        Option("Public key of the servers, or the file that has it; it encrypts all"),
+    ]
+    secret_key: Annotated[
+        str | Path | None,
+        Option("File of this client's secret key", default_text="a new key, with server_key"),
+    ]
+    transport: Annotated[
+        str | None, Option("Transport: native or libzmq", default_text=DEFAULT, variable=VARIABLE)
+    ]
+    context: Annotated[ZmqContext | None, Option("A zmq.Context to share; it selects libzmq")]
+    max_size: Annotated[
+        int,
+        Option(
+            "Largest value, sent or received",
+            16 << 20,
+            unit="bytes",
+            at_least=FRAME_BYTES,
+            at_most=(1 << 62) - 1,
+        ),
+    ]
+    max_in_flight: Annotated[int, Option("Maximum calls in flight", 10_000, at_least=1)]
+    max_bytes_in_flight: Annotated[
+        int,
+        Option(
+            "Maximum bytes of arguments in flight, of calls with 4 KiB or more",
+            64 << 20,
+            unit="bytes",
+            at_least=1,
+        ),
+    ]
+
+
+_OPTIONS = options_of(ViewOptions)
+
+
+def split_options(given: ConnectOptions) -> tuple[dict[str, Any], ConnectOptions]:
+    """The options of calls that were given to `connect`, and all that are its own. Raises UsageError, or TypeError for no option."""
+    own: Any = {name: value for name, value in given.items() if name not in _OPTIONS}
+    of_views = {name: value for name, value in given.items() if name in _OPTIONS}
+    return of_views, completed(ConnectOptions, own, "ringback.connect")

@@ -18,4 +18,4 @@ def calls(
 
 
 if __name__ == "__main__":
-    sys.exit(script("Call a method and wait for the answer, as often as asked.", calls))
+    sys.exit(script("request-reply", "Call a method and wait for the answer, as often as asked.", calls))

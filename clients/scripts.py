@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
 from ..endpoints import check_between_processes
-from ..security.options import SecretKey, ServerKey
+from ..options.option import Option
 from ..terminal import warn
 from . import load, names
 from .base import Client
@@ -29,6 +29,12 @@ PRINTED = 20
 PATIENCE = 1.0
 
 
+class ScriptOptions(TypedDict, total=False):
+    """Options of a client script."""
+
+    count: Annotated[int, Option("Number of calls", 1, group="Call", metavar="N", at_least=1)]
+
+
 class Each:
     """Every item of a stream, to be given to `sink` as it comes."""
 
@@ -38,11 +44,15 @@ class Each:
 
 
 def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> None:
-    """Connect in that style, run the work, close. Raises what the work raises, and UsageError for a style that is not to be had."""
-    kind: type[Client] = load(style)
-    for endpoint in endpoints:
-        check_between_processes(endpoint, "a command")
-    client = kind(*endpoints, **options)
+    """Connect in that style, run the work, close. Raises what the work raises. What cannot be connected to ends the command."""
+    from ..commands.output import FAILED, USAGE, exiting
+
+    with exiting(USAGE if style not in names() else FAILED):
+        kind: type[Client] = load(style)
+    with exiting(USAGE):
+        for endpoint in endpoints:
+            check_between_processes(endpoint, "a command")
+        client = kind(*endpoints, **options)
     waiting = threading.Timer(PATIENCE, _tell_of_waiting, [client, endpoints, options.get("timeout")])
     waiting.daemon = True
     if options.get("wait_for_ready", True):
@@ -98,29 +108,46 @@ async def _outcome(step: Any) -> Any:
     return step.result() if hasattr(step, "add_done_callback") or hasattr(step, "rawlink") else step
 
 
-def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]) -> int:
+def script(
+    command: str, explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]
+) -> int:
     """The command line of a client script: `ENDPOINT [METHOD [ARG]...] [--count N] [--client NAME]`."""
-    from ..commands.arguments import MethodCommand, parse_value
+    from ..commands.arguments import parse_value
+    from ..commands.calling import (
+        CALL,
+        CONNECTION,
+        KeyOptions,
+        StyleOptions,
+        TimeoutOptions,
+        WaitOptions,
+        connection,
+    )
+    from ..commands.options import MethodCommand, takes
     from ..commands.output import Printer, run_command
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     settings = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
     @app.command(cls=MethodCommand, help=explanation, context_settings=settings)
+    @takes(
+        command,
+        ScriptOptions,
+        TimeoutOptions,
+        StyleOptions,
+        WaitOptions,
+        KeyOptions,
+        groups=(CALL, CONNECTION),
+    )
     def main(
-        endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
-        method: Annotated[str, typer.Argument(metavar="METHOD")] = "ringback.ping",
+        endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+        options: Any,
+        method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of the method")] = "ringback.ping",
         arguments: Annotated[
             list[str] | None,
             typer.Argument(metavar="ARG", help="JSON, or a string where it is not JSON"),
         ] = None,
-        count: Annotated[int, typer.Option(min=1, help="how many calls")] = 1,
-        client: Annotated[str, typer.Option(help="the client style: " + ", ".join(names()))] = "threading",
-        timeout: Annotated[float, typer.Option(min=0, help="seconds each call may take")] = 30.0,
-        no_wait: Annotated[bool, typer.Option("--no-wait", help="fail at once where no server is")] = False,
-        server_key: ServerKey = None,
-        secret_key: SecretKey = None,
     ) -> None:
+        count = options["count"]
         args = [parse_value(text) for text in arguments or []]
         answered = 0
         printer = Printer()
@@ -132,9 +159,12 @@ def script(explanation: str, calls: Callable[[Any, str, list[Any], int, Callable
                 printer(result)
 
         start = time.perf_counter()
-        keys = {"server_key": server_key, "secret_key": secret_key}
-        options = {"timeout": timeout, "wait_for_ready": not no_wait, **keys}
-        run(client, [endpoint], lambda connected: calls(connected, method, args, count, show), **options)
+        run(
+            options["client"],
+            [endpoint],
+            lambda connected: calls(connected, method, args, count, show),
+            **connection(options),
+        )
         seconds = time.perf_counter() - start
         printer.check()
         typer.echo(

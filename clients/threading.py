@@ -14,13 +14,14 @@ import warnings
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from .. import errors
 from ..backends import native
 from ..backends.blocking import ENTERED
 from ..backends.native import get_ident
 from ..backends.threading import ThreadingLoop
+from ..options.signatures import takes
 from ..protocol.messages import Notify
 from ..runtime import forks, hubs
 from .blocking import BlockingClient, end
@@ -29,6 +30,7 @@ from .callbacks.futures import FiredFuture
 from .callbacks.threads import ClientThreads
 from .connections.core import SEND_AT, ClientCore
 from .conversation.calls import OutgoingCall
+from .options import ConnectOptions
 from .shared import Shared, give_up
 
 # Seconds after which a client first looks at its connections when it is used again: the server may have left meanwhile.
@@ -240,6 +242,7 @@ def _event_loop_here() -> str | None:
     return None
 
 
-def connect(*endpoints: str, **options: Any) -> ThreadingClient:
-    """A blocking client, safe to use from many threads; it connects at first use. The options are those of `Client`."""
+@takes(ConnectOptions)
+def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> ThreadingClient:
+    """A blocking client, safe to use from many threads; it connects at first use."""
     return ThreadingClient(*endpoints, **options)

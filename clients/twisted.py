@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from twisted.internet.defer import DebugInfo, Deferred, DeferredList, ensureDeferred
 from twisted.python.threadable import isInIOThread
 
 from .. import errors
 from ..backends.twisted.loop import TwistedLoop
+from ..options.signatures import takes
 from .awaiting import AwaitingClient
 from .callbacks.running import run_callback
 from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
 from .connections.core import LAST_CALLS, ClientCore
 from .conversation.calls import ENDED, OutgoingCall
+from .options import ConnectOptions
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -217,6 +219,7 @@ def _failed(error: errors.CallError) -> Deferred[Any]:
     return deferred
 
 
-def connect(*endpoints: str, **options: Any) -> TwistedClient:
-    """A client on the reactor; it connects at first use. The options are those of `Client`."""
+@takes(ConnectOptions)
+def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> TwistedClient:
+    """A client on the reactor; it connects at first use."""
     return TwistedClient(*endpoints, **options)

@@ -1,51 +1,38 @@
-"""`ringback call` and `describe`: what a server answers, as JSON."""
+"""`ringback call` and `describe`: what a server answers."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
-from ..security.options import SecretKey, ServerKey
-from .arguments import NoWait, parse_arguments, parse_metadata
+from ..options.option import Option
+from ..terminal import printable, say
+from .arguments import parse_arguments
+from .calling import (
+    CALL,
+    CONNECTION,
+    CallOptions,
+    KeyOptions,
+    StyleOptions,
+    TimeoutOptions,
+    WaitOptions,
+    connection,
+)
+from .options import takes
 from .output import Printer, print_json
 
 
+@takes("call", CallOptions, TimeoutOptions, StyleOptions, WaitOptions, KeyOptions, groups=(CALL, CONNECTION))
 def call(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
-    method: Annotated[str, typer.Argument(metavar="METHOD")],
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of the method")],
+    options: Any,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(metavar="ARG|NAME=VALUE", help="JSON, or a string where it is not JSON"),
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=0, help="seconds the call may take; for a stream, between items")
-    ] = 30.0,
-    client: Annotated[
-        str,
-        typer.Option(
-            help="the client style: threading, gevent, asyncio, twisted, or one that a package brings"
-        ),
-    ] = "threading",
-    fire: Annotated[bool, typer.Option("--fire", help="fire, and print what the callback gets")] = False,
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=JSON", help="what travels beside the arguments; may be given several times"
-        ),
-    ] = None,
-    priority: Annotated[int, typer.Option(metavar="N", help="of the call; higher ones begin first")] = 0,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="the idempotency key, of a method that runs once for each"),
-    ] = None,
-    no_wait: NoWait = False,
-    transport: Annotated[
-        str | None, typer.Option(metavar="NAME", help="native or libzmq [$RINGBACK_TRANSPORT, or native]")
-    ] = None,
-    server_key: ServerKey = None,
-    secret_key: SecretKey = None,
 ) -> None:
     """Call a method and print its result as one line of JSON; a stream is one line an item.
 
@@ -54,37 +41,78 @@ def call(
     from ..clients.scripts import Each, run
 
     printer = Printer()
-    options = {"metadata": parse_metadata(metadata or []), "priority": priority, "idempotency_key": key}
+    given = {
+        "metadata": options["metadata"] or {},
+        "priority": options["priority"],
+        "idempotency_key": options["key"],
+    }
 
     def work(connected: Any) -> Generator[Any, Any, None]:
         described = {entry["name"]: entry for entry in (yield connected.call("ringback.describe"))["methods"]}
         entry = described.get(method, {"parameters": [], "stream": False})
         args, kwargs = parse_arguments(arguments or [], entry["parameters"])
-        view = connected.options(**options)
+        view = connected.options(**given)
         if entry["stream"]:
             yield Each(view.stream(method, *args, **kwargs), print_json)
-        elif fire:
+        elif options["fire"]:
             yield view.fire(method, *args, callback=printer, errback=lambda _: None, **kwargs)
         else:
             print_json((yield view.call(method, *args, **kwargs)))
 
-    keys = {"server_key": server_key, "secret_key": secret_key}
-    run(client, [endpoint], work, timeout=timeout, wait_for_ready=not no_wait, transport=transport, **keys)
+    run(options["client"], [endpoint], work, **connection(options))
     printer.check()
 
 
+class DescribeOptions(TypedDict, total=False):
+    """How it is printed."""
+
+    json: Annotated[bool, Option("Print all that is known, as JSON", False, group=CALL)]
+
+
+@takes("describe", DescribeOptions, TimeoutOptions, WaitOptions, KeyOptions, groups=(CALL, CONNECTION))
 def describe(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT")],
-    timeout: Annotated[float, typer.Option(min=0, help="seconds the call may take")] = 30.0,
-    no_wait: NoWait = False,
-    server_key: ServerKey = None,
-    secret_key: SecretKey = None,
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+    options: Any,
 ) -> None:
     """Print what a server serves: methods, signatures, documentation, flags."""
     from ..clients.scripts import run
 
     def work(connected: Any) -> Generator[Any, Any, None]:
-        print_json((yield connected.describe()), indent=2)
+        described = yield connected.describe()
+        if options["json"]:
+            print_json(described, indent=2)
+        else:
+            say("\n".join(_lines(described)))
 
-    keys = {"server_key": server_key, "secret_key": secret_key}
-    run("threading", [endpoint], work, timeout=timeout, wait_for_ready=not no_wait, **keys)
+    run("threading", [endpoint], work, **connection(options))
+
+
+def _lines(described: dict[str, Any]) -> Generator[str, None, None]:
+    """The service as help would show it."""
+    methods = described["methods"]
+    yield printable(f"{described['name']}: {len(methods)} method{'' if len(methods) == 1 else 's'}")
+    for method in methods:
+        yield ""
+        yield printable(f"{method['signature']}")
+        for line in method["doc"].splitlines():
+            yield f"    {printable(line)}".rstrip()
+        flags = ", ".join(_flags(method))
+        if flags:
+            yield printable(f"    [{flags}]")
+
+
+def _flags(method: dict[str, Any]) -> Generator[str, None, None]:
+    """What a caller has to know of a method beside its signature."""
+    yield from (name for name in ("stream", "idempotent", "readonly") if method[name])
+    if method["once"] is not None:
+        yield f"once per key, remembered for {method['once']:g} s"
+    if method["timeout"] is not None:
+        yield f"timeout {method['timeout']:g} s"
+    if method["cache"] is not None:
+        yield f"cached for {method['cache']:g} s"
+    if method["priority"]:
+        yield f"priority {method['priority']}"
+    if method["limit"] is not None:
+        yield f"limit {method['limit']}"
+    for name, amount in method["resources"].items():
+        yield f"needs {amount:g} {name}"

@@ -16,8 +16,8 @@ from ..backends.threading import ThreadingLoop
 from ..balancing.liveness import Liveness
 from ..endpoints import check_between_processes, connectable
 from ..protocol import codec
+from ..protocol.bounds import BATCH_BYTES, FRAME_BYTES
 from ..protocol.messages import Bye, Drain, Fault, FromServer, Hello, Ping, Pong, Welcome
-from ..protocol.values import FRAME_BYTES
 from ..terminal import fail, guarded, printable, say
 from ..transport import reasons
 from ..transport.base import ClientEnd
@@ -35,16 +35,21 @@ TIMEOUT = 2.0
 # that is going or stands still says nothing of the others.
 TRIES = 5
 
+# How the environment variables begin that set options of this command.
+_VARIABLES = "RINGBACK_HEALTH_"
+
 # Seconds for the leave-taking.
 LEAVE = 0.1
 
 # Bytes of a message from the server.
-MESSAGE = 2 * codec.BATCH_BYTES
+MESSAGE = 2 * BATCH_BYTES
 
 
 def asked(words: Sequence[str]) -> tuple[str, float] | None:
     """The endpoint and the timeout that the words after `ringback health` say in the plain way, as a probe does; None where it takes
     the whole command line to read them, or to say what is wrong with them."""
+    if _has_options():
+        return None
     timeout = TIMEOUT
     if len(words) == 3 and "--timeout" in words[:2]:
         at = words.index("--timeout")
@@ -58,6 +63,18 @@ def asked(words: Sequence[str]) -> tuple[str, float] | None:
     return words[0], timeout
 
 
+def _has_options() -> bool:
+    """Whether the environment or pyproject.toml may have options of this command."""
+    if any(name.startswith(_VARIABLES) for name in os.environ):
+        return True
+    try:
+        with open("pyproject.toml", "rb") as project:
+            text = project.read()
+    except OSError:
+        return False
+    return b"ringback" in text and b"health" in text
+
+
 def run(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> int:
     """Tell it in one line. Returns the exit status."""
     return guarded(lambda: _run(endpoint, timeout, keys))
@@ -68,7 +85,8 @@ def _run(endpoint: str, timeout: float, keys: ClientKeys | None) -> int:
         # (access rules may keep the name from who may call nothing)
         service = check(connectable(endpoint), timeout, keys) or "the server"
     except errors.UsageError as error:
-        return fail(str(error))
+        fail(str(error))
+        return 2  # as of all commands, `output.USAGE`
     except errors.CallError as error:
         return fail(f"{error.code}: {error}")
     except KeyboardInterrupt:

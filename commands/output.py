@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -11,8 +12,18 @@ import typer
 from ..errors import CallError, UsageError
 from ..terminal import fail, guarded, printable_json, say
 
-# The exit statuses of a command line that is wrong, whatever the machine holds, and of a server that did not start.
-USAGE, NOT_STARTED = 2, 3
+# Exit statuses: what was asked for failed, the command line is wrong, whatever the machine holds, and a server did not start.
+FAILED, USAGE, NOT_STARTED = 1, 2, 3
+
+
+@contextmanager
+def exiting(status: int) -> Iterator[None]:
+    """What is wrong within is one line, and ends the command with that status."""
+    try:
+        yield
+    except UsageError as error:
+        fail(str(error))
+        raise typer.Exit(status) from None
 
 
 class NotJson(Exception):

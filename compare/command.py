@@ -18,7 +18,8 @@ from rich.text import Text
 
 from ..errors import UsageError
 from . import peers
-from .options import BACKENDS, CompareOptions, missing, require
+from .asking import missing, request_of, require
+from .options import BACKENDS, CompareOptions
 from .report.conditions import Condition, check, refuse
 from .report.difference import UNCHANGED, ReportChanges, changes
 from .report.names import NamedCell, what
@@ -61,7 +62,7 @@ def compare(options: CompareOptions, outputs: Outputs, fail_if: Sequence[str], w
     for name in set(options.peer or ()) & set(peers.NAMES):
         peers.load(name)
     try:
-        request = options.request()
+        request = request_of(options)
         conditions = _conditions(fail_if, _asked(request), older=False)
         outputs.check()
     except UsageError as error:

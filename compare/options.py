@@ -1,276 +1,115 @@
-"""What a person asks `ringback compare` for, made into a request, or refused in one line."""
+"""The options of `ringback compare`."""
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import shlex
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
-import msgspec
-import typer
-
-from .. import backends as installed
-from .. import clients
-from ..errors import UsageError
-from ..transport import names as transports
-from . import peers, scenario
-from .load.plan import STYLES
-from .results import Arm
-from .run.budget import affordable
-from .run.lanes import lines
-from .run.pair import ANYWHERE, Placement
-from .run.request import SCENARIO, SERVICE, CompareRequest
-from .workloads import variants
-from .workloads.table import CORE, QUICK, WORKLOADS, Workload
+from .. import backends, clients, transport
+from ..options.option import Option
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 
-# To each server where one has several processes: a connection is one process's.
-_CONNECTIONS = 8
-
-# Behind the name of an arm, that which another installation serves.
-_AGAINST = "-against"
-
-# The name of an arm: in a condition, dots stand between names.
-_NAME = re.compile(r"[\w-]+")
-
-# Backends and client styles that need a library which ringback itself does not.
-_LIBRARIES = ("gevent", "twisted")
-
-# The fewest rounds of a run that is not a quick one, and the most that a given time is spent on.
-FEWEST = 6
-_MOST_ROUNDS = 100
-
-# What peers add to the time, in seconds.
-_PEER_SECONDS = 15.0
-
-
 Given = Sequence[str] | None
+
+WHAT, LOAD, RUN = "What is compared", "Load", "Run"
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: Any) -> float:
+    """What `90`, `15m` or `2h` says. Raises ValueError."""
+    found = _TIME.fullmatch(str(text))
+    if found is None or (time := float(found[1]) * _UNITS[found[2]]) < 1:
+        raise ValueError(f"must be a second or more, such as 90, 15m or 2h, not {text!r}")
+    return time
+
+
+# The kinds of options that there are more of.
+_what = partial(Option, group=WHAT, metavar="NAME")
+_load = partial(Option, group=LOAD, metavar="N")
+_run = partial(Option, group=RUN)
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """As they were given, by the names of the command's own parameters; None and nothing stand for the defaults."""
+    """What a run is asked for; None and nothing stand for the defaults."""
 
-    backend: Given = None
-    arm: Given = None
-    transport: Given = None
-    client: Given = None
-    style: Given = None
-    workload: Given = None
-    concurrency: int | None = None
-    workers: int | None = None
-    against: str | None = None
-    duet: bool = False
-    quick: bool = False
-    thorough: bool = False
-    rounds: int | None = None
-    time: float | None = None
-    rate: float | None = None
-    pin: bool = True
-    seed: int | None = None
-    peer: Given = None
-    service: str | None = None
-    scenario: str | None = None
-
-    def request(self) -> CompareRequest:
-        """Raises UsageError or typer.BadParameter that says what is wrong with them."""
-        if self.quick and self.thorough:
-            raise UsageError("--quick and --thorough exclude each other")
-        if self.rate is not None and not 0 < self.rate < 1e7:
-            raise UsageError(f"--rate: {self.rate:g} is no number of calls a second")
-        all_peers = "all" in (self.peer or ())
-        chosen_peers = tuple(peers.installed()) if all_peers else chosen("--peer", self.peer, peers.NAMES)
-        workloads = self._workloads()
-        backends, arms = self._arms()
-        processes = max((arm.processes for arm in arms.values()), default=1)
-        request = CompareRequest(
-            backends=backends,
-            arms=arms,
-            connections=_CONNECTIONS if processes > 1 else 1,
-            clients=chosen("--client", self.client, clients.names(), ("threading",)),
-            styles=chosen("--style", self.style, STYLES, STYLES),
-            workloads=workloads,
-            concurrency=self.concurrency,
-            workers=self.workers,
-            rate=self.rate,
-            quick=self.quick,
-            duet=self.duet,
-            placement=self._placement(processes),
-            peers=chosen_peers,
-            service=self.service or SERVICE,
-            scenario=self.scenario or "",
-            seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
-            **self._time(workloads, chosen_peers),
-        )
-        if not request.jobs:
-            raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
-        bare = [name for name in workloads if request.workload(name).client]
-        if bare and self.rate:
-            raise UsageError(f"--rate: {', '.join(bare)} is called without a client, in a closed loop alone")
-        self._check_duet(request)
-        for name in request.backends:
-            require("backend", request.arm(name).backend)
-        for client in request.clients:
-            require("client", client)
-            _check_drivable(client)
-        self._check_peers(request, all_peers)
-        return affordable(request)
-
-    def _arms(self) -> tuple[tuple[str, ...], dict[str, Arm]]:
-        """The names of what is compared, and what those are that are no backend as it comes. Arms stand alone, unless backends are named;
-        one by itself stands beside its backend."""
-        arms: dict[str, Arm] = {}
-        for text in self.arm or ():
-            name, sign, settings = text.partition("=")
-            if not sign or not _NAME.fullmatch(name):
-                raise UsageError(f"--arm: {text!r} is not NAME=SETTINGS, such as 'uv=asyncio --uvloop'")
-            if name in arms or name in installed.names() or name in peers.NAMES:
-                raise UsageError(f"--arm: there are two arms {name}: give each a name of its own")
-            try:
-                words = shlex.split(settings)
-            except ValueError as error:
-                raise UsageError(f"--arm {name}: {error}") from None
-            named = bool(words) and not words[0].startswith("-")
-            backend = chosen("--arm", words[:1], installed.names())[0] if named else BACKENDS[0]
-            arms[name] = Arm(name, backend, tuple(words[named:]))
-        usual = BACKENDS[:1] if self.against else available()
-        plain = chosen("--backend", self.backend, installed.names(), () if arms else usual)
-        if len(arms) == 1 and not plain and not self.against:
-            plain = tuple(arm.backend for arm in arms.values())
-        names = (*plain, *arms)
-        if self.transport:
-            names, plain = self._over_transports(names, arms), ()
-        if self.against:
-            python, version = installation(self.against)
-            for name in names:
-                arm = arms.get(name) or Arm(name, name)
-                other = f"{name}{_AGAINST}"
-                arms[other] = msgspec.structs.replace(arm, name=other, python=python, version=version)
-        return (*plain, *arms), arms
-
-    def _over_transports(self, names: Sequence[str], arms: dict[str, Arm]) -> tuple[str, ...]:
-        """Each of them over each transport, at both ends; where there are several, with the transport in its name."""
-        given = chosen("--transport", self.transport, transports())
-        found = {}
-        for name in names:
-            arm = arms.pop(name, None) or Arm(name, name)
-            for transport in given:
-                named = f"{name}-{transport}" if len(given) > 1 else name
-                found[named] = msgspec.structs.replace(arm, name=named, transport=transport)
-        arms |= found
-        return tuple(found)
-
-    def _check_duet(self, request: CompareRequest) -> None:
-        if not self.duet:
-            return
-        apart = [name for name in request.workloads if request.workload(name).open]
-        if apart or request.rate:
-            named = f": not for {', '.join(apart)}" if apart else ""
-            raise UsageError(f"--duet is for closed loops{named}")
-        if len(request.backends) < 2:
-            raise UsageError("--duet needs two backends or arms at least")
-
-    def _placement(self, processes: int) -> Placement:
-        """Servers and load generators apart, if the servers of every arm have a processor for each of their processes then."""
-        apart = Placement.halves() if self.pin else ANYWHERE
-        return apart if processes == 1 or processes <= len(apart.server) else ANYWHERE
-
-    def _check_peers(self, request: CompareRequest, all_peers: bool) -> None:
-        if request.peers and request.scenario:
-            raise UsageError(
-                "--peer is for the workloads of ringback: other libraries do not serve your own service"
-            )
-        idle = [name for name in request.peers if not lines(request, name)]
-        if idle and (not all_peers or len(idle) == len(request.peers)):
-            raise UsageError(
-                f"--peer: none of the chosen workloads and styles can be measured of {', '.join(idle)}"
-            )
-
-    def _workloads(self) -> tuple[str, ...]:
-        if (self.service is None) != (self.scenario is None):
-            raise UsageError("--service and --scenario go together: the one serves what the other calls")
-        if self.scenario is None:
-            usual = tuple(WORKLOADS) if self.thorough else QUICK if self.quick else CORE
-            default = [name for name in usual if self._fits(WORKLOADS[name])]
-            return variants.expanded(chosen("--workload", self.workload, tuple(WORKLOADS), default))
-        if self.workload:
-            raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
-        scenario.load(self.scenario)
-        return (SCENARIO,)
-
-    def _fits(self, workload: Workload) -> bool:
-        """Whether it is measured where nobody asks for it by name."""
-        return not (workload.open and self.duet) and not (workload.client and self.rate)
-
-    def _time(self, workloads: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
-        """Rounds, and the seconds of all. Of --rounds and --time each alone is all that counts; where both are given, so many rounds are
-        made to fit into that time. Without --time there are more for other libraries, and for further ways to measure a workload."""
-        rounds, seconds = 8, 165.0
-        if self.quick:
-            rounds, seconds = 5, 54.0
-        elif self.thorough:
-            rounds, seconds = 30, 1800.0
-        ways = sum(variants.plain(name) != name for name in workloads)
-        seconds += len(others) * _PEER_SECONDS + ways * variants.SECONDS
-        if self.time is not None:
-            rounds, seconds = _MOST_ROUNDS, self.time
-        return {
-            "rounds": self.rounds or rounds,
-            "fewest": self.rounds or (5 if self.quick else FEWEST),
-            "fixed": self.rounds is not None and self.time is None,
-            "seconds": seconds,
-        }
-
-
-def installation(venv: str) -> tuple[str, str]:
-    """The interpreter of a virtual environment, and the version of its ringback. Raises UsageError where it has none."""
-    python = Path(venv).absolute() / "bin" / "python"
-    if not os.access(python, os.X_OK):
-        raise UsageError(f"--against: {venv} is no virtual environment: there is no {python}")
-    asked = [str(python), "-P", "-c", "import ringback; print(ringback.__version__)"]
-    found = subprocess.run(asked, capture_output=True, text=True)
-    if found.returncode:
-        why = found.stderr.strip().rpartition("\n")[2]
-        raise UsageError(f"--against: no ringback can be imported in {venv}: {why}")
-    return str(python), found.stdout.strip()
-
-
-def available() -> tuple[str, ...]:
-    """Our backends of which the library is installed."""
-    return tuple(name for name in BACKENDS if not missing(name))
-
-
-def missing(name: str) -> bool:
-    """Whether a backend or client style of ours lacks its library."""
-    return name in _LIBRARIES and find_spec(name) is None
-
-
-def require(kind: str, name: str) -> None:
-    """Raises UsageError that names the extra, where the library is not installed."""
-    if missing(name):
-        raise UsageError(f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'")
-
-
-def _check_drivable(client: str) -> None:
-    """Raises UsageError for a style of another package whose calls are awaited: the generator knows asyncio and the reactor only."""
-    from ..clients.blocking import BlockingClient  # it takes a while
-
-    if client not in BACKENDS and not issubclass(clients.load(client), BlockingClient):
-        raise UsageError(
-            f"--client: the comparison cannot drive {client}, whose calls are awaited on a loop of its own"
-        )
-
-
-def chosen(option: str, given: Given, known: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...]:
-    for name in given or ():
-        if name not in known:
-            raise typer.BadParameter(f"there is no {name!r}: choose of {', '.join(known)}", param_hint=option)
-    return tuple(dict.fromkeys(given or default))
+    backend: Annotated[
+        Given, _what("Backend; may be repeated", choices=backends.names, default_text="all")
+    ] = None
+    arm: Annotated[
+        Given,
+        _what(
+            "Backend with options of ringback serve, as 'uv=asyncio --uvloop'; may be repeated",
+            metavar="NAME=SETTINGS",
+        ),
+    ] = None
+    transport: Annotated[
+        Given,
+        _what(
+            "Transport at both ends; if repeated, each arm runs over each as NAME-TRANSPORT",
+            choices=transport.names,
+        ),
+    ] = None
+    against: Annotated[
+        str | None,
+        _what(
+            "Measure each arm also with the ringback of another virtual environment, as NAME-against",
+            metavar="VENV",
+        ),
+    ] = None
+    peer: Annotated[Given, _what("Other library: pyzmq, zerorpc, rpyc, grpc, grpc-aio; or all")] = None
+    client: Annotated[Given, _what("Client style", choices=clients.names, default_text="threading")] = None
+    style: Annotated[
+        Given,
+        _what(
+            "Call style: request-reply or fire-and-callback",
+            choices=("request-reply", "fire-and-callback"),
+            default_text="both",
+        ),
+    ] = None
+    workload: Annotated[Given, _load("Workload; --list shows them", metavar="NAME")] = None
+    service: Annotated[
+        str | None, _load("Your own service, which a --scenario calls", metavar="FILE:ATTRIBUTE")
+    ] = None
+    scenario: Annotated[
+        str | None, _load("Function of a number that yields calls", metavar="FILE[:NAME]")
+    ] = None
+    concurrency: Annotated[
+        int | None, _load("Calls in flight", at_least=1, default_text="64; echo, cpu and payload-64k 8")
+    ] = None
+    workers: Annotated[
+        int | None, _load("Workers of each server", at_least=1, default_text="calls in flight")
+    ] = None
+    rate: Annotated[
+        float | None,
+        _load(
+            "Rate at which calls arrive, whatever the server does",
+            metavar="CALLS/S",
+            unit="calls per second",
+            above=0,
+            at_most=1e7,
+        ),
+    ] = None
+    quick: Annotated[bool, _run("Compare within a minute: echo, cpu and io")] = False
+    thorough: Annotated[bool, _run("Compare for half an hour: all workloads, up to 30 rounds")] = False
+    duet: Annotated[bool, _run("Run all servers at once, which compares CPU time alone, and closely")] = False
+    rounds: Annotated[
+        int | None, _run("Rounds, whatever they take; with --time, as many as fit", metavar="N", at_least=1)
+    ] = None
+    time: Annotated[
+        float | None,
+        _run("Time of the run, as 90, 15m or 2h", metavar="SECONDS", unit="seconds", read=seconds),
+    ] = None
+    seed: Annotated[
+        int | None,
+        _run(
+            "Seed of the order and the arrivals, to repeat a run", metavar="N", at_least=0, at_most=2**53 - 1
+        ),
+    ] = None
+    pin: Annotated[bool, _run("Give server and client processors of their own, if there are two")] = True

@@ -12,16 +12,14 @@ from msgspec import Struct
 from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
+from .bounds import BATCH_BYTES, MAX_FRAMES, MAX_MESSAGES
 from .elements import array_length, more_than
-from .messages import MAX_FRAMES, MAX_MESSAGES, Call, FromClient, FromServer, Item, Notify
+from .messages import Call, FromClient, FromServer, Item, Notify
 from .values import FRAME, NOTHING, Buffer, Frame, Unpacker
 
 VERSION = 1
 MAGIC = b"RBK"
 PREAMBLE = MAGIC + bytes([VERSION])
-
-# A batch grows to about this; more goes into further batches, so that none keeps a socket busy for long.
-BATCH_BYTES = 512 * 1024
 
 # Bytes of a message, at least.
 _SHORTEST = 3

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Raw, Struct
 
+from .bounds import MAX_FRAMES, MAX_MESSAGES
+
 
 class CallOptions(Struct, omit_defaults=True, gc=False):
     """What few calls carry; a map, so that an older peer passes over what it does not know."""
@@ -31,10 +33,6 @@ class MethodFlags(Struct, omit_defaults=True, gc=False, frozen=True):
     once: bool = False
 
 
-# Who takes all calls, and who only those that change nothing.
-ROLES = ("primary", "replica")
-
-
 class About(Struct, omit_defaults=True, gc=False, frozen=True):
     """What a client that has many servers must know of each to choose among them."""
 
@@ -49,13 +47,6 @@ class Hello(Struct, array_like=True, tag=1, gc=False):
     instance: bytes
     max_size: int
     software: str = ""
-
-
-# The most messages of one batch: what is sent takes three bytes at least, and many times as much when it is read.
-MAX_MESSAGES = 65_536
-
-# The most ZeroMQ frames of one batch, the first among them.
-MAX_FRAMES = 1024
 
 
 class Welcome(Struct, array_like=True, tag=2, gc=False):

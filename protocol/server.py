@@ -17,11 +17,9 @@ import msgspec
 from msgspec import Raw, structs
 
 from .. import errors
-from .codec import BATCH_BYTES
+from .bounds import BATCH_BYTES, MAX_FRAMES, MAX_MESSAGES
 from .inflight import InFlight, Quota
 from .messages import (
-    MAX_FRAMES,
-    MAX_MESSAGES,
     About,
     Bye,
     Call,

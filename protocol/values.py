@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Ext
 
-from ..errors import ResourceExhausted, UsageError
+from ..errors import ResourceExhausted
+from .bounds import FRAME_BYTES
 from .collisions import BIG_INTEGER, Chosen, keys_chosen, looked_at
 from .decimals import check_for
 from .messages import CallOptions
@@ -27,9 +28,6 @@ Buffer = Any
 FRAME = 1
 # The argument itself, as it is packed.
 STREAM = Ext(3, b"")
-
-# Bytes of this length and more go in a frame of their own: from here on a copy costs more than a frame.
-FRAME_BYTES = 64 * 1024
 
 INT64_MIN, UINT64_MAX = -(1 << 63), (1 << 64) - 1
 # Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
@@ -169,13 +167,6 @@ def key_of(args: Any, kwargs: dict[str, Any] | None) -> bytes | None:
         return ordered(msgspec.msgpack.encode(args)) + named
     except Exception:
         return None
-
-
-def checked_max_size(max_size: int) -> int:
-    """The largest value that an end takes, in bytes. Raises UsageError for less than must be taken."""
-    if type(max_size) is not int or not FRAME_BYTES <= max_size < 1 << 62:
-        raise UsageError(f"max_size must be a number of bytes, at least {FRAME_BYTES}, not {max_size!r}")
-    return max_size
 
 
 def _measured(extended: Any, limit: int) -> Raw:

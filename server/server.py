@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .. import backends
 from ..backends.base import Loop
 from ..discovery.announcement import Announcement
 from ..endpoints import DEFAULT_ENDPOINT
 from ..errors import UsageError
-from ..protocol.messages import ROLES, About
+from ..options.option import completed
+from ..options.signatures import takes
+from ..protocol.messages import About
 from ..runtime import forks
 from ..state import Missing, State, open_state
 from ..state.engines.replica import START, ReplicaEngine
 from ..state.invalidations import Invalidations
-from ..terminal import announce
 from ..transport import chosen
 from ..transport.listening import InheritedSocket
 from .admission.rates import checked_rate
 from .admission.rules import AccessFile
 from .connections.core import ServerCore
-from .declare.service import Service
-from .executors import ExecutorSettings
-from .limits import Limits, checked_drain_timeout
-from .methods.table import SchedulingOptions
-from .process import settings as process_settings
+from .declare.service import Service, checked_executor, checked_limit
+from .limits import check_together
+from .options import ServerOptions, longest
 from .process.logs import warn_of_exposed
 from .process.registration import Registration
 from .process.supervisor import Channel
 from .process.watchdog import Watchdog
+from .scheduling.resources import checked
 
 if TYPE_CHECKING:
     from ..security.curve import ServerKeys
-    from ..transport.libzmq import ZmqContext
 
 log = logging.getLogger("ringback.server")
 
@@ -49,6 +46,11 @@ log = logging.getLogger("ringback.server")
 _AGAIN = 0.1
 
 
+def nothing(*_: object) -> None:
+    """Where nobody asks for anything else."""
+
+
+@takes(ServerOptions)
 class Server:
     """A service on its endpoints, embedded in a running program; several may live in one process.
 
@@ -56,34 +58,7 @@ class Server:
     running asyncio loop; with `backend="twisted"` it is an IService. Leaving drains, at most `drain_timeout` seconds; then it may be
     started anew.
 
-    `workers`: the most threads (on gevent: greenlets) that run blocking handlers. `max_size`: the largest value taken or sent, in
-    bytes. `max_elements`: the most values, keys, lists and maps in the arguments of one call. `max_messages` and `max_frames`: the most of
-    each in one batch, as clients are told. `max_connections`: the most at once, or fewer where the process may not have so many files
-    open. `max_in_flight`: the most calls that are being handled or wait for that, `max_bytes_in_flight`: the most memory that their
-    arguments take, as estimated from what was sent; one client may have nine times as much of either as it leaves free. Of all clients
-    together, `max_unserved` are the bytes that may have come and wait for their turn or for the rest of their message, `max_unsent` the
-    bytes of answers that may wait for clients to read them; None: `max_size`, and twice that. A connection has `handshake_timeout`
-    seconds to become one, and `hello_timeout` to say something whole. `resources`:
-    what there is of what methods need, by name. `limit`: the most calls that run at once, inline ones and streams apart, or "adaptive":
-    learned from how long they take, and what would not end in its time is refused. `aging`: seconds of waiting that are worth one
-    priority. `max_priority`: the most that callers may ask for. `executor`: where the plain functions run that say nothing of it
-    themselves: "thread", "process" or "dask"; there are `worker_processes` (one for each processor), each with `worker_memory` bytes at
-    most; `dask` is where the cluster's scheduler is. `state`: the store for methods with `once=True` and `current_call().state`, or its
-    URL as `open_state` reads it. Of many servers of one service, clients send this one a share of the calls by its `weight`, prefer it
-    where they are in the same `zone`, and send it by its `role` all calls ("primary"), those of `readonly` methods ("replica"), or what
-    they would send any other (""). A replica follows the `state`, which is the primary's: it has all its data in memory, takes calls of
-    `readonly` methods only, and writes nothing. `register`: the registry in which it announces itself while it answers calls, the URL
-    of a state store; under `service_name`, where that is not the service's own, and at the endpoints `advertise`, where those that are
-    bound are not what clients reach (port * there is the one that is bound).
-
-    `secret_key`: the file of the server's own key, for CURVE: all is encrypted, and who has none of the `authorized_keys`, a directory of
-    files of public keys that may change at any time, is not let in; "any" lets in any key. `insecure`: that there is no CURVE is meant,
-    and needs no warning. `access`: a TOML file that says who may call what. `rate`: the calls a second that each client may make, of
-    which so many at once as `burst` says, those of a second if it is not given.
-
-    `transport`: "native", which speaks ZeroMQ's wire on the loop's own sockets, or "libzmq", for clients that are trusted; where it is not
-    given, $RINGBACK_TRANSPORT, or "native". `context`: a zmq.Context to share, for libzmq, which it selects. Raises UsageError for what
-    cannot be served, at once or when it starts.
+    `bind`: an endpoint, or several. Raises UsageError for what cannot be served, at once or when it starts.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -94,115 +69,52 @@ class Server:
         self,
         service: Service,
         bind: str | Sequence[str | InheritedSocket] = DEFAULT_ENDPOINT,
-        *,
-        backend: str = "asyncio",
-        workers: int | None = None,
-        drain_timeout: float = 30.0,
-        max_size: int = Limits.max_size,
-        max_elements: int = Limits.max_elements,
-        max_messages: int = Limits.max_messages,
-        max_frames: int = Limits.max_frames,
-        max_connections: int = Limits.max_connections,
-        max_in_flight: int = Limits.max_in_flight,
-        max_bytes_in_flight: int = Limits.max_bytes_in_flight,
-        max_unserved: int | None = Limits.max_unserved,
-        max_unsent: int | None = Limits.max_unsent,
-        handshake_timeout: float = Limits.handshake_timeout,
-        hello_timeout: float = Limits.hello_timeout,
-        resources: Mapping[str, float] | None = None,
-        limit: int | str | None = None,
-        aging: float = 1.0,
-        max_priority: int = 100,
-        executor: str | None = None,
-        worker_processes: int | None = None,
-        worker_memory: int | None = None,
-        dask: str | None = None,
-        state: State | str | None = None,
-        role: str = "",
-        zone: str = "",
-        weight: float = 1.0,
-        register: str | None = None,
-        service_name: str | None = None,
-        advertise: str | Sequence[str] | None = None,
-        access: str | os.PathLike[str] | None = None,
-        rate: float | None = None,
-        burst: float | None = None,
-        secret_key: str | Path | None = None,
-        authorized_keys: str | Path | None = None,
-        insecure: bool = False,
-        transport: str | None = None,
-        context: ZmqContext | None = None,
-        uvloop: bool = False,
-        reactor: str | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         if not isinstance(service, Service):
             raise UsageError(f"a ringback.Service is needed, not {service!r}")
-        if workers is not None and workers < 1:
-            raise UsageError(f"workers must be at least 1, not {workers}")
+        given = completed(ServerOptions, options, "ringback.Server")
+        _check(given)
         self.service = service
-        self.backend = backend
-        self._loop_class = backends.load(backend)
-        self._loop_options: dict[str, Any] = {} if workers is None else {"workers": workers}
-        for option, value in (("uvloop", uvloop or None), ("reactor", reactor)):
-            if value is not None:
-                owner = backends.OWNERS[option]
-                if backend != owner:
-                    raise UsageError(f"{option} is for the {owner} backend, not for {backend}")
-                self._loop_options[option] = value
+        self.backend = given["backend"]
+        self._loop_class = backends.load(self.backend)
+        self._loop_options = _loop_options(given)
         self._bind: list[str | InheritedSocket] = [bind] if isinstance(bind, str) else list(bind)
-        about = _about(role, zone, weight)
+        about = _about(given["role"], given["zone"], given["weight"])
         self._registration = Registration.asked_for(
-            register, service_name, advertise, service.name, self._bind, about or About(), backend
+            given["register"],
+            given["service_name"],
+            given["advertise"],
+            service.name,
+            self._bind,
+            about or About(),
+            self.backend,
         )
         self._announcement: Announcement | None = None
-        keys = _keys(secret_key, authorized_keys, self._bind)
-        if keys is not None and insecure:
+        keys = _keys(given["secret_key"], given["authorized_keys"], self._bind)
+        if keys is not None and given["insecure"]:
             raise UsageError("insecure is for a server without CURVE: give it no secret_key, or leave it out")
-        self._warns = keys is None and not insecure
+        self._warns = keys is None and not given["insecure"]
         self._core_options: dict[str, Any] = {
-            "transport": chosen(transport, context),
+            "transport": chosen(given["transport"], given["context"]),
             "keys": keys,
-            "limits": Limits(
-                max_size=max_size,
-                max_elements=max_elements,
-                max_messages=max_messages,
-                max_frames=max_frames,
-                max_connections=max_connections,
-                max_in_flight=max_in_flight,
-                max_bytes_in_flight=max_bytes_in_flight,
-                max_unserved=max_unserved,
-                max_unsent=max_unsent,
-                handshake_timeout=handshake_timeout,
-                hello_timeout=hello_timeout,
-            ),
+            "limits": given,
+            "scheduling": given,
             "about": about,
-            "access": None if access is None else AccessFile(access),
-            "rate": checked_rate(rate, burst, "the server"),
-            "scheduling": SchedulingOptions(
-                resources or {},
-                limit,
-                aging,
-                max_priority,
-                executor,
-                ExecutorSettings(worker_processes, worker_memory, dask),
-            ),
+            "access": None if given["access"] is None else AccessFile(given["access"]),
+            "rate": checked_rate(given["rate"], given["burst"], "the server"),
         }
-        if not (state is None or isinstance(state, (str, State))):
-            raise UsageError(f"state must be a State or the URL of one, not {state!r}")
-        self._given_state = state
-        self._role = role
-        if role == "replica" and state is None:
-            raise UsageError(
-                "a replica needs the state store that it follows: give the server the primary's, as with --state sqlite:///state.db"
-            )
+        self._given_state = given["state"]
+        self._role = given["role"]
+        self.drain_timeout = longest(given["drain_timeout"])
         self._state: State | None = None
         self._source: State | None = None  # of a replica: the store that it follows
         self._invalidations: Invalidations | None = None
-        self.drain_timeout = checked_drain_timeout(drain_timeout)
         self._loop: Loop | None = None
         self._core: ServerCore | None = None
         self._watchdog: Watchdog | None = None
         self._draining = False
+        self._leave: Callable[[], object] = nothing
         self._signals = False  # whether SIGTERM and SIGINT are its own
 
     @property
@@ -275,18 +187,20 @@ class Server:
 
     def run(
         self,
-        ready: Callable[[Server], object] | None = None,
+        ready: Callable[[Server], object] = nothing,
+        leaving: Callable[[Server], object] = nothing,
         *,
         signals: bool = True,
         channel: Channel | None = None,
     ) -> int:
         """Serve until SIGTERM or SIGINT, or the end of the supervisor at the other end of the channel; then drain. Calls `ready` when
-        calls are answered.
+        calls are answered, and `leaving` when it begins to drain.
 
         Returns 0 when every accepted call was answered, 1 when `drain_timeout` was not enough or a second signal came.
         """
         status = 1
         failure: BaseException | None = None
+        signalled_before = False
         loop = self._new_loop()
 
         def started(error: BaseException | None) -> None:
@@ -294,7 +208,7 @@ class Server:
             if error is not None:
                 failure = error
                 loop.call_soon(loop.stop)
-            elif ready is not None:
+            else:
                 ready(self)
 
         def ended(complete: bool) -> None:
@@ -302,16 +216,24 @@ class Server:
             status = 0 if complete else 1
             loop.stop()
 
+        def drain() -> None:
+            if not self._draining:
+                leaving(self)
+                self._drain(ended)
+
         def signalled() -> None:
+            nonlocal signalled_before
             if self._core is None:
                 loop.stop()
-            elif self._draining:
+            elif signalled_before:
                 self._core.close()
                 loop.stop()
             else:
-                self._drain(ended)
+                signalled_before = True
+                drain()
 
         def start() -> None:
+            self._leave = drain
             if signals:
                 self._signals = True
                 forks.hold_back(signal.SIGTERM, signal.SIGINT)
@@ -330,6 +252,20 @@ class Server:
         if failure is not None:
             raise failure
         return status
+
+    @property
+    def calls(self) -> int:
+        """How many calls of the service's methods have ended."""
+        return 0 if self._core is None else self._core.calls
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
+        """Call the function on the loop of the server, if it still serves then."""
+        if self._loop is not None:
+            self._loop.call_later(seconds, function, *args)
+
+    def leave(self) -> None:
+        """On the loop, while `run` serves: drain, and end, as on the first SIGTERM."""
+        self._leave()
 
     # Both
 
@@ -459,14 +395,35 @@ def _both(server: type[Server], service: type) -> type[Server]:
     )
 
 
+def _check(options: ServerOptions) -> None:
+    """What no option can check by itself. Raises UsageError."""
+    check_together(options)
+    checked(options["resources"] or {}, "the server")
+    checked_limit(options["limit"], "the server")
+    checked_executor(options["executor"], "the server")
+    state = options["state"]
+    if not (state is None or isinstance(state, (str, State))):
+        raise UsageError(f"state must be a State or the URL of one, not {state!r}")
+    if options["role"] == "replica" and state is None:
+        raise UsageError(
+            "a replica needs the state store that it follows: give the server the primary's, as with --state sqlite:///state.db"
+        )
+
+
+def _loop_options(options: ServerOptions) -> dict[str, Any]:
+    """The options of the loop. Raises UsageError for those of another."""
+    asked: dict[str, Any] = {"uvloop": options["uvloop"] or None, "reactor": options["reactor"]}
+    for option, owner in backends.OWNERS.items():
+        if asked[option] is not None and options["backend"] != owner:
+            raise UsageError(f"{option} is for the {owner} backend, not for {options['backend']}")
+    asked["workers"] = options["workers"]
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def _about(role: str, zone: str, weight: float) -> About | None:
     """What clients are told; None where there is nothing to tell. Raises UsageError."""
-    if role not in ("", *ROLES):
-        raise UsageError(f"role must be one of {', '.join(ROLES)}, or empty, not {role!r}")
-    if not isinstance(zone, str):
-        raise UsageError(f"zone must be a string, not {zone!r}")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < inf:
-        raise UsageError(f"weight must be a number above 0, not {weight!r}")
+    if weight == inf:
+        raise UsageError("weight must be a finite number")
     about = About(role, zone, float(weight))
     return None if about == About() else about
 
@@ -482,37 +439,3 @@ def _keys(
     for place in places:
         check_encrypts(str(place))
     return ServerKeys.asked_for(secret_key, authorized_keys)
-
-
-def serve(
-    service: Service,
-    bind: str | Sequence[str | InheritedSocket] = DEFAULT_ENDPOINT,
-    *,
-    backend: str = "asyncio",
-    channel: Channel | None = None,
-    **options: Any,
-) -> int:
-    """Serve in the foreground, in the main thread, until SIGTERM or SIGINT; the options are those of `Server`.
-
-    Prints one line per endpoint on standard output when it answers calls (with a `channel`, tells its supervisor). Returns the
-    exit status that tells how it ended: 0 when every accepted call was answered. Raises UsageError for bad options, and where it
-    cannot start.
-    """
-    return run(Server(service, bind, backend=backend, **options), channel)
-
-
-def run(server: Server, channel: Channel | None = None) -> int:
-    """`serve`, with the server made already. Raises UsageError where it cannot start."""
-
-    def ready(server: Server) -> None:
-        process_settings.settle()
-        name, backend = server.service.name, server.backend
-        lines = [f"ringback: {name} on {endpoint} ({backend})" for endpoint in server.endpoints]
-        if channel is not None:
-            channel.ready(lines)
-        else:
-            announce("\n".join(lines))
-
-    process_settings.prepare()
-    main = threading.current_thread() is threading.main_thread()
-    return server.run(ready, signals=main, channel=channel)

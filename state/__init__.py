@@ -4,7 +4,7 @@
     with state.lock("stock") as lock:
         state.put("stock/9", 41, fence=lock)
 
-Two engines behind one small interface (`engines/base.py`): SQLite, embedded, for one machine; Valkey or Redis for many.
+Engines behind one small interface (`engines/base.py`): SQLite, embedded, for one machine; Valkey or Redis for many; memory, for tests.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from .store import State
 from .transactions import Transaction
 
 _OF_VALKEY = ("valkey", "valkeys", "redis", "rediss", "valkey+unix", "unix")
-SCHEMES = ("sqlite", *_OF_VALKEY)
+SCHEMES = ("sqlite", "memory", *_OF_VALKEY)
 
-_FORMS = "sqlite:///file.db, valkey://host:6379/0 or redis://host:6379/0"
+_FORMS = "sqlite:///file.db, valkey://host:6379/0, redis://host:6379/0, or memory:// for tests"
 
 
 def open_state(url: str, *, create: bool = True) -> State:
     """The store at that URL. It may be used by any thread, greenlet and coroutine of this process.
 
     `sqlite:///relative.db` or `sqlite:////absolute.db`; `?synchronous=normal` survives the death of processes, but not the loss of power.
-    `valkey://` or `redis://` with host, port and database; `?prefix=` keeps several stores apart. Raises UsageError for what is no such
-    URL, or cannot be opened; with `create=False` also for a file that does not exist yet, which is otherwise made."""
+    `valkey://` or `redis://` with host, port and database; `?prefix=` keeps several stores apart.
+    `memory://` is a store of its own in this process, for tests, `memory://NAME` one for all who open it by that name here. Raises
+    UsageError for what is no such URL, or cannot be opened; with `create=False` also for a store that does not exist yet, which is
+    otherwise made."""
     if not isinstance(url, str) or "://" not in url:
         raise UsageError(f"{url!r} is no state store: give one as {_FORMS}")
     scheme, _, rest = url.partition("://")
@@ -49,11 +51,15 @@ def _engine(scheme: str, place: str, options: dict[str, str], url: str, create: 
         path = unquote(place[1:])
         if path == ":memory:":
             raise UsageError(
-                f"{url!r} is no file, and in memory each connection has data of its own: give a file, as sqlite:///file.db"
+                f"{url!r} is no file: give one, as sqlite:///file.db, or memory:// for a store that ends with this process"
             )
         from .engines.sqlite import SqliteEngine
 
         return SqliteEngine(path, create=create, **_only({"synchronous"}, options, url))
+    if scheme == "memory":
+        from .engines.memory import MemoryEngine
+
+        return MemoryEngine(place, create=create, **_only(set(), options, url))
     if scheme in _OF_VALKEY:
         from .engines.valkey import ValkeyEngine
 
@@ -66,7 +72,9 @@ def _engine(scheme: str, place: str, options: dict[str, str], url: str, create: 
 def _only(allowed: set[str], options: dict[str, str], url: str) -> dict[str, str]:
     for name in options:
         if name not in allowed:
-            raise UsageError(f"{url!r}: there is no option {name!r}, only {', '.join(sorted(allowed))}")
+            raise UsageError(
+                f"{url!r}: there is no option {name!r}{', only ' if allowed else ''}{', '.join(sorted(allowed))}"
+            )
     return options
 
 

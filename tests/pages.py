@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import random
@@ -142,6 +143,8 @@ class Reading:
                     self._run_command(command, shown)
             case "toml":
                 assert block.file is not None, "a file without a name"
+            case "ini":
+                configparser.ConfigParser().read_string(block.text)
             case "json":
                 json.loads(block.text)
             case "yaml":
@@ -165,7 +168,7 @@ class Reading:
                 _parse(command)
         elif "[--" in command:
             _check_synopsis(command + shown)
-        elif command.startswith("ringback serve "):
+        elif command.split()[:2] == ["ringback", "serve"]:
             self._serve(self._own(command), self._own(shown))
         else:
             done = self._run(self._own(command), shell=True)
@@ -244,5 +247,5 @@ def _check_synopsis(command: str) -> None:
         for each in get_command(app).commands[command.split()[1]].params
         for option in each.opts
         if option.startswith("--") and not getattr(each, "hidden", False)
-    }
+    } - {"--config"}  # which all commands have
     assert set(re.findall(r"--[\w-]+", command)) == options, "the options of the synopsis"

@@ -516,6 +516,13 @@ def nested_remaining(endpoint: str) -> float | None:
 
 
 @service.method
+def nested_call(endpoint: str) -> Any:
+    "What a call inside this one answers."
+    with ringback.connect(endpoint, timeout=300.0) as client:
+        return client.call("ringback.ping")
+
+
+@service.method
 async def nested_remaining_async(endpoint: str) -> float | None:
     from ringback.clients.asyncio import connect
 

@@ -107,7 +107,7 @@ def _use(node: ast.AST) -> str:
         return node.attr if node.attr in ATTRIBUTES else ""
     if not isinstance(node, ast.Call):
         return ""
-    if isinstance(node.func, ast.Attribute) and node.func.attr in ("_fast", "_factory"):
+    if isinstance(node.func, ast.Attribute) and node.func.attr in ("short", "_factory"):
         return node.func.attr
     if isinstance(node.func, ast.Name):
         if node.func.id in FUNCTIONS | CALLBACKS:

@@ -249,8 +249,10 @@ def assert_one_line(outcome: Outcome, *words: str, status: int = 1) -> None:
 def assert_usage(outcome: Outcome) -> None:
     assert outcome.status == 2, outcome
     assert "Traceback" not in outcome.err, outcome
-    # Where an option lacks its value, there is no usage but the error alone.
-    assert "Usage:" in outcome.out + outcome.err or outcome.err.startswith("Error: "), outcome
+    # Where an option lacks its value, or has one that is none, there is no usage but the error alone.
+    assert "Usage:" in outcome.out + outcome.err or outcome.err.startswith(("Error: ", "ringback: --")), (
+        outcome
+    )
 
 
 @pytest.fixture(scope="module")
@@ -475,15 +477,14 @@ def test_serve_says_in_one_line_what_is_wrong_with_an_endpoint(endpoint: str, ho
 )
 def test_a_bad_port_is_named_in_one_line(command: list[str], port: str, home: Path) -> None:
     words = [*command, f"tcp://127.0.0.1:{port}", *(["add"] if command == ["call"] else [])]
-    status = 2 if command[0] == "serve" else 1
-    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is no port", status=status)
+    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is no port", status=2)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:5555"])
 @pytest.mark.parametrize("command", ["call", "describe", "health"])
 def test_what_only_servers_bind_is_refused_at_clients(command: str, endpoint: str, home: Path) -> None:
     words = [command, endpoint, *(["add"] if command == "call" else [])]
-    assert_one_line(run_module("ringback", *words, cwd=home), endpoint, "is for servers")
+    assert_one_line(run_module("ringback", *words, cwd=home), endpoint, "is for servers", status=2)
 
 
 # The top level domain "invalid" is reserved: it never exists.
@@ -654,8 +655,18 @@ def test_every_client_style_calls_and_fires(style: str, fire: list[str], server:
     assert (outcome.status, outcome.out, outcome.err) == (0, "3\n", ""), outcome
 
 
-def test_describe_prints_the_methods_as_json(server: str, home: Path) -> None:
+def test_describe_reads_like_help(server: str, home: Path) -> None:
     outcome = run_module("ringback", "describe", server, cwd=home)
+    assert (outcome.status, outcome.err) == (0, ""), outcome
+    first, *blocks = outcome.out.split("\n\n")
+    assert re.fullmatch(r"calc: \d+ methods", first)
+    assert "add(a: int, b: int) -> int\n    Sum of two integers." in blocks
+    (count,) = [block for block in blocks if block.startswith("count(")]
+    assert count.rstrip().endswith("[stream]")
+
+
+def test_describe_prints_the_methods_as_json(server: str, home: Path) -> None:
+    outcome = run_module("ringback", "describe", server, "--json", cwd=home)
     assert (outcome.status, outcome.err) == (0, ""), outcome
     described = json.loads(outcome.out)
     assert described["name"] == "calc"
@@ -710,9 +721,10 @@ def test_no_control_character_of_a_server_reaches_the_terminal(server: str, home
     error = run_module("ringback", "call", server, "hostile", cwd=home)
     assert_one_line(error, r"\x1b[31mred\x07\x7f\x9b31m")
     assert not controls.search(error.err), error
-    described = run_module("ringback", "describe", server, cwd=home)
-    assert described.status == 0, described
-    assert not controls.search(described.out), described
+    for form in ([], ["--json"]):
+        described = run_module("ringback", "describe", server, *form, cwd=home)
+        assert described.status == 0, described
+        assert not controls.search(described.out), described
 
 
 # What cannot be printed is one line
@@ -869,7 +881,7 @@ def test_what_travels_beside_a_call_is_given_by_options(fire: list[str], server:
 
 def test_metadata_without_a_value_is_refused(server: str, home: Path) -> None:
     outcome = run_module("ringback", "call", server, "told", "--metadata", "user", cwd=home)
-    assert_one_line(outcome, "--metadata must be NAME=JSON", "'user'")
+    assert_one_line(outcome, "--metadata must be NAME=JSON", "'user'", status=2)
 
 
 @pytest.mark.parametrize("words", [["42", "5"], ["account=42", "amount=5"], ['"42"', "5"]], ids=" ".join)
@@ -897,12 +909,12 @@ def test_describe_gives_up_in_time_where_no_server_is(home: Path) -> None:
 
 @pytest.mark.parametrize("command", [["call", "foo", "add"], ["describe", "foo"]], ids=" ".join)
 def test_a_bad_endpoint_is_one_line_that_shows_a_good_one(command: list[str], home: Path) -> None:
-    assert_one_line(run_module("ringback", *command, cwd=home), "'foo'", "tcp://127.0.0.1:5555")
+    assert_one_line(run_module("ringback", *command, cwd=home), "'foo'", "tcp://127.0.0.1:5555", status=2)
 
 
 def test_call_names_the_client_styles_to_choose_from(server: str, home: Path) -> None:
     outcome = run_module("ringback", "call", server, "add", "1", "2", "--client", "trio", cwd=home)
-    assert_one_line(outcome, "'trio'", *STYLES)
+    assert_one_line(outcome, "'trio'", *STYLES, status=2)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -935,6 +947,29 @@ def test_a_reader_that_goes_away_ends_a_stream_without_a_traceback(
 
 
 # Usage and help
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_options_and_their_values(shell: str, home: Path) -> None:
+    def completed(*words: str) -> str:
+        line = " ".join(words)
+        asked = {
+            "_RINGBACK_COMPLETE": f"complete_{shell}",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+            "_TYPER_COMPLETE_ARGS": line,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }
+        command = Path(sys.executable).with_name("ringback")
+        return subprocess.run(
+            [command], env={**os.environ, **asked}, capture_output=True, text=True, cwd=home
+        ).stdout
+
+    assert "--max-connections" in completed("ringback", "serve", "--max-c")
+    assert "--max-size" not in completed("ringback", "serve", "--max-c")
+    backends = completed("ringback", "serve", "calc:service", "--backend", "")
+    assert all(name in backends for name in BACKENDS)
+    assert "fire-and-callback" in completed("ringback", "compare", "--style", "f")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ RULES = Rules(
     ),
 )
 # Files to which a page links, and which its reader has.
-GIVEN = {"deployment": ["examples/calc.py"]}
+GIVEN = {name: ["examples/calc.py"] for name in ("deployment", "options", "servers")}
 
 # Calls a page's service as its scenario says, in place of a comparison, which takes minutes.
 SCENARIO = """

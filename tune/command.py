@@ -22,7 +22,8 @@ from ..compare.run.environment import environment
 from ..errors import UsageError
 from . import table
 from .measure import measure
-from .request import TuneOptions, TuneRequest
+from .options import TuneOptions
+from .request import TuneRequest, request_of
 from .results import Trial, Tuning
 from .rounds import FEWEST, MOST, Rounds
 from .settings import Settings
@@ -120,7 +121,7 @@ class Run:
 def tune(options: TuneOptions, json: str | None, words: Sequence[str]) -> int:
     """The exit status: 1 where no settings can be advised, 2 for what cannot be asked for. `words` are the command's own, to repeat it."""
     try:
-        request = options.request()
+        request = request_of(options)
         _check(json)
     except UsageError as error:
         typer.echo(f"ringback: {error}", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -11,12 +10,13 @@ import typer
 
 from .. import backends as installed
 from ..compare import scenario
+from ..compare.asking import available, chosen, require
 from ..compare.load.plan import STYLES, LoadPlan, OfferedLoad
-from ..compare.options import available, chosen, require
 from ..compare.run import observe
 from ..compare.run.pair import ANYWHERE, Placement
 from ..compare.run.request import SCENARIO
 from .objective import Objective
+from .options import TuneOptions
 from .space import Space
 
 # Seconds of a run where nothing is said.
@@ -73,48 +73,37 @@ class TuneRequest:
         )
 
 
-@dataclass(frozen=True)
-class TuneOptions:
-    """As they were given; empty lists and None stand for the defaults."""
-
-    service: str
-    scenario: str
-    slo: str | None = None
-    backends: Sequence[str] = ()
-    max_processes: int | None = None
-    style: str = STYLES[0]
-    concurrency: int = 64
-    connections: int = 8
-    trials: int | None = None
-    time: float | None = None
-    seed: int | None = None
-
-    def request(self) -> TuneRequest:
-        """Raises UsageError or typer.BadParameter that says what is wrong with them."""
-        backends = chosen("--backend", self.backends, installed.names(), available())
-        for backend in backends:
-            require("backend", backend)
-        scenario.load(self.scenario)
-        processes = self.max_processes or len(observe.processors())
-        return TuneRequest(
-            service=self.service,
-            scenario=self.scenario,
-            space=Space(backends, find_spec("uvloop") is not None, processes),
-            objective=self._objective(),
-            style=chosen("--style", [self.style], STYLES)[0],
-            concurrency=self.concurrency,
-            connections=min(self.connections, self.concurrency),
-            trials=self.trials,
-            seconds=self.time or (None if self.trials else _USUAL_SECONDS),
-            seed=secrets.randbelow(2**32) if self.seed is None else self.seed,
-            placement=placement(processes),
+def request_of(asked: TuneOptions) -> TuneRequest:
+    """Raises UsageError or typer.BadParameter that says what is wrong with them."""
+    if asked.scenario is None:
+        raise typer.BadParameter(
+            "a scenario is needed: a function that yields the calls", param_hint="--scenario"
         )
+    backends = chosen("--backend", asked.backend, installed.names(), available())
+    for backend in backends:
+        require("backend", backend)
+    scenario.load(asked.scenario)
+    processes = asked.max_processes or len(observe.processors())
+    return TuneRequest(
+        service=asked.service,
+        scenario=asked.scenario,
+        space=Space(backends, find_spec("uvloop") is not None, processes),
+        objective=_objective(asked),
+        style=chosen("--style", [asked.style], STYLES)[0],
+        concurrency=asked.concurrency,
+        connections=min(asked.connections, asked.concurrency),
+        trials=asked.trials,
+        seconds=asked.time or (None if asked.trials else _USUAL_SECONDS),
+        seed=secrets.randbelow(2**32) if asked.seed is None else asked.seed,
+        placement=placement(processes),
+    )
 
-    def _objective(self) -> Objective | None:
-        try:
-            return None if self.slo is None else Objective.parse(self.slo)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--slo") from None
+
+def _objective(asked: TuneOptions) -> Objective | None:
+    try:
+        return None if asked.slo is None else Objective.parse(asked.slo)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--slo") from None
 
 
 def placement(processes: int) -> Placement:

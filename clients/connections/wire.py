@@ -11,6 +11,7 @@ from ...backends.base import Loop
 from ...balancing.liveness import Liveness
 from ...logs.errorlog import log_error
 from ...protocol import codec
+from ...protocol.bounds import BATCH_BYTES
 from ...protocol.messages import FromClient
 from ...transport.base import Transport
 from ..conversation.links import Link, LinkState
@@ -57,7 +58,7 @@ class Wire:
         self.opened = 0.0
         self._decoder = codec.from_server()
         self.turn_ended = core.flush
-        largest = core.machine.max_size + codec.BATCH_BYTES
+        largest = core.machine.max_size + BATCH_BYTES
         self._end = core.transport.client(core.loop, self, link.endpoint, core.keys, largest)
         core.opened.append(self)
         try:

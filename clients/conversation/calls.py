@@ -47,6 +47,7 @@ class CallExtras:
         "duplicate",
         "failure",
         "hedged",
+        "inherits",
         "latest",
         "only",
         "passes",
@@ -65,10 +66,15 @@ class CallExtras:
         self.duplicate: Duplicate | None = None  # the same call at another server
         self.size = 0  # bytes of its arguments, where these are many
         self.failure: errors.CallError | None = None  # with which it ends, and is not sent
+        self.inherits = False  # whether it ends with the call within which it is made
         self.latest: float | None = None  # the end of the call within which it is made
         self.upload: Upload | None = None
         # What the outcome passes through on its way to `finish`: the client's interceptors.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
+
+
+# How often a call is sent at most, where nothing is said.
+ATTEMPTS = 5
 
 
 class CallSettings:
@@ -79,7 +85,7 @@ class CallSettings:
 
     def __init__(self, timeout: float | None = None) -> None:
         self.timeout = timeout
-        self.attempts = 5
+        self.attempts = ATTEMPTS
         self.returns: Any = Any
         self.wait_for_ready = True
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from ... import errors
 from ...balancing.liveness import Liveness
 from ...balancing.servers import BalancedServer
+from ...protocol.bounds import MAX_FRAMES, MAX_MESSAGES
 from ...protocol.messages import (
-    MAX_FRAMES,
-    MAX_MESSAGES,
     About,
     Call,
     Cancel,

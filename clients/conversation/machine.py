@@ -314,8 +314,7 @@ class ClientMachine:
 
 
 def _seconds(call: OutgoingCall) -> str:
-    return (
-        f"{call.settings.timeout:g} s"
-        if call.settings.timeout is not None
-        else "the time its caller had left"
-    )
+    timeout = call.settings.timeout
+    if timeout is None or (not call.streams and call.extras is not None and call.extras.inherits):
+        return "the time its caller had left"
+    return f"{timeout:g} s"

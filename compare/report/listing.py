@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import peers
-from ..options import BACKENDS, missing
+from ..asking import missing
+from ..options import BACKENDS
 from ..statistics.figures import FIGURES
 from ..workloads.table import CORE, QUICK, WORKLOADS, figure_of
 

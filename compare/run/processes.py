@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from ...options.files import isolated
 from ...runtime import interpreter
 
 START_SECONDS = 30.0
@@ -37,6 +38,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env=isolated(os.environ, "serve"),
         )
 
     @property

@@ -23,6 +23,7 @@ from ...backends.base import Handle, Loop
 from ...handling import batch, handled, handling
 from ...interceptors import Interception
 from ...logs.bounded import Bounded
+from ...protocol.bounds import FRAME_BYTES
 from ...protocol.collisions import FEW_BYTES
 from ...protocol.messages import (
     Call,
@@ -37,14 +38,15 @@ from ...protocol.messages import (
     Reply,
 )
 from ...protocol.server import Phase, ServerMachine, Session
-from ...protocol.values import FRAME_BYTES, Unpacker, pack
+from ...protocol.values import Unpacker, pack
 from ...runtime import forks
 from ...state.store import State
 from ..declare.arguments import NO_NAMES, read_metadata
-from ..declare.service import Method, Service, reserved
+from ..declare.service import RESERVED, Method, Service, reserved
 from ..methods.once import KeyedRun, Once
 from ..methods.statistics import MethodStatistics
-from ..methods.table import MethodTable, SchedulingOptions, ServedMethod
+from ..methods.table import MethodTable, ServedMethod
+from ..options import SchedulingOptions
 from ..process.logs import shortened
 from .cached import cached
 from .deadlines import Deadlines
@@ -352,6 +354,12 @@ class Dispatcher:
             call.expire()
             call.cancel()
         self._set_timer()
+
+    @property
+    def calls(self) -> int:
+        """How many calls of the service's own methods have ended."""
+        served = self._methods.items()
+        return sum(each.statistics.calls for name, each in served if not name.startswith(RESERVED))
 
     def stats(self) -> dict[str, Any]:
         """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""

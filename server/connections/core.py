@@ -16,6 +16,7 @@ from ...backends.base import Handle, Loop
 from ...endpoints import checked
 from ...logs.bounded import Bounded
 from ...protocol import codec
+from ...protocol.bounds import BATCH_BYTES
 from ...protocol.messages import About, Error, FromClient, FromServer, Item, Reached
 from ...protocol.server import Phase, ServerMachine, Session, SessionState
 from ...runtime import forks
@@ -28,8 +29,8 @@ from ..admission.rules import AccessFile
 from ..calls.dispatcher import Dispatcher
 from ..declare.service import Service
 from ..lifespan import Lifespan
-from ..limits import Limits
-from ..methods.table import SchedulingOptions
+from ..limits import connections, unsent, unserved
+from ..options import LimitOptions, SchedulingOptions
 from .outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ServerCore:
         bind: Sequence[str | InheritedSocket],
         *,
         transport: Transport,
-        limits: Limits,
+        limits: LimitOptions,
         scheduling: SchedulingOptions,
         state: State | None = None,
         about: About | None = None,
@@ -78,14 +79,14 @@ class ServerCore:
         self.loop = loop
         self._bind = [checked(place) if isinstance(place, str) else place for place in bind]
         self._keyed = keys is not None
-        longest = limits.max_size + codec.BATCH_BYTES
+        longest = limits["max_size"] + BATCH_BYTES
         bounds = ServerBounds(
             longest,
-            limits.max_frames,
-            limits.connections(),
-            limits.handshake_timeout,
-            limits.hello_timeout,
-            limits.unserved(),
+            limits["max_frames"],
+            connections(limits),
+            limits["handshake_timeout"],
+            limits["hello_timeout"],
+            unserved(limits),
         )
         self.end = transport.server(loop, self, bounds, keys)
         flags = {name: method.flags for name, method in service.methods.items()}
@@ -95,18 +96,18 @@ class ServerCore:
             service.name,
             os.urandom(16),
             flags,
-            max_size=limits.max_size,
-            max_in_flight=limits.max_in_flight,
-            max_bytes_in_flight=limits.max_bytes_in_flight,
-            max_messages=limits.max_messages,
-            max_frames=limits.max_frames,
+            max_size=limits["max_size"],
+            max_in_flight=limits["max_in_flight"],
+            max_bytes_in_flight=limits["max_bytes_in_flight"],
+            max_messages=limits["max_messages"],
+            max_frames=limits["max_frames"],
             about=about,
             visible=visible,
         )
         self._out = Outgoing(
             loop,
-            limits.max_size,
-            limits.unsent(),
+            limits["max_size"],
+            unsent(limits),
             cut=self._cut_off,
             spoiled=self._spoiled,
             flush=self._flush,
@@ -115,11 +116,11 @@ class ServerCore:
             service, loop, self._machine, self._out.add_soon, scheduling, state, visible
         )
         self._decoder = codec.from_client(
-            max_elements=limits.max_elements,
-            max_messages=limits.max_messages,
-            max_frames=limits.max_frames,
+            max_elements=limits["max_elements"],
+            max_messages=limits["max_messages"],
+            max_frames=limits["max_frames"],
         )
-        self._decoder.values.limit = limits.max_size
+        self._decoder.values.limit = limits["max_size"]
         self._lifespan: Lifespan | None = None
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
@@ -128,6 +129,11 @@ class ServerCore:
         self._unsendable = Bounded(log)
         self._look: Handle | None = None
         forks.inherit(self)
+
+    @property
+    def calls(self) -> int:
+        """How many calls of the service's methods have ended."""
+        return self._dispatcher.calls
 
     # Life
 

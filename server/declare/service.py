@@ -28,7 +28,7 @@ LONGEST_NAME = 4096
 # Seconds for which the key of a call is remembered, where the method says nothing else.
 DAY = 86_400.0
 
-_RESERVED = "ringback."
+RESERVED = "ringback."
 _CALL_OPTIONS = ("callback", "errback")
 
 
@@ -232,7 +232,7 @@ class Service:
     def describe(self) -> dict[str, Any]:
         """Name, methods, signatures, docstrings and flags of this service."""
         methods = [
-            method.describe() for name, method in self.methods.items() if not name.startswith(_RESERVED)
+            method.describe() for name, method in self.methods.items() if not name.startswith(RESERVED)
         ]
         return {"name": self.name, "methods": methods}
 
@@ -258,8 +258,8 @@ class Service:
         if not name:
             raise UsageError(f"{function!r} has no name of its own: give one with method(name=...)")
         _check_text(name, "the name of a method")
-        if name.startswith(_RESERVED):
-            raise UsageError(f"method {name!r}: names that begin with {_RESERVED!r} are ringback's own")
+        if name.startswith(RESERVED):
+            raise UsageError(f"method {name!r}: names that begin with {RESERVED!r} are ringback's own")
         if name in self.methods:
             raise UsageError(f"service {self.name!r} has a method {name!r} already")
         self._add(function, name=name, **options)

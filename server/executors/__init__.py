@@ -9,7 +9,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from ...errors import UsageError
-from .base import Executor, ExecutorSettings
+from ..options import ExecutorOptions
+from .base import Executor
 
 # Those that run in this process need no executor: the loop has workers and threads.
 HERE = ("inline", "thread")
@@ -17,28 +18,28 @@ ELSEWHERE = ("process", "dask")
 NAMES = (*HERE, *ELSEWHERE)
 
 
-def make(name: str, settings: ExecutorSettings) -> Executor:
+def make(name: str, options: ExecutorOptions) -> Executor:
     """The executor of that name, not yet started. Raises UsageError that names the extra, where its library is not installed."""
-    made: dict[str, Callable[[ExecutorSettings], Executor]] = {"process": _process, "dask": _dask}
-    return made[name](settings)
+    made: dict[str, Callable[[ExecutorOptions], Executor]] = {"process": _process, "dask": _dask}
+    return made[name](options)
 
 
-def _dask(settings: ExecutorSettings) -> Executor:
+def _dask(options: ExecutorOptions) -> Executor:
     from .dask import DaskExecutor
 
     if find_spec("distributed") is None:
         raise UsageError("executor='dask' needs distributed: install it with pip install 'ringback[dask]'")
-    if settings.dask is None:
+    if options["dask"] is None:
         raise UsageError("executor='dask' needs to know the cluster's scheduler: --dask tcp://HOST:8786")
-    return DaskExecutor(settings)
+    return DaskExecutor(options)
 
 
-def _process(settings: ExecutorSettings) -> Executor:
+def _process(options: ExecutorOptions) -> Executor:
     if find_spec("pebble") is None:
         raise UsageError("executor='process' needs Pebble: install it with pip install 'ringback[process]'")
     from .process import ProcessExecutor
 
-    return ProcessExecutor(settings)
+    return ProcessExecutor(options)
 
 
-__all__ = ["ELSEWHERE", "HERE", "NAMES", "Executor", "ExecutorSettings", "make"]
+__all__ = ["ELSEWHERE", "HERE", "NAMES", "Executor", "make"]

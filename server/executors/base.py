@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ... import errors
@@ -17,29 +15,6 @@ from ...errors import UsageError
 from ...logs.bounded import Bounded
 
 log = logging.getLogger("ringback.server")
-
-
-@dataclass(frozen=True)
-class ExecutorSettings:
-    """`processes`: how many there are, one for each processor where not given. `process_memory`: bytes of address space that each may have.
-    `dask`: where the cluster's scheduler is. Raises UsageError."""
-
-    processes: int | None = None
-    process_memory: int | None = None
-    dask: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.processes is not None and self.processes < 1:
-            raise UsageError(f"worker processes must be at least 1, not {self.processes}")
-        if self.process_memory is not None and self.process_memory < 1:
-            raise UsageError(
-                f"the memory of a worker process must be above 0 bytes, not {self.process_memory}"
-            )
-
-    @property
-    def slots(self) -> int:
-        """How many processes there are."""
-        return self.processes or os.cpu_count() or 1
 
 
 class Job(NamedTuple):

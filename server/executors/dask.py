@@ -19,7 +19,8 @@ from typing import Any
 
 from ... import errors
 from ...backends.base import Handle, Report
-from .base import Executor, ExecutorSettings, Failures, Job
+from ..options import ExecutorOptions
+from .base import Executor, Failures, Job
 from .orders import CancelOrder, JobAnswer, JobOrder
 
 # Calls that are given to Dask's own scheduler at once. More wait here, in the order of ours.
@@ -51,9 +52,9 @@ class DaskExecutor(Executor):
 
     slots = AT_ONCE
 
-    def __init__(self, settings: ExecutorSettings) -> None:
-        assert settings.dask is not None
-        self._address = settings.dask
+    def __init__(self, options: ExecutorOptions) -> None:
+        assert options["dask"] is not None
+        self._address = options["dask"]
         self._numbers = itertools.count(1)
         self._calls: dict[int, tuple[Job, Report]] = {}
         self._orders: SimpleQueue[JobOrder | CancelOrder | None] = SimpleQueue()

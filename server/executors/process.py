@@ -6,6 +6,7 @@ Each is started anew (spawned), imports the service's module, and gets arguments
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import signal
 import threading
@@ -18,7 +19,8 @@ from pebble import ProcessExpired, ProcessPool
 
 from ... import errors
 from ...backends.base import Handle, Report
-from .base import Executor, ExecutorSettings, Failures, Job
+from ..options import ExecutorOptions
+from .base import Executor, Failures, Job
 from .elsewhere import work
 
 
@@ -58,9 +60,9 @@ class ProcessExecutor(Executor):
     threads, that is a greenlet, as Pebble's own are.
     """
 
-    def __init__(self, settings: ExecutorSettings) -> None:
-        self.slots = settings.slots
-        self._memory = settings.process_memory
+    def __init__(self, options: ExecutorOptions) -> None:
+        self.slots = options["worker_processes"] or os.cpu_count() or 1
+        self._memory = options["worker_memory"]
         self._pool = self._new_pool()
         self.orders: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._failures = Failures()

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 from msgspec import Raw
 
 from ... import errors
+from ...protocol.bounds import FRAME_BYTES
 from ...protocol.collisions import Chosen
 from ...protocol.messages import Call, Notify
 from ...protocol.order import ordered
-from ...protocol.values import FRAME_BYTES, Unpacker, whole
+from ...protocol.values import Unpacker, whole
 from ...state.engines.base import Conflict
 from ...state.engines.off_the_hub import pause
 from ...state.once import CUT, KeyClaim, KeyOutcome, Keys

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Raw
@@ -15,37 +15,17 @@ from ...state.cache import Entries
 from ...state.once import Keys
 from ...state.store import State
 from .. import executors
-from ..declare.service import ADAPTIVE, Method, Service, checked_executor, checked_limit
+from ..declare.service import ADAPTIVE, Method, Service
 from ..executors import Executor
+from ..options import SchedulingOptions
 from ..scheduling.limiter import Limiter
-from ..scheduling.resources import Named, Needs, Pool, Resource, checked
+from ..scheduling.resources import Named, Needs, Pool, Resource
 from ..scheduling.scheduler import Queue, Scheduler
 from .once import Once
 from .statistics import MethodStatistics
 
 # Why a replica runs nothing that changes something.
 _READS_ONLY = "this server is a replica of the primary's data: it takes readonly methods only"
-
-
-@dataclass(frozen=True)
-class SchedulingOptions:
-    """`resources`: what there is of each, by name. `limit`: calls that run at once, or "adaptive". `aging`: seconds of waiting that are
-    worth one priority. `max_priority`: the most that a caller may ask for. `executor`: where the plain functions run that name none
-    themselves. Raises UsageError."""
-
-    resources: Mapping[str, float] = field(default_factory=dict)
-    limit: int | str | None = None
-    aging: float = 1.0
-    max_priority: int = 100
-    executor: str | None = None
-    settings: executors.ExecutorSettings = field(default_factory=executors.ExecutorSettings)
-
-    def __post_init__(self) -> None:
-        checked(self.resources, "the server")
-        checked_limit(self.limit, "the server")
-        checked_executor(self.executor, "the server")
-        if not self.aging > 0:
-            raise UsageError(f"aging must be above 0 seconds, not {self.aging!r}")
 
 
 @dataclass(slots=True)
@@ -87,13 +67,13 @@ class MethodTable:
             self._keys = Keys(state.engine, state.renewals, service.name, state.saw)
         if service.needs_state and state is None:
             raise _no_state(f"service {service.name!r}")
-        self.scheduler: Scheduler[Any] = Scheduler(scheduling.aging)
+        self.scheduler: Scheduler[Any] = Scheduler(scheduling["aging"])
         self._scheduling = scheduling
-        self._named = Named(scheduling.resources)
+        self._named = Named(scheduling["resources"] or {})
         self._fixed: list[Resource] = []
         self._learned: list[Limiter] = []
         self._chance = random.Random()  # noqa: S311 - spreads measurements
-        self._server = self._limit("(all)", scheduling.limit)
+        self._server = self._limit("(all)", scheduling["limit"])
         workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
         self._pools = {"workers": workers}
         self._executors: dict[str, Executor] = {}
@@ -162,19 +142,19 @@ class MethodTable:
         """The executor that it asks for, or else the server or its service for all that can run there; None for the loop's workers."""
         if method.executor is not None or not method.is_plain or method.inline:
             return method.executor
-        name = self._scheduling.executor or self._service.executor
+        name = self._scheduling["executor"] or self._service.executor
         fits = method.is_found and method.once is None and (name != "dask" or method.is_repeatable)
         return name if name not in executors.ELSEWHERE or fits else None
 
     def _executor(self, name: str) -> Executor:
         if name not in self._executors:
-            executor = self._executors[name] = executors.make(name, self._scheduling.settings)
+            executor = self._executors[name] = executors.make(name, self._scheduling)
             self._pools[name] = Pool(name, executor.slots)
         return self._executors[name]
 
     def priority(self, own: int, asked: int) -> int:
         """What a call has whose method has so much, and whose caller asked for so much."""
-        most = self._scheduling.max_priority
+        most = self._scheduling["max_priority"]
         return own + max(-most, min(asked, most))
 
     def look(self, now: float) -> None:

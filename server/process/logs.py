@@ -5,14 +5,17 @@ Every line is the standard library's; its fields `call`, `method`, `user`, `peer
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ...endpoints import is_exposed
+from ...errors import UsageError, described
 
 FIELDS = ("call", "method", "user", "peer", "code")
 FORMATS = ("text", "json")
@@ -40,14 +43,36 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "backslashreplace")
 
 
-def configure(level: str, form: str) -> None:
-    """Write all that is logged to standard error."""
+def configure(level: str | None, form: str | None, file: str | None = None) -> None:
+    """Write all that is logged to standard error, or do what the file says. Raises UsageError for a file that cannot be used."""
+    if file is not None:
+        if level is not None or form is not None:
+            raise UsageError("--log-config says all by itself: leave out --log-level and --log-format")
+        _configure_as(Path(file))
+        return
     handler = logging.StreamHandler()
     if form == "json":
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.basicConfig(level=(level or LEVELS[1]).upper(), handlers=[handler])
+
+
+def _configure_as(file: Path) -> None:
+    """JSON and TOML as `logging.config.dictConfig` takes them, all else as `fileConfig` does."""
+    import logging.config
+    import tomllib
+
+    try:
+        if file.suffix in (".json", ".toml"):
+            text = file.read_text()
+            settings = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+            logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **settings})
+        else:
+            logging.config.fileConfig(file, disable_existing_loggers=False)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise UsageError(f"--log-config {file}: {described(cause)}") from None
 
 
 def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:

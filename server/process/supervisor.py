@@ -20,7 +20,7 @@ from typing import Any
 from ...terminal import announce
 from ...transport.listening import InheritedSocket, listen
 from ...transport.paths import OwnedPaths
-from ..limits import checked_drain_timeout
+from . import systemd
 
 log = logging.getLogger("ringback.supervisor")
 
@@ -29,15 +29,21 @@ RESTART_AFTER = 0.1
 RESTART_AFTER_AT_MOST = 10.0
 # Seconds that a worker gets to end after its own time for draining is over.
 GRACE = 5.0
+# How a worker that serves asks to be replaced.
+REPLACE = b"replace\n"
 # Seconds: epoll takes at most 24 days.
 LONGEST_WAIT = 86_400.0
 
 
 class Worker:
-    """One process that serves. Its place is the number of its listening sockets."""
+    """One process that serves. `place` is the number of its listening sockets; `generation`, how often all were to be replaced before it
+    was started."""
 
-    def __init__(self, command: Sequence[str], place: int, listeners: dict[str, socket.socket]) -> None:
+    def __init__(
+        self, command: Sequence[str], place: int, generation: int, listeners: dict[str, socket.socket]
+    ) -> None:
         self.place = place
+        self.generation = generation
         self.channel, theirs = socket.socketpair()
         descriptors = [theirs.fileno(), *(one.fileno() for one in listeners.values())]
         words = ["--supervised", str(theirs.fileno())]
@@ -45,12 +51,18 @@ class Worker:
             words += ["--inherited", str(InheritedSocket(endpoint, listener.fileno()))]
         # In a session of its own: Ctrl-C is the supervisor's to pass on.
         self.process = subprocess.Popen(
-            [*command, *words], stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
+            [*command, *words],
+            stdin=subprocess.DEVNULL,
+            pass_fds=descriptors,
+            start_new_session=True,
+            env=systemd.without_own(os.environ),
         )
         theirs.close()
         self.ready_since: float | None = None
+        self.ready_lines = ""
         self.told = b""
         self.replaces: Worker | None = None
+        self.asks = False  # to be replaced
         self.leaving = False
 
     @property
@@ -66,24 +78,34 @@ class Supervisor:
     """
 
     def __init__(
-        self, command: Sequence[str], endpoints: Sequence[str], processes: int, *, drain_timeout: float
+        self,
+        command: Sequence[str],
+        endpoints: Sequence[str | InheritedSocket],
+        processes: int,
+        *,
+        drain_timeout: float,
     ) -> None:
         self._command = command
         self._processes = processes
-        self._drain_timeout = checked_drain_timeout(drain_timeout)
+        self._drain_timeout = drain_timeout
         self._workers: dict[int, Worker] = {}
-        self._to_replace: list[Worker] = []
+        self._generation = 0  # workers of an earlier one are to be replaced
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._delay = RESTART_AFTER
         self._serving = False  # once all workers have been ready
-        self._renew_then = False  # whether SIGHUP came before that
         self._stopping = False
+        self._reloading = False  # as the service manager knows it
         self._status = 0
         self._paths = OwnedPaths()
         self._listeners: dict[str, list[socket.socket]] = {}  # of each endpoint, one for each place
         try:
             for endpoint in endpoints:
+                if isinstance(endpoint, InheritedSocket):
+                    self._listeners[endpoint.endpoint] = [
+                        socket.socket(fileno=endpoint.descriptor)
+                    ] * processes
+                    continue
                 self._paths.take(endpoint)
                 real, listeners = listen(endpoint, processes)
                 self._paths.keep(endpoint)
@@ -101,6 +123,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._selector.register(woken, selectors.EVENT_READ, lambda: self._signalled(woken.recv(4096)))
+        self._live()
         try:
             self._start(0)  # the others when it serves: what keeps the first from it would keep all
             while self._workers or not self._stopping:
@@ -117,14 +140,14 @@ class Supervisor:
 
     def _start(self, place: int, replaces: Worker | None = None) -> None:
         listeners = {endpoint: shared[place] for endpoint, shared in self._listeners.items()}
-        worker = Worker(self._command, place, listeners)
+        worker = Worker(self._command, place, self._generation, listeners)
         worker.replaces = replaces
         self._workers[worker.pid] = worker
         self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._heard(worker))
         log.info("process %d started", worker.pid)
 
     def _heard(self, worker: Worker) -> None:
-        """The lines that say what it serves, ended by an empty one; or the end of the process."""
+        """The lines that say what it serves, ended by an empty one, and later that it asks to be replaced; or the end of the process."""
         try:
             told = worker.channel.recv(65536)
         except OSError:
@@ -133,9 +156,14 @@ class Supervisor:
         if not told:
             self._selector.unregister(worker.channel)
             worker.channel.close()
-        elif worker.told.endswith(b"\n\n") and worker.ready_since is None:
-            worker.ready_since = time.monotonic()
+        if worker.ready_since is None and b"\n\n" in worker.told:
+            lines, _, worker.told = worker.told.partition(b"\n\n")
+            worker.ready_since, worker.ready_lines = time.monotonic(), lines.decode()
             self._ready(worker)
+        if worker.ready_since is not None and REPLACE in worker.told:
+            worker.told = b""
+            worker.asks = True
+            self._replace_next()
 
     def _ready(self, worker: Worker) -> None:
         log.info("process %d is ready", worker.pid)
@@ -144,9 +172,10 @@ class Supervisor:
                 self._start(len(self._workers))
             if all(one.ready_since is not None for one in self._workers.values()):
                 self._serving = True
-                announce(worker.told[:-2].decode())
-                if self._renew_then:
-                    self._renew()
+                announce(worker.ready_lines)
+                systemd.notify(systemd.READY)
+                if any(one.generation < self._generation for one in self._workers.values()):
+                    self._reload()  # SIGHUP came meanwhile
         old, worker.replaces = worker.replaces, None
         if old is not None:
             log.info("process %d takes over from process %d", worker.pid, old.pid)
@@ -182,33 +211,50 @@ class Supervisor:
             how,
         )
         if self._stopping:
-            self._status = self._status or (status if status >= 0 else 1)
+            if (
+                worker.ready_since is not None or not self._serving
+            ):  # else it has never served, and owes no answer
+                self._status = self._status or (status if status >= 0 else 1)
         elif not self._serving:
             self._status = status if status > 0 else 1
             self._stop(signal.SIGTERM)
         elif worker.replaces is not None:
-            log.error("it never served: the processes that were to be replaced go on")
-            self._to_replace.clear()
+            if worker.replaces.pid in self._workers:
+                log.error("it never served: the processes that were to be replaced go on")
+                for each in self._workers.values():  # until they are to be replaced once more
+                    each.generation, each.asks = max(each.generation, worker.generation), False
+            else:
+                self._restart_later(worker)  # which has died meanwhile
+            self._replace_next()
         elif any(other.replaces is worker for other in self._workers.values()):
             pass  # its successor is on the way
         elif not worker.leaving:
-            if worker in self._to_replace:
-                self._to_replace.remove(worker)
-            lived = worker.ready_since is not None and time.monotonic() - worker.ready_since > 1.0
-            self._delay = RESTART_AFTER if lived else min(2 * self._delay, RESTART_AFTER_AT_MOST)
-            log.info("another process is started in %.1f s", self._delay)
-            self._after(self._delay, lambda: self._restart(worker.place))
+            self._restart_later(worker)
         else:
             self._replace_next()
+
+    def _restart_later(self, worker: Worker) -> None:
+        """Nobody serves in its place."""
+        lived = worker.ready_since is not None and time.monotonic() - worker.ready_since > 1.0
+        self._delay = RESTART_AFTER if lived else min(2 * self._delay, RESTART_AFTER_AT_MOST)
+        log.info("another process is started in %.1f s", self._delay)
+        self._after(self._delay, lambda: self._restart(worker.place))
 
     def _restart(self, place: int) -> None:
         if not self._stopping:
             self._start(place)
 
     def _replace_next(self) -> None:
-        if self._to_replace and not self._stopping:
-            old = self._to_replace.pop(0)
+        """Start a process in the place of the next that is to be replaced; one at a time."""
+        workers = self._workers.values()
+        if self._stopping or not self._serving or any(one.leaving or one.replaces for one in workers):
+            return
+        old = next((one for one in workers if one.generation < self._generation or one.asks), None)
+        if old is not None:
             self._start(old.place, replaces=old)
+        elif self._reloading:
+            self._reloading = False
+            systemd.notify(systemd.READY)
 
     # Signals and time
 
@@ -222,21 +268,23 @@ class Supervisor:
                 self._stop(number)
 
     def _renew(self) -> None:
-        if self._stopping:
-            return
-        if not self._serving:
-            self._renew_then = True  # some may have loaded the service already, some not
-            return
-        going_on = bool(self._to_replace) or any(w.leaving or w.replaces for w in self._workers.values())
-        self._to_replace = [w for w in self._workers.values() if not w.leaving and w.replaces is None]
-        log.info("replacing %d processes, one after the other", len(self._to_replace))
-        if not going_on:
-            self._replace_next()
+        """Replace all processes that there are now, as soon as they serve: some may have loaded the service already, some not."""
+        self._generation += 1
+        if self._serving and not self._stopping:
+            self._reload()
+
+    def _reload(self) -> None:
+        old = sum(one.generation < self._generation for one in self._workers.values())
+        log.info("replacing %d processes, one after the other", old)
+        self._reloading = True
+        systemd.reloading()
+        self._replace_next()
 
     def _stop(self, number: int) -> None:
         if self._workers:
             log.info("stopping %d processes (%s)", len(self._workers), signal.Signals(number).name)
         again, self._stopping = self._stopping, True
+        systemd.notify(systemd.STOPPING)
         for worker in self._workers.values():
             if again or not worker.leaving:
                 self._tell_to_leave(worker)
@@ -252,6 +300,13 @@ class Supervisor:
                 worker.process.kill()
 
         self._after(self._drain_timeout + GRACE, kill)
+
+    def _live(self) -> None:
+        """Give the service manager signs of life, if it waits for some."""
+        interval = systemd.watchdog_interval()
+        if interval is not None:
+            systemd.notify(systemd.ALIVE)
+            self._after(interval, self._live)
 
     def _after(self, seconds: float, function: Callable[[], None]) -> None:
         self._timers.append((time.monotonic() + seconds, function))
@@ -284,6 +339,10 @@ class Channel:
 
     def ready(self, lines: Sequence[str]) -> None:
         os.write(self.descriptor, ("\n".join(lines) + "\n\n").encode())
+
+    def replace(self) -> None:
+        """Ask for another process in the place of this one."""
+        os.write(self.descriptor, REPLACE)
 
     def watch(self, loop: Any, gone: Callable[[], object]) -> None:
         """Call the function, on the loop, when the supervisor has died: nobody else would ever stop this process."""

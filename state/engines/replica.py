@@ -18,7 +18,8 @@ from typing import Any
 from ... import errors
 from ...backends import native
 from ..pauses import LATEST
-from .base import REMEMBERED, Change, Changes, Conflict, Engine, Row, Snapshot, TooLate, Write
+from .base import REMEMBERED, Change, Changes, Conflict, Engine, Snapshot, TooLate, Write
+from .rows import Rows
 
 log = logging.getLogger("ringback.state")
 
@@ -45,7 +46,7 @@ class ReplicaEngine(Engine):
     def __init__(self, source: Engine) -> None:
         self.one_machine = source.one_machine
         self._source = source
-        self._rows: dict[str, Change] = {}  # removals too; in the order of their revisions
+        self._rows = Rows()
         self._now = 0.0  # by the store's clock, at the last look
         self._looked = 0.0  # when that was, by ours
         self._swept = 0.0
@@ -83,7 +84,7 @@ class ReplicaEngine(Engine):
     def read(self, names: Sequence[str], timeout: float) -> Snapshot:  # noqa: ARG002 - it never waits
         with self._lock:
             now = self._clock()
-            return Snapshot([self._found(name, now) for name in names], now)
+            return Snapshot([self._rows.find(name, now) for name in names], now)
 
     def commit(
         self,
@@ -103,27 +104,14 @@ class ReplicaEngine(Engine):
             if now >= before:
                 raise TooLate
             for name, expected in checks.items():
-                found = self._found(name, now)
+                found = self._rows.find(name, now)
                 if (0 if found is None else found.revision) != expected:
                     raise Conflict(name)
             return self.reached
 
     def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:  # noqa: ARG002
-        found: list[Change] = []
         with self._lock:
-            now, reached = self._clock(), max(since, self.reached)
-            for each in reversed(self._rows.values()):
-                if each.revision <= since:
-                    break
-                if each.name.startswith(prefix) and _lives(each, now):
-                    found.append(each)
-        found.reverse()
-        if len(found) > limit:
-            last = found[limit - 1].revision
-            rest = next((each for each in found[limit:] if each.revision > last), None)
-            if rest is not None:
-                return Changes([each for each in found if each.revision <= last], last, now)
-        return Changes(found, reached, now)
+            return self._rows.changes(prefix, since, limit, self._clock(), self.reached)
 
     def revision(self, timeout: float) -> int:  # noqa: ARG002
         return self.reached
@@ -138,12 +126,6 @@ class ReplicaEngine(Engine):
     def _clock(self) -> float:
         """The store's, as far as is known."""
         return self._now + max(0.0, time.monotonic() - self._looked - _STILL)
-
-    def _found(self, name: str, now: float) -> Row | None:
-        each = self._rows.get(name)
-        if each is None or each.value is None or not _lives(each, now):
-            return None
-        return Row(each.value, each.revision)
 
     # In the thread
 
@@ -199,34 +181,20 @@ class ReplicaEngine(Engine):
             found += step
             if len(step) < _AT_ONCE or self._closing:
                 break
-        rows: dict[str, Change] = {}
-        if anew:
-            _apply(rows, found)
+        rows = Rows(found) if anew else None
         with self._lock:
-            if anew:
+            if rows is not None:
                 self._rows = rows
             else:
-                _apply(self._rows, found)
+                self._rows.apply(found)
             # (a store that came back without its newest commits gives higher revisions from then on)
             self.reached = max(self.reached, reached)
             self._now, self._looked = now, time.monotonic()
             if self._looked - self._swept > _SWEPT:
                 self._swept = self._looked
-                for name in [each.name for each in self._rows.values() if not _lives(each, now)]:
-                    del self._rows[name]
+                self._rows.sweep(now)
             there = [number for number, (version, _) in self._waiting.items() if version <= self.reached]
             functions = [self._waiting.pop(number)[1] for number in there]
         for function in functions:
             function()
         return bool(found)
-
-
-def _lives(each: Change, now: float) -> bool:
-    return each.expires is None or each.expires > now
-
-
-def _apply(rows: dict[str, Change], changes: Sequence[Change]) -> None:
-    """In the order of their revisions, which is that of the rows too."""
-    for each in changes:
-        rows.pop(each.name, None)
-        rows[each.name] = each

@@ -24,8 +24,9 @@ from rich.console import Console
 from ringback import errors
 from ringback.cli import main
 from ringback.compare import command
+from ringback.compare.asking import request_of, require
 from ringback.compare.load.plan import STYLES
-from ringback.compare.options import CompareOptions, require
+from ringback.compare.options import CompareOptions
 from ringback.compare.report import progress
 from ringback.compare.report.outputs import Outputs
 from ringback.compare.report.verdict import verdict
@@ -265,12 +266,12 @@ def read_until(terminal: int, text: str) -> str:
         ("--backend nosuch", "there is no 'nosuch': choose of asyncio"),
         ("--client nosuch", "there is no 'nosuch': choose of threading"),
         ("--workload nosuch", "there is no 'nosuch': choose of lone, echo"),
-        ("--style nosuch", "there is no 'nosuch': choose of request-reply"),
+        ("--style nosuch", "--style must be request-reply or fire-and-callback, not 'nosuch'"),
         ("--peer nosuch", "there is no 'nosuch': choose of pyzmq"),
         ("--concurrency 0", "--concurrency"),
         ("--rounds 0", "--rounds"),
-        ("--rate fast", "Invalid value for '--rate'"),
-        ("--rate -1", "--rate: -1 is no number of calls a second"),
+        ("--rate fast", "--rate must be a number of calls per second, above 0"),
+        ("--rate -1", "--rate must be a number of calls per second, above 0 and at most 10,000,000, not -1"),
         ("--quick --thorough", "exclude each other"),
         ("--service app.py:service", "--service and --scenario go together"),
         ("--service a:b --scenario nosuch.py", "there is no file nosuch.py"),
@@ -331,7 +332,7 @@ def test_other_libraries_do_not_serve_ones_own_service(
 
 
 def test_what_another_library_has_nothing_for_is_said() -> None:
-    request = CompareOptions(peer=["pyzmq"], workload=["echo", "stream"], rounds=1).request()
+    request = request_of(CompareOptions(peer=["pyzmq"], workload=["echo", "stream"], rounds=1))
     assert lacking(request) == {"pyzmq": ["stream, request-reply"]}
     made = report(result("asyncio", "echo", STYLES[0], [5.0, 5.0]))
     made.design.lacking = lacking(request)

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ringback.compare.asking import FEWEST, request_of
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES
-from ringback.compare.options import BACKENDS, FEWEST, CompareOptions
+from ringback.compare.options import BACKENDS, CompareOptions
 from ringback.compare.results import Arm
 from ringback.compare.run.budget import AFTER_SECONDS, Pace, a_round, affordable, round_seconds, spend
 from ringback.compare.run.lanes import Lane, groups, lanes, server
@@ -83,27 +84,27 @@ def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one()
 
 
 def test_a_given_time_is_spent_on_as_many_rounds_as_it_holds() -> None:
-    usual, longer = CompareOptions().request(), CompareOptions(time=600.0).request()
+    usual, longer = request_of(CompareOptions()), request_of(CompareOptions(time=600.0))
     assert (usual.rounds, usual.fixed) == (8, False)
     rounds = [
-        spend(each, each.seconds, Pace()).rounds for each in (longer, CompareOptions(time=1200.0).request())
+        spend(each, each.seconds, Pace()).rounds for each in (longer, request_of(CompareOptions(time=1200.0)))
     ]
     assert 8 < rounds[0] < rounds[1]
 
 
 def test_with_rounds_and_a_time_so_many_rounds_are_made_to_fit() -> None:
-    asked = CompareOptions(rounds=20, time=100.0).request()
+    asked = request_of(CompareOptions(rounds=20, time=100.0))
     assert (asked.rounds, asked.fewest, asked.fixed) == (20, 20, False)
     assert asked.dropped
     swift = Pace(0.4)
     before = round_seconds(asked, lanes(asked), swift, {}, 0)
     spent = spend(asked, 100.0 - before - AFTER_SECONDS, swift)
     assert (spent.rounds, spent.dropped) == (20, asked.dropped)
-    assert CompareOptions(rounds=20).request().fixed
+    assert request_of(CompareOptions(rounds=20)).fixed
 
 
 def test_what_cannot_fit_its_time_is_left_out_before_anything_runs() -> None:
-    asked = CompareOptions(time=24.0).request()
+    asked = request_of(CompareOptions(time=24.0))
     assert 1 <= len(asked.workloads) < len(CORE)
     assert (*asked.workloads, *asked.dropped) == CORE
     assert affordable(asked) == asked
@@ -115,7 +116,7 @@ def test_what_cannot_fit_its_time_is_left_out_before_anything_runs() -> None:
 )
 def test_a_time_that_holds_nothing_is_refused(options: CompareOptions) -> None:
     with pytest.raises(UsageError, match=r"s are too few: \d+ rounds of \w+ alone.*give them with --time"):
-        options.request()
+        request_of(options)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_time_that_holds_nothing_is_refused(options: CompareOptions) -> None:
 def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
     options: CompareOptions, least: int, seconds: float
 ) -> None:
-    request = replace(options.request(), backends=BACKENDS)
+    request = replace(request_of(options), backends=BACKENDS)
     before = round_seconds(request, lanes(request), Pace(), {}, 0)
     left = request.seconds - before - AFTER_SECONDS
     spent = spend(request, left, Pace())

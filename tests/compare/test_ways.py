@@ -13,6 +13,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from ringback import errors
 from ringback.cli import main
+from ringback.compare.asking import request_of
 from ringback.compare.command import _start
 from ringback.compare.options import CompareOptions
 from ringback.compare.report.conditions import Condition, check
@@ -181,7 +182,7 @@ def test_few_keys_are_read_often() -> None:
 
 
 def request(**options: Any) -> tuple[str, ...]:
-    return CompareOptions(backend=["threading"], pin=False, time=600, **options).request().workloads
+    return request_of(CompareOptions(backend=["threading"], pin=False, time=600, **options)).workloads
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
@@ -199,7 +200,7 @@ def test_a_way_that_is_named_is_measured_beside_the_plain_one() -> None:
 
 def test_each_way_but_the_first_has_time_of_its_own() -> None:
     one, three = (
-        CompareOptions(workload=ways, quick=True).request().seconds
+        request_of(CompareOptions(workload=ways, quick=True)).seconds
         for ways in (["counter-lock"], ["counter-lock", "counter-version", "counter-idempotency"])
     )
     assert three > one
@@ -207,7 +208,7 @@ def test_each_way_but_the_first_has_time_of_its_own() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
 def test_where_nothing_is_said_of_time_there_is_enough_for_all_ways(kind: Kind) -> None:
-    asked = CompareOptions(workload=[kind.workload], pin=False).request()
+    asked = request_of(CompareOptions(workload=[kind.workload], pin=False))
     assert (asked.workloads, asked.dropped) == (tuple(kind.row(way) for way in kind.ways), ())
 
 
@@ -336,7 +337,7 @@ def test_what_goes_wrong_can_be_a_condition() -> None:
 
 def test_a_report_shows_the_store_of_an_arm_but_not_its_password() -> None:
     arm = "own=asyncio --state valkey://user:secret@host:6379/0"
-    asked = CompareOptions(workload=["counter-lock"], arm=[arm], time=600).request()
+    asked = request_of(CompareOptions(workload=["counter-lock"], arm=[arm], time=600))
     told = _start(asked, ["--workload", "counter-lock", "--arm", arm]).json().decode()
     assert "secret" not in told
     assert told.count("valkey://host:6379/0") == 2

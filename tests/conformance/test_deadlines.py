@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from processes import unserved_endpoint
 from promises import eventually, promise
 from ringback import errors
 from styles import Items
@@ -75,6 +76,15 @@ def test_a_call_inside_a_handler_inherits_the_deadline(client, pair):
 def test_a_call_inside_a_coroutine_inherits_the_deadline(client, pair):
     left = yield client.options(timeout=10).call("nested_remaining_async", pair.endpoint)
     assert 1 < left <= 10.01
+
+
+@promise
+def test_a_server_that_a_handler_cannot_reach_is_named_to_its_caller(client):
+    yield client.call("ringback.ping")
+    with unserved_endpoint() as endpoint, pytest.raises(errors.Unavailable) as raised:
+        yield client.options(timeout=1).call("nested_call", endpoint)
+    assert f"no server at {endpoint}" in str(raised.value)
+    assert "the time its caller had left" in str(raised.value)
 
 
 @promise

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from ringback.errors import MethodNotFound as NotFound
 from ringback.errors import ProtocolError, RemoteError, to_wire
 from ringback.protocol import codec
+from ringback.protocol.bounds import BATCH_BYTES, FRAME_BYTES
 from ringback.protocol.messages import Bye, Call, Cancel, Credit, Error, Notify, Ping, Refusal, Reply
-from ringback.protocol.values import FRAME_BYTES, NOTHING, pack
+from ringback.protocol.values import NOTHING, pack
 
 LIMIT = 16 * 1024 * 1024
 
@@ -75,7 +76,7 @@ def test_splitting_a_batch_keeps_the_order_of_its_messages(lengths):
 @given(st.lists(st.sampled_from([10, 70_000, 300_000, 600_000]), min_size=1, max_size=12))
 def test_a_batch_over_the_bound_holds_one_message(lengths):
     for batch in frames(codec.Encoder().encode([Reply(1, pack(bytes(length), LIMIT)) for length in lengths])):
-        if sum(map(len, batch)) > codec.BATCH_BYTES:
+        if sum(map(len, batch)) > BATCH_BYTES:
             assert len(codec.from_server().decode(batch)) == 1
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.msgpack import Ext
 from ringback.errors import ProtocolError
 from ringback.protocol import codec
+from ringback.protocol.bounds import BATCH_BYTES, MAX_MESSAGES
 from ringback.protocol.elements import more_than
 from ringback.protocol.messages import Call, CallOptions, Cancel, Item, Notify
 from ringback.protocol.values import pack
@@ -70,7 +71,7 @@ def batch(*messages: Any) -> bytes:
 
 
 def test_a_call_with_too_many_elements_is_not_decoded_and_known_by_its_id():
-    reader = codec.from_client(max_elements=codec.BATCH_BYTES)
+    reader = codec.from_client(max_elements=BATCH_BYTES)
     args = msgspec.Raw(msgspec.msgpack.encode([[[]] * 600_000]))
     for message in (Call(7, "add", args), Notify("add", args), Call(7, "add", args, {"a": args}, 5, 6)):
         with pytest.raises(codec.TooMuch, match="more than 524,288 elements") as caught:
@@ -83,7 +84,7 @@ def test_a_call_with_too_many_elements_is_not_decoded_and_known_by_its_id():
 def test_an_item_with_too_many_elements_is_not_decoded_and_known_by_its_id():
     item = Item(7, msgspec.Raw(msgspec.msgpack.encode([[]] * 600_000)))
     with pytest.raises(codec.TooMuch, match="an item has more than 524,288 elements") as caught:
-        codec.from_client(max_elements=codec.BATCH_BYTES).decode([batch(item)])
+        codec.from_client(max_elements=BATCH_BYTES).decode([batch(item)])
     assert (type(caught.value.of), caught.value.of.id) == (Item, 7)  # type: ignore[union-attr]
 
 
@@ -102,20 +103,20 @@ def test_too_many_elements_in_anything_but_one_call_or_item_are_a_fault():
 
 
 def test_what_an_encoder_sends_is_taken_whole_whatever_its_elements():
-    reader = codec.from_client(max_elements=codec.BATCH_BYTES)
+    reader = codec.from_client(max_elements=BATCH_BYTES)
     calls = [Call(n, "a", msgspec.Raw(b"\x93\x01\x02\x90")) for n in range(1, 150_000)]
     arrived = [m for frames in codec.Encoder().encode(calls) for m in reader.decode([bytes(frames[0])])]
     assert [call.id for call in arrived] == [call.id for call in calls]
 
 
 def test_a_batch_has_a_bound_of_messages_to_which_an_encoder_keeps():
-    cancels = [Cancel(1) for _ in range(2 * codec.MAX_MESSAGES + 1)]
+    cancels = [Cancel(1) for _ in range(2 * MAX_MESSAGES + 1)]
     batches = codec.Encoder().encode(cancels)
     assert sum(len(codec.from_client().decode([bytes(first)])) for (first,) in batches) == len(cancels)
     assert len(batches) == 3
     with pytest.raises(ProtocolError, match="a batch of more than 65,536 messages"):
         codec.from_client().decode([batch(*cancels)])
-    assert len(codec.from_client().decode([batch(*cancels[: codec.MAX_MESSAGES])])) == codec.MAX_MESSAGES
+    assert len(codec.from_client().decode([batch(*cancels[:MAX_MESSAGES])])) == MAX_MESSAGES
 
 
 def test_an_encoder_keeps_to_what_its_reader_takes():

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringback.errors import ResourceExhausted
 from ringback.protocol import codec
+from ringback.protocol.bounds import FRAME_BYTES
 from ringback.protocol.messages import Reply
 from ringback.protocol.values import (
-    FRAME_BYTES,
     Unpacker,
     pack,
     pack_any,

@@ -201,7 +201,7 @@ def test_a_command_refuses_a_secret_key_for_a_public_one(run_program, pairs, com
         f"ringback: {pairs.secret('server')} holds a secret key, where a public one belongs: "
         "give the file that ends in .key\n"
     )
-    assert ran.status == 1
+    assert ran.status == 2
 
 
 def test_options_that_belong_together_are_asked_for_together(pairs):

@@ -1,4 +1,4 @@
-"""Each test of a state store is made on both engines: an SQLite file of its own, and its own part of a real Valkey server."""
+"""Each test of a state store is made on all engines: an SQLite file of its own, its own part of a real Valkey server, and memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,24 @@ from ringback.state import State, open_state
 from stores import Client, Valkey
 
 
-@pytest.fixture(params=["sqlite", "valkey"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A store in memory is tested too, where neither another process nor a later start is to find what is in it."""
+    if "store_kind" in metafunc.fixturenames:
+        others = {"client", "start_server", "running_server"} & set(
+            metafunc.fixturenames
+        )  # in other processes
+        lasting = others or any(metafunc.definition.iter_markers("lasting"))
+        kinds = ["sqlite", "valkey"] if lasting else ["sqlite", "memory", "valkey"]
+        metafunc.parametrize("store_kind", kinds)
+
+
+@pytest.fixture
+def url(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store."""
-    if request.param == "sqlite":
+    if store_kind == "sqlite":
         return f"sqlite:///{tmp_path / 'state.db'}"
+    if store_kind == "memory":
+        return f"memory://{tmp_path.name}"
     server: Valkey = request.getfixturevalue("shared_valkey")
     return server.url()
 

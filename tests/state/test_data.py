@@ -90,6 +90,7 @@ def test_an_empty_store_has_version_0(state):
     assert state.version() == 0
 
 
+@pytest.mark.lasting
 def test_versions_go_on_rising_when_the_store_is_opened_again(url, opened):
     first = opened(url)
     before = first.put("key", 1)
@@ -613,6 +614,7 @@ def test_updates_by_many_coroutines_lose_none(state):
 
 
 @pytest.mark.timeout(size(60, 900))
+@pytest.mark.lasting
 def test_read_modify_writes_by_many_processes_lose_none(url, state, client, capsys):
     count = size(50, 2500)
     clients = [client("add", url, count) for _ in range(8)]

@@ -219,7 +219,7 @@ def test_what_has_expired_is_cleared_away(state, follow, monkeypatch):
     for number in range(20):
         state.put(f"key/{number}", 0, ttl=0.01)
     state.put("one", 1)
-    eventually(lambda: list(copy.engine._rows) == ["d:one"])
+    eventually(lambda: list(copy.engine._rows._rows) == ["d:one"])
 
 
 # Whole, and of one moment

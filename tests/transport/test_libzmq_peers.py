@@ -14,8 +14,8 @@ from processes import SOON, ServerProcess, eventually, free_endpoint
 from raw import HELLO, Dealer, args, said
 from ringback import errors
 from ringback.clients import threading as blocking
+from ringback.protocol.bounds import FRAME_BYTES
 from ringback.protocol.messages import Call, Refusal, Reply, Welcome
-from ringback.protocol.values import FRAME_BYTES
 from ringback.transport.native import client as native_client
 from zmq.utils.monitor import recv_monitor_message
 

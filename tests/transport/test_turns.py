@@ -14,8 +14,8 @@ from processes import SOON, eventually
 from raw import Dealer, args, by_hand, reset, said, zmtp
 from ringback import Server, Service
 from ringback.clients import threading as blocking
+from ringback.protocol.bounds import FRAME_BYTES
 from ringback.protocol.messages import Bye, Call, Reply
-from ringback.protocol.values import FRAME_BYTES
 from serving import serving
 
 # Calls in a long batch: many parts of it, and few enough to wait for.

@@ -166,7 +166,7 @@ def test_ctrl_c_shows_and_writes_what_is_known(app: Path) -> None:
     [
         (["--slo", "fast"], "bad objective 'fast': it must look like p99=20ms"),
         (["--backend", "nope"], "there is no 'nope': choose of asyncio"),
-        (["--style", "nope"], "there is no 'nope': choose of request-reply"),
+        (["--style", "nope"], "--style must be request-reply or fire-and-callback, not 'nope'"),
         (["--scenario", "nope.py"], "there is no file nope.py"),
         (["--json", "nowhere/f"], "--json: nowhere/f cannot be written"),
         (["--time", "5"], "--time"),
@@ -203,8 +203,9 @@ def test_without_its_extra_the_command_names_it(
 
 def test_the_example_is_a_service_and_a_scenario_that_fit_and_can_be_served_by_two_processes() -> None:
     from ringback.tune.measure import measure
-    from ringback.tune.request import TuneOptions
+    from ringback.tune.options import TuneOptions
+    from ringback.tune.request import request_of
 
     service, scenario = (ROOT / "examples" / name for name in ("orders.py", "orders_scenario.py"))
-    request = TuneOptions(f"{service}:service", str(scenario), max_processes=2).request()
+    request = request_of(TuneOptions(f"{service}:service", str(scenario), max_processes=2))
     assert measure(request, Settings(processes=2), 0.1).figures.throughput > 100

@@ -101,5 +101,5 @@ def test_a_call_that_is_over_the_rate_goes_to_another_server(start_server, conne
 
 @pytest.mark.parametrize("options", [{"rate": 0}, {"rate": -1}, {"burst": 5}, {"rate": 1, "burst": 0}])
 def test_rates_that_are_none_are_refused(options):
-    with pytest.raises(errors.UsageError, match=r"the server: (rate|burst)"):
+    with pytest.raises(errors.UsageError, match=r"(rate|burst)"):
         ringback.Server(ringback.Service("few"), **options)

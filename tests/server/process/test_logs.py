@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import zmq
+from processes import ServerProcess
 from ringback import errors
 from ringback.logs.bounded import LINES, Bounded
 
@@ -77,3 +78,66 @@ def test_lines_beyond_the_bound_are_counted(caplog, monkeypatch):
         "5 more lines like the last were left out",
         "a line",
     ]
+
+
+CONFIGURED = {
+    "handlers": {"own": {"class": "logging.StreamHandler", "formatter": "own"}},
+    "formatters": {"own": {"format": "OWN %(levelname)s %(message)s"}},
+    "root": {"level": "INFO", "handlers": ["own"]},
+}
+IN_TOML = """
+[handlers.own]
+class = "logging.StreamHandler"
+formatter = "own"
+[formatters.own]
+format = "OWN %(levelname)s %(message)s"
+[root]
+level = "INFO"
+handlers = ["own"]
+"""
+IN_INI = """
+[loggers]
+keys = root
+[handlers]
+keys = own
+[formatters]
+keys = own
+[logger_root]
+level = INFO
+handlers = own
+[handler_own]
+class = StreamHandler
+formatter = own
+[formatter_own]
+format = OWN %(levelname)s %(message)s
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("log.json", json.dumps(CONFIGURED)), ("log.toml", IN_TOML), ("log.ini", IN_INI)],
+)
+@pytest.mark.parametrize("options", [(), ("--processes", "1")], ids=["one", "many"])
+def test_a_file_says_how_to_log(start_server, connected, tmp_path, name, content, options):
+    (tmp_path / name).write_text(content)
+    server = start_server("asyncio", "service", "--log-config", str(tmp_path / name), *options)
+    connected(server.endpoint).notify("nosuch")
+    assert server.logged("OWN WARNING one-way call to 'nosuch'")
+    assert server.stop() == 0
+    assert all(line.startswith("OWN ") for line in server.log.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "says"),
+    [
+        ("log.json", "{", (), "--log-config .*log.json: Expecting property name"),
+        ("log.json", '{"root": {"handlers": ["none"]}}', (), "--log-config .*log.json: "),
+        ("log.ini", "", (), "--log-config .*log.ini: "),
+        ("log.toml", IN_TOML, ("--log-level", "info"), "--log-config says all by itself"),
+    ],
+)
+def test_a_file_that_says_nothing_of_use_is_refused_in_one_line(tmp_path, name, content, options, says):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(AssertionError, match=f"ended with 2: ringback: {says}") as refused:
+        ServerProcess("asyncio", "service", "--log-config", str(tmp_path / name), *options)
+    assert "Traceback" not in str(refused.value)

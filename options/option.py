@@ -1,0 +1,234 @@
+"""The description of an option, and the values of many: completed by their defaults, and checked.
+
+    class Limits(TypedDict, total=False):
+        entries: Annotated[int, Option("Maximum entries", 1000, at_least=1)]
+
+A function takes these as `**options: Unpack[Limits]`. The fields of a dataclass are described in the same way, and have their own defaults.
+"""
+
+from __future__ import annotations
+
+import numbers
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from ..errors import UsageError
+
+T = TypeVar("T")
+
+# The types of values that are read from words, and what messages call them. Values of all other types are taken as they are.
+_READ = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
+# What is taken for a value of such a type: numbers of NumPy, too.
+_ACCEPTED: dict[Any, type] = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str}
+_SWITCH = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """`help` is one line, which begins with a noun or an imperative. `unit`: "bytes", "seconds". `default_text`: how the default is told
+    where it says little. `choices`: the words that are allowed, or a function that finds them. `flag`: the name at the command line,
+    where it is another. `read`: makes the value of the words of the command line, or raises a ValueError
+    that says what they must be. `fits`, with `wanted` as its words: whether a value is
+    one, where type and bounds do not tell. `variable`: an environment variable that stands behind the command's own. `in_python` and
+    `in_command`: where the option exists. `name`, `kind` and what follows are those of the field."""
+
+    help: str
+    default: Any = None
+    group: str = "Options"
+    metavar: str = ""
+    unit: str = ""
+    default_text: str = ""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
+    flag: str = ""
+    read: Callable[[Any], Any] | None = None
+    fits: Callable[[Any], bool] | None = None
+    wanted: str = ""
+    variable: str = ""
+    in_python: bool = True
+    in_command: bool = True
+    name: str = ""
+    kind: Any = Any
+    optional: bool = False  # whether it may be None
+    repeated: bool = False  # at the command line
+
+    @property
+    def _fixed(self) -> Sequence[str]:
+        """The choices, where no function has to find them."""
+        return () if callable(self.choices) else self.choices
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The choices, for completion. (Whoever finds what a function finds has words for what there is not.)"""
+        return self.choices() if callable(self.choices) else self.choices
+
+    @property
+    def told(self) -> str:
+        """Its default in words; "" where there is none to tell."""
+        if self.default_text or self.default in (None, "", False, ()):
+            return self.default_text
+        if self.unit == "bytes" and not self.default % (1 << 20):
+            return f"{self.default >> 20} MiB"
+        if self.unit == "seconds":
+            return f"{self.default:g} s"
+        if self.default is True:
+            return "yes"
+        if isinstance(self.default, (int, float)):
+            return _number(self.default)
+        return self.default if isinstance(self.default, str) else ""
+
+    @property
+    def line(self) -> str:
+        """Its help, with the default."""
+        return f"{self.help} [{self.told}]" if self.told else self.help
+
+    def parse(self, given: Any, name: str) -> Any:
+        """The value that words of a command line, a variable or a file stand for. Raises UsageError, in which the option has that name."""
+        try:
+            value = self.read(given) if self.read is not None else self._parse(given)
+        except ValueError as error:
+            raise UsageError(f"{name} {error}") from None
+        return self.check(value, name)
+
+    def _parse(self, given: Any) -> Any:
+        if not isinstance(given, str) or self.kind not in _READ:
+            return given
+        try:
+            return _SWITCH[given.lower()] if self.kind is bool else self.kind(given)
+        except (ValueError, KeyError):
+            return given  # `check` has the words for it
+
+    def check(self, value: Any, name: str = "") -> Any:
+        """The value, if it is one. Raises UsageError, in which the option has that name, or its own."""
+        if self.takes(value):
+            known = type(value) in (int, float, bool, str, type(None)) or self.kind not in _READ
+            return value if known else self.kind(value)
+        if self.repeated:
+            value = next((each for each in value if each not in self._fixed), value)
+        close = get_close_matches(str(value), self._fixed, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        none = ", or None" if self.optional and not name else ""  # which no words of a command stand for
+        raise UsageError(f"{name or self.name} must be {self.asked}{none}, not {value!r:.200}{hint}")
+
+    def takes(self, value: Any) -> bool:
+        """Whether it is a value of this option."""
+        if value is None and self.optional:
+            return True
+        if self.fits is not None:
+            return self.fits(value)
+        kind = _ACCEPTED.get(self.kind)
+        fits = kind is None or (isinstance(value, kind) and isinstance(value, bool) is (kind is bool))
+        if fits and self._fixed:
+            return all(each in self._fixed for each in (value if self.repeated else (value,)))
+        return fits and self._within(value)
+
+    def _within(self, value: Any) -> bool:
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+    @property
+    def asked(self) -> str:
+        """In words, what a value has to be."""
+        if self.wanted:
+            return self.wanted
+        if self._fixed:
+            return _or(self._fixed)
+        what = _READ.get(self.kind, "something else")
+        if self.unit and self.kind in (int, float):
+            what = f"{what} of {self.unit}"
+        bounds = []
+        if self.at_least is not None:
+            bounds.append(
+                f"{_number(self.at_least)} or more"
+                if self.at_most is None
+                else f"at least {_number(self.at_least)}"
+            )
+        if self.above is not None:
+            bounds.append(f"above {_number(self.above)}")
+        if self.at_most is not None:
+            bounds.append(f"at most {_number(self.at_most)}")
+        return f"{what}{', ' if bounds else ''}{' and '.join(bounds)}"
+
+
+def options_of(kind: Any) -> dict[str, Option]:
+    """The options that the fields of a TypedDict or of a dataclass describe, by name."""
+    if kind not in _FOUND:
+        _FOUND[kind] = _found(kind)
+    return _FOUND[kind]
+
+
+_FOUND: dict[Any, dict[str, Option]] = {}
+
+
+def _found(kind: Any) -> dict[str, Option]:
+    found = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        described = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Option)]
+        if described:
+            (option,) = described
+            type_, optional = _unwrapped(hint.__origin__)
+            default = getattr(kind, name, option.default)
+            repeated = typing.get_origin(type_) in (list, Sequence)
+            found[name] = replace(
+                option,
+                name=name,
+                kind=type_,
+                default=default,
+                optional=optional,
+                flag=option.flag or name.replace("_", "-"),
+                repeated=option.repeated or repeated,
+            )
+    return found
+
+
+def _unwrapped(hint: Any) -> tuple[Any, bool]:
+    """The type of an option, and whether it may be None."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint, False
+    kinds = [each for each in typing.get_args(hint) if each is not type(None)]
+    optional = len(kinds) < len(typing.get_args(hint))
+    return (kinds[0] if len(kinds) == 1 else Any), optional
+
+
+def completed(kind: type[T], given: Mapping[str, Any], owner: str) -> T:
+    """All options of that TypedDict: those that are given, checked, and the defaults of the others. Raises TypeError for one that there is
+    not, as a function does, and UsageError for a value that is none."""
+    options = options_of(kind)
+    for name in given:
+        if name not in options:
+            close = get_close_matches(name, options, 1)
+            hint = f". Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{owner} got an unexpected keyword argument {name!r}{hint}")
+    return with_defaults(options, {name: options[name].check(value) for name, value in given.items()})  # type: ignore[return-value]
+
+
+def with_defaults(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, and the defaults of all other options."""
+    return {**{name: option.default for name, option in options.items()}, **values}
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:,}"
+
+
+def _or(words: Sequence[str]) -> str:
+    named = [word or "empty" for word in words]
+    return f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else named[0]

@@ -1,0 +1,42 @@
+"""Options in the signature and the docstring of a function that takes them as `**options`, for `help()` and for completion at a prompt."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .option import options_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes(kind: type, *, merged: bool = False) -> Callable[[F], F]:
+    """The decorated function or class takes the options of that TypedDict as its last parameter. `merged`: into others, so that what is
+    not given stays as it is, which `...` stands for."""
+
+    def show(function: F) -> F:
+        options = options_of(kind)
+        shown = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=... if merged else option.default)
+            for name, option in options.items()
+            if option.in_python
+        ]
+        initial: Any = function.__init__ if inspect.isclass(function) else function
+        signature = inspect.signature(initial)
+        own = [
+            each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        initial.__signature__ = signature.replace(parameters=[*own, *shown])
+        if inspect.isclass(function) and "__new__" in vars(function):  # which is asked first
+            vars(function)["__new__"].__func__.__signature__ = initial.__signature__
+        lines = [
+            f"`{name}`: {option.help if merged else option.line}"
+            for name, option in options.items()
+            if option.in_python
+        ]
+        text = inspect.cleandoc(function.__doc__ or "")
+        function.__doc__ = "\n".join([text, "", "Options:", "", *lines])
+        return function
+
+    return show

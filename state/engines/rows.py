@@ -1,0 +1,53 @@
+"""Rows in memory, removals among them, in the order of their revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import Change, Changes, Row
+
+
+class Rows:
+    """The newest state of each row. Whoever uses it holds a lock."""
+
+    def __init__(self, changes: Sequence[Change] = ()) -> None:
+        self._rows: dict[str, Change] = {}
+        self.apply(changes)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Each has a revision that is at least that of all before it."""
+        for each in changes:
+            self._rows.pop(each.name, None)
+            self._rows[each.name] = each
+
+    def find(self, name: str, now: float) -> Row | None:
+        """The row as it is by then; None where it was removed, or has expired."""
+        each = self._rows.get(name)
+        if each is None or each.value is None or not _lives(each, now):
+            return None
+        return Row(each.value, each.revision)
+
+    def changes(self, prefix: str, since: int, limit: int, now: float, reached: int) -> Changes:
+        """As `Engine.changes`, where all is known up to the revision `reached`."""
+        found: list[Change] = []
+        for each in reversed(self._rows.values()):
+            if each.revision <= since:
+                break
+            if each.name.startswith(prefix) and _lives(each, now):
+                found.append(each)
+        found.reverse()
+        if len(found) > limit:
+            last = found[limit - 1].revision
+            rest = next((each for each in found[limit:] if each.revision > last), None)
+            if rest is not None:
+                return Changes([each for each in found if each.revision <= last], last, now)
+        return Changes(found, max(since, reached), now)
+
+    def sweep(self, now: float) -> None:
+        """Forget what has expired, and removals that nobody need learn of any more."""
+        for name in [each.name for each in self._rows.values() if not _lives(each, now)]:
+            del self._rows[name]
+
+
+def _lives(each: Change, now: float) -> bool:
+    return each.expires is None or each.expires > now

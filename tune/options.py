@@ -1,0 +1,67 @@
+"""The options of `ringback tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from .. import backends
+from ..options.option import Option
+
+SEARCH, LOAD = "Search", "Load"
+
+
+# The kinds of options that there are more of.
+_search = partial(Option, group=SEARCH, metavar="N")
+_load = partial(Option, group=LOAD, metavar="N")
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What a run is asked for; None and nothing stand for the defaults."""
+
+    service: Annotated[str, Option("The service", in_command=False)]
+    scenario: Annotated[
+        str | None,
+        _load("Function of a number that yields calls, as for compare; required", metavar="FILE[:NAME]"),
+    ] = None
+    slo: Annotated[
+        str | None, _search("Objective that the settings have to keep, as p99=50ms", metavar="OBJECTIVE")
+    ] = None
+    backend: Annotated[
+        Sequence[str] | None,
+        _search("Backend; may be repeated", metavar="NAME", choices=backends.names, default_text="all"),
+    ] = None
+    max_processes: Annotated[
+        int | None, _search("Maximum processes", at_least=1, default_text="one per processor")
+    ] = None
+    trials: Annotated[
+        int | None, _search("Maximum settings to try; without --time, that many", at_least=1)
+    ] = None
+    time: Annotated[
+        float | None,
+        _search(
+            "Time of the run",
+            metavar="SECONDS",
+            unit="seconds",
+            at_least=40,
+            default_text="180 s, without --trials",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, _search("Seed of what is tried in which order", at_least=0, at_most=2**32 - 1)
+    ] = None
+    style: Annotated[
+        str,
+        _load(
+            "Call style: request-reply or fire-and-callback",
+            metavar="NAME",
+            choices=("request-reply", "fire-and-callback"),
+        ),
+    ] = "request-reply"
+    concurrency: Annotated[int, _load("Calls in flight", at_least=1)] = 64
+    connections: Annotated[
+        int, _load("Connections that the callers share; one reaches one process", at_least=1)
+    ] = 8
