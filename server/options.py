@@ -144,12 +144,9 @@ class SchedulingOptions(ExecutorOptions, total=False):
     ]
 
 
-class ServerOptions(LimitOptions, SchedulingOptions, total=False):
-    """All keyword arguments of `ringback.Server`."""
+class ServingOptions(LimitOptions, SchedulingOptions, total=False):
+    """The keyword arguments of `ringback.Server`, whatever its loop."""
 
-    backend: Annotated[
-        str, _loop("Event loop of the server", "asyncio", metavar="NAME", choices=backends.names)
-    ]
     transport: Annotated[
         str | None,
         _loop(
@@ -244,6 +241,14 @@ class ServerOptions(LimitOptions, SchedulingOptions, total=False):
         str | Path | None, _security("Directory of callers' public keys; or any", metavar="DIR|any")
     ]
     insecure: Annotated[bool, _security("Do not warn that others can reach it unencrypted", False)]
+
+
+class ServerOptions(ServingOptions, total=False):
+    """All of them."""
+
+    backend: Annotated[
+        str, _loop("Event loop of the server", "asyncio", metavar="NAME", choices=backends.names)
+    ]
 
 
 def longest(seconds: float) -> float:

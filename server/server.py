@@ -264,8 +264,9 @@ class Server:
             self._loop.call_later(seconds, function, *args)
 
     def leave(self) -> None:
-        """On the loop, while `run` serves: drain, and end, as on the first SIGTERM."""
-        self._leave()
+        """From any thread, while `run` serves: drain, and end, as on the first SIGTERM."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._leave)
 
     # Both
 

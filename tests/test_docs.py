@@ -18,7 +18,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # A command that is run ends with 0 and prints exactly what its page shows, unless it is in one of the other lists.
 RULES = Rules(
-    run=["ringback ", "mkdir authorized && cp keys/", "for name in server "],
+    run=["ringback ", "python -m pytest ", "mkdir authorized && cp keys/", "for name in server "],
     not_run={
         "make ": "makes an environment from a registry, and takes minutes",
         "ringback compare": "takes a minute and more; tests/compare runs it",

@@ -1,0 +1,257 @@
+"""A server and a client of it for the length of a `with` or an `async with`, on any loop and in any style.
+
+Where the server's loop is the one that runs the test, the server lives there: asyncio's in an `async with`, a gevent hub with a gevent
+client, the reactor. Every other server has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
+
+from .. import clients, transport
+from ..errors import UsageError
+from ..server.declare.service import Service
+from ..server.options import ServingOptions
+from ..server.server import Server
+from .background import Background, ReactorBackground, reactor_is_here, reactor_runs_here
+
+if TYPE_CHECKING:
+    from ..clients.asyncio import AsyncioClient
+    from ..clients.gevent import GeventClient
+    from ..clients.options import ConnectOptions
+    from ..clients.threading import ThreadingClient
+    from ..clients.twisted import TwistedClient
+
+    class ServedThreadingClient(ThreadingClient):
+        """What `serving` gives, with the server that it is a client of."""
+
+        server: Server
+
+    class ServedGeventClient(GeventClient):
+        """The same, of greenlets."""
+
+        server: Server
+
+    class ServedAsyncioClient(AsyncioClient):
+        """The same, on asyncio."""
+
+        server: Server
+
+    class ServedTwistedClient(TwistedClient):
+        """The same, on the reactor."""
+
+        server: Server
+
+
+C = TypeVar("C")
+
+_numbers = itertools.count(1)
+
+
+@overload
+def serving(
+    service: Service,
+    backend: str = ...,
+    client: Literal["threading"] = ...,
+    *,
+    bind: str | Sequence[str] | None = ...,
+    connect: ConnectOptions | None = ...,
+    **server_options: Unpack[ServingOptions],
+) -> Serving[ServedThreadingClient]: ...
+
+
+@overload
+def serving(
+    service: Service,
+    backend: str = ...,
+    *,
+    client: Literal["gevent"],
+    bind: str | Sequence[str] | None = ...,
+    connect: ConnectOptions | None = ...,
+    **server_options: Unpack[ServingOptions],
+) -> Serving[ServedGeventClient]: ...
+
+
+@overload
+def serving(
+    service: Service,
+    backend: str = ...,
+    *,
+    client: Literal["asyncio"],
+    bind: str | Sequence[str] | None = ...,
+    connect: ConnectOptions | None = ...,
+    **server_options: Unpack[ServingOptions],
+) -> Serving[ServedAsyncioClient]: ...
+
+
+@overload
+def serving(
+    service: Service,
+    backend: str = ...,
+    *,
+    client: Literal["twisted"],
+    bind: str | Sequence[str] | None = ...,
+    connect: ConnectOptions | None = ...,
+    **server_options: Unpack[ServingOptions],
+) -> Serving[ServedTwistedClient]: ...
+
+
+def serving(
+    service: Service,
+    backend: str = "threading",
+    client: str = "threading",
+    *,
+    bind: str | Sequence[str] | None = None,
+    connect: ConnectOptions | None = None,
+    **server_options: Unpack[ServingOptions],
+) -> Serving[Any]:
+    """A server of the service on the loop `backend`, and a client of it in the style `client`, which `with` or `async with` gives: its
+    lifespan has begun then, and is over behind the block. `client.server` is the server. Blocking styles (threading, gevent) are entered
+    with `with`, the others with `async with`.
+
+    `bind`: endpoints, of which the client connects to the first; if None, one within this process (with keys or libzmq, a free port of
+    127.0.0.1). `connect`: options of the client, such as its keys. Raises UsageError for what cannot be, at once or when it is entered."""
+    if client not in clients.names():
+        clients.load(client)  # says what there is
+    if bind is None:
+        bind = _endpoint(server_options)
+    server = Server(service, bind, backend=backend, **server_options)
+    return Serving(server, client, connect or {})
+
+
+def _endpoint(options: ServingOptions) -> str:
+    own = transport.name_of(options.get("transport")) == "native" and options.get("context") is None
+    if own and options.get("secret_key") is None:
+        return f"inproc://ringback-testing-{next(_numbers)}"
+    return "tcp://127.0.0.1:*"
+
+
+class Serving(Generic[C]):
+    """See `serving`."""
+
+    def __init__(self, server: Server, style: str, options: Mapping[str, Any]) -> None:
+        self._server = server
+        self._style = style
+        self._options = options
+        self._client: Any = None
+        self._background: Background | None = None
+
+    def __enter__(self) -> C:
+        self._check_blocking()
+        if self._is_here():
+            self._server.__enter__()
+        else:
+            self._background = self._new_background()
+            self._background.start()
+        return self._connected()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._client.close(now=error is not None)
+        finally:
+            if self._background is None:
+                self._server.__exit__(kind, error, trace)
+            else:
+                self._background.stop()
+
+    async def __aenter__(self) -> C:
+        loop = self._check_awaited()
+        if self._server.backend == "asyncio" and loop is not None:
+            await self._server.__aenter__()
+        elif self._server.backend == "twisted" and self._style == "twisted":
+            await _awaited(self._server.startService(), loop)  # type: ignore[attr-defined]
+        else:
+            self._background = self._new_background()
+            await _in_thread(self._background.start, loop)
+        return self._connected()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loop = _running_loop()
+        try:
+            await self._client.close(now=error is not None)
+        finally:
+            if self._background is not None:
+                await _in_thread(self._background.stop, loop)
+            elif self._server.backend == "asyncio":
+                await self._server.__aexit__(kind, error, trace)
+            else:
+                await _awaited(self._server.stopService(), loop)  # type: ignore[attr-defined]
+
+    def _connected(self) -> C:
+        kind = clients.load(self._style)
+        self._client = kind(self._server.endpoint, **self._options)
+        self._client.server = self._server
+        client: C = self._client
+        return client
+
+    def _check_blocking(self) -> None:
+        """Raises UsageError where a `with` cannot give that client of that server."""
+        if self._style in ("asyncio", "twisted"):
+            raise UsageError(
+                f"a client on {self._style} is awaited: write `async with serving(...)`, or give client='threading'"
+            )
+        if _is_patched():
+            if self._style == "threading":
+                raise UsageError("gevent has patched this program: give client='gevent'")
+            if self._server.backend != "gevent":
+                raise UsageError("gevent has patched this program: give backend='gevent'")
+        if self._server.backend == "twisted" and reactor_runs_here():
+            raise UsageError(
+                "the reactor runs in this thread, and would stand still while a `with` waits: "
+                "write `async with serving(..., client='twisted')`"
+            )
+
+    def _check_awaited(self) -> asyncio.AbstractEventLoop | None:
+        """The asyncio loop that runs, if one does. Raises UsageError where an `async with` cannot give that client here."""
+        loop = _running_loop()
+        if self._style in ("threading", "gevent"):
+            raise UsageError(
+                f"a client on {self._style} would block the loop of an `async with`: give client='asyncio', or "
+                "client='twisted' on the reactor"
+            )
+        if self._style == "asyncio" and loop is None:
+            raise UsageError("client='asyncio' needs a running asyncio loop, as in asyncio.run()")
+        if self._style == "twisted" and not reactor_is_here():
+            raise UsageError("client='twisted' needs the reactor to run in this thread")
+        return loop
+
+    def _is_here(self) -> bool:
+        """Whether a `with` of the server itself is right: it makes a thread of its own, or is on the hub that runs the client."""
+        return self._server.backend == "threading" or (self._server.backend == "gevent" == self._style)
+
+    def _new_background(self) -> Background:
+        return (ReactorBackground if self._server.backend == "twisted" else Background)(self._server)
+
+
+def _is_patched() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _in_thread(function: Any, loop: asyncio.AbstractEventLoop | None) -> None:
+    if loop is not None:
+        await loop.run_in_executor(None, function)
+        return
+    from twisted.internet.threads import deferToThread
+
+    await deferToThread(function)
+
+
+async def _awaited(deferred: Any, loop: asyncio.AbstractEventLoop | None) -> None:
+    await (deferred if loop is None else deferred.asFuture(loop))
