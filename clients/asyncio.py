@@ -99,6 +99,7 @@ class AsyncioClient(AwaitingClient[FiredFuture]):
     At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: `await client.ready()` paces it.
     """
 
+    answers = "awaits"
     _fired_kind = _Fired
 
     if TYPE_CHECKING:

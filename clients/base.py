@@ -9,7 +9,7 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, Unpack
 
 from .. import errors
 from ..backends.native import get_ident
@@ -28,6 +28,7 @@ from .connections.core import ClientCore
 from .conversation.calls import OutgoingCall, Upload
 from .options import ClientOptions, ConnectOptions, ViewOptions, split_options
 from .shared import Shared, balancing_of, keys_of
+from .typed import typed_methods
 
 if TYPE_CHECKING:
     from .calls.cached import ResultCache
@@ -67,10 +68,13 @@ FOR_WORDS = 0.1
 
 C = TypeVar("C", bound=OutgoingCall)
 F = TypeVar("F", bound=FiredCall)
+P = TypeVar("P")
 
 
 class Client(ABC):
     """A client of one service, on one server or on many. Making one does no I/O; it connects at first use."""
+
+    answers: ClassVar[Literal["blocks", "awaits", "defers"]]  # how a call gives its result
 
     def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
         """`endpoints`: the servers, or where to find them: `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME`. Raises UsageError."""
@@ -139,6 +143,13 @@ class Client(ABC):
         view._is_view = True
         view._origin = self  # which must not be taken for forgotten while a view of it is in use
         return view
+
+    def typed(self, protocol: Callable[..., P]) -> P:
+        """The methods of a Protocol class, whose arguments and results a type checker knows, and whose results are made what it says. The
+        Protocol has the form of this style: `def` for blocking clients, `async def` for asyncio, `-> Deferred[T]` for Twisted; streams
+        are `-> Iterator[T]` or `-> AsyncIterator[T]`. Raises UsageError for another form, and for a type that no result can be."""
+        methods: P = typed_methods(self, protocol)
+        return methods
 
     @property
     def methods(self) -> Methods:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, cast
 
 from .. import errors
 from ..backends.blocking import BlockingLoop, CallerGate
@@ -28,7 +28,7 @@ from .calls.streams import Stream, StreamCall
 from .calls.uploads import SyncUpload
 from .connections.core import LAST_CALLS, ClientCore, open_cores
 from .conversation.calls import OutgoingCall
-from .options import seconds_to_close
+from .options import ConnectOptions, seconds_to_close
 
 log = logging.getLogger("ringback.client")
 
@@ -56,9 +56,10 @@ class BlockingClient(Client, Generic[F]):
 
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead."""
 
+    answers = "blocks"
     _fired_kind: ClassVar[type[FiredCall]]
 
-    def __init__(self, *endpoints: str, **options: Any) -> None:
+    def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
         super().__init__(*endpoints, **options)
         _open.add(self)
 

@@ -105,7 +105,7 @@ class GeventClient(BlockingClient[FiredFuture]):
 
     _fired_kind = _Fired
 
-    def __init__(self, *endpoints: str, **options: Any) -> None:
+    def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
         super().__init__(*endpoints, **options)
         self._callbacks = _Callbacks()
 

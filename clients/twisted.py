@@ -91,6 +91,7 @@ class TwistedClient(AwaitingClient[Deferred[Any]]):
     At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: the Deferred of `client.ready()` paces it.
     """
 
+    answers = "defers"
     _fired_kind = _Fired
 
     if TYPE_CHECKING:

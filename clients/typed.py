@@ -1,0 +1,95 @@
+"""A service as a Protocol has it: what `client.typed(Protocol)` returns, so that a type checker knows methods, arguments and results."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError, described
+
+if TYPE_CHECKING:
+    from .base import Client
+
+_STREAMS = {
+    "blocks": (Iterator, Generator, Iterable),
+    "awaits": (AsyncIterator, AsyncGenerator, AsyncIterable),
+    "defers": (AsyncIterator, AsyncGenerator, AsyncIterable),
+}
+# How a method is to be written, by how the client answers.
+_FORMS = {
+    "blocks": "def {name}(...) -> T, or -> Iterator[T] for a stream",
+    "awaits": "async def {name}(...) -> T, or def {name}(...) -> AsyncIterator[T] for a stream",
+    "defers": "def {name}(...) -> Deferred[T], or -> AsyncIterator[T] for a stream",
+}
+
+
+class TypedMethods:
+    """The methods of a Protocol, as attributes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<the methods of {self._name}>"
+
+
+def typed_methods(client: Client, protocol: Any, prefix: str = "") -> Any:
+    """An object with the methods of the Protocol, and with those of Protocols that its attributes are annotated with, whose names follow
+    after a dot. Raises UsageError for one that this style of clients cannot be."""
+    if not (inspect.isclass(protocol) and getattr(protocol, "_is_protocol", False)):
+        raise UsageError(f"typed() needs a Protocol class, not {protocol!r}")
+    methods = TypedMethods(protocol.__name__)
+    for name, kind in _hints(protocol, protocol.__name__).items():
+        if not name.startswith("_"):
+            setattr(methods, name, typed_methods(client, kind, f"{prefix}{name}."))
+    for name, function in inspect.getmembers(protocol, inspect.isfunction):
+        if not name.startswith("_"):
+            where = f"{protocol.__name__}.{name}"
+            setattr(methods, name, _method(client, f"{prefix}{name}", function, where))
+    return methods
+
+
+def _method(client: Client, name: str, function: Callable[..., Any], where: str) -> Callable[..., Any]:
+    form = client.answers
+    returns = _hints(function, where).get("return", Any)
+    origin = typing.get_origin(returns) or returns
+    arguments = typing.get_args(returns)
+    awaited = inspect.iscoroutinefunction(function)
+    if origin in _STREAMS[form] and not awaited:
+        return partial(client.options(returns=arguments[0] if arguments else Any).stream, name)
+    fits = {"blocks": not awaited, "awaits": awaited, "defers": not awaited and _is_deferred(origin)}[form]
+    others = {*_STREAMS["blocks"], *_STREAMS["awaits"], Awaitable}
+    if not fits or origin in others or (form != "defers" and _is_deferred(origin)):
+        raise UsageError(
+            f"{where} is not what this client answers with: write {_FORMS[form].format(name=function.__name__)}"
+        )
+    if form == "defers":
+        returns = arguments[0] if arguments else Any
+    try:
+        view = client.options(returns=returns)
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return partial(view.call, name)
+
+
+def _is_deferred(origin: Any) -> bool:
+    return getattr(origin, "__module__", "") == "twisted.internet.defer"
+
+
+def _hints(of: Any, where: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(of, include_extras=True)
+    except Exception as error:
+        raise UsageError(f"the annotations of {where} cannot be read: {described(error)}") from None

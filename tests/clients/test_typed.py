@@ -1,0 +1,174 @@
+"""`client.typed(Protocol)`: calls, streams and results as the Protocol has them, and a word at once for a Protocol that cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytest
+import ringback
+import ringback.clients.asyncio
+from ringback.clients.gevent import GeventClient
+from ringback.clients.threading import connect
+from ringback.clients.twisted import TwistedClient
+from ringback.errors import UsageError
+from ringback.testing import serving
+from twisted.internet.defer import Deferred
+
+service = ringback.Service("shop")
+
+
+@dataclass
+class Order:
+    item: str
+    amount: int = 1
+
+
+@service.method
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@service.method
+def order(item: str, amount: int = 1) -> Order:
+    return Order(item, amount)
+
+
+@service.method
+def count(n: int) -> Iterator[Order]:
+    for number in range(n):
+        yield Order("tea", number)
+
+
+@service.method(name="accounts.close")
+def close(name: str) -> list[str]:
+    return [name]
+
+
+class Accounts(Protocol):
+    def close(self, name: str) -> tuple[str, ...]: ...
+
+
+class Shop(Protocol):
+    accounts: Accounts
+
+    def add(self, a: int, b: int) -> int: ...
+    def order(self, item: str, *, amount: int = 1) -> Order: ...
+    def count(self, n: int) -> Iterator[Order]: ...
+    def _own(self) -> None: ...
+
+
+class ShopOnAsyncio(Protocol):
+    async def order(self, item: str, *, amount: int = 1) -> Order: ...
+    def count(self, n: int) -> AsyncIterator[Order]: ...
+
+
+class ShopOnTwisted(Protocol):
+    def order(self, item: str, *, amount: int = 1) -> Deferred[Order]: ...
+    def count(self, n: int) -> AsyncIterator[Order]: ...
+
+
+@pytest.mark.parametrize("style", ["threading", "gevent"])
+def test_a_blocking_client_answers_as_the_protocol_says(style: Any) -> None:
+    with serving(service, client=style) as client:
+        shop = client.typed(Shop)
+        assert shop.add(1, 2) == 3
+        assert shop.order("tea", amount=2) == Order("tea", 2)
+        assert list(shop.count(2)) == [Order("tea", 0), Order("tea", 1)]
+        assert shop.accounts.close("ada") == ("ada",)
+        assert not hasattr(shop, "_own")
+        with pytest.raises(ringback.errors.InvalidArgument):
+            shop.add(1, "two")  # type: ignore[arg-type]
+
+
+def test_an_asyncio_client_answers_as_the_protocol_says() -> None:
+    async def main() -> None:
+        async with serving(service, client="asyncio") as client:
+            shop = client.typed(ShopOnAsyncio)
+            assert await shop.order("tea", amount=2) == Order("tea", 2)
+            assert [each async for each in shop.count(2)] == [Order("tea", 0), Order("tea", 1)]
+
+    asyncio.run(main())
+
+
+ON_TWISTED = """
+from ringback.testing import serving
+from test_typed import Order, ShopOnTwisted, service
+from twisted.internet import task
+from twisted.internet.defer import ensureDeferred
+
+async def main():
+    async with serving(service, client="twisted") as client:
+        shop = client.typed(ShopOnTwisted)
+        assert await shop.order("tea", amount=2) == Order("tea", 2)
+        assert [each async for each in shop.count(2)] == [Order("tea", 0), Order("tea", 1)]
+
+task.react(lambda reactor: ensureDeferred(main()))
+"""
+
+
+def test_a_twisted_client_answers_as_the_protocol_says(run_program, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(__file__).rpartition("/")[0])
+    ran = run_program("-c", ON_TWISTED)
+    assert ran.status == 0, ran
+
+
+def test_the_options_of_a_view_hold_for_what_is_typed() -> None:
+    with serving(service) as client:
+        client.call("ringback.ping")
+        with pytest.raises(ringback.errors.DeadlineExceeded):
+            client.options(timeout=0).typed(Shop).add(1, 2)
+
+
+class Wrong:
+    """Protocols that a client cannot be."""
+
+    class Awaited(Protocol):
+        async def add(self, a: int, b: int) -> int: ...
+
+    class Plain(Protocol):
+        def add(self, a: int, b: int) -> int: ...
+
+    class AwaitedStream(Protocol):
+        def count(self, n: int) -> AsyncIterator[int]: ...
+
+    class PlainStream(Protocol):
+        def count(self, n: int) -> Iterator[int]: ...
+
+    class Deferring(Protocol):
+        def add(self, a: int, b: int) -> Deferred[int]: ...
+
+    class Unknown(Protocol):
+        def add(self) -> Nowhere: ...  # type: ignore[name-defined] # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol", "says"),
+    [
+        (
+            connect,
+            Wrong.Awaited,
+            r"Awaited.add is not what this client answers with: write def add\(...\) -> T",
+        ),
+        (connect, Wrong.AwaitedStream, "AwaitedStream.count is not what this client answers with"),
+        (connect, Wrong.Deferring, "Deferring.add is not what this client answers with"),
+        (connect, Wrong.Unknown, "the annotations of Unknown.add cannot be read: NameError"),
+        (connect, int, "typed.. needs a Protocol class, not <class 'int'>"),
+        (GeventClient, Wrong.Awaited, "Awaited.add is not what this client answers with"),
+        (
+            ringback.clients.asyncio.connect,
+            Wrong.Plain,
+            r"Plain.add is not .*: write async def add\(...\) -> T",
+        ),
+        (ringback.clients.asyncio.connect, Wrong.PlainStream, "PlainStream.count is not"),
+        (ringback.clients.asyncio.connect, Wrong.Deferring, "Deferring.add is not"),
+        (TwistedClient, Wrong.Plain, r"Plain.add is not .*: write def add\(...\) -> Deferred\[T\]"),
+        (TwistedClient, Wrong.Awaited, "Awaited.add is not"),
+    ],
+)
+def test_a_protocol_of_another_form_is_refused_at_once(kind: Any, protocol: Any, says: str) -> None:
+    client = kind("tcp://127.0.0.1:5555")
+    with pytest.raises(UsageError, match=says):
+        client.typed(protocol)
