@@ -16,6 +16,7 @@ from ..interceptors import Interceptor
 from ..options.option import Option, completed, options_of
 from ..protocol.bounds import FRAME_BYTES, INT64, is_text
 from ..protocol.messages import CallOptions
+from ..protocol.models import unmet
 from ..protocol.values import decode_metadata, typed_decoder
 from ..transport import DEFAULT, VARIABLE
 from .conversation.calls import ATTEMPTS, CallSettings, milliseconds
@@ -136,7 +137,7 @@ def _is_versions(value: Any) -> bool:
 
 def _is_type(value: Any) -> bool:
     try:
-        return value is Any or callable(typed_decoder(value))
+        return value is Any or (callable(typed_decoder(value)) and not unmet(value))
     except Exception:
         return False
 

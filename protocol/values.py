@@ -20,6 +20,7 @@ from .bounds import FRAME_BYTES
 from .collisions import BIG_INTEGER, Chosen, keys_chosen, looked_at
 from .decimals import check_for
 from .messages import CallOptions
+from .models import construct, dumped
 from .order import ordered
 
 # What holds the bytes of a frame: bytes, or what the transport received them in.
@@ -46,14 +47,14 @@ _ADDRESSES = re.compile(r"[OPXz&]|Z(?![fdg])")
 _NAMES = re.compile(r":[^:]*:")
 
 
-def _buffer(value: Any) -> bytes | memoryview:
-    """What msgspec does not know may be a buffer, such as an array of NumPy's."""
+def _buffer(value: Any) -> Any:
+    """What msgspec does not know may be a buffer, such as an array of NumPy's, or a model of pydantic's."""
     try:
         view = memoryview(value)
     except TypeError:
         view = None
     if view is None or not view.ndim:  # NumPy's scalars are buffers too
-        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+        return dumped(value)
     _check_format(view, value)
     if view.nbytes >= FRAME_BYTES:
         raise OverflowError("it is for a frame of its own")
@@ -244,7 +245,7 @@ def _extend(value: Any) -> Any:
     try:
         return Frame(_frozen(value))
     except TypeError:
-        return _extend(msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=False))
+        return _extend(msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=False, enc_hook=dumped))
 
 
 def decode_metadata(options: CallOptions) -> None:
@@ -313,7 +314,7 @@ class Unpacker:
         check = check_for(kind)
         if check is not None:
             check(value)
-        return msgspec.convert(value, kind, builtin_types=_BUILTIN)
+        return msgspec.convert(value, kind, builtin_types=_BUILTIN, dec_hook=construct)
 
     def _extension(self, code: int, data: memoryview) -> Any:
         if code == FRAME:
@@ -347,7 +348,9 @@ def typed_decoder(kind: Any) -> Callable[[Raw], Any]:
     """A decoder of values of that type. It raises ValidationError for values that do not fit, and for all with extensions, which
     are `Unpacker.converted`'s to read; and whatever the types of the user's own raise. Raises TypeError for a type that cannot be
     told from its data."""
-    decode: Callable[[Raw], Any] = msgspec.msgpack.Decoder(kind, ext_hook=_not_here).decode
+    decode: Callable[[Raw], Any] = msgspec.msgpack.Decoder(
+        kind, ext_hook=_not_here, dec_hook=construct
+    ).decode
     check = check_for(kind)
     if check is None:
         return decode

@@ -28,6 +28,7 @@ from msgspec import Raw
 from ...errors import InvalidArgument, UsageError, described
 from ...protocol.collisions import FEW_BYTES, Chosen, check_keys, keys_chosen
 from ...protocol.messages import CallOptions
+from ...protocol.models import unmet
 from ...protocol.values import Unpacker, decode_metadata, is_stream, typed_decoder
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -86,6 +87,11 @@ class Arguments:
                 raise UsageError(
                     f"method {name!r}: values cannot be checked as {parameter}: {error}"
                 ) from None
+            if what := unmet(kind):
+                raise UsageError(
+                    f"method {name!r}: no value that is sent can be a {what}, as {parameter} is annotated: use a dataclass, a "
+                    "msgspec.Struct, a TypedDict, a pydantic model, or what these are made of"
+                )
         choices = {keys_chosen(kind) for kind in self.types.values()}
         # Whose choice the keys in its maps are, of all arguments together.
         self.keys = Chosen.BY_AUTHOR if Chosen.BY_AUTHOR in choices else Chosen.BY_SENDER
