@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Literal, TypeVar, overload
 
 from ...errors import UsageError
@@ -17,6 +18,7 @@ from ..executors import ELSEWHERE, NAMES
 from ..executors.base import check as find_elsewhere
 from ..scheduling.resources import checked
 from .arguments import Arguments, called
+from .schema import schema_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,8 +100,12 @@ class Method:
             self._arguments = Arguments(self.name, self.function, None if self.inline else waits)
         return self._arguments
 
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
+        return schema_of(self.arguments, is_stream=self.is_stream)
+
     def describe(self) -> dict[str, Any]:
-        """Name, signature, parameters, documentation and flags, as plain data."""
+        """Name, signature, parameters, JSON Schema, documentation and flags, as plain data."""
         signature, streams = self.arguments.signature, self.arguments.streams
         return {
             "name": self.name,
@@ -116,6 +122,7 @@ class Method:
                 for parameter in signature.parameters.values()
             ],
             "returns": _type_name(signature.return_annotation),
+            "schema": self._schema,
             "doc": inspect.getdoc(self.function) or "",
             "stream": self.is_stream,
             "inline": self.inline,

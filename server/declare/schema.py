@@ -1,0 +1,108 @@
+"""JSON Schema (draft 2020-12) of what a method takes and gives, from its annotations, by msgspec."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .arguments import Arguments
+
+_REFERENCE = "#/$defs/{name}"
+# What stands in the place of what has no schema: any value.
+_ANY: dict[str, Any] = {}
+
+
+def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
+    """`arguments`: an object with a property for each parameter; `result`, or for a stream `item`; and the definitions that they refer
+    to, in `$defs`. An argument that streams has the schema of an array of its items. Where an annotation has no form in JSON Schema,
+    every value is allowed."""
+    parameters = arguments.signature.parameters.values()
+    returns = _item(arguments.returns) if is_stream else arguments.returns
+    kinds = [arguments.types[each.name] for each in parameters]
+    schemas, definitions = _schemas([*kinds, returns])
+    properties: dict[str, Any] = {}
+    more: Any = False
+    for parameter, schema in zip(parameters, schemas, strict=False):
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            more = schema
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            properties[parameter.name] = {"type": "array", "items": schema}
+        else:
+            properties[parameter.name] = schema | _default(parameter.default)
+    required = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    return {
+        "arguments": {
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": more,
+        },
+        "item" if is_stream else "result": schemas[-1],
+        "$defs": definitions,
+    }
+
+
+def _schemas(kinds: Sequence[Any]) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    try:
+        return _made(kinds)
+    except Exception:  # of one of them, which is left out
+        return _made([kind if _has_schema(kind) else Any for kind in kinds])
+
+
+def _made(kinds: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    schemas, definitions = msgspec.json.schema_components(
+        kinds, schema_hook=_of_model, ref_template=_REFERENCE
+    )
+    found = dict(definitions)
+    _lift([*schemas, *definitions.values()], found)
+    return list(schemas), found
+
+
+def _lift(part: Any, found: dict[str, Any]) -> None:
+    """Collect the definitions that pydantic's models have brought with them, wherever in a schema."""
+    if isinstance(part, dict):
+        own = part.pop("$defs", {})
+        found |= own
+        part = [*part.values(), *own.values()]
+    if isinstance(part, list):
+        for each in part:
+            _lift(each, found)
+
+
+def _has_schema(kind: Any) -> bool:
+    try:
+        _made([kind])
+    except Exception:
+        return False
+    return True
+
+
+def _of_model(kind: Any) -> dict[str, Any]:
+    """Of a pydantic model. Raises NotImplementedError for what is none."""
+    make = getattr(kind, "model_json_schema", None)
+    if make is None:
+        raise NotImplementedError
+    schema: dict[str, Any] = make(ref_template=_REFERENCE.replace("{name}", "{model}"))
+    return schema
+
+
+def _item(kind: Any) -> Any:
+    """The type of the items of a stream, by what a generator's annotation says."""
+    return (typing.get_args(kind) or (Any,))[0]
+
+
+def _default(value: Any) -> dict[str, Any]:
+    if value is inspect.Parameter.empty:
+        return {}
+    try:
+        return {"default": msgspec.to_builtins(value, str_keys=True)}
+    except TypeError:
+        return {}
