@@ -77,7 +77,9 @@ class Command(TyperCommand):
                 if text := getattr(param, "help", None):
                     groups.setdefault("Arguments", []).append((param.metavar or param.name.upper(), text))
             elif (record := param.get_help_record(ctx)) is not None:
-                flag = f"--[no-]{param.opts[0][2:]}" if param.secondary_opts else record[0]
+                option = DESCRIBED.get(self.name or "", {}).get(param.name)
+                is_off = param.secondary_opts and not (option and option.default)
+                flag = param.opts[0] if is_off else record[0]
                 title = getattr(param, "rich_help_panel", None) or "Options"
                 groups.setdefault(title, []).append((flag, record[1]))
         width = min(_WIDTH, max(len(flag) for rows in groups.values() for flag, _ in rows))
@@ -104,12 +106,18 @@ class MethodCommand(Command):
 
 
 def takes(
-    command: str, *kinds: Any, groups: typing.Sequence[str] = (), argument: str = ""
+    command: str,
+    *kinds: Any,
+    groups: typing.Sequence[str] = (),
+    first: typing.Sequence[str] = (),
+    argument: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The decorated function is a command of that name, which takes the options that these kinds describe. `groups`: the order in which
-    help shows them. `argument`: the one that variable and file may say, too."""
+    help shows them, `first`: the options that it shows before others. `argument`: the one that variable and file may say, too."""
     described = {name: option for kind in kinds for name, option in options_of(kind).items()}
     order = [*groups, *(option.group for option in described.values())]
+    names = [*first, *described]
+    described = {name: described[name] for name in sorted(described, key=names.index)}
     described = dict(sorted(described.items(), key=lambda item: order.index(item[1].group)))
     assert command in COMMANDS
     DESCRIBED[command] = described

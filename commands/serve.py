@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ..transport.listening import InheritedSocket
 
 
+# What most servers are given, or asked about.
+FIRST = ("bind", "backend", "processes", "reload", "drain_timeout", "workers", "limit")
+
 # The kinds of options that there are more of.
 _life = partial(Option, group=LIFE, in_python=False)
 _logs = partial(Option, group=LOGS, in_python=False)
@@ -74,7 +77,7 @@ class ServeOptions(ServerOptions, total=False):
     ]
 
 
-@takes("serve", ServeOptions, groups=GROUPS, argument="target")
+@takes("serve", ServeOptions, groups=GROUPS, first=FIRST, argument="target")
 def serve(
     context: typer.Context,
     target: Annotated[

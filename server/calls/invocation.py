@@ -279,7 +279,7 @@ class Invocation(IncomingCall, Handling):
     def pack(self, result: Any) -> Raw:
         """The result for the wire. Raises a CallError that says why it cannot be sent, and nothing else."""
         try:
-            return pack(result, self.session.max_size if self.flight is None else UNBOUNDED)
+            packed = pack(result, self.session.max_size if self.flight is None else UNBOUNDED)
         except errors.ResourceExhausted as error:
             text = f"the result of {self.method.name} is too large: {error}"
             raise errors.ResourceExhausted(text) from None
@@ -288,6 +288,9 @@ class Invocation(IncomingCall, Handling):
                 f"the result of {self.method.name} cannot be sent: {errors.described(error)}{_advice(result)}"
             )
             raise errors.RemoteError(errors.name_of(error), text) from None
+        if self.method.result_check is not None:
+            self.method.result_check(packed)
+        return packed
 
     def _work(self) -> None:
         """In a worker thread or greenlet."""

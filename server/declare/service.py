@@ -18,6 +18,7 @@ from ..executors import ELSEWHERE, NAMES
 from ..executors.base import check as find_elsewhere
 from ..scheduling.resources import checked
 from .arguments import Arguments, called
+from .results import ResultCheck
 from .schema import schema_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +78,7 @@ class Method:
         )
         self.code = getattr(inspect.unwrap(target), "__code__", None)
         self._arguments: Arguments | None = None
+        self.result_check: ResultCheck | None = None
 
     @property
     def is_repeatable(self) -> bool:
@@ -99,6 +101,10 @@ class Method:
             waits: Literal["sync", "async"] = "async" if self.is_async else "sync"
             self._arguments = Arguments(self.name, self.function, None if self.inline else waits)
         return self._arguments
+
+    def check_results(self) -> None:
+        """Have results, and items, checked from now on. Raises UsageError for an annotation by which nothing can be."""
+        self.result_check = ResultCheck(self.name, self.arguments.returns, is_stream=self.is_stream)
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
@@ -139,7 +145,8 @@ class Method:
 
 class Service:
     """A named set of methods. `executor` is where its plain functions run, but for those that say so themselves. Where it `needs_state`,
-    as its handlers use `current_call().state`, no server starts without a store.
+    as its handlers use `current_call().state`, no server starts without a store. With `check_results`, what a handler returns or yields is
+    checked against its annotation; another value is an error of the call, a RemoteError, which costs the time to decode it.
 
     >>> service = Service("calc")
     >>> @service.method
@@ -147,13 +154,21 @@ class Service:
     ...     return a + b
     """
 
-    def __init__(self, name: str, *, executor: str | None = None, needs_state: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        executor: str | None = None,
+        needs_state: bool = False,
+        check_results: bool = False,
+    ) -> None:
         if not isinstance(name, str) or not name:
             raise UsageError(f"a service needs a name, a non-empty string, not {name!r}")
         _check_text(name, "the name of a service")
         self.name = name
         self.executor = checked_executor(executor, f"service {name!r}")
         self.needs_state = needs_state
+        self.check_results = check_results
         self.methods: dict[str, Method] = {}
         self.interceptors: list[Interceptor] = []
         self.lifespan_factory: Callable[[], Any] | None = None
@@ -245,8 +260,10 @@ class Service:
 
     def prepare(self) -> None:
         """Look at every method's annotations now, so that a mistake in one stops the start and not a call."""
-        for method in self.methods.values():
+        for name, method in self.methods.items():
             streams = method.arguments.streams
+            if self.check_results and not name.startswith(RESERVED):
+                method.check_results()
             if method.executor in ELSEWHERE:
                 find_elsewhere(method.name, method.function)
                 if streams:

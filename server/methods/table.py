@@ -107,7 +107,8 @@ class MethodTable:
         if cached is not None:
             self._service.caches.append(cached)
             self._caches.append(cached)
-        immediate = method.inline and not method.is_stream and cached is None
+        checked = method.result_check is not None
+        immediate = method.inline and not method.is_stream and cached is None and not checked
         once, arguments = self._once(method), method.arguments
         return ServedMethod(
             method,
