@@ -57,6 +57,13 @@ class Methods:
             raise AttributeError(name)
         return Methods(self._client, f"{self._name}.{name}" if self._name else name)
 
+    def __dir__(self) -> list[str]:
+        """The methods that the connected servers have told of, for completion at a prompt."""
+        core = self._client._shared.core
+        told = {name for link in (core.machine.links if core else ()) for name in link.methods}
+        start = f"{self._name}." if self._name else ""
+        return sorted({name[len(start) :].partition(".")[0] for name in told if name.startswith(start)})
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._name:
             raise TypeError("client.methods is not a method: name one, as in client.methods.add(1, 2)")

@@ -17,6 +17,7 @@ from ...protocol.messages import (
     End,
     FromClient,
     Item,
+    MethodFlags,
     Welcome,
 )
 
@@ -84,6 +85,7 @@ class Link(BalancedServer):
         # Bytes that a call may take, where the server takes less than this client.
         self.limit: int | None = None
         self.max_messages, self.max_frames = MAX_MESSAGES, MAX_FRAMES  # of one batch
+        self.methods: dict[str, MethodFlags] = {}  # once the server has told of them
         self.once: frozenset[str] = frozenset()  # methods whose calls need a key
         self.careful = False  # whether a call must be looked at before it is sent, for the sake of these
         self.reason = f"no server at {endpoint}"

@@ -115,6 +115,14 @@ def test_a_twisted_client_answers_as_the_protocol_says(run_program, monkeypatch)
     assert ran.status == 0, ran
 
 
+def test_a_prompt_completes_the_methods_of_the_connected_servers() -> None:
+    with serving(service) as client:
+        assert dir(client.methods) == []  # it is not connected yet
+        client.call("ringback.ping")
+        assert set(dir(client.methods)) == {"accounts", "add", "count", "order", "ringback"}
+        assert dir(client.methods.accounts) == ["close"]
+
+
 def test_the_options_of_a_view_hold_for_what_is_typed() -> None:
     with serving(service) as client:
         client.call("ringback.ping")
