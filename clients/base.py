@@ -144,9 +144,12 @@ class Client(ABC):
     @takes(ViewOptions, merged=True)
     def options(self, **changes: Unpack[ViewOptions]) -> Self:
         """A light view of the same client, whose calls have these options besides those of the client. Raises TypeError."""
+        options = self._options.merged(
+            changes
+        )  # first: a copy that is not a view yet would be taken for a client that is forgotten
         view = copy.copy(self)
-        view._options = self._options.merged(changes)
-        view._plain = not self._shared.interceptors and view._options.cache is None
+        view._options = options
+        view._plain = not self._shared.interceptors and options.cache is None
         view._is_view = True
         view._origin = self  # which must not be taken for forgotten while a view of it is in use
         return view

@@ -53,35 +53,54 @@ def typed_methods(client: Client, protocol: Any, prefix: str = "") -> Any:
     methods = TypedMethods(protocol.__name__)
     for name, kind in _hints(protocol, protocol.__name__).items():
         if not name.startswith("_"):
-            setattr(methods, name, typed_methods(client, kind, f"{prefix}{name}."))
-    for name, function in inspect.getmembers(protocol, inspect.isfunction):
-        if not name.startswith("_"):
-            where = f"{protocol.__name__}.{name}"
-            setattr(methods, name, _method(client, f"{prefix}{name}", function, where))
+            setattr(methods, name, _part(client, kind, f"{prefix}{name}.", f"{protocol.__name__}.{name}"))
+    for name, member in inspect.getmembers_static(protocol):
+        where = f"{protocol.__name__}.{name}"
+        if name.startswith("_"):
+            continue
+        if inspect.isfunction(member):
+            setattr(methods, name, _method(client, f"{prefix}{name}", member, where))
+        elif isinstance(member, property) and member.fget is not None:
+            kind = _hints(member.fget, where).get("return")
+            setattr(methods, name, _part(client, kind, f"{prefix}{name}.", where))
+        elif not hasattr(methods, name):
+            raise UsageError(f"{where} is neither a method nor a part of the service")
     return methods
+
+
+def _part(client: Client, kind: Any, prefix: str, where: str) -> Any:
+    """A Protocol in a Protocol: methods with a dot in their names."""
+    if not getattr(kind, "_is_protocol", False):
+        raise UsageError(
+            f"{where} is {kind!r}: a part of a service is a Protocol class, and all else a method"
+        )
+    return typed_methods(client, kind, prefix)
 
 
 def _method(client: Client, name: str, function: Callable[..., Any], where: str) -> Callable[..., Any]:
     form = client.answers
+    if function.__qualname__ == "_overload_dummy":
+        raise UsageError(
+            f"{where} is overloaded, and its result could be made only one thing: write it once, with a union"
+        )
     returns = _hints(function, where).get("return", Any)
     origin = typing.get_origin(returns) or returns
     arguments = typing.get_args(returns)
     awaited = inspect.iscoroutinefunction(function)
-    if origin in _STREAMS[form] and not awaited:
-        return partial(client.options(returns=arguments[0] if arguments else Any).stream, name)
+    streams = origin in _STREAMS[form] and not awaited
     fits = {"blocks": not awaited, "awaits": awaited, "defers": not awaited and _is_deferred(origin)}[form]
     others = {*_STREAMS["blocks"], *_STREAMS["awaits"], Awaitable}
-    if not fits or origin in others or (form != "defers" and _is_deferred(origin)):
+    if not streams and (not fits or origin in others or (form != "defers" and _is_deferred(origin))):
         raise UsageError(
             f"{where} is not what this client answers with: write {_FORMS[form].format(name=function.__name__)}"
         )
-    if form == "defers":
+    if streams or form == "defers":
         returns = arguments[0] if arguments else Any
     try:
         view = client.options(returns=returns)
     except TypeError as error:
         raise UsageError(f"{where}: {error}") from None
-    return partial(view.call, name)
+    return partial(view.stream if streams else view.call, name)
 
 
 def _is_deferred(origin: Any) -> bool:

@@ -108,6 +108,10 @@ def serve(
         split(target)
         for endpoint in named if processes is not None else ():
             check_shared(endpoint)
+        if processes is not None and str(options["state"]).startswith("memory://"):
+            raise UsageError(
+                "memory:// is a store of one process: give --processes and --reload sqlite:///FILE"
+            )
         logs.configure(options["log_level"], options["log_format"], options["log_config"])
     with exiting(NOT_STARTED):
         bound: list[str | InheritedSocket] = [InheritedSocket.read(word) for word in inherited or []]

@@ -11,7 +11,19 @@ pytest finds `serving` as the fixture `ringback_serving`, too.
 
 from __future__ import annotations
 
-from .contexts import call_context
-from .serving import serving
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contexts import call_context
+    from .servers import serving
 
 __all__ = ["call_context", "serving"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when it is used: pytest loads this package for the fixture in every run."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(".servers" if name == "serving" else ".contexts", __name__)
+    return getattr(module, name)

@@ -13,46 +13,66 @@ from ..server.server import Server
 
 
 class Background:
-    """A server whose loop begins and ends with it."""
+    """A server whose loop begins and ends with it. `started` and `ended` are done when it answers calls, and when it has ended."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._started: Future[None] = Future()
-        self._running: Any = None
+        self.started: Future[None] = Future()
+        self.ended: Future[None] = Future()
+        self._given_up = False
 
-    def start(self) -> None:
-        """Returns when calls are answered. Raises what keeps the server from that."""
-        self._running = native.start_thread(self._run)
-        self._started.result()
+    def begin(self) -> None:
+        native.start_thread(self._run)
+
+    def end(self) -> None:
+        """Drain it: from any thread, also before it has started."""
+        self._given_up = True
+        self.server.leave()
 
     def _run(self) -> None:
         try:
-            self.server.run(lambda _: self._started.set_result(None), signals=False)
+            self.server.run(lambda _: self._ready(), signals=False)
         except BaseException as error:
-            self._started.set_exception(error)
+            _settle(self.started, error)
+        finally:
+            _settle(self.ended, None)
 
-    def stop(self) -> None:
-        """Drain it. Returns when it has ended."""
-        self.server.leave()
-        with self._running:
-            pass
+    def _ready(self) -> None:
+        if self._given_up:  # who waited for it has been interrupted
+            self.server.leave()
+        _settle(self.started, None)
 
 
 class ReactorBackground(Background):
     """A server on the reactor, which begins with the first of them, in a thread of its own, and ends with the process."""
 
-    def start(self) -> None:
+    def begin(self) -> None:
         _run_reactor()
-        self._call("startService")
+        self._call("startService", self.started)
 
-    def stop(self) -> None:
-        self._call("stopService")
+    def end(self) -> None:
+        self._call("stopService", self.ended)
 
-    def _call(self, name: str) -> None:
+    def _call(self, name: str, done: Future[None]) -> None:
         from twisted.internet import reactor
-        from twisted.internet.threads import blockingCallFromThread
+        from twisted.internet.defer import maybeDeferred
 
-        blockingCallFromThread(reactor, getattr(self.server, name))
+        def call() -> None:
+            maybeDeferred(getattr(self.server, name)).addCallbacks(
+                lambda _: _settle(done, None), lambda failure: _settle(done, failure.value)
+            )
+
+        loop: Any = reactor
+        loop.callFromThread(call)
+
+
+def _settle(done: Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 def reactor_runs_here() -> bool:
@@ -62,18 +82,18 @@ def reactor_runs_here() -> bool:
     from twisted.internet import reactor
     from twisted.python import threadable
 
-    running: Any = reactor
-    return bool(running.running) and threadable.ioThread == threading.get_ident()
+    loop: Any = reactor
+    return bool(loop.running) and threadable.ioThread == threading.get_ident()
 
 
-def reactor_is_here() -> bool:
-    """Whether Twisted's reactor runs in this thread, or will: `task.react` begins its coroutine before the reactor."""
+def reactor_will_run() -> bool:
+    """Whether it may begin yet: `task.react` begins its coroutine before the reactor."""
     if "twisted.internet.reactor" not in sys.modules:
         return False
     from twisted.internet import reactor
 
     loop: Any = reactor
-    return reactor_runs_here() or not (loop.running or loop._startedBefore)
+    return not (loop.running or loop._startedBefore)
 
 
 def _run_reactor() -> None:

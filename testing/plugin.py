@@ -11,6 +11,6 @@ import pytest
 @pytest.fixture
 def ringback_serving() -> Callable[..., Any]:
     """`ringback.testing.serving`: a server of a service and a client of it, for the length of a `with`."""
-    from . import serving  # few tests of a run need it
+    from .servers import serving  # few tests of a run need it
 
     return serving

@@ -171,6 +171,9 @@ class Asks(type):
         fail("SystemExit")
         return False
 
+    def __subclasscheck__(cls, other: type) -> bool:
+        return True  # so that a value might be one
+
 
 class Unknown(metaclass=Asks):
     """Goes wrong when something is asked whether it is one."""

@@ -28,9 +28,14 @@ from msgspec import Raw
 from ...errors import InvalidArgument, UsageError, described
 from ...protocol.collisions import FEW_BYTES, Chosen, check_keys, keys_chosen
 from ...protocol.messages import CallOptions
-from ...protocol.models import unmet
+from ...protocol.models import has_models, unmet
 from ...protocol.values import Unpacker, decode_metadata, is_stream, typed_decoder
 
+_NAMED = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # The annotations of an argument that may stream, in a plain function and in a coroutine.
 _SYNC = (Iterator, Generator, Iterable)
@@ -87,10 +92,11 @@ class Arguments:
                 raise UsageError(
                     f"method {name!r}: values cannot be checked as {parameter}: {error}"
                 ) from None
-            if what := unmet(kind):
+            given = self.signature.parameters[parameter]
+            if given.default is given.empty and given.kind in _NAMED and (why := unmet(kind)):
                 raise UsageError(
-                    f"method {name!r}: no value that is sent can be a {what}, as {parameter} is annotated: use a dataclass, a "
-                    "msgspec.Struct, a TypedDict, a pydantic model, or what these are made of"
+                    f"method {name!r}: {parameter} is annotated wrongly: {why}. Use a dataclass, a msgspec.Struct, a TypedDict, a "
+                    "pydantic model, or what these are made of"
                 )
         choices = {keys_chosen(kind) for kind in self.types.values()}
         # Whose choice the keys in its maps are, of all arguments together.
@@ -98,7 +104,9 @@ class Arguments:
         self._wary = Chosen.BY_SENDER in choices
         # Decodes as many positional arguments as there are parameters. It raises anything where that is not what came.
         self.short: Callable[[Raw], tuple[Any, ...]] | None = None
-        if not self.streams and all(parameter.kind in _POSITIONAL for parameter in parameters):
+        # (A model is asked once: to validate may take long, and have effects.)
+        models = any(map(has_models, self.types.values()))
+        if not self.streams and not models and all(parameter.kind in _POSITIONAL for parameter in parameters):
             self.short = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
 
     def bind(

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Coroutine, Generator
 from typing import Any
 
-from msgspec import Raw, ValidationError
+import msgspec
+from msgspec import Raw
 
-from ...errors import RemoteError, UsageError
+from ...errors import RemoteError, UsageError, described
 from ...protocol.models import unmet
 from ...protocol.values import Unpacker, typed_decoder, whole
+
+
+def result_type(returns: Any, *, is_stream: bool) -> Any:
+    """The type of the value, or of an item, that a caller gets from a handler with that annotation: of a future, what it is a future of."""
+    origin = typing.get_origin(returns) or returns
+    arguments = typing.get_args(returns)
+    if not is_stream and not (hasattr(origin, "__await__") or hasattr(origin, "add_done_callback")):
+        return returns
+    if not arguments:
+        return Any
+    return arguments[-1] if origin in (Coroutine, Generator) and not is_stream else arguments[0]
 
 
 class ResultCheck:
@@ -17,31 +30,29 @@ class ResultCheck:
 
     def __init__(self, name: str, returns: Any, *, is_stream: bool) -> None:
         self._name = name
-        origin = typing.get_origin(returns)
-        arguments = typing.get_args(returns)
-        if is_stream or (arguments and _is_future(origin)):
-            returns = arguments[0] if arguments else Any
-        try:
-            typed_decoder(returns)
-            what = unmet(returns)
-        except TypeError as error:
-            what = str(error)
-        if what:
-            raise UsageError(
-                f"check_results: what method {name!r} returns cannot be checked as {returns}: {what}"
-            )
-        self._kind = returns
+        self._kind = result_type(returns, is_stream=is_stream)
         self._what = "an item" if is_stream else "the result"
+        try:
+            typed_decoder(self._kind)
+            why = unmet(self._kind)
+        except TypeError as error:
+            why = str(error)
+        if why:
+            raise UsageError(f"check_results: what method {name!r} returns cannot be checked: {why}")
 
     def __call__(self, packed: Any) -> None:
-        """Raises RemoteError for another value, packed as it is."""
+        """Raises RemoteError for another value, packed as it is, and nothing else."""
+        if self._kind is Any:
+            return
         try:
             Unpacker().typed(Raw(whole(packed)), self._kind)
-        except ValidationError as error:
-            text = f"{self._what} of {self._name} is not what its annotation says: {error}"
-            raise RemoteError("TypeError", text) from None
+        except msgspec.ValidationError as error:
+            raise self._wrong(error) from None
+        except msgspec.DecodeError:
+            pass  # such as a map with maps as keys, where the annotation says Any
+        except BaseException as error:  # whatever the user's own types raise
+            raise self._wrong(error) from None
 
-
-def _is_future(origin: Any) -> bool:
-    """Whether a handler may return that in place of its result: a future, a Deferred, an awaitable."""
-    return hasattr(origin, "__await__") or hasattr(origin, "add_done_callback")
+    def _wrong(self, error: BaseException) -> RemoteError:
+        text = f"{self._what} of {self._name} is not what its annotation says: {described(error)}"
+        return RemoteError("TypeError", text)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from .arguments import Arguments
+from .results import result_type
 
 _REFERENCE = "#/$defs/{name}"
-# What stands in the place of what has no schema: any value.
-_ANY: dict[str, Any] = {}
 
 
 def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
@@ -21,7 +19,7 @@ def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
     to, in `$defs`. An argument that streams has the schema of an array of its items. Where an annotation has no form in JSON Schema,
     every value is allowed."""
     parameters = arguments.signature.parameters.values()
-    returns = _item(arguments.returns) if is_stream else arguments.returns
+    returns = result_type(arguments.returns, is_stream=is_stream)
     kinds = [arguments.types[each.name] for each in parameters]
     schemas, definitions = _schemas([*kinds, returns])
     properties: dict[str, Any] = {}
@@ -86,23 +84,21 @@ def _has_schema(kind: Any) -> bool:
 
 
 def _of_model(kind: Any) -> dict[str, Any]:
-    """Of a pydantic model. Raises NotImplementedError for what is none."""
+    """Of a pydantic model, whose own definitions have its name before theirs. Raises NotImplementedError for what is none."""
     make = getattr(kind, "model_json_schema", None)
     if make is None:
         raise NotImplementedError
-    schema: dict[str, Any] = make(ref_template=_REFERENCE.replace("{name}", "{model}"))
+    schema: dict[str, Any] = make(ref_template=_REFERENCE.format(name=f"{kind.__qualname__}.{{model}}"))
+    schema["$defs"] = {f"{kind.__qualname__}.{name}": each for name, each in schema.pop("$defs", {}).items()}
     return schema
-
-
-def _item(kind: Any) -> Any:
-    """The type of the items of a stream, by what a generator's annotation says."""
-    return (typing.get_args(kind) or (Any,))[0]
 
 
 def _default(value: Any) -> dict[str, Any]:
     if value is inspect.Parameter.empty:
         return {}
     try:
-        return {"default": msgspec.to_builtins(value, str_keys=True)}
-    except TypeError:
+        default = msgspec.json.decode(msgspec.json.encode(value))
+        msgspec.msgpack.encode(default)
+    except Exception:  # whatever it is, it is not told
         return {}
+    return {"default": default}

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ...terminal import announce
@@ -49,15 +50,20 @@ class Worker:
         words = ["--supervised", str(theirs.fileno())]
         for endpoint, listener in listeners.items():
             words += ["--inherited", str(InheritedSocket(endpoint, listener.fileno()))]
-        # In a session of its own: Ctrl-C is the supervisor's to pass on.
-        self.process = subprocess.Popen(
-            [*command, *words],
-            stdin=subprocess.DEVNULL,
-            pass_fds=descriptors,
-            start_new_session=True,
-            env=systemd.without_own(os.environ),
-        )
-        theirs.close()
+        try:
+            # In a session of its own: Ctrl-C is the supervisor's to pass on.
+            self.process = subprocess.Popen(
+                [*command, *words],
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                start_new_session=True,
+                env=systemd.without_own(os.environ),
+            )
+        except BaseException:
+            self.channel.close()
+            raise
+        finally:
+            theirs.close()
         self.ready_since: float | None = None
         self.ready_lines = ""
         self.told = b""
@@ -140,7 +146,15 @@ class Supervisor:
 
     def _start(self, place: int, replaces: Worker | None = None) -> None:
         listeners = {endpoint: shared[place] for endpoint, shared in self._listeners.items()}
-        worker = Worker(self._command, place, self._generation, listeners)
+        try:
+            worker = Worker(self._command, place, self._generation, listeners)
+        except OSError as error:  # there are too many processes, or there is no memory for one
+            if not self._serving:
+                raise
+            log.error("no process can be started: %s", error)
+            again = partial(self._restart, place) if replaces is None else self._replace_next
+            self._after(RESTART_AFTER_AT_MOST, again)
+            return
         worker.replaces = replaces
         self._workers[worker.pid] = worker
         self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._heard(worker))

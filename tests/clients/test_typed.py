@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import pytest
 import ringback
@@ -130,6 +130,31 @@ def test_the_options_of_a_view_hold_for_what_is_typed() -> None:
             client.options(timeout=0).typed(Shop).add(1, 2)
 
 
+def test_a_view_that_is_refused_leaves_the_client_as_it_was() -> None:
+    with serving(service) as client:
+        assert client.call("add", 1, 2) == 3
+        for wrong in ({"timeout": "x"}, {"nosuch": 1}):
+            with pytest.raises(TypeError):
+                client.options(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(UsageError):
+            client.typed(Wrong.Awaited)
+        assert client.call("add", 1, 2) == 3
+
+
+class ByProperty(Protocol):
+    @property
+    def accounts(self) -> Accounts: ...
+
+
+def test_a_part_of_a_service_may_be_a_property() -> None:
+    with serving(service) as client:
+        assert client.typed(ByProperty).accounts.close("ada") == ("ada",)
+
+
+class Plain:
+    """No value that is sent."""
+
+
 class Wrong:
     """Protocols that a client cannot be."""
 
@@ -148,6 +173,22 @@ class Wrong:
     class Deferring(Protocol):
         def add(self, a: int, b: int) -> Deferred[int]: ...
 
+    class Attribute(Protocol):
+        name: str
+
+    class Overloaded(Protocol):
+        @overload
+        def add(self, a: int) -> int: ...
+        @overload
+        def add(self, a: str) -> str: ...
+
+    class OfClass(Protocol):
+        @classmethod
+        def add(cls, a: int) -> int: ...
+
+    class Unmet(Protocol):
+        def count(self, n: int) -> Iterator[Plain]: ...
+
     class Unknown(Protocol):
         def add(self) -> Nowhere: ...  # type: ignore[name-defined] # noqa: F821
 
@@ -163,6 +204,14 @@ class Wrong:
         (connect, Wrong.AwaitedStream, "AwaitedStream.count is not what this client answers with"),
         (connect, Wrong.Deferring, "Deferring.add is not what this client answers with"),
         (connect, Wrong.Unknown, "the annotations of Unknown.add cannot be read: NameError"),
+        (
+            connect,
+            Wrong.Attribute,
+            "Attribute.name is <class 'str'>: a part of a service is a Protocol class",
+        ),
+        (connect, Wrong.Overloaded, "Overloaded.add is overloaded"),
+        (connect, Wrong.OfClass, "OfClass.add is neither a method nor a part"),
+        (connect, Wrong.Unmet, "Unmet.count: bad value for option 'returns'"),
         (connect, int, "typed.. needs a Protocol class, not <class 'int'>"),
         (GeventClient, Wrong.Awaited, "Awaited.add is not what this client answers with"),
         (

@@ -6,10 +6,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import ringback
-from processes import SOON
+from processes import SOON, eventually
 from ringback import errors
 from ringback.errors import UsageError
 from ringback.testing import call_context, serving
@@ -99,6 +100,53 @@ for backend, client in [("gevent", "threading"), ("asyncio", "gevent")]:
 """
 
 
+ON_ASYNCIOREACTOR = """
+import asyncio
+import sys
+from twisted.internet import asyncioreactor
+
+asyncioreactor.install(asyncio.new_event_loop())
+from ringback.testing import serving
+from served import Life
+from twisted.internet import task
+from twisted.internet.defer import ensureDeferred
+
+async def main():
+    life = Life()
+    for _ in range(2):
+        async with serving(life.service, sys.argv[1], client="twisted") as client:
+            assert await client.call("add", 1, 2) == 3
+        assert life.told[-1] == "ended"
+
+task.react(lambda reactor: ensureDeferred(main()))
+"""
+
+
+def test_a_client_on_the_reactor_of_asyncio_calls_a_server_on_any_loop(
+    backend: str, run_program, monkeypatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(__file__).rpartition("/")[0])
+    ran = run_program("-c", ON_ASYNCIOREACTOR, backend)
+    assert ran.status == 0, ran
+
+
+def test_a_reactor_that_does_not_run_is_none(run_program) -> None:
+    program = (
+        "import asyncio, ringback\nfrom twisted.internet import reactor\nfrom ringback.testing import serving\n"
+        "async def main():\n    async with serving(ringback.Service('a'), 'twisted', client='twisted'):\n        pass\n"
+        "try:\n    asyncio.run(main())\nexcept Exception as error:\n    print(error)\n"
+    )
+    assert run_program("-c", program).lines == ["client='twisted' needs the reactor to run in this thread"]
+
+
+def test_the_fixture_loads_no_server_before_it_is_used(run_program) -> None:
+    ran = run_program(
+        "-c",
+        "import sys, ringback.testing.plugin; print('ringback.server' in sys.modules, 'asyncio' in sys.modules)",
+    )
+    assert ran.lines == ["False False"]
+
+
 def test_a_program_that_gevent_has_patched_serves_on_gevent(run_program, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(__file__).rpartition("/")[0])
     ran = run_program("-c", PATCHED)
@@ -174,6 +222,53 @@ def enter_async_of(service: ringback.Service, backend: str) -> None:
             pass
 
     asyncio.run(main())
+
+
+WRONG: Any = {"nosuch": 1}
+
+
+def test_a_client_that_cannot_be_ends_the_server(backend: str) -> None:
+    life = Life()
+    with pytest.raises(TypeError, match="nosuch"), serving(life.service, backend, connect=WRONG):
+        pass
+    assert life.told == ["began", "ended"]
+
+
+def test_an_asyncio_client_that_cannot_be_ends_the_server(backend: str) -> None:
+    life = Life()
+
+    async def main() -> None:
+        async with serving(life.service, backend, client="asyncio", connect=WRONG):
+            pass
+
+    with pytest.raises(TypeError, match="nosuch"):
+        asyncio.run(main())
+    assert life.told == ["began", "ended"]
+
+
+def test_who_is_cancelled_while_a_server_starts_leaves_none(backend: str) -> None:
+    life, goes_on = Life(), threading.Event()
+
+    @life.service.lifespan
+    def slow() -> Iterator[None]:
+        goes_on.wait(SOON)
+        life.told.append("began")
+        yield
+        life.told.append("ended")
+
+    async def main() -> None:
+        async with asyncio.timeout(0.2):
+            async with serving(life.service, backend, client="asyncio"):
+                pass
+
+    if backend == "asyncio":
+        pytest.skip("its lifespan blocks the loop that would cancel")
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert time.monotonic() - begun < SOON / 2
+    goes_on.set()
+    eventually(lambda: life.told == ["began", "ended"])
 
 
 def test_what_the_block_raises_comes_out_of_it(backend: str) -> None:

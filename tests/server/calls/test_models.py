@@ -104,7 +104,7 @@ def test_an_annotation_that_no_value_can_meet_is_refused_before_the_start(kind: 
     take.__annotations__ = {"value": kind}
     made.method(take)
     with pytest.raises(
-        UsageError, match=r"method 'take': (no value that is sent can be a|values cannot be checked)"
+        UsageError, match=r"method 'take': (value is annotated wrongly: no value that is sent|values cannot)"
     ):
         made.prepare()
 
@@ -118,6 +118,88 @@ def test_an_annotation_that_a_value_can_meet_is_taken(kind: Any) -> None:
     take.__annotations__ = {"value": kind}
     made.method(take)
     made.prepare()
+
+
+def test_what_a_caller_need_not_send_may_be_annotated_by_any_class() -> None:
+    made = ringback.Service("right")
+
+    @made.method
+    def take(a: int, _clock: Plain = Plain(), *rest: Plain, **more: Plain) -> int:  # noqa: B008
+        return a
+
+    with serving(made) as client:
+        assert client.call("take", 1) == 1
+
+
+@pydantic.dataclasses.dataclass
+class Ruled:
+    amount: int = pydantic.Field(gt=0)
+
+
+def test_rules_that_would_not_be_checked_are_refused() -> None:
+    made = ringback.Service("wrong")
+
+    @made.method
+    def take(ruled: Ruled) -> None: ...
+
+    with pytest.raises(
+        UsageError, match="the rules of Ruled, a dataclass of pydantic's, would not be checked"
+    ):
+        made.prepare()
+
+
+class Page(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+    model_config = pydantic.ConfigDict(extra="forbid")
+    address: pydantic.HttpUrl = pydantic.Field(alias="url")
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def length(self) -> int:
+        return len(str(self.address))
+
+
+def test_a_model_comes_back_by_its_own_rules() -> None:
+    made = ringback.Service("pages", check_results=True)
+
+    @made.method
+    def page(page: Page) -> Page:
+        return page
+
+    sent = Page(url="http://example.org/")
+    with serving(made) as client:
+        assert client.options(returns=Page).call("page", sent) == sent
+
+
+class Numbers(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+    numbers: list[int]
+    seen: int = 0
+
+    @pydantic.field_validator("seen")
+    @classmethod
+    def note(cls, seen: int) -> int:
+        asked.append(seen)
+        return seen
+
+
+asked: list[int] = []
+
+
+def test_a_model_is_asked_once_and_answers_briefly() -> None:
+    made = ringback.Service("numbers")
+
+    @made.method
+    def take(numbers: Numbers) -> int:
+        return len(numbers.numbers)
+
+    with serving(made) as client:
+        assert client.call("take", {"numbers": [1, 2], "seen": 7}) == 2
+        with pytest.raises(errors.InvalidArgument):
+            client.call("take", {"numbers": ["x"], "seen": 8})
+        assert asked == [7, 8]
+        with pytest.raises(errors.InvalidArgument, match="200,000 validation errors for Numbers"):
+            client.call("take", {"numbers": ["x"] * 200_000})
+        with pytest.raises(errors.InvalidArgument, match=r"numbers\.0: .*numbers\.4: [^;]*; and 5 more$"):
+            client.call("take", {"numbers": ["x"] * 10})
 
 
 def test_a_type_of_results_that_none_can_be_is_refused() -> None:

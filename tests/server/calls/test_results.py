@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import ringback
+from processes import SOON
 from ringback import errors
 from ringback.errors import UsageError
 from ringback.testing import serving
@@ -100,6 +101,49 @@ def test_a_handler_without_an_annotation_returns_what_it_likes(backend: str) -> 
         assert client.call("anything", large) == large
 
 
+@dataclass
+class Touchy:
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise KeyError(self.number)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    number: int
+
+
+def test_whatever_a_check_raises_is_the_error_of_the_call(backend: str) -> None:
+    made = ringback.Service("touchy", check_results=True)
+
+    @made.method
+    def later(number: int) -> concurrent.futures.Future[Touchy]:
+        return pool.submit(lambda: {"number": number})
+
+    @made.method(inline=True)
+    def at_once(number: int) -> Touchy:
+        return {"number": number}  # type: ignore[return-value]
+
+    @made.method
+    def keyed():
+        return {Frozen(1): "x"}
+
+    @made.method
+    def bare() -> concurrent.futures.Future:  # type: ignore[type-arg]
+        return pool.submit(lambda: "anything")
+
+    with serving(made, backend) as client:
+        for method in ("later", "at_once"):
+            assert client.call(method, 1) == {"number": 1}
+            with pytest.raises(errors.RemoteError, match="is not what its annotation says"):
+                client.options(timeout=SOON).call(method, -1)
+        assert client.call("bare") == "anything"
+        with pytest.raises(errors.CallError):  # no plain data have such keys, at this end
+            client.call("keyed")
+
+
 def test_nothing_is_checked_where_nobody_asks_for_it() -> None:
     plain = ringback.Service("shop")
     plain.method(lambda value: value, name="item")
@@ -123,6 +167,7 @@ def test_an_annotation_that_nothing_can_be_checked_by_keeps_a_server_from_starti
     give.__annotations__ = {"return": Own}
     made.method(give)
     with pytest.raises(
-        UsageError, match=r"check_results: what method 'give' returns cannot be checked as .*Own"
+        UsageError,
+        match=r"check_results: what method 'give' returns cannot be checked: no value that is sent can be a .*Own",
     ):
         made.prepare()

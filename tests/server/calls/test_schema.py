@@ -113,21 +113,25 @@ def test_streams_have_items() -> None:
     }
 
 
-def test_a_model_brings_its_definitions() -> None:
+def test_a_model_brings_its_definitions_under_its_own_name() -> None:
     pydantic = pytest.importorskip("pydantic")
-    Line = pydantic.create_model("Line", name=(str, ...))
-    Bill = pydantic.create_model("Bill", lines=(list[Line], ...))
+    first = pydantic.create_model("Line", name=(str, ...))
+    second = pydantic.create_model("Line", amount=(int, ...))
+    Bill = pydantic.create_model("Bill", lines=(list[first], ...))
+    Note = pydantic.create_model("Note", lines=(list[second], ...))
     made = ringback.Service("bills")
 
-    def pay(bill: Any) -> None: ...
+    def pay(bill: Any, note: Any, broken: str = "\ud800") -> None: ...
 
-    pay.__annotations__ = {"bill": Bill, "return": list[Bill]}
+    pay.__annotations__ = {"bill": Bill, "note": Note, "broken": str, "return": list[Bill]}
     made.method(pay)
     with serving(made) as client:
         (method,) = client.describe()["methods"]
     schema = method["schema"]
-    assert schema["arguments"]["properties"]["bill"]["properties"]["lines"]["items"] == {
-        "$ref": "#/$defs/Line"
-    }
-    assert schema["$defs"]["Line"]["properties"]["name"]["type"] == "string"
+    properties = schema["arguments"]["properties"]
+    assert properties["bill"]["properties"]["lines"]["items"] == {"$ref": "#/$defs/Bill.Line"}
+    assert properties["note"]["properties"]["lines"]["items"] == {"$ref": "#/$defs/Note.Line"}
+    assert schema["$defs"]["Bill.Line"]["properties"]["name"]["type"] == "string"
+    assert schema["$defs"]["Note.Line"]["properties"]["amount"]["type"] == "integer"
+    assert properties["broken"] == {"type": "string"}
     assert schema["result"]["type"] == "array"

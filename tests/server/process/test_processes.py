@@ -260,3 +260,26 @@ def test_the_supervisor_takes_care_of_orphans(tmp_path, start_server, backend, c
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
     assert client.call("leave")
     assert server.stop() == 0
+
+
+# A virtual environment by another name, which may go and come back.
+BY_ANOTHER_NAME = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+
+
+def test_where_no_process_can_be_started_the_others_go_on(start, connected, tmp_path):
+    home = tmp_path / "venv"
+    home.symlink_to(sys.prefix)
+    server = start(inside=(str(home / "bin" / "python"), "-c", BY_ANOTHER_NAME))
+    before = {pid for pid, _ in seen(server, connected)}
+    home.unlink()
+    server.send_signal(signal.SIGHUP)
+    assert server.logged("no process can be started: ")
+    assert {pid for pid, _ in seen(server, connected)} == before
+    home.symlink_to(sys.prefix)
+    eventually(lambda: all(map(ended, before)))
+    assert server.stop() == 0
+
+
+def test_a_store_in_memory_is_refused_for_many_processes(start):
+    with pytest.raises(AssertionError, match="ended with 2: ringback: memory:// is a store of one process"):
+        start("--state", "memory://")

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
@@ -18,7 +19,7 @@ from ..errors import UsageError
 from ..server.declare.service import Service
 from ..server.options import ServingOptions
 from ..server.server import Server
-from .background import Background, ReactorBackground, reactor_is_here, reactor_runs_here
+from .background import Background, ReactorBackground, reactor_runs_here, reactor_will_run
 
 if TYPE_CHECKING:
     from ..clients.asyncio import AsyncioClient
@@ -147,8 +148,17 @@ class Serving(Generic[C]):
             self._server.__enter__()
         else:
             self._background = self._new_background()
-            self._background.start()
-        return self._connected()
+            self._background.begin()
+            try:
+                self._background.started.result()
+            except BaseException:
+                self._background.end()
+                raise
+        try:
+            return self._connected()
+        except BaseException:
+            self._leave()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,35 +166,70 @@ class Serving(Generic[C]):
         try:
             self._client.close(now=error is not None)
         finally:
-            if self._background is None:
-                self._server.__exit__(kind, error, trace)
-            else:
-                self._background.stop()
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._background is None:
+            self._server.__exit__(None, None, None)
+        else:
+            self._background.end()
+            self._background.ended.result()
 
     async def __aenter__(self) -> C:
-        loop = self._check_awaited()
-        if self._server.backend == "asyncio" and loop is not None:
+        self._check_awaited()
+        if self._style == "asyncio" == self._server.backend:
             await self._server.__aenter__()
-        elif self._server.backend == "twisted" and self._style == "twisted":
-            await _awaited(self._server.startService(), loop)  # type: ignore[attr-defined]
+        elif self._style == "twisted" == self._server.backend:
+            await self._server.startService()  # type: ignore[attr-defined]
         else:
             self._background = self._new_background()
-            await _in_thread(self._background.start, loop)
-        return self._connected()
+            self._background.begin()
+            try:
+                await self._outcome(self._background.started)
+            except BaseException:
+                self._background.end()
+                raise
+        try:
+            return self._connected()
+        except BaseException:
+            await self._leave_async()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        loop = _running_loop()
         try:
             await self._client.close(now=error is not None)
         finally:
-            if self._background is not None:
-                await _in_thread(self._background.stop, loop)
-            elif self._server.backend == "asyncio":
-                await self._server.__aexit__(kind, error, trace)
-            else:
-                await _awaited(self._server.stopService(), loop)  # type: ignore[attr-defined]
+            await self._leave_async()
+
+    async def _leave_async(self) -> None:
+        if self._background is not None:
+            self._background.end()
+            await self._outcome(self._background.ended)
+        elif self._style == "asyncio":
+            await self._server.__aexit__(None, None, None)
+        else:
+            await self._server.stopService()  # type: ignore[attr-defined]
+
+    async def _outcome(self, done: Future[None]) -> None:
+        """What becomes of it, by the loop of this style; who waits may be cancelled, and it is not."""
+        if self._style == "asyncio":
+            await asyncio.shield(asyncio.wrap_future(done))
+            return
+        from twisted.internet import reactor
+        from twisted.internet.defer import Deferred
+
+        loop: Any = reactor
+        waiting: Deferred[None] = Deferred(lambda _: None)
+
+        def tell() -> None:
+            if not waiting.called:
+                error = done.exception()
+                waiting.callback(None) if error is None else waiting.errback(error)
+
+        done.add_done_callback(lambda _: loop.callFromThread(tell))
+        await waiting
 
     def _connected(self) -> C:
         kind = clients.load(self._style)
@@ -210,19 +255,20 @@ class Serving(Generic[C]):
                 "write `async with serving(..., client='twisted')`"
             )
 
-    def _check_awaited(self) -> asyncio.AbstractEventLoop | None:
-        """The asyncio loop that runs, if one does. Raises UsageError where an `async with` cannot give that client here."""
-        loop = _running_loop()
+    def _check_awaited(self) -> None:
+        """Raises UsageError where an `async with` cannot give that client here."""
+        running = _is_running()
         if self._style in ("threading", "gevent"):
             raise UsageError(
                 f"a client on {self._style} would block the loop of an `async with`: give client='asyncio', or "
                 "client='twisted' on the reactor"
             )
-        if self._style == "asyncio" and loop is None:
+        if self._style == "asyncio" and not running:
             raise UsageError("client='asyncio' needs a running asyncio loop, as in asyncio.run()")
-        if self._style == "twisted" and not reactor_is_here():
+        if self._style == "twisted" and not (reactor_runs_here() or (reactor_will_run() and not running)):
             raise UsageError("client='twisted' needs the reactor to run in this thread")
-        return loop
+        if self._style == "asyncio" and self._server.backend == "twisted" and reactor_runs_here():
+            raise UsageError("the reactor runs in this thread: give client='twisted' for a server on twisted")
 
     def _is_here(self) -> bool:
         """Whether a `with` of the server itself is right: it makes a thread of its own, or is on the hub that runs the client."""
@@ -237,21 +283,10 @@ def _is_patched() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def _is_running() -> bool:
+    """Whether an asyncio loop runs in this thread."""
     try:
-        return asyncio.get_running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:
-        return None
-
-
-async def _in_thread(function: Any, loop: asyncio.AbstractEventLoop | None) -> None:
-    if loop is not None:
-        await loop.run_in_executor(None, function)
-        return
-    from twisted.internet.threads import deferToThread
-
-    await deferToThread(function)
-
-
-async def _awaited(deferred: Any, loop: asyncio.AbstractEventLoop | None) -> None:
-    await (deferred if loop is None else deferred.asFuture(loop))
+        return False
+    return True
