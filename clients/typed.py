@@ -15,12 +15,9 @@ from collections.abc import (
     Iterator,
 )
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UsageError, described
-
-if TYPE_CHECKING:
-    from .base import Client
 
 _STREAMS = {
     "blocks": (Iterator, Generator, Iterable),
@@ -45,7 +42,7 @@ class TypedMethods:
         return f"<the methods of {self._name}>"
 
 
-def typed_methods(client: Client, protocol: Any, prefix: str = "") -> Any:
+def typed_methods(client: Any, protocol: Any, prefix: str = "") -> Any:
     """An object with the methods of the Protocol, and with those of Protocols that its attributes are annotated with, whose names follow
     after a dot. Raises UsageError for one that this style of clients cannot be."""
     if not (inspect.isclass(protocol) and getattr(protocol, "_is_protocol", False)):
@@ -68,7 +65,7 @@ def typed_methods(client: Client, protocol: Any, prefix: str = "") -> Any:
     return methods
 
 
-def _part(client: Client, kind: Any, prefix: str, where: str) -> Any:
+def _part(client: Any, kind: Any, prefix: str, where: str) -> Any:
     """A Protocol in a Protocol: methods with a dot in their names."""
     if not getattr(kind, "_is_protocol", False):
         raise UsageError(
@@ -77,7 +74,7 @@ def _part(client: Client, kind: Any, prefix: str, where: str) -> Any:
     return typed_methods(client, kind, prefix)
 
 
-def _method(client: Client, name: str, function: Callable[..., Any], where: str) -> Callable[..., Any]:
+def _method(client: Any, name: str, function: Callable[..., Any], where: str) -> Callable[..., Any]:
     form = client.answers
     if function.__qualname__ == "_overload_dummy":
         raise UsageError(

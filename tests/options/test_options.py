@@ -332,7 +332,7 @@ def test_values_of_a_table_keep_their_types() -> None:
         ),
         ("", "[srve]", "file.toml: there is no command 'srve' (did you mean serve?)"),
         ("", "serve = 1", "file.toml: serve must be a table of options, not 1"),
-        ("", "wokers = 1", "file.toml: there is no option 'wokers' (did you mean workers?)"),
+        ("", "workerss = 1", "file.toml: there is no option 'workerss' (did you mean workers?)"),
     ],
 )
 def test_a_table_of_no_command_is_refused(

@@ -207,7 +207,7 @@ def test_a_stream_takes_no_learned_limit():
     [
         ({"resources": {"db": -1}}, "the server: bad resource 'db': -1"),
         ({"limit": 0}, "the server: limit must be a number of calls"),
-        ({"aging": 0.0}, "aging must be above 0 seconds"),
+        ({"aging": 0.0}, "aging must be a number of seconds, above 0"),
     ],
 )
 def test_bad_options_of_a_server_are_refused_when_it_is_made(options, why):

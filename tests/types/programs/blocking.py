@@ -53,13 +53,13 @@ with ringback.connect("tcp://127.0.0.1:5555", timeout=5.0, max_in_flight=10) as 
     shop.accounts.open("ada")  # wrong
     word: str = next(shop.count(3))  # wrong
     view = client.options(timeout=None, priority=1).typed(Shop)
-    client.options(timout=5.0)  # wrong
+    client.options(timeoutt=5.0)  # wrong
     client.options(priority="high")  # wrong
 
 ringback.connect("tcp://127.0.0.1:5555", max_size="large")  # wrong
-ringback.connect("tcp://127.0.0.1:5555", polcy="round-robin")  # wrong
+ringback.connect("tcp://127.0.0.1:5555", policyy="round-robin")  # wrong
 ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", workers=8)
-ringback.Server(service, wokers=8)  # wrong
+ringback.Server(service, workerss=8)  # wrong
 ringback.Server(service, max_connections="many")  # wrong
 ringback.serve(service, backnd="gevent")  # wrong
 
