@@ -220,8 +220,8 @@ def test_inline_is_an_executor_too():
     ("options", "why"),
     [
         ({"executor": "inline"}, "the server: executor must be one of thread, process, dask, not 'inline'"),
-        ({"worker_processes": 0}, "worker processes must be at least 1"),
-        ({"worker_memory": 0}, "must be above 0 bytes"),
+        ({"worker_processes": 0}, "worker_processes must be a whole number, 1 or more"),
+        ({"worker_memory": 0}, "worker_memory must be a whole number of bytes, 1 or more"),
     ],
 )
 def test_bad_options_of_a_server_are_refused_when_it_is_made(options, why):
