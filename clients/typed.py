@@ -19,11 +19,8 @@ from typing import Any
 
 from ..errors import UsageError, described
 
-_STREAMS = {
-    "blocks": (Iterator, Generator, Iterable),
-    "awaits": (AsyncIterator, AsyncGenerator, AsyncIterable),
-    "defers": (AsyncIterator, AsyncGenerator, AsyncIterable),
-}
+_ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
+_STREAMS = {"blocks": (Iterator, Generator, Iterable), "awaits": _ASYNC, "defers": _ASYNC}
 # How a method is to be written, by how the client answers.
 _FORMS = {
     "blocks": "def {name}(...) -> T, or -> Iterator[T] for a stream",
@@ -86,7 +83,7 @@ def _method(client: Any, name: str, function: Callable[..., Any], where: str) ->
     awaited = inspect.iscoroutinefunction(function)
     streams = origin in _STREAMS[form] and not awaited
     fits = {"blocks": not awaited, "awaits": awaited, "defers": not awaited and _is_deferred(origin)}[form]
-    others = {*_STREAMS["blocks"], *_STREAMS["awaits"], Awaitable}
+    others = {*_STREAMS["blocks"], *_ASYNC, Awaitable}
     if not streams and (not fits or origin in others or (form != "defers" and _is_deferred(origin))):
         raise UsageError(
             f"{where} is not what this client answers with: write {_FORMS[form].format(name=function.__name__)}"

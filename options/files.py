@@ -12,12 +12,11 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from .option import Option
+from .option import Option, hint
 
 PROJECT = Path("pyproject.toml")
 
@@ -75,9 +74,11 @@ def _check_tables(
         if known:
             raise UsageError(f"{where}: {name} must be a table of options, not {value!r}")
         kind = "command" if isinstance(value, dict) else "option"
-        close = get_close_matches(name.replace("_", "-"), [*commands] if kind == "command" else [*options], 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"{where}: there is no {kind} {name!r}{hint}")
+        raise _unknown(where, kind, name, commands if kind == "command" else options)
+
+
+def _unknown(where: str, kind: str, name: str, known: Iterable[str]) -> UsageError:
+    return UsageError(f"{where}: there is no {kind} {name!r}{hint(name.replace('_', '-'), known)}")
 
 
 def isolated(environment: Mapping[str, str], command: str) -> dict[str, str]:
@@ -101,10 +102,7 @@ def _options(table: Mapping[str, Any], options: Mapping[str, Option], where: str
     for key, value in table.items():
         option = by_flag.get(key.replace("_", "-"))
         if option is None:
-            close = get_close_matches(key.replace("_", "-"), by_flag, 1)
-            raise UsageError(
-                f"{where}: there is no option {key!r}{f' (did you mean {close[0]}?)' if close else ''}"
-            )
+            raise _unknown(where, "option", key, by_flag)
         found[option.name] = Found(_words(option, value, f"{where}: {key}"), f"{where}: {key}")
     return found
 

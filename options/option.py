@@ -11,7 +11,7 @@ from __future__ import annotations
 import numbers
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -40,10 +40,10 @@ _SWITCH = {
 class Option:
     """`help` is one line, which begins with a noun or an imperative. `unit`: "bytes", "seconds". `default_text`: how the default is told
     where it says little. `choices`: the words that are allowed, or a function that finds them. `flag`: the name at the command line,
-    where it is another. `read`: makes the value of the words of the command line, or raises a ValueError
-    that says what they must be. `fits`, with `wanted` as its words: whether a value is
-    one, where type and bounds do not tell. `variable`: an environment variable that stands behind the command's own. `in_python` and
-    `in_command`: where the option exists. `name`, `kind` and what follows are those of the field."""
+    where it is another. `read`: makes the value of the words of the command line, or raises a ValueError that says what they must be.
+    `fits`, with `wanted` as its words: whether a value is one, where type and bounds do not tell. `variable`: an environment variable that
+    stands behind the command's own. `in_python` and `in_command`: where the option exists. `name`, `kind` and what follows are those of
+    the field."""
 
     help: str
     default: Any = None
@@ -120,10 +120,10 @@ class Option:
             return value if known else self.kind(value)
         if self.repeated:
             value = next((each for each in value if each not in self._fixed), value)
-        close = get_close_matches(str(value), self._fixed, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
         none = ", or None" if self.optional and not name else ""  # which no words of a command stand for
-        raise UsageError(f"{name or self.name} must be {self.asked}{none}, not {value!r:.200}{hint}")
+        raise UsageError(
+            f"{name or self.name} must be {self.asked}{none}, not {value!r:.200}{hint(str(value), self._fixed)}"
+        )
 
     def takes(self, value: Any) -> bool:
         """Whether it is a value of this option."""
@@ -215,14 +215,20 @@ def completed(kind: type[T], given: Mapping[str, Any], owner: str) -> T:
     for name in given:
         if name not in options:
             close = get_close_matches(name, options, 1)
-            hint = f". Did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"{owner} got an unexpected keyword argument {name!r}{hint}")
+            meant = f". Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{owner} got an unexpected keyword argument {name!r}{meant}")
     return with_defaults(options, {name: options[name].check(value) for name, value in given.items()})  # type: ignore[return-value]
 
 
 def with_defaults(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, and the defaults of all other options."""
     return {**{name: option.default for name, option in options.items()}, **values}
+
+
+def hint(word: str, words: Iterable[str]) -> str:
+    """What may have been meant by a word that is none of these, to be put behind an error; "" where nothing is like it."""
+    close = get_close_matches(word, list(words), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _number(value: float) -> str:

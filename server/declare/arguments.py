@@ -80,6 +80,10 @@ class Arguments:
         self.returns: Any = hints.get("return", Any)
         parameters = self.signature.parameters.values()
         self.types = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
+        # The names of those that a caller has to send.
+        self.required = [
+            each.name for each in parameters if each.default is each.empty and each.kind in _NAMED
+        ]
         self.streams: dict[str, Any] = {}  # the types of the items, of the arguments that stream
         for parameter, kind in self.types.items():
             items = self._item_type(parameter, kind)
@@ -92,8 +96,7 @@ class Arguments:
                 raise UsageError(
                     f"method {name!r}: values cannot be checked as {parameter}: {error}"
                 ) from None
-            given = self.signature.parameters[parameter]
-            if given.default is given.empty and given.kind in _NAMED and (why := unmet(kind)):
+            if parameter in self.required and (why := unmet(kind)):
                 raise UsageError(
                     f"method {name!r}: {parameter} is annotated wrongly: {why}. Use a dataclass, a msgspec.Struct, a TypedDict, a "
                     "pydantic model, or what these are made of"

@@ -31,16 +31,11 @@ def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
             properties[parameter.name] = {"type": "array", "items": schema}
         else:
             properties[parameter.name] = schema | _default(parameter.default)
-    required = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
     return {
         "arguments": {
             "type": "object",
             "properties": properties,
-            "required": required,
+            "required": arguments.required,
             "additionalProperties": more,
         },
         "item" if is_stream else "result": schemas[-1],

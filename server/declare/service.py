@@ -121,8 +121,7 @@ class Method:
                     "name": parameter.name,
                     "kind": parameter.kind.name.lower(),
                     "type": _type_name(parameter.annotation),
-                    "required": parameter.default is parameter.empty
-                    and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
+                    "required": parameter.name in self.arguments.required,
                     "stream": parameter.name in streams,
                 }
                 for parameter in signature.parameters.values()

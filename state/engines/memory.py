@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 
 from ...backends import native
-from .base import REMEMBERED, Change, Changes, Conflict, Engine, Missing, Snapshot, TooLate, Write
+from .base import REMEMBERED, Change, Changes, Engine, Missing, Snapshot, Write
 from .rows import Rows
 
 # Commits from one removal of what has expired to the next.
@@ -60,12 +60,7 @@ class MemoryEngine(Engine):
         store = self._store
         with store.lock:
             now = time.monotonic()
-            if now >= before:
-                raise TooLate
-            for name, expected in checks.items():
-                found = store.rows.find(name, now)
-                if (0 if found is None else found.revision) != expected:
-                    raise Conflict(name)
+            store.rows.check(checks, now, before)
             store.revision += 1
             store.rows.apply([_change(name, write, store.revision, now) for name, write in writes.items()])
             if store.revision % _SWEEP_EVERY == 0:

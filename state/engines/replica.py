@@ -18,7 +18,7 @@ from typing import Any
 from ... import errors
 from ...backends import native
 from ..pauses import LATEST
-from .base import REMEMBERED, Change, Changes, Conflict, Engine, Snapshot, TooLate, Write
+from .base import REMEMBERED, Change, Changes, Engine, Snapshot, Write
 from .rows import Rows
 
 log = logging.getLogger("ringback.state")
@@ -100,13 +100,7 @@ class ReplicaEngine(Engine):
                 "this is a replica: it only reads, what changes data is for the primary"
             )
         with self._lock:
-            now = self._clock()
-            if now >= before:
-                raise TooLate
-            for name, expected in checks.items():
-                found = self._rows.find(name, now)
-                if (0 if found is None else found.revision) != expected:
-                    raise Conflict(name)
+            self._rows.check(checks, self._clock(), before)
             return self.reached
 
     def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:  # noqa: ARG002

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from .base import Change, Changes, Row
+from .base import Change, Changes, Conflict, Row, TooLate
 
 
 class Rows:
@@ -26,6 +26,15 @@ class Rows:
         if each is None or each.value is None or not _lives(each, now):
             return None
         return Row(each.value, each.revision)
+
+    def check(self, checks: Mapping[str, int], now: float, before: float) -> None:
+        """The conditions of a commit, as `Engine.commit` has them. Raises Conflict, TooLate."""
+        if now >= before:
+            raise TooLate
+        for name, expected in checks.items():
+            found = self.find(name, now)
+            if (0 if found is None else found.revision) != expected:
+                raise Conflict(name)
 
     def changes(self, prefix: str, since: int, limit: int, now: float, reached: int) -> Changes:
         """As `Engine.changes`, where all is known up to the revision `reached`."""
