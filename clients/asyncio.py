@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, overload
 
 from .. import errors
 from ..backends.asyncio import AsyncioLoop
@@ -15,9 +15,10 @@ from .awaiting import AwaitingClient
 from .callbacks.running import run_callback
 from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
+from .calls.results import R, T
 from .connections.core import ClientCore
 from .conversation.calls import ENDED, OutgoingCall
-from .options import ConnectOptions
+from .options import ConnectOptions, UntypedOptions, ViewOptions
 
 if TYPE_CHECKING:
     from .base import Answer
@@ -93,16 +94,24 @@ class FiredFuture(asyncio.Future[Any]):
         return cancelled
 
 
-class AsyncioClient(AwaitingClient[FiredFuture]):
+class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
     """Calls a service from one asyncio loop, the one that runs at first use.
 
     At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: `await client.ready()` paces it.
     """
 
-    answers = "awaits"
+    future = "asyncio:Future"
     _fired_kind = _Fired
 
     if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
+        @overload
+        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> AsyncioClient[T]: ...
+        @overload
+        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> AsyncioClient[Any]: ...
+        def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
         def call_all(
             self, method: str, /, *args: Any, **kwargs: Any
@@ -116,7 +125,7 @@ class AsyncioClient(AwaitingClient[FiredFuture]):
     def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
         asyncio.run(main)
 
-    async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+    async def call(self, method: str, /, *args: Any, **kwargs: Any) -> R:
         """The result. Raises the classes of `ringback.errors`."""
         core = self._core()
         call = self._outgoing(_Call, method, args, kwargs)
@@ -125,7 +134,8 @@ class AsyncioClient(AwaitingClient[FiredFuture]):
         future = call.future = asyncio.Future(loop=self._shared.loop)
         self._start(core, call, args, kwargs)
         try:
-            return await future
+            result: R = await future
+            return result
         except asyncio.CancelledError:
             core.cancel(call, errors.Cancelled(f"{method} was cancelled by its caller"))
             raise

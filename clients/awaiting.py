@@ -6,14 +6,15 @@ A style brings its loop, who may use it (`_core`), its kind of future, and how a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from .. import errors
 from ..protocol.streams import WINDOW
 from .base import Answer, Client
-from .calls.fired import Callback, Errback, FiredCall
+from .calls.fired import Errback, FiredCall
+from .calls.results import R
 from .calls.streams import AsyncStream, StreamCall
 from .calls.uploads import AsyncUpload
 from .connections.core import ClientCore
@@ -23,9 +24,11 @@ from .options import seconds_to_close
 F = TypeVar("F")  # the kind of future of a fired call
 
 
-class AwaitingClient(Client, Generic[F]):
+class AwaitingClient(Client, Generic[F, R]):
     """At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: to await `client.ready()` paces it."""
 
+    answers: ClassVar[Literal["awaits", "defers"]] = "awaits"
+    future = "collections.abc:Awaitable"
     _fired_kind: ClassVar[type[FiredCall]]
 
     def fire(
@@ -33,7 +36,7 @@ class AwaitingClient(Client, Generic[F]):
         method: str,
         /,
         *args: Any,
-        callback: Callback | None = None,
+        callback: Callable[[R], object] | None = None,
         errback: Errback | None = None,
         **kwargs: Any,
     ) -> F:
@@ -72,7 +75,7 @@ class AwaitingClient(Client, Generic[F]):
         """Send a call that is never answered."""
         self._core().notify(self._note(method, args, kwargs))
 
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream[R]:
         """The items, as an async iterator for coroutines of this loop; leaving it early (`aclose`, `async with`) cancels the call."""
         core = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)

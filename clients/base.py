@@ -82,6 +82,7 @@ class Client(ABC):
     """A client of one service, on one server or on many. Making one does no I/O; it connects at first use."""
 
     answers: ClassVar[Literal["blocks", "awaits", "defers"]]  # how a call gives its result
+    future: ClassVar[str]  # what `fire` returns: a generic class, as MODULE:NAME
 
     def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
         """`endpoints`: the servers, or where to find them: `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME`. Raises UsageError."""
@@ -157,7 +158,8 @@ class Client(ABC):
     def typed(self, protocol: Callable[..., P]) -> P:
         """The methods of a Protocol class, whose arguments and results a type checker knows, and whose results are made what it says. The
         Protocol has the form of this style: `def` for blocking clients, `async def` for asyncio, `-> Deferred[T]` for Twisted; streams
-        are `-> Iterator[T]` or `-> AsyncIterator[T]`. Raises UsageError for another form, and for a type that no result can be."""
+        are `-> Iterator[T]` or `-> AsyncIterator[T]`. A method that takes `callback` or `errback`, or returns a future, is fired. Raises
+        UsageError for another form, and for a type that no result can be."""
         methods: P = typed_methods(self, protocol)
         return methods
 

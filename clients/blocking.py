@@ -23,7 +23,8 @@ from ..protocol.streams import WINDOW
 from ..runtime import forks
 from .base import Answer, Client
 from .callbacks import unseen  # noqa: F401 - whose exit handler is registered first, and so called last
-from .calls.fired import Callback, Errback, FiredCall
+from .calls.fired import Errback, FiredCall
+from .calls.results import R
 from .calls.streams import Stream, StreamCall
 from .calls.uploads import SyncUpload
 from .connections.core import LAST_CALLS, ClientCore, open_cores
@@ -51,7 +52,7 @@ class BlockingCall(OutgoingCall):
         return self.gate.opened
 
 
-class BlockingClient(Client, Generic[F]):
+class BlockingClient(Client, Generic[F, R]):
     """Waits where it was called.
 
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead."""
@@ -68,7 +69,7 @@ class BlockingClient(Client, Generic[F]):
         with suppress(StopIteration):
             main.send(None)
 
-    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> R:
         """The result. Raises the classes of `ringback.errors`."""
         core, loop = self._core()
         call = self._outgoing(BlockingCall, method, args, kwargs)
@@ -86,7 +87,8 @@ class BlockingClient(Client, Generic[F]):
                 raise error
             finally:
                 del error  # or it and this frame would keep each other, and the client
-        return call.result
+        result: R = call.result
+        return result
 
     def _send(
         self,
@@ -107,7 +109,7 @@ class BlockingClient(Client, Generic[F]):
         method: str,
         /,
         *args: Any,
-        callback: Callback | None = None,
+        callback: Callable[[R], object] | None = None,
         errback: Errback | None = None,
         **kwargs: Any,
     ) -> F:
@@ -152,7 +154,7 @@ class BlockingClient(Client, Generic[F]):
     def _notify(self, core: ClientCore, note: Notify) -> None:
         core.notify(note)
 
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[R]:
         """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
         core, loop = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
@@ -227,7 +229,7 @@ def end(core: ClientCore, message: str, seconds: float) -> None:
         gate.wait()
 
 
-_open: weakref.WeakSet[BlockingClient[Any]] = weakref.WeakSet()
+_open: weakref.WeakSet[BlockingClient[Any, Any]] = weakref.WeakSet()
 
 
 @atexit.register

@@ -6,7 +6,7 @@ import signal
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, cast, overload
 
 import gevent
 from gevent.event import AsyncResult
@@ -22,13 +22,14 @@ from .blocking import BlockingClient
 from .callbacks.running import run_callback
 from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
+from .calls.results import R, T
 from .connections.core import ClientCore
 from .conversation.calls import CallSettings
-from .options import ConnectOptions
+from .options import ConnectOptions, UntypedOptions, ViewOptions
 from .shared import give_up
 
 
-class FiredFuture(AsyncResult):  # type: ignore[misc] # gevent has no annotations
+class FiredFuture(AsyncResult, Generic[R]):  # type: ignore[misc] # gevent has no annotations
     """The outcome of a fired call; cancelling it cancels the call."""
 
     _observed = True  # until it is one
@@ -46,13 +47,14 @@ class FiredFuture(AsyncResult):  # type: ignore[misc] # gevent has no annotation
         error = errors.Cancelled(f"{self._call.method} was cancelled by its caller")
         return bool(core.loop.turn(core.cancel, self._call, error))
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+    def get(self, block: bool = True, timeout: float | None = None) -> R:
         self._observed = True
         if self._call.client._shared.generation != forks.generation and not self.ready():
             raise errors.Cancelled(
                 f"{self._call.method} was called before a fork: only the parent gets its answer"
             )
-        return super().get(block, timeout)
+        result: R = super().get(block, timeout)
+        return result
 
     def wait(self, timeout: float | None = None) -> Any:
         self._observed = True
@@ -68,7 +70,7 @@ class _Fired(FiredCall):
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         super().__init__(message, settings, deadline)
-        self.future: FiredFuture | None = FiredFuture(self)
+        self.future: FiredFuture[Any] | None = FiredFuture(self)
 
     def observe(self) -> None:
         if self.future is not None:
@@ -97,13 +99,24 @@ class _Fired(FiredCall):
         return self.future is None
 
 
-class GeventClient(BlockingClient[FiredFuture]):
+class GeventClient(BlockingClient[FiredFuture[R], R], Generic[R]):
     """Calls a service from the greenlets of one hub, that of the thread of its first use.
 
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead.
     """
 
+    future = "ringback.clients.gevent:FiredFuture"
     _fired_kind = _Fired
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
+        @overload
+        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> GeventClient[T]: ...
+        @overload
+        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> GeventClient[Any]: ...
+        def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
     def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
         super().__init__(*endpoints, **options)
@@ -117,7 +130,7 @@ class GeventClient(BlockingClient[FiredFuture]):
 
     def _fire(
         self, core: ClientCore, call: _Fired, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> FiredFuture:
+    ) -> FiredFuture[R]:
         future = call.future
         assert future is not None
         if call.failure is None:
@@ -126,7 +139,7 @@ class GeventClient(BlockingClient[FiredFuture]):
             call.finish(None, call.failure)
         return future
 
-    def _outcome(self, future: FiredFuture) -> tuple[Any, BaseException | None]:
+    def _outcome(self, future: FiredFuture[R]) -> tuple[Any, BaseException | None]:
         future.wait()
         return future.value, future.exception
 

@@ -142,8 +142,8 @@ def _is_type(value: Any) -> bool:
         return False
 
 
-class ViewOptions(TypedDict, total=False):
-    """How calls are made: the keyword arguments of `Client.options`."""
+class UntypedOptions(TypedDict, total=False):
+    """How calls are made, whatever the type of their results."""
 
     timeout: Annotated[
         float | None,
@@ -180,9 +180,6 @@ class ViewOptions(TypedDict, total=False):
             wanted="a string of 1 to 255 characters, or None",
         ),
     ]
-    returns: Annotated[
-        Any, Option("Type of the results", Any, fits=_is_type, wanted="a type that values can be decoded as")
-    ]
     wait_for_ready: Annotated[
         bool, Option("Wait for a server where there is none; False: fail at once", True)
     ]
@@ -218,6 +215,14 @@ class ViewOptions(TypedDict, total=False):
             fits=lambda value: value is None or isinstance(value, bool) or _is_versions(value),
             wanted="True, False, or the versions of another client",
         ),
+    ]
+
+
+class ViewOptions(UntypedOptions, total=False):
+    """How calls are made: the keyword arguments of `Client.options`."""
+
+    returns: Annotated[
+        Any, Option("Type of the results", Any, fits=_is_type, wanted="a type that values can be decoded as")
     ]
 
 

@@ -13,8 +13,9 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, cast, overload
 
 from .. import errors
 from ..backends import native
@@ -28,9 +29,10 @@ from .blocking import BlockingClient, end
 from .callbacks.errands import Errands
 from .callbacks.futures import FiredFuture
 from .callbacks.threads import ClientThreads
+from .calls.results import R, T
 from .connections.core import SEND_AT, ClientCore
 from .conversation.calls import OutgoingCall
-from .options import ConnectOptions
+from .options import ConnectOptions, UntypedOptions, ViewOptions
 from .shared import Shared, give_up
 
 # Seconds after which a client first looks at its connections when it is used again: the server may have left meanwhile.
@@ -40,13 +42,24 @@ IDLE = 0.1
 CROWD = 2
 
 
-class ThreadingClient(BlockingClient[FiredFuture]):
+class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
     """Calls a service from threads, each waiting for its own answers.
 
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead.
     """
 
+    future = "concurrent.futures:Future"
     _fired_kind = FiredFuture
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
+        @overload
+        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> ThreadingClient[T]: ...
+        @overload
+        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> ThreadingClient[Any]: ...
+        def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
     def _send(
         self,
@@ -114,7 +127,7 @@ class ThreadingClient(BlockingClient[FiredFuture]):
         core.notify(note)
         self._threads.drive()
 
-    def _outcome(self, future: FiredFuture) -> tuple[Any, BaseException | None]:
+    def _outcome(self, future: Future[R]) -> tuple[Any, BaseException | None]:
         error = future.exception()
         return (None, error) if error is not None else (future.result(), None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, overload
 
 from twisted.internet.defer import DebugInfo, Deferred, DeferredList, ensureDeferred
 from twisted.python.threadable import isInIOThread
@@ -16,9 +16,10 @@ from .awaiting import AwaitingClient
 from .callbacks.running import run_callback
 from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
+from .calls.results import R, T
 from .connections.core import LAST_CALLS, ClientCore
 from .conversation.calls import ENDED, OutgoingCall
-from .options import ConnectOptions
+from .options import ConnectOptions, UntypedOptions, ViewOptions
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -85,16 +86,25 @@ class _Seen(DebugInfo):
         pass
 
 
-class TwistedClient(AwaitingClient[Deferred[Any]]):
+class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
     """Calls a service from the reactor's thread.
 
     At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: the Deferred of `client.ready()` paces it.
     """
 
     answers = "defers"
+    future = "twisted.internet.defer:Deferred"
     _fired_kind = _Fired
 
     if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
+        @overload
+        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> TwistedClient[T]: ...
+        @overload
+        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> TwistedClient[Any]: ...
+        def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
         def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[list[Answer]]: ...
 
@@ -131,7 +141,7 @@ class TwistedClient(AwaitingClient[Deferred[Any]]):
         if failures:
             raise failures[0]
 
-    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[Any]:
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[R]:
         """A Deferred of the result; it fails with the classes of `ringback.errors`. Cancelling it cancels the call."""
         core = self._core()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import typing
 from collections.abc import (
     AsyncGenerator,
@@ -27,6 +28,9 @@ _FORMS = {
     "awaits": "async def {name}(...) -> T, or def {name}(...) -> AsyncIterator[T] for a stream",
     "defers": "def {name}(...) -> Deferred[T], or -> AsyncIterator[T] for a stream",
 }
+
+# What `fire` takes besides the arguments of the method, of which none has such a name.
+_CALLBACKS = frozenset(["callback", "errback"])
 
 
 class TypedMethods:
@@ -72,29 +76,45 @@ def _part(client: Any, kind: Any, prefix: str, where: str) -> Any:
 
 
 def _method(client: Any, name: str, function: Callable[..., Any], where: str) -> Callable[..., Any]:
-    form = client.answers
     if function.__qualname__ == "_overload_dummy":
         raise UsageError(
             f"{where} is overloaded, and its result could be made only one thing: write it once, with a union"
         )
     returns = _hints(function, where).get("return", Any)
     origin = typing.get_origin(returns) or returns
-    arguments = typing.get_args(returns)
-    awaited = inspect.iscoroutinefunction(function)
-    streams = origin in _STREAMS[form] and not awaited
-    fits = {"blocks": not awaited, "awaits": awaited, "defers": not awaited and _is_deferred(origin)}[form]
-    others = {*_STREAMS["blocks"], *_ASYNC, Awaitable}
-    if not streams and (not fits or origin in others or (form != "defers" and _is_deferred(origin))):
+    future = pkgutil.resolve_name(client.future)
+    is_future = origin in (future, *future.__bases__) and origin not in (object, typing.Generic)
+    way = _way(client.answers, function, origin, is_future=is_future)
+    if way is None:
+        forms = _FORMS[client.answers].format(name=function.__name__)
         raise UsageError(
-            f"{where} is not what this client answers with: write {_FORMS[form].format(name=function.__name__)}"
+            f"{where} is not what this client answers with: write {forms}; "
+            f"to fire, def {function.__name__}(..., callback=...) -> {future.__name__}[T]"
         )
-    if streams or form == "defers":
-        returns = arguments[0] if arguments else Any
+    if way == "stream" or is_future:
+        returns = next(iter(typing.get_args(returns)), Any)
     try:
         view = client.options(returns=returns)
     except TypeError as error:
         raise UsageError(f"{where}: {error}") from None
-    return partial(view.stream if streams else view.call, name)
+    return partial(getattr(view, way), name)
+
+
+def _way(form: str, function: Callable[..., Any], origin: Any, *, is_future: bool) -> str | None:
+    """The client's method that gives what the function is annotated with; None where there is none."""
+    takes_callback = not _CALLBACKS.isdisjoint(inspect.signature(function).parameters)
+    if is_future and not inspect.iscoroutinefunction(function) and (takes_callback or form != "defers"):
+        return "fire"
+    if takes_callback:
+        return None
+    if inspect.iscoroutinefunction(function):
+        return "call" if form == "awaits" else None
+    if origin in _STREAMS[form]:
+        return "stream"
+    if form == "defers":
+        return "call" if is_future else None
+    others = {*_STREAMS["blocks"], *_ASYNC, Awaitable}
+    return "call" if form == "blocks" and origin not in others and not _is_deferred(origin) else None
 
 
 def _is_deferred(origin: Any) -> bool:

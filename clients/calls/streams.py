@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import weakref
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ... import errors
 from ...backends.gates import AsyncGate, Gate
 from ...protocol.streams import FIRST, AsyncItems, Items, SlowWindow, SyncItems
 from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
+from .results import R
 
 # Bytes of unread items at which a call ends. Credit counts items: large ones may come on the credit for small ones.
 UNREAD = 64 * 1024 * 1024
@@ -114,8 +115,12 @@ class _Reading(Items):
             self._core.drop(call)
 
 
-class Stream(_Reading, SyncItems):
+class Stream(_Reading, SyncItems, Generic[R]):
     """The items of one call, as they come. One thread or greenlet at a time may take them."""
+
+    if TYPE_CHECKING:
+
+        def __next__(self) -> R: ...
 
     def close(self) -> None:
         """Give up the rest: the server's generator is closed."""
@@ -130,8 +135,12 @@ class Stream(_Reading, SyncItems):
         self.close()
 
 
-class AsyncStream(_Reading, AsyncItems):
+class AsyncStream(_Reading, AsyncItems, Generic[R]):
     """The items of one call, as they come, for coroutines on the client's loop."""
+
+    if TYPE_CHECKING:
+
+        async def __anext__(self) -> R: ...
 
     async def aclose(self) -> None:
         """Give up the rest: the server's generator is closed."""

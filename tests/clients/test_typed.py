@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from queue import Queue
 from typing import Any, Protocol, overload
 
 import pytest
 import ringback
 import ringback.clients.asyncio
-from ringback.clients.gevent import GeventClient
+from ringback.clients.gevent import FiredFuture, GeventClient
 from ringback.clients.threading import connect
 from ringback.clients.twisted import TwistedClient
 from ringback.errors import UsageError
@@ -70,6 +72,48 @@ class ShopOnTwisted(Protocol):
     def count(self, n: int) -> AsyncIterator[Order]: ...
 
 
+class FiredShop(Protocol):
+    def order(
+        self, item: str, *, amount: int = 1, callback: Callable[[Order], object] | None = None
+    ) -> Future[Order]: ...
+    def add(self, a: int, b: int) -> Future[int]: ...
+
+
+class FiredShopOnGevent(Protocol):
+    def order(self, item: str) -> FiredFuture[Order]: ...
+
+
+class FiredShopOnAsyncio(Protocol):
+    def order(
+        self, item: str, *, callback: Callable[[Order], object] | None = None
+    ) -> asyncio.Future[Order]: ...
+
+
+class FiredShopOnTwisted(Protocol):
+    def order(self, item: str, *, callback: Callable[[Order], object] | None = None) -> Deferred[Order]: ...
+
+
+def test_a_method_that_returns_a_future_is_fired() -> None:
+    seen: Queue[Order] = Queue()
+    with serving(service) as client:
+        shop = client.typed(FiredShop)
+        assert shop.order("tea", amount=2, callback=seen.put).result() == Order("tea", 2)
+        assert seen.get(timeout=10) == Order("tea", 2)
+        assert shop.add(1, 2).result() == 3
+    with serving(service, client="gevent") as on_gevent:
+        fired = on_gevent.typed(FiredShopOnGevent).order("tea")
+        assert isinstance(fired, FiredFuture)
+        assert fired.get() == Order("tea")
+
+    async def main() -> None:
+        async with serving(service, client="asyncio") as client:
+            fired = client.typed(FiredShopOnAsyncio).order("tea", callback=seen.put)
+            assert isinstance(fired, asyncio.Future)
+            assert await fired == seen.get_nowait() == Order("tea")
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("style", ["threading", "gevent"])
 def test_a_blocking_client_answers_as_the_protocol_says(style: Any) -> None:
     with serving(service, client=style) as client:
@@ -95,7 +139,7 @@ def test_an_asyncio_client_answers_as_the_protocol_says() -> None:
 
 ON_TWISTED = """
 from ringback.testing import serving
-from test_typed import Order, ShopOnTwisted, service
+from test_typed import FiredShopOnTwisted, Order, ShopOnTwisted, service
 from twisted.internet import task
 from twisted.internet.defer import ensureDeferred
 
@@ -104,6 +148,9 @@ async def main():
         shop = client.typed(ShopOnTwisted)
         assert await shop.order("tea", amount=2) == Order("tea", 2)
         assert [each async for each in shop.count(2)] == [Order("tea", 0), Order("tea", 1)]
+        seen = []
+        assert await client.typed(FiredShopOnTwisted).order("tea", callback=seen.append) == Order("tea")
+        assert seen == [Order("tea")]
 
 task.react(lambda reactor: ensureDeferred(main()))
 """
@@ -186,6 +233,12 @@ class Wrong:
         @classmethod
         def add(cls, a: int) -> int: ...
 
+    class WithCallback(Protocol):
+        def add(self, a: int, b: int, *, callback: Callable[[int], object] | None = None) -> int: ...
+
+    class AwaitedWithCallback(Protocol):
+        async def add(self, *, errback: Callable[[Exception], object] | None = None) -> int: ...
+
     class Unmet(Protocol):
         def count(self, n: int) -> Iterator[Plain]: ...
 
@@ -213,6 +266,8 @@ class Wrong:
         (connect, Wrong.OfClass, "OfClass.add is neither a method nor a part"),
         (connect, Wrong.Unmet, "Unmet.count: bad value for option 'returns'"),
         (connect, int, "typed.. needs a Protocol class, not <class 'int'>"),
+        (connect, Wrong.WithCallback, r"to fire, def add\(..., callback=...\) -> Future\[T\]"),
+        (ringback.clients.asyncio.connect, Wrong.AwaitedWithCallback, "AwaitedWithCallback.add is not"),
         (GeventClient, Wrong.Awaited, "Awaited.add is not what this client answers with"),
         (
             ringback.clients.asyncio.connect,

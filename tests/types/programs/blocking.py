@@ -53,6 +53,16 @@ with ringback.connect("tcp://127.0.0.1:5555", timeout=5.0, max_in_flight=10) as 
     shop.accounts.open("ada")  # wrong
     word: str = next(shop.count(3))  # wrong
     view = client.options(timeout=None, priority=1).typed(Shop)
+    orders = client.options(returns=Order, timeout=1.0)
+    amount = orders.call("order", "tea").amount
+    fired: int = orders.fire("order", "tea", callback=lambda order: print(order.item)).result().amount
+    for order in orders.options(priority=1).stream("orders"):
+        amount += order.amount
+    numbers: list[int] = client.options(returns=list[int]).call("numbers")
+    either = client.options(returns=Order | None).call("order", "tea")
+    orders.call("order", "tea").price  # wrong
+    orders.fire("order", "tea", callback=lambda order: print(order.price))  # wrong
+    texts: list[str] = client.options(returns=list[int]).call("numbers")  # wrong
     client.options(timeoutt=5.0)  # wrong
     client.options(priority="high")  # wrong
 

@@ -24,8 +24,11 @@ async def main() -> None:
         total: int = await shop.add(1, 2)
         async for number in shop.count(3):
             total += number
+        total += await client.options(returns=int).call("add", 1, 2)
+        total += await client.options(returns=int).fire("add", 1, 2)
+        text: str = await client.options(returns=int).call("add", 1, 2)  # wrong
+        text = await shop.add(1, 2)  # wrong
         other: int = shop.add(1, 2)  # wrong
-        text: str = await shop.add(1, 2)  # wrong
         await shop.add(1, "2")  # wrong
         await shop.sub(1, 2)  # wrong
     async with serving(service, client="twisted") as tested:
