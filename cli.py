@@ -15,6 +15,7 @@ from .commands.options import Command, MethodCommand
 from .commands.output import run_command
 from .commands.serve import serve
 from .commands.servers import health, servers, top
+from .commands.stubs import stubs
 from .commands.tune import tune
 from .commands.version import print_version
 
@@ -44,6 +45,7 @@ app.command(
     context_settings={"ignore_unknown_options": True},  # -1 is an argument
 )(call)
 app.command(cls=Command, short_help="Print what a server serves.")(describe)
+app.command(cls=Command, short_help="Write a typed module of a service.")(stubs)
 app.command(cls=Command, short_help="List the servers of a registry.")(servers)
 app.command(cls=Command, short_help="Tell whether a server takes calls.")(health)
 app.command(cls=Command, short_help="Show what a server does while it runs.")(top)

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import UsageError, described
+from .calls.fired import CALLBACKS
 
 _ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
 _STREAMS = {"blocks": (Iterator, Generator, Iterable), "awaits": _ASYNC, "defers": _ASYNC}
@@ -28,9 +29,6 @@ _FORMS = {
     "awaits": "async def {name}(...) -> T, or def {name}(...) -> AsyncIterator[T] for a stream",
     "defers": "def {name}(...) -> Deferred[T], or -> AsyncIterator[T] for a stream",
 }
-
-# What `fire` takes besides the arguments of the method, of which none has such a name.
-_CALLBACKS = frozenset(["callback", "errback"])
 
 
 class TypedMethods:
@@ -102,7 +100,7 @@ def _method(client: Any, name: str, function: Callable[..., Any], where: str) ->
 
 def _way(form: str, function: Callable[..., Any], origin: Any, *, is_future: bool) -> str | None:
     """The client's method that gives what the function is annotated with; None where there is none."""
-    takes_callback = not _CALLBACKS.isdisjoint(inspect.signature(function).parameters)
+    takes_callback = not CALLBACKS.isdisjoint(inspect.signature(function).parameters)
     if is_future and not inspect.iscoroutinefunction(function) and (takes_callback or form != "defers"):
         return "fire"
     if takes_callback:

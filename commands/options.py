@@ -38,7 +38,7 @@ _HABITS = {
 _FILES, _GIVEN = "ringback.files", "ringback.given"
 # All commands that have options in files.
 COMMANDS = (
-    *("serve", "call", "describe", "servers", "health", "top", "compare", "report", "tune"),
+    *("serve", "call", "describe", "stubs", "servers", "health", "top", "compare", "report", "tune"),
     *("request-reply", "fire-and-callback"),
 )
 # The options of each command.

@@ -11,6 +11,9 @@ from ..conversation.calls import ENDED, OutgoingCall
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
 
+# What `fire` takes besides the arguments of a method, of which none has such a name.
+CALLBACKS = frozenset(["callback", "errback"])
+
 
 class FiredCall(OutgoingCall):
     """A fired call: the client it was fired by, and the functions to call with its outcome."""

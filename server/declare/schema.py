@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .arguments import Arguments
+from .keywords import add_keywords
 from .results import result_type
 
 _REFERENCE = "#/$defs/{name}"
@@ -54,6 +55,7 @@ def _made(kinds: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     schemas, definitions = msgspec.json.schema_components(
         kinds, schema_hook=_of_model, ref_template=_REFERENCE
     )
+    add_keywords(kinds, schemas, definitions)
     found = dict(definitions)
     _lift([*schemas, *definitions.values()], found)
     return list(schemas), found

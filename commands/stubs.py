@@ -1,0 +1,86 @@
+"""`ringback stubs`: a service as a typed module, for `client.typed`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import typer
+
+from .. import clients
+from ..options.option import Option
+from ..terminal import fail, printable, say, warn
+from .arguments import load_service
+from .calling import CONNECTION, KeyOptions, TimeoutOptions, WaitOptions, connection
+from .options import takes
+from .output import FAILED, USAGE, exiting
+
+MODULE = "Module"
+
+
+class StubsOptions(TypedDict, total=False):
+    """What is written."""
+
+    client: Annotated[
+        str,
+        Option("Client style", "threading", group=MODULE, metavar="NAME", choices=clients.names),
+    ]
+    output: Annotated[
+        str | None,
+        Option("File to write", group=MODULE, metavar="FILE", default_text="standard output"),
+    ]
+
+
+@takes("stubs", StubsOptions, TimeoutOptions, WaitOptions, KeyOptions, groups=(MODULE, CONNECTION))
+def stubs(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET|ENDPOINT",
+            help="The service, as FILE.py:ATTRIBUTE or MODULE:ATTRIBUTE, or a server of it, as tcp://HOST:PORT",
+        ),
+    ],
+    options: Any,
+) -> None:
+    """Write a typed module of a service: Protocols for client.typed, and its data classes.
+
+    Type checkers know each method, argument and result of a client by it.
+    """
+    from ..stubs.description import read
+    from ..stubs.module import module_of
+
+    with exiting(USAGE):
+        client = clients.load(options["client"])
+    if "://" in source:
+        described = _asked(source, options)
+    else:
+        with exiting(USAGE):
+            service = load_service(source)
+            service.prepare()
+        described = service.describe()
+    with exiting(FAILED):
+        module = module_of(read(described), options["client"], client)
+    if module.left_out:
+        warn(printable(f"left out, as Python has no such names: {', '.join(module.left_out)}"))
+    if options["output"] is None:
+        say(module.text.rstrip("\n"))
+        return
+    try:
+        Path(options["output"]).write_text(module.text, encoding="utf-8")
+    except OSError as error:
+        fail(f"cannot write {options['output']}: {error.strerror}")
+        raise typer.Exit(FAILED) from None
+
+
+def _asked(endpoint: str, options: Any) -> Any:
+    """What a server tells of its service."""
+    from ..clients.scripts import run
+
+    told: list[Any] = []
+
+    def work(connected: Any) -> Generator[Any, Any, None]:
+        told.append((yield connected.describe()))
+
+    run("threading", [endpoint], work, **connection(options))
+    return told[0]

@@ -1,0 +1,112 @@
+"""The text of a data class: a `msgspec.Struct` where a tag tells it from others, where a field may be missing, or where one has a name that
+Python has not; a dataclass where not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from .description import Schema
+from .names import Names, is_name, literal, renamed
+
+# The default of a field that may be missing, while nothing is told of what it is then.
+_UNSET = "msgspec.UNSET"
+# What a Struct's field cannot be called in a message.
+_UNSPEAKABLE = re.compile(r'[\\"\0-\x1f]')
+
+
+class Field(NamedTuple):
+    """A field of a data class: its name in Python and in messages, its type, and its default as an expression or the path of a type that
+    makes one; None where it has to be given."""
+
+    name: str
+    original: str
+    kind: str
+    default: str | None
+    factory: str | None = None
+
+
+def has_class(schema: Schema) -> bool:
+    """Whether a data class can be what fits the schema."""
+    return schema.properties is not None and not any(map(_UNSPEAKABLE.search, schema.properties))
+
+
+def write_class(
+    own: str,
+    schema: Schema,
+    tag_field: str | None,
+    names: Names,
+    expression: Callable[[Schema | bool], str],
+    default: Callable[[Schema], str | None],
+) -> str:
+    """The class of that name. `expression` and `default` are those of `Kinds`."""
+    properties = schema.properties or {}
+    taken, fields = {*properties}, []
+    for original, part in properties.items():
+        if original == tag_field:
+            continue
+        name = original if is_name(original) else renamed(original, taken)
+        taken.add(name)
+        fields.append(_field(name, original, expression(part), part, original in schema.required, default))
+    missing = any(field.default == _UNSET for field in fields)
+    given = [field.default is not None or field.factory is not None for field in fields]
+    arguments = ["kw_only=True"] if given != sorted(given) else []
+    is_struct = tag_field is not None or missing or any(field.name != field.original for field in fields)
+    if is_struct:
+        arguments = [
+            *_tagged(properties, tag_field),
+            *arguments,
+            *(["omit_defaults=True"] if missing else []),
+        ]
+        lines = [f"class {own}({', '.join([names.use('msgspec.Struct'), *arguments])}):"]
+    else:
+        decorator = names.use("dataclasses.dataclass")
+        lines = [f"@{decorator}({', '.join(arguments)})" if arguments else f"@{decorator}", f"class {own}:"]
+    lines += [f"    {_line(field, names, is_struct=is_struct)}" for field in fields]
+    return "\n".join(lines if fields else [*lines, "    pass"])
+
+
+def _field(
+    name: str,
+    original: str,
+    kind: str,
+    part: Schema | bool,
+    required: bool,
+    default: Callable[[Schema], str | None],
+) -> Field:
+    if required:
+        return Field(name, original, kind, None)
+    if isinstance(part, Schema):
+        found = default(part)
+        if found is not None:
+            return Field(name, original, kind, found)
+        if part.default == [] and part.type == "array" and part.prefix_items is None:
+            return Field(name, original, kind, None, "builtins.set" if part.unique_items else "builtins.list")
+        if part.default == {} and part.type == "object":
+            return Field(name, original, kind, None, "builtins.dict")
+    return Field(name, original, kind, _UNSET)
+
+
+def _tagged(properties: Mapping[str, Schema | bool], tag_field: str | None) -> list[str]:
+    if tag_field is None:
+        return []
+    part = properties.get(tag_field)
+    values = part.values if isinstance(part, Schema) and part.values else [""]
+    tag = values[0] if isinstance(values[0], (str, int)) else ""
+    return [f"tag_field={literal(tag_field)}", f"tag={literal(tag)}"]
+
+
+def _line(field: Field, names: Names, *, is_struct: bool) -> str:
+    kind, default = field.kind, field.default
+    if default == _UNSET:
+        kind, default = f"{kind} | {names.use('msgspec.UnsetType')}", names.use(_UNSET)
+    options = [f"name={literal(field.original)}"] if field.name != field.original else []
+    if field.factory is not None:
+        options.append(f"default_factory={names.use(field.factory)}")
+    elif default is not None and options:
+        options.append(f"default={default}")
+    if not options:
+        return f"{field.name}: {kind}{'' if default is None else f' = {default}'}"
+    function = names.use("msgspec.field" if is_struct else "dataclasses.field")
+    return f"{field.name}: {kind} = {function}({', '.join(options)})"

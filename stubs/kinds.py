@@ -1,0 +1,220 @@
+"""Python types from JSON Schema: expressions for annotations, and the classes that they name.
+
+A type is what the wire carries, and what a client may send: an enumeration is a `Literal` of its values, an object with
+properties is a data class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .classes import has_class, write_class
+from .description import MethodSchema, Schema
+from .names import Names, literal
+
+_BUILTIN = {"boolean": "bool", "integer": "int", "number": "float"}
+_FORMATS = {
+    "binary": "builtins.bytes",
+    "date": "datetime.date",
+    "date-time": "datetime.datetime",
+    "decimal": "decimal.Decimal",
+    "duration": "datetime.timedelta",
+    "time": "datetime.time",
+    "uuid": "uuid.UUID",
+}
+# Values of which a default can be written as it is, by the type of its schema.
+_SCALARS: dict[Any, tuple[type, ...]] = {
+    "null": (type(None),),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "string": (str,),
+    None: (type(None), bool, int, float, str),
+}
+
+
+class Definitions(NamedTuple):
+    """What the schemas of one method may refer to, by name."""
+
+    schemas: Mapping[str, Schema]
+    tags: Mapping[str, str]  # the property that tells it from others in a union
+
+    def followed(self, schema: Schema | bool) -> Schema | bool:
+        """What a reference leads to."""
+        if isinstance(schema, Schema) and schema.ref is not None:
+            return self.schemas.get(schema.name, True)
+        return schema
+
+    def reached(self, name: str) -> dict[str, Schema]:
+        """A definition and all that it refers to."""
+        found: dict[str, Schema] = {}
+        waiting = [name]
+        while waiting:
+            each = waiting.pop()
+            if each not in found and each in self.schemas:
+                found[each] = self.schemas[each]
+                waiting += [part.name for part in _parts(found[each]) if part.ref is not None]
+        return found
+
+
+class Kinds:
+    """The types of one module. `members`: names of its classes' attributes. `schemas`: of all methods."""
+
+    def __init__(self, members: Collection[str], schemas: Sequence[MethodSchema]) -> None:
+        fields = {name for each in schemas for part in _parts_of(each) for name in part.properties or ()}
+        self.names = Names({*members, *fields})
+        self.classes: dict[str, str] = {}  # the text of each, by name
+        self._tags = {tagged: tag for each in schemas for tagged, tag in _tags(each)}
+        self._named: dict[str, str] = {}  # the expression, by a definition and all it refers to
+
+    def definitions(self, schema: MethodSchema) -> Definitions:
+        """What the schemas of a method may refer to."""
+        named = {name: repr((name, each)) for name, each in schema.definitions.items()}
+        tags = {name: self._tags[each] for name, each in named.items() if each in self._tags}
+        return Definitions(schema.definitions, tags)
+
+    def expression(self, schema: Schema | bool | None, definitions: Definitions) -> str:
+        """The type of what fits the schema; `Any` where Python's types cannot say it."""
+        if not isinstance(schema, Schema):
+            return self.names.use("typing.Any")
+        if schema.ref is not None:
+            return self._definition(schema.name, definitions)
+        if schema.all_of is not None and len(schema.all_of) == 1:
+            return self.expression(schema.all_of[0], definitions)
+        if schema.options is not None:
+            return self._union(schema, definitions)
+        if schema.values is not None:
+            return self._literal(schema.values)
+        if schema.type == "null":
+            return "None"
+        if schema.type == "array":
+            return self._array(schema, definitions)
+        if schema.type == "object":
+            return self._map(schema, definitions)
+        if schema.type == "string":
+            known = _FORMATS.get(str(schema.format), "builtins.str")
+            return self.names.use("builtins.bytes" if schema.content_encoding is not None else known)
+        kind = _BUILTIN.get(str(schema.type))
+        return self.names.use("typing.Any" if kind is None else f"builtins.{kind}")
+
+    def default(self, schema: Schema, definitions: Definitions) -> str | None:
+        """The default that a schema names, as an expression; None where there is none that can be written."""
+        value = schema.default
+        if type(value) not in _SCALARS[None]:
+            return None
+        for option in map(definitions.followed, schema.options or [schema]):
+            if not isinstance(option, Schema):
+                continue
+            if option.values is not None:
+                fits = (type(value), value) in [(type(each), each) for each in option.values]
+            else:
+                plain = option.format is None and option.content_encoding is None and option.ref is None
+                known = option.type if isinstance(option.type, str) else None
+                fits = plain and option.options is None and type(value) in _SCALARS.get(known, ())
+            if fits:
+                return literal(value)
+        return None
+
+    def _definition(self, name: str, definitions: Definitions) -> str:
+        schema = definitions.schemas.get(name)
+        if schema is None:
+            return self.names.use("typing.Any")
+        identity = repr((name, definitions.reached(name)))
+        if identity in self._named:
+            return self._named[identity]
+        if not has_class(schema) and schema.enum is None:
+            self._named[identity] = self.names.use("typing.Any")  # of one that refers to itself
+            self._named[identity] = found = self.expression(schema, definitions)
+            return found
+        wanted = (schema.title or name) if "." not in name else name.rpartition(".")[2]
+        self._named[identity] = own = self.names.reserve(wanted)
+        self.classes[own] = ""  # its place, before those that it names
+        if schema.enum is not None:
+            self.classes[own] = f"{own}: {self.names.use('typing.TypeAlias')} = {self._literal(schema.enum)}"
+        else:
+            self.classes[own] = write_class(
+                own,
+                schema,
+                definitions.tags.get(name),
+                self.names,
+                lambda part: self.expression(part, definitions),
+                lambda part: self.default(part, definitions),
+            )
+        return own
+
+    def _literal(self, values: list[Any]) -> str:
+        if values and all(type(value) is bool for value in values):
+            return self.names.use("builtins.bool")
+        if values and all(value is None or type(value) in (int, str) for value in values):
+            return f"{self.names.use('typing.Literal')}[{', '.join(map(literal, values))}]"
+        return self.names.use("typing.Any")
+
+    def _array(self, schema: Schema, definitions: Definitions) -> str:
+        if schema.prefix_items is not None:
+            parts = ", ".join(self.expression(part, definitions) for part in schema.prefix_items)
+            return f"{self.names.use('builtins.tuple')}[{parts or '()'}]"
+        kind = "set" if schema.unique_items else "list"
+        return f"{self.names.use(f'builtins.{kind}')}[{self.expression(schema.items, definitions)}]"
+
+    def _map(self, schema: Schema, definitions: Definitions) -> str:
+        string = self.names.use("builtins.str")
+        keys = string if schema.keys is None else self.expression(schema.keys, definitions)
+        values = self.expression(schema.additional_properties, definitions)
+        return f"{self.names.use('builtins.dict')}[{keys}, {values}]"
+
+    def _union(self, schema: Schema, definitions: Definitions) -> str:
+        """`Any` where a decoder could not tell which one of them a value is."""
+        options = list(_options(schema))
+        forms = [_form(option, definitions) for option in options]
+        if not forms or "" in forms or any(forms.count(form) > 1 for form in {*forms} - {"tagged"}):
+            return self.names.use("typing.Any")
+        return " | ".join(dict.fromkeys(self.expression(option, definitions) for option in options))
+
+
+def _parts(schema: Schema | bool | None) -> Iterator[Schema]:
+    """A schema, and all within it."""
+    waiting: list[Schema | bool | None] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Schema):
+            yield part
+            waiting += [part.items, part.additional_properties, part.keys, *(part.properties or {}).values()]
+            for several in (part.any_of, part.one_of, part.all_of, part.prefix_items):
+                waiting += several or []
+
+
+def _parts_of(schema: MethodSchema) -> Iterator[Schema]:
+    for each in (schema.arguments, schema.result, schema.item, *schema.definitions.values()):
+        yield from _parts(each)
+
+
+def _tags(schema: MethodSchema) -> Iterator[tuple[str, str]]:
+    """The definitions of which a union needs a tag, as text with their names, and the property that has it."""
+    for part in _parts_of(schema):
+        if part.discriminator is not None:
+            for ref in part.discriminator.mapping.values():
+                name = ref.rpartition("/")[2]
+                if name in schema.definitions:
+                    yield repr((name, schema.definitions[name])), part.discriminator.property_name
+
+
+def _options(schema: Schema | bool) -> Iterator[Schema | bool]:
+    if isinstance(schema, Schema) and schema.options is not None and schema.ref is None:
+        for each in schema.options:
+            yield from _options(each)
+    else:
+        yield schema
+
+
+def _form(schema: Schema | bool, definitions: Definitions) -> str:
+    """What a decoder sees of a value that fits; "" where it could be anything."""
+    if isinstance(schema, Schema) and schema.ref is not None and schema.name in definitions.tags:
+        return "tagged"
+    found = definitions.followed(schema)
+    if not isinstance(found, Schema) or found.options is not None:
+        return ""
+    if found.values is not None:
+        kinds = {type(value) for value in found.values}
+        return "string" if kinds == {str} else "integer" if kinds == {int} else ""
+    return found.type if isinstance(found.type, str) else ""

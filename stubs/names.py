@@ -1,0 +1,79 @@
+"""The names in a module: what it defines, what it imports, and what its classes hide."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import Any
+
+
+class Names:
+    """Of one module. `members`: names of its classes' attributes, within which they hide what has the same name outside."""
+
+    def __init__(self, members: Collection[str]) -> None:
+        self._members = frozenset(members)
+        self._imported: dict[str, str] = {}  # the name here, by MODULE.NAME
+        self._taken = {*self._members, *dir(builtins), *keyword.kwlist}
+
+    def reserve(self, wanted: str) -> str:
+        """A name that nothing in the module has yet, like the one that is wanted."""
+        name = _plain(wanted) or "Value"
+        if name[0].isdigit():
+            name = f"_{name}"
+        count, free = 1, name
+        while free in self._taken:
+            count += 1
+            free = f"{name}{count}"
+        self._taken.add(free)
+        return free
+
+    def use(self, path: str) -> str:
+        """The name, in the module, of what is MODULE.NAME elsewhere."""
+        module, _, name = path.rpartition(".")
+        if module == "builtins" and name not in self._members:
+            return name
+        if path not in self._imported:
+            self._imported[path] = self.reserve(name)
+        return self._imported[path]
+
+    def imports(self) -> list[str]:
+        """The lines that import what has been used."""
+        names: dict[str, list[str]] = {}
+        for path, own in sorted(self._imported.items()):
+            module, _, name = path.rpartition(".")
+            names.setdefault(module, []).append(name if name == own else f"{name} as {own}")
+        return [f"from {module} import {', '.join(each)}" for module, each in names.items()]
+
+
+def is_identifier(text: str) -> bool:
+    """Whether it may name a parameter."""
+    # (Python reads a name in another form than some can be written in.)
+    return text.isidentifier() and not keyword.iskeyword(text) and unicodedata.normalize("NFKC", text) == text
+
+
+def is_name(text: str) -> bool:
+    """Whether it may name a method, or a field."""
+    return is_identifier(text) and not text.startswith("_")
+
+
+def renamed(name: str, taken: Collection[str]) -> str:
+    """A name for a field, as like its own as Python allows."""
+    found = _plain(name) or "field"
+    if found[0].isdigit():
+        found = f"field_{found}"
+    while found in taken or not is_name(found):
+        found += "_"
+    return found
+
+
+def literal(value: Any) -> str:
+    """A text, a number or None, with double quotation marks where these are easy to read."""
+    text = repr(value)
+    return f'"{text[1:-1]}"' if text.startswith("'") and '"' not in text else text
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W", "_", name, flags=re.ASCII).strip("_")
