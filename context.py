@@ -19,11 +19,12 @@ class CurrentCall:
     `deadline` is in seconds of `time.monotonic()`, None where the caller set no limit; `metadata` is what the caller gave
     with `options(metadata=...)`; `peer` names the client's address and instance, or only its instance where there is no address;
     `user` is the name of the client's key, which it has proved to have ("" without CURVE, and where any key is let in);
-    `app` is what the service's lifespan yielded; `state` is the store that the server was given, None where it was given none.
+    `app` is what the service's lifespan yielded.
     """
 
     __slots__ = (
         "_open",
+        "_state",
         "_versions",
         "app",
         "deadline",
@@ -31,7 +32,6 @@ class CurrentCall:
         "method",
         "peer",
         "priority",
-        "state",
         "user",
     )
 
@@ -54,10 +54,19 @@ class CurrentCall:
         self.peer = peer
         self.priority = priority
         self.app = app
-        self.state = state
+        self._state = state
         self._open = open_transaction
         self._versions = versions
         self.user = user
+
+    @property
+    def state(self) -> State:
+        """The store that the server was given. Raises FailedPrecondition where there is none."""
+        if self._state is None:
+            raise FailedPrecondition(
+                f"{self.method} has no state store: a server is given one by --state or state=, and handlers in other processes have none"
+            )
+        return self._state
 
     @property
     def versions(self) -> Mapping[str, int] | None:
@@ -72,6 +81,10 @@ class CurrentCall:
         if self._open is None:
             raise FailedPrecondition(f"{self.method} has no transaction: that is for methods with once=True")
         return self._open()
+
+    def leave_process(self) -> None:
+        """Become what a handler in another process may ask."""
+        self.app = self._state = None
 
     def remaining(self) -> float | None:
         """Seconds left until the deadline, never below 0; None where there is no deadline."""

@@ -72,8 +72,9 @@ def getaddrinfo(host: str | None, port: int | str | None, **options: Any) -> lis
     return found
 
 
-def start_thread(function: Callable[[], object]) -> Any:
-    """Run the function in a new daemon thread. Returns a lock that is held until the function has returned."""
+def start_thread(function: Callable[[], object], then: Callable[[], object] = object) -> Any:
+    """Run the function in a new daemon thread, and `then` where nothing of gevent is left in it: an interpreter that ends beside a hub
+    crashes. Returns a lock that is held until both have returned."""
     running = allocate_lock()
     running.acquire()
 
@@ -83,6 +84,7 @@ def start_thread(function: Callable[[], object]) -> Any:
         finally:
             _end_hub()
             _end_dummy()
+            then()
             running.release()
 
     _original("start_new_thread")(run, ())

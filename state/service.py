@@ -25,9 +25,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 
 def _state() -> AsyncState:
-    state = current_call().state
-    assert state is not None
-    return state.aio
+    return current_call().state.aio
 
 
 @service.method(readonly=True)

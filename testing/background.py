@@ -22,7 +22,7 @@ class Background:
         self._given_up = False
 
     def begin(self) -> None:
-        native.start_thread(self._run)
+        native.start_thread(self._run, lambda: _settle(self.ended, None))
 
     def end(self) -> None:
         """Drain it: from any thread, also before it has started."""
@@ -34,8 +34,6 @@ class Background:
             self.server.run(lambda _: self._ready(), signals=False)
         except BaseException as error:
             _settle(self.started, error)
-        finally:
-            _settle(self.ended, None)
 
     def _ready(self) -> None:
         if self._given_up:  # who waited for it has been interrupted

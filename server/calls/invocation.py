@@ -231,7 +231,7 @@ class Invocation(IncomingCall, Handling):
     def _job(self) -> Job:
         """Itself, for another process, where the lifespan's value is not."""
         call = self.current()
-        call.app = call.state = None
+        call.leave_process()
         method = self.method
         left = call.remaining()
         return Job(method.function, self.args, self.kwargs, call, left, self.priority, method.resources)

@@ -329,7 +329,6 @@ def test_a_call_made_in_a_context_inherits_its_deadline() -> None:
 
 def test_the_store_of_a_context_is_opened_and_closed() -> None:
     with call_context(state="memory://notes") as call:
-        assert call.state is not None
         call.state.put("a", 1)
         assert call.state.get("a") == 1
         with ringback.open_state("memory://notes", create=False) as same:

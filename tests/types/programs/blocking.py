@@ -33,8 +33,7 @@ class Shop(Protocol):
 @service.method
 def remaining() -> float | None:
     call = ringback.current_call()
-    if call.state is not None:
-        call.state.put("key", call.user)
+    call.state.put("key", call.user)
     return call.remaining()
 
 

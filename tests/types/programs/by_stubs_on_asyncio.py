@@ -23,6 +23,6 @@ async def main() -> None:
         print(summed, await tea.pay(Cash(1)))
         total = tea.add(1)  # wrong
         await tea.add("1")  # wrong
-        for each in tea.items(2):  # wrong
+        for _ in tea.items(2):  # wrong
             pass
         word: str = await fired.add(1)  # wrong
