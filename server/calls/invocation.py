@@ -302,8 +302,11 @@ class Invocation(IncomingCall, Handling):
             host.post(self.late)
             return
         try:
+            # (What is posted from within would find the context still entered, where it runs at once.)
             ended, result = self.within(self._called)
-            if isinstance(result, concurrent.futures.Future):  # not within: what it reports may come at once
+            if not ended and self.run is not None:
+                host.post(host.launcher.postpone, self, self.run.pause)
+            elif not ended:
                 if pool is not None:
                     host.post(host.launcher.release_worker, self)
                 result.add_done_callback(self._report_future)
@@ -314,20 +317,14 @@ class Invocation(IncomingCall, Handling):
                 self._report(result, None)
 
     def _called(self) -> tuple[bool, Any]:
-        """Whether the handler has a result now, and that; or else the future of it, if there is one."""
+        """Whether the handler has a result now, and that; or else the future of it, or None where another call runs for the same key."""
         if self.run is not None:
-            return self._run_once(self.run)
+            there, result = self.run.work(self)
+            return there, self._unpacked(result) if there and self.interception else result
         result = self.method.function(*self.args, **self.kwargs)
         if isinstance(result, concurrent.futures.Future):
             return False, result
         return True, result if self.interception else self.pack(result)
-
-    def _run_once(self, run: KeyedRun) -> tuple[bool, Any]:
-        there, result = run.work(self)
-        if there:
-            return True, self._unpacked(result) if self.interception else result
-        self.host.post(self.host.launcher.postpone, self, run.pause)
-        return False, None
 
     def _unpacked(self, result: Any) -> Any:
         """For interceptors, a result that has been stored."""

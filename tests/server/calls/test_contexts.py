@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import Any
+
 import pytest
-from processes import TESTS
+import ringback
+from processes import SOON, TESTS
+from ringback.server.calls.posted import Posted
+from ringback.testing import serving
 
 FAULTY = TESTS / "faulty.py"
 
@@ -94,3 +101,29 @@ def test_what_an_interceptor_of_a_client_sets_is_not_seen_by_its_caller(client, 
     assert other.call("add", 1, 2) == 3
     assert seen == ["the client's"]  # on its way out it has what it has set
     assert who.get() == "nobody"
+
+
+def test_a_duplicate_call_has_left_its_context_when_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its worker rests after it has said so, another worker may look again before it goes on."""
+    service, first, tried = ringback.Service("once"), threading.Event(), threading.Event()
+
+    @service.method(once=True)
+    def pay() -> str:
+        first.set()
+        assert tried.wait(SOON)
+        return "paid"
+
+    post = Posted.post
+
+    def watched(self: Posted, function: Callable[..., object], *args: Any) -> None:
+        if function.__name__ == "postpone":
+            args[0].own_context.run(lambda: None)  # which raises RuntimeError where it is still entered
+            tried.set()
+        post(self, function, *args)
+
+    monkeypatch.setattr(Posted, "post", watched)
+    with serving(service, state="memory://") as client:
+        keyed = client.options(idempotency_key="a")
+        running = keyed.fire("pay")
+        assert first.wait(SOON)
+        assert keyed.call("pay") == running.result(SOON) == "paid"
