@@ -6,13 +6,26 @@ after their loops hold only what differs. A style is found by its name among the
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Unpack
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..runtime.plugins import PluginGroup
 
 if TYPE_CHECKING:
-    from .base import Client  # not imported: a probe, `commands/health.py`, needs nothing of it
+    from .base import Answer, Client
+    from .callbacks.running import Event
+    from .calls.intercepted import ClientCall
     from .options import ConnectOptions
+
+# What users name. Only what is used is imported: a probe, `commands/health.py`, needs nothing of it.
+_WHERE = {
+    "Answer": ".base",
+    "Client": ".base",
+    "ClientCall": ".calls.intercepted",
+    "Event": ".callbacks.running",
+}
+
+__all__ = ["Answer", "Client", "ClientCall", "Event", "connect", "load", "names"]
 
 _STYLES = PluginGroup(
     "client",
@@ -39,3 +52,10 @@ def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> Client:
     patched = monkey is not None and monkey.is_module_patched("threading")
     client: Client = load("gevent" if patched else "threading")(*endpoints, **options)
     return client
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(where, __name__), name)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import ringback
 
@@ -16,7 +17,7 @@ def add(a: int, b: int) -> int:
 
 
 @service.method(inline=True)
-def echo(value):
+def echo(value: Any) -> Any:
     "The value itself; it runs on the event loop, as it never blocks."
     return value
 

@@ -129,6 +129,12 @@ class Server:
             raise RuntimeError("the server has not been started: it has no endpoint yet")
         return self.endpoints[0]
 
+    if TYPE_CHECKING:  # with `backend="twisted"`; see `backends/twisted/service.py`
+
+        def startService(self) -> Any: ...  # noqa: N802 - Twisted's name
+
+        def stopService(self) -> Any: ...  # noqa: N802
+
     # In the background
 
     def __enter__(self) -> Server:

@@ -180,7 +180,7 @@ class Serving(Generic[C]):
         if self._style == "asyncio" == self._server.backend:
             await self._server.__aenter__()
         elif self._style == "twisted" == self._server.backend:
-            await self._server.startService()  # type: ignore[attr-defined]
+            await self._server.startService()
         else:
             self._background = self._new_background()
             self._background.begin()
@@ -210,7 +210,7 @@ class Serving(Generic[C]):
         elif self._style == "asyncio":
             await self._server.__aexit__(None, None, None)
         else:
-            await self._server.stopService()  # type: ignore[attr-defined]
+            await self._server.stopService()
 
     async def _outcome(self, done: Future[None]) -> None:
         """What becomes of it, by the loop of this style; who waits may be cancelled, and it is not."""

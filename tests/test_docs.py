@@ -1,4 +1,4 @@
-"""README and each page of docs/ run as one program, by the rules of `pages.py`; mypy accepts the programs of README."""
+"""README and each page of docs/ run as one program, by the rules of `pages.py`; `mypy --strict` accepts all programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import ringback
-from pages import Reading, Rules, blocks
+from pages import Block, Reading, Rules, blocks
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +43,14 @@ RULES = Rules(
 )
 # Files to which a page links, and which its reader has.
 GIVEN = {name: ["examples/calc.py"] for name in ("deployment", "options", "servers")}
+# Commands that write a module which the page's programs import.
+STUBS = re.compile(r"^\$ (ringback stubs \S+\.py:.*)$", re.MULTILINE)
+
+
+def programs(page: Path) -> list[Block]:
+    """The Python blocks of a page."""
+    return [block for block in blocks(page) if block.language == "python"]
+
 
 # Calls a page's service as its scenario says, in place of a comparison, which takes minutes.
 SCENARIO = """
@@ -82,24 +90,43 @@ def test_every_rule_is_about_a_command_of_some_page() -> None:
         assert any(command.startswith(beginning) for command in commands), f"no page has {beginning}"
 
 
-def test_the_programs_of_the_readme_pass_mypy_strict(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the installed package, which mypy does not see where it is editable, and with what mypy remembers of it."""
+    folder = tmp_path_factory.mktemp("checked")
+    (folder / "ringback").symlink_to(Path(ringback.__file__).parent)
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)], ids=lambda page: page.stem)
+def test_the_programs_of_a_page_pass_mypy_strict(page: Path, tmp_path: Path, checked: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is not installed; tox -e docs has it")
-    programs = [block for block in blocks(PAGES[0]) if block.language == "python"]
-    for program in programs:
+    for file in GIVEN.get(page.stem, []):
+        shutil.copy(ROOT / file, tmp_path)
+    for program in programs(page):
         (tmp_path / (program.file or f"line_{program.line}.py")).write_text(program.text)
-    # mypy does not see an editable installation, so it is shown the package.
-    package = tmp_path / "installed" / "ringback"
-    package.parent.mkdir()
-    package.symlink_to(Path(ringback.__file__).parent)
+    for command in STUBS.findall(page.read_text()):
+        subprocess.run([sys.executable, "-m", *command.split()], cwd=tmp_path, check=True)
+    found = sorted(path.name for path in tmp_path.glob("*.py"))
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", *sorted(tmp_path.glob("*.py"))],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--follow-imports=silent",
+            "--cache-dir",
+            checked / "cache",
+            *found,
+        ],
         capture_output=True,
         text=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(package.parent)},
+        env={**os.environ, "MYPYPATH": str(checked)},
     )
-    assert done.stdout == f"Success: no issues found in {len(programs)} source files\n"
+    files = f"{len(found)} source file{'' if len(found) == 1 else 's'}"
+    assert done.stdout == f"Success: no issues found in {files}\n"
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +27,9 @@ class Errands:
         forks.inherit(self)
 
     def post(self, function: Callable[..., object], *args: object) -> None:
-        """Have the function called. It takes no lock and does not wait: it may be called from a finaliser."""
+        """Have the function called, unless the interpreter ends. It takes no lock and does not wait: it may be called from a finaliser."""
+        if sys.is_finalizing():  # no thread runs any more
+            return
         self._posted.append(partial(function, *args))
         if (
             not self._running or not self._thread.locked()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 from collections import deque
+from contextlib import suppress
 
 from ... import errors
 from ...backends import native
@@ -22,7 +24,11 @@ _errands = Errands()
 def unseen(method: str, error: BaseException) -> None:
     """A call has failed, and its future is gone. For finalisers: it takes no lock and does not wait."""
     _found.append((method, error))
-    _errands.post(_tell_and_rest)
+    if sys.is_finalizing():  # no thread runs any more
+        with suppress(Exception):
+            _tell()
+    else:
+        _errands.post(_tell_and_rest)
 
 
 def _tell_and_rest() -> None:
