@@ -46,15 +46,15 @@ class Definitions(NamedTuple):
             return self.schemas.get(schema.name, True)
         return schema
 
-    def reached(self, name: str) -> dict[str, Schema]:
-        """A definition and all that it refers to."""
+    def reached(self, schema: Schema) -> dict[str, Schema]:
+        """All that a schema refers to."""
         found: dict[str, Schema] = {}
-        waiting = [name]
+        waiting = [schema]
         while waiting:
-            each = waiting.pop()
-            if each not in found and each in self.schemas:
-                found[each] = self.schemas[each]
-                waiting += [part.name for part in _parts(found[each]) if part.ref is not None]
+            names = {part.name for part in _parts(waiting.pop()) if part.ref is not None}
+            for name in sorted(names & self.schemas.keys() - found.keys()):
+                found[name] = self.schemas[name]
+                waiting.append(found[name])
         return found
 
 
@@ -66,7 +66,7 @@ class Kinds:
         self.names = Names({*members, *fields})
         self.classes: dict[str, str] = {}  # the text of each, by name
         self._tags = {tagged: tag for each in schemas for tagged, tag in _tags(each)}
-        self._named: dict[str, str] = {}  # the expression, by a definition and all it refers to
+        self._named: dict[str, str] = {}  # the expression, by a definition and all that it refers to
 
     def definitions(self, schema: MethodSchema) -> Definitions:
         """What the schemas of a method may refer to."""
@@ -90,6 +90,8 @@ class Kinds:
             return "None"
         if schema.type == "array":
             return self._array(schema, definitions)
+        if schema.type == "object" and has_class(schema):
+            return self._class(schema, definitions)
         if schema.type == "object":
             return self._map(schema, definitions)
         if schema.type == "string":
@@ -120,14 +122,20 @@ class Kinds:
         schema = definitions.schemas.get(name)
         if schema is None:
             return self.names.use("typing.Any")
-        identity = repr((name, definitions.reached(name)))
+        if has_class(schema) or schema.enum is not None:
+            return self._class(schema, definitions, name)
+        identity = repr((name, definitions.reached(schema)))
+        if identity not in self._named:
+            self._named[identity] = self.names.use("typing.Any")  # of one that refers to itself
+            self._named[identity] = self.expression(schema, definitions)
+        return self._named[identity]
+
+    def _class(self, schema: Schema, definitions: Definitions, name: str = "") -> str:
+        """The name of a class, or of an enumeration, which is written where it has not been yet."""
+        wanted = name.rpartition(".")[2] if "." in name else schema.title or name
+        identity = repr((wanted, schema, definitions.reached(schema)))
         if identity in self._named:
             return self._named[identity]
-        if not has_class(schema) and schema.enum is None:
-            self._named[identity] = self.names.use("typing.Any")  # of one that refers to itself
-            self._named[identity] = found = self.expression(schema, definitions)
-            return found
-        wanted = (schema.title or name) if "." not in name else name.rpartition(".")[2]
         self._named[identity] = own = self.names.reserve(wanted)
         self.classes[own] = ""  # its place, before those that it names
         if schema.enum is not None:

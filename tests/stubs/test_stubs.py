@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 import ringback
@@ -361,3 +361,29 @@ def test_results_of_any_type_arrive_as_the_module_says(kind: Any) -> None:
     service = service_of(made)
     client = clients.load("threading")("tcp://127.0.0.1:5555")
     client.typed(written(service).Odd)  # which refuses what no result can be
+
+
+def test_models_of_pydantic_are_classes_of_the_module() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    Line = pydantic.create_model("Line", name=(str, ...), at=(datetime.datetime | None, None))
+    Cat = pydantic.create_model("Cat", kind=(Literal["cat"], "cat"), lives=(int, ...))
+    Dog = pydantic.create_model("Dog", kind=(Literal["dog"], "dog"))
+    pet = Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
+    amount = pydantic.Field(1, alias="total-amount")
+    Bill = pydantic.create_model("Bill", lines=(list[Line], []), pet=(pet, ...), amount=(int, amount))
+
+    def send(value: Any) -> Any:
+        return value
+
+    def first(value: Any) -> Any:
+        return value.lines[0]
+
+    send.__annotations__.update({"value": Bill, "return": Bill})
+    first.__annotations__.update({"value": Bill, "return": Line})
+    service = service_of(send, first)
+    module = written(service)
+    bill = module.Bill(lines=[module.Line("tea")], pet=module.Cat(9), total_amount=3)
+    with serving(service) as client:
+        odd = client.typed(module.Odd)
+        assert odd.send(bill) == bill
+        assert odd.first(bill) == module.Line("tea")  # one class, wherever it is described
