@@ -16,9 +16,10 @@ from collections.abc import (
     Iterator,
 )
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from ..errors import UsageError, described
+from ..protocol.values import typed_decoder
 from .calls.fired import CALLBACKS
 
 _ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
@@ -78,41 +79,68 @@ def _method(client: Any, name: str, function: Callable[..., Any], where: str) ->
         raise UsageError(
             f"{where} is overloaded, and its result could be made only one thing: write it once, with a union"
         )
-    returns = _hints(function, where).get("return", Any)
+    returns = _plain(_hints(function, where).get("return", Any))
+    if isinstance(returns, typing.TypeVar) or getattr(returns, "__parameters__", None):
+        raise UsageError(f"{where} returns what a type variable stands for: write the type itself")
     origin = typing.get_origin(returns) or returns
     future = pkgutil.resolve_name(client.future)
     is_future = origin in (future, *future.__bases__) and origin not in (object, typing.Generic)
-    way = _way(client.answers, function, origin, is_future=is_future)
+    way = _way(client.answers, function, returns, is_future=is_future)
     if way is None:
         forms = _FORMS[client.answers].format(name=function.__name__)
         raise UsageError(
             f"{where} is not what this client answers with: write {forms}; "
-            f"to fire, def {function.__name__}(..., callback=...) -> {future.__name__}[T]"
+            f"to fire, def {function.__name__}(..., *, callback=...) -> {future.__name__}[T]"
         )
     if way == "stream" or is_future:
         returns = next(iter(typing.get_args(returns)), Any)
     try:
+        typed_decoder(returns)
         view = client.options(returns=returns)
     except TypeError as error:
         raise UsageError(f"{where}: {error}") from None
     return partial(getattr(view, way), name)
 
 
-def _way(form: str, function: Callable[..., Any], origin: Any, *, is_future: bool) -> str | None:
+def _way(form: str, function: Callable[..., Any], returns: Any, *, is_future: bool) -> str | None:
     """The client's method that gives what the function is annotated with; None where there is none."""
-    takes_callback = not CALLBACKS.isdisjoint(inspect.signature(function).parameters)
-    if is_future and not inspect.iscoroutinefunction(function) and (takes_callback or form != "defers"):
-        return "fire"
-    if takes_callback:
+    parameters = inspect.signature(function).parameters
+    callbacks = [parameters[name].kind for name in CALLBACKS if name in parameters]
+    awaited = inspect.iscoroutinefunction(function)
+    origin = typing.get_origin(returns) or returns
+    if any(kind is not inspect.Parameter.KEYWORD_ONLY for kind in callbacks):
         return None
-    if inspect.iscoroutinefunction(function):
-        return "call" if form == "awaits" else None
+    if any(map(_mentions_future, typing.get_args(returns))):
+        return None
+    if is_future and not awaited and (callbacks or form != "defers"):
+        return "fire"
+    if callbacks:
+        return None
+    if awaited:
+        return "call" if form == "awaits" and not _is_future(origin) else None
     if origin in _STREAMS[form]:
         return "stream"
     if form == "defers":
         return "call" if is_future else None
-    others = {*_STREAMS["blocks"], *_ASYNC, Awaitable}
-    return "call" if form == "blocks" and origin not in others and not _is_deferred(origin) else None
+    return "call" if form == "blocks" and not _is_future(origin) else None
+
+
+def _plain(kind: Any) -> Any:
+    """The type without what `Annotated` says of it, where it stands for what is to come."""
+    inner = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+    return inner if _is_future(typing.get_origin(inner) or inner) else kind
+
+
+def _mentions_future(kind: Any) -> bool:
+    """Whether it is, or has in it, what a result cannot be."""
+    return _is_future(typing.get_origin(kind) or kind) or any(map(_mentions_future, typing.get_args(kind)))
+
+
+def _is_future(origin: Any) -> bool:
+    """Whether it stands for a value, or for values, that are to come."""
+    if _is_deferred(origin) or origin in (*_STREAMS["blocks"], *_ASYNC):
+        return True
+    return inspect.isclass(origin) and (issubclass(origin, Awaitable) or hasattr(origin, "add_done_callback"))
 
 
 def _is_deferred(origin: Any) -> bool:

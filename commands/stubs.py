@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypedDict
 import typer
 
 from .. import clients
+from ..errors import UsageError
 from ..options.option import Option
 from ..terminal import fail, printable, say, warn
 from .arguments import load_service
@@ -60,9 +61,12 @@ def stubs(
             service.prepare()
         described = service.describe()
     with exiting(FAILED):
-        module = module_of(read(described), options["client"], client)
+        try:
+            module = module_of(read(described), options["client"], client)
+        except (RecursionError, ValueError) as error:  # of schemas within schemas, and of huge numbers
+            raise UsageError(f"what is told of the service cannot be written: {error}") from None
     if module.left_out:
-        warn(printable(f"left out, as Python has no such names: {', '.join(module.left_out)}"))
+        warn(printable(f"left out, as no Protocol can have them: {', '.join(module.left_out)}"))
     if options["output"] is None:
         say(module.text.rstrip("\n"))
         return

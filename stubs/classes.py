@@ -4,16 +4,16 @@ Python has not; a dataclass where not."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .description import Schema
-from .names import Names, is_name, literal, renamed
+from .names import Names, is_literal, is_name, literal, renamed
 
 # The default of a field that may be missing, while nothing is told of what it is then.
 _UNSET = "msgspec.UNSET"
 # What a Struct's field cannot be called in a message.
-_UNSPEAKABLE = re.compile(r'[\\"\0-\x1f]')
+_UNSPEAKABLE = re.compile(r'[\\"\0-\x1f\ud800-\udfff]')
 
 
 class Field(NamedTuple):
@@ -25,6 +25,29 @@ class Field(NamedTuple):
     kind: str
     default: str | None
     factory: str | None = None
+
+
+def names_of(properties: Iterable[str]) -> dict[str, str]:
+    """What the fields of these properties are called in Python."""
+    taken, names = {*properties}, {}
+    for original in properties:
+        names[original] = original if is_name(original) else renamed(original, taken)
+        taken.add(names[original])
+    return names
+
+
+def tag_of(schema: Schema, field: str) -> str | int | None:
+    """The one value of that property, by which objects are told from others; None where it has several, or none."""
+    part = (schema.properties or {}).get(field)
+    values = part.values if isinstance(part, Schema) else None
+    if (
+        values is None
+        or len(values) != 1
+        or not isinstance(values[0], (str, int))
+        or not is_literal(values[0])
+    ):
+        return None
+    return values[0]
 
 
 def has_class(schema: Schema) -> bool:
@@ -42,23 +65,21 @@ def write_class(
 ) -> str:
     """The class of that name. `expression` and `default` are those of `Kinds`."""
     properties = schema.properties or {}
-    taken, fields = {*properties}, []
-    for original, part in properties.items():
-        if original == tag_field:
-            continue
-        name = original if is_name(original) else renamed(original, taken)
-        taken.add(name)
-        fields.append(_field(name, original, expression(part), part, original in schema.required, default))
+    own_names = names_of(properties)
+    fields = [
+        _field(own_names[original], original, expression(part), part, original in schema.required, default)
+        for original, part in properties.items()
+        if original != tag_field
+    ]
     missing = any(field.default == _UNSET for field in fields)
     given = [field.default is not None or field.factory is not None for field in fields]
     arguments = ["kw_only=True"] if given != sorted(given) else []
     is_struct = tag_field is not None or missing or any(field.name != field.original for field in fields)
     if is_struct:
-        arguments = [
-            *_tagged(properties, tag_field),
-            *arguments,
-            *(["omit_defaults=True"] if missing else []),
-        ]
+        arguments += ["omit_defaults=True"] if missing else []
+        if tag_field is not None:
+            tag = literal(tag_of(schema, tag_field))
+            arguments = [f"tag_field={literal(tag_field)}", f"tag={tag}", *arguments]
         lines = [f"class {own}({', '.join([names.use('msgspec.Struct'), *arguments])}):"]
     else:
         decorator = names.use("dataclasses.dataclass")
@@ -86,15 +107,6 @@ def _field(
         if part.default == {} and part.type == "object":
             return Field(name, original, kind, None, "builtins.dict")
     return Field(name, original, kind, _UNSET)
-
-
-def _tagged(properties: Mapping[str, Schema | bool], tag_field: str | None) -> list[str]:
-    if tag_field is None:
-        return []
-    part = properties.get(tag_field)
-    values = part.values if isinstance(part, Schema) and part.values else [""]
-    tag = values[0] if isinstance(values[0], (str, int)) else ""
-    return [f"tag_field={literal(tag_field)}", f"tag={literal(tag)}"]
 
 
 def _line(field: Field, names: Names, *, is_struct: bool) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .classes import has_class, write_class
+from .classes import has_class, names_of, tag_of, write_class
 from .description import MethodSchema, Schema
-from .names import Names, literal
+from .names import Names, is_literal, literal
 
 _BUILTIN = {"boolean": "bool", "integer": "int", "number": "float"}
 _FORMATS = {
@@ -32,6 +32,9 @@ _SCALARS: dict[Any, tuple[type, ...]] = {
     "string": (str,),
     None: (type(None), bool, int, float, str),
 }
+
+# Types within one another that an expression has at most, and its characters.
+_DEPTH, _LENGTH = 40, 20_000
 
 
 class Definitions(NamedTuple):
@@ -62,8 +65,11 @@ class Kinds:
     """The types of one module. `members`: names of its classes' attributes. `schemas`: of all methods."""
 
     def __init__(self, members: Collection[str], schemas: Sequence[MethodSchema]) -> None:
-        fields = {name for each in schemas for part in _parts_of(each) for name in part.properties or ()}
+        properties = [part.properties for each in schemas for part in _parts_of(each) if part.properties]
+        fields = {name for each in properties for names in names_of(each).items() for name in names}
         self.names = Names({*members, *fields})
+        self._depth = 0
+        self._identities: dict[tuple[int, str], str] = {}  # by the schema, which lives as long, and the name
         self.classes: dict[str, str] = {}  # the text of each, by name
         self._tags = {tagged: tag for each in schemas for tagged, tag in _tags(each)}
         self._named: dict[str, str] = {}  # the expression, by a definition and all that it refers to
@@ -75,9 +81,17 @@ class Kinds:
         return Definitions(schema.definitions, tags)
 
     def expression(self, schema: Schema | bool | None, definitions: Definitions) -> str:
-        """The type of what fits the schema; `Any` where Python's types cannot say it."""
-        if not isinstance(schema, Schema):
+        """The type of what fits the schema; `Any` where Python's types cannot say it, or only at length."""
+        if not isinstance(schema, Schema) or self._depth == _DEPTH:
             return self.names.use("typing.Any")
+        self._depth += 1
+        try:
+            found = self._expression(schema, definitions)
+        finally:
+            self._depth -= 1
+        return found if len(found) <= _LENGTH else self.names.use("typing.Any")
+
+    def _expression(self, schema: Schema, definitions: Definitions) -> str:
         if schema.ref is not None:
             return self._definition(schema.name, definitions)
         if schema.all_of is not None and len(schema.all_of) == 1:
@@ -103,7 +117,7 @@ class Kinds:
     def default(self, schema: Schema, definitions: Definitions) -> str | None:
         """The default that a schema names, as an expression; None where there is none that can be written."""
         value = schema.default
-        if type(value) not in _SCALARS[None]:
+        if not is_literal(value):
             return None
         for option in map(definitions.followed, schema.options or [schema]):
             if not isinstance(option, Schema):
@@ -124,16 +138,23 @@ class Kinds:
             return self.names.use("typing.Any")
         if has_class(schema) or schema.enum is not None:
             return self._class(schema, definitions, name)
-        identity = repr((name, definitions.reached(schema)))
+        identity = self._identity(name, schema, definitions)
         if identity not in self._named:
             self._named[identity] = self.names.use("typing.Any")  # of one that refers to itself
             self._named[identity] = self.expression(schema, definitions)
         return self._named[identity]
 
+    def _identity(self, name: str, schema: Schema, definitions: Definitions) -> str:
+        """What tells it from others of the same name: all that it refers to."""
+        place = (id(schema), name)
+        if place not in self._identities:
+            self._identities[place] = repr((name, schema, definitions.reached(schema)))
+        return self._identities[place]
+
     def _class(self, schema: Schema, definitions: Definitions, name: str = "") -> str:
         """The name of a class, or of an enumeration, which is written where it has not been yet."""
         wanted = name.rpartition(".")[2] if "." in name else schema.title or name
-        identity = repr((wanted, schema, definitions.reached(schema)))
+        identity = self._identity(wanted, schema, definitions)
         if identity in self._named:
             return self._named[identity]
         self._named[identity] = own = self.names.reserve(wanted)
@@ -154,7 +175,7 @@ class Kinds:
     def _literal(self, values: list[Any]) -> str:
         if values and all(type(value) is bool for value in values):
             return self.names.use("builtins.bool")
-        if values and all(value is None or type(value) in (int, str) for value in values):
+        if values and all(type(value) in (type(None), int, str) and is_literal(value) for value in values):
             return f"{self.names.use('typing.Literal')}[{', '.join(map(literal, values))}]"
         return self.names.use("typing.Any")
 
@@ -162,7 +183,8 @@ class Kinds:
         if schema.prefix_items is not None:
             parts = ", ".join(self.expression(part, definitions) for part in schema.prefix_items)
             return f"{self.names.use('builtins.tuple')}[{parts or '()'}]"
-        kind = "set" if schema.unique_items else "list"
+        # (A set is an array on the way, and one of what has no hash can be nothing else.)
+        kind = "set" if schema.unique_items and _has_hash(schema.items, definitions) else "list"
         return f"{self.names.use(f'builtins.{kind}')}[{self.expression(schema.items, definitions)}]"
 
     def _map(self, schema: Schema, definitions: Definitions) -> str:
@@ -176,6 +198,8 @@ class Kinds:
         options = list(_options(schema))
         forms = [_form(option, definitions) for option in options]
         if not forms or "" in forms or any(forms.count(form) > 1 for form in {*forms} - {"tagged"}):
+            return self.names.use("typing.Any")
+        if "tagged" in forms and ("object" in forms or not _told_apart(options, definitions)):
             return self.names.use("typing.Any")
         return " | ".join(dict.fromkeys(self.expression(option, definitions) for option in options))
 
@@ -203,8 +227,9 @@ def _tags(schema: MethodSchema) -> Iterator[tuple[str, str]]:
         if part.discriminator is not None:
             for ref in part.discriminator.mapping.values():
                 name = ref.rpartition("/")[2]
-                if name in schema.definitions:
-                    yield repr((name, schema.definitions[name])), part.discriminator.property_name
+                field = part.discriminator.property_name
+                if name in schema.definitions and tag_of(schema.definitions[name], field) is not None:
+                    yield repr((name, schema.definitions[name])), field
 
 
 def _options(schema: Schema | bool) -> Iterator[Schema | bool]:
@@ -213,6 +238,25 @@ def _options(schema: Schema | bool) -> Iterator[Schema | bool]:
             yield from _options(each)
     else:
         yield schema
+
+
+def _told_apart(options: Sequence[Schema | bool], definitions: Definitions) -> bool:
+    """Whether those with tags have these in one field, and each its own."""
+    names = [each.name for each in options if isinstance(each, Schema) and each.name in definitions.tags]
+    fields = {definitions.tags[name] for name in names}
+    tags = {tag_of(definitions.schemas[name], field) for name in names for field in fields}
+    return len(fields) == 1 and len(tags) == len({*names})
+
+
+def _has_hash(schema: Schema | bool | None, definitions: Definitions) -> bool:
+    """Whether a decoder makes values of it that a set can have."""
+    found = None if schema is None else definitions.followed(schema)
+    if not isinstance(found, Schema):
+        return False
+    parts = found.options or found.prefix_items
+    if parts is not None:
+        return all(_has_hash(part, definitions) for part in parts)
+    return found.values is not None or found.type in ("string", "integer", "number", "boolean", "null")
 
 
 def _form(schema: Schema | bool, definitions: Definitions) -> str:

@@ -33,11 +33,9 @@ def module_of(described: Description, style: str, client: type[Client]) -> Modul
     members = {name for method in described.methods for name in method.name.split(".")}
     kinds = Kinds(members, [method.schema for method in described.methods])
     title = "".join(_capital(word) for word in described.name.replace(".", " ").replace("-", " ").split())
-    name = kinds.names.reserve(title)
+    name, fire_name = kinds.names.reserve(title), kinds.names.reserve(f"{title}Fire")
     calls, left_out = _grown(name, described.methods, kinds.names)
-    fires, _ = _grown(
-        f"{name}Fire", [method for method in described.methods if not method.stream], kinds.names
-    )
+    fires, _ = _grown(fire_name, [method for method in described.methods if not method.stream], kinds.names)
     forms = _Calls(kinds, client), _Fires(kinds, client)
     protocols = [*_protocols(calls, forms[0]), *_protocols(fires, forms[1])]
     lines = [

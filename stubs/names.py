@@ -7,6 +7,7 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Collection
+from math import isfinite
 from typing import Any
 
 
@@ -69,8 +70,15 @@ def renamed(name: str, taken: Collection[str]) -> str:
     return found
 
 
+def is_literal(value: Any) -> bool:
+    """Whether it can be written as it is: a text, a number of 64 bits, a truth value or None."""
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    return value is None or isinstance(value, str) or (isinstance(value, float) and isfinite(value))
+
+
 def literal(value: Any) -> str:
-    """A text, a number or None, with double quotation marks where these are easy to read."""
+    """The value as it is written, with double quotation marks where these are easy to read."""
     text = repr(value)
     return f'"{text[1:-1]}"' if text.startswith("'") and '"' not in text else text
 

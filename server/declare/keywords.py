@@ -3,6 +3,7 @@ are no strings, which JSON has not, as the keyword `x-keys`."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,9 @@ class _Walk:
             schema = self._definitions[name]
         if isinstance(info, inspect.DateTimeType):
             schema.setdefault("format", "date-time")
+        elif isinstance(info, inspect.EnumType):
+            if issubclass(info.cls, enum.Flag) and schema.pop("enum", None) is not None:
+                schema["type"] = "integer"  # which may be the sum of several
         elif isinstance(info, inspect.TimeType):
             schema.setdefault("format", "time")
         elif isinstance(info, inspect.UnionType):
@@ -85,7 +89,7 @@ class _Walk:
 
     def _fits(self, info: Any, option: dict[str, Any]) -> bool:
         """Whether that one of the options of a union, of which no two are alike, is of that type."""
-        if isinstance(info, _NAMED):
+        if isinstance(info, (*_NAMED, inspect.EnumType)):
             title = self._definitions.get(option.get("$ref", "").rpartition("/")[2], {}).get("title", "")
             return bool(title) and title.partition("[")[0] == info.cls.__name__
         if isinstance(info, (inspect.DateTimeType, inspect.TimeType)):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import msgspec
 
 from .arguments import Arguments
-from .keywords import add_keywords
+from .keywords import KEYS, add_keywords
 from .results import result_type
+
+Mode = Literal["validation", "serialization"]
 
 _REFERENCE = "#/$defs/{name}"
 
@@ -22,10 +25,11 @@ def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
     parameters = arguments.signature.parameters.values()
     returns = result_type(arguments.returns, is_stream=is_stream)
     kinds = [arguments.types[each.name] for each in parameters]
-    schemas, definitions = _schemas([*kinds, returns])
+    schemas, definitions = _schemas(kinds, "validation")
+    (result,), of_result = _schemas([returns], "serialization")
     properties: dict[str, Any] = {}
     more: Any = False
-    for parameter, schema in zip(parameters, schemas, strict=False):
+    for parameter, schema in zip(parameters, schemas, strict=True):
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             more = schema
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -39,21 +43,21 @@ def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
             "required": arguments.required,
             "additionalProperties": more,
         },
-        "item" if is_stream else "result": schemas[-1],
-        "$defs": definitions,
+        "item" if is_stream else "result": result,
+        "$defs": {**of_result, **definitions},
     }
 
 
-def _schemas(kinds: Sequence[Any]) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+def _schemas(kinds: Sequence[Any], mode: Mode) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
     try:
-        return _made(kinds)
+        return _made(kinds, mode)
     except Exception:  # of one of them, which is left out
-        return _made([kind if _has_schema(kind) else Any for kind in kinds])
+        return _made([kind if _has_schema(kind, mode) else Any for kind in kinds], mode)
 
 
-def _made(kinds: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _made(kinds: Sequence[Any], mode: Mode) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     schemas, definitions = msgspec.json.schema_components(
-        kinds, schema_hook=_of_model, ref_template=_REFERENCE
+        kinds, schema_hook=partial(_of_model, mode), ref_template=_REFERENCE
     )
     add_keywords(kinds, schemas, definitions)
     found = dict(definitions)
@@ -72,22 +76,38 @@ def _lift(part: Any, found: dict[str, Any]) -> None:
             _lift(each, found)
 
 
-def _has_schema(kind: Any) -> bool:
+def _has_schema(kind: Any, mode: Mode) -> bool:
     try:
-        _made([kind])
+        _made([kind], mode)
     except Exception:
         return False
     return True
 
 
-def _of_model(kind: Any) -> dict[str, Any]:
-    """Of a pydantic model, whose own definitions have its name before theirs. Raises NotImplementedError for what is none."""
+def _of_model(mode: Mode, kind: Any) -> dict[str, Any]:
+    """Of a pydantic model, as it is validated or as it is sent. Its own definitions have its name before theirs, and where they are others
+    for a result, that too. Raises NotImplementedError for what is none."""
     make = getattr(kind, "model_json_schema", None)
     if make is None:
         raise NotImplementedError
-    schema: dict[str, Any] = make(ref_template=_REFERENCE.format(name=f"{kind.__qualname__}.{{model}}"))
-    schema["$defs"] = {f"{kind.__qualname__}.{name}": each for name, each in schema.pop("$defs", {}).items()}
+    name = kind.__qualname__
+    if mode == "serialization" and make(mode="validation") != make(mode=mode):
+        name = f"{name}.result"
+    schema: dict[str, Any] = make(mode=mode, ref_template=_REFERENCE.format(name=f"{name}.{{model}}"))
+    schema["$defs"] = {f"{name}.{own}": each for own, each in schema.pop("$defs", {}).items()}
+    _mark_maps(schema)
     return schema
+
+
+def _mark_maps(part: Any) -> None:
+    """Maps may have keys of any type, of which a model says nothing."""
+    if isinstance(part, dict):
+        if isinstance(part.get("additionalProperties"), dict) and part.get("type") == "object":
+            part.setdefault(KEYS, {})
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            _mark_maps(each)
 
 
 def _default(value: Any) -> dict[str, Any]:
@@ -98,4 +118,5 @@ def _default(value: Any) -> dict[str, Any]:
         msgspec.msgpack.encode(default)
     except Exception:  # whatever it is, it is not told
         return {}
-    return {"default": default}
+    # (What JSON has not, such as infinity, has become null.)
+    return {"default": default} if default is not None or value is None else {}

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Queue
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import pytest
 import ringback
@@ -20,6 +20,7 @@ from ringback.testing import serving
 from twisted.internet.defer import Deferred
 
 service = ringback.Service("shop")
+T = TypeVar("T")
 
 
 @dataclass
@@ -239,6 +240,18 @@ class Wrong:
     class AwaitedWithCallback(Protocol):
         async def add(self, *, errback: Callable[[Exception], object] | None = None) -> int: ...
 
+    class Positional(Protocol):
+        def order(self, item: str, callback: Callable[[Order], object] | None = None) -> Future[Order]: ...
+
+    class PerhapsFuture(Protocol):
+        def order(self, item: str) -> Future[Order] | None: ...
+
+    class AwaitedStreamToo(Protocol):
+        async def count(self, n: int) -> AsyncIterator[int]: ...
+
+    class Generic(Protocol[T]):
+        def order(self, item: str) -> list[T]: ...
+
     class Unmet(Protocol):
         def count(self, n: int) -> Iterator[Plain]: ...
 
@@ -266,8 +279,16 @@ class Wrong:
         (connect, Wrong.OfClass, "OfClass.add is neither a method nor a part"),
         (connect, Wrong.Unmet, "Unmet.count: bad value for option 'returns'"),
         (connect, int, "typed.. needs a Protocol class, not <class 'int'>"),
-        (connect, Wrong.WithCallback, r"to fire, def add\(..., callback=...\) -> Future\[T\]"),
+        (connect, Wrong.WithCallback, r"to fire, def add\(..., \*, callback=...\) -> Future\[T\]"),
         (ringback.clients.asyncio.connect, Wrong.AwaitedWithCallback, "AwaitedWithCallback.add is not"),
+        (
+            connect,
+            Wrong.Positional,
+            r"Positional.order is not .* to fire, def order\(..., \*, callback=...\)",
+        ),
+        (connect, Wrong.PerhapsFuture, "PerhapsFuture.order is not what this client answers with"),
+        (connect, Wrong.Generic, "Generic.order returns what a type variable stands for"),
+        (ringback.clients.asyncio.connect, Wrong.AwaitedStreamToo, "AwaitedStreamToo.count is not what"),
         (GeventClient, Wrong.Awaited, "Awaited.add is not what this client answers with"),
         (
             ringback.clients.asyncio.connect,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import asyncio
 import datetime
+import enum
 import sys
 import types
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 import ringback
@@ -24,6 +26,7 @@ from ringback.stubs.description import read
 from ringback.stubs.module import module_of
 from ringback.testing import serving
 
+TODAY = datetime.date(2026, 1, 2)
 SHOP = f"{Path(shop.__file__)}:service"
 
 
@@ -128,7 +131,7 @@ def test_a_target_and_a_server_give_the_same_module(run_program: Any, tmp_path: 
     target = run_program("-m", "ringback", "stubs", SHOP, "--output", "tea.py")
     assert (server.status, target.status, target.out) == (0, 0, "")
     assert (tmp_path / "tea.py").read_text() == server.out
-    assert server.err == target.err == "ringback: left out, as Python has no such names: class\n"
+    assert server.err == target.err == "ringback: left out, as no Protocol can have them: class\n"
     assert server.out == module_of(read(shop.service.describe()), "threading", clients.load("threading")).text
 
 
@@ -387,3 +390,134 @@ def test_models_of_pydantic_are_classes_of_the_module() -> None:
         odd = client.typed(module.Odd)
         assert odd.send(bill) == bill
         assert odd.first(bill) == module.Line("tea")  # one class, wherever it is described
+
+
+@dataclass(frozen=True)
+class Frozen:
+    a: int
+    b: float = float("inf")  # which JSON has not
+
+
+class Access(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+At = TypedDict("At", {"@date": datetime.date, "@field": int, "created": datetime.date, "": str, "_date": int})
+AT: At = {"@date": TODAY, "@field": 1, "created": TODAY, "": "x", "_date": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "arrives"),
+    [
+        (frozenset[Frozen], frozenset([Frozen(1)]), "[Frozen(a=1, b=inf)]"),
+        (set[tuple[int, ...]], {(1, 2)}, "[[1, 2]]"),
+        (frozenset[frozenset[int]], frozenset([frozenset([1])]), "[{1}]"),
+        (set[tuple[int, str]], {(1, "a")}, "{(1, 'a')}"),
+        (Access, Access.READ | Access.WRITE, "3"),
+        (Access | None, None, "None"),
+        (
+            At,
+            AT,
+            "At(field='x', date=datetime.date(2026, 1, 2), field_=1, date_=2, created=datetime.date(2026, 1, 2))",
+        ),
+        (Literal[1, 1 << 62], 1 << 62, str(1 << 62)),
+    ],
+)
+def test_values_arrive_as_the_types_of_the_module(kind: Any, value: Any, arrives: str) -> None:
+    def made() -> Any:
+        return value
+
+    made.__annotations__["return"] = kind
+    service = service_of(made)
+    with serving(service) as client:
+        assert repr(client.typed(written(service).Odd).made()) == arrives
+
+
+def test_models_are_written_as_they_are_sent() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Cat(pydantic.BaseModel):
+        kind: Literal["cat", "lion"]
+
+    class Dog(pydantic.BaseModel):
+        kind: Literal["dog"] = "dog"
+
+    class Zoo(pydantic.BaseModel):
+        pet: Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
+        prices: dict[int, str] = {1: "one"}
+        both: int = pydantic.Field(1, validation_alias="taken", serialization_alias="sent")
+        text: int = 5
+
+        @pydantic.field_serializer("text")
+        def _in_words(self, text: int) -> str:
+            return f"it is {text}"
+
+    def zoo() -> Any:
+        return Zoo(pet=Cat(kind="lion"))
+
+    zoo.__annotations__["return"] = Zoo
+    service = service_of(zoo)
+    with serving(service) as client:
+        found = client.typed(written(service).Odd).zoo()
+        assert (found.pet, found.prices, found.sent, found.text) == (
+            {"kind": "lion"},
+            {1: "one"},
+            1,
+            "it is 5",
+        )
+
+
+def test_parts_called_fire_are_parts() -> None:
+    service = ringback.Service("odd")
+    service.method(name="fire.start")(lambda x: x)
+    service.method(name="other")(lambda x: x)
+    module = written(service)
+    with serving(service) as client:
+        assert client.typed(module.Odd).fire.start(3) == client.typed(module.Odd).other(3) == 3
+        assert client.typed(module.OddFire).fire.start(3).result() == 3
+
+
+def result_of(schema: Any, definitions: Any) -> Any:
+    """A description with one method of that result."""
+    method = {"name": "add", "parameters": [], "stream": False}
+    return read({"name": "odd", "methods": [method | {"schema": {"result": schema, "$defs": definitions}}]})
+
+
+def test_a_small_description_makes_no_large_module() -> None:
+    nested: Any = {}
+    for _ in range(200):
+        nested = {"type": "array", "items": nested}
+    pairs = {
+        f"A{n}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/A{n + 1}"}] * 2} for n in range(60)
+    }
+    for described in (result_of(nested, {}), result_of({"$ref": "#/$defs/A0"}, pairs)):
+        text = module_of(described, "threading", clients.load("threading")).text
+        assert len(text) < 200_000
+        loaded(text)
+
+
+TOO_DEEP = """
+import ringback
+service = ringback.Service("deep")
+
+class Described(dict):
+    pass
+
+def describe():
+    nested = {}
+    for _ in range(20_000):
+        nested = {"items": nested}
+    method = {"name": "add", "parameters": [], "stream": False, "schema": {"result": nested}}
+    return {"name": "deep", "methods": [method]}
+
+service.describe = describe
+"""
+
+
+def test_a_description_that_cannot_be_read_is_one_line(run_program: Any, tmp_path: Path) -> None:
+    (tmp_path / "deep.py").write_text(TOO_DEEP)
+    ran = run_program("-m", "ringback", "stubs", "deep.py:service")
+    assert (ran.status, ran.out, len(ran.lines)) == (1, "", 0), ran
+    assert ran.err.startswith("ringback: what is told of the service cannot be ")
+    assert ran.err.count("\n") == 1
