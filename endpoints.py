@@ -103,3 +103,11 @@ def port_of(endpoint: str) -> str | None:
         return None
     port = endpoint.rpartition(":")[2]
     return "*" if port == "0" else port
+
+
+def host_and_port(text: str, option: str) -> tuple[str, int]:
+    """Of HOST:PORT, which is no endpoint of ZeroMQ's; IPv6 in brackets. Raises UsageError, which names the option."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
+        raise UsageError(f"{option}: {text!r} is not HOST:PORT, such as 127.0.0.1:9100")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -6,6 +6,7 @@ After `gevent.monkey.patch_all()` the names in `threading` and `queue` mean gree
 from __future__ import annotations
 
 import selectors
+import socket
 import sys
 import threading
 import time
@@ -16,10 +17,12 @@ from typing import Any
 
 __all__ = [
     "SimpleQueue",
+    "accept",
     "allocate_lock",
     "get_ident",
     "getaddrinfo",
     "join",
+    "listen",
     "local",
     "selector",
     "sleep",
@@ -70,6 +73,28 @@ def getaddrinfo(host: str | None, port: int | str | None, **options: Any) -> lis
     """What a name stands for, looked up in the thread that asks: `socket.getaddrinfo`, which waits in a hub where gevent has patched it."""
     found: list[Any] = _original("getaddrinfo", "socket")(host, port, **options)
     return found
+
+
+def listen(host: str, port: int) -> Any:
+    """A TCP socket that listens there, and blocks the whole thread. Raises OSError."""
+    (family, kind, protocol, _, place), *_ = getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    listener = _original("socket", "socket")(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen()
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def accept(listener: Any) -> Any:
+    """The next connection of a socket that `listen` made, which blocks the whole thread as well."""
+    descriptor, _ = listener._accept()  # (`accept` would make it of the class that gevent has put in place)
+    return _original("socket", "socket")(fileno=descriptor)
 
 
 def start_thread(function: Callable[[], object], then: Callable[[], object] = object) -> Any:

@@ -1,6 +1,9 @@
-"""What a call costs here and in another installation, in pairs: `python benchmarks/cost.py OTHER_PYTHON [--backend NAME]... [--pairs N]`.
+"""What a call costs here and in another installation, in pairs: `python benchmarks/cost.py OTHER_PYTHON [--backend NAME]... [--pairs N]
+[--serve OPTIONS]`.
 
-OTHER_PYTHON is the interpreter of an environment with another ringback, such as that of the commit before. A pair is a measurement of each,
+OTHER_PYTHON is the interpreter of an environment with another ringback, such as that of the commit before. With `--serve`, the server
+here has these options of `ringback serve`, and OTHER_PYTHON may be this interpreter: `--serve "--metrics 127.0.0.1:0"`.
+A pair is a measurement of each,
 in random order, with a client and a server of its own; its figure is the processor time of both processes. A row gives the median of the
 ratios, this ringback's to the other's, and the interval that has it in 95 of 100 such runs (by order statistics).
 """
@@ -8,10 +11,12 @@ ratios, this ringback's to the other's, and the interval that has it in 95 of 10
 from __future__ import annotations
 
 import random
+import shlex
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from running import BACKENDS, HERE, options_of
@@ -25,10 +30,10 @@ def processor_time(pid: int | str) -> float:
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
-def measured(python: str, backend: str, kind: str) -> float:
+def measured(python: str, backend: str, kind: str, serve: Sequence[str]) -> float:
     """Seconds of processor time that one call takes, at both ends."""
     command = [python, "-m", "ringback.server", f"{HERE / 'service.py'}:service", "--backend", backend]
-    options = ["--bind", "tcp://127.0.0.1:*", "--log-level", "error"]
+    options = ["--bind", "tcp://127.0.0.1:*", "--log-level", "error", *serve]
     server = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, cwd=HERE)
     try:
         assert server.stdout is not None
@@ -66,6 +71,7 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("other", metavar="OTHER_PYTHON")
     parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--serve", type=shlex.split, default=[])
     options = parser.parse_args()
     for backend in options.backend or BACKENDS:
         for kind in CALLS:
@@ -73,10 +79,11 @@ def main() -> None:
             times = []
             for _ in range(options.pairs):
                 pair = {}
-                for python in random.sample([sys.executable, options.other], 2):
-                    pair[python] = measured(python, backend, kind)
-                ratios.append(pair[sys.executable] / pair[options.other])
-                times.append(pair[sys.executable])
+                for arm in random.sample(["here", "other"], 2):
+                    python, serve = (sys.executable, options.serve) if arm == "here" else (options.other, [])
+                    pair[arm] = measured(python, backend, kind, serve)
+                ratios.append(pair["here"] / pair["other"])
+                times.append(pair["here"])
             ratios.sort()
             rank = max(0, int((len(ratios) - 1.96 * len(ratios) ** 0.5) / 2))
             print(

@@ -31,6 +31,7 @@ from .shared import Shared, balancing_of, keys_of
 from .typed import typed_methods
 
 if TYPE_CHECKING:
+    from ..metrics.snapshot import ClientSnapshot
     from .calls.cached import ResultCache
     from .conversation.links import Link
 
@@ -172,6 +173,18 @@ class Client(ABC):
         """The service's name, methods, signatures, docstrings and flags, as `call` would return it."""
         return self.call("ringback.describe")
 
+    def observe(self) -> Callable[[], ClientSnapshot]:
+        """Count the calls of this client and its views from now on, by method and code, with their durations: `ringback.metrics` does that.
+        Returns the function that reports what has been counted, from any thread."""
+        shared = self._shared
+        if shared.recorder is None:
+            from .calls.recorded import ClientRecorder  # few clients need it
+
+            shared.recorder = ClientRecorder()
+            if shared.core is not None:
+                shared.core.machine.table.recorder = shared.recorder
+        return shared.recorder.report
+
     def listen(self, listener: Callable[[Event], object], method: str | None = None) -> Callable[[], None]:
         """Give the outcome of every fired call (of one method, or of all) to the listener, as an `Event`, where
         callbacks run. Returns the function that ends this."""
@@ -294,7 +307,7 @@ class Client(ABC):
             deadline, time_left = latest, None
         message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
         call = kind(message, options, deadline)
-        call.sent = now
+        call.sent = call.made = now
         if packed is not args or packed_kwargs is not None:
             size = size_of_arguments(packed, packed_kwargs)
             if size >= WEIGHTY:

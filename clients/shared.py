@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..discovery.source import Source
     from ..security.curve import ClientKeys
     from .calls.cached import ResultCache
+    from .calls.recorded import ClientRecorder
 
 
 class Shared:
@@ -59,11 +60,14 @@ class Shared:
         self.warned = False
         self.closed = False
         self.core: ClientCore | None = None
+        self.recorder: ClientRecorder | None = None  # once its calls are counted
         self._settings = {"keys": keys, "transport": transport, **balancing, **bounds}
         forks.inherit(self)
 
     def new_core(self, loop: Any) -> ClientCore:
-        return ClientCore(loop, self.endpoints, self.sources, **self._settings)
+        core = ClientCore(loop, self.endpoints, self.sources, **self._settings)
+        core.machine.table.recorder = self.recorder
+        return core
 
     def close(self) -> None:
         self.closed = True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from .. import backends
-from ..endpoints import DEFAULT_ENDPOINT, checked
+from ..endpoints import DEFAULT_ENDPOINT, checked, host_and_port
 from ..errors import UsageError
 from ..logs.tracebacks import located, user_traceback
 from ..options.option import Option, options_of
@@ -92,9 +92,11 @@ def serve(
     options: ServeOptions,
     supervised: Annotated[int | None, typer.Option(hidden=True)] = None,
     inherited: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
+    reports_to: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve a service until SIGTERM or Ctrl-C; then finish the accepted calls and exit with 0."""
     processes = options["processes"] or (1 if options["reload"] else None)
+    metrics: Any = options["metrics"]  # as words
     if supervised is not None:
         processes = None
     if options["backend"] == "gevent" and processes is None:
@@ -112,6 +114,8 @@ def serve(
             raise UsageError(
                 "memory:// is a store of one process: give --processes and --reload sqlite:///FILE"
             )
+        if metrics is not None:
+            host_and_port(metrics, "--metrics")
         logs.configure(options["log_level"], options["log_format"], options["log_config"])
     with exiting(NOT_STARTED):
         bound: list[str | InheritedSocket] = [InheritedSocket.read(word) for word in inherited or []]
@@ -121,7 +125,7 @@ def serve(
             bound = [*(each for each in named if each not in there), *sockets] or [DEFAULT_ENDPOINT]
     _raise_descriptor_limit()
     if processes is not None:
-        _supervise(context, target, bound, processes, options)
+        _supervise(context, target, bound, processes, options, metrics)
 
     from ..server.process.supervisor import Channel
     from ..server.running import run
@@ -132,11 +136,13 @@ def serve(
         if options["backend"] in backends.names():
             backends.load(options["backend"])  # its library may be missing
     given: Any = {name: options[name] for name in options_of(ServerOptions)}  # type: ignore[literal-required]
+    if supervised is not None:
+        given["metrics"] = None  # which the supervisor serves
     with exiting(USAGE):
         server = Server(service, bound, **given)
     channel = None if supervised is None else Channel(supervised)
     with exiting(NOT_STARTED), _in_lifespan():
-        raise typer.Exit(run(server, channel, options["max_requests"]))
+        raise typer.Exit(run(server, channel, options["max_requests"], reports_to))
 
 
 def _supervise(
@@ -145,13 +151,14 @@ def _supervise(
     bound: list[str | InheritedSocket],
     processes: int,
     options: ServeOptions,
+    metrics: str | None,
 ) -> NoReturn:
     """Serve from many processes, which all are given the same options."""
     from ..server.process import reloading
     from ..server.process.supervisor import Supervisor
     from ..transport import name_of, reasons
 
-    words = words_of(context, "bind", "processes", "reload", flags_alone=True)
+    words = words_of(context, "bind", "processes", "reload", "metrics", flags_alone=True)
     command = interpreter.command("-m", "ringback.server", target, *words)
     freeze(context, "serve", os.environ)
     endpoints = [each if isinstance(each, str) else each.endpoint for each in bound]
@@ -164,7 +171,13 @@ def _supervise(
             os.environ["PYTHONDONTWRITEBYTECODE"] = (
                 "1"  # of two edits in a second, bytecode may be the first's
             )
-        supervisor = Supervisor(command, bound, processes, drain_timeout=longest(options["drain_timeout"]))
+        supervisor = Supervisor(
+            command,
+            bound,
+            processes,
+            drain_timeout=longest(options["drain_timeout"]),
+            metrics=metrics,
+        )
     if exposed:
         logs.warn_of_exposed(target, endpoints)  # once for all of them
     if name_of(options["transport"]) == "libzmq":

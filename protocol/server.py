@@ -181,6 +181,8 @@ class ServerMachine:
                 f"{WELCOME_BYTES:,} at most: make several services of it"
             )
         self._visible = visible
+        # Told of each call that is refused here, and of the code, where that is recorded.
+        self.refused: Callable[[Call, str], object] | None = None
         self.sessions: set[Session] = set()
 
     def connected(self, connection: Any, peer: str) -> Session:
@@ -219,13 +221,18 @@ class ServerMachine:
                 session.last_id = message.id  # type: ignore[union-attr]
                 timeout = message.timeout  # type: ignore[union-attr]
                 if refuses:
-                    session.outbox.append(self._refusal(message, full))  # type: ignore[arg-type]
+                    self._refuse(session, message, self._refusal(message, full))  # type: ignore[arg-type]
                 elif timeout is not None and timeout <= 0:
-                    session.outbox.append(_late(message))  # type: ignore[arg-type]
+                    self._refuse(session, message, _late(message))  # type: ignore[arg-type]
                 else:
                     accepted.append(message)  # type: ignore[arg-type]
         if early:
-            accepted = _amended(accepted, early)
+            accepted, all_of_them = _amended(accepted, early), accepted
+            if self.refused is not None and len(accepted) < len(all_of_them):
+                left = {message.id for message in accepted if type(message) is Call}
+                for message in all_of_them:
+                    if type(message) is Call and message.id not in left:
+                        self.refused(message, errors.Cancelled.code)
         if session.state is not _OPEN and session.state in (SessionState.CLOSED, SessionState.LEFT):
             accepted = [message for message in accepted if type(message) is Notify]
         return accepted
@@ -286,10 +293,15 @@ class ServerMachine:
         """A call before the hello, after the last, or from a client that is on its way out."""
         if session.state is SessionState.GREETING:
             text = "the server does not know this client yet: say hello first"
-            session.outbox.append(Refusal(call.id, errors.Unavailable.code, text, started=False))
+            self._refuse(session, call, Refusal(call.id, errors.Unavailable.code, text, started=False))
         elif session.state is SessionState.DRAINED and call.id > session.last_id:
             session.last_id = call.id
-            session.outbox.append(self._refusal(call))
+            self._refuse(session, call, self._refusal(call))
+
+    def _refuse(self, session: Session, call: Call, refusal: Refusal) -> None:
+        session.outbox.append(refusal)
+        if self.refused is not None:
+            self.refused(call, refusal.code)
 
     def _receive_other(self, session: Session, message: FromClient, accepted: list[Call | Notify]) -> None:
         match message:

@@ -13,10 +13,12 @@ from ..options.option import Option
 from ..protocol.bounds import BATCH_BYTES, FRAME_BYTES, MAX_FRAMES, MAX_MESSAGES, ROLES
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from ..state import State
     from ..transport.libzmq import ZmqContext
-else:  # neither is loaded for its name
-    State = ZmqContext = Any
+else:  # none is loaded for its name
+    CollectorRegistry = State = ZmqContext = Any
 
 MIB = 1 << 20
 
@@ -25,7 +27,7 @@ LONGEST = 1e9
 
 LOOP, SCHEDULING, BOUNDS = "Event loop and transport", "Scheduling", "Bounds"
 STATE, MANY, SECURITY = "State", "Many servers", "Security"
-LIFE, LOGS = "Process", "Logs"
+LIFE, LOGS = "Process", "Logs and metrics"
 # In the order in which help shows them.
 GROUPS = (LOOP, LIFE, SCHEDULING, SECURITY, STATE, MANY, LOGS, BOUNDS)
 
@@ -241,6 +243,16 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
         str | Path | None, _security("Directory of callers' public keys; or any", metavar="DIR|any")
     ]
     insecure: Annotated[bool, _security("Do not warn that others can reach it unencrypted", False)]
+    metrics: Annotated[
+        str | CollectorRegistry | None,
+        Option(
+            "Serve Prometheus metrics at http://HOST:PORT/metrics",
+            group=LOGS,
+            metavar="HOST:PORT",
+            fits=lambda value: value is None or isinstance(value, str) or hasattr(value, "register"),
+            wanted="HOST:PORT, or a registry of prometheus-client",
+        ),
+    ]
 
 
 class ServerOptions(ServingOptions, total=False):

@@ -15,6 +15,7 @@ from ..transport.listening import InheritedSocket
 from .declare.service import Service
 from .options import ServerOptions
 from .process import settings, systemd
+from .process.reports import Reporter
 from .process.supervisor import Channel
 from .server import Server
 
@@ -40,9 +41,15 @@ def serve(
     return run(Server(service, bind, **options))
 
 
-def run(server: Server, channel: Channel | None = None, max_requests: int | None = None) -> int:
+def run(
+    server: Server,
+    channel: Channel | None = None,
+    max_requests: int | None = None,
+    reports_to: int | None = None,
+) -> int:
     """`serve`, with the server made already; with a `channel`, its supervisor is told instead. After about `max_requests` calls the
-    server drains, or has its supervisor replace it. Raises UsageError where it cannot start."""
+    server drains, or has its supervisor replace it. `reports_to`: the descriptor at which the supervisor reads what is counted. Raises
+    UsageError where it cannot start."""
 
     def ready(_: Server) -> None:
         settings.settle()
@@ -83,4 +90,9 @@ def run(server: Server, channel: Channel | None = None, max_requests: int | None
         most += random.randint(0, int(JITTER * most))  # noqa: S311 - spreads the ends
     settings.prepare()
     main = threading.current_thread() is threading.main_thread()
-    return server.run(ready, leaving, signals=main, channel=channel)
+    reporter = None if reports_to is None else Reporter(reports_to, server.observe())
+    try:
+        return server.run(ready, leaving, signals=main, channel=channel)
+    finally:
+        if reporter is not None:
+            reporter.close()

@@ -12,10 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .. import backends
+from ..backends import native
 from ..backends.base import Loop
 from ..discovery.announcement import Announcement
-from ..endpoints import DEFAULT_ENDPOINT
+from ..endpoints import DEFAULT_ENDPOINT, host_and_port
 from ..errors import UsageError
+from ..metrics import expose
+from ..metrics.recorder import CallRecorder, Histogram
+from ..metrics.snapshot import Calls, ServerSnapshot
 from ..options.option import completed
 from ..options.signatures import takes
 from ..protocol.messages import About
@@ -104,6 +108,10 @@ class Server:
             "access": None if given["access"] is None else AccessFile(given["access"]),
             "rate": checked_rate(given["rate"], given["burst"], "the server"),
         }
+        self._metrics = given["metrics"]
+        self._exposed: Callable[[], object] = nothing  # ends that metrics are served
+        self._recorder: CallRecorder | None = None
+        self._lag = Histogram()
         self._given_state = given["state"]
         self._role = given["role"]
         self.drain_timeout = longest(given["drain_timeout"])
@@ -264,6 +272,34 @@ class Server:
         """How many calls of the service's methods have ended."""
         return 0 if self._core is None else self._core.calls
 
+    def observe(self) -> Callable[[], ServerSnapshot]:
+        """Count calls from now on, by method and code, with their durations: `ringback.metrics` does that. Returns the function that
+        reports what has been counted, and what there is, from any thread."""
+        if self._recorder is None:
+            self._recorder = CallRecorder()
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._record)
+        return self._report
+
+    def _record(self) -> None:
+        """On the loop."""
+        if self._core is not None and self._recorder is not None:
+            self._core.observe(self._recorder)
+            if self._watchdog is not None:
+                self._watchdog.lag = self._lag
+
+    def _report(self) -> ServerSnapshot:
+        assert self._recorder is not None
+        core = self._core
+        snapshot = ServerSnapshot(Calls.of(self._recorder), lag={self.backend: self._lag.copy()})
+        while core is not None:
+            try:
+                core.report(snapshot)
+                break
+            except RuntimeError:  # the loop has changed what was being read: read it again
+                native.sleep(0.001)
+        return snapshot
+
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
         """Call the function on the loop of the server, if it still serves then."""
         if self._loop is not None:
@@ -293,6 +329,7 @@ class Server:
         def started(error: BaseException | None) -> None:
             if error is None:
                 self._watchdog = Watchdog(loop, self.service)
+                self._record()
                 if self._warns:
                     warn_of_exposed(self.service.name, self.endpoints)
                 if self._announcement is not None and self._registration is not None:
@@ -302,6 +339,8 @@ class Server:
         self._draining = False
         follows = self._role == "replica"
         try:
+            if self._metrics is not None and self._exposed is nothing:
+                self._exposed = expose(self._metrics, self)
             given = self._given_state
             try:
                 self._state = open_state(given, create=not follows) if isinstance(given, str) else given
@@ -318,6 +357,7 @@ class Server:
                 self._source, replica = self._state, ReplicaEngine(self._state.engine)
                 self._state = State(replica, self._source.url)
             self._core = ServerCore(self.service, loop, self._bind, state=self._state, **self._core_options)
+            self._record()
             if replica is None:
                 self._start(started)
             else:
@@ -375,6 +415,8 @@ class Server:
 
     def _close(self, loop: Loop) -> None:
         """After the end: it may be started anew."""
+        self._exposed()
+        self._exposed = nothing
         if self._watchdog is not None:
             self._watchdog.close()
             self._watchdog = None
@@ -408,6 +450,8 @@ def _check(options: ServerOptions) -> None:
     checked(options["resources"] or {}, "the server")
     checked_limit(options["limit"], "the server")
     checked_executor(options["executor"], "the server")
+    if isinstance(options["metrics"], str):
+        host_and_port(options["metrics"], "metrics")
     state = options["state"]
     if not (state is None or isinstance(state, (str, State))):
         raise UsageError(f"state must be a State or the URL of one, not {state!r}")

@@ -180,6 +180,10 @@ class Entries(Generic[W]):
                 if flight.tags is None or not flight.tags.isdisjoint(tags):
                     del self._flights[key]
 
+    def outcomes(self) -> dict[str, int]:
+        """How many calls were answered in each way."""
+        return {"hit": self.hits, "stale": self.stale, "miss": self.misses, "shared": self.shared}
+
     def counts(self) -> dict[str, int]:
         """As plain data."""
         return {

@@ -39,6 +39,7 @@ RULES = Rules(
     varies=["ringback servers", "ringback top"],
     logged=re.compile(
         "to everyone who can reach it, unencrypted|refused bob at 127.0.0.1: may not call 'accounts.close'"
+        "|metrics at http://127.0.0.1:9464/metrics"
     ),
 )
 # Files to which a page links, and which its reader has.

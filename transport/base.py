@@ -90,6 +90,11 @@ class ServerEnd(ABC):
     endpoints: list[str]
     closing: Any = None  # a lock that is held while the endpoints are not free yet
 
+    @property
+    def unserved(self) -> int | None:
+        """Bytes that connections have sent and nobody has handled yet; None where the transport does not tell."""
+        return None
+
     @abstractmethod
     def open(self, places: Sequence[str | InheritedSocket]) -> None:
         """Listen there. Raises UsageError where that cannot be; what is open then is closed by `close`."""

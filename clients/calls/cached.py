@@ -161,7 +161,7 @@ def _refresh(
     again.deadline = None if settings.timeout is None else now + settings.timeout
     if call.size:
         again.extended().size = call.size
-    again.sent = now
+    again.sent = again.made = now
     _Landing(core, entries, flight).of(again)
     core.start(again)
 

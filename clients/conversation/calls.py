@@ -97,8 +97,9 @@ class OutgoingCall:
     but not beyond `extras.latest`. What few calls have is in `extras`: where there are none, the call takes the short way.
     """
 
-    __slots__ = ("allowed", "deadline", "extras", "link", "message", "sent", "settings", "state")
-    sent: float  # when it was made, and then, where there are many servers, sent
+    __slots__ = ("allowed", "deadline", "extras", "link", "made", "message", "sent", "settings", "state")
+    made: float  # when it was made
+    sent: float  # the same, and then, where there are many servers, when it was sent
     allowed: int  # items that may still come, of a stream
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:

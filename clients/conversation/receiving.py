@@ -72,6 +72,7 @@ class Receiver:
             return
         calls, ending, attempts, table = self._calls, self._ending, self._attempts, self._table
         balancer, unasked, decode = table.balancer, link.unasked, values.decode
+        recorder = table.recorder
         if balancer is not None:
             table.now = link.health.heard = now
             if link.health.asked is not None:
@@ -106,6 +107,8 @@ class Receiver:
                 ending.append(call)
                 del calls[message.id]
                 call.state = ENDED
+                if recorder is not None:
+                    recorder.ended(call, None, now)
                 call.finish(result, None)
                 ending.pop()
         if link.unasked == unasked:

@@ -52,6 +52,7 @@ class Recovery:
             elsewhere = self._sender.choose(call, but=link)
             again = elsewhere is not None and table.retries.spend(table.started)
         if again and not call.stays and table.retries.allow(call):
+            table.sent_again(call, message.code)
             # To another server at once; to the same one, where it has come back.
             self._sender.send_again(call, now, elsewhere)
         else:

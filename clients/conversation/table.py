@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -12,6 +12,16 @@ from ...balancing.hedging import Hedging
 from ...balancing.retries import Retries
 from .calls import ENDED, PAUSED, WAITING, Duplicate, OutgoingCall
 from .links import DRAINING, OPEN, Link
+
+
+class Recorder(Protocol):
+    """What counts the calls of a client, where these are counted."""
+
+    def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
+        """A call has ended, at that time if it is known."""
+
+    def again(self, link: Link, reason: str) -> None:
+        """A call is sent again that this server has not answered."""
 
 
 class CallTable:
@@ -26,6 +36,7 @@ class CallTable:
         self.balancer = balancer
         self.retries: Retries[OutgoingCall] = Retries()
         self.hedging: Hedging[OutgoingCall] = Hedging()
+        self.recorder: Recorder | None = None
         self.now = 0.0  # the last time that was told
         self.last_id = 0
         self._more_ids = 0  # that were given to what is no further call
@@ -59,9 +70,15 @@ class CallTable:
         """Put a call aside that failed on its way, if it has the time and an attempt left."""
         if not self.retries.delay(call, now):
             return False
+        self.sent_again(call, "lost")
         self.leave(call)
         call.state = PAUSED
         return True
+
+    def sent_again(self, call: OutgoingCall, reason: str) -> None:
+        """It will be, as its server has not answered."""
+        if self.recorder is not None and call.link is not None:
+            self.recorder.again(call.link, reason)
 
     def renumber(self, call: OutgoingCall) -> None:
         """Before a call is sent again, under a new id: the old one may have been seen."""
@@ -91,6 +108,8 @@ class CallTable:
             return
         call.state = ENDED
         self.ending.append(call)
+        if self.recorder is not None and type(call) is not Duplicate:
+            self.recorder.ended(call, error)
         extras = call.extras
         known = self.calls.pop(call.id, None) is not None
         self.waiting.pop(call.id, None)

@@ -23,6 +23,8 @@ from ...backends.base import Handle, Loop
 from ...handling import batch, handled, handling
 from ...interceptors import Interception
 from ...logs.bounded import Bounded
+from ...metrics.recorder import OK, OTHER, CallRecorder
+from ...metrics.snapshot import ServerSnapshot
 from ...protocol.bounds import FRAME_BYTES
 from ...protocol.collisions import FEW_BYTES
 from ...protocol.messages import (
@@ -105,11 +107,36 @@ class Dispatcher:
         self._abandoned: deque[Invocation] = deque()
         self._timer: Handle | None = None
         self._timer_due = 0.0
+        self._recorder: CallRecorder | None = None
         self._dropped = Bounded(log)
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
         self.post = self._posted.post
         self._generation = forks.generation
+
+    def observe(self, recorder: CallRecorder) -> None:
+        """Record how each call ends from now on."""
+        self._recorder = recorder
+        for session in self._machine.sessions:
+            recorder.in_flight.update(
+                call.method.name for call in session.calls.values() if isinstance(call, Invocation)
+            )
+        self._machine.refused = lambda call, code: recorder.ended(self._label(call), code, 0.0)
+        for served in self._methods.values():
+            served.ends = []
+
+    def report(self, snapshot: ServerSnapshot) -> None:
+        """What there is at the moment, from any thread."""
+        self._table.report(snapshot)
+        snapshot.clients = len(self._machine.sessions)
+        if self._recorder is not None:  # as it is soon
+            flying = self._recorder.in_flight
+            snapshot.in_flight = {
+                name: max(0, flying[name]) for name in self._methods if not name.startswith(RESERVED)
+            }
+        for name, served in self._methods.items():
+            if served.cached is not None:
+                snapshot.cache[name] = served.cached.outcomes()
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
         """Begin the calls that a session's machine has accepted."""
@@ -132,6 +159,7 @@ class Dispatcher:
         now = time.monotonic()
         methods, interceptors, limit = self._methods, self._interceptors, session.max_size
         inline: MethodStatistics | None = None
+        timed: list[ServedMethod] = []  # whose calls that ran at once are to be recorded
         undone: Call | Notify | None = None
         batch.set(InlineBatch(session, now, self))
         handling.set(None)
@@ -190,6 +218,11 @@ class Dispatcher:
                         session.outbox.append(Reply(message.id, result))
                         inline = served.statistics
                         inline.calls += 1
+                        ends = served.ends
+                        if ends is not None:
+                            if not ends:
+                                timed.append(served)
+                            ends.append(time.monotonic())
                         continue
                     except BaseException:  # noqa: S110 - the long way finds the words for it
                         pass
@@ -211,7 +244,20 @@ class Dispatcher:
         self._now = 0.0
         if inline is not None:
             inline.took(time.monotonic() - now)
+        for served in timed:
+            self._record_ends(served, now)
         return undone
+
+    def _record_ends(self, served: ServedMethod, began: float) -> None:
+        """Of calls that ran at once, in a batch that came at that time."""
+        assert self._recorder is not None
+        ends, served.ends = served.ends, []
+        assert ends is not None
+        self._recorder.histogram(served.method.name, OK).add_since(began, ends)
+
+    def _label(self, message: Call | Notify) -> str:
+        """The name of the method in metrics."""
+        return message.method if message.method in self._methods else OTHER
 
     def reject(
         self, session: Session, message: Call | Notify, error: errors.CallError, *, quiet: bool = False
@@ -221,6 +267,8 @@ class Dispatcher:
         if type(message) is Notify and quiet:
             if served is not None:
                 served.statistics.refused += 1
+            if self._recorder is not None:
+                self._recorder.ended(self._label(message), errors.to_wire(error)[0], 0.0)
         else:
             self._reject(session, message, error, None if served is None else served.statistics)
 
@@ -258,6 +306,10 @@ class Dispatcher:
             call.input = None
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
+        if self._recorder is not None:
+            self._recorder.in_flight[call.method.name] -= 1
+            if not call.counted:  # its client has given it up, or is gone
+                self._record(call, errors.Cancelled.code)
         call.options = None  # its metadata may be large too
         call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
         if self._machine.phase is not _SERVING:
@@ -277,6 +329,7 @@ class Dispatcher:
             return False
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
+        self._count(call)
         return True
 
     def abandon(self, call: Invocation) -> None:
@@ -299,11 +352,24 @@ class Dispatcher:
         """End the call at this end, with its last message."""
         if type(message) is Error:
             call.served.statistics.errors += 1
+        if self._recorder is not None and not call.counted:
+            self._record(call, OK if type(message) in (Reply, End) else message.code)  # type: ignore[union-attr]
         told = None
         if call.versions is not None and type(message) is not Refusal:
             told = self._versions.told(call.id, call.versions)
         call.session.reply(call, message, told)
         self._answered(call.session)
+
+    def _count(self, call: Invocation) -> None:
+        """It is in flight from now on."""
+        if self._recorder is not None:
+            self._recorder.in_flight[call.method.name] += 1
+
+    def _record(self, call: Invocation, code: str) -> None:
+        assert self._recorder is not None
+        call.counted = True
+        seconds = time.monotonic() - call.came
+        self._recorder.ended(call.method.name, code, seconds, is_stream=call.method.is_stream)
 
     def refuse(self, call: Invocation, error: errors.CallError) -> None:
         """End a call that was accepted, and has not begun."""
@@ -431,6 +497,7 @@ class Dispatcher:
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
         session.calls[message.id] = call
         self._in_flight.hold(session.quota)  # it has run: too late to refuse it
+        self._count(call)
         call.returned(result, failure)
 
     def _start(
@@ -479,6 +546,7 @@ class Dispatcher:
         session.calls[message.id] = call
         call.memory = taken
         call.run = run
+        self._count(call)
         if deadline is not None and not method.inline:
             self._expire_at(deadline, call)
         if method.is_stream:
@@ -521,6 +589,7 @@ class Dispatcher:
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
         call.memory = taken
         call.run = run
+        self._count(call)
         self._begin(call, now)
 
     def _memory(
@@ -630,6 +699,8 @@ class Dispatcher:
     ) -> None:
         if statistics is not None:
             statistics.refused += 1
+        if self._recorder is not None:
+            self._recorder.ended(self._label(message), errors.to_wire(error)[0], 0.0)
         if isinstance(message, Call):
             code, _, text = errors.to_wire(error)
             session.outbox.append(Refusal(message.id, code, text, started=False))

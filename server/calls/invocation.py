@@ -92,6 +92,7 @@ class Invocation(IncomingCall, Handling):
         "began",
         "came",
         "context",
+        "counted",
         "deadline",
         "handle",
         "held",
@@ -145,6 +146,7 @@ class Invocation(IncomingCall, Handling):
         self.input: Input | None = None
         self.run: KeyedRun | None = None  # of one that is to be run once for its key
         self.memory = 0  # bytes that are counted for it (`memory.py`)
+        self.counted = False  # among the calls that have ended, where these are recorded
         self.held: Needs = ()  # what it has until it gives it back
 
     def current(self) -> CurrentCall:

@@ -15,6 +15,8 @@ from ... import errors
 from ...backends.base import Handle, Loop
 from ...endpoints import checked
 from ...logs.bounded import Bounded
+from ...metrics.recorder import CallRecorder
+from ...metrics.snapshot import ServerSnapshot
 from ...protocol import codec
 from ...protocol.bounds import BATCH_BYTES
 from ...protocol.messages import About, Error, FromClient, FromServer, Item, Reached
@@ -134,6 +136,15 @@ class ServerCore:
     def calls(self) -> int:
         """How many calls of the service's methods have ended."""
         return self._dispatcher.calls
+
+    def observe(self, recorder: CallRecorder) -> None:
+        """Record how each call ends from now on."""
+        self._dispatcher.observe(recorder)
+
+    def report(self, snapshot: ServerSnapshot) -> None:
+        """What there is at the moment, from any thread."""
+        self._dispatcher.report(snapshot)
+        snapshot.connection_bytes = self.end.unserved
 
     # Life
 

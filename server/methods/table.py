@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from ...backends.base import Loop
 from ...errors import UsageError
+from ...metrics.snapshot import ServerSnapshot
 from ...state.cache import Entries
 from ...state.once import Keys
 from ...state.store import State
@@ -45,6 +46,8 @@ class ServedMethod:
     cached: Entries[Any] | None
     # Whether its handler runs at once, in the loop, and its result is the answer; False once it has returned a future.
     immediate: bool
+    # When its calls ended in this turn that ran at once; None where durations are not recorded.
+    ends: list[float] | None = None
 
 
 class MethodTable:
@@ -164,6 +167,14 @@ class MethodTable:
             pool.look(now)
         for limiter in self._learned:
             limiter.look(now)
+
+    def report(self, snapshot: ServerSnapshot) -> None:
+        """The same for metrics, from any thread."""
+        snapshot.waiting = self.scheduler.waiting()
+        snapshot.workers = {name: pool.workers for name, pool in self._pools.items()}
+        snapshot.workers_taken = {name: pool.taken for name, pool in self._pools.items()}
+        snapshot.limits = {each.name: int(each.total) for each in self._fixed}
+        snapshot.limits |= {each.resource.name: int(each.limit) for each in self._learned}
 
     def snapshot(self) -> dict[str, Any]:
         """What waits, by priority, and what is taken of what there is, as plain data."""

@@ -18,10 +18,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from ...metrics import expose
 from ...terminal import announce
 from ...transport.listening import InheritedSocket, listen
 from ...transport.paths import OwnedPaths
 from . import systemd
+from .reports import Reports
 
 log = logging.getLogger("ringback.supervisor")
 
@@ -41,13 +43,22 @@ class Worker:
     was started."""
 
     def __init__(
-        self, command: Sequence[str], place: int, generation: int, listeners: dict[str, socket.socket]
+        self,
+        command: Sequence[str],
+        place: int,
+        generation: int,
+        listeners: dict[str, socket.socket],
+        reports: Reports | None,
     ) -> None:
         self.place = place
         self.generation = generation
         self.channel, theirs = socket.socketpair()
         descriptors = [theirs.fileno(), *(one.fileno() for one in listeners.values())]
         words = ["--supervised", str(theirs.fileno())]
+        self.source = None if reports is None else reports.source()
+        if self.source is not None:
+            descriptors.append(self.source.theirs.fileno())
+            words += ["--reports-to", str(descriptors[-1])]
         for endpoint, listener in listeners.items():
             words += ["--inherited", str(InheritedSocket(endpoint, listener.fileno()))]
         try:
@@ -61,9 +72,13 @@ class Worker:
             )
         except BaseException:
             self.channel.close()
+            if self.source is not None:
+                self.source.close()
             raise
         finally:
             theirs.close()
+            if self.source is not None:
+                self.source.theirs.close()
         self.ready_since: float | None = None
         self.ready_lines = ""
         self.told = b""
@@ -90,7 +105,9 @@ class Supervisor:
         processes: int,
         *,
         drain_timeout: float,
+        metrics: str | None = None,
     ) -> None:
+        """`metrics`: HOST:PORT at which those of all workers are served."""
         self._command = command
         self._processes = processes
         self._drain_timeout = drain_timeout
@@ -105,6 +122,8 @@ class Supervisor:
         self._status = 0
         self._paths = OwnedPaths()
         self._listeners: dict[str, list[socket.socket]] = {}  # of each endpoint, one for each place
+        self._reports: Reports | None = None  # of the workers, where metrics are served
+        self._hide: Callable[[], object] = lambda: None  # ends that they are
         try:
             for endpoint in endpoints:
                 if isinstance(endpoint, InheritedSocket):
@@ -116,6 +135,9 @@ class Supervisor:
                 real, listeners = listen(endpoint, processes)
                 self._paths.keep(endpoint)
                 self._listeners[real] = listeners
+            if metrics is not None:
+                self._reports = Reports()
+                self._hide = expose(metrics, self._reports)
         except BaseException:
             self._release()
             raise
@@ -147,7 +169,7 @@ class Supervisor:
     def _start(self, place: int, replaces: Worker | None = None) -> None:
         listeners = {endpoint: shared[place] for endpoint, shared in self._listeners.items()}
         try:
-            worker = Worker(self._command, place, self._generation, listeners)
+            worker = Worker(self._command, place, self._generation, listeners, self._reports)
         except OSError as error:  # there are too many processes, or there is no memory for one
             if not self._serving:
                 raise
@@ -158,6 +180,10 @@ class Supervisor:
         worker.replaces = replaces
         self._workers[worker.pid] = worker
         self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._heard(worker))
+        if worker.source is not None:
+            self._selector.register(
+                worker.source.socket, selectors.EVENT_READ, lambda: self._reported(worker)
+            )
         log.info("process %d started", worker.pid)
 
     def _heard(self, worker: Worker) -> None:
@@ -178,6 +204,11 @@ class Supervisor:
             worker.told = b""
             worker.asks = True
             self._replace_next()
+
+    def _reported(self, worker: Worker) -> None:
+        assert worker.source is not None
+        if not worker.source.receive():
+            self._selector.unregister(worker.source.socket)
 
     def _ready(self, worker: Worker) -> None:
         log.info("process %d is ready", worker.pid)
@@ -203,6 +234,10 @@ class Supervisor:
             status = worker.process.poll()
             if status is not None:
                 del self._workers[worker.pid]
+                if worker.source is not None:
+                    with suppress(KeyError):  # where its end was seen before
+                        self._selector.unregister(worker.source.socket)
+                    worker.source.close()
                 self._ended(worker, status)
         self._reap_orphans()
 
@@ -338,6 +373,7 @@ class Supervisor:
             function()
 
     def _release(self) -> None:
+        self._hide()
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.close()

@@ -13,6 +13,7 @@ from types import FrameType
 
 from ...backends import native
 from ...backends.base import Loop
+from ...metrics.recorder import Histogram
 from ..declare.service import Service
 
 log = logging.getLogger("ringback.server")
@@ -24,8 +25,11 @@ BLOCKED = 0.1
 class Watchdog:
     """Watches the loop in whose thread it is made, until closed."""
 
-    def __init__(self, loop: Loop, service: Service) -> None:
+    def __init__(self, loop: Loop, service: Service, lag: Histogram | None = None) -> None:
+        """`lag`: where to count how long the loop takes to give the sign."""
         self._loop = loop
+        self.lag = lag
+        self._asked = 0.0
         self._methods = {m.code: name for name, m in service.methods.items() if m.code is not None}
         self._thread = native.get_ident()
         self._alive = True
@@ -39,19 +43,20 @@ class Watchdog:
 
     def _sign(self) -> None:
         self._alive = True
+        if self.lag is not None:
+            self.lag.add(time.monotonic() - self._asked)
 
     def _watch(self) -> None:
-        asked = time.monotonic()
         reported = False
         while not self._end.acquire(timeout=BLOCKED / 2):
             now = time.monotonic()
             if self._alive:
-                self._alive, reported, asked = False, False, now
+                self._alive, reported, self._asked = False, False, now
                 try:
                     self._loop.call_soon_threadsafe(self._sign)
                 except RuntimeError:  # the loop is closed
                     return
-            elif not reported and now - asked > BLOCKED:
+            elif not reported and now - self._asked > BLOCKED:
                 method = self._culprit(sys._current_frames().get(self._thread))
                 if method is not None:
                     reported = True

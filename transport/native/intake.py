@@ -50,6 +50,11 @@ class Intake:
         self._seen = 0  # what was kept of it at the last look
         self.read = READ  # bytes to read at once
 
+    @property
+    def total(self) -> int:
+        """Bytes of all connections."""
+        return self._total
+
     def count(self, stream: UnservedConnection, kept: int) -> None:
         """So many bytes of the connection are kept now."""
         if kept < stream.kept and self._holes is not None:

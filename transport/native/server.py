@@ -107,6 +107,10 @@ class Listeners(ServerEnd):
         self._complaint = Bounded(log)
         forks.inherit(self)
 
+    @property
+    def unserved(self) -> int:
+        return self.turns.intake.total
+
     # Life
 
     def open(self, places: Sequence[str | InheritedSocket]) -> None:
