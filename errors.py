@@ -235,6 +235,17 @@ def _sendable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def code_of(error: BaseException | None) -> str:
+    """The status name of what came of a call: "OK", the code of a CallError, CANCELLED for the CancelledError of any loop, UNKNOWN for what
+    the service or an interceptor has raised."""
+    if error is None:
+        return "OK"
+    if is_a(error, CallError):
+        return error.code
+    cancelled = any(kind.__name__ == "CancelledError" for kind in type(error).__mro__)
+    return Cancelled.code if cancelled else RemoteError.code
+
+
 def is_ours(error: BaseException) -> TypeGuard[CallError]:
     """Whether the handler meant this as an answer, so that it needs no traceback in the server's log."""
     return is_a(error, CallError)

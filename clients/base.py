@@ -24,6 +24,7 @@ from .callbacks.running import Event, in_context, listening, run_callback, subsc
 from .calls.arguments import WEIGHTY, pack_arguments, plain_name, without_stream
 from .calls.fired import Callback, Errback, FiredCall
 from .calls.intercepted import enter
+from .calls.traced import OK, traced
 from .connections.core import ClientCore
 from .conversation.calls import OutgoingCall, Upload
 from .options import ClientOptions, ConnectOptions, ViewOptions, split_options
@@ -101,6 +102,7 @@ class Client(ABC):
                 "max_in_flight": own["max_in_flight"],
                 "max_bytes_in_flight": own["max_bytes_in_flight"],
             },
+            own["trace"],
         )
         self._options = ClientOptions(30.0, self._shared.max_size).merged(of_views)
         # Whether neither interceptors nor a cache see its calls.
@@ -320,6 +322,9 @@ class Client(ABC):
             call.extended().latest = latest
             if iterator is not None:
                 call.extended().upload = self._upload(call, iterator)
+        if self._shared.tracing is not None:
+            span = call.extended().span = self._shared.tracing.call(method)
+            message.options = traced(message.options, span)
         return call
 
     def _wish(self, call: OutgoingCall, outer: Handling | None) -> None:
@@ -407,8 +412,13 @@ class Client(ABC):
 
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
         method = plain_name(method)
+        options = self._options.options
         packed, packed_kwargs = pack_arguments(method, args, kwargs, self._options.room)
-        return Notify(method, packed, packed_kwargs, self._options.options)
+        if self._shared.tracing is not None:
+            span = self._shared.tracing.call(method)
+            options = traced(options, span)
+            span.end(OK)  # as far as its caller will ever know
+        return Notify(method, packed, packed_kwargs, options)
 
     @abstractmethod
     def _upload(self, call: OutgoingCall, iterator: Any) -> Upload:

@@ -18,14 +18,17 @@ from ..protocol.bounds import FRAME_BYTES, INT64, is_text
 from ..protocol.messages import CallOptions
 from ..protocol.models import unmet
 from ..protocol.values import decode_metadata, typed_decoder
+from ..tracing import is_tracing
 from ..transport import DEFAULT, VARIABLE
 from .conversation.calls import ATTEMPTS, CallSettings, milliseconds
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from ..state.cache import Cache
     from ..transport.libzmq import ZmqContext
-else:  # neither is loaded for its name
-    Cache = ZmqContext = Any
+else:  # none is loaded for its name
+    Cache = TracerProvider = ZmqContext = Any
 
 
 class ClientOptions(CallSettings):
@@ -256,6 +259,15 @@ class ConnectOptions(ViewOptions, total=False):
         str | None, Option("Transport: native or libzmq", default_text=DEFAULT, variable=VARIABLE)
     ]
     context: Annotated[ZmqContext | None, Option("A zmq.Context to share; it selects libzmq")]
+    trace: Annotated[
+        bool | TracerProvider | None,
+        Option(
+            "Trace calls by OpenTelemetry: True, or a TracerProvider",
+            False,
+            fits=is_tracing,
+            wanted="True or False, or a TracerProvider",
+        ),
+    ]
     max_size: Annotated[
         int,
         Option(

@@ -15,6 +15,7 @@ from ..endpoints import connectable
 from ..interceptors import Interceptor
 from ..interceptors import checked as checked_interceptor
 from ..runtime import forks
+from ..tracing import tracing_of
 from ..transport.base import Transport
 from .callbacks.running import Event
 from .connections.core import ClientCore
@@ -37,6 +38,7 @@ class Shared:
         keys: ClientKeys | None,
         transport: Transport,
         bounds: dict[str, int],
+        trace: Any = None,
     ) -> None:
         self.places = places
         self.sources: list[Source] = []
@@ -61,6 +63,7 @@ class Shared:
         self.closed = False
         self.core: ClientCore | None = None
         self.recorder: ClientRecorder | None = None  # once its calls are counted
+        self.tracing = tracing_of(trace, endpoints=tuple(self.endpoints))
         self._settings = {"keys": keys, "transport": transport, **balancing, **bounds}
         forks.inherit(self)
 

@@ -117,6 +117,7 @@ class Option:
         """The value, if it is one. Raises UsageError, in which the option has that name, or its own."""
         if self.takes(value):
             known = type(value) in (int, float, bool, str, type(None)) or self.kind not in _READ
+            known = known or self.fits is not None  # which may take what is of no such type
             return value if known else self.kind(value)
         if self.repeated:
             value = next((each for each in value if each not in self._fixed), value)

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from .. import backends, transport
 from ..options.option import Option
 from ..protocol.bounds import BATCH_BYTES, FRAME_BYTES, MAX_FRAMES, MAX_MESSAGES, ROLES
+from ..tracing import is_tracing
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
     from ..state import State
     from ..transport.libzmq import ZmqContext
 else:  # none is loaded for its name
     CollectorRegistry = State = ZmqContext = Any
+    TracerProvider = bool  # a switch, at the command line
 
 MIB = 1 << 20
 
@@ -27,7 +30,7 @@ LONGEST = 1e9
 
 LOOP, SCHEDULING, BOUNDS = "Event loop and transport", "Scheduling", "Bounds"
 STATE, MANY, SECURITY = "State", "Many servers", "Security"
-LIFE, LOGS = "Process", "Logs and metrics"
+LIFE, LOGS = "Process", "Logs, metrics, traces"
 # In the order in which help shows them.
 GROUPS = (LOOP, LIFE, SCHEDULING, SECURITY, STATE, MANY, LOGS, BOUNDS)
 
@@ -251,6 +254,16 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
             metavar="HOST:PORT",
             fits=lambda value: value is None or isinstance(value, str) or hasattr(value, "register"),
             wanted="HOST:PORT, or a registry of prometheus-client",
+        ),
+    ]
+    trace: Annotated[
+        bool | TracerProvider,
+        Option(
+            "Trace calls by OpenTelemetry",
+            False,
+            group=LOGS,
+            fits=is_tracing,
+            wanted="true or false, or a TracerProvider",
         ),
     ]
 

@@ -27,6 +27,7 @@ from ..runtime import forks
 from ..state import Missing, State, open_state
 from ..state.engines.replica import START, ReplicaEngine
 from ..state.invalidations import Invalidations
+from ..tracing import tracing_of
 from ..transport import chosen
 from ..transport.listening import InheritedSocket
 from .admission.rates import checked_rate
@@ -107,6 +108,7 @@ class Server:
             "about": about,
             "access": None if given["access"] is None else AccessFile(given["access"]),
             "rate": checked_rate(given["rate"], given["burst"], "the server"),
+            "tracing": tracing_of(given["trace"]),
         }
         self._metrics = given["metrics"]
         self._exposed: Callable[[], object] = nothing  # ends that metrics are served

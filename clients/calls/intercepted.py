@@ -11,8 +11,9 @@ from ... import errors
 from ...interceptors import Interception, Interceptor
 from ...protocol.values import size_of_arguments
 from ..connections.core import ClientCore
-from ..conversation.calls import ENDED, OutgoingCall
+from ..conversation.calls import OutgoingCall
 from ..options import ClientOptions
+from .traced import traced
 
 
 class ClientCall:
@@ -58,12 +59,13 @@ def enter(
                         f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
                     )
                 call.message.options = merged.options
+                if call.extras is not None and call.extras.span is not None:
+                    call.message.options = traced(merged.options, call.extras.span)
         except BaseException as unsendable:  # such as a value in the metadata that cannot be sent
             goes_on = False
             result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
     if goes_on:
         call.extended().passes = partial(core.loop.outside, context.run, interception.leave)
     else:
-        call.state = ENDED
-        call.finish(result, error)
+        call.conclude(result, error)
     return goes_on

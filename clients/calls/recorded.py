@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from ...errors import CallError, Cancelled, RemoteError
-from ...metrics.recorder import OK, CallRecorder
+from ...errors import MethodNotFound, code_of
+from ...metrics.recorder import OTHER, CallRecorder
 from ...metrics.snapshot import Calls, ClientSnapshot
 from ..conversation.calls import OutgoingCall
 from ..conversation.links import Link
-
-# The label of a method that the server does not have: a program may name any.
-_NO_METHOD = "_OTHER"
 
 
 class ClientRecorder:
@@ -24,11 +21,9 @@ class ClientRecorder:
 
     def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
         """A call has ended, at that time if it is known."""
-        code, method = OK, call.method
-        if error is not None:
-            code = error.code if isinstance(error, CallError) else _code(error)
-            if code == "UNIMPLEMENTED":
-                method = _NO_METHOD
+        code, method = code_of(error), call.method
+        if code == MethodNotFound.code:
+            method = OTHER
         seconds = (time.monotonic() if now is None else now) - call.made
         self._calls.ended(method, code, max(0.0, seconds), is_stream=call.message.credit > 0)
 
@@ -39,9 +34,3 @@ class ClientRecorder:
     def report(self) -> ClientSnapshot:
         """What has been counted, from any thread."""
         return ClientSnapshot(Calls.of(self._calls), dict(self._retries))
-
-
-def _code(error: BaseException) -> str:
-    """Of what is no CallError: an interceptor has raised it, or the caller's loop has cancelled the call."""
-    cancelled = any(kind.__name__ == "CancelledError" for kind in type(error).__mro__)
-    return Cancelled.code if cancelled else RemoteError.code

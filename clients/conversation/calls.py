@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -54,6 +54,7 @@ class CallExtras:
         "primary",
         "session",
         "size",
+        "span",
         "upload",
     )
 
@@ -71,6 +72,17 @@ class CallExtras:
         self.upload: Upload | None = None
         # What the outcome passes through on its way to `finish`: the client's interceptors.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
+        self.span: Span | None = None  # of a client that traces
+
+
+class Span(Protocol):
+    """What a tracer knows of a call."""
+
+    def carrier(self) -> dict[str, str]:
+        """What travels with it."""
+
+    def end(self, code: str, text: str = "") -> None:
+        """It has ended."""
 
 
 # How often a call is sent at most, where nothing is said.
@@ -113,8 +125,12 @@ class OutgoingCall:
     def conclude(self, result: Any, error: BaseException | None) -> None:
         """The one ending."""
         self.state = ENDED
-        if self.extras is not None and self.extras.passes is not None:
-            result, error = self.extras.passes(result, error)
+        extras = self.extras
+        if extras is not None:
+            if extras.passes is not None:
+                result, error = extras.passes(result, error)
+            if extras.span is not None:
+                extras.span.end(errors.code_of(error), "" if error is None else errors.text_of(error))
         self.finish(result, error)
 
     def disown(self, error: BaseException) -> None:

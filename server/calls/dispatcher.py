@@ -13,8 +13,9 @@ from asyncio import CancelledError
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
+from copy import copy
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
@@ -61,6 +62,9 @@ from .stream_turns import StreamTurns
 from .streams import StreamInvocation
 from .versions import ServiceVersions
 
+if TYPE_CHECKING:
+    from ...tracing.spans import Tracing
+
 log = logging.getLogger("ringback.server")
 
 _SERVING = Phase.SERVING  # looked up once (see protocol/server.py)
@@ -84,6 +88,7 @@ class Dispatcher:
         scheduling: SchedulingOptions,
         state: State | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.loop = loop
         self.app: Any = None
@@ -108,6 +113,11 @@ class Dispatcher:
         self._timer: Handle | None = None
         self._timer_due = 0.0
         self._recorder: CallRecorder | None = None
+        self._tracing = tracing
+        self._observes = tracing is not None  # whether anybody wants to know how calls end
+        if tracing is not None:
+            for served in self._methods.values():
+                served.immediate = False  # each call has a span, and so a context, of its own
         self._dropped = Bounded(log)
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
@@ -117,6 +127,7 @@ class Dispatcher:
     def observe(self, recorder: CallRecorder) -> None:
         """Record how each call ends from now on."""
         self._recorder = recorder
+        self._observes = True
         for session in self._machine.sessions:
             recorder.in_flight.update(
                 call.method.name for call in session.calls.values() if isinstance(call, Invocation)
@@ -308,8 +319,8 @@ class Dispatcher:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
         if self._recorder is not None:
             self._recorder.in_flight[call.method.name] -= 1
-            if not call.counted:  # its client has given it up, or is gone
-                self._record(call, errors.Cancelled.code)
+        if not call.counted and self._observes:  # its client has given it up, or is gone
+            self._observe_end(call, errors.Cancelled.code)
         call.options = None  # its metadata may be large too
         call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
         if self._machine.phase is not _SERVING:
@@ -321,6 +332,8 @@ class Dispatcher:
         """Log what the service's own code has done wrong, with its traceback."""
         method, peer = call.method.name, call.session.peer
         more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
+        if call.span is not None:
+            more["trace_id"] = call.span.trace_id
         self._raised(logging.ERROR, f"%s {what} for %s", method, peer, fields=more, error=error)
 
     def admits(self, call: Invocation) -> bool:
@@ -352,8 +365,11 @@ class Dispatcher:
         """End the call at this end, with its last message."""
         if type(message) is Error:
             call.served.statistics.errors += 1
-        if self._recorder is not None and not call.counted:
-            self._record(call, OK if type(message) in (Reply, End) else message.code)  # type: ignore[union-attr]
+        if not call.counted and self._observes:
+            if type(message) is Error or type(message) is Refusal:
+                self._observe_end(call, message.code, message.message)
+            else:
+                self._observe_end(call, OK)
         told = None
         if call.versions is not None and type(message) is not Refusal:
             told = self._versions.told(call.id, call.versions)
@@ -364,12 +380,17 @@ class Dispatcher:
         """It is in flight from now on."""
         if self._recorder is not None:
             self._recorder.in_flight[call.method.name] += 1
+        if self._tracing is not None:
+            metadata = {} if call.options is None else call.options.metadata
+            call.span = self._tracing.handling(call.method.name, metadata, call.own_context)
 
-    def _record(self, call: Invocation, code: str) -> None:
-        assert self._recorder is not None
+    def _observe_end(self, call: Invocation, code: str, text: str = "") -> None:
         call.counted = True
-        seconds = time.monotonic() - call.came
-        self._recorder.ended(call.method.name, code, seconds, is_stream=call.method.is_stream)
+        if self._recorder is not None:
+            seconds = time.monotonic() - call.came
+            self._recorder.ended(call.method.name, code, seconds, is_stream=call.method.is_stream)
+        if call.span is not None:
+            call.span.end(code, text)
 
     def refuse(self, call: Invocation, error: errors.CallError) -> None:
         """End a call that was accepted, and has not begun."""
@@ -699,13 +720,25 @@ class Dispatcher:
     ) -> None:
         if statistics is not None:
             statistics.refused += 1
+        code, _, text = errors.to_wire(error)
         if self._recorder is not None:
-            self._recorder.ended(self._label(message), errors.to_wire(error)[0], 0.0)
+            self._recorder.ended(self._label(message), code, 0.0)
+        if self._tracing is not None:
+            self._trace_refusal(message, code, text)
         if isinstance(message, Call):
-            code, _, text = errors.to_wire(error)
             session.outbox.append(Refusal(message.id, code, text, started=False))
         else:
             self._drop(session, message, error)
+
+    def _trace_refusal(self, message: Call | Notify, code: str, text: str) -> None:
+        assert self._tracing is not None
+        options = CallOptions() if message.options is None else copy(message.options)
+        try:
+            read_metadata(message.method, options)
+        except errors.InvalidArgument:
+            options.metadata = {}
+        known = message.method in self._methods
+        self._tracing.refused(shortened(message.method), options.metadata, code, text, known=known)
 
     def _drop(self, session: Session, note: Notify, why: object) -> None:
         """Nobody else would ever know of it."""

@@ -8,7 +8,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw, Struct
 
@@ -29,6 +29,9 @@ from ..scheduling.resources import Needs
 from .host import CallHost
 from .inputs import Input, SyncInput
 from .versions import asked, learn
+
+if TYPE_CHECKING:
+    from ...tracing.spans import HandlingSpan
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
@@ -107,6 +110,7 @@ class Invocation(IncomingCall, Handling):
         "queue",
         "run",
         "served",
+        "span",
         "versions",
     )
 
@@ -146,7 +150,8 @@ class Invocation(IncomingCall, Handling):
         self.input: Input | None = None
         self.run: KeyedRun | None = None  # of one that is to be run once for its key
         self.memory = 0  # bytes that are counted for it (`memory.py`)
-        self.counted = False  # among the calls that have ended, where these are recorded
+        self.counted = False  # among the calls that have ended, where these are observed
+        self.span: HandlingSpan | None = None
         self.held: Needs = ()  # what it has until it gives it back
 
     def current(self) -> CurrentCall:
@@ -236,7 +241,9 @@ class Invocation(IncomingCall, Handling):
         call.leave_process()
         method = self.method
         left = call.remaining()
-        return Job(method.function, self.args, self.kwargs, call, left, self.priority, method.resources)
+        carrier = None if self.span is None else self.span.carrier()
+        job = (method.function, self.args, self.kwargs, call, left, self.priority, method.resources)
+        return Job(*job, carrier)
 
     def success(self, result: Any) -> Reply | End:
         """What tells the client that the handler has ended well."""

@@ -37,6 +37,7 @@ from .outgoing import Outgoing
 
 if TYPE_CHECKING:
     from ...security.curve import ServerKeys
+    from ...tracing.spans import Tracing
 
 log = logging.getLogger("ringback.server")
 
@@ -75,6 +76,7 @@ class ServerCore:
         access: AccessFile | None = None,
         rate: Rate | None = None,
         keys: ServerKeys | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         service.prepare()
         self.service = service
@@ -115,7 +117,7 @@ class ServerCore:
             flush=self._flush,
         )
         self._dispatcher = Dispatcher(
-            service, loop, self._machine, self._out.add_soon, scheduling, state, visible
+            service, loop, self._machine, self._out.add_soon, scheduling, state, visible, tracing
         )
         self._decoder = codec.from_client(
             max_elements=limits["max_elements"],

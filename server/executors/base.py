@@ -19,7 +19,8 @@ log = logging.getLogger("ringback.server")
 
 class Job(NamedTuple):
     """A function to be called elsewhere; `call` is what `current_call()` tells there, but for the deadline: another host has another clock,
-    so `left` has the seconds until then. `priority` and `resources` are for executors that schedule calls themselves."""
+    so `left` has the seconds until then. `priority` and `resources` are for executors that schedule calls themselves. `trace`: the trace
+    context, of a server that traces."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -28,6 +29,7 @@ class Job(NamedTuple):
     left: float | None
     priority: int
     resources: Mapping[str, float]
+    trace: Mapping[str, str] | None = None
 
 
 class JobFailed(NamedTuple):

@@ -43,4 +43,8 @@ def work(job: Job) -> tuple[Any, JobFailed | None]:
 def _called(job: Job) -> Any:
     """In a context of the call's own: the process has had others, and will have."""
     handling.set(_There(job.call))
+    if job.trace is not None:
+        from ...tracing.spans import attach  # few calls need it
+
+        attach(job.trace)
     return job.function(*job.args, **job.kwargs)

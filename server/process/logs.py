@@ -1,6 +1,6 @@
 """What the server says of itself: set up for a process that serves, as text or as JSON, and bounded where peers can cause it.
 
-Every line is the standard library's; its fields `call`, `method`, `user`, `peer` and `code` are attributes of the record.
+Every line is the standard library's; its fields `call`, `method`, `user`, `peer`, `code` and `trace_id` are attributes of the record.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import msgspec
 
 from ...endpoints import is_exposed
 from ...errors import UsageError, described
+from ...tracing import current_trace_id
 
-FIELDS = ("call", "method", "user", "peer", "code")
+FIELDS = ("call", "method", "user", "peer", "code", "trace_id")
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -27,7 +28,7 @@ _LONGEST = 200
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: `time` (ISO 8601, UTC), `level`, `logger`, `process`, `message`, the fields that the record has, and
-    `exception` where there is one."""
+    `exception` where there is one. What a handler logs has the `trace_id` of its call, on a server that traces."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -37,6 +38,8 @@ class JsonFormatter(logging.Formatter):
             "process": record.process,
             "message": record.getMessage(),
         }
+        trace_id = current_trace_id()
+        line |= {"trace_id": trace_id} if trace_id else {}
         line |= {field: getattr(record, field) for field in FIELDS if hasattr(record, field)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
