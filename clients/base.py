@@ -204,6 +204,11 @@ class Client(ABC):
         return (self._shared.results or _new_results()).counts()
 
     @property
+    def endpoints(self) -> list[str]:
+        """Where its servers are, or are to be found, as `connect` was given them."""
+        return list(self._shared.places)
+
+    @property
     def versions(self) -> dict[str, int]:
         """What has been seen of services with replicas, by name: for `options(session=...)` of a client in another process."""
         shared, session = self._shared, self._options.session

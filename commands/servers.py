@@ -81,11 +81,17 @@ class TopOptions(TypedDict, total=False):
 
 @takes("top", TopOptions, TimeoutOptions, KeyOptions, groups=(CALL, CONNECTION))
 def top(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+    endpoint: Annotated[
+        list[str],
+        typer.Argument(metavar="ENDPOINT...", help="Servers, as tcp://HOST:PORT, or their registry"),
+    ],
     options: Any,
 ) -> None:
-    """Show what a server does: calls by method, what waits, what is taken. Until Ctrl-C; once where the output is no terminal."""
-    from ..clients.scripts import run
-    from .top import watch
+    """Show what servers do: calls by method, what waits, what is taken.
 
-    run("threading", [endpoint], lambda client: watch(client, options["interval"]), **connection(options))
+    On a terminal until q or Ctrl-C; s sorts by another column, p pauses. Once where the output is no terminal.
+    """
+    from ..clients.scripts import run
+    from .top.watching import watch
+
+    run("threading", endpoint, lambda client: watch(client, options["interval"]), **connection(options))

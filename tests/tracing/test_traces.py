@@ -55,9 +55,7 @@ def the(found: list[Span]) -> Span:
 @pytest.fixture
 def client(spans: Spans, backend: str) -> Iterator[Any]:
     options: Any = {"trace": spans.provider}
-    with serving(
-        traced.service, backend, trace=spans.provider, state="memory://", connect=options
-    ) as client:
+    with serving(traced.service, backend, trace=spans.provider, state="memory://", connect=options) as client:
         yield client
 
 
@@ -70,8 +68,9 @@ def test_a_handler_is_within_the_span_of_its_call(client: Any, spans: Spans, met
     with trace.get_tracer("test", tracer_provider=spans.provider).start_as_current_span("outer"):
         seen = caller.call(method)
     eventually(lambda: len(spans.all()) == 3)
-    outer, call, handling = the(spans.of("INTERNAL", "outer")), *(
-        the(spans.of(kind, method)) for kind in ("CLIENT", "SERVER")
+    outer, call, handling = (
+        the(spans.of("INTERNAL", "outer")),
+        *(the(spans.of(kind, method)) for kind in ("CLIENT", "SERVER")),
     )
     assert seen == handling["id"]
     assert handling["parent"] == call["id"]
@@ -135,9 +134,9 @@ def test_what_is_not_handled_has_a_span_too(client: Any, spans: Spans) -> None:
 
 
 def test_a_call_that_ends_before_it_is_sent_has_a_span(spans: Spans) -> None:
-    with ringback.connect("tcp://127.0.0.1:1", trace=spans.provider, timeout=0.05) as client:
-        with pytest.raises(errors.CallError):
-            client.call("add")
+    client = ringback.connect("tcp://127.0.0.1:1", trace=spans.provider, timeout=0.05)
+    with client, pytest.raises(errors.CallError):
+        client.call("add")
     call = the(spans.of("CLIENT", "add"))
     assert call["attributes"]["error.type"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     assert (call["attributes"]["server.address"], call["attributes"]["server.port"]) == ("127.0.0.1", 1)
@@ -157,7 +156,9 @@ def test_interceptors_change_metadata_and_keep_the_trace(spans: Spans) -> None:
         with serving(traced.service, trace=spans.provider, state="memory://", connect=options) as client:
             if code == "OK":
                 client.call("threaded")
-                assert the(spans.of("SERVER", "threaded"))["parent"] == the(spans.of("CLIENT", "threaded"))["id"]
+                assert (
+                    the(spans.of("SERVER", "threaded"))["parent"] == the(spans.of("CLIENT", "threaded"))["id"]
+                )
             else:
                 with pytest.raises(errors.PermissionDenied):
                     client.call("awaited")
@@ -165,7 +166,9 @@ def test_interceptors_change_metadata_and_keep_the_trace(spans: Spans) -> None:
 
 
 def test_a_trace_that_cannot_be_read_is_a_new_one(client: Any, spans: Spans, backend: str) -> None:
-    with ringback.connect(client.server.endpoint if "tcp" in client.server.endpoint else "tcp://127.0.0.1:1") as _:
+    with ringback.connect(
+        client.server.endpoint if "tcp" in client.server.endpoint else "tcp://127.0.0.1:1"
+    ) as _:
         pass
     with serving(traced.service, backend, trace=spans.provider, state="memory://") as plain:
         for wrong in ("", "00-x", 5, None, ["00"], "00-" + "0" * 32 + "-" + "0" * 16 + "-01"):
@@ -183,7 +186,12 @@ def test_an_asyncio_client_joins_the_span_of_its_task(spans: Spans) -> None:
     async def main() -> None:
         options: Any = {"trace": spans.provider}
         async with serving(
-            traced.service, "asyncio", client="asyncio", trace=spans.provider, state="memory://", connect=options
+            traced.service,
+            "asyncio",
+            client="asyncio",
+            trace=spans.provider,
+            state="memory://",
+            connect=options,
         ) as client:
             await asyncio.gather(*(one(client, f"task {number}") for number in range(20)))
 
@@ -195,7 +203,9 @@ def test_an_asyncio_client_joins_the_span_of_its_task(spans: Spans) -> None:
 
 
 @pytest.fixture
-def chain(start_server: Any, tmp_path: Path, monkeypatch: Any) -> Callable[[], tuple[str, Callable[[], list[Span]]]]:
+def chain(
+    start_server: Any, tmp_path: Path, monkeypatch: Any
+) -> Callable[[], tuple[str, Callable[[], list[Span]]]]:
     """`chain()`: the first endpoint of asyncio -> Twisted -> gevent -> threads, and all spans of the four processes."""
 
     def start() -> tuple[str, Callable[[], list[Span]]]:
@@ -233,9 +243,13 @@ def test_a_trace_goes_through_all_loops(chain: Any, spans: Spans) -> None:
     assert len({everything[each]["process"] for each in path}) == 4
 
 
-def test_a_call_that_is_sent_again_has_one_span_of_its_client(start_server: Any, spans: Spans, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_call_that_is_sent_again_has_one_span_of_its_client(
+    start_server: Any, spans: Spans, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("TRACED_SPANS", str(tmp_path / "spans"))
-    servers = [start_server("asyncio", "service", "--trace", "--state", "memory://", path=TRACED) for _ in range(2)]
+    servers = [
+        start_server("asyncio", "service", "--trace", "--state", "memory://", path=TRACED) for _ in range(2)
+    ]
     places = [server.endpoint for server in servers]
     with ringback.connect(*places, trace=spans.provider, policy="round-robin") as client:
         for _ in range(4):
@@ -248,7 +262,9 @@ def test_a_call_that_is_sent_again_has_one_span_of_its_client(start_server: Any,
     assert {call["attributes"]["rpc.status_code"] for call in calls} == {"OK"}
 
 
-def test_a_handler_in_another_process_is_within_the_trace(start_server: Any, spans: Spans, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_handler_in_another_process_is_within_the_trace(
+    start_server: Any, spans: Spans, tmp_path: Path, monkeypatch: Any
+) -> None:
     path = tmp_path / "spans"
     monkeypatch.setenv("TRACED_SPANS", str(path))
     server = start_server("asyncio", "service", "--trace", "--state", "memory://", path=TRACED)
@@ -260,7 +276,9 @@ def test_a_handler_in_another_process_is_within_the_trace(start_server: Any, spa
 
 
 def test_what_a_handler_logs_has_the_id_of_the_trace(start_server: Any, spans: Spans, backend: str) -> None:
-    server = start_server(backend, "service", "--trace", "--state", "memory://", "--log-format", "json", path=TRACED)
+    server = start_server(
+        backend, "service", "--trace", "--state", "memory://", "--log-format", "json", path=TRACED
+    )
     with ringback.connect(server.endpoint, trace=spans.provider) as client:
         client.call("noted")
     noted = [json.loads(line) for line in server.log.splitlines() if "it was noted" in line]
@@ -280,5 +298,3 @@ def test_another_value_is_refused(wrong: Any) -> None:
         ringback.connect("tcp://127.0.0.1:5555", trace=wrong)
     with pytest.raises(errors.UsageError, match="trace must be"):
         ringback.Server(traced.service, "tcp://127.0.0.1:*", trace=wrong)
-
-
