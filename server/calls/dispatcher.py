@@ -44,6 +44,7 @@ from ...protocol.server import Phase, ServerMachine, Session
 from ...protocol.values import Unpacker, pack
 from ...runtime import forks
 from ...state.store import State
+from ...terminal import printable
 from ..declare.arguments import NO_NAMES, read_metadata
 from ..declare.service import RESERVED, Method, Service, reserved
 from ..methods.once import KeyedRun, Once
@@ -742,7 +743,7 @@ class Dispatcher:
 
     def _drop(self, session: Session, note: Notify, why: object) -> None:
         """Nobody else would ever know of it."""
-        method, reason = shortened(note.method), shortened(str(why))
+        method, reason = shortened(note.method), printable(shortened(str(why)))
         text = "one-way call to %r from %s dropped: %s"
         more = {"method": method, "peer": session.peer}
         self._dropped(logging.WARNING, text, method, session.peer, reason, fields=more)

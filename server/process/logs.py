@@ -16,6 +16,7 @@ import msgspec
 
 from ...endpoints import is_exposed
 from ...errors import UsageError, described
+from ...terminal import printable, printable_json
 from ...tracing import current_trace_id
 
 FIELDS = ("call", "method", "user", "peer", "code", "trace_id")
@@ -24,6 +25,16 @@ LEVELS = ("debug", "info", "warning", "error")
 
 # Characters of what a peer has said that are written.
 _LONGEST = 200
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, logger, message. Control characters are escaped, as a peer may have chosen some text; a traceback has its lines."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 class JsonFormatter(logging.Formatter):
@@ -43,7 +54,7 @@ class JsonFormatter(logging.Formatter):
         line |= {field: getattr(record, field) for field in FIELDS if hasattr(record, field)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "backslashreplace")
+        return printable_json(msgspec.json.encode(line, enc_hook=str).decode("utf-8", "backslashreplace"))
 
 
 def configure(level: str | None, form: str | None, file: str | None = None) -> None:
@@ -54,10 +65,7 @@ def configure(level: str | None, form: str | None, file: str | None = None) -> N
         _configure_as(Path(file))
         return
     handler = logging.StreamHandler()
-    if form == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=(level or LEVELS[1]).upper(), handlers=[handler])
 
 

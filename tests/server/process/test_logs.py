@@ -32,6 +32,24 @@ def test_a_handler_that_raises_is_logged_with_its_fields_and_traceback(start_ser
     assert "some words" in line["exception"]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_a_peer_has_chosen_reaches_no_terminal_as_it_is(start_server, connected, form):
+    server = start_server("asyncio", "service", "--log-format", form)
+    client = connected(server.endpoint)
+    nasty = "\x1b[2J\x07 \x9b31m \u202e evil\u2066"
+    with pytest.raises(errors.RemoteError):
+        client.call("fail", nasty)
+    client.notify(nasty, 1)
+    client.notify("add", nasty)
+    client.call("ringback.ping")
+    assert server.logged("raised for")
+    assert server.logged("one-way call")
+    assert "evil" in server.log
+    assert not {*server.log} & {
+        *nasty.replace(" ", "").replace("[2J", "").replace("31m", "").replace("evil", "")
+    }
+
+
 def test_a_mistake_of_a_client_leaves_no_traceback(start_server, connected):
     server = start_server("asyncio")
     client = connected(server.endpoint)
