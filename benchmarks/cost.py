@@ -1,5 +1,5 @@
 """What a call costs here and in another installation, in pairs: `python benchmarks/cost.py OTHER_PYTHON [--backend NAME]... [--pairs N]
-[--serve OPTIONS]`.
+[--serve OPTIONS] [--service FILE]`.
 
 OTHER_PYTHON is the interpreter of an environment with another ringback, such as that of the commit before. With `--serve`, the server
 here has these options of `ringback serve`, and OTHER_PYTHON may be this interpreter: `--serve "--metrics 127.0.0.1:0"`.
@@ -30,9 +30,9 @@ def processor_time(pid: int | str) -> float:
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
-def measured(python: str, backend: str, kind: str, serve: Sequence[str]) -> float:
+def measured(python: str, backend: str, kind: str, serve: Sequence[str], service: str) -> float:
     """Seconds of processor time that one call takes, at both ends."""
-    command = [python, "-m", "ringback.server", f"{HERE / 'service.py'}:service", "--backend", backend]
+    command = [python, "-m", "ringback.server", f"{HERE / service}:service", "--backend", backend]
     options = ["--bind", "tcp://127.0.0.1:*", "--log-level", "error", *serve]
     server = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, cwd=HERE)
     try:
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("other", metavar="OTHER_PYTHON")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--serve", type=shlex.split, default=[])
+    parser.add_argument("--service", default="service.py")
     options = parser.parse_args()
     for backend in options.backend or BACKENDS:
         for kind in CALLS:
@@ -81,7 +82,8 @@ def main() -> None:
                 pair = {}
                 for arm in random.sample(["here", "other"], 2):
                     python, serve = (sys.executable, options.serve) if arm == "here" else (options.other, [])
-                    pair[arm] = measured(python, backend, kind, serve)
+                    service = options.service if arm == "here" else "service.py"
+                    pair[arm] = measured(python, backend, kind, serve, service)
                 ratios.append(pair["here"] / pair["other"])
                 times.append(pair["here"])
             ratios.sort()

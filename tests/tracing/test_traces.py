@@ -275,6 +275,24 @@ def test_a_handler_in_another_process_is_within_the_trace(
     assert found["inner"]["process"] != found["elsewhere"]["process"]
 
 
+def test_spans_are_exported_in_batches_while_it_serves_and_at_its_end(
+    start_server: Any, tmp_path: Path, monkeypatch: Any, backend: str
+) -> None:
+    path = tmp_path / "spans"
+    path.touch()
+    monkeypatch.setenv("TRACED_SPANS", str(path))
+    monkeypatch.setenv("TRACED_BATCH", "1")
+    server = start_server(backend, "service", "--trace", "--state", "memory://", path=TRACED)
+    with ringback.connect(server.endpoint) as client:
+        for _ in range(200):
+            client.call("threaded")
+        eventually(lambda: len(path.read_text().splitlines()) == 200)
+        for _ in range(20):
+            client.call("awaited")
+    assert server.stop() == 0
+    assert len(path.read_text().splitlines()) == 220
+
+
 def test_what_a_handler_logs_has_the_id_of_the_trace(start_server: Any, spans: Spans, backend: str) -> None:
     server = start_server(
         backend, "service", "--trace", "--state", "memory://", "--log-format", "json", path=TRACED

@@ -12,7 +12,12 @@ from typing import Any
 import ringback
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 
 
 def plain(span: ReadableSpan) -> dict[str, Any]:
@@ -45,7 +50,11 @@ class ToFile(SpanExporter):
 
 if "TRACED_SPANS" in os.environ:
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(ToFile(os.environ["TRACED_SPANS"])))
+    exporter = ToFile(os.environ["TRACED_SPANS"])
+    batch = "TRACED_BATCH" in os.environ
+    provider.add_span_processor(
+        BatchSpanProcessor(exporter, schedule_delay_millis=100) if batch else SimpleSpanProcessor(exporter)
+    )
     trace.set_tracer_provider(provider)
 
 service = ringback.Service("traced")

@@ -1,0 +1,11 @@
+"""The service of `service.py` in a program whose spans are made and thrown away, for `cost.py --serve --trace --service traced.py`."""
+
+from __future__ import annotations
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from service import service
+
+trace.set_tracer_provider(TracerProvider())
+
+__all__ = ["service"]
