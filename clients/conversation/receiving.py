@@ -111,6 +111,8 @@ class Receiver:
                     recorder.ended(call, None, now)
                 call.finish(result, None)
                 ending.pop()
+        if table.retries.waits:
+            self._recovery.send_due(now)
         if link.unasked == unasked:
             link.unasked = 0
         elif link.unasked > UNASKED:

@@ -90,13 +90,13 @@ class Recovery:
                 self._send_unsent(call, link)
             elif table.goes_on_as_duplicate(call):
                 pass
-            elif now is None or not self._may_run_twice(call, link) or not table.pause(call, now):
+            elif now is None or not _is_repeatable(call, link) or not table.pause(call, now):
                 table.end(call, None, error)
         self._sender.notify_again(outbox)
 
     def send_due(self, now: float) -> None:
         """Send the calls again whose pause is over."""
-        for call in self._table.retries.due(now):
+        for call in self._table.retries.due(now, self._table.started):
             self._sender.send_again(call, now)
 
     def hedge_due(self, now: float) -> None:
@@ -141,9 +141,12 @@ class Recovery:
 
     def _may_run_twice(self, call: OutgoingCall, link: Link) -> bool:
         """Whether the method says so, and not too many calls have been sent twice of late."""
-        flags = link.methods.get(call.method)
-        if flags is None or call.streams or call.stays:
-            return False
-        if not (flags.idempotent or flags.readonly or flags.once):
-            return False
-        return self._table.retries.spend(self._table.started)
+        return _is_repeatable(call, link) and self._table.retries.place(call, self._table.started)
+
+
+def _is_repeatable(call: OutgoingCall, link: Link) -> bool:
+    """Whether its method may run again that may have run."""
+    flags = link.methods.get(call.method)
+    if flags is None or call.streams or call.stays:
+        return False
+    return flags.idempotent or flags.readonly or flags.once

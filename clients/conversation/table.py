@@ -67,8 +67,12 @@ class CallTable:
         self.waiting[call.id] = call
 
     def pause(self, call: OutgoingCall, now: float) -> bool:
-        """Put a call aside that failed on its way, if it has the time and an attempt left."""
-        if not self.retries.delay(call, now):
+        """Put a call aside that failed on its way and may have run, if it has the time and an attempt left."""
+        if self.retries.place(call, self.started):
+            if not self.retries.delay(call, now):
+                self.retries.ended(call, answered=False)
+                return False
+        elif not self.retries.wait(call, now):
             return False
         self.sent_again(call, "lost")
         self.leave(call)
@@ -114,7 +118,7 @@ class CallTable:
         known = self.calls.pop(call.id, None) is not None
         self.waiting.pop(call.id, None)
         if self.retries.attempts:
-            self.retries.attempts.pop(call, None)
+            self.retries.ended(call, answered=error is None)
         if self.balancer is not None and call.link is not None:
             self.balancer.left(call, call.link, self.now)
         if extras is not None:

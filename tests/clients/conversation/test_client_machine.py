@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -438,13 +439,63 @@ def test_a_call_is_sent_as_often_as_it_may_be():
     assert client.machine.table.retries.attempts == {}
 
 
-def test_only_a_part_of_all_calls_is_sent_again():
+def lost(calls_in_flight: int, timeout: float) -> tuple[Client, list[Asked]]:
+    """Calls that may run twice, whose connection was lost and has come back."""
     client = twice(MethodFlags(idempotent=True))
-    asked = [client.start(call()) for _ in range(1000)]
+    asked = [client.start(call(timeout=timeout)) for _ in range(calls_in_flight)]
     client.sent()
-    client.machine.link_lost(client.link, "gone", 0.0)
-    again = [one for one in asked if not one.outcomes]
-    assert len(again) == 100
+    link = client.link
+    client.machine.link_lost(link, "gone", 0.0)
+    client.machine.link_up(link)
+    client.hear(Welcome(b"s" * 16, "service", LIMIT, 10_000, dict(link.methods)))
+    return client, asked
+
+
+def test_a_part_of_all_calls_is_on_its_way_again_and_the_others_wait_for_answers():
+    client, asked = lost(1000, timeout=20.0)
+    now, outstanding, answered = 0.0, [], 0
+    while answered < len(asked):
+        assert not any(one.outcomes and one.error for one in asked)
+        if not outstanding:
+            now = client.machine.next_tick()
+            assert now < 10.0
+            client.machine.tick(now)
+        outstanding += calls(client.sent())
+        assert len(outstanding) <= 100
+        if outstanding:
+            client.hear(Reply(outstanding.pop(0), raw("done")), now=now)
+            answered += 1
+    assert [one.result for one in asked] == ["done"] * len(asked)
+    assert client.machine.table.retries.attempts == {}
+
+
+def test_calls_that_get_no_place_end_with_their_time():
+    client, asked = lost(1000, timeout=20.0)
+    now = sent = 0
+    while now < 19.0:
+        now = client.machine.next_tick()
+        client.machine.tick(now)
+        sent += len(calls(client.sent()))
+    assert sent == 100
+    assert not any(one.outcomes for one in asked)
+    client.machine.tick(21.0)
+    assert Counter(type(one.error) for one in asked) == {
+        errors.DeadlineExceeded: 100,
+        errors.Unavailable: 900,
+    }
+    assert client.machine.table.retries.attempts == {}
+    assert client.machine.table.retries.next() is None or client.machine.table.retries.next() < 22.0
+
+
+def test_calls_that_are_made_make_room_for_those_that_wait():
+    client, _ = lost(20, timeout=20.0)  # of which 10, and a fifth of 20, get a place at once
+    client.machine.tick(1.0)
+    first = len(calls(client.sent()))
+    assert first == 14
+    for _ in range(30):
+        client.start(call(timeout=20.0), now=1.0)
+    client.machine.tick(2.0)
+    assert len(calls(client.sent())) == 30 + 6
 
 
 def test_what_waits_to_be_sent_again_can_be_cancelled():

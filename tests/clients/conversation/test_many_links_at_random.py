@@ -338,7 +338,10 @@ class Servers(RuleBasedStateMachine):
             assert waits == (one.state is CallState.WAITING)
             assert (one.link is not None) == (one.state is CallState.SENT)
             if paused:
-                assert any(each is one for _, _, each in self.machine.table.retries._delayed)
+                retries = self.machine.table.retries
+                assert any(
+                    each is one for each in [*(entry[2] for entry in retries._delayed), *retries._waiting]
+                )
 
     @invariant()
     def a_server_is_tried_with_one_call(self) -> None:
