@@ -16,6 +16,7 @@ from .base import Answer, Client
 from .calls.fired import Errback, FiredCall
 from .calls.results import R
 from .calls.streams import AsyncStream, StreamCall
+from .calls.traced import sending
 from .calls.uploads import AsyncUpload
 from .connections.core import ClientCore
 from .conversation.calls import OutgoingCall
@@ -44,7 +45,9 @@ class AwaitingClient(Client, Generic[F, R]):
         core = self._core()
         call = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
         if core.full and call.failure is None:
-            call.fail(errors.ResourceExhausted(f"{method}: {core.bound}"))
+            error = errors.ResourceExhausted(f"{method}: {core.bound}")
+            call.fail(error)
+            self._unsent(call, error)
         future = self._future(core, call)
         if call.failure is None:
             self._start(core, call, args, kwargs)
@@ -73,7 +76,9 @@ class AwaitingClient(Client, Generic[F, R]):
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""
-        self._core().notify(self._note(method, args, kwargs))
+        note, span = self._note(method, args, kwargs)
+        with sending(span):
+            self._core().notify(note)
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream[R]:
         """The items, as an async iterator for coroutines of this loop; leaving it early (`aclose`, `async with`) cancels the call."""

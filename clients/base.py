@@ -24,9 +24,9 @@ from .callbacks.running import Event, in_context, listening, run_callback, subsc
 from .calls.arguments import WEIGHTY, pack_arguments, plain_name, without_stream
 from .calls.fired import Callback, Errback, FiredCall
 from .calls.intercepted import enter
-from .calls.traced import OK, traced
+from .calls.traced import traced
 from .connections.core import ClientCore
-from .conversation.calls import OutgoingCall, Upload
+from .conversation.calls import OutgoingCall, Span, Upload
 from .options import ClientOptions, ConnectOptions, ViewOptions, split_options
 from .shared import Shared, balancing_of, keys_of
 from .typed import typed_methods
@@ -357,7 +357,11 @@ class Client(ABC):
         left = call.deadline - time.monotonic()
         if left <= 0:
             assert self._shared.core is not None
-            raise errors.DeadlineExceeded(f"{call.method}: {self._shared.core.bound}, for as long as it had")
+            error = errors.DeadlineExceeded(
+                f"{call.method}: {self._shared.core.bound}, for as long as it had"
+            )
+            self._unsent(call, error)
+            raise error
         return left
 
     def _fired(
@@ -415,15 +419,20 @@ class Client(ABC):
             fired.append((link.endpoint, view.fire(method, *args, **kwargs)))
         return fired
 
-    def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Notify:
+    def _unsent(self, call: OutgoingCall, error: BaseException) -> None:
+        """It ends with that, before the core has had it."""
+        call.observe_end(error, self._shared.recorder)
+
+    def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Notify, Span | None]:
+        """A one-way call, and its span where the client traces: to be sent within `sending`."""
         method = plain_name(method)
         options = self._options.options
         packed, packed_kwargs = pack_arguments(method, args, kwargs, self._options.room)
+        span = None
         if self._shared.tracing is not None:
             span = self._shared.tracing.call(method)
             options = traced(options, span)
-            span.end(OK)  # as far as its caller will ever know
-        return Notify(method, packed, packed_kwargs, options)
+        return Notify(method, packed, packed_kwargs, options), span
 
     @abstractmethod
     def _upload(self, call: OutgoingCall, iterator: Any) -> Upload:

@@ -26,6 +26,7 @@ from .callbacks import unseen  # noqa: F401 - whose exit handler is registered f
 from .calls.fired import Errback, FiredCall
 from .calls.results import R
 from .calls.streams import Stream, StreamCall
+from .calls.traced import sending
 from .calls.uploads import SyncUpload
 from .connections.core import LAST_CALLS, ClientCore, open_cores
 from .conversation.calls import OutgoingCall
@@ -121,7 +122,9 @@ class BlockingClient(Client, Generic[F, R]):
             call.observe()
         while core.full and call.failure is None:
             if self._in_callback():
-                call.fail(errors.ResourceExhausted(f"{method}: {core.bound}"))
+                error = errors.ResourceExhausted(f"{method}: {core.bound}")
+                call.fail(error)
+                self._unsent(call, error)
             else:
                 call.message.timeout = None  # to be reckoned anew when it is sent
                 self._wait_for_room(core, loop, None)
@@ -149,7 +152,9 @@ class BlockingClient(Client, Generic[F, R]):
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Send a call that is never answered."""
         core, loop = self._core()
-        loop.turn(self._notify, core, self._note(method, args, kwargs))
+        note, span = self._note(method, args, kwargs)
+        with sending(span):
+            loop.turn(self._notify, core, note)
 
     def _notify(self, core: ClientCore, note: Notify) -> None:
         core.notify(note)

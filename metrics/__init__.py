@@ -35,7 +35,10 @@ def expose(where: str | CollectorRegistry, of: Observed) -> Callable[[], object]
     prometheus-client is not installed, or the address cannot be had."""
     own = collector(of)
     if not isinstance(where, str):
-        where.register(own)
+        try:
+            where.register(own)
+        except ValueError:
+            raise UsageError("metrics: the registry has those of another server: give each its own") from None
         return lambda: where.unregister(own)
     from prometheus_client import CollectorRegistry
 

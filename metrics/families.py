@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any, Protocol
@@ -41,6 +42,10 @@ class RingbackCollector(Collector):
         """The metrics at this moment."""
         return families(self._report())
 
+    def describe(self) -> Iterable[Metric]:
+        """Their names, by which a registry knows that it has them already."""
+        return self.collect()
+
 
 def families(snapshot: ServerSnapshot | ClientSnapshot) -> Iterator[Metric]:
     """The metrics of a snapshot."""
@@ -51,10 +56,12 @@ def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
     calls = CounterMetricFamily(
         "ringback_server_calls", "Calls that have ended, streams among them", labels=["method", "code"]
     )
+    ended: Counter[tuple[str, str]] = Counter()
     for table in (snapshot.ended.calls, snapshot.ended.streams):
         for method, codes in table.items():
-            for code, each in codes.items():
-                calls.add_metric([method, code], sum(each.counts))
+            ended.update({(method, code): sum(each.counts) for code, each in codes.items()})
+    for labels, number in ended.items():
+        calls.add_metric(list(labels), number)
     yield calls
     yield from _durations("server", snapshot.ended)
     cache = CounterMetricFamily(

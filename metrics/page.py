@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -67,7 +68,6 @@ class MetricsPage:
     def _serve(self, connection: Any, turn: int) -> None:
         try:
             with connection, suppress(OSError):
-                connection.settimeout(_TIMEOUT)
                 connection.sendall(self._answer(_head(connection)))
         finally:
             self._turns.put(turn)
@@ -93,12 +93,14 @@ class MetricsPage:
 
 
 def _head(connection: Any) -> str:
-    data = b""
+    data, until = b"", time.monotonic() + _TIMEOUT
     while b"\r\n\r\n" not in data and len(data) < _REQUEST:
+        connection.settimeout(max(0.001, until - time.monotonic()))
         more = connection.recv(_REQUEST - len(data))
         if not more:
             break
         data += more
+    connection.settimeout(_TIMEOUT)
     return data.partition(b"\r\n\r\n")[0].decode("latin-1")
 
 

@@ -49,12 +49,11 @@ class Histogram(msgspec.Struct, array_like=True):
 
 
 class CallRecorder:
-    """Of one server or client. `calls` and `streams` are histograms by method and code; `in_flight` by method."""
+    """Of one server or client. `calls` and `streams` are histograms by method and code."""
 
     def __init__(self) -> None:
         self.calls: dict[tuple[str, str], Histogram] = {}
         self.streams: dict[tuple[str, str], Histogram] = {}
-        self.in_flight: Counter[str] = Counter()
         self._codes: Counter[str] = Counter()
 
     def ended(self, method: str, code: str, seconds: float, *, is_stream: bool = False) -> None:

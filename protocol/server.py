@@ -181,8 +181,8 @@ class ServerMachine:
                 f"{WELCOME_BYTES:,} at most: make several services of it"
             )
         self._visible = visible
-        # Told of each call that is refused here, and of the code, where that is recorded.
-        self.refused: Callable[[Call, str], object] | None = None
+        # Told of each call that is refused here, of the code and why, where that is recorded.
+        self.refused: Callable[[Call, str, str], object] | None = None
         self.sessions: set[Session] = set()
 
     def connected(self, connection: Any, peer: str) -> Session:
@@ -232,7 +232,7 @@ class ServerMachine:
                 left = {message.id for message in accepted if type(message) is Call}
                 for message in all_of_them:
                     if type(message) is Call and message.id not in left:
-                        self.refused(message, errors.Cancelled.code)
+                        self.refused(message, errors.Cancelled.code, "it was cancelled before it began")
         if session.state is not _OPEN and session.state in (SessionState.CLOSED, SessionState.LEFT):
             accepted = [message for message in accepted if type(message) is Notify]
         return accepted
@@ -301,7 +301,7 @@ class ServerMachine:
     def _refuse(self, session: Session, call: Call, refusal: Refusal) -> None:
         session.outbox.append(refusal)
         if self.refused is not None:
-            self.refused(call, refusal.code)
+            self.refused(call, refusal.code, refusal.message)
 
     def _receive_other(self, session: Session, message: FromClient, accepted: list[Call | Notify]) -> None:
         match message:

@@ -371,6 +371,7 @@ class Server:
         """In a child: it is a server that was never started, and signals mean what they mean in any program."""
         self._loop = self._core = None
         self._watchdog = self._announcement = self._invalidations = None
+        self._exposed = nothing  # the page is the parent's
         if self._signals:
             self._signals = False
             signal.set_wakeup_fd(-1)  # which asyncio shares with its parent

@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvid
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..endpoints import host_of, port_of
+from ..runtime import forks
 from ..version import __version__
 
 _propagator = TraceContextTextMapPropagator()
@@ -58,11 +59,12 @@ class Tracing:
 class CallSpan:
     """Of a call, at its client."""
 
-    __slots__ = ("_ended", "_span")
+    __slots__ = ("_ended", "_generation", "_span")
 
     def __init__(self, span: Span) -> None:
         self._span = span
         self._ended = False
+        self._generation = forks.generation
 
     def carrier(self) -> dict[str, str]:
         """What travels with the call."""
@@ -72,7 +74,7 @@ class CallSpan:
 
     def end(self, code: str, text: str = "") -> None:
         """The call has ended."""
-        if not self._ended:
+        if not self._ended and self._generation == forks.generation:  # in a child, it is the parent's
             self._ended = True
             _end(self._span, code, text, failed=code != _OK)
 

@@ -19,6 +19,7 @@ from ...state.cache import MISSING, Cache, Entries, Flight, checked_tags
 from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
 from ..conversation.receiving import unreadable
+from .traced import TRACE_CONTEXT
 
 _typed = Unpacker().typed
 
@@ -140,6 +141,7 @@ class _Refresh(OutgoingCall):
     """Nobody waits for it."""
 
     __slots__ = ()
+    is_counted = False
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         pass
@@ -171,6 +173,8 @@ def _key(call: OutgoingCall) -> tuple[Any, ...] | None:
     message = call.message
     arguments = key_of(message.args, message.kwargs)
     metadata = message.options.metadata if message.options is not None else {}
+    if call.extras is not None and call.extras.span is not None:  # each call has its own place in a trace
+        metadata = {name: value for name, value in metadata.items() if name not in TRACE_CONTEXT}
     try:
         hash(call.settings.returns)
     except TypeError:  # what is annotated in it may have none

@@ -67,5 +67,5 @@ def enter(
     if goes_on:
         call.extended().passes = partial(core.loop.outside, context.run, interception.leave)
     else:
-        call.conclude(result, error)
+        call.conclude(result, error, core.machine.table.recorder)
     return goes_on

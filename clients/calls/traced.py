@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 from msgspec import Raw
 
+from ...errors import code_of, text_of
 from ...protocol.messages import CallOptions
 from ..conversation.calls import Span
 
-OK = "OK"
+# What travels in the metadata.
+TRACE_CONTEXT = frozenset(["traceparent", "tracestate"])
 
 
 def traced(options: CallOptions | None, span: Span) -> CallOptions:
@@ -17,3 +22,16 @@ def traced(options: CallOptions | None, span: Span) -> CallOptions:
         options = CallOptions()
     carrier = {name: Raw(msgspec.msgpack.encode(value)) for name, value in span.carrier().items()}
     return msgspec.structs.replace(options, metadata={**options.metadata, **carrier})
+
+
+@contextmanager
+def sending(span: Span | None) -> Iterator[None]:
+    """Around the sending of a one-way call, which has ended then, as far as its caller will ever know."""
+    try:
+        yield
+    except BaseException as error:
+        if span is not None:
+            span.end(code_of(error), text_of(error))
+        raise
+    if span is not None:
+        span.end("OK")

@@ -293,7 +293,7 @@ class ClientCore:
             while calls:
                 with suppress(Exception):
                     if not calls[-1].told:
-                        calls[-1].conclude(None, error)
+                        calls[-1].conclude(None, error, self._table.recorder)
                 self.calls.pop(calls.pop().id, None)
         with suppress(Exception):
             self._start_gathered()  # which ends them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -75,6 +75,16 @@ class CallExtras:
         self.span: Span | None = None  # of a client that traces
 
 
+class Recorder(Protocol):
+    """What counts the calls of a client, where these are counted."""
+
+    def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
+        """A call has ended, at that time if it is known."""
+
+    def again(self, link: Link, reason: str) -> None:
+        """A call is sent again that this server has not answered."""
+
+
 class Span(Protocol):
     """What a tracer knows of a call."""
 
@@ -112,6 +122,7 @@ class OutgoingCall:
     __slots__ = ("allowed", "deadline", "extras", "link", "made", "message", "sent", "settings", "state")
     made: float  # when it was made
     sent: float  # the same, and then, where there are many servers, when it was sent
+    is_counted: ClassVar[bool] = True  # whether it is a call that a caller has made
     allowed: int  # items that may still come, of a stream
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
@@ -122,16 +133,20 @@ class OutgoingCall:
         self.link: Link | None = None
         self.extras: CallExtras | None = None
 
-    def conclude(self, result: Any, error: BaseException | None) -> None:
-        """The one ending."""
+    def conclude(self, result: Any, error: BaseException | None, recorder: Recorder | None = None) -> None:
+        """The one ending. It is recorded as its caller sees it."""
         self.state = ENDED
-        extras = self.extras
-        if extras is not None:
-            if extras.passes is not None:
-                result, error = extras.passes(result, error)
-            if extras.span is not None:
-                extras.span.end(errors.code_of(error), "" if error is None else errors.text_of(error))
+        if self.extras is not None and self.extras.passes is not None:
+            result, error = self.extras.passes(result, error)
+        self.observe_end(error, recorder)
         self.finish(result, error)
+
+    def observe_end(self, error: BaseException | None, recorder: Recorder | None) -> None:
+        """For metrics and traces."""
+        if recorder is not None and self.is_counted:
+            recorder.ended(self, error)
+        if self.extras is not None and self.extras.span is not None:
+            self.extras.span.end(errors.code_of(error), "" if error is None else errors.text_of(error))
 
     def disown(self, error: BaseException) -> None:
         """In a forked child: its outcome comes to another process; whoever waits here gets the error, and nobody is called back."""
@@ -197,6 +212,7 @@ class Duplicate(OutgoingCall):
     """The same call at a second server. What comes of it first is what comes of `first`; an error there leaves it to that one alone."""
 
     __slots__ = ("first",)
+    is_counted = False
 
     def __init__(self, first: OutgoingCall) -> None:
         super().__init__(msgspec.structs.replace(first.message), first.settings, first.deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -10,18 +10,8 @@ from ... import errors
 from ...balancing.balancer import Balancer
 from ...balancing.hedging import Hedging
 from ...balancing.retries import Retries
-from .calls import ENDED, PAUSED, WAITING, Duplicate, OutgoingCall
+from .calls import ENDED, PAUSED, WAITING, Duplicate, OutgoingCall, Recorder
 from .links import DRAINING, OPEN, Link
-
-
-class Recorder(Protocol):
-    """What counts the calls of a client, where these are counted."""
-
-    def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
-        """A call has ended, at that time if it is known."""
-
-    def again(self, link: Link, reason: str) -> None:
-        """A call is sent again that this server has not answered."""
 
 
 class CallTable:
@@ -112,8 +102,6 @@ class CallTable:
             return
         call.state = ENDED
         self.ending.append(call)
-        if self.recorder is not None and type(call) is not Duplicate:
-            self.recorder.ended(call, error)
         extras = call.extras
         known = self.calls.pop(call.id, None) is not None
         self.waiting.pop(call.id, None)
@@ -127,7 +115,7 @@ class CallTable:
             if extras.upload is not None:
                 extras.upload.stop()
             self._end_other(call, result, error)
-        call.conclude(result, error)
+        call.conclude(result, error, self.recorder)
         self.ending.pop()
 
     # Calls at two servers

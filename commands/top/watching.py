@@ -24,6 +24,7 @@ class Watched:
 
     def __init__(self) -> None:
         self._latest: dict[tuple[str, int], Look] = {}  # by endpoint and process
+        self._looked_at = 0.0
         self._pairs: list[tuple[Look, Look]] = []
         self._gone: dict[str, str] = {}  # by endpoint
         self.order = ORDERS[0]
@@ -31,6 +32,8 @@ class Watched:
     def looked(self, answers: Mapping[str, Look | CallError]) -> None:
         """What each endpoint has answered."""
         before, self._latest, self._pairs = self._latest, {}, []
+        now = time.monotonic()
+        elapsed, self._looked_at = now - self._looked_at, now
         self._gone = {}
         for endpoint, answer in answers.items():
             if isinstance(answer, CallError):
@@ -38,7 +41,8 @@ class Watched:
                 continue
             key = endpoint, answer["process"]
             self._latest[key] = answer
-            if key in before and answer["seconds"] > before[key]["seconds"]:
+            # (In containers, each server is process 1: one that is up for less time than has passed is another.)
+            if key in before and answer["seconds"] - before[key]["seconds"] > 0.5 * elapsed:
                 self._pairs.append((before[key], answer))
 
     @property

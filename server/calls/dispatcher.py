@@ -114,11 +114,13 @@ class Dispatcher:
         self._timer: Handle | None = None
         self._timer_due = 0.0
         self._recorder: CallRecorder | None = None
+        self._observed: set[Invocation] = set()  # those in flight, where that is asked for
         self._tracing = tracing
         self._observes = tracing is not None  # whether anybody wants to know how calls end
         if tracing is not None:
             for served in self._methods.values():
                 served.immediate = False  # each call has a span, and so a context, of its own
+            machine.refused = self._refused_unread
         self._dropped = Bounded(log)
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
@@ -129,11 +131,9 @@ class Dispatcher:
         """Record how each call ends from now on."""
         self._recorder = recorder
         self._observes = True
+        self._machine.refused = self._refused_unread
         for session in self._machine.sessions:
-            recorder.in_flight.update(
-                call.method.name for call in session.calls.values() if isinstance(call, Invocation)
-            )
-        self._machine.refused = lambda call, code: recorder.ended(self._label(call), code, 0.0)
+            self._observed.update(call for call in session.calls.values() if isinstance(call, Invocation))
         for served in self._methods.values():
             served.ends = []
 
@@ -141,11 +141,8 @@ class Dispatcher:
         """What there is at the moment, from any thread."""
         self._table.report(snapshot)
         snapshot.clients = len(self._machine.sessions)
-        if self._recorder is not None:  # as it is soon
-            flying = self._recorder.in_flight
-            snapshot.in_flight = {
-                name: max(0, flying[name]) for name in self._methods if not name.startswith(RESERVED)
-            }
+        flying = Counter(call.method.name for call in self._observed.copy())
+        snapshot.in_flight = {name: flying[name] for name in self._methods if not name.startswith(RESERVED)}
         for name, served in self._methods.items():
             if served.cached is not None:
                 snapshot.cache[name] = served.cached.outcomes()
@@ -279,8 +276,9 @@ class Dispatcher:
         if type(message) is Notify and quiet:
             if served is not None:
                 served.statistics.refused += 1
-            if self._recorder is not None:
-                self._recorder.ended(self._label(message), errors.to_wire(error)[0], 0.0)
+            if self._observes:
+                code, _, text = errors.to_wire(error)
+                self._refused_unread(message, code, text)
         else:
             self._reject(session, message, error, None if served is None else served.statistics)
 
@@ -318,8 +316,8 @@ class Dispatcher:
             call.input = None
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
-        if self._recorder is not None:
-            self._recorder.in_flight[call.method.name] -= 1
+        if self._observes:
+            self._observed.discard(call)
         if not call.counted and self._observes:  # its client has given it up, or is gone
             self._observe_end(call, errors.Cancelled.code)
         call.options = None  # its metadata may be large too
@@ -343,7 +341,9 @@ class Dispatcher:
             return False
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
-        self._count(call)
+        call.counted = True  # among the calls that clients have made it is not
+        if self._observes:
+            self._observed.add(call)
         return True
 
     def abandon(self, call: Invocation) -> None:
@@ -379,8 +379,8 @@ class Dispatcher:
 
     def _count(self, call: Invocation) -> None:
         """It is in flight from now on."""
-        if self._recorder is not None:
-            self._recorder.in_flight[call.method.name] += 1
+        if self._observes:
+            self._observed.add(call)
         if self._tracing is not None:
             metadata = {} if call.options is None else call.options.metadata
             call.span = self._tracing.handling(call.method.name, metadata, call.own_context)
@@ -486,6 +486,10 @@ class Dispatcher:
     def close(self) -> None:
         while self._abandoned:
             self._abandoned.popleft().cancel()
+        for call in self._observed:  # which may go on, in their threads
+            if not call.counted:
+                self._observe_end(call, errors.Cancelled.code)
+        self._observed.clear()
         self._table.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -722,17 +726,19 @@ class Dispatcher:
         if statistics is not None:
             statistics.refused += 1
         code, _, text = errors.to_wire(error)
-        if self._recorder is not None:
-            self._recorder.ended(self._label(message), code, 0.0)
-        if self._tracing is not None:
-            self._trace_refusal(message, code, text)
+        if self._observes:
+            self._refused_unread(message, code, text)
         if isinstance(message, Call):
             session.outbox.append(Refusal(message.id, code, text, started=False))
         else:
             self._drop(session, message, error)
 
-    def _trace_refusal(self, message: Call | Notify, code: str, text: str) -> None:
-        assert self._tracing is not None
+    def _refused_unread(self, message: Call | Notify, code: str, text: str) -> None:
+        """A call has ended that was not handled."""
+        if self._recorder is not None:
+            self._recorder.ended(self._label(message), code, 0.0)
+        if self._tracing is None:
+            return
         options = CallOptions() if message.options is None else copy(message.options)
         try:
             read_metadata(message.method, options)

@@ -54,7 +54,13 @@ class JsonFormatter(logging.Formatter):
         line |= {field: getattr(record, field) for field in FIELDS if hasattr(record, field)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return printable_json(msgspec.json.encode(line, enc_hook=str).decode("utf-8", "backslashreplace"))
+        sound = {name: _sound(value) if isinstance(value, str) else value for name, value in line.items()}
+        return printable_json(msgspec.json.encode(sound, enc_hook=str).decode())
+
+
+def _sound(text: str) -> str:
+    """Without surrogates, which no file can hold: names of files may have some."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(level: str | None, form: str | None, file: str | None = None) -> None:

@@ -21,6 +21,7 @@ import ringback
 from processes import SOON, eventually
 from rich.console import Console
 from ringback.commands.top.figures import MethodRow, between, percentile, table
+from ringback.commands.top.watching import Watched
 from ringback.server.methods.statistics import SHORTEST, MethodStatistics, seconds_at
 
 
@@ -164,6 +165,16 @@ def test_servers_are_added_up_and_sorted() -> None:
     assert between([first, other], "p99")[0].method == "stock"
     assert [row.method for row in between([first, other], "method")] == ["new", "pay", "stock"]
     assert between([first, other], "errors")[0].method == "pay"
+
+
+def test_a_server_that_was_started_anew_with_the_same_number_is_a_new_one() -> None:
+    watched = Watched()
+    watched.looked({"tcp://a:1": look(100.0, pay=method(1000))})
+    watched.looked({"tcp://a:1": look(0.0001, pay=method(10))})
+    assert not watched.complete
+    console = Console(file=io.StringIO(), width=120)
+    console.print(watched.shown())
+    assert "1 new: figures after the next look" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 class Terminal:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +226,120 @@ def test_a_collector_counts_from_where_it_is_made() -> None:
         eventually(counted_now)
     with pytest.raises(errors.UsageError, match="not of 5"):
         ringback.metrics.collector(5)  # type: ignore[arg-type]
+
+
+def scraped(registry: CollectorRegistry) -> Samples:
+    text = generate_latest(registry).decode()
+    names = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(names) == len({*names})  # each sample once
+    return samples_of(text)
+
+
+def test_refusals_and_endings_of_a_stream_are_one_sample() -> None:
+    registry = CollectorRegistry()
+    service = ringback.Service("streams")
+
+    @service.method
+    def stream(n: int) -> Iterator[int]:
+        raise errors.InvalidArgument("as it was asked")
+        yield n
+
+    with serving(service, metrics=registry) as client:
+        for argument in (1, "x"):
+            with pytest.raises(errors.InvalidArgument):
+                list(client.stream("stream", argument))
+        samples = scraped(registry)
+    assert samples["ringback_server_calls_total", ("INVALID_ARGUMENT", "stream")] == 2
+
+
+def test_what_a_drain_leaves_is_counted_and_no_longer_in_flight() -> None:
+    registry = CollectorRegistry()
+    server = ringback.Server(
+        counted.service, "tcp://127.0.0.1:*", backend="threading", metrics=registry, drain_timeout=0.1
+    )
+    collector = ringback.metrics.collector(server)
+    with server:
+        client = ringback.connect(server.endpoint, timeout=5.0)
+        fired = [client.fire("wait", 1.0) for _ in range(5)]
+        eventually(lambda: scraped(registry)["ringback_server_in_flight", ("wait",)] == 5)
+    for future in fired:
+        assert isinstance(future.exception(SOON), errors.Unavailable)
+    client.close()
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for metric in collector.collect()
+        for sample in metric.samples
+    }
+    assert found["ringback_server_calls_total", "CANCELLED", "wait"] == 5
+    assert found["ringback_server_in_flight", "wait"] == 0
+
+
+def test_calls_that_were_in_flight_before_are_told_and_do_not_count_down() -> None:
+    with serving(counted.service) as client:
+        for _ in range(2):
+            client.notify("wait", 0.5)
+        running = client.fire("wait", 0.5)
+        client.call("echo", 1)
+        registry = CollectorRegistry()
+        registry.register(ringback.metrics.collector(client.server))
+        running.result(SOON)
+        time.sleep(0.2)
+        later = [client.fire("wait", 1.0) for _ in range(2)]
+        eventually(lambda: scraped(registry)["ringback_server_in_flight", ("wait",)] == 2)
+        for future in later:
+            future.result(SOON)
+        eventually(lambda: scraped(registry)["ringback_server_in_flight", ("wait",)] == 0)
+
+
+def test_a_refresh_in_the_background_is_no_call() -> None:
+    registry, service = CollectorRegistry(), ringback.Service("stale")
+    runs = []
+
+    @service.method(cache=ringback.Cache(0.01, stale=60.0))
+    def kept() -> int:
+        runs.append(1)
+        return len(runs)
+
+    with serving(service, metrics=registry) as client:
+        client.call("kept")
+        time.sleep(0.05)
+        client.call("kept")
+        eventually(lambda: len(runs) == 2)
+        client.call("ringback.ping")
+        samples = scraped(registry)
+    assert samples["ringback_server_calls_total", ("OK", "kept")] == 2
+    assert samples["ringback_server_in_flight", ("kept",)] == 0
+
+
+def test_a_registry_is_that_of_one_server() -> None:
+    registry = CollectorRegistry()
+    with serving(counted.service, metrics=registry):
+        other = serving(counted.service, metrics=registry)
+        with pytest.raises(errors.UsageError, match="the registry has those of another server"), other:
+            pass
+        scraped(registry)
+
+
+FORKED = """
+import os, sys, urllib.request
+import ringback
+service = ringback.Service("forked")
+server = ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", metrics="127.0.0.1:0")
+with server:
+    url = server._exposed.__self__.url
+    pid = os.fork()
+    if not pid:
+        with server:
+            pass
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(urllib.request.urlopen(url, timeout=10).status)
+"""
+
+
+def test_the_page_is_the_parents_where_a_child_serves_anew(run_program: Any) -> None:
+    ran = run_program("-c", FORKED)
+    assert (ran.status, ran.out) == (0, "200\n"), ran
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,42 @@ def test_calls_that_are_sent_again_are_counted_by_service_and_reason(start_serve
     }
     assert all(service == "counted" for _, service in retries)
     assert samples["rpc_client_call_duration_seconds_count", ("pid", "OK")] == 24
+
+
+def test_calls_are_counted_as_their_callers_see_them() -> None:
+    def refuse(call: Any) -> Any:
+        if call.method == "pid":
+            raise errors.PermissionDenied("no")
+        try:
+            yield
+        except errors.MethodNotFound:
+            return "fallback"
+
+    connect: Any = {"interceptors": [refuse]}
+    with serving(counted.service, connect=connect) as client:
+        registry = registered(client)
+        with pytest.raises(errors.PermissionDenied):
+            client.call("pid")
+        assert client.call("none") == "fallback"
+        assert counts(registry) == {("pid", "PERMISSION_DENIED"): 1, ("none", "OK"): 1}
+
+
+def test_calls_that_find_no_room_are_counted() -> None:
+    connect: Any = {"max_in_flight": 1}
+    with serving(counted.service, connect=connect) as client:
+        registry = registered(client)
+        client.fire("wait", 0.5)
+        with pytest.raises(errors.DeadlineExceeded):
+            client.options(timeout=0.1).call("echo", 1)
+        assert counts(registry) == {("echo", "DEADLINE_EXCEEDED"): 1}
+
+    async def main() -> None:
+        async with serving(counted.service, client="asyncio", connect=connect) as client:
+            registry = registered(client)
+            running = client.fire("wait", 0.3)
+            with pytest.raises(errors.ResourceExhausted):
+                await client.fire("echo", 1)
+            await running
+            assert counts(registry) == {("echo", "RESOURCE_EXHAUSTED"): 1, ("wait", "OK"): 1}
+
+    asyncio.run(main())

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from processes import SOON, eventually
 from ringback import errors
+from ringback.protocol.server import Phase
 from ringback.testing import serving
 
 import traced  # isort: skip
@@ -301,6 +302,74 @@ def test_what_a_handler_logs_has_the_id_of_the_trace(start_server: Any, spans: S
         client.call("noted")
     noted = [json.loads(line) for line in server.log.splitlines() if "it was noted" in line]
     assert the(noted)["trace_id"] == the(spans.of("CLIENT", "noted"))["trace"]
+
+
+def test_calls_that_are_traced_share_the_clients_cache(client: Any, spans: Spans) -> None:
+    view = client.options(cache=ringback.Cache(60.0))
+    assert len({view.call("threaded") for _ in range(5)}) == 1
+    assert len(spans.of("CLIENT", "threaded")) == 5
+    assert len(spans.of("SERVER", "threaded")) == 1
+
+
+def test_calls_that_find_no_room_have_spans_with_their_codes(spans: Spans) -> None:
+    options: Any = {"trace": spans.provider, "max_in_flight": 1, "timeout": 0.2}
+    with ringback.connect("tcp://127.0.0.1:1", **options) as client:
+        client.options(timeout=5.0).fire("threaded").add_done_callback(lambda _: None)
+        with pytest.raises(errors.DeadlineExceeded):
+            client.call("awaited")
+        client.notify("noted")
+        with pytest.raises(errors.ResourceExhausted):
+            client.notify("noted")
+        client.close(now=True)
+    assert the(spans.of("CLIENT", "awaited"))["attributes"]["error.type"] == "DEADLINE_EXCEEDED"
+    notes = [span["attributes"]["rpc.status_code"] for span in spans.of("CLIENT", "noted")]
+    assert notes == ["OK", "RESOURCE_EXHAUSTED"]
+
+
+IN_A_CHILD = """
+import gc, os, sys
+import gevent
+sys.path.insert(0, sys.argv[1])
+import ringback
+import traced
+from ringback.clients.gevent import connect
+
+client = connect("tcp://127.0.0.1:1", trace=True, timeout=1.0)
+future = client.fire("add")
+gevent.sleep(0.1)
+pid = gevent.fork()
+if not pid:
+    del client, future
+    gc.collect()
+    os._exit(0)
+gevent.os.waitpid(pid, 0)
+print(type(future.exception if future.wait() else future.exception).__name__)
+client.close()
+"""
+
+
+def test_a_child_ends_no_span_of_its_parent(run_program: Any, tmp_path: Path) -> None:
+    path = tmp_path / "spans"
+    ran = run_program("-c", IN_A_CHILD, str(TRACED.parent), env={"TRACED_SPANS": str(path)})
+    assert ran.status == 0, ran
+    (span,) = map(json.loads, path.read_text().splitlines())
+    assert span["attributes"]["error.type"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+def test_a_call_that_is_refused_by_a_server_that_goes_has_a_span(spans: Spans) -> None:
+    options: Any = {"trace": spans.provider, "attempts": 1}
+    server = ringback.Server(
+        traced.service, "tcp://127.0.0.1:*", backend="threading", trace=spans.provider, state="memory://"
+    )
+    with server, ringback.connect(server.endpoint, **options) as client:
+        client.call("threaded")
+        server._core._machine.phase = Phase.DRAINING
+        with pytest.raises(errors.Unavailable):
+            client.options(wait_for_ready=False).call("awaited")
+        server._core._machine.phase = Phase.SERVING
+    refused = the(spans.of("SERVER", "awaited"))
+    assert refused["parent"] == the(spans.of("CLIENT", "awaited"))["id"]
+    assert refused["attributes"]["error.type"] == "UNAVAILABLE"
 
 
 def test_without_the_option_there_are_no_spans(spans: Spans) -> None:

@@ -10,6 +10,7 @@ import zmq
 from processes import ServerProcess
 from ringback import errors
 from ringback.logs.bounded import LINES, Bounded
+from ringback.server.process import logs
 
 
 def lines(server) -> list[dict]:
@@ -48,6 +49,13 @@ def test_what_a_peer_has_chosen_reaches_no_terminal_as_it_is(start_server, conne
     assert not {*server.log} & {
         *nasty.replace(" ", "").replace("[2J", "").replace("31m", "").replace("evil", "")
     }
+
+
+def test_a_line_with_surrogates_is_written():
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "file \udc80 is gone", (), None)
+    record.peer = "\ud800"
+    line = json.loads(logs.JsonFormatter().format(record))
+    assert (line["message"], line["peer"]) == ("file \\udc80 is gone", "\\ud800")
 
 
 def test_a_mistake_of_a_client_leaves_no_traceback(start_server, connected):
