@@ -6,7 +6,6 @@ after their loops hold only what differs. A style is found by its name among the
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ..runtime.plugins import PluginGroup
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from .callbacks.running import Event
     from .calls.intercepted import ClientCall
     from .options import ConnectOptions
-
-# What users name. Only what is used is imported: a probe, `commands/health.py`, needs nothing of it.
-_WHERE = {
-    "Answer": ".base",
-    "Client": ".base",
-    "ClientCall": ".calls.intercepted",
-    "Event": ".callbacks.running",
-}
 
 __all__ = ["Answer", "Client", "ClientCall", "Event", "connect", "load", "names"]
 
@@ -55,7 +46,17 @@ def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> Client:
 
 
 def __getattr__(name: str) -> Any:
-    where = _WHERE.get(name)
-    if where is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(where, __name__), name)
+    """What users name. Only what is used is imported: a probe, `commands/health.py`, needs nothing of it."""
+    if name in ("Answer", "Client"):
+        from . import base
+
+        return getattr(base, name)
+    if name == "ClientCall":
+        from .calls.intercepted import ClientCall
+
+        return ClientCall
+    if name == "Event":
+        from .callbacks.running import Event
+
+        return Event
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
