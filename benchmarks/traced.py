@@ -1,4 +1,4 @@
-"""The service of `service.py` in a program whose spans are made and thrown away, for `cost.py --serve --trace --service traced.py`."""
+"""The service of `service.py` in a program whose spans are made and thrown away, for `cost.py --serve=--trace --service traced.py`."""
 
 from __future__ import annotations
 
