@@ -85,7 +85,7 @@ class ClientOptions(CallSettings):
                 value = Versions(value) if isinstance(value, Mapping) else (True if value else None)
             setattr(new, name, value)
         new.wishes = new.affinity is not None or new.hedge or new.session is not None
-        new.milliseconds = None if new.timeout is None else milliseconds(new.timeout)
+        new.milliseconds = milliseconds(new.timeout) if new.timeout else None
         new._travels(_size(self.options))
         return new
 

@@ -105,6 +105,10 @@ class Sender:
         message, deadline, extras, table = call.message, call.deadline, call.extras, self._table
         # (that of a stream bounds the gaps between items, which only the client can see)
         if deadline is not None and not call.streams and now is not None:
+            if deadline <= now:
+                text = f"{call.method}: its time was over before it was sent"
+                table.end(call, None, errors.DeadlineExceeded(text))
+                return
             message.timeout = milliseconds(deadline - now)
         if link.limit is not None:
             taken = _taken(message)

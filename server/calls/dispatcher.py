@@ -13,7 +13,6 @@ from asyncio import CancelledError
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
-from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from ...backends.base import Handle, Loop
 from ...handling import batch, handled, handling
 from ...interceptors import Interception
 from ...logs.bounded import Bounded
-from ...metrics.recorder import OK, OTHER, CallRecorder
+from ...metrics.recorder import CallRecorder
 from ...metrics.snapshot import ServerSnapshot
 from ...protocol.bounds import FRAME_BYTES
 from ...protocol.collisions import FEW_BYTES
@@ -58,6 +57,7 @@ from .inputs import Input, with_inputs
 from .invocation import VALUES, InlineBatch, Invocation
 from .launcher import Launcher
 from .memory import memory_of, memory_of_options, size_of
+from .observer import CallObserver
 from .posted import Posted
 from .stream_turns import StreamTurns
 from .streams import StreamInvocation
@@ -113,14 +113,7 @@ class Dispatcher:
         self._abandoned: deque[Invocation] = deque()
         self._timer: Handle | None = None
         self._timer_due = 0.0
-        self._recorder: CallRecorder | None = None
-        self._observed: set[Invocation] = set()  # those in flight, where that is asked for
-        self._tracing = tracing
-        self._observes = tracing is not None  # whether anybody wants to know how calls end
-        if tracing is not None:
-            for served in self._methods.values():
-                served.immediate = False  # each call has a span, and so a context, of its own
-            machine.refused = self._refused_unread
+        self._observer = CallObserver(self._methods, machine, tracing)
         self._dropped = Bounded(log)
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
@@ -129,19 +122,13 @@ class Dispatcher:
 
     def observe(self, recorder: CallRecorder) -> None:
         """Record how each call ends from now on."""
-        self._recorder = recorder
-        self._observes = True
-        self._machine.refused = self._refused_unread
-        for session in self._machine.sessions:
-            self._observed.update(call for call in session.calls.values() if isinstance(call, Invocation))
-        for served in self._methods.values():
-            served.ends = []
+        self._observer.record(recorder)
 
     def report(self, snapshot: ServerSnapshot) -> None:
         """What there is at the moment, from any thread."""
         self._table.report(snapshot)
         snapshot.clients = len(self._machine.sessions)
-        flying = Counter(call.method.name for call in self._observed.copy())
+        flying = self._observer.in_flight()
         snapshot.in_flight = {name: flying[name] for name in self._methods if not name.startswith(RESERVED)}
         for name, served in self._methods.items():
             if served.cached is not None:
@@ -254,19 +241,8 @@ class Dispatcher:
         if inline is not None:
             inline.took(time.monotonic() - now)
         for served in timed:
-            self._record_ends(served, now)
+            self._observer.ran_at_once(served, now)
         return undone
-
-    def _record_ends(self, served: ServedMethod, began: float) -> None:
-        """Of calls that ran at once, in a batch that came at that time."""
-        assert self._recorder is not None
-        ends, served.ends = served.ends, []
-        assert ends is not None
-        self._recorder.histogram(served.method.name, OK).add_since(began, ends)
-
-    def _label(self, message: Call | Notify) -> str:
-        """The name of the method in metrics."""
-        return message.method if message.method in self._methods else OTHER
 
     def reject(
         self, session: Session, message: Call | Notify, error: errors.CallError, *, quiet: bool = False
@@ -276,9 +252,9 @@ class Dispatcher:
         if type(message) is Notify and quiet:
             if served is not None:
                 served.statistics.refused += 1
-            if self._observes:
+            if self._observer.active:
                 code, _, text = errors.to_wire(error)
-                self._refused_unread(message, code, text)
+                self._observer.refused(message, code, text)
         else:
             self._reject(session, message, error, None if served is None else served.statistics)
 
@@ -316,10 +292,8 @@ class Dispatcher:
             call.input = None
         if not call.ended:
             self.answer(call, call.success(result) if error is None else self._error(call, error))
-        if self._observes:
-            self._observed.discard(call)
-        if not call.counted and self._observes:  # its client has given it up, or is gone
-            self._observe_end(call, errors.Cancelled.code)
+        if self._observer.active:
+            self._observer.over(call)
         call.options = None  # its metadata may be large too
         call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
         if self._machine.phase is not _SERVING:
@@ -342,8 +316,8 @@ class Dispatcher:
         if call.deadline is not None and not call.method.inline:
             self._expire_at(call.deadline, call)
         call.counted = True  # among the calls that clients have made it is not
-        if self._observes:
-            self._observed.add(call)
+        if self._observer.active:
+            self._observer.begun(call)
         return True
 
     def abandon(self, call: Invocation) -> None:
@@ -366,32 +340,13 @@ class Dispatcher:
         """End the call at this end, with its last message."""
         if type(message) is Error:
             call.served.statistics.errors += 1
-        if not call.counted and self._observes:
-            if type(message) is Error or type(message) is Refusal:
-                self._observe_end(call, message.code, message.message)
-            else:
-                self._observe_end(call, OK)
+        if self._observer.active:
+            self._observer.answered(call, message)
         told = None
         if call.versions is not None and type(message) is not Refusal:
             told = self._versions.told(call.id, call.versions)
         call.session.reply(call, message, told)
         self._answered(call.session)
-
-    def _count(self, call: Invocation) -> None:
-        """It is in flight from now on."""
-        if self._observes:
-            self._observed.add(call)
-        if self._tracing is not None:
-            metadata = {} if call.options is None else call.options.metadata
-            call.span = self._tracing.handling(call.method.name, metadata, call.own_context)
-
-    def _observe_end(self, call: Invocation, code: str, text: str = "") -> None:
-        call.counted = True
-        if self._recorder is not None:
-            seconds = time.monotonic() - call.came
-            self._recorder.ended(call.method.name, code, seconds, is_stream=call.method.is_stream)
-        if call.span is not None:
-            call.span.end(code, text)
 
     def refuse(self, call: Invocation, error: errors.CallError) -> None:
         """End a call that was accepted, and has not begun."""
@@ -486,10 +441,7 @@ class Dispatcher:
     def close(self) -> None:
         while self._abandoned:
             self._abandoned.popleft().cancel()
-        for call in self._observed:  # which may go on, in their threads
-            if not call.counted:
-                self._observe_end(call, errors.Cancelled.code)
-        self._observed.clear()
+        self._observer.close()
         self._table.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -523,7 +475,8 @@ class Dispatcher:
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
         session.calls[message.id] = call
         self._in_flight.hold(session.quota)  # it has run: too late to refuse it
-        self._count(call)
+        if self._observer.active:
+            self._observer.begun(call)
         call.returned(result, failure)
 
     def _start(
@@ -572,7 +525,8 @@ class Dispatcher:
         session.calls[message.id] = call
         call.memory = taken
         call.run = run
-        self._count(call)
+        if self._observer.active:
+            self._observer.begun(call)
         if deadline is not None and not method.inline:
             self._expire_at(deadline, call)
         if method.is_stream:
@@ -615,7 +569,8 @@ class Dispatcher:
         call = Invocation(self, session, 0, served, args, kwargs, None, message.options, now)
         call.memory = taken
         call.run = run
-        self._count(call)
+        if self._observer.active:
+            self._observer.begun(call)
         self._begin(call, now)
 
     def _memory(
@@ -726,26 +681,12 @@ class Dispatcher:
         if statistics is not None:
             statistics.refused += 1
         code, _, text = errors.to_wire(error)
-        if self._observes:
-            self._refused_unread(message, code, text)
+        if self._observer.active:
+            self._observer.refused(message, code, text)
         if isinstance(message, Call):
             session.outbox.append(Refusal(message.id, code, text, started=False))
         else:
             self._drop(session, message, error)
-
-    def _refused_unread(self, message: Call | Notify, code: str, text: str) -> None:
-        """A call has ended that was not handled."""
-        if self._recorder is not None:
-            self._recorder.ended(self._label(message), code, 0.0)
-        if self._tracing is None:
-            return
-        options = CallOptions() if message.options is None else copy(message.options)
-        try:
-            read_metadata(message.method, options)
-        except errors.InvalidArgument:
-            options.metadata = {}
-        known = message.method in self._methods
-        self._tracing.refused(shortened(message.method), options.metadata, code, text, known=known)
 
     def _drop(self, session: Session, note: Notify, why: object) -> None:
         """Nobody else would ever know of it."""

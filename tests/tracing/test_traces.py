@@ -131,7 +131,12 @@ def test_what_is_not_handled_has_a_span_too(client: Any, spans: Spans) -> None:
     assert refused["attributes"]["rpc.method_original"] == "none"
     assert refused["attributes"]["rpc.method"] == "_OTHER"
     assert refused["parent"] == the(spans.of("CLIENT", "none"))["id"]
-    assert the(spans.of("SERVER", "count"))["attributes"]["error.type"] == "INVALID_ARGUMENT"
+    with pytest.raises(errors.FailedPrecondition):
+        client.call("count", 1)
+    refusals = {span["attributes"]["error.type"]: span for span in spans.of("SERVER", "count")}
+    calls = {span["attributes"]["error.type"]: span for span in spans.of("CLIENT", "count")}
+    assert refusals.keys() == calls.keys() == {"INVALID_ARGUMENT", "FAILED_PRECONDITION"}
+    assert all(refusals[code]["parent"] == calls[code]["id"] for code in calls)
 
 
 def test_a_call_that_ends_before_it_is_sent_has_a_span(spans: Spans) -> None:

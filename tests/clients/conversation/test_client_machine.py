@@ -129,9 +129,9 @@ def test_a_call_says_its_time_in_milliseconds():
     assert 1500 <= message.timeout <= 1501
 
 
-def test_a_call_that_is_late_already_has_a_millisecond():
+def test_a_call_that_is_hardly_in_time_has_a_millisecond():
     client = Client()
-    client.start(call(timeout=1.0, now=100.0), now=200.0)
+    client.start(call(timeout=100.0, now=100.0), now=199.9999)
     (message,) = client.sent()
     assert message.timeout == 1
 
@@ -417,6 +417,13 @@ def test_a_call_is_not_sent_again_past_its_deadline():
     client.sent(asked.link)
     client.machine.link_lost(asked.link, "gone", 1.0)
     assert type(asked.error) is errors.Unavailable
+
+
+def test_a_call_whose_time_is_over_is_not_sent():
+    client = Client()
+    asked = client.start(call(timeout=1.0), now=2.0)
+    assert type(asked.error) is errors.DeadlineExceeded
+    assert calls(client.sent()) == []
 
 
 def test_a_call_is_sent_as_often_as_it_may_be():

@@ -1,0 +1,122 @@
+"""What a server notes of its calls for metrics and traces: nothing, as long as nobody asks for either."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from ... import errors
+from ...metrics.recorder import OK, OTHER, CallRecorder
+from ...protocol.messages import Call, End, Error, Notify, Refusal, Reply
+from ...protocol.server import ServerMachine
+from ..methods.table import ServedMethod
+from ..process.logs import shortened
+from .invocation import Invocation
+
+if TYPE_CHECKING:
+    from ...tracing.spans import Tracing
+
+_decode = msgspec.msgpack.Decoder(str).decode
+
+
+class CallObserver:
+    """Of one dispatcher. Whoever calls `begun`, `answered`, `over` or `refused` asks `active` first."""
+
+    def __init__(
+        self, methods: Mapping[str, ServedMethod], machine: ServerMachine, tracing: Tracing | None
+    ) -> None:
+        self._methods = methods
+        self._machine = machine
+        self._tracing = tracing
+        self._recorder: CallRecorder | None = None
+        self._in_flight: set[Invocation] = set()
+        self.active = tracing is not None
+        if tracing is not None:
+            machine.refused = self.refused
+            for served in methods.values():
+                served.immediate = False  # each call has a span, and so a context, of its own
+
+    def record(self, recorder: CallRecorder) -> None:
+        """Count how each call ends from now on."""
+        self._recorder = recorder
+        self.active = True
+        self._machine.refused = self.refused
+        for session in self._machine.sessions:
+            self._in_flight.update(call for call in session.calls.values() if isinstance(call, Invocation))
+        for served in self._methods.values():
+            served.ends = []
+
+    def in_flight(self) -> Counter[str]:
+        """How many calls there are of each method, from any thread."""
+        return Counter(call.method.name for call in self._in_flight.copy())
+
+    def begun(self, call: Invocation) -> None:
+        """A call is in flight from now on."""
+        self._in_flight.add(call)
+        if self._tracing is not None and not call.counted:
+            metadata = {} if call.options is None else call.options.metadata
+            call.span = self._tracing.handling(call.method.name, metadata, call.own_context)
+
+    def ran_at_once(self, served: ServedMethod, began: float) -> None:
+        """Calls have ended that ran in the loop, of a batch that came at that time."""
+        assert self._recorder is not None
+        ends, served.ends = served.ends, []
+        assert ends is not None
+        self._recorder.histogram(served.method.name, OK).add_since(began, ends)
+
+    def answered(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
+        """A call has ended for its client."""
+        if call.counted:
+            return
+        if type(message) is Error or type(message) is Refusal:
+            self._ended(call, message.code, message.message)
+        else:
+            self._ended(call, OK)
+
+    def over(self, call: Invocation) -> None:
+        """Nothing of a call runs any more. Where it was not answered, its client has given it up, or is gone."""
+        self._in_flight.discard(call)
+        if not call.counted:
+            self._ended(call, errors.Cancelled.code)
+
+    def refused(self, message: Call | Notify, code: str, text: str) -> None:
+        """A call has ended that was not handled."""
+        known = message.method in self._methods
+        if self._recorder is not None:
+            self._recorder.ended(message.method if known else OTHER, code, 0.0)
+        if self._tracing is not None:
+            metadata = {} if message.options is None else message.options.metadata
+            carrier = {name: _text(metadata.get(name)) for name in ("traceparent", "tracestate")}
+            self._tracing.refused(shortened(message.method), carrier, code, text, known=known)
+
+    def close(self) -> None:
+        """The server ends; what is in flight may go on in its threads."""
+        for call in self._in_flight:
+            if not call.counted:
+                self._ended(call, errors.Cancelled.code)
+        self._in_flight.clear()
+
+    def _ended(self, call: Invocation, code: str, text: str = "") -> None:
+        call.counted = True
+        if self._recorder is not None:
+            seconds = time.monotonic() - call.came
+            self._recorder.ended(call.method.name, code, seconds, is_stream=call.method.is_stream)
+        if call.span is not None:
+            call.span.end(code, text)
+
+
+def _text(value: Any) -> str:
+    """Of metadata, which may have been decoded before."""
+    if isinstance(value, Raw):
+        try:
+            return _decode(value)
+        except Exception:  # whatever it is
+            return ""
+    return value if isinstance(value, str) else ""
+
+
