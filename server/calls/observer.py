@@ -118,5 +118,3 @@ def _text(value: Any) -> str:
         except Exception:  # whatever it is
             return ""
     return value if isinstance(value, str) else ""
-
-
