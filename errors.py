@@ -240,10 +240,9 @@ def code_of(error: BaseException | None) -> str:
     the service or an interceptor has raised."""
     if error is None:
         return "OK"
-    if is_a(error, CallError):
-        return error.code
-    cancelled = any(kind.__name__ == "CancelledError" for kind in type(error).__mro__)
-    return Cancelled.code if cancelled else RemoteError.code
+    if not is_ours(error) and any(kind.__name__ == "CancelledError" for kind in type(error).__mro__):
+        return Cancelled.code
+    return to_wire(error)[0]
 
 
 def is_ours(error: BaseException) -> TypeGuard[CallError]:

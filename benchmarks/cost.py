@@ -3,9 +3,10 @@
 
 OTHER_PYTHON is the interpreter of an environment with another ringback, such as that of the commit before. With `--serve`, the server
 here has these options of `ringback serve`, and OTHER_PYTHON may be this interpreter: `--serve "--metrics 127.0.0.1:0"`.
-A pair is a measurement of each,
-in random order, with a client and a server of its own; its figure is the processor time of both processes. A row gives the median of the
-ratios, this ringback's to the other's, and the interval that has it in 95 of 100 such runs (by order statistics).
+
+A pair is a measurement of each, in random order, with a client and a server of its own; its figure is the processor time of both processes.
+A row gives the median of the ratios, this ringback's to the other's, and the interval that has it in 95 of 100 such runs (by order
+statistics).
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from .. import errors
 from ..protocol.streams import WINDOW
 from .base import Answer, Client
 from .calls.fired import Errback, FiredCall
@@ -45,9 +44,7 @@ class AwaitingClient(Client, Generic[F, R]):
         core = self._core()
         call = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
         if core.full and call.failure is None:
-            error = errors.ResourceExhausted(f"{method}: {core.bound}")
-            call.fail(error)
-            self._unsent(call, error)
+            self._fail_at_bound(core, call)
         future = self._future(core, call)
         if call.failure is None:
             self._start(core, call, args, kwargs)

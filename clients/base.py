@@ -384,6 +384,12 @@ class Client(ABC):
         call.errback = None if errback is None else in_context(errback)
         return call
 
+    def _fail_at_bound(self, core: ClientCore, call: FiredCall) -> None:
+        """There is no room for it, and nobody who could wait."""
+        error = errors.ResourceExhausted(f"{call.method}: {core.bound}")
+        call.fail(error)
+        self._unsent(call, error)
+
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:

@@ -122,9 +122,7 @@ class BlockingClient(Client, Generic[F, R]):
             call.observe()
         while core.full and call.failure is None:
             if self._in_callback():
-                error = errors.ResourceExhausted(f"{method}: {core.bound}")
-                call.fail(error)
-                self._unsent(call, error)
+                self._fail_at_bound(core, call)
             else:
                 call.message.timeout = None  # to be reckoned anew when it is sent
                 self._wait_for_room(core, loop, None)

@@ -96,7 +96,6 @@ def serve(
 ) -> None:
     """Serve a service until SIGTERM or Ctrl-C; then finish the accepted calls and exit with 0."""
     processes = options["processes"] or (1 if options["reload"] else None)
-    metrics: Any = options["metrics"]  # as words
     if supervised is not None:
         processes = None
     if options["backend"] == "gevent" and processes is None:
@@ -114,6 +113,7 @@ def serve(
             raise UsageError(
                 "memory:// is a store of one process: give --processes and --reload sqlite:///FILE"
             )
+        metrics: Any = options["metrics"]  # as words
         if metrics is not None:
             host_and_port(metrics, "--metrics")
         logs.configure(options["log_level"], options["log_format"], options["log_config"])
@@ -125,7 +125,7 @@ def serve(
             bound = [*(each for each in named if each not in there), *sockets] or [DEFAULT_ENDPOINT]
     _raise_descriptor_limit()
     if processes is not None:
-        _supervise(context, target, bound, processes, options, metrics)
+        _supervise(context, target, bound, processes, options)
 
     from ..server.process.supervisor import Channel
     from ..server.running import run
@@ -151,7 +151,6 @@ def _supervise(
     bound: list[str | InheritedSocket],
     processes: int,
     options: ServeOptions,
-    metrics: str | None,
 ) -> NoReturn:
     """Serve from many processes, which all are given the same options."""
     from ..server.process import reloading
@@ -171,6 +170,7 @@ def _supervise(
             os.environ["PYTHONDONTWRITEBYTECODE"] = (
                 "1"  # of two edits in a second, bytecode may be the first's
             )
+        metrics: Any = options["metrics"]  # as words
         supervisor = Supervisor(
             command,
             bound,

@@ -11,7 +11,7 @@ import typer
 from .. import clients
 from ..errors import UsageError
 from ..options.option import Option
-from ..terminal import fail, printable, say, warn
+from ..terminal import printable, say, warn
 from .arguments import load_service
 from .calling import CONNECTION, KeyOptions, TimeoutOptions, WaitOptions, connection
 from .options import takes
@@ -70,11 +70,11 @@ def stubs(
     if options["output"] is None:
         say(module.text.rstrip("\n"))
         return
-    try:
-        Path(options["output"]).write_text(module.text, encoding="utf-8")
-    except OSError as error:
-        fail(f"cannot write {options['output']}: {error.strerror}")
-        raise typer.Exit(FAILED) from None
+    with exiting(FAILED):
+        try:
+            Path(options["output"]).write_text(module.text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write {options['output']}: {error.strerror}") from None
 
 
 def _asked(endpoint: str, options: Any) -> Any:

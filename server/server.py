@@ -330,8 +330,8 @@ class Server:
 
         def started(error: BaseException | None) -> None:
             if error is None:
-                self._watchdog = Watchdog(loop, self.service)
-                self._record()
+                lag = None if self._recorder is None else self._lag
+                self._watchdog = Watchdog(loop, self.service, lag)
                 if self._warns:
                     warn_of_exposed(self.service.name, self.endpoints)
                 if self._announcement is not None and self._registration is not None:

@@ -14,6 +14,9 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from .spans import Tracing
 
+# What travels in the metadata.
+TRACE_CONTEXT = ("traceparent", "tracestate")
+
 
 def tracing_of(asked: Any, *, endpoints: tuple[str, ...] = ()) -> Tracing | None:
     """What traces by that provider, or by the program's own where True is given; None for False or None. `endpoints`: of a client's

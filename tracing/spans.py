@@ -14,6 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from ..endpoints import host_of, port_of
 from ..runtime import forks
 from ..version import __version__
+from . import TRACE_CONTEXT
 
 _propagator = TraceContextTextMapPropagator()
 _OTHER = "_OTHER"
@@ -68,9 +69,7 @@ class CallSpan:
 
     def carrier(self) -> dict[str, str]:
         """What travels with the call."""
-        carrier: dict[str, str] = {}
-        _propagator.inject(carrier, trace.set_span_in_context(self._span))
-        return carrier
+        return _carrier(self._span)
 
     def end(self, code: str, text: str = "") -> None:
         """The call has ended."""
@@ -99,9 +98,7 @@ class HandlingSpan:
 
     def carrier(self) -> dict[str, str]:
         """What travels to another process of this server."""
-        carrier: dict[str, str] = {}
-        _propagator.inject(carrier, trace.set_span_in_context(self._span))
-        return carrier
+        return _carrier(self._span)
 
     def end(self, code: str, text: str = "") -> None:
         """The call has been answered."""
@@ -115,10 +112,15 @@ def attach(carrier: Mapping[str, str]) -> None:
 
 def _parent(metadata: Mapping[str, Any]) -> contexts.Context:
     """What the metadata say, whatever they are; the root of a new trace where they say nothing."""
-    carrier = {
-        name: value for name in ("traceparent", "tracestate") if isinstance(value := metadata.get(name), str)
-    }
+    carrier = {name: value for name in TRACE_CONTEXT if isinstance(value := metadata.get(name), str)}
     return _propagator.extract(carrier, contexts.Context())
+
+
+def _carrier(span: Span) -> dict[str, str]:
+    """What makes that span the parent elsewhere."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, trace.set_span_in_context(span))
+    return carrier
 
 
 def _end(span: Span, code: str, text: str, *, failed: bool) -> None:

@@ -16,10 +16,10 @@ from ... import errors
 from ...protocol.messages import Call
 from ...protocol.values import Unpacker, key_of, pack, whole
 from ...state.cache import MISSING, Cache, Entries, Flight, checked_tags
+from ...tracing import TRACE_CONTEXT
 from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
 from ..conversation.receiving import unreadable
-from .traced import TRACE_CONTEXT
 
 _typed = Unpacker().typed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import msgspec
 from msgspec import Raw
@@ -12,8 +12,7 @@ from ...errors import code_of, text_of
 from ...protocol.messages import CallOptions
 from ..conversation.calls import Span
 
-# What travels in the metadata.
-TRACE_CONTEXT = frozenset(["traceparent", "tracestate"])
+_untraced = nullcontext()
 
 
 def traced(options: CallOptions | None, span: Span) -> CallOptions:
@@ -24,14 +23,16 @@ def traced(options: CallOptions | None, span: Span) -> CallOptions:
     return msgspec.structs.replace(options, metadata={**options.metadata, **carrier})
 
 
-@contextmanager
-def sending(span: Span | None) -> Iterator[None]:
+def sending(span: Span | None) -> AbstractContextManager[None]:
     """Around the sending of a one-way call, which has ended then, as far as its caller will ever know."""
+    return _untraced if span is None else _ending(span)
+
+
+@contextmanager
+def _ending(span: Span) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if span is not None:
-            span.end(code_of(error), text_of(error))
+        span.end(code_of(error), text_of(error))
         raise
-    if span is not None:
-        span.end("OK")
+    span.end("OK")

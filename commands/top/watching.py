@@ -109,8 +109,7 @@ def _look(client: Any, *, first: bool = False) -> Generator[Any, Any, dict[str, 
             found[answer.endpoint] = answer.error
         else:
             raise answer.error
-    if first and all(isinstance(each, CallError) for each in found.values()):
-        for each in found.values():
-            if isinstance(each, CallError):
-                raise each
+    failed = [each for each in found.values() if isinstance(each, CallError)]
+    if first and failed and len(failed) == len(found):
+        raise failed[0]
     return found

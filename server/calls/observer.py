@@ -14,6 +14,7 @@ from ... import errors
 from ...metrics.recorder import OK, OTHER, CallRecorder
 from ...protocol.messages import Call, End, Error, Notify, Refusal, Reply
 from ...protocol.server import ServerMachine
+from ...tracing import TRACE_CONTEXT
 from ..methods.table import ServedMethod
 from ..process.logs import shortened
 from .invocation import Invocation
@@ -91,7 +92,7 @@ class CallObserver:
             self._recorder.ended(message.method if known else OTHER, code, 0.0)
         if self._tracing is not None:
             metadata = {} if message.options is None else message.options.metadata
-            carrier = {name: _text(metadata.get(name)) for name in ("traceparent", "tracestate")}
+            carrier = {name: _text(metadata.get(name)) for name in TRACE_CONTEXT}
             self._tracing.refused(shortened(message.method), carrier, code, text, known=known)
 
     def close(self) -> None:

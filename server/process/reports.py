@@ -15,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from ...backends import native
-from ...metrics.snapshot import ServerSnapshot
+from ...metrics.snapshot import ServerSnapshot, total
 
 # Seconds from one report to the next: a call is counted at most so long after its end.
 PAUSE = 0.5
@@ -90,11 +90,8 @@ class Reports:
                 self._gone.add_counters(last)
 
     def _total(self) -> ServerSnapshot:
-        whole = ServerSnapshot()
         with self._lock:
-            for each in (self._gone, *self._latest.values()):
-                whole.add(each)
-        return whole
+            return total((self._gone, *self._latest.values()))
 
 
 class Source:
