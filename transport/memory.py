@@ -33,19 +33,38 @@ class Holes:
     def __init__(self) -> None:
         self._least = resident()
         self._passed = 0
+        self._freed = self._seen = 0  # bytes since memory was given back: now, and at the last look
+
+    @property
+    def left(self) -> bool:
+        """Whether there may be something to give back once it is quiet."""
+        return self._freed > _GROWTH
 
     def passed(self, count: int) -> None:
         """So many bytes were kept for a message, and are free."""
+        self._freed += count
         self._passed += count
         if self._passed > _PASSED:
-            self.look()
+            self._follow()
 
     def look(self) -> None:
+        """From time to time: give back what is free where nothing large has passed since the last look."""
+        if self.left and self._freed == self._seen:
+            self._give_back()
+        else:
+            self._follow()
+        self._seen = self._freed
+
+    def _follow(self) -> None:
         """Give back what is free where the memory has grown since it was least. What is left then is in use, and counts as that."""
         self._passed = 0
         now = resident()
         if now - self._least > _GROWTH:
-            give_back()
-            self._least = resident()
+            self._give_back()
         else:
             self._least = min(self._least, now)
+
+    def _give_back(self) -> None:
+        give_back()
+        self._least = resident()
+        self._freed = 0

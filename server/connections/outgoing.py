@@ -13,6 +13,7 @@ from ...protocol import codec
 from ...protocol.messages import FromServer, Item, Reached, Reply
 from ...protocol.server import Session
 from ...transport.base import AcceptedConnection
+from ...transport.memory import Holes
 
 # A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
 PATIENCE = 30.0
@@ -94,6 +95,7 @@ class Outgoing:
         self._look: Handle | None = None
         self._looked = 0.0  # when room was last made
         self._total = 0  # bytes of what is held
+        self._holes = Holes()
         self.held: dict[Session, Held] = {}
 
     def add(self, session: Session) -> None:
@@ -116,6 +118,7 @@ class Outgoing:
         held = self.held.pop(session, None)
         if held is not None:
             self._total -= held.bytes
+            self._holes.passed(held.bytes)
             _let_rest(session, rests=False)
 
     def close(self) -> None:
@@ -254,9 +257,11 @@ class Outgoing:
             self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
 
     def _measure(self, held: Held) -> None:
-        self._total -= held.bytes
+        before = held.bytes
         held.look()
-        self._total += held.bytes
+        self._total += held.bytes - before
+        if held.bytes < before:
+            self._holes.passed(before - held.bytes)
 
     def _look_again(self) -> None:
         self._look = None
@@ -266,7 +271,8 @@ class Outgoing:
                 self._count(session, held)
                 if now - held.since > PATIENCE and session in self.held:
                     self._cut(session, f"it has not read its answers for {PATIENCE:g} s")
-        if self.held:
+        self._holes.look()
+        if self.held or self._holes.left:
             self._look = self._loop.call_later(LOOK, self._look_again)
 
     def _flush_soon(self) -> None:
