@@ -59,11 +59,9 @@ time.time = lambda: real() + shift[0]
 """
 
 LOOP = """
-import threading
-from importlib import import_module
+from ringback import backends
 
-module = import_module("ringback.backends.BACKEND")
-loop = getattr(module, "BACKEND".capitalize() + "Loop")()
+loop = backends.load("BACKEND")()
 begun, rung = time.monotonic(), []
 
 def ring(number):
