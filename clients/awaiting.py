@@ -6,13 +6,17 @@ A style brings its loop, who may use it (`_core`), its kind of future, and how a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from itertools import islice
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
+from .. import errors
 from ..protocol.streams import WINDOW
 from .base import Answer, Client
-from .calls.fired import Errback, FiredCall
+from .calls.fired import Callback, Errback, FiredCall
+from .calls.maps import AHEAD, Row, chunks, rows_of
 from .calls.results import R
 from .calls.streams import AsyncStream, StreamCall
 from .calls.traced import sending
@@ -50,6 +54,59 @@ class AwaitingClient(Client, Generic[F, R]):
             self._start(core, call, args, kwargs)
         else:
             core.loop.call_soon(call.finish, None, call.failure)
+        return future
+
+    def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Any:
+        """The results of calls with arguments from all iterables: an async iterator, in order, which reads them as they come. `chunksize`
+        calls go in one message, with the timeout of a call. The error of a call is raised in its place; it ends the iteration, and cancels
+        what is left. Raises TypeError and ValueError."""
+        return self._map(method, rows_of(iterables, chunksize), chunksize)
+
+    async def _map(self, method: str, rows: Iterator[Row], chunksize: int) -> AsyncIterator[R]:
+        pending: deque[Any] = deque()
+        parts = chunks(rows, chunksize)
+        try:
+            while True:
+                for first, some in islice(parts, AHEAD - len(pending)):
+                    pending.append(self._fire_rows(method, some, first, chunksize, None, None))
+                if not pending:
+                    return
+                outcomes = await pending.popleft()
+                for outcome in outcomes:
+                    if isinstance(outcome, errors.CallError):
+                        raise outcome
+                    yield outcome
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def fire_map(
+        self,
+        method: str,
+        /,
+        *iterables: Iterable[Any],
+        chunksize: int = 1000,
+        callback: Callable[[list[R | errors.CallError]], object] | None = None,
+        errback: Errback | None = None,
+    ) -> Any:
+        """Make the calls of `map`, and go on: a future of the list of their results, in which a call that failed is its error.
+        `callback(list)` runs on the loop, once; `errback(error)` where the client is closed first."""
+        rows = list(rows_of(iterables, chunksize))
+        return self._fire_rows(method, rows, 0, chunksize, callback, errback)
+
+    def _fire_rows(
+        self,
+        method: str,
+        rows: list[Row],
+        first: int,
+        chunksize: int,
+        callback: Callback | None,
+        errback: Errback | None,
+    ) -> Any:
+        core = self._core()
+        call = self._mapped(self._fired_kind, method, rows, first, chunksize, callback, errback)
+        future = self._future(core, call)
+        self._start(core, call, (), {})
         return future
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Any:

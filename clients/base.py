@@ -8,7 +8,7 @@ import time
 import warnings
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, Unpack
 
 from .. import errors
@@ -24,6 +24,8 @@ from .callbacks.running import Event, in_context, listening, run_callback, subsc
 from .calls.arguments import WEIGHTY, pack_arguments, plain_name, without_stream
 from .calls.fired import Callback, Errback, FiredCall
 from .calls.intercepted import enter
+from .calls.maps import MapCalls, Row
+from .calls.prepared import PreparedMethod
 from .calls.traced import traced
 from .connections.core import ClientCore
 from .conversation.calls import OutgoingCall, Span, Upload
@@ -137,6 +139,20 @@ class Client(ABC):
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
     @abstractmethod
+    def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Any: ...
+
+    @abstractmethod
+    def fire_map(
+        self,
+        method: str,
+        /,
+        *iterables: Iterable[Any],
+        chunksize: int = 1000,
+        callback: Callback | None = None,
+        errback: Errback | None = None,
+    ) -> Any: ...
+
+    @abstractmethod
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
     @abstractmethod
@@ -170,6 +186,10 @@ class Client(ABC):
     def methods(self) -> Methods:
         """The service's methods as attributes."""
         return Methods(self)
+
+    def method(self, name: str) -> PreparedMethod:
+        """A method for who calls it often, with this client's options. Raises what a call of it would, for a name that is none."""
+        return PreparedMethod(self, name)
 
     def describe(self) -> Any:
         """The service's name, methods, signatures, docstrings and flags, as `call` would return it."""
@@ -384,6 +404,25 @@ class Client(ABC):
         call.errback = None if errback is None else in_context(errback)
         return call
 
+    def _mapped(
+        self,
+        kind: type[F],
+        method: str,
+        rows: list[Row],
+        first: int,
+        chunksize: int,
+        callback: Callback | None = None,
+        errback: Errback | None = None,
+    ) -> F:
+        """The call that stands for those with these arguments. `first`: the place of the first row among all that belong together."""
+        call = kind(Call(0, plain_name(method), NOTHING), self._options)
+        call.made = call.sent = time.monotonic()
+        call.client = self
+        call.callback = None if callback is None else in_context(callback)
+        call.errback = None if errback is None else in_context(errback)
+        call.extended().whole = MapCalls(self, call, rows, first, chunksize)
+        return call
+
     def _fail_at_bound(self, core: ClientCore, call: FiredCall) -> None:
         """There is no room for it, and nobody who could wait."""
         error = errors.ResourceExhausted(f"{call.method}: {core.bound}")
@@ -397,6 +436,9 @@ class Client(ABC):
         no longer in flight."""
         options, shared = self._options, self._shared
         try:
+            if call.extras is not None and call.extras.whole is not None:
+                call.extras.whole.begin(core)
+                return
             if self._plain:
                 core.start(call)
                 return

@@ -9,9 +9,11 @@ import atexit
 import logging
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, cast
 
@@ -23,7 +25,8 @@ from ..protocol.streams import WINDOW
 from ..runtime import forks
 from .base import Answer, Client
 from .callbacks import unseen  # noqa: F401 - whose exit handler is registered first, and so called last
-from .calls.fired import Errback, FiredCall
+from .calls.fired import Callback, Errback, FiredCall
+from .calls.maps import AHEAD, Row, chunks, rows_of
 from .calls.results import R
 from .calls.streams import Stream, StreamCall
 from .calls.traced import sending
@@ -130,6 +133,66 @@ class BlockingClient(Client, Generic[F, R]):
             return self._fire(core, call, args, kwargs)
         except BaseException:
             call.observe()
+            self._interrupted(core, loop, call)
+            raise
+
+    def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Iterator[R]:
+        """The results of calls with arguments from all iterables, as the built-in `map` has them: in order, read as they come. `chunksize`
+        calls go in one message, with the timeout of a call. The error of a call is raised in its place; it ends the iteration, and cancels
+        what is left. Raises TypeError and ValueError."""
+        self._check_usable()
+        return self._map(method, rows_of(iterables, chunksize), chunksize)
+
+    def _map(self, method: str, rows: Iterator[Row], chunksize: int) -> Iterator[R]:
+        pending: deque[Any] = deque()
+        parts = chunks(rows, chunksize)
+        try:
+            while True:
+                for first, some in islice(parts, AHEAD - len(pending)):
+                    pending.append(self._fire_rows(method, some, first, chunksize, None, None))
+                if not pending:
+                    return
+                outcomes, error = self._outcome(pending[0])
+                del pending[0]
+                if error is not None:
+                    raise error
+                for outcome in outcomes:
+                    if isinstance(outcome, errors.CallError):
+                        raise outcome
+                    yield outcome
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def fire_map(
+        self,
+        method: str,
+        /,
+        *iterables: Iterable[Any],
+        chunksize: int = 1000,
+        callback: Callable[[list[R | errors.CallError]], object] | None = None,
+        errback: Errback | None = None,
+    ) -> Any:
+        """Make the calls of `map`, and go on: a future of the list of their results, in which a call that failed is its error.
+        `callback(list)` runs where callbacks run, once; `errback(error)` where the client is closed first."""
+        rows = list(rows_of(iterables, chunksize))
+        return self._fire_rows(method, rows, 0, chunksize, callback, errback)
+
+    def _fire_rows(
+        self,
+        method: str,
+        rows: list[Row],
+        first: int,
+        chunksize: int,
+        callback: Callback | None,
+        errback: Errback | None,
+    ) -> Any:
+        core, loop = self._core()
+        call = self._mapped(self._fired_kind, method, rows, first, chunksize, callback, errback)
+        call.observe()
+        try:
+            return self._fire(core, call, (), {})
+        except BaseException:
             self._interrupted(core, loop, call)
             raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, overload
 
 from twisted.internet.defer import DebugInfo, Deferred, DeferredList, ensureDeferred
@@ -16,6 +16,7 @@ from .awaiting import AwaitingClient
 from .callbacks.running import run_callback
 from .callbacks.unseen import unseen
 from .calls.fired import FiredCall
+from .calls.maps import Row, rows_of
 from .calls.results import R, T
 from .connections.core import LAST_CALLS, ClientCore
 from .conversation.calls import ENDED, OutgoingCall
@@ -140,6 +141,15 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
         reactor.run(installSignalHandlers=False)
         if failures:
             raise failures[0]
+
+    def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Deferred[list[R]]:
+        """A Deferred of the results of calls with arguments from all iterables, in order, `chunksize` calls in a message. It fails with the
+        error of the first call that fails, which cancels what is left. Each message has the timeout of a call."""
+        rows = rows_of(iterables, chunksize)
+        return ensureDeferred(self._map_all(method, rows, chunksize))
+
+    async def _map_all(self, method: str, rows: Iterator[Row], chunksize: int) -> list[R]:
+        return [result async for result in self._map(method, rows, chunksize)]
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[R]:
         """A Deferred of the result; it fails with the classes of `ringback.errors`. Cancelling it cancels the call."""

@@ -12,6 +12,9 @@ MAX_MESSAGES = 65_536
 # The most ZeroMQ frames of one batch, the first among them.
 MAX_FRAMES = 1024
 
+# The most calls of one Map.
+MAX_MAPPED = 10_000
+
 # Who takes all calls, and who only those that change nothing.
 ROLES = ("primary", "replica")
 

@@ -14,7 +14,7 @@ from msgspec.msgpack import Ext
 from ..errors import ProtocolError
 from .bounds import BATCH_BYTES, MAX_FRAMES, MAX_MESSAGES
 from .elements import array_length, more_than
-from .messages import Call, FromClient, FromServer, Item, Notify
+from .messages import Call, FromClient, FromServer, Item, Map, Notify
 from .values import FRAME, NOTHING, Buffer, Frame, Unpacker
 
 VERSION = 1
@@ -118,7 +118,15 @@ class _ItemHead(Struct, array_like=True, tag=7):
         return Item(self.id, NOTHING)
 
 
-_decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead]).decode
+class _MapHead(Struct, array_like=True, tag=19):
+    id: int
+    method: str
+
+    def message(self) -> Map:
+        return Map(self.id, self.method, NOTHING)
+
+
+_decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead | _MapHead]).decode
 
 
 class Decoder(Generic[M]):

@@ -55,6 +55,11 @@ class InFlight:
             return f"the server has {taken} calls in flight, as many as it takes"
         return f"this client has {quota.calls} of the {taken} calls in flight: what is left is for others"
 
+    def room_for_calls(self, quota: Quota) -> int:
+        """How many more calls `admit` would take from that client."""
+        free = TIMES_WHAT_IS_FREE * (self.max_calls - self.calls) - quota.calls
+        return (free + TIMES_WHAT_IS_FREE) // (TIMES_WHAT_IS_FREE + 1)
+
     def admit_bytes(self, quota: Quota, size: int) -> str:
         """The same for so many bytes more of a call."""
         full = self._full(quota)

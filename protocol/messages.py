@@ -60,6 +60,7 @@ class Welcome(Struct, array_like=True, tag=2, gc=False):
     about: About | None = None
     max_messages: int = MAX_MESSAGES
     max_frames: int = MAX_FRAMES
+    max_mapped: int = 0  # calls that one Map may have; 0: a server that takes none
 
 
 class Call(Struct, array_like=True, tag=3, gc=False):
@@ -172,8 +173,47 @@ class Reached(Struct, array_like=True, tag=18, gc=False):
     versions: dict[str, int]
 
 
-FromClient = Hello | Call | Notify | Cancel | Credit | Item | End | Ping | Pong | Drained | Bye | Fault
+class Map(Call, array_like=True, tag=19, gc=False):
+    """Client: run this method for each of the arrays of arguments in `args`, as calls. `first`: the place of the first of them among all
+    calls that are made together. `kwargs` and `credit` are nothing."""
+
+    first: int = 0
+
+
+class Failure(Struct, array_like=True, gc=False):
+    """Of one call of a Map, what an Error says of a call; without a `kind`, what a Refusal says."""
+
+    code: str
+    message: str
+    kind: str | None = None
+    started: bool | None = False
+
+
+class Mapped(Struct, array_like=True, tag=20, gc=False):
+    """Server: what became of calls of a Map, from that place in it on. `results` is an array, with nil where a call failed. The Map has
+    ended when all its calls have."""
+
+    id: int
+    first: int
+    results: Raw
+    failures: dict[int, Failure] | None = None
+
+
+FromClient = Hello | Call | Notify | Cancel | Credit | Item | End | Ping | Pong | Drained | Bye | Fault | Map
 FromServer = (
-    Welcome | Reply | Error | Refusal | Credit | Item | End | Ping | Pong | Drain | Bye | Fault | Reached
+    Welcome
+    | Reply
+    | Error
+    | Refusal
+    | Credit
+    | Item
+    | End
+    | Ping
+    | Pong
+    | Drain
+    | Bye
+    | Fault
+    | Reached
+    | Mapped
 )
 Message = FromClient | FromServer

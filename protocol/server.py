@@ -10,14 +10,14 @@ The core hands in what arrived, runs the calls that come out, and sends what gat
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw, structs
 
 from .. import errors
-from .bounds import BATCH_BYTES, MAX_FRAMES, MAX_MESSAGES
+from .bounds import BATCH_BYTES, MAX_FRAMES, MAX_MAPPED, MAX_MESSAGES
 from .inflight import InFlight, Quota
 from .messages import (
     About,
@@ -34,6 +34,7 @@ from .messages import (
     FromServer,
     Hello,
     Item,
+    Map,
     MethodFlags,
     Notify,
     Ping,
@@ -77,6 +78,11 @@ class IncomingCall:
         self.session = session
         self.id = id
         self.ended = False  # answered, or nobody wants the answer
+
+    @property
+    def parts(self) -> Iterable[IncomingCall]:
+        """The calls that it stands for: itself, but for a map."""
+        return (self,)
 
     def cancel(self) -> None:
         raise NotImplementedError
@@ -139,6 +145,11 @@ class Session:
         self.ended_early = _NONE  # calls of the batch that is being dealt with, whose items it ends too
         self.outbox: list[FromServer] = []
 
+    @property
+    def client(self) -> object:
+        """Whose calls they are."""
+        return self
+
     def reply(
         self, call: IncomingCall, message: Reply | Error | Refusal | End, reached: Reached | None = None
     ) -> None:
@@ -164,6 +175,7 @@ class ServerMachine:
         max_bytes_in_flight: int = 1 << 62,
         max_messages: int = MAX_MESSAGES,
         max_frames: int = MAX_FRAMES,
+        max_mapped: int = MAX_MAPPED,
         about: About | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
@@ -172,7 +184,7 @@ class ServerMachine:
         self.phase = Phase.SERVING
         self.in_flight = InFlight(max_in_flight, max_bytes_in_flight)
         self._welcome = Welcome(
-            instance, service, max_size, max_in_flight, methods, about, max_messages, max_frames
+            instance, service, max_size, max_in_flight, methods, about, max_messages, max_frames, max_mapped
         )
         taken = len(msgspec.msgpack.encode(self._welcome))
         if taken > WELCOME_BYTES:
@@ -184,6 +196,13 @@ class ServerMachine:
         # Told of each call that is refused here, of the code and why, where that is recorded.
         self.refused: Callable[[Call, str, str], object] | None = None
         self.sessions: set[Session] = set()
+        self.maps: list[Map] = []  # that `receive` has accepted, for whoever asked it
+
+    def calls(self) -> Iterator[IncomingCall]:
+        """All that are being handled."""
+        for session in self.sessions:
+            for call in session.calls.values():
+                yield from call.parts
 
     def connected(self, connection: Any, peer: str) -> Session:
         session = Session(connection, peer)
@@ -193,7 +212,7 @@ class ServerMachine:
     def receive(
         self, session: Session, messages: Sequence[FromClient], full: str = ""
     ) -> list[Call | Notify]:
-        """Handle a client's messages. Returns the calls to run. `full`: a reason to refuse all of them."""
+        """Handle a client's messages. Returns the calls to run, but for `maps` of them. `full`: a reason to refuse all of them."""
         accepted: list[Call | Notify] = []
         early: list[Cancel | Credit] = []
         session.ended_early = _NONE
@@ -212,6 +231,8 @@ class ServerMachine:
                 elif (kind is Cancel or kind is Credit) and message.id not in session.calls:  # type: ignore[union-attr]
                     if message.id <= session.last_id:  # type: ignore[union-attr]
                         early.append(message)  # type: ignore[arg-type]
+                elif kind is Map:
+                    self._receive_map(session, message, full)  # type: ignore[arg-type]
                 else:
                     self._receive_other(session, message, accepted)
             elif session.state is not _OPEN:
@@ -227,6 +248,9 @@ class ServerMachine:
                 else:
                     accepted.append(message)  # type: ignore[arg-type]
         if early:
+            if self.maps:
+                cancelled = {message.id for message in early if type(message) is Cancel}
+                self.maps = [message for message in self.maps if message.id not in cancelled]
             accepted, all_of_them = _amended(accepted, early), accepted
             if self.refused is not None and len(accepted) < len(all_of_them):
                 left = {message.id for message in accepted if type(message) is Call}
@@ -235,7 +259,20 @@ class ServerMachine:
                         self.refused(message, errors.Cancelled.code, "it was cancelled before it began")
         if session.state is not _OPEN and session.state in (SessionState.CLOSED, SessionState.LEFT):
             accepted = [message for message in accepted if type(message) is Notify]
+            self.maps = []
         return accepted
+
+    def _receive_map(self, session: Session, message: Map, full: str) -> None:
+        if session.state is not _OPEN:
+            self._receive_untimely(session, message)
+        elif message.id > session.last_id:
+            session.last_id = message.id
+            if full or self.phase is not _SERVING:
+                self._refuse(session, message, self._refusal(message, full))
+            elif message.timeout is not None and message.timeout <= 0:
+                self._refuse(session, message, _late(message))
+            else:
+                self.maps.append(message)
 
     def identified(self, session: Session) -> None:
         """Its user is known: all connections of one user share what one client may have in flight."""

@@ -134,6 +134,15 @@ def _packed(value: Any, limit: int) -> Raw:
     return _measured(_extend(value), limit)
 
 
+def pack_together(values: list[Any], most: int) -> Raw | None:
+    """Many values as one array of at most so many bytes; None where it would have more, or one of them has to be looked at by itself."""
+    try:
+        data = _encode(values)
+    except Exception:
+        return None
+    return _decode_raw(data) if len(data) <= most else None
+
+
 def whole(packed: Any) -> bytes:
     """A packed value as one piece of MessagePack, whose large bytes have no frames of their own."""
     data: bytes = _encode_whole(packed)

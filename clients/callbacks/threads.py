@@ -13,6 +13,7 @@ from typing import Any
 
 from ...backends.threading import ThreadingLoop
 from ...errors import Unavailable
+from ..calls.maps import PartOfMap
 from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
 from .futures import FiredFuture
@@ -20,6 +21,10 @@ from .running import Entry, run_callbacks
 
 # Seconds after which an idle client looks at its connections.
 IDLE_LOOK = 30.0
+
+
+# Calls whose callers do not wait where they called.
+_FIRED = frozenset({FiredFuture, PartOfMap})
 
 
 class _Thread(threading.Thread):
@@ -143,7 +148,7 @@ class ClientThreads:
         core = self.core
         if core is None:
             return False
-        return not core.settled or FiredFuture in map(type, reversed(core.calls.values()))
+        return not core.settled or not _FIRED.isdisjoint(map(type, reversed(core.calls.values())))
 
     def _read(self) -> None:
         loop = self.loop

@@ -19,7 +19,7 @@ from ...state.cache import MISSING, Cache, Entries, Flight, checked_tags
 from ...tracing import TRACE_CONTEXT
 from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
-from ..conversation.receiving import unreadable
+from ..conversation.unreadable import unreadable
 
 _typed = Unpacker().typed
 
@@ -189,7 +189,7 @@ def _decoded(value: Raw, call: OutgoingCall) -> tuple[Any, BaseException | None]
     try:
         return _typed(value, call.settings.returns), None
     except BaseException as error:  # of the caller's own types, too
-        return None, unreadable(call, error)
+        return None, unreadable(call.method, call.settings.returns, error)
 
 
 def _is_own(call: OutgoingCall, error: BaseException, now: float) -> bool:

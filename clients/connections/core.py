@@ -144,9 +144,9 @@ class ClientCore:
 
     @property
     def full(self) -> bool:
-        in_flight = len(self.calls) + len(self.gathered)
+        in_flight = len(self.calls) + self._table.more + len(self.gathered)
         if in_flight >= self.max_in_flight and self.gathered:  # of which some may be among the calls by now
-            in_flight = len(self._in_flight())
+            in_flight = len(self._in_flight()) + self._table.more
         return in_flight >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
 
     @property
@@ -519,7 +519,7 @@ class ClientCore:
             wire.close(LEAVE)
 
     def _tell_waiters(self) -> None:
-        in_flight = len(self.calls)
+        in_flight = len(self.calls) + self._table.more
         ready: list[Callable[[], object]] = []
         if (
             in_flight <= self.max_in_flight * 3 // 4

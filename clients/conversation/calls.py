@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -13,6 +13,9 @@ from ... import errors
 from ...balancing.versions import SeenVersions
 from ...protocol.messages import Call
 from .links import Link
+
+if TYPE_CHECKING:
+    from .maps import MapOutcomes
 
 
 class CallState(enum.Enum):
@@ -49,6 +52,7 @@ class CallExtras:
         "hedged",
         "inherits",
         "latest",
+        "mapped",
         "only",
         "passes",
         "primary",
@@ -56,6 +60,7 @@ class CallExtras:
         "size",
         "span",
         "upload",
+        "whole",
     )
 
     def __init__(self) -> None:
@@ -70,6 +75,8 @@ class CallExtras:
         self.inherits = False  # whether it ends with the call within which it is made
         self.latest: float | None = None  # the end of the call within which it is made
         self.upload: Upload | None = None
+        self.mapped: MapOutcomes | None = None  # of many calls in one message
+        self.whole: WholeMap | None = None  # of a call that stands for all of a map, and is never sent
         # What the outcome passes through on its way to `finish`: the client's interceptors.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
         self.span: Span | None = None  # of a client that traces
@@ -83,6 +90,16 @@ class Recorder(Protocol):
 
     def again(self, link: Link, reason: str) -> None:
         """A call is sent again that this server has not answered."""
+
+
+class WholeMap(Protocol):
+    """The calls of a map."""
+
+    def begin(self, core: Any) -> None:
+        """Send them."""
+
+    def stop(self) -> None:
+        """Cancel those that have not ended."""
 
 
 class Span(Protocol):
@@ -143,7 +160,7 @@ class OutgoingCall:
 
     def observe_end(self, error: BaseException | None, recorder: Recorder | None) -> None:
         """For metrics and traces."""
-        if recorder is not None and self.is_counted:
+        if recorder is not None and self.is_counted and (self.extras is None or self.extras.whole is None):
             recorder.ended(self, error)
         if self.extras is not None and self.extras.span is not None:
             self.extras.span.end(errors.code_of(error), "" if error is None else errors.text_of(error))

@@ -66,6 +66,7 @@ class Link(BalancedServer):
         "given_up",
         "limit",
         "max_frames",
+        "max_mapped",
         "max_messages",
         "once",
         "outbox",
@@ -85,6 +86,7 @@ class Link(BalancedServer):
         # Bytes that a call may take, where the server takes less than this client.
         self.limit: int | None = None
         self.max_messages, self.max_frames = MAX_MESSAGES, MAX_FRAMES  # of one batch
+        self.max_mapped = 0  # calls in one Map
         self.methods: dict[str, MethodFlags] = {}  # once the server has told of them
         self.once: frozenset[str] = frozenset()  # methods whose calls need a key
         self.careful = False  # whether a call must be looked at before it is sent, for the sake of these
@@ -145,6 +147,7 @@ class Link(BalancedServer):
         self.limit = welcome.max_size if welcome.max_size < max_size else None
         self.max_messages = min(max(welcome.max_messages, 1), MAX_MESSAGES)
         self.max_frames = min(max(welcome.max_frames, 1), MAX_FRAMES)
+        self.max_mapped = welcome.max_mapped
         self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)
         self.careful = self.limit is not None or bool(self.once) or bool(self.role)
 

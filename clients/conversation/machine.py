@@ -108,6 +108,8 @@ class ClientMachine:
                 table.calls[message.id] = call
                 if call.extras is not None:
                     table.bytes += call.extras.size
+                    if call.extras.mapped is not None:
+                        table.more += call.extras.mapped.more
             if deadline is not None and deadline < self.next_deadline:
                 self.next_deadline = deadline
             if plain and call.extras is None and message.timeout is not None:

@@ -17,6 +17,7 @@ from ...protocol.messages import (
     Fault,
     FromServer,
     Item,
+    Mapped,
     Ping,
     Pong,
     Reached,
@@ -27,9 +28,11 @@ from ...protocol.messages import (
 from ...protocol.values import Unpacker
 from .calls import ENDED, OutgoingCall
 from .links import CLOSED, DRAINING, GREETING, Link
+from .maps import MapOutcomes
 from .recovery import Recovery
 from .sending import Sender
 from .table import CallTable
+from .unreadable import check_cut, unreadable
 
 log = logging.getLogger("ringback.client")
 
@@ -93,8 +96,8 @@ class Receiver:
                 kind = call.settings.returns
                 result = decode(message.result) if kind is Any else values.typed(message.result, kind)
             except BaseException as error:  # of the caller's own types, too
-                _check_cut(call, error)
-                table.end(call, None, unreadable(call, error))
+                check_cut(kind, error)
+                table.end(call, None, unreadable(call.method, kind, error))
                 continue
             if balancer is not None:
                 balancer.answered(call, link, now)
@@ -127,6 +130,13 @@ class Receiver:
                 link.unasked += 1
             return
         match message:
+            case Mapped(id=id_):
+                call = self._calls.get(id_)
+                mapped = None if call is None or call.extras is None else call.extras.mapped
+                if call is not None and call.link is link and mapped is not None:
+                    self._receive_mapped(call, mapped, message, values, now)
+                else:
+                    link.unasked += 1
             case Welcome():
                 if link.state is GREETING:
                     link.opened(message, self._max_size, now)
@@ -184,6 +194,21 @@ class Receiver:
                 self._sender.session(call).saw(versions)
                 link.reached = max(link.reached, versions.get(link.service, 0))
 
+    def _receive_mapped(
+        self, call: OutgoingCall, mapped: MapOutcomes, message: Mapped, values: Unpacker, now: float
+    ) -> None:
+        table = self._table
+        try:
+            whole = mapped.take(message, values, call.method, call.settings.returns)
+        except errors.ProtocolError as error:
+            table.cancel(call, error)
+            return
+        if whole:
+            if table.balancer is not None:
+                assert call.link is not None
+                table.balancer.answered(call, call.link, now)
+            table.end(call, None, None)
+
     def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
         move_deadline(call, now)
         if not call.allowed:
@@ -197,8 +222,8 @@ class Receiver:
         try:
             item = values.typed(message.value, call.settings.returns)
         except BaseException as error:  # of the caller's own types, too
-            _check_cut(call, error)
-            self._table.cancel(call, unreadable(call, error))
+            check_cut(call.settings.returns, error)
+            self._table.cancel(call, unreadable(call.method, call.settings.returns, error))
         else:
             call.item(item, len(message.value) + values.taken)
 
@@ -209,19 +234,3 @@ def move_deadline(call: OutgoingCall, now: float) -> None:
         call.deadline = now + call.settings.timeout
         if call.extras is not None and call.extras.latest is not None:
             call.deadline = min(call.deadline, call.extras.latest)
-
-
-def _check_cut(call: OutgoingCall, error: BaseException) -> None:
-    """Raises what no value can have raised: it comes from the handler of a signal, and is for whoever reads here."""
-    if call.settings.returns is Any and not errors.is_a(error, Exception):
-        raise error
-
-
-def unreadable(call: OutgoingCall, error: BaseException) -> errors.CallError:
-    """The error of a call whose result cannot be read as it is to be."""
-    why = errors.described(error)
-    if call.settings.returns is not Any:
-        return errors.InvalidArgument(
-            f"{call.method}: the result does not fit {call.settings.returns}: {why}"
-        )
-    return errors.ProtocolError(f"{call.method}: the result cannot be read: {why}")

@@ -69,7 +69,7 @@ class Recovery:
         """Calls that have not been sent over a link need not be refused by a server that is going."""
         outbox, link.outbox = link.outbox, []
         for message in outbox:
-            if type(message) is Call:
+            if isinstance(message, Call):
                 call = self._table.calls.get(message.id)
                 if call is not None:
                     self._send_unsent(call, link)
@@ -82,7 +82,7 @@ class Recovery:
         outbox may go elsewhere."""
         table = self._table
         outbox, link.outbox = link.outbox, []
-        unsent = {message.id for message in outbox if type(message) is Call}
+        unsent = {message.id for message in outbox if isinstance(message, Call)}
         for call in table.at(link):
             if call.state is ENDED:
                 continue  # the end of another took it along

@@ -13,6 +13,7 @@ from ...protocol.messages import Call, CallOptions, FromClient, Notify
 from ...protocol.values import size_of_arguments
 from .calls import ENDED, SENT, OutgoingCall, milliseconds
 from .links import CLOSED, CONNECTING, GREETING, Link, Links
+from .maps import NotTaken
 from .table import CallTable
 
 log = logging.getLogger("ringback.client")
@@ -103,6 +104,9 @@ class Sender:
     def hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
         """Put the call into the link's outbox, with the time that it has left."""
         message, deadline, extras, table = call.message, call.deadline, call.extras, self._table
+        if extras is not None and extras.mapped is not None and not extras.mapped.fits(link, message):
+            table.end(call, None, NotTaken())
+            return
         # (that of a stream bounds the gaps between items, which only the client can see)
         if deadline is not None and not call.streams and now is not None:
             if deadline <= now:

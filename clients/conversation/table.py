@@ -23,6 +23,7 @@ class CallTable:
         self.waiting: dict[int, OutgoingCall] = {}
         self.ending: list[OutgoingCall] = []  # no longer among the calls, and not yet told of its end
         self.bytes = 0  # the sizes of all calls
+        self.more = 0  # calls that go in messages of many, beside one each
         self.balancer = balancer
         self.retries: Retries[OutgoingCall] = Retries()
         self.hedging: Hedging[OutgoingCall] = Hedging()
@@ -112,6 +113,10 @@ class CallTable:
         if extras is not None:
             if known:
                 self.bytes -= extras.size
+                if extras.mapped is not None:
+                    self.more -= extras.mapped.more
+            if extras.whole is not None:
+                extras.whole.stop()
             if extras.upload is not None:
                 extras.upload.stop()
             self._end_other(call, result, error)

@@ -51,7 +51,7 @@ class AccessControl:
                 _bound(message, rule)
             rate = self._rate
             # Who has a key has one bucket, however many connections; of a rule with a rate, one for this rule.
-            client: object = session.user or session
+            client: object = session.user or session.client
             if rule is not None and rule.rate is not None:
                 rate, client = rule.rate, (client, rule.number)
             if rate is not None and not self._buckets.take(client, rate, now):

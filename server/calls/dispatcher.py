@@ -34,6 +34,7 @@ from ...protocol.messages import (
     End,
     Error,
     Item,
+    Map,
     MethodFlags,
     Notify,
     Refusal,
@@ -106,14 +107,14 @@ class Dispatcher:
         methods = [*service.methods.values(), reserved("ringback.stats", self.stats)]
         if visible is not None:
             methods.append(reserved("ringback.describe", self._described(service, visible)))
-        self._methods = {method.name: self._table.serve(method) for method in methods}
+        self.methods = {method.name: self._table.serve(method) for method in methods}
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._stream_turns: dict[str, StreamTurns[StreamInvocation]] = {}  # by the place where generators run
         self._now = 0.0  # when calls ended that do so in this turn; 0 where none has yet
         self._abandoned: deque[Invocation] = deque()
         self._timer: Handle | None = None
         self._timer_due = 0.0
-        self._observer = CallObserver(self._methods, machine, tracing)
+        self._observer = CallObserver(self.methods, machine, tracing)
         self._dropped = Bounded(log)
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
@@ -129,8 +130,8 @@ class Dispatcher:
         self._table.report(snapshot)
         snapshot.clients = len(self._machine.sessions)
         flying = self._observer.in_flight()
-        snapshot.in_flight = {name: flying[name] for name in self._methods if not name.startswith(RESERVED)}
-        for name, served in self._methods.items():
+        snapshot.in_flight = {name: flying[name] for name in self.methods if not name.startswith(RESERVED)}
+        for name, served in self.methods.items():
             if served.cached is not None:
                 snapshot.cache[name] = served.cached.outcomes()
 
@@ -153,7 +154,7 @@ class Dispatcher:
         """In that context, which is empty at first. As soon as anything else is set there, the next message is returned: it must not see
         that."""
         now = time.monotonic()
-        methods, interceptors, limit = self._methods, self._interceptors, session.max_size
+        methods, interceptors, limit = self.methods, self._interceptors, session.max_size
         inline: MethodStatistics | None = None
         timed: list[ServedMethod] = []  # whose calls that ran at once are to be recorded
         undone: Call | Notify | None = None
@@ -200,7 +201,7 @@ class Dispatcher:
                     result = method.function(*args, **kwargs)
                 except BaseException as error:
                     self.came_back(method.name, error)
-                    self._finish_inline(session, message, served, None, error, now)
+                    self.finish_inline(session, message, served, None, error, now)
                     continue
                 if self._generation != forks.generation:
                     self.came_back(method.name)
@@ -222,7 +223,7 @@ class Dispatcher:
                         continue
                     except BaseException:  # noqa: S110 - the long way finds the words for it
                         pass
-                self._finish_inline(session, message, served, result, None, now)
+                self.finish_inline(session, message, served, result, None, now)
                 continue
             size = size_of(message, values)
             inputs: Sequence[Input] = ()
@@ -248,7 +249,7 @@ class Dispatcher:
         self, session: Session, message: Call | Notify, error: errors.CallError, *, quiet: bool = False
     ) -> None:
         """Refuse a call that was not dispatched; a one-way call, which cannot be told, is logged unless `quiet`."""
-        served = self._methods.get(message.method)
+        served = self.methods.get(message.method)
         if type(message) is Notify and quiet:
             if served is not None:
                 served.statistics.refused += 1
@@ -297,7 +298,7 @@ class Dispatcher:
         call.options = None  # its metadata may be large too
         call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
         if self._machine.phase is not _SERVING:
-            self._answered(
+            self.tell(
                 call.session
             )  # also without an answer: it may have been the last that the end waits for
 
@@ -308,6 +309,43 @@ class Dispatcher:
         if call.span is not None:
             more["trace_id"] = call.span.trace_id
         self._raised(logging.ERROR, f"%s {what} for %s", method, peer, fields=more, error=error)
+
+    def tell(self, session: Session) -> None:
+        """A session has something to be sent, or may have."""
+        if type(session) is not Session:
+            session = session.gathered()  # type: ignore[attr-defined] # of a map: to the client's own
+        self._answered(session)
+
+    def hold(self, session: Session, memory: int) -> str:
+        """Count a map, with so many bytes, and return ""; or say why it is not taken."""
+        return self._in_flight.admit(session.quota, memory)
+
+    def release(self, session: Session, memory: int) -> None:
+        """A map has ended."""
+        self._in_flight.release(session.quota, memory)
+
+    def room_for_calls(self, session: Session) -> int:
+        """How many more calls of the client's may be in flight."""
+        return self._in_flight.room_for_calls(session.quota)
+
+    def rows(self, served: ServedMethod, message: Map) -> list[tuple[Any, ...]] | None:
+        """The arguments of all calls of a map, where these may run in one loop."""
+        options, decode = message.options, served.method.arguments.short_list
+        if not served.immediate or self._interceptors or decode is None:
+            return None
+        if options is not None and options.versions is not None:
+            return None
+        try:
+            rows = decode(message.args)
+            if options is not None:
+                read_metadata(served.method.name, options)
+        except BaseException:  # each by itself, which finds the words for it
+            return None
+        return rows
+
+    def ran_at_once(self, served: ServedMethod, began: float) -> None:
+        """Calls of a map have run in one loop, and their ends are to be recorded."""
+        self._observer.ran_at_once(served, began)
 
     def admits(self, call: Invocation) -> bool:
         """Whether a call that no client waits for may run; then it counts."""
@@ -346,7 +384,7 @@ class Dispatcher:
         if call.versions is not None and type(message) is not Refusal:
             told = self._versions.told(call.id, call.versions)
         call.session.reply(call, message, told)
-        self._answered(call.session)
+        self.tell(call.session)
 
     def refuse(self, call: Invocation, error: errors.CallError) -> None:
         """End a call that was accepted, and has not begun."""
@@ -365,12 +403,12 @@ class Dispatcher:
     def send_item(self, call: Invocation, item: Raw) -> None:
         if not call.ended:
             call.session.outbox.append(Item(call.id, item))
-            self._answered(call.session)
+            self.tell(call.session)
 
     def send_credit(self, call: Invocation, items: int) -> None:
         if not call.ended:
             call.session.outbox.append(Credit(call.id, items))
-            self._answered(call.session)
+            self.tell(call.session)
 
     @property
     def room(self) -> int:
@@ -401,13 +439,14 @@ class Dispatcher:
     @property
     def calls(self) -> int:
         """How many calls of the service's own methods have ended."""
-        served = self._methods.items()
+        served = self.methods.items()
         return sum(each.statistics.calls for name, each in served if not name.startswith(RESERVED))
 
     def stats(self) -> dict[str, Any]:
         """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
-        calls = (call for session in self._machine.sessions for call in session.calls.values())
-        in_flight = Counter(call.method.name for call in calls if isinstance(call, Invocation))
+        in_flight = Counter(
+            call.method.name for call in self._machine.calls() if isinstance(call, Invocation)
+        )
         return {
             "service": self._name,
             "backend": self.loop.name,
@@ -420,7 +459,7 @@ class Dispatcher:
                 name: served.statistics.snapshot()
                 | {"in_flight": in_flight[name]}
                 | ({} if served.cached is None else {"cache": served.cached.counts()})
-                for name, served in self._methods.items()
+                for name, served in self.methods.items()
             },
         }
 
@@ -461,7 +500,7 @@ class Dispatcher:
 
         return describe
 
-    def _finish_inline(
+    def finish_inline(
         self,
         session: Session,
         message: Call,

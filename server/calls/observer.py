@@ -47,8 +47,7 @@ class CallObserver:
         self._recorder = recorder
         self.active = True
         self._machine.refused = self.refused
-        for session in self._machine.sessions:
-            self._in_flight.update(call for call in session.calls.values() if isinstance(call, Invocation))
+        self._in_flight.update(call for call in self._machine.calls() if isinstance(call, Invocation))
         for served in self._methods.values():
             served.ends = []
 

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ... import errors
@@ -18,7 +19,7 @@ from ...logs.bounded import Bounded
 from ...metrics.recorder import CallRecorder
 from ...metrics.snapshot import ServerSnapshot
 from ...protocol import codec
-from ...protocol.bounds import BATCH_BYTES
+from ...protocol.bounds import BATCH_BYTES, MAX_MAPPED
 from ...protocol.messages import About, Error, FromClient, FromServer, Item, Reached
 from ...protocol.server import Phase, ServerMachine, Session, SessionState
 from ...runtime import forks
@@ -29,6 +30,7 @@ from ..admission.control import AccessControl
 from ..admission.rates import Rate
 from ..admission.rules import AccessFile
 from ..calls.dispatcher import Dispatcher
+from ..calls.maps import Maps
 from ..declare.service import Service
 from ..lifespan import Lifespan
 from ..limits import connections, unsent, unserved
@@ -119,6 +121,8 @@ class ServerCore:
         self._dispatcher = Dispatcher(
             service, loop, self._machine, self._out.add_soon, scheduling, state, visible, tracing
         )
+        passed = None if self._access is None else partial(self._access.passed, self._dispatcher)
+        self._maps = Maps(self._dispatcher, MAX_MAPPED, self._full, passed, limits["max_size"])
         self._decoder = codec.from_client(
             max_elements=limits["max_elements"],
             max_messages=limits["max_messages"],
@@ -254,12 +258,20 @@ class ServerCore:
         return None
 
     def _take(self, session: Session, messages: list[FromClient]) -> None:
-        full = self._out.full(session) if self._out.held else ""
+        full = self._full(session)
         accepted = self._machine.receive(session, messages, full)
         if accepted and self._access is not None:
             accepted = self._access.passed(self._dispatcher, session, accepted)
         if accepted:
             self._dispatcher.dispatch(session, accepted, self._decoder.values)
+        if self._machine.maps:
+            maps, self._machine.maps = self._machine.maps, []
+            for each in maps:
+                self._maps.begin(session, each, self._decoder.values.frames)
+
+    def _full(self, session: Session) -> str:
+        """Why the client may make no more calls now, or ""."""
+        return self._out.full(session) if self._out.held else ""
 
     def _in_parts(self, session: Session, messages: list[FromClient], values: list[Any]) -> Iterator[None]:
         """Handle a long batch, one part a step. `values`: the frames that hold its values."""

@@ -10,7 +10,7 @@ from typing import Any
 from ... import errors
 from ...backends.base import Handle, Loop
 from ...protocol import codec
-from ...protocol.messages import FromServer, Item, Reached, Reply
+from ...protocol.messages import FromServer, Item, Mapped, Reached, Reply
 from ...protocol.server import Session
 from ...transport.base import AcceptedConnection
 from ...transport.memory import Holes
@@ -184,7 +184,7 @@ class Outgoing:
                 failure = errors.ProtocolError(f"the answer cannot be encoded: {errors.described(error)}")
                 failure.__cause__ = error
             else:
-                if type(message) in (Reply, Item) and not self._fits(session, _size(batches)):
+                if type(message) in (Reply, Item, Mapped) and not self._fits(session, _size(batches)):
                     text = f"{self._total:,} bytes of answers wait for clients to read them: this one is not kept"
                     failure = errors.ResourceExhausted(text)
             if failure is not None:

@@ -112,6 +112,22 @@ class Arguments:
         if not self.streams and not models and all(parameter.kind in _POSITIONAL for parameter in parameters):
             self.short = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
 
+    @functools.cached_property
+    def short_list(self) -> Callable[[Raw], list[tuple[Any, ...]]] | None:
+        """Decodes the arguments of many calls at once, as `short` those of one."""
+        if self.short is None:
+            return None
+        decode = typed_decoder(list.__class_getitem__(tuple.__class_getitem__(tuple(self.types.values()))))
+        if not self._wary:
+            return decode
+
+        def decode_looked_at(raw: Raw) -> list[tuple[Any, ...]]:
+            if len(raw) > FEW_BYTES:
+                check_keys(bytes(raw))
+            return decode(raw)  # type: ignore[no-any-return]
+
+        return decode_looked_at
+
     def bind(
         self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:

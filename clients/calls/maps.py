@@ -1,0 +1,200 @@
+"""Many calls of one method: in messages of many each, where the server takes such, else one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ... import errors
+from ...protocol.bounds import MAX_MAPPED
+from ...protocol.messages import Map
+from ...protocol.values import pack_together
+from ..conversation.calls import ENDED, OutgoingCall, Recorder
+from ..conversation.maps import MapOutcomes, NotTaken
+from .arguments import pack_arguments
+from .fired import FiredCall
+
+if TYPE_CHECKING:
+    from ..connections.core import ClientCore
+
+Row = tuple[Any, ...]
+
+# Bytes of arguments in one message.
+MESSAGE_BYTES = 256 * 1024
+
+# Messages of a `map` that are under way at once.
+AHEAD = 4
+
+
+def rows_of(iterables: Sequence[Iterable[Any]], chunksize: object) -> Iterator[Row]:
+    """The arguments of each call. Raises TypeError and ValueError for what can be none."""
+    if not iterables:
+        raise TypeError("a map needs the arguments of its calls: an iterable for each parameter")
+    if type(chunksize) is not int or chunksize < 1:
+        raise ValueError(f"chunksize must be a whole number above 0, not {chunksize!r}")
+    return zip(*iterables, strict=False)
+
+
+def chunks(rows: Iterator[Row], size: int) -> Iterator[tuple[int, list[Row]]]:
+    """So many rows at a time, with the place of the first."""
+    first = 0
+    while some := list(islice(rows, size)):
+        yield first, some
+        first += len(some)
+
+
+class PartOfMap(OutgoingCall):
+    """A call, or many in one message, whose outcome is part of a map's."""
+
+    __slots__ = ("place", "rows", "whole")
+    whole: MapCalls
+    place: int  # of the first of them
+    rows: list[Row]
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        whole = self.whole
+        if type(error) is NotTaken:
+            whole.send_singly(self.place, self.rows, self)
+        elif self.extras is not None and self.extras.mapped is not None:
+            whole.part_ended(self, result)
+        else:
+            whole.part_ended(self, [result if error is None else error])
+
+    def observe_end(self, error: BaseException | None, recorder: Recorder | None) -> None:
+        mapped = None if self.extras is None else self.extras.mapped
+        if mapped is None or recorder is None or type(error) is NotTaken:
+            super().observe_end(error, None if mapped is not None else recorder)
+            return
+        for outcome in mapped.outcomes:
+            recorder.ended(self, outcome if isinstance(outcome, errors.CallError) else None)
+        super().observe_end(error, None)
+
+    def disown(self, error: BaseException) -> None:
+        self.state = ENDED
+        self.whole.call.disown(error)
+
+
+class MapCalls:
+    """The calls of one map, whose outcomes are those of one fired `call`, which is itself never sent."""
+
+    def __init__(self, client: Any, call: FiredCall, rows: list[Row], first: int, chunksize: int) -> None:
+        """`client`: a `Client`. `first`: the place of the first row among all that belong together."""
+        self.call = call
+        self._client = client
+        self._core: ClientCore | None = None
+        self._first = first
+        self._rows = rows
+        self._outcomes: list[Any] = [None] * len(rows)
+        self._left = len(rows)
+        self._next = 0  # row that is to be sent
+        self._chunksize = chunksize
+        self._parts: set[PartOfMap] = set()
+
+    def begin(self, core: ClientCore) -> None:
+        self._core = core
+        self._chunksize = min(self._chunksize, MAX_MAPPED, core.max_in_flight)
+        if self._rows:
+            self._go_on()
+        else:
+            core.loop.call_soon(self._end)
+
+    def stop(self) -> None:
+        """The whole was cancelled."""
+        assert self._core is not None
+        parts, self._parts = self._parts, set()
+        self._next = len(self._rows)
+        for part in parts:
+            self._core.cancel(part, errors.Cancelled(f"{part.method} was cancelled by its caller"))
+
+    def part_ended(self, part: PartOfMap, outcomes: list[Any]) -> None:
+        self._parts.discard(part)
+        if self.call.state is ENDED:
+            return
+        self._outcomes[part.place : part.place + len(outcomes)] = outcomes
+        self._left -= len(outcomes)
+        if not self._left:
+            self._end()
+
+    def send_singly(self, place: int, rows: Sequence[Row], instead_of: PartOfMap | None = None) -> None:
+        """Each row by itself: it may be one that no message of many takes."""
+        if instead_of is not None:
+            self._parts.discard(instead_of)
+        client, method = self._client, self.call.method
+        for at, row in enumerate(rows, place):
+            if self.call.state is ENDED:
+                return
+            view = self._keyed(client, at)
+            try:
+                pack_arguments(method, row, {}, view._options.room)  # what streams is refused here
+                part = view._outgoing(PartOfMap, method, row, {})
+            except errors.CallError as error:
+                self._settle(at, error)
+            else:
+                self._start(view, part, at, [row], row)
+
+    def _go_on(self) -> None:
+        """Send what there is room for."""
+        core = self._core
+        assert core is not None
+        while self._next < len(self._rows) and self.call.state is not ENDED:
+            if core.full:
+                core.when_room(self._go_on)
+                return
+            place, self._next = self._next, self._next + self._chunksize
+            self._send(place, self._rows[place : self._next])
+
+    def _send(self, place: int, rows: list[Row]) -> None:
+        client = self._client
+        if len(rows) == 1 or not client._plain:
+            self.send_singly(place, rows)
+            return
+        packed = pack_together(rows, min(MESSAGE_BYTES, client._options.room))
+        if packed is None:
+            middle = len(rows) // 2
+            self._send(place, rows[:middle])
+            self._send(place + middle, rows[middle:])
+            return
+        try:
+            part = client._outgoing(PartOfMap, self.call.method, (), {})
+        except errors.CallError as error:
+            for at in range(place, place + len(rows)):
+                self._settle(at, error)
+            return
+        message, extras, mapped = part.message, part.extended(), MapOutcomes(len(rows))
+        options = message.options
+        part.message = Map(0, message.method, packed, None, message.timeout, 0, options, self._first + place)
+        extras.mapped, extras.passes = mapped, mapped.passes
+        extras.size, extras.hedged = len(packed), False
+        self._start(client, part, place, rows, ())
+
+    def _start(self, client: Any, part: PartOfMap, place: int, rows: list[Row], args: Row) -> None:
+        assert self._core is not None
+        part.whole, part.place, part.rows = self, place, rows
+        self._parts.add(part)
+        client._start(self._core, part, args, {})
+
+    def _keyed(self, client: Any, place: int) -> Any:
+        """A client for that call, which has a key of its own where the map has one: the same that a server gives it."""
+        key = client._options.idempotency_key
+        return client if key is None else client.options(idempotency_key=f"{key}-{self._first + place}")
+
+    def _settle(self, place: int, error: errors.CallError) -> None:
+        """A call that is not sent."""
+        self._outcomes[place] = error
+        self._left -= 1
+        if not self._left:
+            assert self._core is not None
+            self._core.loop.call_soon(self._end)
+
+    def _end(self) -> None:
+        call, core = self.call, self._core
+        if call.state is ENDED:
+            return
+        call.state = ENDED
+        outcomes, self._outcomes, self._rows = self._outcomes, [], []
+        failed = outcomes and all(isinstance(outcome, errors.CallError) for outcome in outcomes)
+        if failed and (core is None or core.closed):
+            call.finish(None, outcomes[0])
+        else:
+            call.finish(outcomes, None)

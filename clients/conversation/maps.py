@@ -1,0 +1,84 @@
+"""The outcomes of many calls that went in one message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from ... import errors
+from ...protocol.messages import Call, Failure, Mapped
+from ...protocol.values import Unpacker
+from .links import Link
+from .unreadable import check_cut, unreadable
+
+_decode_list = msgspec.msgpack.Decoder(list[Raw]).decode
+_MISSING: Any = object()
+
+
+class NotTaken(Exception):
+    """The server takes no such message: its calls are to be sent one by one."""
+
+
+class MapOutcomes:
+    """Those of one Map, in order: results, and the errors of those that failed. `left` have not come yet."""
+
+    __slots__ = ("left", "more", "outcomes")
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: list[Any] = [_MISSING] * count
+        self.left = count
+        self.more = count - 1  # calls for which it counts, beside one
+
+    def fits(self, link: Link, message: Call) -> bool:
+        """Whether the server takes so many calls in one message."""
+        return len(self.outcomes) <= link.max_mapped and (
+            link.limit is None or len(message.args) <= link.limit
+        )
+
+    def passes(self, _: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
+        """What the call ends with: an error of the whole is that of each call whose outcome has not come."""
+        if type(error) is NotTaken:
+            return None, error
+        if error is not None:
+            self.outcomes = [error if one is _MISSING else one for one in self.outcomes]
+        return self.outcomes, None
+
+    def take(self, message: Mapped, values: Unpacker, method: str, kind: Any) -> bool:
+        """What a server says of them, whose results are to be of that kind. Whether all have come. Raises ProtocolError for what it cannot
+        say."""
+        first, outcomes, failures = message.first, self.outcomes, message.failures or {}
+        try:
+            if failures or kind is not Any:
+                results = [
+                    _error(failures[at]) if at in failures else _result(raw, values, method, kind)
+                    for at, raw in enumerate(_decode_list(message.results), first)
+                ]
+            else:
+                results = values.decode(message.results)
+        except Exception as error:
+            text = f"{method}: the results cannot be read: {errors.described(error)}"
+            raise errors.ProtocolError(text) from None
+        if type(results) is not list or first < 0 or first + len(results) > len(outcomes):
+            raise errors.ProtocolError(f"{method}: results of other calls came than were made")
+        end = first + len(results)
+        self.left -= outcomes[first:end].count(_MISSING)
+        outcomes[first:end] = results
+        return not self.left
+
+
+def _result(raw: Raw, values: Unpacker, method: str, kind: Any) -> Any:
+    values.taken = 0
+    try:
+        return values.typed(raw, kind)
+    except BaseException as error:  # of the caller's own types, too
+        check_cut(kind, error)
+        return unreadable(method, kind, error)
+
+
+def _error(failure: Failure) -> errors.CallError:
+    kind, started = failure.kind, failure.started
+    if kind is None:
+        return errors.from_wire(failure.code, "", failure.message, started)
+    return errors.from_wire(failure.code, kind, failure.message)
