@@ -146,7 +146,7 @@ class Session:
         self.outbox: list[FromServer] = []
 
     @property
-    def client(self) -> object:
+    def client(self) -> Session:
         """Whose calls they are."""
         return self
 

@@ -33,6 +33,7 @@ from ...protocol.messages import (
     Credit,
     End,
     Error,
+    Failure,
     Item,
     Map,
     MethodFlags,
@@ -65,6 +66,8 @@ from .streams import StreamInvocation
 from .versions import ServiceVersions
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ...tracing.spans import Tracing
 
 log = logging.getLogger("ringback.server")
@@ -329,9 +332,9 @@ class Dispatcher:
         return self._in_flight.room_for_calls(session.quota)
 
     def rows(self, served: ServedMethod, message: Map) -> list[tuple[Any, ...]] | None:
-        """The arguments of all calls of a map, where these may run in one loop."""
+        """The arguments of all calls of a map, where these may run one after the other without a look at each."""
         options, decode = message.options, served.method.arguments.short_list
-        if not served.immediate or self._interceptors or decode is None:
+        if decode is None or self._interceptors or not (served.immediate or self._runs_in_slices(served)):
             return None
         if options is not None and options.versions is not None:
             return None
@@ -342,6 +345,61 @@ class Dispatcher:
         except BaseException:  # each by itself, which finds the words for it
             return None
         return rows
+
+    def _runs_in_slices(self, served: ServedMethod) -> bool:
+        """Whether a worker may run several of its calls as one of the scheduler's."""
+        method, queue = served.method, served.queue
+        return (
+            queue is not None
+            and queue.pool is not None
+            and not queue.limiters  # which learn from each call
+            and not served.never
+            and method.is_plain
+            and served.executor is None
+            and served.once is None
+            and served.cached is None
+            and not self._observer.traces
+        )
+
+    def start_slice(self, part: Invocation) -> None:
+        """Have a worker run calls of a map, when its turn comes."""
+        now = time.monotonic()
+        part.session.calls[part.id] = part
+        self._in_flight.hold(part.session.quota)
+        if part.deadline is not None:
+            self._expire_at(part.deadline, part)
+        if self._observer.active:
+            part.counted = True  # its calls are, one by one
+            self._observer.begun(part)
+        if self.launcher.freed:  # who waits for what an earlier slice has given back comes first
+            self.launcher.go_on(now)
+        self.launcher.take(part, now)
+
+    def ran_slice(self, part: Invocation, well: int, failed: int) -> None:
+        """Count its calls."""
+        statistics = part.served.statistics
+        statistics.calls += well + failed - 1  # as it counts for one itself
+        statistics.errors += failed
+        if self._observer.active:
+            self._observer.ran_slice(part, well)
+
+    def failure_of(self, call: Invocation, error: BaseException) -> Failure:
+        """What tells the client of an error."""
+        told = self._error(call, error)
+        if self._observer.active and call.counted:
+            self._observer.failed_in_slice(call, told.code)
+        return Failure(told.code, told.message, told.kind)
+
+    def follow(
+        self, session: Session, message: Call, served: ServedMethod, future: Future[Any], came: float
+    ) -> None:
+        """A call of a map has returned a future: it ends with that."""
+        call = Invocation(self, session, message.id, served, (), {}, None, message.options, came)
+        session.calls[message.id] = call
+        self._in_flight.hold(session.quota)
+        if self._observer.active:
+            self._observer.begun(call)
+        future.add_done_callback(call._report_future)
 
     def ran_at_once(self, served: ServedMethod, began: float) -> None:
         """Calls of a map have run in one loop, and their ends are to be recorded."""

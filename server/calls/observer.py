@@ -69,6 +69,22 @@ class CallObserver:
         assert ends is not None
         self._recorder.histogram(served.method.name, OK).add_since(began, ends)
 
+    @property
+    def traces(self) -> bool:
+        """Whether each call has a span."""
+        return self._tracing is not None
+
+    def ran_slice(self, call: Invocation, well: int) -> None:
+        """So many calls of a map have ended well, in one piece."""
+        if self._recorder is not None and well:
+            now = time.monotonic()
+            self._recorder.histogram(call.method.name, OK).add_since(call.came, [now] * well)
+
+    def failed_in_slice(self, call: Invocation, code: str) -> None:
+        """And one has failed."""
+        if self._recorder is not None:
+            self._recorder.ended(call.method.name, code, time.monotonic() - call.came)
+
     def answered(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
         """A call has ended for its client."""
         if call.counted:

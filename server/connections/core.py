@@ -30,7 +30,7 @@ from ..admission.control import AccessControl
 from ..admission.rates import Rate
 from ..admission.rules import AccessFile
 from ..calls.dispatcher import Dispatcher
-from ..calls.maps import Maps
+from ..calls.maps.beginning import Maps
 from ..declare.service import Service
 from ..lifespan import Lifespan
 from ..limits import connections, unsent, unserved

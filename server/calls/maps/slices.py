@@ -1,0 +1,191 @@
+"""The calls of a map of a worker method, in slices: a worker runs one after the other for a short while, as one call of the scheduler's.
+
+So what a hand-over costs is shared by all that a worker does in that while, and clients, priorities, limits and resources count as they
+do for any call. Calls that take long are given to more workers.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from .... import errors
+from ....handling import handling
+from ....protocol.messages import Failure
+from ....protocol.values import NOTHING, pack_together
+from ....runtime import forks
+from ..invocation import Invocation
+from .session import ANSWER_BYTES, IncomingMap
+
+if TYPE_CHECKING:
+    from ...methods.table import ServedMethod
+    from ..dispatcher import Dispatcher
+
+# Seconds for which a worker goes on with calls of one map; a greenlet, which keeps the loop from its work, for fewer.
+SLICE, GREENLET_SLICE = 0.002, 0.0005
+
+# Seconds from which on calls are long enough to be worth a worker each.
+LONG = 0.0005
+
+
+class SlicedMap:
+    """A map's calls, whose arguments are `rows`. Its slices take `places` in their own threads. `tell_seconds` is told how long a call
+    takes."""
+
+    def __init__(
+        self,
+        host: Dispatcher,
+        incoming: IncomingMap,
+        served: ServedMethod,
+        rows: list[Any],
+        tell_seconds: Callable[[float], object],
+    ) -> None:
+        self.host = host
+        self.incoming = incoming
+        self.served = served
+        self.rows = rows
+        self.places = iter(range(len(rows)))  # one step of it is atomic
+        self.slice = GREENLET_SLICE if host.loop.cooperative else SLICE
+        self._tell_seconds = tell_seconds
+        self._left = len(rows)  # of the places, as far as is known here
+        self._slices = 0  # that were started
+        self._running = 0
+        queue = served.queue
+        assert queue is not None
+        assert queue.pool is not None
+        self._workers = queue.pool.workers
+
+    def begin(self, seconds: float) -> None:
+        """`seconds`: what such a call took last."""
+        if self.rows:
+            self._start(self._workers if seconds >= LONG else 1)
+
+    def ended(self, part: Slice) -> None:
+        """A slice has run."""
+        host, incoming, own = self.host, self.incoming, self.incoming.own
+        self._running -= 1
+        self._left -= part.count
+        if part.count:
+            self._tell_seconds(part.seconds / part.count)
+        if incoming.ended:
+            return
+        failed = len(part.failed)
+        host.ran_slice(part, part.count - failed - len(part.futures), failed)
+        for place, error in part.failed:
+            own.fail(place, host.failure_of(part, error))
+        for place, future in part.futures:
+            host.follow(own, incoming.call(place, NOTHING), self.served, future, part.came)
+        if part.together is not None:
+            own.put_together(part.first, part.together, part.count)
+        for place, result in part.results:
+            own.put(place, result)
+        host.tell(own)
+        if self._left > 0 and not incoming.ended:
+            self._start(2 if part.seconds >= LONG * part.count else 1)
+
+    def _start(self, wanted: int) -> None:
+        for _ in range(min(wanted, self._left, self._workers - self._running)):
+            self._running += 1
+            self._slices += 1
+            self.host.start_slice(Slice(self, -self._slices))
+
+
+class Slice(Invocation):
+    """What one worker does of a map. The outcomes are those of the calls that it runs; it is itself never answered."""
+
+    __slots__ = ("count", "failed", "first", "futures", "results", "seconds", "sliced", "together")
+
+    def __init__(self, sliced: SlicedMap, number: int) -> None:
+        """`number`: below 0, where no call's place is."""
+        incoming, message = sliced.incoming, sliced.incoming.message
+        deadline, now = incoming.deadline, time.monotonic()
+        super().__init__(
+            sliced.host, incoming.own, number, sliced.served, (), {}, deadline, message.options, now
+        )
+        self.sliced = sliced
+        self.first = self.count = 0  # of the places that it has taken
+        self.seconds = 0.0
+        self.results: list[tuple[int, Any]] = []
+        self.failed: list[tuple[int, BaseException]] = []
+        self.futures: list[tuple[int, concurrent.futures.Future[Any]]] = []
+        self.together: Raw | None = None  # all results, where nothing else came of the calls
+
+    def expire(self) -> None:
+        text = f"{self.method.name} did not finish in time"
+        self.sliced.incoming.fail_rest(Failure(errors.DeadlineExceeded.code, text, ""))
+
+    def late(self) -> None:
+        """Its map has ended, or its time is over."""
+        if not self.ended:
+            self.expire()
+        self._over(None)
+
+    def _report(self, result: Any, error: BaseException | None) -> None:  # noqa: ARG002
+        self.host.post(self._over, error)
+
+    def _over(self, error: BaseException | None) -> None:
+        """It has run, in whatever thread. `error`: what kept it from that."""
+        if self.context is None:
+            return
+        own = self.session
+        if error is not None and not self.ended:
+            self.sliced.incoming.fail_rest(self.sliced.host.failure_of(self, error))
+        self.ended = True
+        own.calls.pop(self.id, None)
+        self.host.complete(self, None, None)
+        self.sliced.ended(self)
+
+    def _called(self) -> tuple[bool, Any]:
+        """In a worker."""
+        handler, rows, host, results = self.method.function, self.sliced.rows, self.host, self.results
+        context, generation = Context(), forks.generation
+        begun = time.monotonic()
+        end = begun + self.sliced.slice
+        for place in self.sliced.places:
+            if not self.count:
+                self.first = place
+            self.count += 1
+            try:
+                result = context.run(self._one, handler, rows[place])
+            except BaseException as error:
+                host.came_back(self.method.name, error)
+                self.failed.append((place, error))
+            else:
+                if generation != forks.generation:
+                    host.came_back(self.method.name)
+                if isinstance(result, concurrent.futures.Future):
+                    self.futures.append((place, result))
+                else:
+                    results.append((place, result))
+            if len(context) > 1:  # something was set there, which the next call must not see
+                context = Context()
+            if time.monotonic() >= end or self.ended:
+                break
+        self.seconds = time.monotonic() - begun
+        self._pack()
+        return True, None
+
+    def _one(self, handler: Any, row: tuple[Any, ...]) -> Any:
+        handling.set(self)
+        return handler(*row)
+
+    def _pack(self) -> None:
+        results, self.results = self.results, []
+        if not results:
+            return
+        in_a_row = len(results) == self.count and results[-1][0] == self.first + self.count - 1
+        if in_a_row and self.method.result_check is None:
+            most = min(ANSWER_BYTES, self.session.max_size)
+            self.together = pack_together([result for _, result in results], most)
+            if self.together is not None:
+                return
+        for place, result in results:
+            try:
+                self.results.append((place, self.pack(result)))
+            except errors.CallError as error:
+                self.failed.append((place, error))
