@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from .... import errors
 from ....protocol.elements import array_length
-from ....protocol.messages import Map
+from ....protocol.messages import Map, Mapped
 from ....protocol.server import Session
 from ....protocol.values import Buffer, Unpacker
 from ....transport.turns import TURN
@@ -65,6 +65,10 @@ class Maps:
         except Exception as error:
             text = f"{message.method}: the arguments cannot be read: {errors.described(error)}"
             host.reject(session, message, errors.InvalidArgument(text))
+            return
+        if not arguments:
+            session.outbox.append(Mapped(message.id, 0, message.args))
+            host.tell(session)
             return
         memory = len(message.args) + ELEMENT * count
         full = host.hold(session, memory)

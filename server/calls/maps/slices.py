@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class SlicedMap:
         self._tell_seconds = tell_seconds
         self._left = len(rows)  # of the places, as far as is known here
         self._slices = 0  # that were started
-        self._running = 0
+        self._running: set[Slice] = set()
         queue = served.queue
         assert queue is not None
         assert queue.pool is not None
@@ -68,7 +69,7 @@ class SlicedMap:
     def ended(self, part: Slice) -> None:
         """A slice has run."""
         host, incoming, own = self.host, self.incoming, self.incoming.own
-        self._running -= 1
+        self._running.discard(part)
         self._left -= part.count
         if part.count:
             self._tell_seconds(part.seconds / part.count)
@@ -88,17 +89,27 @@ class SlicedMap:
         if self._left > 0 and not incoming.ended:
             self._start(2 if part.seconds >= LONG * part.count else 1)
 
+    def expire(self) -> None:
+        """The time is over: calls that have ended, in slices that have not, keep their results."""
+        for part in self._running:
+            for place, result in part.ran.copy():
+                with suppress(errors.CallError):
+                    self.incoming.own.put(place, part.pack(result))
+        text = f"{self.served.method.name} did not finish in time"
+        self.incoming.fail_rest(Failure(errors.DeadlineExceeded.code, text, ""))
+
     def _start(self, wanted: int) -> None:
-        for _ in range(min(wanted, self._left, self._workers - self._running)):
-            self._running += 1
+        for _ in range(min(wanted, self._left, self._workers - len(self._running))):
             self._slices += 1
-            self.host.start_slice(Slice(self, -self._slices))
+            part = Slice(self, -self._slices)
+            self._running.add(part)
+            self.host.start_slice(part)
 
 
 class Slice(Invocation):
     """What one worker does of a map. The outcomes are those of the calls that it runs; it is itself never answered."""
 
-    __slots__ = ("count", "failed", "first", "futures", "results", "seconds", "sliced", "together")
+    __slots__ = ("count", "failed", "first", "futures", "ran", "results", "seconds", "sliced", "together")
 
     def __init__(self, sliced: SlicedMap, number: int) -> None:
         """`number`: below 0, where no call's place is."""
@@ -110,14 +121,14 @@ class Slice(Invocation):
         self.sliced = sliced
         self.first = self.count = 0  # of the places that it has taken
         self.seconds = 0.0
-        self.results: list[tuple[int, Any]] = []
+        self.ran: list[tuple[int, Any]] = []  # calls that have returned what is no future
+        self.results: list[tuple[int, Any]] = []  # the same, packed
         self.failed: list[tuple[int, BaseException]] = []
         self.futures: list[tuple[int, concurrent.futures.Future[Any]]] = []
         self.together: Raw | None = None  # all results, where nothing else came of the calls
 
     def expire(self) -> None:
-        text = f"{self.method.name} did not finish in time"
-        self.sliced.incoming.fail_rest(Failure(errors.DeadlineExceeded.code, text, ""))
+        self.sliced.expire()
 
     def late(self) -> None:
         """Its map has ended, or its time is over."""
@@ -142,7 +153,7 @@ class Slice(Invocation):
 
     def _called(self) -> tuple[bool, Any]:
         """In a worker."""
-        handler, rows, host, results = self.method.function, self.sliced.rows, self.host, self.results
+        handler, rows, host, ran = self.method.function, self.sliced.rows, self.host, self.ran
         context, generation = Context(), forks.generation
         begun = time.monotonic()
         end = begun + self.sliced.slice
@@ -161,7 +172,7 @@ class Slice(Invocation):
                 if isinstance(result, concurrent.futures.Future):
                     self.futures.append((place, result))
                 else:
-                    results.append((place, result))
+                    ran.append((place, result))
             if len(context) > 1:  # something was set there, which the next call must not see
                 context = Context()
             if time.monotonic() >= end or self.ended:
@@ -175,16 +186,16 @@ class Slice(Invocation):
         return handler(*row)
 
     def _pack(self) -> None:
-        results, self.results = self.results, []
-        if not results:
+        ran = self.ran
+        if not ran:
             return
-        in_a_row = len(results) == self.count and results[-1][0] == self.first + self.count - 1
+        in_a_row = len(ran) == self.count and ran[-1][0] == self.first + self.count - 1
         if in_a_row and self.method.result_check is None:
             most = min(ANSWER_BYTES, self.session.max_size)
-            self.together = pack_together([result for _, result in results], most)
+            self.together = pack_together([result for _, result in ran], most)
             if self.together is not None:
                 return
-        for place, result in results:
+        for place, result in ran:
             try:
                 self.results.append((place, self.pack(result)))
             except errors.CallError as error:
