@@ -34,11 +34,12 @@ class MethodFlags(Struct, omit_defaults=True, gc=False, frozen=True):
 
 
 class About(Struct, omit_defaults=True, gc=False, frozen=True):
-    """What a client that has many servers must know of each to choose among them."""
+    """What a client must know of a server: to choose among many, and of what it takes."""
 
     role: str = ""  # of ROLES, or "" where all are equal
     zone: str = ""
     weight: float = 1.0
+    max_mapped: int = 0  # calls that one Map may have; 0: it takes none
 
 
 class Hello(Struct, array_like=True, tag=1, gc=False):
@@ -60,7 +61,6 @@ class Welcome(Struct, array_like=True, tag=2, gc=False):
     about: About | None = None
     max_messages: int = MAX_MESSAGES
     max_frames: int = MAX_FRAMES
-    max_mapped: int = 0  # calls that one Map may have; 0: a server that takes none
 
 
 class Call(Struct, array_like=True, tag=3, gc=False):

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw, structs
 
 from .. import errors
-from .bounds import BATCH_BYTES, MAX_FRAMES, MAX_MAPPED, MAX_MESSAGES
+from .bounds import BATCH_BYTES, MAX_FRAMES, MAX_MESSAGES
 from .inflight import InFlight, Quota
 from .messages import (
     About,
@@ -175,16 +175,23 @@ class ServerMachine:
         max_bytes_in_flight: int = 1 << 62,
         max_messages: int = MAX_MESSAGES,
         max_frames: int = MAX_FRAMES,
-        max_mapped: int = MAX_MAPPED,
+        max_mapped: int = 0,
         about: About | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
-        """`visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not
+        """`max_mapped`: calls that a Map may have; 0: none is taken. `visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not
         given. Raises UsageError for more methods than a client can be told of."""
         self.phase = Phase.SERVING
         self.in_flight = InFlight(max_in_flight, max_bytes_in_flight)
         self._welcome = Welcome(
-            instance, service, max_size, max_in_flight, methods, about, max_messages, max_frames, max_mapped
+            instance,
+            service,
+            max_size,
+            max_in_flight,
+            methods,
+            about if not max_mapped else structs.replace(about or About(), max_mapped=max_mapped),
+            max_messages,
+            max_frames,
         )
         taken = len(msgspec.msgpack.encode(self._welcome))
         if taken > WELCOME_BYTES:

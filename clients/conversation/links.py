@@ -147,7 +147,7 @@ class Link(BalancedServer):
         self.limit = welcome.max_size if welcome.max_size < max_size else None
         self.max_messages = min(max(welcome.max_messages, 1), MAX_MESSAGES)
         self.max_frames = min(max(welcome.max_frames, 1), MAX_FRAMES)
-        self.max_mapped = welcome.max_mapped
+        self.max_mapped = about.max_mapped
         self.once = frozenset(name for name, flags in welcome.methods.items() if flags.once)
         self.careful = self.limit is not None or bool(self.once) or bool(self.role)
 

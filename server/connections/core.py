@@ -107,6 +107,7 @@ class ServerCore:
             max_bytes_in_flight=limits["max_bytes_in_flight"],
             max_messages=limits["max_messages"],
             max_frames=limits["max_frames"],
+            max_mapped=MAX_MAPPED,
             about=about,
             visible=visible,
         )

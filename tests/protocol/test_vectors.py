@@ -65,8 +65,8 @@ def understood(message: Any, values: Any) -> dict[str, Any]:
             return values.plain(value)
         if hasattr(value, "__struct_fields__"):
             return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, dict):  # (keys of JSON are text)
+            return {str(key): plain(item) for key, item in value.items()}
         return value
 
     return {
@@ -80,13 +80,18 @@ def built(meaning: dict[str, Any]) -> Any:
     """The message that a meaning describes, ready to be encoded."""
     kind = getattr(messages, meaning["type"])
     fields = {name: meant(value) for name, value in meaning["fields"].items()}
-    for name in ("args", "value", "result"):
+    for name in ("args", "value", "result", "results"):
         if name in fields:
             fields[name] = pack(fields[name], 1 << 24)
     if fields.get("kwargs"):
         fields["kwargs"] = {name: pack(value, 1 << 24) for name, value in fields["kwargs"].items()}
     if fields.get("options"):
         fields["options"] = messages.CallOptions(**fields["options"])
+    if fields.get("about"):
+        fields["about"] = messages.About(**fields["about"])
+    if fields.get("failures"):
+        failures = fields["failures"].items()
+        fields["failures"] = {int(place): messages.Failure(**failure) for place, failure in failures}
     if "methods" in fields:
         fields["methods"] = {name: messages.MethodFlags(**flags) for name, flags in fields["methods"].items()}
     return kind(**fields)

@@ -117,6 +117,38 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
         [call(9, "get", "a", options=m.CallOptions(versions={"accounts": 4711}))],
         [{"args": ["a"]}],
     ),
+    (
+        "many calls of one method",
+        "client",
+        [m.Map(10, "add", packed([[1, 2], [3, 4]]))],
+        [{"args": [[1, 2], [3, 4]]}],
+    ),
+    (
+        "many calls with every field",
+        "client",
+        [m.Map(11, "pay", packed([["ada"]]), None, 5000, 0, m.CallOptions(key="k"), 1000)],
+        [{"args": [["ada"]]}],
+    ),
+    (
+        "a welcome from a server that takes maps",
+        "server",
+        [m.Welcome(INSTANCE, "calculator", 65536, 1000, {}, m.About("primary", "eu-1", 2.0, 10000))],
+        [{}],
+    ),
+    ("what became of many calls", "server", [m.Mapped(10, 0, packed([3, 7]))], [{"results": [3, 7]}]),
+    (
+        "what became of many calls, of which some failed",
+        "server",
+        [
+            m.Mapped(
+                10,
+                2,
+                packed([None, 7, None]),
+                {2: m.Failure("UNKNOWN", "no", "ValueError"), 4: m.Failure("RESOURCE_EXHAUSTED", "full")},
+            )
+        ],
+        [{"results": [None, 7, None]}],
+    ),
     ("a one-way call", "client", [m.Notify("log", packed(["hello"]))], [{"args": ["hello"]}]),
     (
         "a one-way call with every field",
