@@ -597,6 +597,10 @@ class Dispatcher:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
             self._reject(session, message, error, statistics)
             return
+        if inputs and session.client is not session:
+            error = errors.InvalidArgument(f"{method.name}: one of many calls takes no stream as an argument")
+            self._reject(session, message, error, statistics)
+            return
         if inputs and served.executor is not None:
             error = errors.InvalidArgument(
                 f"{method.name}: it runs in another process, which no stream reaches"

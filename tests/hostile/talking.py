@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ from ringback.protocol.messages import (
     Fault,
     Hello,
     Item,
+    Map,
+    Mapped,
     Ping,
     Pong,
     Reached,
@@ -78,6 +81,7 @@ class Talk:
         self._credit: dict[int, int] = {}  # of arguments that stream
         self._items: dict[int, Any] = {}
         self._take_all: set[int] = set()
+        self._places: dict[int, set[int]] = {}  # of maps, whose calls have not ended
         self._doomed: set[int] = set()  # calls with an item that does not fit
         self._faulted = False  # what was said is a fault, or may be one
         self.over = False
@@ -95,7 +99,12 @@ class Talk:
         number = self._last
         for _ in range(chance.one((1, 2, 3, 5, 8, 13, 30))):
             kind = chance.random()
-            if kind < 0.80:
+            if kind < 0.04:
+                number += 1
+                messages.append(self._map(number))
+                if chance.random() < 0.1:
+                    messages.append(encode([5, number]))
+            elif kind < 0.80:
                 number += 1 if chance.random() < 0.98 else chance.randint(1, 1000)
                 made = call(chance, number)
                 messages.append(made.message)
@@ -149,6 +158,21 @@ class Talk:
         elif len(self._credit) > OPEN:
             self._send(said(*(End(number) for number in list(self._credit)[:-OPEN])))
 
+    def _map(self, number: int) -> bytes:
+        """Many calls of one method, with the arguments of one generated call and others."""
+        chance = self._chance
+        made: Any = msgspec.msgpack.decode(call(chance, number).message, type=list[msgspec.Raw])
+        method = chance.one((encode(chance.one(_HONEST)), made[2])) if len(made) > 3 else encode("add")
+        rows = [
+            chance.one(
+                (encode([1, chance.randint(0, 9)]), made[3] if len(made) > 3 else b"\x90", value(chance))
+            )
+            for _ in range(chance.one((0, 1, 2, 5, 17, 70)))
+        ]
+        array = encode([msgspec.Raw(row) for row in rows]) if chance.random() < 0.97 else value(chance)
+        more = [msgspec.Raw(part) for part in made[4:7]] if chance.random() < 0.2 else []
+        return encode([19, number, msgspec.Raw(method), msgspec.Raw(array), *more])
+
     def _some_items(self) -> list[bytes]:
         """Of a call that has credit for them; what they are is the method's business."""
         chance = self._chance
@@ -199,6 +223,10 @@ class Talk:
                 case Call() if message.id > self._last:
                     self._last = message.id
                     self._pending[message.id] = batch
+                    if type(message) is Map:
+                        with suppress(msgspec.DecodeError):  # it will be refused
+                            rows = msgspec.msgpack.decode(message.args, type=list[msgspec.Raw])
+                            self._places[message.id] = set(range(len(rows)))
                 case Cancel() if message.id in self._pending:
                     del self._pending[message.id]
                     self._cancelled.add(message.id)
@@ -233,6 +261,8 @@ class Talk:
         match message:
             case Reply() | Error() | Refusal() | End():
                 self._ended(message)
+            case Mapped():
+                self._mapped(message)
             case Credit():
                 if message.id in self._pending:
                     self._credit[message.id] = self._credit.get(message.id, 0) + message.items
@@ -246,6 +276,20 @@ class Talk:
                 pass
             case _:
                 raise Broken(f"it says {message}")
+
+    def _mapped(self, message: Mapped) -> None:
+        """Each place is told of once."""
+        number = message.id
+        places = self._places.get(number, set())
+        results = msgspec.msgpack.decode(message.results, type=list[msgspec.Raw])
+        told = set(range(message.first, message.first + len(results)))
+        if not told <= places or not set(message.failures or ()) <= told:
+            if number in self._cancelled:
+                return
+            raise Broken(f"map {number} has places that it has not, or that have ended: {message}")
+        places -= told
+        if not places:
+            self._ended(message)
 
     def _ended(self, message: Any) -> None:
         number = message.id
