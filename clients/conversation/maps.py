@@ -41,6 +41,8 @@ class MapOutcomes:
         """What the call ends with: an error of the whole is that of each call whose outcome has not come."""
         if type(error) is NotTaken:
             return None, error
+        if self.left and error is None:
+            error = errors.ProtocolError("the server has answered many calls as if they were one")
         if error is not None:
             self.outcomes = [error if one is _MISSING else one for one in self.outcomes]
         return self.outcomes, None

@@ -23,8 +23,10 @@ from ringback.protocol.messages import (
     Drain,
     End,
     Error,
+    Failure,
     Fault,
     Item,
+    Mapped,
     MethodFlags,
     Ping,
     Reached,
@@ -203,6 +205,85 @@ def test_credit_without_end_of_a_server_that_does_not_read_leaves_a_client_its_m
     else:
         assert outcomes == [LATE]
         assert len(made) < 16  # what the system takes, one batch and 1 MiB
+
+
+MAPPING = [said(msgspec.structs.replace(WELCOME, about=About(max_mapped=100)))]
+
+# What a server may say of a map of three calls, and how these end: with 3 each, or with that error.
+MAPPED: dict[str, tuple[Behaviour, Any]] = {
+    "all": (lambda call: [said(Mapped(call.id, 0, value([3, 3, 3])))], [3, 3, 3]),
+    "in_pieces": (
+        lambda call: [said(Mapped(call.id, 2, value([3])), Mapped(call.id, 0, value([3, 3])))],
+        [3, 3, 3],
+    ),
+    "one_twice": (
+        lambda call: [said(Mapped(call.id, 0, value([3])), Mapped(call.id, 0, value([3, 3, 3])))],
+        [3, 3, 3],
+    ),
+    "one_of_the_wrong_type": (
+        lambda call: [said(Mapped(call.id, 0, value([3, "x", 3])))],
+        [3, errors.InvalidArgument, 3],
+    ),
+    "one_failed": (
+        lambda call: [
+            said(Mapped(call.id, 0, value([3, None, 3]), {1: Failure("UNKNOWN", "no", "KeyError")}))
+        ],
+        [3, errors.RemoteError, 3],
+    ),
+    "one_refused": (
+        lambda call: [said(Mapped(call.id, 0, value([3, None, 3]), {1: Failure("UNAVAILABLE", "no")}))],
+        [3, errors.Unavailable, 3],
+    ),
+    "silence": (lambda call: [], [LATE] * 3),
+    "one_alone": (lambda call: [said(Mapped(call.id, 1, value([3])))], [LATE, 3, LATE]),
+    "too_many": (lambda call: [said(Mapped(call.id, 0, value([3] * 4)))], [errors.ProtocolError] * 3),
+    "another_place": (lambda call: [said(Mapped(call.id, 3, value([3])))], [errors.ProtocolError] * 3),
+    "a_place_below_all": (lambda call: [said(Mapped(call.id, -1, value([3])))], [errors.ProtocolError] * 3),
+    "a_far_place": (lambda call: [said(Mapped(call.id, 1 << 62, value([])))], [errors.ProtocolError] * 3),
+    "no_array": (lambda call: [said(Mapped(call.id, 0, value(3)))], [errors.ProtocolError] * 3),
+    "no_value": (
+        lambda call: [said(Mapped(call.id, 0, msgspec.Raw(b"\x91\xa1\xff")))],
+        [ANYTHING, LATE, LATE],
+    ),
+    "an_error_of_the_whole": (
+        lambda call: [said(Mapped(call.id, 0, value([3])), Error(call.id, "ABORTED", "", "cut"))],
+        [3, errors.Aborted, errors.Aborted],
+    ),
+    "one_result": (lambda call: [said(Reply(call.id, value(3)))], [errors.ProtocolError] * 3),
+    "of_another_map": (
+        lambda call: [said(Mapped(call.id + 9, 0, value([1])), Mapped(call.id, 0, value([3, 3, 3])))],
+        [3, 3, 3],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_whatever_is_said_of_a_map_ends_its_calls_in_their_time(style, name):
+    behaviour, expected = MAPPED[name]
+    seen: list[Any] = []
+
+    def script() -> Iterator[Any]:
+        client = style.connect(endpoint, timeout=TIMEOUT)
+        seen.extend((yield client.options(returns=int).fire_map("add", [1, 2, 3], [2, 1, 0])))
+        yield client.close()
+
+    with hostile(behaviour, MAPPING) as endpoint:
+        style.run(script)
+    for outcome, wanted in zip(seen, expected, strict=True):
+        assert outcome == 3 if wanted == 3 else isinstance(outcome, wanted)
+
+
+def test_a_server_without_maps_gets_single_calls(style):
+    seen: list[Any] = []
+
+    def script() -> Iterator[Any]:
+        client = style.connect(endpoint, timeout=TIMEOUT)
+        seen.extend((yield client.fire_map("add", range(200), range(200))))
+        yield client.close()
+
+    with hostile(lambda call: [said(Reply(call.id, value(3)))]) as endpoint:
+        style.run(script)
+    assert seen == [3] * 200
 
 
 @pytest.mark.parametrize("name", HARMLESS)
