@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 import time
@@ -15,6 +16,8 @@ from ringback.clients.asyncio import connect as connect_asyncio
 
 MESSAGE = b"x" * 32
 IN_FLIGHT = 1000
+# Of `burn`, some 20 us of processor time.
+STEPS = 600
 
 
 def call_one(endpoint: str, seconds: float) -> float:
@@ -33,7 +36,7 @@ def call_one(endpoint: str, seconds: float) -> float:
         return run(seconds)
 
 
-def fire(endpoint: str, seconds: float, method: str = "echo") -> float:
+def fire(endpoint: str, seconds: float, method: str = "echo", argument: object = MESSAGE) -> float:
     """The blocking client, 1,000 calls in flight, a callback for each."""
     with ringback.connect(endpoint, max_in_flight=IN_FLIGHT) as client:
 
@@ -51,7 +54,7 @@ def fire(endpoint: str, seconds: float, method: str = "echo") -> float:
             sent, start = 0, time.perf_counter()
             while time.perf_counter() < start + seconds:
                 for _ in range(500):
-                    client.fire(method, MESSAGE, callback=callback)
+                    client.fire(method, argument, callback=callback)
                 sent += 500
             total = sent
             if done < sent:
@@ -60,6 +63,52 @@ def fire(endpoint: str, seconds: float, method: str = "echo") -> float:
 
         run(seconds / 4)
         return run(seconds)
+
+
+def fire_burns(endpoint: str, seconds: float) -> float:
+    """The same, of some 20 us of processor time each."""
+    return fire(endpoint, seconds, "burn", STEPS)
+
+
+def mapped(endpoint: str, seconds: float, method: str = "echo", argument: object = MESSAGE) -> float:
+    """The blocking client's `map`, 1,000 calls a message."""
+    with ringback.connect(endpoint) as client:
+
+        def run(seconds: float) -> float:
+            calls, start = 0, time.perf_counter()
+            results = client.map(method, itertools.repeat(argument))
+            while (now := time.perf_counter()) < start + seconds:
+                for _ in itertools.islice(results, IN_FLIGHT):
+                    pass
+                calls += IN_FLIGHT
+            results.close()
+            return calls / (now - start)
+
+        run(seconds / 4)
+        return run(seconds)
+
+
+def pyro_batch(endpoint: str, seconds: float) -> float:
+    """Pyro5's explicit batch, 1,000 calls each."""
+    import Pyro5.api
+    from Pyro5 import config
+
+    config.SERIALIZER = "msgpack"
+    proxy = Pyro5.api.Proxy(endpoint)
+
+    def run(seconds: float) -> float:
+        calls, start = 0, time.perf_counter()
+        while (now := time.perf_counter()) < start + seconds:
+            batch = Pyro5.api.BatchProxy(proxy)
+            for _ in range(IN_FLIGHT):
+                batch.echo(MESSAGE)
+            for _ in batch():
+                pass
+            calls += IN_FLIGHT
+        return calls / (now - start)
+
+    run(seconds / 4)
+    return run(seconds)
 
 
 def tasks(endpoint: str, seconds: float) -> float:
@@ -175,6 +224,11 @@ KINDS = {
     "fire-1000": fire,
     "tasks-1000": tasks,
     "tasks-uvloop": on_uvloop,
+    "pyro-batch": pyro_batch,
+    "map-1000": mapped,
+    "map-pooled": lambda endpoint, seconds: mapped(endpoint, seconds, "pooled"),
+    "map-burns": lambda endpoint, seconds: mapped(endpoint, seconds, "burn", STEPS),
+    "burns-1000": fire_burns,
     "pooled-1000": lambda endpoint, seconds: fire(endpoint, seconds, "pooled"),
 }
 

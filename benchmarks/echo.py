@@ -47,6 +47,12 @@ FIGURES = {
     "tasks-uvloop": Figure(
         "tasks-uvloop", "bare-1000", "the same, both ends on uvloop", "2", ("--uvloop",), ("asyncio",)
     ),
+    "map-1000": Figure("map-1000", "bare-1000", "map of an inline method, 1,000 calls a message", "8"),
+    "map-1000-pyro": Figure("map-1000", "pyro-batch", "the same, over Pyro5's explicit batch", "3"),
+    "map-pooled": Figure("map-pooled", "pooled-1000", "map of an unmarked def, over single fired calls", "5"),
+    "map-burns": Figure(
+        "map-burns", "burns-1000", "the same, some 20 us of processor time a call", "2 (2.7 is the bound)"
+    ),
     "pooled-1000": Figure(
         "pooled-1000", "bare-1000", "unmarked def in workers, fired, 1,000 in flight", "none"
     ),
@@ -88,8 +94,11 @@ def main() -> None:
                 name, backend, arm = cell
                 figure, python = FIGURES[name], pythons[arm]
                 kind = figure.yardstick
-                reference = measure(sys.executable, kind, yardsticks[kind.split("-")[0]], options.seconds)
                 with server(backend, *figure.options, python=python) as (_, endpoint):
+                    where = yardsticks.get(
+                        kind.split("-")[0], endpoint
+                    )  # other kinds are calls of this server
+                    reference = measure(sys.executable, kind, where, options.seconds)
                     rate = measure(python, figure.kind, endpoint, options.seconds)
                 references.setdefault(kind, []).append(reference)
                 rates.setdefault(cell, []).append(rate)

@@ -16,7 +16,7 @@ from .. import errors
 from ..protocol.streams import WINDOW
 from .base import Answer, Client
 from .calls.fired import Callback, Errback, FiredCall
-from .calls.maps import AHEAD, Row, chunks, rows_of
+from .calls.maps import AHEAD, Chunks, Row, failures, rows_of
 from .calls.results import R
 from .calls.streams import AsyncStream, StreamCall
 from .calls.traced import sending
@@ -64,16 +64,19 @@ class AwaitingClient(Client, Generic[F, R]):
 
     async def _map(self, method: str, rows: Iterator[Row], chunksize: int) -> AsyncIterator[R]:
         pending: deque[Any] = deque()
-        parts = chunks(rows, chunksize)
+        parts = Chunks(rows, chunksize)
         try:
             while True:
                 for first, some in islice(parts, AHEAD - len(pending)):
                     pending.append(self._fire_rows(method, some, first, chunksize, None, None))
                 if not pending:
+                    if parts.error is not None:
+                        raise parts.error
                     return
                 outcomes = await pending.popleft()
+                failed = failures(outcomes)
                 for outcome in outcomes:
-                    if isinstance(outcome, errors.CallError):
+                    if failed and isinstance(outcome, errors.CallError):
                         raise outcome
                     yield outcome
         finally:

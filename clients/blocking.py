@@ -26,7 +26,7 @@ from ..runtime import forks
 from .base import Answer, Client
 from .callbacks import unseen  # noqa: F401 - whose exit handler is registered first, and so called last
 from .calls.fired import Callback, Errback, FiredCall
-from .calls.maps import AHEAD, Row, chunks, rows_of
+from .calls.maps import AHEAD, Chunks, Row, failures, rows_of
 from .calls.results import R
 from .calls.streams import Stream, StreamCall
 from .calls.traced import sending
@@ -145,17 +145,22 @@ class BlockingClient(Client, Generic[F, R]):
 
     def _map(self, method: str, rows: Iterator[Row], chunksize: int) -> Iterator[R]:
         pending: deque[Any] = deque()
-        parts = chunks(rows, chunksize)
+        parts = Chunks(rows, chunksize)
         try:
             while True:
                 for first, some in islice(parts, AHEAD - len(pending)):
                     pending.append(self._fire_rows(method, some, first, chunksize, None, None))
                 if not pending:
+                    if parts.error is not None:
+                        raise parts.error
                     return
                 outcomes, error = self._outcome(pending[0])
                 del pending[0]
                 if error is not None:
                     raise error
+                if not failures(outcomes):
+                    yield from outcomes
+                    continue
                 for outcome in outcomes:
                     if isinstance(outcome, errors.CallError):
                         raise outcome

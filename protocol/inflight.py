@@ -22,13 +22,14 @@ class Quota:
 class InFlight:
     """Of one server, with its bounds. Whoever is refused is told why; bytes are those of arguments, metadata and unread items."""
 
-    __slots__ = ("_by_user", "bytes", "calls", "max_bytes", "max_calls")
+    __slots__ = ("_by_user", "bytes", "calls", "maps", "max_bytes", "max_calls")
 
     def __init__(self, max_calls: int, max_bytes: int) -> None:
         self.max_calls = max_calls
         self.max_bytes = max_bytes
         self.calls = 0
         self.bytes = 0
+        self.maps = 0  # that have not ended, whatever they have in flight
         self._by_user: WeakValueDictionary[str, Quota] = WeakValueDictionary()
 
     @property

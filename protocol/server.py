@@ -179,8 +179,8 @@ class ServerMachine:
         about: About | None = None,
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
     ) -> None:
-        """`max_mapped`: calls that a Map may have; 0: none is taken. `visible`: which of the methods a client is told of; None: nothing of the service. It is told all where this is not
-        given. Raises UsageError for more methods than a client can be told of."""
+        """`max_mapped`: calls that a Map may have; 0: none is taken. `visible`: which of the methods a client is told of; None: nothing of
+        the service. It is told all where this is not given. Raises UsageError for more methods than a client can be told of."""
         self.phase = Phase.SERVING
         self.in_flight = InFlight(max_in_flight, max_bytes_in_flight)
         self._welcome = Welcome(

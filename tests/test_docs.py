@@ -162,6 +162,24 @@ def test_the_two_tasks_take_three_seconds_one_after_the_other_and_two_at_once(st
     assert 1.9 <= float(seconds["asynchronous"]) < float(seconds["synchronous"])
 
 
+def test_the_example_scores_every_row(tmp_path):
+    example = ROOT / "examples" / "scores.py"
+    command = [sys.executable, "-m", "ringback", "serve", f"{example}:service", "--bind", "tcp://127.0.0.1:*"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        try:
+            endpoint = server.stdout.readline().split()[-2]
+            done = subprocess.run(
+                [sys.executable, str(example), endpoint],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+        finally:
+            server.terminate()
+    assert done.stdout.startswith("50,069 of 100,000 pay")
+
+
 def test_every_link_of_the_pages_leads_to_a_file():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

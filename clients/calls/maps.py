@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import copy_context
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ... import errors
 from ...protocol.bounds import MAX_MAPPED
@@ -36,30 +37,64 @@ def rows_of(iterables: Sequence[Iterable[Any]], chunksize: object) -> Iterator[R
     return zip(*iterables, strict=False)
 
 
-def chunks(rows: Iterator[Row], size: int) -> Iterator[tuple[int, list[Row]]]:
-    """So many rows at a time, with the place of the first."""
-    first = 0
-    while some := list(islice(rows, size)):
-        yield first, some
-        first += len(some)
+class Chunks:
+    """So many rows at a time, with the place of the first. `error` is what an iterable has raised: the rows before it are given."""
+
+    def __init__(self, rows: Iterator[Row], size: int) -> None:
+        self._rows = rows
+        self._size = size
+        self._first = 0
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[int, list[Row]]:
+        some: list[Row] = []
+        if self.error is None:
+            try:
+                some.extend(islice(self._rows, self._size))
+            except Exception as error:
+                self.error = error
+        if not some:
+            raise StopIteration
+        first, self._first = self._first, self._first + len(some)
+        return first, some
+
+
+# What a call may end with that another server would take.
+_REFUSALS = frozenset({errors.Unavailable, errors.ResourceExhausted})
+
+
+def failures(outcomes: list[Any]) -> bool:
+    """Whether errors are among them."""
+    return any(issubclass(kind, errors.CallError) for kind in set(map(type, outcomes)))
 
 
 class PartOfMap(OutgoingCall):
     """A call, or many in one message, whose outcome is part of a map's."""
 
-    __slots__ = ("place", "rows", "whole")
+    __slots__ = ("error", "place", "rows", "whole")
     whole: MapCalls
+    error: BaseException | None  # with which all of it ended
     place: int  # of the first of them
     rows: list[Row]
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         whole = self.whole
         if type(error) is NotTaken:
-            whole.send_singly(self.place, self.rows, self)
+            whole.send_again(self)
         elif self.extras is not None and self.extras.mapped is not None:
             whole.part_ended(self, result)
         else:
             whole.part_ended(self, [result if error is None else error])
+
+    def passes(self, result: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
+        """What it ends with, of many calls."""
+        self.error = error
+        assert self.extras is not None
+        assert self.extras.mapped is not None
+        return self.extras.mapped.passes(result, error)
 
     def observe_end(self, error: BaseException | None, recorder: Recorder | None) -> None:
         mapped = None if self.extras is None else self.extras.mapped
@@ -90,11 +125,12 @@ class MapCalls:
         self._next = 0  # row that is to be sent
         self._chunksize = chunksize
         self._parts: set[PartOfMap] = set()
+        self._context = copy_context()  # in which all is sent, whenever that is
 
     def begin(self, core: ClientCore) -> None:
         self._core = core
-        self._chunksize = min(self._chunksize, MAX_MAPPED, core.max_in_flight)
         if self._rows:
+            core.maps.add(self)
             self._go_on()
         else:
             core.loop.call_soon(self._end)
@@ -104,6 +140,7 @@ class MapCalls:
         assert self._core is not None
         parts, self._parts = self._parts, set()
         self._next = len(self._rows)
+        self._core.maps.discard(self)
         for part in parts:
             self._core.cancel(part, errors.Cancelled(f"{part.method} was cancelled by its caller"))
 
@@ -113,13 +150,35 @@ class MapCalls:
             return
         self._outcomes[part.place : part.place + len(outcomes)] = outcomes
         self._left -= len(outcomes)
+        if len(part.rows) > 1 and not _REFUSALS.isdisjoint(map(type, outcomes)):
+            again = [at for at, outcome in enumerate(outcomes) if self._may_go_elsewhere(part, outcome)]
+            self._left += len(again)
+            for at in again:
+                self._context.copy().run(
+                    self._send_singly, part.place + at, part.rows[at : at + 1], part.deadline
+                )
         if not self._left:
             self._end()
 
-    def send_singly(self, place: int, rows: Sequence[Row], instead_of: PartOfMap | None = None) -> None:
-        """Each row by itself: it may be one that no message of many takes."""
-        if instead_of is not None:
-            self._parts.discard(instead_of)
+    def _may_go_elsewhere(self, part: PartOfMap, outcome: object) -> bool:
+        """Whether it was refused before it began, so that another server, or this one later, may take it: as of a single call, which it is
+        then."""
+        if type(outcome) is errors.Unavailable:
+            return outcome.started is False and outcome is not part.error
+        assert self._core is not None
+        return (
+            type(outcome) is errors.ResourceExhausted
+            and outcome is not part.error
+            and self._core.machine.balances
+        )
+
+    def send_again(self, part: PartOfMap) -> None:
+        """One by one: the server does not take many in one message."""
+        self._parts.discard(part)
+        self._context.copy().run(self._send_singly, part.place, part.rows, part.deadline)
+
+    def _send_singly(self, place: int, rows: Sequence[Row], deadline: float | None = None) -> None:
+        """Each row by itself: it may be one that no message of many takes. `deadline`: of a part that these rows were of."""
         client, method = self._client, self.call.method
         for at, row in enumerate(rows, place):
             if self.call.state is ENDED:
@@ -131,6 +190,8 @@ class MapCalls:
             except errors.CallError as error:
                 self._settle(at, error)
             else:
+                if deadline is not None and (part.deadline is None or deadline < part.deadline):
+                    part.deadline, part.message.timeout = deadline, None
                 self._start(view, part, at, [row], row)
 
     def _go_on(self) -> None:
@@ -138,16 +199,18 @@ class MapCalls:
         core = self._core
         assert core is not None
         while self._next < len(self._rows) and self.call.state is not ENDED:
-            if core.full:
+            if core.full and not core.closed:
                 core.when_room(self._go_on)
                 return
-            place, self._next = self._next, self._next + self._chunksize
-            self._send(place, self._rows[place : self._next])
+            place = self._next
+            self._next += min(self._chunksize, MAX_MAPPED, core.room)
+            self._context.copy().run(self._send, place, self._rows[place : self._next])
+        core.maps.discard(self)
 
     def _send(self, place: int, rows: list[Row]) -> None:
         client = self._client
         if len(rows) == 1 or not client._plain:
-            self.send_singly(place, rows)
+            self._send_singly(place, rows)
             return
         packed = pack_together(rows, min(MESSAGE_BYTES, client._options.room))
         if packed is None:
@@ -164,13 +227,13 @@ class MapCalls:
         message, extras, mapped = part.message, part.extended(), MapOutcomes(len(rows))
         options = message.options
         part.message = Map(0, message.method, packed, None, message.timeout, 0, options, self._first + place)
-        extras.mapped, extras.passes = mapped, mapped.passes
+        extras.mapped, extras.passes = mapped, part.passes
         extras.size, extras.hedged = len(packed), False
         self._start(client, part, place, rows, ())
 
     def _start(self, client: Any, part: PartOfMap, place: int, rows: list[Row], args: Row) -> None:
         assert self._core is not None
-        part.whole, part.place, part.rows = self, place, rows
+        part.whole, part.place, part.rows, part.error = self, place, rows, None
         self._parts.add(part)
         client._start(self._core, part, args, {})
 

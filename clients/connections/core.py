@@ -108,6 +108,7 @@ class ClientCore:
         self._state = self.machine.state
         # Calls that the next `flush` starts. Any thread may add to it.
         self.gathered: deque[OutgoingCall] = deque()
+        self.maps: set[object] = set()  # whose calls are not all sent
         self._pauses: dict[
             str, float
         ] = {}  # seconds before the next try, at endpoints whose servers are going
@@ -148,6 +149,11 @@ class ClientCore:
         if in_flight >= self.max_in_flight and self.gathered:  # of which some may be among the calls by now
             in_flight = len(self._in_flight()) + self._table.more
         return in_flight >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
+
+    @property
+    def room(self) -> int:
+        """How many more calls may be in flight, and 1 at least."""
+        return max(1, self.max_in_flight - len(self.calls) - self._table.more - len(self.gathered))
 
     @property
     def bound(self) -> str:
@@ -220,7 +226,7 @@ class ClientCore:
     @property
     def idle(self) -> bool:
         """Whether no call is in flight, and nothing waits to be sent."""
-        return not self.calls and self.settled
+        return not self.calls and not self.maps and self.settled
 
     @property
     def settled(self) -> bool:

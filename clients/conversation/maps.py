@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -51,21 +52,25 @@ class MapOutcomes:
         """What a server says of them, whose results are to be of that kind. Whether all have come. Raises ProtocolError for what it cannot
         say."""
         first, outcomes, failures = message.first, self.outcomes, message.failures or {}
+        results: Any = None
+        if kind is Any and not failures:
+            with suppress(Exception):  # each by itself, then
+                results = values.decode(message.results)
         try:
-            if failures or kind is not Any:
+            if results is None:
                 results = [
                     _error(failures[at]) if at in failures else _result(raw, values, method, kind)
                     for at, raw in enumerate(_decode_list(message.results), first)
                 ]
-            else:
-                results = values.decode(message.results)
         except Exception as error:
             text = f"{method}: the results cannot be read: {errors.described(error)}"
             raise errors.ProtocolError(text) from None
         if type(results) is not list or first < 0 or first + len(results) > len(outcomes):
             raise errors.ProtocolError(f"{method}: results of other calls came than were made")
         end = first + len(results)
-        self.left -= outcomes[first:end].count(_MISSING)
+        if outcomes[first:end].count(_MISSING) != len(results):
+            raise errors.ProtocolError(f"{method}: results came twice")
+        self.left -= len(results)
         outcomes[first:end] = results
         return not self.left
 

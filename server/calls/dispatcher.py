@@ -319,13 +319,19 @@ class Dispatcher:
             session = session.gathered()  # type: ignore[attr-defined] # of a map: to the client's own
         self._answered(session)
 
-    def hold(self, session: Session, memory: int) -> str:
+    def hold_map(self, session: Session, memory: int) -> str:
         """Count a map, with so many bytes, and return ""; or say why it is not taken."""
-        return self._in_flight.admit(session.quota, memory)
+        full = self._in_flight.admit_bytes(session.quota, memory)
+        if not full:
+            self._in_flight.maps += 1
+        return full
 
-    def release(self, session: Session, memory: int) -> None:
+    def release_map(self, session: Session, memory: int) -> None:
         """A map has ended."""
-        self._in_flight.release(session.quota, memory)
+        self._in_flight.maps -= 1
+        self._in_flight.release_bytes(session.quota, memory)
+        if self._machine.phase is not _SERVING:
+            self.tell(session)  # it may have been the last that the end waits for
 
     def room_for_calls(self, session: Session) -> int:
         """How many more calls of the client's may be in flight."""

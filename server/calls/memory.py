@@ -55,17 +55,18 @@ def memory_of(
 
 def memory_of_item(value: Raw, item: Any, taken: int) -> int:
     """The same for an item, with so many bytes in frames of their own."""
-    return taken + (len(value) if type(item) in _SCALARS else _memory(value))
+    return taken + (len(value) if type(item) in _SCALARS else memory_of_data(value))
 
 
 def memory_of_options(options: CallOptions) -> int:
     """They are held as long as the arguments are."""
     if not options.metadata and options.key is None and not options.versions:
         return 0
-    return _memory(encode(options))
+    return memory_of_data(encode(options))
 
 
-def _memory(data: Raw | bytes) -> int:
+def memory_of_data(data: Raw | bytes) -> int:
+    """What such a value takes, once it is decoded."""
     size = len(data)
     return size + ELEMENT * (size if size <= _SHORT else count(bytes(data)))
 

@@ -384,7 +384,7 @@ class ServerCore:
 
     def _check_ending(self) -> None:
         machine = self._machine
-        if self._ended is None or machine.in_flight.calls or self._out.held:
+        if self._ended is None or machine.in_flight.calls or machine.in_flight.maps or self._out.held:
             return
         if machine.phase is Phase.DRAINING:
             machine.leave()

@@ -18,7 +18,7 @@ from ....protocol.messages import Map, Mapped
 from ....protocol.server import Session
 from ....protocol.values import Buffer, Unpacker
 from ....transport.turns import TURN
-from ..memory import ELEMENT
+from ..memory import memory_of_data
 from .session import IncomingMap
 from .slices import SlicedMap
 from .together import STEP, Together
@@ -70,13 +70,13 @@ class Maps:
             session.outbox.append(Mapped(message.id, 0, message.args))
             host.tell(session)
             return
-        memory = len(message.args) + ELEMENT * count
-        full = host.hold(session, memory)
+        memory = memory_of_data(message.args)
+        full = host.hold_map(session, memory)
         if full:
             host.reject(session, message, errors.ResourceExhausted(full))
             return
         incoming = IncomingMap(session, message, len(arguments), now, host)
-        incoming.own.when_over = partial(host.release, session, memory)
+        incoming.own.when_over = partial(host.release_map, session, memory)
         session.calls[message.id] = incoming
         served = host.methods.get(message.method)
         rows = None
@@ -85,7 +85,7 @@ class Maps:
         if served is None or rows is None:
             self._step(incoming, iter(arguments), frames)
         elif served.queue is None:
-            self._run(Together(host, incoming, served, rows, now))
+            self._run(Together(host, incoming, served, rows, self._full))
         else:
             name = message.method
             sliced = SlicedMap(host, incoming, served, rows, partial(self._seconds.__setitem__, name))
@@ -98,8 +98,6 @@ class Maps:
         while not together.incoming.ended:
             context = Context()
             if context.run(together.run, context, end):
-                together.finish()
-                self._host.tell(together.incoming.own)
                 return
             if time.monotonic() >= end:
                 self._host.loop.call_after_poll(partial(self._run, together))
@@ -108,15 +106,18 @@ class Maps:
     def _step(self, incoming: IncomingMap, arguments: Iterator[Raw], frames: Sequence[Buffer]) -> None:
         """Begin the next calls, as many as there is time and room for."""
         host, own = self._host, incoming.own
+        served = host.methods.get(incoming.message.method)
+        counted = served is not None and not served.method.inline
         end = time.monotonic() + TURN
         self._values.begin(frames)
         while not incoming.ended:
             room = STEP
-            if own.calls:
+            if counted:
                 room = min(STEP, host.room_for_calls(own))
-                if room <= 0:
+                if room <= 0 and own.calls:
                     own.go_on = partial(self._step, incoming, arguments, frames)
                     return
+                room = room if room > 0 else STEP  # others have it all: they are refused
             some = list(islice(arguments, room))
             if not some:
                 return

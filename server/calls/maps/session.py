@@ -31,11 +31,12 @@ SOON = 0.02
 class IncomingMap(IncomingCall):
     """The calls of one Map, as one call of its session: `left` of them have not ended."""
 
-    __slots__ = ("deadline", "known", "left", "message", "own", "place")
+    __slots__ = ("came", "deadline", "known", "left", "message", "own", "place")
 
     def __init__(self, session: Session, message: Map, count: int, now: float, host: Dispatcher) -> None:
         super().__init__(session, message.id)
         self.message = message
+        self.came = now
         self.left = count
         self.known = bytearray(count)  # by place, whether its call has ended
         self.place = 0  # of the next call that begins
@@ -123,6 +124,14 @@ class MapSession(Session):
     def client(self) -> Session:
         return self.map.session
 
+    @property
+    def turn(self) -> int:  # a client with many maps takes no more turns than one without
+        return self.map.session.turn
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        self.map.session.turn = max(turn, self.map.session.turn)
+
     def over(self) -> None:
         """Nothing more of the Map is to be answered."""
         self.results, self.failures, self.outbox = {}, {}, []
@@ -194,11 +203,6 @@ class MapSession(Session):
         incoming.known[place] = 1
         incoming.left -= 1
         return True
-
-    def end_with(self, results: Raw) -> None:
-        """All of them at once; only those that failed have been put here."""
-        self.map.session.outbox.append(Mapped(self.map.id, 0, results, self.failures or None))
-        self._end()
 
     def _end(self) -> None:
         incoming = self.map

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -53,7 +54,6 @@ class SlicedMap:
         self.places = iter(range(len(rows)))  # one step of it is atomic
         self.slice = GREENLET_SLICE if host.loop.cooperative else SLICE
         self._tell_seconds = tell_seconds
-        self._left = len(rows)  # of the places, as far as is known here
         self._slices = 0  # that were started
         self._running: set[Slice] = set()
         queue = served.queue
@@ -70,13 +70,13 @@ class SlicedMap:
         """A slice has run."""
         host, incoming, own = self.host, self.incoming, self.incoming.own
         self._running.discard(part)
-        self._left -= part.count
-        if part.count:
-            self._tell_seconds(part.seconds / part.count)
-        if incoming.ended:
+        if not part.count:  # others have taken all places
             return
+        self._tell_seconds(part.seconds / part.count)
         failed = len(part.failed)
         host.ran_slice(part, part.count - failed - len(part.futures), failed)
+        if incoming.ended:
+            return
         for place, error in part.failed:
             own.fail(place, host.failure_of(part, error))
         for place, future in part.futures:
@@ -86,7 +86,7 @@ class SlicedMap:
         for place, result in part.results:
             own.put(place, result)
         host.tell(own)
-        if self._left > 0 and not incoming.ended:
+        if not incoming.ended:
             self._start(2 if part.seconds >= LONG * part.count else 1)
 
     def expire(self) -> None:
@@ -99,7 +99,8 @@ class SlicedMap:
         self.incoming.fail_rest(Failure(errors.DeadlineExceeded.code, text, ""))
 
     def _start(self, wanted: int) -> None:
-        for _ in range(min(wanted, self._left, self._workers - len(self._running))):
+        left = length_hint(self.places)
+        for _ in range(min(wanted, left, self._workers - len(self._running))):
             self._slices += 1
             part = Slice(self, -self._slices)
             self._running.add(part)
@@ -148,7 +149,7 @@ class Slice(Invocation):
             self.sliced.incoming.fail_rest(self.sliced.host.failure_of(self, error))
         self.ended = True
         own.calls.pop(self.id, None)
-        self.host.complete(self, None, None)
+        self.host.complete(self, None, None, ran=self.count > 0)
         self.sliced.ended(self)
 
     def _called(self) -> tuple[bool, Any]:

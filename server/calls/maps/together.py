@@ -6,109 +6,170 @@ What is no plain result, an error or a future, goes the long way that any call g
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from .... import errors
 from ....handling import batch, handling
+from ....protocol.server import Session
 from ....protocol.values import NOTHING, pack, pack_together
 from ....runtime import forks
 from ..invocation import VALUES, InlineBatch
-from .session import ANSWER_BYTES, IncomingMap
+from .session import ANSWER_BYTES, SOON, IncomingMap
 
 if TYPE_CHECKING:
     from ...methods.table import ServedMethod
     from ..dispatcher import Dispatcher
 
-# Calls between two looks at the clock.
-STEP = 32
+# Calls between two looks at clock and results: so few first, and so many at most. More where they are short, fewer where they are not.
+FIRST_STEP, STEP = 4, 64
+# Seconds and bytes of results above which the next step is half as long.
+LONG_STEP, LARGE_STEP = 0.0005, 65_536
+# Characters or bytes of a result that is looked at at once.
+LARGE = 16_384
 
 
 class Together:
-    """The calls of an inline method, one after the other in one loop."""
+    """The calls of an inline method, one after the other in one loop. `full` says why the client may make no more calls now, or ""."""
 
-    __slots__ = ("host", "incoming", "now", "odd", "results", "rows", "served")
+    __slots__ = (
+        "block",
+        "bytes",
+        "first",
+        "flushed",
+        "full",
+        "host",
+        "incoming",
+        "looked",
+        "rows",
+        "served",
+        "step",
+        "taken",
+    )
 
     def __init__(
-        self, host: Dispatcher, incoming: IncomingMap, served: ServedMethod, rows: list[Any], now: float
+        self,
+        host: Dispatcher,
+        incoming: IncomingMap,
+        served: ServedMethod,
+        rows: list[Any],
+        full: Callable[[Session], str],
     ) -> None:
         self.host = host
         self.incoming = incoming
         self.served = served
-        self.rows = iter(rows)
-        self.now = now
-        self.results: list[Any] = []
-        self.odd: set[int] = set()  # the places of those that are no plain results
+        self.rows = enumerate(rows)
+        self.full = full
+        self.block: list[Any] = []  # results that are not packed yet, in a row
+        self.first = 0  # the place of the first of them
+        self.bytes = 0  # that those take which were looked at
+        self.taken = 0  # of them that were
+        self.step = FIRST_STEP
+        self.looked = self.flushed = incoming.came
 
     def run(self, context: Context, end: float) -> bool:
         """In that context: run calls until that time, or until one has set something there. True once all have run."""
-        host, served, results, incoming = self.host, self.served, self.results, self.incoming
+        host, served, incoming, block = self.host, self.served, self.incoming, self.block
         function, generation, ends = served.method.function, forks.generation, served.ends
-        batch.set(InlineBatch(incoming.own, self.now, host))
+        batch.set(InlineBatch(incoming.own, incoming.came, host))
         handling.set(incoming.message)
-        for args in self.rows:
+        next_look = 0
+        for place, args in self.rows:
             try:
                 result = function(*args)
             except BaseException as error:
                 host.came_back(served.method.name, error)
-                self._odd(None, error)
+                self._odd(place, None, error)
             else:
                 if generation != forks.generation:
                     host.came_back(served.method.name)
-                results.append(result)
-                if ends is not None:
-                    ends.append(time.monotonic())
+                kind = type(result)
+                if kind in VALUES:
+                    block.append(result)
+                    if ends is not None:
+                        ends.append(time.monotonic())
+                    if (kind is bytes or kind is str) and len(result) > LARGE:
+                        next_look = place
+                else:
+                    self._odd(place, result, None)
             if len(context) > 2:
                 return False
-            if not len(results) % STEP:
-                if incoming.is_late():
-                    break
-                if time.monotonic() >= end:
+            if place >= next_look:
+                now = time.monotonic()
+                self._look(now)
+                next_look = place + self.step
+                if incoming.ended:
+                    return True
+                if now >= end:
                     return False
-        for _ in self.rows:  # for which there was no time
-            text = f"{served.method.name}: its time was over before it began"
-            self._fail(errors.DeadlineExceeded(text))
+        self._flush()
         return True
 
-    def finish(self) -> None:
-        """All have run: hand over what came of them."""
-        host, served, results, incoming = self.host, self.served, self.results, self.incoming
-        if not VALUES.issuperset(map(type, results)):
-            for place, result in enumerate(results):
-                if type(result) not in VALUES and place not in self.odd:
-                    results[place] = None
-                    self._odd_at(place, result, None)
-        ran = len(results) - len(self.odd)
-        served.statistics.calls += ran
-        served.statistics.took(time.monotonic() - self.now)
+    def _look(self, now: float) -> None:
+        """At the results since the last look, and at the time."""
+        incoming = self.incoming
+        packed = pack_together(self.block[self.taken :], ANSWER_BYTES)
+        size = ANSWER_BYTES if packed is None else len(packed)
+        self.taken = len(self.block)
+        self.bytes += size
+        short = now - self.looked < LONG_STEP and size < LARGE_STEP
+        self.step = min(2 * self.step, STEP) if short else max(self.step // 2, 1)
+        self.looked = now
+        if self.bytes >= ANSWER_BYTES or now - self.flushed > SOON:
+            self._flush()
+            self.flushed = now
+        if incoming.is_late():
+            name = self.served.method.name
+            self._refuse_rest(errors.DeadlineExceeded(f"{name}: its time was over before it began"))
+        elif full := self.full(incoming.session):
+            self._refuse_rest(errors.ResourceExhausted(full))
+
+    def _flush(self) -> None:
+        """Hand over what there is."""
+        served, own = self.served, self.incoming.own
+        block, first = self.block.copy(), self.first
+        self.block.clear()
+        self.first, self.bytes, self.taken = first + len(block), 0, 0
+        if block and not self.incoming.ended:
+            served.statistics.calls += len(block)
+            packed = pack_together(block, min(2 * ANSWER_BYTES, own.max_size))
+            if packed is not None:
+                own.put_together(first, packed, len(block))
+            else:
+                for place, result in enumerate(block, first):
+                    self._put(place, result)
+        served.statistics.took(time.monotonic() - self.incoming.came)
         if served.ends:
-            host.ran_at_once(served, self.now)
-        own = incoming.own
-        own.gather()  # what became of the odd ones
-        if incoming.left == ran and not own.results:
-            packed = pack_together(results, min(ANSWER_BYTES, own.max_size))
-            if packed is not None and not incoming.ended:
-                own.end_with(packed)
-        for place, result in enumerate(() if incoming.ended else results):
-            if place not in self.odd:
-                try:
-                    own.put(place, pack(result, own.max_size))
-                except BaseException:
-                    self._odd_at(place, result, None)
+            self.host.ran_at_once(served, self.incoming.came)
+        self.host.tell(own)
 
-    def _odd(self, result: Any, error: BaseException | None) -> None:
-        self.results.append(None)
-        self._odd_at(len(self.results) - 1, result, error)
+    def _put(self, place: int, result: Any) -> None:
+        try:
+            packed = pack(result, self.incoming.own.max_size)
+        except BaseException:
+            self.served.statistics.calls -= 1  # it is counted below
+            if self.served.ends:
+                self.served.ends.pop()
+            self._finish(place, result, None)
+        else:
+            self.incoming.own.put(place, packed)
 
-    def _odd_at(self, place: int, result: Any, error: BaseException | None) -> None:
-        """What a call has raised, or returned that is no plain value: the long way, as of any call."""
-        self.odd.add(place)
+    def _odd(self, place: int, result: Any, error: BaseException | None) -> None:
+        """What a call has raised, or returned that is no plain value."""
+        if self.block:
+            self._flush()
+        self.first += 1
+        self._finish(place, result, error)
+
+    def _finish(self, place: int, result: Any, error: BaseException | None) -> None:
+        """The long way, as of any call."""
         incoming = self.incoming
         call = incoming.call(place, NOTHING)
-        self.host.finish_inline(incoming.own, call, self.served, result, error, self.now)
+        self.host.finish_inline(incoming.own, call, self.served, result, error, incoming.came)
 
-    def _fail(self, error: errors.CallError) -> None:
-        self.results.append(None)
-        place = len(self.results) - 1
-        self.odd.add(place)
-        self.host.reject(self.incoming.own, self.incoming.call(place, NOTHING), error)
+    def _refuse_rest(self, error: errors.CallError) -> None:
+        self._flush()
+        for place, _ in self.rows:
+            self.host.reject(self.incoming.own, self.incoming.call(place, NOTHING), error)
+        self.host.tell(self.incoming.own)

@@ -133,6 +133,27 @@ def odd_inline(n: int) -> object:
     return odd(n)
 
 
+@service.method(inline=True)
+def first_fails(n: int) -> int:
+    "Takes long enough for answers to go out before the last call has run."
+    end = time.monotonic() + 0.002
+    while time.monotonic() < end:  # (on gevent, a sleep would let others run)
+        pass
+    if n == 0:
+        raise LookupError("the first")
+    return n
+
+
+@service.method(inline=True)
+def first_is_large(n: int) -> object:
+    return bytearray(300_000) if n == 0 else n
+
+
+@service.method(inline=True)
+def zeros(size: int) -> bytes:
+    return bytes(size)
+
+
 @service.method
 def told_of() -> dict[str, object]:
     call = ringback.current_call()

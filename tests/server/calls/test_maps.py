@@ -9,11 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import ringback
 from msgspec import Raw
 from processes import SOON, eventually
-from raw import Dealer, args
+from raw import Dealer, Watch, args, resident
 from ringback import errors
-from ringback.protocol.messages import Call, Cancel, Fault, Map, Mapped, Refusal, Reply, Welcome
+from ringback.protocol.messages import Call, Cancel, Fault, Item, Map, Mapped, Refusal, Reply, Welcome
+from ringback.testing import call_context
 
 SERVICE = Path(__file__).with_name("mapped.py")
 
@@ -55,8 +57,9 @@ def test_calls_that_take_long_run_at_once(client):
     assert time.monotonic() - begin < 24 * 0.2 / 2
 
 
-def test_no_map_takes_more_than_may_be_in_flight(start_server, connected, backend):
-    options = ("--max-in-flight", "40", "--state", "memory://")
+@pytest.mark.parametrize("most", [1, 2, 10, 40])
+def test_no_map_takes_more_than_may_be_in_flight(start_server, connected, backend, most):
+    options = ("--max-in-flight", str(most), "--state", "memory://")
     server = start_server(backend, "service", *options, path=SERVICE)
     client = connected(server.endpoint)
     for method in ("inline", "worker", "coroutine"):
@@ -83,6 +86,21 @@ def test_a_result_that_cannot_be_sent_fails_alone(client, method):
     outcomes = client.fire_map(method, range(6)).result(SOON)
     assert outcomes[0::2] == [{"n": 0}, {"n": 2}, {"n": 4}]
     assert kinds(outcomes[1::2]) == [errors.RemoteError] * 3
+
+
+def test_what_went_out_before_is_not_told_again(client):
+    outcomes = client.fire_map("first_fails", range(40)).result(SOON)
+    assert type(outcomes[0]) is errors.RemoteError
+    assert outcomes[1:] == list(range(1, 40))
+    assert client.fire_map("first_is_large", range(5)).result(SOON) == [bytes(300_000), 1, 2, 3, 4]
+
+
+def test_results_that_nobody_reads_are_bounded(server, client):
+    before = resident(server.process.pid)
+    with Watch(server.process.pid) as watch:
+        outcomes = client.fire_map("zeros", [1_000_000] * 400).result(SOON)
+    assert watch.most < before + 128 * 1024 * 1024
+    assert set(kinds(outcomes)) <= {bytes, errors.ResourceExhausted}
 
 
 @pytest.mark.parametrize("method", ["told_of_inline", "told_of_worker"])
@@ -125,11 +143,61 @@ def test_a_map_holds_up_nobody(client, connected, server):
     assert len(held.result(SOON)) == 400
 
 
+def test_clients_take_turns_however_many_maps_one_makes(client, connected, server):
+    other = connected(server.endpoint)
+    greedy = client.fire_map("scarce", [0.005] * 300, chunksize=4)
+    eventually(lambda: client.call("most"))
+    begin = time.monotonic()
+    for _ in range(10):
+        other.call("scarce", 0.0)
+    assert time.monotonic() - begin < 0.7  # behind all of the maps, it would be 1.5
+    greedy.cancel()
+
+
+def test_a_map_keeps_the_bound_of_its_client(server, connected, client):
+    few = connected(server.endpoint, max_in_flight=10)
+    held = [few.fire("nap", "held", 0.3) for _ in range(9)]
+    ended = few.fire_map("nap", ["map"] * 30, [0.01] * 30)
+    most = 0
+    while not ended.done():
+        most = max(most, client.call("ringback.stats")["methods"]["nap"]["in_flight"])
+    assert most <= 10
+    assert ended.result(SOON) == ["map"] * 30
+    assert [future.result(SOON) for future in held] == ["held"] * 9
+
+
+def test_close_waits_for_calls_of_a_map_that_wait_for_room(server):
+    with ringback.connect(server.endpoint, max_in_flight=10) as few:
+        ended = few.fire_map("nap", ["n"] * 50, [0.01] * 50)
+    assert ended.result(SOON) == ["n"] * 50
+
+
+def test_all_calls_of_a_map_inherit_what_they_were_made_in(server, connected):
+    few = connected(server.endpoint, max_in_flight=10)
+    with call_context(deadline=time.monotonic() + 2.0):
+        ended = few.fire_map("told_of_worker", range(30))
+    assert all(0 < seen["left"] <= 2 for seen in ended.result(SOON))
+
+
+def test_an_iterable_that_raises_does_so_behind_what_it_has_given(client):
+    def rows():
+        yield from range(5)
+        raise KeyError("behind")
+
+    results = client.map("inline", rows(), chunksize=2)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(KeyError, match="behind"):
+        next(results)
+
+
 def test_what_is_counted_are_the_calls(client):
+    client.fire_map("odd_inline", range(6)).result(SOON)
+    assert client.call("ringback.stats")["methods"]["odd_inline"]["calls"] == 6
     list(client.map("inline", range(100)))
     list(client.map("worker", range(100)))
+    client.fire_map("nap", ["n"] * 50, [0.01] * 50).result(SOON)
     methods = client.call("ringback.stats")["methods"]
-    assert (methods["inline"]["calls"], methods["worker"]["calls"]) == (100, 100)
+    assert [methods[name]["calls"] for name in ("inline", "worker", "nap")] == [100, 100, 50]
     assert methods["worker"]["in_flight"] == 0
 
 
@@ -236,8 +304,6 @@ def test_a_map_is_bounded_by_its_time(server):
 
 
 def test_items_for_a_map_are_a_fault(server):
-    from ringback.protocol.messages import Item
-
     with Dealer(server.endpoint) as dealer:
         dealer.say(Map(1, "nap", rows(["i", 0.3])))
         dealer.say(Item(1, args(1)))
