@@ -319,6 +319,11 @@ class Dispatcher:
             session = session.gathered()  # type: ignore[attr-defined] # of a map: to the client's own
         self._answered(session)
 
+    @property
+    def free(self) -> int:
+        """Bytes below half of the bound: up to there, a rough estimate will do."""
+        return self._in_flight.room - self._in_flight.max_bytes // 2
+
     def hold_map(self, session: Session, memory: int) -> str:
         """Count a map, with so many bytes, and return ""; or say why it is not taken."""
         full = self._in_flight.admit_bytes(session.quota, memory)
@@ -683,9 +688,8 @@ class Dispatcher:
     def _memory(
         self, message: Call | Notify, args: tuple[Any, ...], kwargs: dict[str, Any], size: int
     ) -> int:
-        """The bytes that a call takes as long as it is in flight. (Up to half of the bound, a rough estimate will do.)"""
-        free = self._in_flight.room - self._in_flight.max_bytes // 2
-        memory, options = memory_of(message, args, kwargs, size, free), message.options
+        """The bytes that a call takes as long as it is in flight."""
+        memory, options = memory_of(message, args, kwargs, size, self.free), message.options
         return memory if options is None else memory + memory_of_options(options)
 
     def _run_of(

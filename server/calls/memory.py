@@ -65,9 +65,11 @@ def memory_of_options(options: CallOptions) -> int:
     return memory_of_data(encode(options))
 
 
-def memory_of_data(data: Raw | bytes) -> int:
-    """What such a value takes, once it is decoded."""
+def memory_of_data(data: Raw | bytes, free: int = 0) -> int:
+    """What such a value takes, once it is decoded. Its elements are counted only where `free` bytes would not do if each byte were one."""
     size = len(data)
+    if size + ELEMENT * size <= free:
+        return size + ELEMENT * size
     return size + ELEMENT * (size if size <= _SHORT else count(bytes(data)))
 
 

@@ -58,7 +58,13 @@ class Maps:
                 raise errors.InvalidArgument(
                     f"{message.method}: a map of {count:,} calls, and one may have {self._most:,}"
                 )
-            arguments = _decode_list(message.args)
+            served = host.methods.get(message.method)
+            rows: list[Any] | None = None
+            arguments: Sequence[Raw] = ()
+            if served is not None and count and not frames and self._passed is None:
+                rows = host.rows(served, message)
+            if rows is None:
+                arguments = _decode_list(message.args)
         except errors.CallError as error:
             host.reject(session, message, error)
             return
@@ -66,22 +72,18 @@ class Maps:
             text = f"{message.method}: the arguments cannot be read: {errors.described(error)}"
             host.reject(session, message, errors.InvalidArgument(text))
             return
-        if not arguments:
+        if not count:
             session.outbox.append(Mapped(message.id, 0, message.args))
             host.tell(session)
             return
-        memory = memory_of_data(message.args)
+        memory = memory_of_data(message.args, host.free)
         full = host.hold_map(session, memory)
         if full:
             host.reject(session, message, errors.ResourceExhausted(full))
             return
-        incoming = IncomingMap(session, message, len(arguments), now, host)
+        incoming = IncomingMap(session, message, count, now, host)
         incoming.own.when_over = partial(host.release_map, session, memory)
         session.calls[message.id] = incoming
-        served = host.methods.get(message.method)
-        rows = None
-        if served is not None and not frames and self._passed is None:
-            rows = host.rows(served, message)
         if served is None or rows is None:
             self._step(incoming, iter(arguments), frames)
         elif served.queue is None:

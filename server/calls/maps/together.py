@@ -30,6 +30,21 @@ LONG_STEP, LARGE_STEP = 0.0005, 65_536
 LARGE = 16_384
 
 
+_NUMBERS = frozenset({int, float, bool, type(None)})
+_STRINGS = frozenset({bytes, str})
+
+
+def _size(results: list[Any]) -> int:
+    """Bytes that they take on the wire, about."""
+    kinds = set(map(type, results))
+    if kinds <= _NUMBERS:
+        return 9 * len(results)
+    if kinds <= _STRINGS:
+        return sum(map(len, results))
+    packed = pack_together(results, ANSWER_BYTES)
+    return ANSWER_BYTES if packed is None else len(packed)
+
+
 class Together:
     """The calls of an inline method, one after the other in one loop. `full` says why the client may make no more calls now, or ""."""
 
@@ -109,8 +124,7 @@ class Together:
     def _look(self, now: float) -> None:
         """At the results since the last look, and at the time."""
         incoming = self.incoming
-        packed = pack_together(self.block[self.taken :], ANSWER_BYTES)
-        size = ANSWER_BYTES if packed is None else len(packed)
+        size = _size(self.block[self.taken :])
         self.taken = len(self.block)
         self.bytes += size
         short = now - self.looked < LONG_STEP and size < LARGE_STEP
