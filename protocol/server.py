@@ -257,17 +257,24 @@ class ServerMachine:
         if early:
             if self.maps:
                 cancelled = {message.id for message in early if type(message) is Cancel}
-                self.maps = [message for message in self.maps if message.id not in cancelled]
+                maps, self.maps = self.maps, [each for each in self.maps if each.id not in cancelled]
+                self._given_up(maps, self.maps)
             accepted, all_of_them = _amended(accepted, early), accepted
-            if self.refused is not None and len(accepted) < len(all_of_them):
-                left = {message.id for message in accepted if type(message) is Call}
-                for message in all_of_them:
-                    if type(message) is Call and message.id not in left:
-                        self.refused(message, errors.Cancelled.code, "it was cancelled before it began")
+            self._given_up(all_of_them, accepted)
         if session.state is not _OPEN and session.state in (SessionState.CLOSED, SessionState.LEFT):
-            accepted = [message for message in accepted if type(message) is Notify]
+            accepted, all_of_them = [message for message in accepted if type(message) is Notify], accepted
+            self._given_up(all_of_them, ())
+            self._given_up(self.maps, ())
             self.maps = []
         return accepted
+
+    def _given_up(self, calls: Sequence[Call | Notify], left: Sequence[Call | Notify]) -> None:
+        """Tell of those that their client has given up in the batch in which they came: all but those that are left."""
+        if self.refused is not None and len(left) < len(calls):
+            ids = {message.id for message in left if isinstance(message, Call)}
+            for message in calls:
+                if isinstance(message, Call) and message.id not in ids:
+                    self.refused(message, errors.Cancelled.code, "it was given up before it began")
 
     def _receive_map(self, session: Session, message: Map, full: str) -> None:
         if session.state is not _OPEN:

@@ -12,7 +12,9 @@ from msgspec import Raw
 
 from ... import errors
 from ...metrics.recorder import OK, OTHER, CallRecorder
-from ...protocol.messages import Call, End, Error, Notify, Refusal, Reply
+from ...protocol.bounds import MAX_MAPPED
+from ...protocol.elements import array_length
+from ...protocol.messages import Call, End, Error, Map, Notify, Refusal, Reply
 from ...protocol.server import ServerMachine
 from ...tracing import TRACE_CONTEXT
 from ..methods.table import ServedMethod
@@ -104,7 +106,8 @@ class CallObserver:
         """A call has ended that was not handled."""
         known = message.method in self._methods
         if self._recorder is not None:
-            self._recorder.ended(message.method if known else OTHER, code, 0.0)
+            for _ in range(_calls_of(message)):
+                self._recorder.ended(message.method if known else OTHER, code, 0.0)
         if self._tracing is not None:
             metadata = {} if message.options is None else message.options.metadata
             carrier = {name: _text(metadata.get(name)) for name in TRACE_CONTEXT}
@@ -124,6 +127,13 @@ class CallObserver:
             self._recorder.ended(call.method.name, code, seconds, is_stream=call.method.is_stream)
         if call.span is not None:
             call.span.end(code, text)
+
+
+def _calls_of(message: Call | Notify) -> int:
+    """How many it stands for."""
+    if type(message) is not Map:
+        return 1
+    return min(array_length(bytes(message.args)[:5], 0), MAX_MAPPED) if message.args else 1
 
 
 def _text(value: Any) -> str:

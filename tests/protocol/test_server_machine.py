@@ -19,6 +19,7 @@ from ringback.protocol.messages import (
     End,
     Fault,
     Item,
+    Map,
     Notify,
     Ping,
     Pong,
@@ -385,6 +386,17 @@ def test_a_client_that_hears_a_fault_in_us_is_gone():
 def test_a_call_of_a_client_that_takes_leave_in_the_same_batch_is_not_carried_out():
     machine = server()
     assert machine.receive(greeted(machine), [incoming(1), Bye()]) == []
+
+
+def test_calls_that_their_client_gives_up_in_the_same_batch_are_counted():
+    machine = server()
+    session = greeted(machine)
+    counted: list[tuple[int, str]] = []
+    machine.refused = lambda call, code, _: counted.append((call.id, code))
+    machine.receive(session, [Call(1, "m", NOTHING), Map(2, "m", NOTHING), Cancel(1), Cancel(2)])
+    machine.receive(session, [Call(3, "m", NOTHING), Map(4, "m", NOTHING), Notify("m", NOTHING), Bye()])
+    assert sorted(counted) == [(1, "CANCELLED"), (2, "CANCELLED"), (3, "CANCELLED"), (4, "CANCELLED")]
+    assert machine.maps == []
 
 
 def test_a_one_way_call_of_a_client_that_takes_leave_in_the_same_batch_is_carried_out():
