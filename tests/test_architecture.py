@@ -16,7 +16,7 @@ PACKAGES = ["protocol", "server", "clients", "backends", "state", "balancing", "
 # Attributes that are theirs, or run theirs: handlers, lifespans, tags of caches, policies, and their types in values.
 ATTRIBUTES = {"__enter__", "__aenter__", "__exit__", "__aexit__", "tags_of", "typed"}
 # Names of functions that do.
-FUNCTIONS = {"interceptor", "_typed", "anext", "pack", "pack_any", "pack_args"}
+FUNCTIONS = {"interceptor", "_typed", "anext", "pack", "pack_any", "pack_args", "pack_together"}
 # Objects of theirs, whatever is done with which.
 OBJECTS = {"generator", "source", "iterator", "manager"}
 # Theirs, to be called by `run_callback` alone.
@@ -32,6 +32,7 @@ RELAYS = {
     "server/calls/invocation.py:Invocation._called": "Invocation._work",
     "server/calls/invocation.py:Invocation._await": "its task, but for what would end the loop, which it takes itself",
     "server/calls/invocation.py:Invocation._job": "it makes a job of the function, and does not call it",
+    "server/calls/maps/slices.py:Slice._one": "Slice._called",
     "server/calls/streams.py:StreamInvocation._advanced": "StreamInvocation._advance",
     "server/calls/streams.py:StreamInvocation._advanced_async": "StreamInvocation._advance_async, and its task",
     "server/methods/once.py:KeyedRun.work": "Invocation._work, around Invocation._called",
@@ -39,6 +40,7 @@ RELAYS = {
     "server/declare/arguments.py:Arguments._value": "Arguments.bind",
     "server/executors/elsewhere.py:_called": "work",
     "clients/calls/arguments.py:pack_arguments": "the caller, whose arguments these are",
+    "clients/calls/maps.py:MapCalls._send": "the caller, whose arguments these are, and MapCalls._go_on_later",
     "clients/calls/uploads.py:_Upload._send": "SyncUpload._run and AsyncUpload._run",
     "clients/calls/uploads.py:_stepwise": "AsyncUpload._run, which advances it",
     "clients/calls/cached.py:": "_decoded, which uses it",

@@ -200,12 +200,24 @@ class MapCalls:
         assert core is not None
         while self._next < len(self._rows) and self.call.state is not ENDED:
             if core.full and not core.closed:
-                core.when_room(self._go_on)
+                core.when_room(self._go_on_later)
                 return
             place = self._next
             self._next += min(self._chunksize, MAX_MAPPED, core.room)
             self._context.copy().run(self._send, place, self._rows[place : self._next])
         core.maps.discard(self)
+
+    def _go_on_later(self) -> None:
+        """In a turn of the loop. What a class of the caller's own raises there, or a signal, ends the whole, and is raised on."""
+        try:
+            self._go_on()
+        except BaseException as error:
+            self.stop()
+            if self.call.state is not ENDED:
+                self.call.state = ENDED
+                text = f"{self.call.method}: a map could not be sent: {errors.described(error)}"
+                self.call.finish(None, errors.Cancelled(text))
+            raise
 
     def _send(self, place: int, rows: list[Row]) -> None:
         client = self._client

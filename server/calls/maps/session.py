@@ -16,7 +16,7 @@ from ....backends.base import Handle
 from ....protocol.bounds import BATCH_BYTES
 from ....protocol.messages import Call, Error, Failure, FromServer, Map, Mapped, Reached, Refusal, Reply
 from ....protocol.server import IncomingCall, Session, SessionState
-from ....protocol.values import size
+from ....protocol.values import pack_together, size
 
 if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
@@ -26,6 +26,14 @@ ANSWER_BYTES = BATCH_BYTES // 2
 
 # Seconds after which results go to the client, while other calls of their map go on.
 SOON = 0.02
+
+
+def packed_together(results: list[Any], most: int) -> Raw | None:
+    """As `pack_together`; None also where a class of the user's own raises what is no Exception."""
+    try:
+        return pack_together(results, most)
+    except BaseException:
+        return None
 
 
 class IncomingMap(IncomingCall):

@@ -19,10 +19,10 @@ from msgspec import Raw
 from .... import errors
 from ....handling import handling
 from ....protocol.messages import Failure
-from ....protocol.values import NOTHING, pack_together
+from ....protocol.values import NOTHING
 from ....runtime import forks
 from ..invocation import Invocation
-from .session import ANSWER_BYTES, IncomingMap
+from .session import ANSWER_BYTES, IncomingMap, packed_together
 
 if TYPE_CHECKING:
     from ...methods.table import ServedMethod
@@ -154,7 +154,7 @@ class Slice(Invocation):
 
     def _called(self) -> tuple[bool, Any]:
         """In a worker."""
-        handler, rows, host, ran = self.method.function, self.sliced.rows, self.host, self.ran
+        rows, host, ran = self.sliced.rows, self.host, self.ran
         context, generation = Context(), forks.generation
         begun = time.monotonic()
         end = begun + self.sliced.slice
@@ -163,7 +163,7 @@ class Slice(Invocation):
                 self.first = place
             self.count += 1
             try:
-                result = context.run(self._one, handler, rows[place])
+                result = context.run(self._one, rows[place])
             except BaseException as error:
                 host.came_back(self.method.name, error)
                 self.failed.append((place, error))
@@ -182,9 +182,9 @@ class Slice(Invocation):
         self._pack()
         return True, None
 
-    def _one(self, handler: Any, row: tuple[Any, ...]) -> Any:
+    def _one(self, row: tuple[Any, ...]) -> Any:
         handling.set(self)
-        return handler(*row)
+        return self.method.function(*row)
 
     def _pack(self) -> None:
         ran = self.ran
@@ -193,7 +193,7 @@ class Slice(Invocation):
         in_a_row = len(ran) == self.count and ran[-1][0] == self.first + self.count - 1
         if in_a_row and self.method.result_check is None:
             most = min(ANSWER_BYTES, self.session.max_size)
-            self.together = pack_together([result for _, result in ran], most)
+            self.together = packed_together([result for _, result in ran], most)
             if self.together is not None:
                 return
         for place, result in ran:

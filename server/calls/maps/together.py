@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from .... import errors
 from ....handling import batch, handling
 from ....protocol.server import Session
-from ....protocol.values import NOTHING, pack, pack_together
+from ....protocol.values import NOTHING, pack
 from ....runtime import forks
 from ..invocation import VALUES, InlineBatch
-from .session import ANSWER_BYTES, SOON, IncomingMap
+from .session import ANSWER_BYTES, SOON, IncomingMap, packed_together
 
 if TYPE_CHECKING:
     from ...methods.table import ServedMethod
@@ -41,7 +41,7 @@ def _size(results: list[Any]) -> int:
         return 9 * len(results)
     if kinds <= _STRINGS:
         return sum(map(len, results))
-    packed = pack_together(results, ANSWER_BYTES)
+    packed = packed_together(results, ANSWER_BYTES)
     return ANSWER_BYTES if packed is None else len(packed)
 
 
@@ -86,19 +86,19 @@ class Together:
     def run(self, context: Context, end: float) -> bool:
         """In that context: run calls until that time, or until one has set something there. True once all have run."""
         host, served, incoming, block = self.host, self.served, self.incoming, self.block
-        function, generation, ends = served.method.function, forks.generation, served.ends
+        method, generation, ends = served.method, forks.generation, served.ends
         batch.set(InlineBatch(incoming.own, incoming.came, host))
         handling.set(incoming.message)
         next_look = 0
         for place, args in self.rows:
             try:
-                result = function(*args)
+                result = method.function(*args)
             except BaseException as error:
-                host.came_back(served.method.name, error)
+                host.came_back(method.name, error)
                 self._odd(place, None, error)
             else:
                 if generation != forks.generation:
-                    host.came_back(served.method.name)
+                    host.came_back(method.name)
                 kind = type(result)
                 if kind in VALUES:
                     block.append(result)
@@ -147,7 +147,7 @@ class Together:
         self.first, self.bytes, self.taken = first + len(block), 0, 0
         if block and not self.incoming.ended:
             served.statistics.calls += len(block)
-            packed = pack_together(block, min(2 * ANSWER_BYTES, own.max_size))
+            packed = packed_together(block, min(2 * ANSWER_BYTES, own.max_size))
             if packed is not None:
                 own.put_together(first, packed, len(block))
             else:
