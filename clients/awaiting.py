@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from .. import errors
 from ..protocol.streams import WINDOW
 from .base import Answer, Client
-from .calls.fired import Callback, Errback, FiredCall
+from .calls.fired import Errback
 from .calls.maps import AHEAD, Chunks, Row, failures, rows_of
 from .calls.results import R
 from .calls.streams import AsyncStream, StreamCall
@@ -33,7 +33,6 @@ class AwaitingClient(Client, Generic[F, R]):
 
     answers: ClassVar[Literal["awaits", "defers"]] = "awaits"
     future = "collections.abc:Awaitable"
-    _fired_kind: ClassVar[type[FiredCall]]
 
     def fire(
         self,
@@ -68,7 +67,7 @@ class AwaitingClient(Client, Generic[F, R]):
         try:
             while True:
                 for first, some in islice(parts, AHEAD - len(pending)):
-                    pending.append(self._fire_rows(method, some, first, chunksize, None, None))
+                    pending.append(self._fire_rows(method, some, first, chunksize))
                 if not pending:
                     if parts.error is not None:
                         raise parts.error
@@ -83,31 +82,8 @@ class AwaitingClient(Client, Generic[F, R]):
             for future in pending:
                 future.cancel()
 
-    def fire_map(
-        self,
-        method: str,
-        /,
-        *iterables: Iterable[Any],
-        chunksize: int = 1000,
-        callback: Callable[[list[R | errors.CallError]], object] | None = None,
-        errback: Errback | None = None,
-    ) -> Any:
-        """Make the calls of `map`, and go on: a future of the list of their results, in which a call that failed is its error.
-        `callback(list)` runs on the loop, once; `errback(error)` where the client is closed first."""
-        rows = list(rows_of(iterables, chunksize))
-        return self._fire_rows(method, rows, 0, chunksize, callback, errback)
-
-    def _fire_rows(
-        self,
-        method: str,
-        rows: list[Row],
-        first: int,
-        chunksize: int,
-        callback: Callback | None,
-        errback: Errback | None,
-    ) -> Any:
+    def _fire_whole(self, call: Any) -> F:
         core = self._core()
-        call = self._mapped(self._fired_kind, method, rows, first, chunksize, callback, errback)
         future = self._future(core, call)
         self._start(core, call, (), {})
         return future

@@ -24,7 +24,7 @@ from .callbacks.running import Event, in_context, listening, run_callback, subsc
 from .calls.arguments import WEIGHTY, pack_arguments, plain_name, without_stream
 from .calls.fired import Callback, Errback, FiredCall
 from .calls.intercepted import enter
-from .calls.maps import MapCalls, Row
+from .calls.maps import MapCalls, Row, rows_of
 from .calls.prepared import PreparedMethod
 from .calls.traced import traced
 from .connections.core import ClientCore
@@ -86,6 +86,7 @@ class Client(ABC):
     """A client of one service, on one server or on many. Making one does no I/O; it connects at first use."""
 
     answers: ClassVar[Literal["blocks", "awaits", "defers"]]  # how a call gives its result
+    _fired_kind: ClassVar[type[FiredCall]]
     future: ClassVar[str]  # what `fire` returns: a generic class, as MODULE:NAME
 
     def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
@@ -141,7 +142,6 @@ class Client(ABC):
     @abstractmethod
     def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Any: ...
 
-    @abstractmethod
     def fire_map(
         self,
         method: str,
@@ -150,7 +150,12 @@ class Client(ABC):
         chunksize: int = 1000,
         callback: Callback | None = None,
         errback: Errback | None = None,
-    ) -> Any: ...
+    ) -> Any:
+        """Make the calls of `map`, and go on: a future of the list of their results, in which a call that failed is its error.
+        `callback(list)` runs where callbacks run, once; `errback(error)` where the client is closed first. Raises TypeError and
+        ValueError."""
+        rows = list(rows_of(iterables, chunksize))
+        return self._fire_rows(method, rows, 0, chunksize, callback, errback)
 
     @abstractmethod
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
@@ -306,9 +311,17 @@ class Client(ABC):
         return core
 
     def _outgoing(
-        self, kind: type[C], method: str, args: tuple[Any, ...], kwargs: dict[str, Any], credit: int = 0
+        self,
+        kind: type[C],
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        credit: int = 0,
+        *,
+        uploads: bool = True,
     ) -> C:
-        """The call, ready for the core. Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
+        """The call, ready for the core. `uploads`: whether an argument may stream. Raises InvalidArgument or ResourceExhausted for
+        arguments that cannot be sent."""
         options = self._options
         iterator = None
         if type(method) is not str:
@@ -316,6 +329,8 @@ class Client(ABC):
         try:
             packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
         except errors.InvalidArgument:
+            if not uploads:
+                raise
             iterator, args, kwargs = without_stream(method, args, kwargs)
             if iterator is None:
                 raise
@@ -399,29 +414,34 @@ class Client(ABC):
         except errors.CallError as error:
             call = kind(Call(0, method, NOTHING), self._options)
             call.fail(error)
-        call.client = self
-        call.callback = None if callback is None else in_context(callback)
-        call.errback = None if errback is None else in_context(errback)
+        self._call_back(call, callback, errback)
         return call
 
-    def _mapped(
+    def _fire_rows(
         self,
-        kind: type[F],
         method: str,
         rows: list[Row],
         first: int,
         chunksize: int,
         callback: Callback | None = None,
         errback: Errback | None = None,
-    ) -> F:
-        """The call that stands for those with these arguments. `first`: the place of the first row among all that belong together."""
-        call = kind(Call(0, plain_name(method), NOTHING), self._options)
+    ) -> Any:
+        """A future of what becomes of these calls. `first`: the place of the first row among all that belong together."""
+        call: FiredCall = self._fired_kind(Call(0, plain_name(method), NOTHING), self._options)
         call.made = call.sent = time.monotonic()
+        self._call_back(call, callback, errback)
+        call.extended().whole = MapCalls(self, call, rows, first, chunksize)
+        return self._fire_whole(call)
+
+    @abstractmethod
+    def _fire_whole(self, call: Any) -> Any:
+        """Send all that the call stands for. Returns its future."""
+
+    def _call_back(self, call: FiredCall, callback: Callback | None, errback: Errback | None) -> None:
+        """With its outcome, in the context of who fires it."""
         call.client = self
         call.callback = None if callback is None else in_context(callback)
         call.errback = None if errback is None else in_context(errback)
-        call.extended().whole = MapCalls(self, call, rows, first, chunksize)
-        return call
 
     def _fail_at_bound(self, core: ClientCore, call: FiredCall) -> None:
         """There is no room for it, and nobody who could wait."""

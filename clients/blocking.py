@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, cast
+from typing import Any, Generic, Self, TypeVar, Unpack, cast
 
 from .. import errors
 from ..backends.blocking import BlockingLoop, CallerGate
@@ -25,7 +25,7 @@ from ..protocol.streams import WINDOW
 from ..runtime import forks
 from .base import Answer, Client
 from .callbacks import unseen  # noqa: F401 - whose exit handler is registered first, and so called last
-from .calls.fired import Callback, Errback, FiredCall
+from .calls.fired import Errback
 from .calls.maps import AHEAD, Chunks, Row, failures, rows_of
 from .calls.results import R
 from .calls.streams import Stream, StreamCall
@@ -62,7 +62,6 @@ class BlockingClient(Client, Generic[F, R]):
     At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead."""
 
     answers = "blocks"
-    _fired_kind: ClassVar[type[FiredCall]]
 
     def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
         super().__init__(*endpoints, **options)
@@ -149,7 +148,7 @@ class BlockingClient(Client, Generic[F, R]):
         try:
             while True:
                 for first, some in islice(parts, AHEAD - len(pending)):
-                    pending.append(self._fire_rows(method, some, first, chunksize, None, None))
+                    pending.append(self._fire_rows(method, some, first, chunksize))
                 if not pending:
                     if parts.error is not None:
                         raise parts.error
@@ -169,31 +168,8 @@ class BlockingClient(Client, Generic[F, R]):
             for future in pending:
                 future.cancel()
 
-    def fire_map(
-        self,
-        method: str,
-        /,
-        *iterables: Iterable[Any],
-        chunksize: int = 1000,
-        callback: Callable[[list[R | errors.CallError]], object] | None = None,
-        errback: Errback | None = None,
-    ) -> Any:
-        """Make the calls of `map`, and go on: a future of the list of their results, in which a call that failed is its error.
-        `callback(list)` runs where callbacks run, once; `errback(error)` where the client is closed first."""
-        rows = list(rows_of(iterables, chunksize))
-        return self._fire_rows(method, rows, 0, chunksize, callback, errback)
-
-    def _fire_rows(
-        self,
-        method: str,
-        rows: list[Row],
-        first: int,
-        chunksize: int,
-        callback: Callback | None,
-        errback: Errback | None,
-    ) -> Any:
+    def _fire_whole(self, call: Any) -> F:
         core, loop = self._core()
-        call = self._mapped(self._fired_kind, method, rows, first, chunksize, callback, errback)
         call.observe()
         try:
             return self._fire(core, call, (), {})

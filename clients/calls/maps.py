@@ -13,7 +13,6 @@ from ...protocol.messages import Map
 from ...protocol.values import pack_together
 from ..conversation.calls import ENDED, OutgoingCall, Recorder
 from ..conversation.maps import MapOutcomes, NotTaken
-from .arguments import pack_arguments
 from .fired import FiredCall
 
 if TYPE_CHECKING:
@@ -185,8 +184,7 @@ class MapCalls:
                 return
             view = self._keyed(client, at)
             try:
-                pack_arguments(method, row, {}, view._options.room)  # what streams is refused here
-                part = view._outgoing(PartOfMap, method, row, {})
+                part = view._outgoing(PartOfMap, method, row, {}, uploads=False)
             except errors.CallError as error:
                 self._settle(at, error)
             else:
@@ -268,8 +266,8 @@ class MapCalls:
             return
         call.state = ENDED
         outcomes, self._outcomes, self._rows = self._outcomes, [], []
-        failed = outcomes and all(isinstance(outcome, errors.CallError) for outcome in outcomes)
-        if failed and (core is None or core.closed):
+        assert core is not None
+        if core.closed and outcomes and all(isinstance(outcome, errors.CallError) for outcome in outcomes):
             call.finish(None, outcomes[0])
         else:
             call.finish(outcomes, None)
