@@ -17,8 +17,9 @@ SECONDS = 4.0
 
 # `fire` waits at the bound of calls in flight, and so keeps as many there.
 GREEDY = """
-import sys, time
+import os, sys, time
 import ringback
+os.nice(10)
 endpoint, method, count, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 with ringback.connect(endpoint, max_in_flight=count, timeout=None) as client:
     done = 0

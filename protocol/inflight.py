@@ -56,6 +56,12 @@ class InFlight:
             return f"the server has {taken} calls in flight, as many as it takes"
         return f"this client has {quota.calls} of the {taken} calls in flight: what is left is for others"
 
+    def admits(self, quota: Quota, calls: int, memory: int) -> bool:
+        """Whether `admit` would take each of so many calls, with so many bytes in all."""
+        return quota.calls + calls <= TIMES_WHAT_IS_FREE * (
+            self.max_calls - self.calls - calls
+        ) and quota.bytes + memory <= TIMES_WHAT_IS_FREE * (self.max_bytes - self.bytes - memory)
+
     def room_for_calls(self, quota: Quota) -> int:
         """How many more calls `admit` would take from that client."""
         free = TIMES_WHAT_IS_FREE * (self.max_calls - self.calls) - quota.calls
@@ -69,18 +75,18 @@ class InFlight:
             quota.bytes += size
         return full
 
-    def hold(self, quota: Quota, memory: int = 0) -> None:
-        """Count a call that cannot be refused any more."""
-        self.calls += 1
+    def hold(self, quota: Quota, memory: int = 0, calls: int = 1) -> None:
+        """Count so many calls that are not refused."""
+        self.calls += calls
         self.bytes += memory
-        quota.calls += 1
+        quota.calls += calls
         quota.bytes += memory
 
-    def release(self, quota: Quota, memory: int = 0) -> None:
-        """A handler has ended, or will never begin."""
-        self.calls -= 1
+    def release(self, quota: Quota, memory: int = 0, calls: int = 1) -> None:
+        """So many handlers have ended, or will never begin."""
+        self.calls -= calls
         self.bytes -= memory
-        quota.calls -= 1
+        quota.calls -= calls
         quota.bytes -= memory
 
     def release_bytes(self, quota: Quota, size: int) -> None:

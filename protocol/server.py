@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw, structs
@@ -69,42 +69,32 @@ _OPEN, _SERVING = SessionState.OPEN, Phase.SERVING
 _NONE: set[int] = set()
 
 
-class IncomingCall:
-    """A call that is being handled. The dispatcher subclasses it."""
+class IncomingCall(Protocol):
+    """A call that is being handled. `ended`: it is answered, or nobody wants the answer."""
 
-    __slots__ = ("ended", "id", "session")
-
-    def __init__(self, session: Session, id: int) -> None:  # noqa: A002
-        self.session = session
-        self.id = id
-        self.ended = False  # answered, or nobody wants the answer
+    session: Session
+    id: int
+    ended: bool
 
     @property
     def parts(self) -> Iterable[IncomingCall]:
         """The calls that it stands for: itself, but for a map."""
-        return (self,)
 
-    def cancel(self) -> None:
-        raise NotImplementedError
+    def cancel(self) -> None: ...
 
     def abandon(self) -> None:
         """Its client is gone."""
-        self.cancel()
 
-    def credit(self, items: int) -> None:
-        raise NotImplementedError
+    def credit(self, items: int) -> None: ...
 
     def item(self, value: Raw) -> None:
         """The next item of the argument that streams. Raises ProtocolError where none was asked for."""
-        raise NotImplementedError
 
     def fail(self, error: errors.CallError) -> None:
         """It ends with that, and what it does is stopped."""
-        raise NotImplementedError
 
     def end_input(self) -> None:
         """The argument that streams has no more items."""
-        raise NotImplementedError
 
 
 class Session:
@@ -159,6 +149,14 @@ class Session:
             if reached is not None:
                 self.outbox.append(reached)
             self.outbox.append(message)
+
+    def reply_all(self, results: Iterable[tuple[IncomingCall, Any]]) -> None:
+        """Answer calls, each with its packed result, unless they have been."""
+        calls, outbox = self.calls, self.outbox
+        for call, result in results:
+            if calls.pop(call.id, None) is call:
+                call.ended = True
+                outbox.append(Reply(call.id, result))
 
 
 class ServerMachine:

@@ -33,7 +33,7 @@ log = logging.getLogger("ringback.backends")
 # Seconds to wait for native threads at the end, of which some may still run a handler that nobody waits for.
 LAST_THREADS = 1.0
 
-# Seconds after which a worker lets the hub do something else between two pieces of work.
+# Seconds for which workers may go on between two looks of the hub at its descriptors.
 SLICE = 0.0005
 
 # Events of a descriptor, as libev counts them.
@@ -116,8 +116,11 @@ class GeventLoop(Loop):
         self._running = 0
         self._waiting: deque[_Work] = deque()
         self._feeding = False
-        self._sliced = False  # whether a worker has ended before its work had
+        # When workers have to let the hub look at its descriptors; None where none has begun anything since it last did.
+        self._slice_end: float | None = None
         self._next_slice = self._loop.timer(0)
+        self._looked = self._loop.check(ref=False)
+        self._looked.start(self._begin_slice)
         self._threads = Workers(self.threads)
         self._coroutines = AsyncioThread()
         self._stopped = Event()
@@ -227,6 +230,7 @@ class GeventLoop(Loop):
     def close(self) -> None:
         self._served()
         self._next_slice.close()
+        self._looked.close()
         self._threads.close()
         self._coroutines.close()
         # A thread that ends its hub while the interpreter ends would crash it.
@@ -257,29 +261,40 @@ class GeventLoop(Loop):
             self._feeding = True
             self._loop.run_callback(self._feed)
 
+    def _begin_slice(self) -> None:
+        """The hub has looked at its descriptors."""
+        self._slice_end = None
+
+    def _is_over(self) -> bool:
+        """Whether the hub is to look at its descriptors before more work begins."""
+        now = time.monotonic()
+        if self._slice_end is None:
+            self._slice_end = now + SLICE
+        return now >= self._slice_end
+
     def _feed(self) -> None:
         """In the hub, and so whenever the last worker waits or has ended: another worker for what is in the queue."""
         self._feeding = False
-        if self._sliced:
-            # The hub runs many callbacks before it looks at its descriptors again; a timer comes after that.
-            self._sliced = False
+        if not self._waiting or self._running >= self.workers:
+            return
+        if self._is_over():
+            # The hub runs many callbacks before it looks at its descriptors again; a timer comes after that, and then what it finds there.
             self._feeding = True
-            self._next_slice.start(self._feed)
-        elif self._waiting and self._running < self.workers:
-            self._running += 1
-            self._feed_later()
-            # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
-            worker = greenlet(self._work)
-            worker.waited = False
-            worker.switch(worker)
-            worker.waited = True  # (or it has ended)
+            self._next_slice.start(self._loop.run_callback, self._feed)
+            return
+        self._running += 1
+        self._feed_later()
+        # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
+        worker = greenlet(self._work)
+        worker.waited = False
+        worker.switch(worker)
+        worker.waited = True  # (or it has ended)
 
     def _work(self, worker: Any) -> None:
         """A worker: a greenlet that takes one piece of work after the other as long as none of them waits, nor leaves behind what refers to
         the greenlet. That may be a Timeout, which would be thrown into another piece of work; so the hub gets it, and logs it."""
-        end = time.monotonic() + SLICE
-        late = spoilt = False
-        while self._waiting and not late and not spoilt:
+        over = False
+        while self._waiting and not over:
             task = self._waiting.popleft()
             references = sys.getrefcount(worker)
             task.greenlet = worker
@@ -289,9 +304,7 @@ class GeventLoop(Loop):
                 pass  # thrown just after the handler: inside it, the work has caught and reported it
             finally:
                 task.greenlet = None
-            late = time.monotonic() >= end
-            spoilt = worker.waited or sys.getrefcount(worker) > references
+            over = worker.waited or sys.getrefcount(worker) > references or self._is_over()
         self._running -= 1
         if self._waiting:
-            self._sliced = self._sliced or late
             self._feed_later()

@@ -53,12 +53,13 @@ from ..methods.statistics import MethodStatistics
 from ..methods.table import MethodTable, ServedMethod
 from ..options import SchedulingOptions
 from ..process.logs import shortened
+from .batches import BatchedCall, BatchWatch, WorkerBatch
 from .cached import cached
 from .deadlines import Deadlines
 from .inputs import Input, with_inputs
 from .invocation import VALUES, InlineBatch, Invocation
 from .launcher import Launcher
-from .memory import memory_of, memory_of_options, size_of
+from .memory import ELEMENT, encoded, memory_of, memory_of_options, size_of
 from .observer import CallObserver
 from .posted import Posted
 from .stream_turns import StreamTurns
@@ -122,6 +123,10 @@ class Dispatcher:
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
         self.post = self._posted.post
+        self.watch = BatchWatch(loop)
+        for served in self.methods.values():
+            if not self._interceptors and not self._observer.traces:
+                self._table.batch(served)
         self._generation = forks.generation
 
     def observe(self, recorder: CallRecorder) -> None:
@@ -164,6 +169,9 @@ class Dispatcher:
         batch.set(InlineBatch(session, now, self))
         handling.set(None)
         few = 0 if values.frames else FEW_BYTES  # bytes of arguments that are decoded in short
+        together: dict[
+            tuple[str, int | None], list[tuple[Call, tuple[Any, ...]]]
+        ] = {}  # by method and timeout
         for message in messages:
             if len(context) > 2:
                 undone = message
@@ -181,6 +189,21 @@ class Dispatcher:
                     args = short(message.args)
                 except BaseException:  # noqa: S110 - the long way finds the words for it
                     pass
+                else:
+                    pace = served.pace
+                    if (
+                        pace is not None
+                        and pace.until <= now
+                        and type(message) is Call
+                        and not message.credit
+                    ):
+                        alike = message.method, message.timeout
+                        those = together.get(alike)
+                        if those is None:
+                            together[alike] = [(message, args)]
+                        else:
+                            those.append((message, args))
+                        continue
             if args is None:
                 values.taken = 0
                 try:
@@ -228,6 +251,8 @@ class Dispatcher:
                         pass
                 self.finish_inline(session, message, served, result, None, now)
                 continue
+            if together:  # which came before
+                self._start_together(session, together, now)
             size = size_of(message, values)
             inputs: Sequence[Input] = ()
             if values.streamed:
@@ -241,6 +266,8 @@ class Dispatcher:
                 self._start(session, message, served, args, kwargs, inputs, now, size, run)
             else:
                 self._start_note(session, message, served, args, kwargs, inputs, now, size, run)  # type: ignore[arg-type]
+        if together:
+            self._start_together(session, together, now)
         self._now = 0.0
         if inline is not None:
             inline.took(time.monotonic() - now)
@@ -305,7 +332,7 @@ class Dispatcher:
                 call.session
             )  # also without an answer: it may have been the last that the end waits for
 
-    def complain(self, call: Invocation, what: str, error: BaseException) -> None:
+    def complain(self, call: Invocation | BatchedCall, what: str, error: BaseException) -> None:
         """Log what the service's own code has done wrong, with its traceback."""
         method, peer = call.method.name, call.session.peer
         more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
@@ -345,7 +372,11 @@ class Dispatcher:
     def rows(self, served: ServedMethod, message: Map) -> list[tuple[Any, ...]] | None:
         """The arguments of all calls of a map, where these may run one after the other without a look at each."""
         options, decode = message.options, served.method.arguments.short_list
-        if decode is None or self._interceptors or not (served.immediate or self._runs_in_slices(served)):
+        if (
+            decode is None
+            or self._interceptors
+            or not (served.immediate or (served.in_a_row and not self._observer.traces))
+        ):
             return None
         if options is not None and options.versions is not None:
             return None
@@ -357,28 +388,13 @@ class Dispatcher:
             return None
         return rows
 
-    def _runs_in_slices(self, served: ServedMethod) -> bool:
-        """Whether a worker may run several of its calls as one of the scheduler's."""
-        method, queue = served.method, served.queue
-        return (
-            queue is not None
-            and queue.pool is not None
-            and not queue.limiters  # which learn from each call
-            and not served.never
-            and method.is_plain
-            and served.executor is None
-            and served.once is None
-            and served.cached is None
-            and not self._observer.traces
-        )
-
     def start_slice(self, part: Invocation) -> None:
         """Have a worker run calls of a map, when its turn comes."""
         now = time.monotonic()
         part.session.calls[part.id] = part
         self._in_flight.hold(part.session.quota)
         if part.deadline is not None:
-            self._expire_at(part.deadline, part)
+            self.expire_at(part.deadline, part)
         if self._observer.active:
             part.counted = True  # its calls are, one by one
             self._observer.begun(part)
@@ -421,7 +437,7 @@ class Dispatcher:
         if self._machine.phase is not Phase.SERVING or self._in_flight.admit(call.session.quota, call.memory):
             return False
         if call.deadline is not None and not call.method.inline:
-            self._expire_at(call.deadline, call)
+            self.expire_at(call.deadline, call)
         call.counted = True  # among the calls that clients have made it is not
         if self._observer.active:
             self._observer.begun(call)
@@ -443,7 +459,7 @@ class Dispatcher:
         """From time to time."""
         self.launcher.look(time.monotonic())
 
-    def answer(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
+    def answer(self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End) -> None:
         """End the call at this end, with its last message."""
         if type(message) is Error:
             call.served.statistics.errors += 1
@@ -514,7 +530,7 @@ class Dispatcher:
     def stats(self) -> dict[str, Any]:
         """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
         in_flight = Counter(
-            call.method.name for call in self._machine.calls() if isinstance(call, Invocation)
+            call.method.name for call in self._machine.calls() if isinstance(call, (Invocation, BatchedCall))
         )
         return {
             "service": self._name,
@@ -549,6 +565,7 @@ class Dispatcher:
     def close(self) -> None:
         while self._abandoned:
             self._abandoned.popleft().cancel()
+        self.watch.close()
         self._observer.close()
         self._table.close()
         if self._timer is not None:
@@ -630,9 +647,7 @@ class Dispatcher:
         if full:
             self._reject(session, message, errors.ResourceExhausted(full), statistics)
             return
-        deadline = None if message.timeout is None else now + message.timeout / 1000
-        if method.timeout is not None:
-            deadline = now + method.timeout if deadline is None else min(deadline, now + method.timeout)
+        deadline = self._deadline(method, message.timeout, now)
         call = kind(self, session, message.id, served, args, kwargs, deadline, message.options, now)
         session.calls[message.id] = call
         call.memory = taken
@@ -640,7 +655,7 @@ class Dispatcher:
         if self._observer.active:
             self._observer.begun(call)
         if deadline is not None and not method.inline:
-            self._expire_at(deadline, call)
+            self.expire_at(deadline, call)
         if method.is_stream:
             call.credit(message.credit)
         if inputs:
@@ -653,6 +668,97 @@ class Dispatcher:
             self._wait_for_version(call, version, now)
         else:
             self._begin(call, now)
+
+    def _start_together(
+        self,
+        session: Session,
+        together: dict[tuple[str, int | None], list[tuple[Call, tuple[Any, ...]]]],
+        now: float,
+    ) -> None:
+        """Begin calls that came together, each with its arguments, by method and timeout."""
+        for (name, timeout), those in together.items():
+            served = self.methods[name]
+            if len(those) == 1:
+                ((message, args),) = those
+                self._start(session, message, served, args, NO_NAMES, (), now, encoded(message), None)
+            else:
+                self._start_batch(session, served, those, self._deadline(served.method, timeout, now), now)
+        together.clear()
+
+    def _start_batch(
+        self,
+        session: Session,
+        served: ServedMethod,
+        those: Sequence[tuple[Call, tuple[Any, ...]]],
+        deadline: float | None,
+        now: float,
+    ) -> None:
+        batch = WorkerBatch(self, session, served, deadline, now)
+        batched, calls, quota, free = batch.batched, session.calls, session.quota, self.free
+        # What they may take at the most; as a rule that is not too much.
+        most = (ELEMENT + 1) * sum([len(message.args) for message, _ in those])
+        surely = self._in_flight.admits(quota, len(those), most)
+        for message, args in those:
+            memory = memory_of(message, args, NO_NAMES, len(message.args), free)
+            full = "" if surely else self._in_flight.admit(quota, memory)
+            if full:
+                self._reject(session, message, errors.ResourceExhausted(full), served.statistics)
+            else:
+                call = calls[message.id] = BatchedCall(session, message.id, batch, args, memory)
+                batched.append(call)
+        if surely:
+            self._in_flight.hold(quota, sum([call.memory for call in batched]), len(batched))
+        if self._observer.active:
+            for call in batched:
+                self._observer.begun(call)
+        if batched:
+            batch.calls = len(batched)
+            if deadline is not None:
+                self.expire_at(deadline, batch)
+            self.launcher.take(batch, now)
+
+    def _deadline(self, method: Method, timeout: int | None, now: float) -> float | None:
+        """Of a call that has come with that timeout, in milliseconds."""
+        deadline = None if timeout is None else now + timeout / 1000
+        if method.timeout is None:
+            return deadline
+        return now + method.timeout if deadline is None else min(deadline, now + method.timeout)
+
+    def single(self, call: BatchedCall) -> Invocation:
+        """The same call, of no batch."""
+        session = call.session
+        came = call.came
+        single = Invocation(self, session, call.id, call.served, call.args, {}, call.deadline, None, came)
+        single.memory, single.ended, single.counted = call.memory, call.ended, call.counted
+        if not call.ended:
+            session.calls[call.id] = single
+            if call.deadline is not None:
+                self.expire_at(call.deadline, single)
+        if self._observer.active:
+            self._observer.continues(call, single)
+        return single
+
+    def batch_over(self, batch: WorkerBatch) -> None:
+        """Give back what the batch and its calls hold. They are answered."""
+        calls = batch.batched
+        if self._observer.active:
+            for call in calls:
+                self._observer.over(call)
+        memory = sum([call.memory for call in calls])
+        self._in_flight.release(batch.session.quota, memory, len(calls) - 1)  # `complete` releases one
+        batch.served.statistics.calls += max(0, batch.count - 1)
+        self.complete(batch, None, None, ran=batch.count > 0)
+        self.tell(batch.session)
+
+    @property
+    def observed(self) -> bool:
+        """Whether somebody notes how each call ends."""
+        return self._observer.active
+
+    def fail(self, call: Invocation | BatchedCall, error: BaseException) -> None:
+        """Answer the call with that, unless nobody waits any more."""
+        if not call.ended:
+            self.answer(call, self._error(call, error))
 
     def _start_note(
         self,
@@ -806,14 +912,14 @@ class Dispatcher:
         more = {"method": method, "peer": session.peer}
         self._dropped(logging.WARNING, text, method, session.peer, reason, fields=more)
 
-    def _error(self, call: Invocation, error: BaseException) -> Error:
+    def _error(self, call: Invocation | BatchedCall, error: BaseException) -> Error:
         if errors.is_a(error, CancelledError):
             error = errors.Cancelled(f"{call.method.name} was cancelled at the server")
         elif not errors.is_ours(error):
             self.complain(call, "raised", error)
         return Error(call.id, *errors.to_wire(error))
 
-    def _expire_at(self, deadline: float, call: Invocation) -> None:
+    def expire_at(self, deadline: float, call: Invocation) -> None:
         self._deadlines.add(deadline, call)
         if self._timer is None or deadline < self._timer_due:
             self._set_timer()

@@ -28,11 +28,14 @@ class CallLauncher(Protocol):
     def release_worker(self, call: Any) -> None:
         """The call no longer needs its worker."""
 
+    def sets_aside(self, batch: Any) -> None:
+        """A batch takes long: it no longer counts among those that are handed to workers at once."""
+
     def postpone(self, call: Any, seconds: float) -> None:
         """The call waits for what another does: others get its place, and it looks again after so many seconds."""
 
-    def given_up(self) -> None:
-        """A call has ended that may still wait for its place."""
+    def given_up(self, calls: int = 1) -> None:
+        """So many calls have ended that may still wait for their places."""
 
 
 class CallHost(Protocol):

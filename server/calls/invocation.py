@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,7 +82,7 @@ class Inline(Struct, Handling):
         )
 
 
-class Invocation(IncomingCall, Handling):
+class Invocation(Handling):
     """One call that is being handled: what `current_call()` tells of, and the state of its handler.
 
     Interceptors and handler run in its `context`, which is empty at first: what these set, this call alone sees. It is None once the
@@ -97,9 +97,11 @@ class Invocation(IncomingCall, Handling):
         "context",
         "counted",
         "deadline",
+        "ended",
         "handle",
         "held",
         "host",
+        "id",
         "input",
         "interception",
         "kwargs",
@@ -110,6 +112,7 @@ class Invocation(IncomingCall, Handling):
         "queue",
         "run",
         "served",
+        "session",
         "span",
         "versions",
     )
@@ -117,6 +120,7 @@ class Invocation(IncomingCall, Handling):
     began: float
     priority: int
     flight: Flight[Any] | None = None  # of a `CachedCall`: what others wait for too
+    calls: int = 1  # that it is
 
     def __init__(
         self,
@@ -153,6 +157,10 @@ class Invocation(IncomingCall, Handling):
         self.counted = False  # among the calls that have ended, where these are observed
         self.span: HandlingSpan | None = None
         self.held: Needs = ()  # what it has until it gives it back
+
+    @property
+    def parts(self) -> Iterable[IncomingCall]:
+        return (self,)
 
     def current(self) -> CurrentCall:
         options = self.options or _NO_OPTIONS

@@ -81,6 +81,12 @@ class Launcher:
         self._scheduler.release(call, queue.pool)
         self.go_on(time.monotonic())
 
+    def sets_aside(self, batch: Invocation) -> None:
+        """A batch takes long: it no longer counts among those that are handed to workers at once."""
+        assert batch.queue is not None
+        self._scheduler.release(batch, batch.queue.needs[-1][0])
+        self.go_on(time.monotonic())
+
     def postpone(self, call: Invocation, seconds: float) -> None:
         """A call waits for what another does: give others its place, and let it look again after so many seconds."""
         now = time.monotonic()
@@ -109,9 +115,9 @@ class Launcher:
         if 2 * door.taken <= door.total:
             self.go_on(time.monotonic())
 
-    def given_up(self) -> None:
-        """A call has ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
-        self._given_up += 1
+    def given_up(self, calls: int = 1) -> None:
+        """So many calls have ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
+        self._given_up += calls
         if self._given_up >= max(_SWEPT, self._in_flight.calls // 2):
             self._given_up = 0
             for call in self._scheduler.swept():
@@ -119,9 +125,8 @@ class Launcher:
 
     def _shed(self, call: Invocation) -> None:
         """A call that will not begin: it has ended, or could not end in its time."""
-        error: errors.CallError = errors.Cancelled(f"nobody waits for {call.method.name} any more")
-        if not call.ended:
-            error = errors.ResourceExhausted(
-                f"{call.method.name} would not end in time: the server has too many calls"
-            )
-        self._refuse(call, error)
+        if call.ended:
+            call.drop()
+        else:
+            text = f"{call.method.name} would not end in time: the server has too many calls"
+            self._refuse(call, errors.ResourceExhausted(text))

@@ -44,11 +44,13 @@ def memory_of(
 ) -> int:
     """The bytes that they take in memory. Elements are counted, as long as it takes to decode them, only where `free` bytes would not do
     if each byte were one."""
-    if len(args) + len(kwargs) <= _FEW and (
-        _SCALARS.issuperset(map(type, args))
-        and (not kwargs or _SCALARS.issuperset(map(type, kwargs.values())))
-    ):
-        return size
+    if len(args) + len(kwargs) <= _FEW:
+        for value in args:  # (a loop takes half as long as `issuperset`)
+            if type(value) not in _SCALARS:
+                break
+        else:
+            if not kwargs or _SCALARS.issuperset(map(type, kwargs.values())):
+                return size
     most = size + ELEMENT * encoded(message)
     return most if most <= free else size + ELEMENT * _elements(message)
 

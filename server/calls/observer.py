@@ -19,6 +19,7 @@ from ...protocol.server import ServerMachine
 from ...tracing import TRACE_CONTEXT
 from ..methods.table import ServedMethod
 from ..process.logs import shortened
+from .batches import BatchedCall
 from .invocation import Invocation
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class CallObserver:
         self._machine = machine
         self._tracing = tracing
         self._recorder: CallRecorder | None = None
-        self._in_flight: set[Invocation] = set()
+        self._in_flight: set[Invocation | BatchedCall] = set()
         self.active = tracing is not None
         if tracing is not None:
             machine.refused = self.refused
@@ -49,7 +50,9 @@ class CallObserver:
         self._recorder = recorder
         self.active = True
         self._machine.refused = self.refused
-        self._in_flight.update(call for call in self._machine.calls() if isinstance(call, Invocation))
+        self._in_flight.update(
+            call for call in self._machine.calls() if isinstance(call, (Invocation, BatchedCall))
+        )
         for served in self._methods.values():
             served.ends = []
 
@@ -57,12 +60,17 @@ class CallObserver:
         """How many calls there are of each method, from any thread."""
         return Counter(call.method.name for call in self._in_flight.copy())
 
-    def begun(self, call: Invocation) -> None:
+    def begun(self, call: Invocation | BatchedCall) -> None:
         """A call is in flight from now on."""
         self._in_flight.add(call)
-        if self._tracing is not None and not call.counted:
+        if self._tracing is not None and isinstance(call, Invocation) and not call.counted:
             metadata = {} if call.options is None else call.options.metadata
             call.span = self._tracing.handling(call.method.name, metadata, call.own_context)
+
+    def continues(self, call: BatchedCall, single: Invocation) -> None:
+        """A call goes on as another object."""
+        self._in_flight.discard(call)
+        self._in_flight.add(single)
 
     def ran_at_once(self, served: ServedMethod, began: float) -> None:
         """Calls have ended that ran in the loop, of a batch that came at that time."""
@@ -87,7 +95,7 @@ class CallObserver:
         if self._recorder is not None:
             self._recorder.ended(call.method.name, code, time.monotonic() - call.came)
 
-    def answered(self, call: Invocation, message: Reply | Error | Refusal | End) -> None:
+    def answered(self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End) -> None:
         """A call has ended for its client."""
         if call.counted:
             return
@@ -96,7 +104,7 @@ class CallObserver:
         else:
             self._ended(call, OK)
 
-    def over(self, call: Invocation) -> None:
+    def over(self, call: Invocation | BatchedCall) -> None:
         """Nothing of a call runs any more. Where it was not answered, its client has given it up, or is gone."""
         self._in_flight.discard(call)
         if not call.counted:
@@ -120,7 +128,7 @@ class CallObserver:
                 self._ended(call, errors.Cancelled.code)
         self._in_flight.clear()
 
-    def _ended(self, call: Invocation, code: str, text: str = "") -> None:
+    def _ended(self, call: Invocation | BatchedCall, code: str, text: str = "") -> None:
         call.counted = True
         if self._recorder is not None:
             seconds = time.monotonic() - call.came

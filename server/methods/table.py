@@ -20,10 +20,15 @@ from ..declare.service import ADAPTIVE, Method, Service
 from ..executors import Executor
 from ..options import SchedulingOptions
 from ..scheduling.limiter import Limiter
+from ..scheduling.pace import Pace
 from ..scheduling.resources import Named, Needs, Pool, Resource
 from ..scheduling.scheduler import Queue, Scheduler
 from .once import Once
 from .statistics import MethodStatistics
+
+# Batches that are handed to workers at once, and to greenlets: enough that none waits for the loop between two, and so few that a client
+# with thousands of calls has hardly any ahead of others.
+BATCHES, GREENLET_BATCHES = 4, 2
 
 # Why a replica runs nothing that changes something.
 _READS_ONLY = "this server is a replica of the primary's data: it takes readonly methods only"
@@ -46,8 +51,25 @@ class ServedMethod:
     cached: Entries[Any] | None
     # Whether its handler runs at once, in the loop, and its result is the answer; False once it has returned a future.
     immediate: bool
+    # Where its calls wait that go to a worker together, and whether they may now; None where they never do.
+    batches: Queue | None = None
+    pace: Pace | None = None
     # When its calls ended in this turn that ran at once; None where durations are not recorded.
     ends: list[float] | None = None
+
+    @property
+    def in_a_row(self) -> bool:
+        """Whether a worker may run several of its calls one after the other, as one call of the scheduler's."""
+        return (
+            self.queue is not None
+            and self.queue.pool is not None
+            and not self.queue.limiters  # which learn from each call
+            and not self.never
+            and self.method.is_plain
+            and self.executor is None
+            and self.once is None
+            and self.cached is None
+        )
 
 
 class MethodTable:
@@ -79,6 +101,7 @@ class MethodTable:
         self._server = self._limit("(all)", scheduling["limit"])
         workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
         self._pools = {"workers": workers}
+        self._batches = Resource("batches", GREENLET_BATCHES if loop.cooperative else BATCHES)
         self._executors: dict[str, Executor] = {}
         self._caches: list[Entries[Any]] = []
         if loop.cooperative:
@@ -126,6 +149,12 @@ class MethodTable:
             cached,
             immediate,
         )
+
+    def batch(self, served: ServedMethod) -> None:
+        """Have its calls go to a worker together, where that is possible."""
+        queue = served.queue
+        if queue is not None and served.in_a_row and not queue.named:
+            served.batches, served.pace = queue.sharing(self._batches), Pace()
 
     def close(self) -> None:
         """Nothing more is to be run."""

@@ -54,6 +54,8 @@ class Schedulable(Protocol):
     @property
     def session(self) -> TurnTaker: ...
     @property
+    def calls(self) -> int: ...  # as how many it counts among those that wait
+    @property
     def queue(self) -> Queue | None: ...  # None only of one that the scheduler is not given
 
     priority: int
@@ -151,6 +153,11 @@ class Queue:
         self.seconds = 0.0  # that a call runs for, on average; known where there are limiters
         self.lines: dict[TurnTaker, Line] = {}
         self.tickets = Ordered()  # of all lines; one that is no longer its line's counts for nothing
+
+    def sharing(self, resource: Resource) -> Queue:
+        """Another queue, whose calls need the same and one of that resource."""
+        limits = [each for each, _ in self.needs if each not in (self.pool, self.pool and self.pool.door)]
+        return Queue(self.name, pool=self.pool, limits=[*limits, resource])
 
     def fits(self) -> bool:
         """Whether all that a call needs is free."""
@@ -343,7 +350,11 @@ class Scheduler(Generic[C]):
     def waiting(self) -> dict[int, int]:
         """How many calls wait, by priority. It looks at all of them: a count would cost every call."""
         lines = (line for queue in self._queues for line in queue.lines.values())
-        return dict(Counter(entry[4].priority for line in lines for entry in line.calls))
+        waiting: Counter[int] = Counter()
+        for line in lines:
+            for entry in line.calls:
+                waiting[entry[4].priority] += entry[4].calls
+        return dict(waiting)
 
     def _begin(self, call: C, needs: Needs, now: float) -> None:
         for resource, amount in needs:

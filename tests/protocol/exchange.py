@@ -144,21 +144,35 @@ class Client:
         return list(outbox)
 
 
-class Served(IncomingCall):
-    """A call at the server that keeps what it is told."""
+class HeldCall(IncomingCall):
+    """A call at the server that nothing is told of but that it is cancelled."""
 
-    __slots__ = ("cancelled", "credits", "inputs", "takes")
+    def __init__(self, session: Session, id: int) -> None:  # noqa: A002
+        self.session = session
+        self.id = id
+        self.ended = False
+        self.cancelled = 0
+
+    @property
+    def parts(self) -> tuple[IncomingCall]:
+        return (self,)
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def abandon(self) -> None:
+        self.cancel()
+
+
+class Served(HeldCall):
+    """A call at the server that keeps what it is told."""
 
     def __init__(self, session: Session, id: int) -> None:  # noqa: A002
         super().__init__(session, id)
-        self.cancelled = 0
         self.credits: list[int] = []
         self.inputs: list[Any] = []
         self.takes = 0  # items it has given credit for
         session.calls[id] = self
-
-    def cancel(self) -> None:
-        self.cancelled += 1
 
     def credit(self, items: int) -> None:
         self.credits.append(items)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from exchange import LIMIT, Asked
+from exchange import LIMIT, Asked, HeldCall
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,7 +26,7 @@ from ringback.clients.conversation.links import LinkState
 from ringback.clients.conversation.machine import TICK, ClientMachine
 from ringback.protocol import codec
 from ringback.protocol.messages import Call, End, Error, Hello, Item, Notify, Refusal, Reply
-from ringback.protocol.server import IncomingCall, Phase, ServerMachine, Session, SessionState
+from ringback.protocol.server import Phase, ServerMachine, Session, SessionState
 from ringback.protocol.values import pack
 
 SERVERS = 2
@@ -36,21 +36,15 @@ indexes = st.integers(0, SERVERS - 1)
 picks = st.integers(0, 1000)
 
 
-class Running(IncomingCall):
+class Running(HeldCall):
     """A call that a server carries out. Its handler runs on when it is cancelled, as threads do."""
-
-    __slots__ = ("allowed", "cancelled", "place", "token")
 
     def __init__(self, session: Session, message: Call, token: int, place: Place) -> None:
         super().__init__(session, message.id)
         self.token = token
         self.place = place
         self.allowed = message.credit
-        self.cancelled = 0
         place.running.append(self)
-
-    def cancel(self) -> None:
-        self.cancelled += 1
 
     def credit(self, items: int) -> None:
         self.allowed += items

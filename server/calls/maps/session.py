@@ -36,13 +36,15 @@ def packed_together(results: list[Any], most: int) -> Raw | None:
         return None
 
 
-class IncomingMap(IncomingCall):
+class IncomingMap:
     """The calls of one Map, as one call of its session: `left` of them have not ended."""
 
-    __slots__ = ("came", "deadline", "known", "left", "message", "own", "place")
+    __slots__ = ("came", "deadline", "ended", "id", "known", "left", "message", "own", "place", "session")
 
     def __init__(self, session: Session, message: Map, count: int, now: float, host: Dispatcher) -> None:
-        super().__init__(session, message.id)
+        self.session = session
+        self.id = message.id
+        self.ended = False
         self.message = message
         self.came = now
         self.left = count

@@ -35,7 +35,7 @@ class Slow:
 
 class Streaming(IncomingCall):
     def __init__(self, session: Session) -> None:
-        super().__init__(session, 1)
+        self.session, self.id, self.ended = session, 1, False
         self.told = 0
 
     def credit(self, items: int) -> None:

@@ -28,6 +28,7 @@ class Call:
     priority: int = 0
     deadline: float | None = None
     ended: bool = False
+    calls: int = 1
     began: float = 0.0
     held: Needs = ()
     came: float = 0.0

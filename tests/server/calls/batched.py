@@ -1,0 +1,155 @@
+"""A service whose worker methods tell how their calls were run."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import Future
+from contextvars import ContextVar
+
+import ringback
+
+service = ringback.Service("batched")
+_ran: list[int] = []
+_stopped: list[str] = []
+_gates: dict[str, threading.Event] = {}
+_seen: ContextVar[str] = ContextVar("seen", default="nothing")
+_at_once = _most = 0
+_lock = threading.Lock()
+
+
+def _gate(name: str) -> threading.Event:
+    return _gates.setdefault(name, threading.Event())
+
+
+@service.method(inline=True)
+def ran() -> list[int]:
+    "The calls of `note` and `meet` that have begun, in that order."
+    return list(_ran)
+
+
+@service.method(inline=True)
+def stopped() -> list[str]:
+    "What handlers have been stopped by."
+    return list(_stopped)
+
+
+@service.method(inline=True)
+def most() -> int:
+    return _most
+
+
+@service.method(inline=True)
+def opens(name: str) -> None:
+    _gate(name).set()
+
+
+@service.method
+def holds(name: str) -> None:
+    "Keeps its worker until the gate of that name is opened."
+    _gate(name).wait()
+
+
+@service.method
+def where(_: int) -> int:
+    return threading.get_ident()
+
+
+@service.method
+def note(n: int) -> int:
+    _ran.append(n)
+    return n
+
+
+@service.method
+def says(text: str) -> int:
+    return len(text)
+
+
+@service.method
+def rests(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@service.method(timeout=0.2)
+def brief(n: int) -> int:
+    return note(n)
+
+
+@service.method
+def meet(name: str, n: int) -> int:
+    "Call 0 waits for the last, which opens the gate."
+    _ran.append(n)
+    if n == 0:
+        _gate(name).wait()
+    elif n == 19:
+        _gate(name).set()
+    return n
+
+
+@service.method
+def waits(name: str, n: int) -> int:
+    "Call 0 waits until it is stopped, or the gate is opened."
+    _ran.append(n)
+    try:
+        if n == 0:
+            _gate(name).wait()
+    except BaseException as error:
+        _stopped.append(f"{n} {type(error).__name__}")
+        raise
+    return n
+
+
+@service.method(limit=2)
+def limited(seconds: float) -> None:
+    global _at_once, _most
+    with _lock:
+        _at_once += 1
+        _most = max(_most, _at_once)
+    time.sleep(seconds)
+    with _lock:
+        _at_once -= 1
+
+
+@service.method
+def odd(n: int) -> object:
+    "As many kinds of outcomes as there are."
+    match n % 6:
+        case 0:
+            return n
+        case 1:
+            raise LookupError(n)
+        case 2:
+            return object()
+        case 3:
+            future: Future[int] = Future()
+            threading.Timer(0.01, future.set_result, (n,)).start()
+            return future
+        case 4:
+            return "x" * 100_000
+        case _:
+            raise SystemExit(n)
+
+
+@service.method
+def sets(n: int) -> str:
+    "What it sees that another call has set."
+    seen = _seen.get()
+    _seen.set(f"call {n}")
+    return seen
+
+
+@service.method
+def told(_: int) -> list[object]:
+    call = ringback.current_call()
+    return [call.method, dict(call.metadata), call.remaining()]
+
+
+@service.method
+def forks(n: int) -> int:
+    "Call 1 forks a child that comes back."
+    if n == 1:
+        os.fork()
+    return n
