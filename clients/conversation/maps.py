@@ -25,10 +25,11 @@ class NotTaken(Exception):
 class MapOutcomes:
     """Those of one Map, in order: results, and the errors of those that failed. `left` have not come yet."""
 
-    __slots__ = ("left", "more", "outcomes")
+    __slots__ = ("earlier", "left", "more", "outcomes")
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[Any] = [_MISSING] * count
+        self.earlier = self.outcomes  # those that servers have told that were lost before they had told all
         self.left = count
         self.more = count - 1  # calls for which it counts, beside one
 
@@ -38,6 +39,17 @@ class MapOutcomes:
             link.limit is None or len(message.args) <= link.limit
         )
 
+    def begin_again(self) -> None:
+        """The message is sent to another server, which tells all anew."""
+        if self.left < len(self.outcomes):
+            self.earlier = self._known()
+            self.left = len(self.outcomes)
+            self.outcomes = [_MISSING] * self.left
+
+    def _known(self) -> list[Any]:
+        pairs = zip(self.outcomes, self.earlier, strict=True)
+        return [earlier if one is _MISSING else one for one, earlier in pairs]
+
     def passes(self, _: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
         """What the call ends with: an error of the whole is that of each call whose outcome has not come."""
         if type(error) is NotTaken:
@@ -45,7 +57,7 @@ class MapOutcomes:
         if self.left and error is None:
             error = errors.ProtocolError("the server has answered many calls as if they were one")
         if error is not None:
-            self.outcomes = [error if one is _MISSING else one for one in self.outcomes]
+            self.outcomes = [error if one is _MISSING else one for one in self._known()]
         return self.outcomes, None
 
     def take(self, message: Mapped, values: Unpacker, method: str, kind: Any) -> bool:

@@ -80,6 +80,8 @@ class CallTable:
         self.leave(call)
         del self.calls[call.id]
         call.allowed = call.message.credit
+        if call.extras is not None and call.extras.mapped is not None:
+            call.extras.mapped.begin_again()
         call.message = msgspec.structs.replace(call.message, id=self.another_id())
         self.calls[call.id] = call
 

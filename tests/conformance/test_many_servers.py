@@ -13,6 +13,7 @@ from processes import SOON, unserved_endpoint
 from promises import promise
 from ringback import errors
 from ringback.balancing import Policy
+from styles import Pause
 
 # Calls that are in flight at once where there is load.
 WINDOW = 12
@@ -60,6 +61,13 @@ def who_answers(client, *pids: int) -> Iterator:
         if not left:
             return
     raise AssertionError(f"{left} got no call")
+
+
+def ended(client) -> Iterator:
+    """How many calls of two methods have ended at each server."""
+    stats = yield client.call_all("ringback.stats")
+    methods = [answer.result["methods"] for answer in stats]
+    return [each["look_at"]["calls"] + each["change"]["calls"] for each in methods]
 
 
 def renewed(load, fleet, place):
@@ -183,6 +191,34 @@ def test_a_server_that_is_killed_and_started_anew_costs_no_call_that_only_reads(
     fleet.servers[0].wait()
     yield from renewed(load, fleet, 0)
     yield from load.end()
+
+
+@promise
+def test_a_map_whose_server_is_killed_goes_elsewhere_where_its_method_may(client, pair, fleet):
+    """Calls that only read are all answered. Of others, those that have ended keep their results; whether the rest have run, nobody knows."""
+    many = pair.connect(*fleet.endpoints, policy="round-robin", timeout=15.0)
+    before = yield from ended(many)
+    numbers, seconds = range(30), [0.0, 1.0] * 15
+    reads = many.fire_map("look_at", numbers, seconds, chunksize=10)
+    changes = many.fire_map("change", numbers, seconds, chunksize=10)
+    end = time.monotonic() + SOON
+    while (yield from ended(many)) != [calls + 10 for calls in before]:
+        assert time.monotonic() < end
+    yield Pause(0.2)  # results go out every 20 ms
+    killed = fleet.pids[0]
+    fleet.servers[0].send_signal(signal.SIGKILL)
+    read = yield reads
+    assert [value for value, _ in read] == list(numbers)
+    assert killed not in {pid for _, pid in read[1::2]}
+    changed = yield changes
+    lost = [number for number, outcome in enumerate(changed) if isinstance(outcome, errors.CallError)]
+    assert len(lost) == 5
+    assert all(number % 2 for number in lost)
+    assert {type(changed[number]) for number in lost} == {errors.Unavailable}
+    assert {changed[number].started for number in lost} == {None}
+    kept = [changed[number] for number in numbers if number not in lost]
+    assert [value for value, _ in kept] == [number for number in numbers if number not in lost]
+    assert Counter(pid for _, pid in kept) == {pid: 5 if pid == killed else 10 for pid in fleet.pids}
 
 
 @promise
