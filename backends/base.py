@@ -85,6 +85,11 @@ class Loop(ABC):
         """`run_in_worker`, in a native thread whatever the loop."""
         return self.run_in_worker(work)
 
+    def worker_is_fresh(self) -> bool:
+        """Where workers are `cooperative`, in one of them: whether it may go on with another call, as it has not waited since it began its
+        piece of work, and nothing that the call has left behind refers to it."""
+        return True
+
     def worker_gate(self) -> Gate:
         """Where the work that `run_in_worker` runs can wait."""
         return ThreadGate()

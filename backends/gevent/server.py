@@ -18,7 +18,7 @@ from typing import Any
 import gevent
 from gevent import signal_handler
 from gevent.event import AsyncResult, Event
-from greenlet import greenlet
+from greenlet import getcurrent, greenlet
 
 from ...errors import Cancelled
 from ...logs.errorlog import log_error
@@ -118,6 +118,8 @@ class GeventLoop(Loop):
         self._feeding = False
         # When workers have to let the hub look at its descriptors; None where none has begun anything since it last did.
         self._slice_end: float | None = None
+        self._at_work: Any = None  # the worker that was the last to begin something
+        self._references = 0  # to it, when it began
         self._next_slice = self._loop.timer(0)
         self._looked = self._loop.check(ref=False)
         self._looked.start(self._begin_slice)
@@ -290,21 +292,32 @@ class GeventLoop(Loop):
         worker.switch(worker)
         worker.waited = True  # (or it has ended)
 
+    def _count_references(self) -> int:
+        return sys.getrefcount(self._at_work)
+
+    def worker_is_fresh(self) -> bool:
+        worker = getcurrent()
+        if worker is not self._at_work or worker.waited:
+            return False
+        del worker
+        return self._count_references() <= self._references
+
     def _work(self, worker: Any) -> None:
         """A worker: a greenlet that takes one piece of work after the other as long as none of them waits, nor leaves behind what refers to
         the greenlet. That may be a Timeout, which would be thrown into another piece of work; so the hub gets it, and logs it."""
         over = False
         while self._waiting and not over:
             task = self._waiting.popleft()
-            references = sys.getrefcount(worker)
-            task.greenlet = worker
+            task.greenlet = self._at_work = worker
+            self._references = self._count_references()
             try:
                 task.work()
             except gevent.GreenletExit:
                 pass  # thrown just after the handler: inside it, the work has caught and reported it
             finally:
+                fresh = self.worker_is_fresh()
                 task.greenlet = None
-            over = worker.waited or sys.getrefcount(worker) > references or self._is_over()
+            over = not fresh or self._is_over()
         self._running -= 1
         if self._waiting:
             self._feed_later()

@@ -1,14 +1,15 @@
 """Calls of one worker method that came together, and go to a worker together: one after the other, as one call of the scheduler's.
 
-So what a hand-over costs is shared by all of them. That is for short calls. Where a worker does not get on with a batch, the calls behind
-the one that it is at are scheduled singly, as others are.
+So what a hand-over costs is shared by all of them. That is for short calls. Where a worker takes long for a batch, what has ended is
+answered, and the calls behind the one that it is at are scheduled singly, as others are.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Raw, Struct
 
 from ... import errors
-from ...backends.base import Handle, Loop
 from ...context import CurrentCall
 from ...handling import Handling, handling
 from ...protocol.bounds import FRAME_BYTES
@@ -27,19 +27,17 @@ from ..methods.table import ServedMethod
 from ..scheduling.pace import LONG
 from .host import CallHost
 from .invocation import VALUES, Invocation
+from .watch import WorkerWatch
 
 if TYPE_CHECKING:
     from ..declare.service import Method
 
-# Seconds between two looks at what workers do. Where one has not got on meanwhile, others get the rest of its batch.
-LOOK = 0.001
-
-# Seconds for which a greenlet goes on with a batch before the loop does something else.
-GREENLET_SLICE = 0.0005
+# Seconds for which a greenlet goes on with a batch before the loop does something else, and how often it does so.
+GREENLET_SLICE, GREENLET_SLICES = 0.0005, 2
 
 
 class BatchedCall(Struct, Handling, eq=False):
-    """One of them, until it has ended or is scheduled singly."""
+    """One of them, until its handler has ended, or it is scheduled singly. `batch` is None from then on."""
 
     session: Session
     id: int
@@ -50,6 +48,10 @@ class BatchedCall(Struct, Handling, eq=False):
     counted: bool = False  # among the calls that have ended, where these are observed
 
     span = None  # calls that have one are not batched
+
+    @property
+    def host(self) -> Any:
+        return self.batch.host
 
     @property
     def method(self) -> Method:
@@ -68,7 +70,7 @@ class BatchedCall(Struct, Handling, eq=False):
         return self.batch.deadline  # type: ignore[no-any-return]
 
     def current(self) -> CurrentCall:
-        host, session = self.batch.host, self.session
+        host, session = self.host, self.session
         return CurrentCall(
             self.method.name, self.deadline, {}, session.peer, 0, host.app, host.state, user=session.user
         )
@@ -79,10 +81,11 @@ class BatchedCall(Struct, Handling, eq=False):
 
     def cancel(self) -> None:
         self.args = ()
-        self.batch.gave_up(self)
+        if self.batch is not None:
+            self.batch.gave_up(self)
 
     def abandon(self) -> None:
-        self.batch.host.abandon(self)
+        self.host.abandon(self)
 
     def credit(self, items: int) -> None:
         """It is no stream."""
@@ -91,7 +94,7 @@ class BatchedCall(Struct, Handling, eq=False):
         raise errors.ProtocolError(f"an item for {self.method.name}, which takes none")
 
     def fail(self, error: errors.CallError) -> None:
-        self.batch.host.answer(self, Error(self.id, *errors.to_wire(error)))
+        self.host.answer(self, Error(self.id, *errors.to_wire(error)))
         self.cancel()
 
     def end_input(self) -> None:
@@ -106,10 +109,7 @@ class BatchHost(CallHost, Protocol):
         """Whether somebody notes how each call ends."""
 
     @property
-    def watch(self) -> BatchWatch: ...
-
-    def expire_at(self, deadline: float, call: Any) -> None:
-        """Have the call told when its time is over."""
+    def watch(self) -> WorkerWatch: ...
 
     def fail(self, call: Any, error: BaseException) -> None:
         """Answer the call with that, unless nobody waits any more."""
@@ -117,8 +117,11 @@ class BatchHost(CallHost, Protocol):
     def single(self, call: BatchedCall) -> Invocation:
         """The same call, of no batch."""
 
+    def release(self, batch: WorkerBatch, calls: Sequence[BatchedCall], ran: int) -> None:
+        """Give back what these calls of it hold, so many of which have run. They are answered."""
+
     def batch_over(self, batch: WorkerBatch) -> None:
-        """Give back what the batch and its calls hold. They are answered."""
+        """Give back what the batch holds."""
 
 
 class WorkerBatch(Invocation):
@@ -128,13 +131,14 @@ class WorkerBatch(Invocation):
 
     __slots__ = (
         "batched",
+        "begun",
         "calls",
         "count",
-        "failed",
-        "futures",
         "long",
+        "odd",
         "ran",
         "running",
+        "slices",
         "stuck",
         "todo",
     )
@@ -144,34 +148,40 @@ class WorkerBatch(Invocation):
     ) -> None:
         super().__init__(host, session, 0, served, (), {}, deadline, None, now)
         self.queue = served.batches
-        self.counted = True  # its calls are, one by one
         self.batched: list[BatchedCall] = []
         self.todo = iter(self.batched)  # one step of it is atomic
         self.calls = 0  # that have not been given up
+        # Written in a worker:
+        self.begun = False
         self.running: BatchedCall | None = None
         self.count = 0  # of its calls, that have begun
         self.long = 0  # of these, that took long
+        self.slices = 0  # times that a worker went on with it
+        self.ran: deque[tuple[BatchedCall, Any]] = deque()  # calls that have ended, with their packed results
+        self.odd: deque[tuple[BatchedCall, Any]] = (
+            deque()
+        )  # and those with an error, or the future of a result
         self.stuck = False
-        self.ran: list[tuple[BatchedCall, Any]] = []
-        self.failed: list[tuple[BatchedCall, BaseException]] = []
-        self.futures: list[tuple[BatchedCall, concurrent.futures.Future[Any]]] = []
 
     def gave_up(self, call: BatchedCall) -> None:
         """Nobody waits for that call any more."""
         self.calls -= 1
         if call is self.running and self.handle is not None:
             self.handle.cancel()
+        if not self.held:  # it waits: who goes makes room
+            self.batched.remove(call)
+            self.host.release(self, (call,), 0)
         if not self.calls and not self.ended:
             self.ended = True
             if not self.held:
-                self.host.launcher.given_up(len(self.batched))
+                self.host.launcher.given_up()
 
     def cancel(self) -> None:
         """Its calls are cancelled singly."""
 
     def expire(self) -> None:
         """The time of its calls is over."""
-        for call in self.batched:
+        for call in self.batched.copy():
             if not call.ended:
                 self._expire(call)
                 call.cancel()
@@ -180,10 +190,14 @@ class WorkerBatch(Invocation):
         text = f"{self.method.name} did not finish in time"
         self.host.answer(call, Error(call.id, errors.DeadlineExceeded.code, "", text))
 
+    @property
+    def _cooperative(self) -> bool:
+        return self.host.loop.cooperative and not self.served.in_thread
+
     def begin(self) -> None:
         try:
             self._submit()
-            if not self.host.loop.cooperative or self.served.in_thread:
+            if not self._cooperative:
                 self.host.watch.add(self)
         except BaseException as error:
             self._over(error)
@@ -195,21 +209,24 @@ class WorkerBatch(Invocation):
     def _work(self) -> None:
         """In a worker."""
         host = self.host
-        cooperative = host.loop.cooperative and not self.served.in_thread
-        if cooperative:
-            if not self.count:
+        self.slices += 1
+        self.begun = True
+        if self._cooperative:
+            if self.slices == 1:
                 host.launcher.taken(self)
             host.loop.call_soon(self._yielded)
+        elif host.watch.resting:
+            host.post(host.watch.wake)
         try:
-            over = self._run(GREENLET_SLICE if cooperative else inf)
+            over = self._run()
         except BaseException as error:  # of ringback's own
             host.post(self._over, error)
         else:
             host.post(self._over if over else self._go_on)
 
-    def _run(self, most: float) -> bool:
-        """Run calls for so many seconds; True where no more is to be done."""
-        end = time.monotonic() + most
+    def _run(self) -> bool:
+        """Run calls; True where no more is to be done, False where the loop is to do something else before."""
+        end = time.monotonic() + GREENLET_SLICE if self._cooperative else inf
         over = None
         while over is None:
             # As soon as a call has set something in its context, the next must not see that.
@@ -220,7 +237,7 @@ class WorkerBatch(Invocation):
 
     def _run_in(self, context: Context, end: float) -> bool | None:
         """The same in that context, which is empty at first; None where it is to be another one."""
-        host, method, ran = self.host, self.method, self.ran
+        host, method, ran, cooperative = self.host, self.method, self.ran, self._cooperative
         function, generation, checked = method.function, forks.generation, method.result_check is not None
         late = inf if self.deadline is None else self.deadline
         last = time.monotonic()
@@ -237,21 +254,21 @@ class WorkerBatch(Invocation):
                 result = function(*args)
                 kind = type(result)
                 if kind not in VALUES and isinstance(result, concurrent.futures.Future):
-                    self.futures.append((call, result))
+                    self.odd.append((call, result))
                 else:
                     if checked or kind is not bytes or len(result) >= FRAME_BYTES:
                         result = self.pack(result)
                     ran.append((call, result))
             except BaseException as error:
                 host.came_back(method.name, error)
-                self.failed.append((call, error))
+                self.odd.append((call, error))
             if generation != forks.generation:
                 host.came_back(method.name)
             now = time.monotonic()
             if now - last >= LONG:
                 self.long += 1
             last = now
-            if now >= end:
+            if cooperative and (now >= end or not host.loop.worker_is_fresh()):
                 return False
             if len(context) > 1:
                 return None
@@ -259,6 +276,10 @@ class WorkerBatch(Invocation):
 
     def _go_on(self) -> None:
         """Its greenlet has let others run."""
+        if self.slices >= GREENLET_SLICES:
+            self.takes_long()
+            self._over()
+            return
         try:
             self._submit()
         except BaseException as error:
@@ -267,14 +288,13 @@ class WorkerBatch(Invocation):
     def _yielded(self) -> None:
         """Its greenlet does something else: it waits in a call, or has ended."""
         if self.running is not None:
-            self.dissolve()
+            self.takes_long()
 
-    def dissolve(self) -> None:
-        """A worker does not get on with it: schedule singly what has not begun."""
+    def takes_long(self) -> None:
+        """Answer what has ended, and schedule singly what has not begun."""
         rest, host = list(self.todo), self.host
         self.stuck = True
-        if rest:
-            del self.batched[-len(rest) :]
+        self._deliver()
         for call in rest:
             single = host.single(call)
             if call.ended:
@@ -285,75 +305,49 @@ class WorkerBatch(Invocation):
 
     def drop(self) -> None:
         """All its calls were given up."""
-        self._over(None)
+        self._over()
 
     def _over(self, error: BaseException | None = None) -> None:
         """On the serving loop: no worker is at it any more. `error`: what kept calls from beginning."""
         if self.context is None:
             return
-        host, session = self.host, self.session
+        host, pace = self.host, self.served.pace
         host.watch.discard(self)
-        if self.count:
-            now = time.monotonic()
-            assert self.served.pace is not None
-            self.served.pace.ran(self.count, self.long, now, stuck=self.stuck)
-        if host.observed:
-            for call, result in self.ran:
-                host.answer(call, Reply(call.id, result))
-        else:
-            session.reply_all(self.ran)
-        for call, raised in self.failed:
-            host.fail(call, raised)
-        for call, future in self.futures:
-            if not call.ended:
-                self.count -= 1  # it counts as the single call that it is now
-                self.batched.remove(call)
-                future.add_done_callback(host.single(call)._report_future)
-        for call in self.batched:
+        try:
+            self._deliver()
+        except Exception as failure:  # of ringback's own: what the batch holds is given back all the same
+            error = failure
+        left = [call for call in self.batched if call.batch is self]
+        for call in left:
             if call.ended:
                 continue
             if error is None:
                 self._expire(call)
             else:
                 host.fail(call, error)
-        self.ended = True
+        host.release(self, left, 0)
+        if self.count and pace is not None:
+            pace.ran(self.count, self.long, time.monotonic(), stuck=self.stuck)
         host.batch_over(self)
-        # Its deadline remembers it for a while: keep no result alive, and no cycle.
-        self.batched, self.todo, self.ran, self.failed, self.futures = [], iter(()), [], [], []
+        # Its deadline remembers it for a while: keep no call alive, and no cycle.
+        self.batched, self.todo = [], iter(())
 
-
-class BatchWatch:
-    """Looks whether threads get on with batches, from time to time while there are any."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        # How many of its calls had begun at the last look; 0 where none ran then.
-        self._seen: dict[WorkerBatch, int] = {}
-        self._timer: Handle | None = None
-
-    def add(self, batch: WorkerBatch) -> None:
-        self._seen[batch] = 0
-        if self._timer is None:
-            self._timer = self._loop.call_later(LOOK, self._look)
-
-    def discard(self, batch: WorkerBatch) -> None:
-        self._seen.pop(batch, None)
-
-    def close(self) -> None:
-        self._seen.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        for batch, seen in list(self._seen.items()):
-            if batch.running is None:
-                continue
-            if batch.count == seen:
-                del self._seen[batch]
-                batch.dissolve()
+    def _deliver(self) -> None:
+        """Answer the calls that have ended."""
+        host, session, ran, odd = self.host, self.session, self.ran, self.odd
+        ended = [ran.popleft() for _ in range(len(ran))]
+        if host.observed:
+            for call, result in ended:
+                if not call.ended:
+                    host.answer(call, Reply(call.id, result))
+        else:
+            session.reply_all(ended)
+        calls = [call for call, _ in ended]
+        while odd:
+            call, outcome = odd.popleft()
+            if isinstance(outcome, BaseException):
+                host.fail(call, outcome)
+                calls.append(call)
             else:
-                self._seen[batch] = batch.count
-        if self._seen:
-            self._timer = self._loop.call_later(LOOK, self._look)
+                host.single(call).follow(outcome)
+        host.release(self, calls, len(calls))

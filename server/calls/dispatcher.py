@@ -53,7 +53,7 @@ from ..methods.statistics import MethodStatistics
 from ..methods.table import MethodTable, ServedMethod
 from ..options import SchedulingOptions
 from ..process.logs import shortened
-from .batches import BatchedCall, BatchWatch, WorkerBatch
+from .batches import BatchedCall, WorkerBatch
 from .cached import cached
 from .deadlines import Deadlines
 from .inputs import Input, with_inputs
@@ -65,6 +65,7 @@ from .posted import Posted
 from .stream_turns import StreamTurns
 from .streams import StreamInvocation
 from .versions import ServiceVersions
+from .watch import WorkerWatch
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -123,9 +124,9 @@ class Dispatcher:
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
         self.post = self._posted.post
-        self.watch = BatchWatch(loop)
+        self.watch = WorkerWatch(loop)
         for served in self.methods.values():
-            if not self._interceptors and not self._observer.traces:
+            if not self._observer.traces:
                 self._table.batch(served)
         self._generation = forks.generation
 
@@ -196,6 +197,7 @@ class Dispatcher:
                         and pace.until <= now
                         and type(message) is Call
                         and not message.credit
+                        and not interceptors
                     ):
                         alike = message.method, message.timeout
                         those = together.get(alike)
@@ -426,7 +428,7 @@ class Dispatcher:
         self._in_flight.hold(session.quota)
         if self._observer.active:
             self._observer.begun(call)
-        future.add_done_callback(call._report_future)
+        call.follow(future)
 
     def ran_at_once(self, served: ServedMethod, began: float) -> None:
         """Calls of a map have run in one loop, and their ends are to be recorded."""
@@ -699,7 +701,7 @@ class Dispatcher:
         most = (ELEMENT + 1) * sum([len(message.args) for message, _ in those])
         surely = self._in_flight.admits(quota, len(those), most)
         for message, args in those:
-            memory = memory_of(message, args, NO_NAMES, len(message.args), free)
+            memory = memory_of(message, args, NO_NAMES, len(message.args), free if surely else self.free)
             full = "" if surely else self._in_flight.admit(quota, memory)
             if full:
                 self._reject(session, message, errors.ResourceExhausted(full), served.statistics)
@@ -727,8 +729,9 @@ class Dispatcher:
     def single(self, call: BatchedCall) -> Invocation:
         """The same call, of no batch."""
         session = call.session
-        came = call.came
-        single = Invocation(self, session, call.id, call.served, call.args, {}, call.deadline, None, came)
+        single = Invocation(
+            self, session, call.id, call.served, call.args, {}, call.deadline, None, call.came
+        )
         single.memory, single.ended, single.counted = call.memory, call.ended, call.counted
         if not call.ended:
             session.calls[call.id] = single
@@ -736,19 +739,31 @@ class Dispatcher:
                 self.expire_at(call.deadline, single)
         if self._observer.active:
             self._observer.continues(call, single)
+        call.batch = None
         return single
 
-    def batch_over(self, batch: WorkerBatch) -> None:
-        """Give back what the batch and its calls hold. They are answered."""
-        calls = batch.batched
+    def release(self, batch: WorkerBatch, calls: Sequence[BatchedCall], ran: int) -> None:
+        """Give back what these calls of it hold, so many of which have run. They are answered."""
         if self._observer.active:
             for call in calls:
                 self._observer.over(call)
         memory = sum([call.memory for call in calls])
-        self._in_flight.release(batch.session.quota, memory, len(calls) - 1)  # `complete` releases one
-        batch.served.statistics.calls += max(0, batch.count - 1)
-        self.complete(batch, None, None, ran=batch.count > 0)
+        self._in_flight.release(batch.session.quota, memory, len(calls))
+        for call in calls:
+            call.batch = None
+        statistics = batch.served.statistics
+        statistics.calls += ran
+        if ran and not self._now:
+            self._now = now = time.monotonic()
+            statistics.took(now - batch.came)
         self.tell(batch.session)
+
+    def batch_over(self, batch: WorkerBatch) -> None:
+        """Give back what the batch holds."""
+        batch.ended = True
+        batch.context = batch.handle = None
+        if batch.held:
+            self.launcher.ended(batch, self._now or time.monotonic(), ran=batch.count > 0)
 
     @property
     def observed(self) -> bool:

@@ -326,7 +326,7 @@ class Invocation(Handling):
             elif not ended:
                 if pool is not None:
                     host.post(host.launcher.release_worker, self)
-                result.add_done_callback(self._report_future)
+                self.follow(result)
         except BaseException as error:
             self._report(None, error)
         else:
@@ -390,7 +390,7 @@ class Invocation(Handling):
     def _adopted(self, result: Any) -> bool:
         """Whether that is a future, whose result will be reported."""
         if isinstance(result, concurrent.futures.Future):
-            result.add_done_callback(self._report_future)
+            self.follow(result)
             return True
         self.handle = self.host.loop.adopt(result, self._report_unpacked, self.own_context)
         return self.handle is not None
@@ -414,6 +414,13 @@ class Invocation(Handling):
             except errors.CallError as unsendable:
                 result, error = None, unsendable
         self._report(result, error)
+
+    def follow(self, future: concurrent.futures.Future[Any]) -> None:
+        """It ends with what becomes of the future."""
+        try:
+            future.add_done_callback(self._report_future)
+        except BaseException as error:  # of a class of the user's own
+            self._report(None, error)
 
     def _report_future(self, future: concurrent.futures.Future[Any]) -> None:
         try:

@@ -26,10 +26,6 @@ from ..scheduling.scheduler import Queue, Scheduler
 from .once import Once
 from .statistics import MethodStatistics
 
-# Batches that are handed to workers at once, and to greenlets: enough that none waits for the loop between two, and so few that a client
-# with thousands of calls has hardly any ahead of others.
-BATCHES, GREENLET_BATCHES = 4, 2
-
 # Why a replica runs nothing that changes something.
 _READS_ONLY = "this server is a replica of the primary's data: it takes readonly methods only"
 
@@ -101,7 +97,6 @@ class MethodTable:
         self._server = self._limit("(all)", scheduling["limit"])
         workers = Pool("workers", loop.workers, cooperative=loop.cooperative)
         self._pools = {"workers": workers}
-        self._batches = Resource("batches", GREENLET_BATCHES if loop.cooperative else BATCHES)
         self._executors: dict[str, Executor] = {}
         self._caches: list[Entries[Any]] = []
         if loop.cooperative:
@@ -153,8 +148,8 @@ class MethodTable:
     def batch(self, served: ServedMethod) -> None:
         """Have its calls go to a worker together, where that is possible."""
         queue = served.queue
-        if queue is not None and served.in_a_row and not queue.named:
-            served.batches, served.pace = queue.sharing(self._batches), Pace()
+        if served.in_a_row and queue is not None and queue.pool is not None and not queue.named:
+            served.batches, served.pace = queue.sharing(queue.pool.batches), Pace()
 
     def close(self) -> None:
         """Nothing more is to be run."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Seconds for which a call has to run to be worth a hand-over of its own, which takes some 10 us.
-LONG = 0.00005
+# Seconds from which on a call is worth a hand-over of its own, which takes some 10 us.
+LONG = 0.00003
 
 # Seconds until calls that were long are tried together again; twice as many each time that they are still long.
 AGAIN, RARELY = 1.0, 64.0

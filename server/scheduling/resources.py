@@ -13,6 +13,9 @@ _PARTS = 1_000_000
 # so many seconds, and no more than so many. Who comes with a higher priority has to wait for them.
 AHEAD = 32
 AHEAD_SECONDS = 0.001
+# Batches of calls that are handed to workers at once, and to greenlets: enough that none waits for the loop between two, and so few that a
+# client with thousands of calls has hardly any ahead of others.
+BATCHES, GREENLET_BATCHES = 4, 2
 # Seconds for which ended calls are counted, and after which nothing is known any more.
 _COUNTED = 0.005
 _REST = 1.0
@@ -39,12 +42,13 @@ class Pool(Resource):
     those beyond the workers that are counted but, by the `door`, those that no worker has taken yet.
     """
 
-    __slots__ = ("_ahead", "_rests", "_since", "door", "ended", "needs", "workers")
+    __slots__ = ("_ahead", "_rests", "_since", "batches", "door", "ended", "needs", "workers")
 
     def __init__(self, name: str, workers: int, *, cooperative: bool = False) -> None:
         super().__init__(name, workers)
         self.workers = workers
         self.door = Resource(f"{name} door", 1) if cooperative else None
+        self.batches = Resource(f"{name} batches", GREENLET_BATCHES if cooperative else BATCHES)
         self.needs: Needs = ((self, 1),) if self.door is None else ((self, 1), (self.door, 1))
         self._ahead = 0
         self._rests = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 
@@ -102,6 +103,35 @@ def waits(name: str, n: int) -> int:
     return n
 
 
+@service.method
+def seventh_waits(name: str, n: int) -> int:
+    if n == 7:
+        _gate(name).wait()
+    return n
+
+
+class BadFuture(Future[int]):
+    def add_done_callback(self, fn: object) -> None:  # type: ignore[override]
+        raise RuntimeError("no callbacks")
+
+
+@service.method
+def bad_future(n: int) -> object:
+    return BadFuture() if n == 1 else n
+
+
+@service.method
+def leaves_timeout(n: int) -> str:
+    "For gevent: call 0 leaves behind what would be thrown into its greenlet."
+    import gevent
+
+    if n == 0:
+        gevent.Timeout(0.02).start()
+        return "left"
+    gevent.sleep(0.1)
+    return "fine"
+
+
 @service.method(limit=2)
 def limited(seconds: float) -> None:
     global _at_once, _most
@@ -153,3 +183,30 @@ def forks(n: int) -> int:
     if n == 1:
         os.fork()
     return n
+
+
+# Interceptors that are there only when the server begins
+
+watched = ringback.Service("watched")
+_intercepted: list[str] = []
+
+
+def intercept(call: ringback.CurrentCall) -> Iterator[None]:
+    _intercepted.append(call.method)
+    return (yield)
+
+
+@watched.lifespan
+def begins() -> Iterator[None]:
+    watched.use(intercept)
+    yield
+
+
+@watched.method
+def passes(n: int) -> int:
+    return n
+
+
+@watched.method(inline=True)
+def intercepted() -> int:
+    return _intercepted.count("passes")

@@ -108,6 +108,38 @@ def test_calls_that_wait_run_beside_each_other(caller):
         assert sorted(caller.ask("ran")) == sorted([*range(20)] * (turn + 1))
 
 
+def test_what_has_ended_is_answered_while_the_next_call_waits(caller):
+    numbers = caller.fire(*caller.calls("seventh_waits", *[("a", n) for n in range(20)]))
+    others = [n for n in range(20) if n != 7]
+    assert caller.outcomes(numbers[n] for n in others) == others
+    assert caller.in_flight == 1
+    caller.ask("opens", "a")
+    assert caller.outcomes(numbers[7:8]) == [7]
+    assert caller.in_flight == 0
+
+
+def test_a_future_that_raises_ends_its_call_alone(caller):
+    for _ in range(6):  # more often than there are places for batches
+        numbers = caller.fire(*caller.calls("bad_future", *numbered(3)))
+        assert caller.outcomes(numbers) == [0, ("UNKNOWN", "no callbacks"), 2]
+    assert caller.outcomes(caller.fire(*caller.calls("note", *numbered(2)))) == [0, 1]
+    assert caller.in_flight == 0
+
+
+def test_what_a_call_leaves_behind_reaches_no_other(caller, backend):
+    if backend != "gevent":
+        pytest.skip("greenlets are what it would be thrown into")
+    numbers = caller.fire(*caller.calls("leaves_timeout", *numbered(3)))
+    assert caller.outcomes(numbers) == ["left", "fine", "fine"]
+
+
+def test_interceptors_see_each_call(start_server, backend):
+    with Dealer(start_server(backend, "watched", path=SERVICE).endpoint) as dealer:
+        caller = Caller(dealer)
+        assert caller.outcomes(caller.fire(*caller.calls("passes", *numbered(10)))) == list(range(10))
+        assert caller.ask("intercepted") == 10
+
+
 def test_each_call_ends_as_it_would_alone(caller):
     together = caller.outcomes(caller.fire(*caller.calls("odd", *numbered(24))))
     assert [together[n] for n in (0, 3, 4)] == [0, 3, "x" * 100_000]
@@ -155,6 +187,13 @@ def test_a_call_that_is_given_up_before_it_begins_does_not_run(one_worker):
     assert one_worker.outcomes(some[n] for n in kept) == kept
     eventually(lambda: one_worker.in_flight == 0)
     assert one_worker.ask("ran") == kept
+
+
+def test_calls_that_are_given_up_make_room(one_worker):
+    for _ in range(10):
+        numbers = one_worker.fire(*one_worker.calls("note", *numbered(30)))
+        one_worker.dealer.say(*map(Cancel, numbers[1:]))
+    assert one_worker.in_flight == 1 + 10
 
 
 def test_to_give_up_a_call_that_runs_stops_no_other(caller, backend):
