@@ -195,7 +195,7 @@ def test_a_server_that_is_killed_and_started_anew_costs_no_call_that_only_reads(
 
 @promise
 def test_a_map_whose_server_is_killed_goes_elsewhere_where_its_method_may(client, pair, fleet):
-    """Calls that only read are all answered. Of others, those that have ended keep their results; nobody knows whether the rest have run."""
+    """Calls that only read are all answered. Of others, those that have ended keep their results; whether the rest ran, nobody knows."""
     many = pair.connect(*fleet.endpoints, policy="round-robin", timeout=15.0)
     before = yield from ended(many)
     numbers, seconds = range(30), [0.0, 1.0] * 15

@@ -66,6 +66,11 @@ class SlicedMap:
         if self.rows:
             self._start(self._workers if seconds >= LONG else 1)
 
+    def spread(self) -> None:
+        """A slice does not get on: other workers are to take the calls behind it."""
+        if not self.incoming.ended:
+            self._start(self._workers)
+
     def ended(self, part: Slice) -> None:
         """A slice has run."""
         host, incoming, own = self.host, self.incoming, self.incoming.own
@@ -99,7 +104,8 @@ class SlicedMap:
         self.incoming.fail_rest(Failure(errors.DeadlineExceeded.code, text, ""))
 
     def _start(self, wanted: int) -> None:
-        left = length_hint(self.places)
+        coming = sum([not part.begun for part in self._running])
+        left = length_hint(self.places) - coming
         for _ in range(min(wanted, left, self._workers - len(self._running))):
             self._slices += 1
             part = Slice(self, -self._slices)
@@ -110,7 +116,20 @@ class SlicedMap:
 class Slice(Invocation):
     """What one worker does of a map. The outcomes are those of the calls that it runs; it is itself never answered."""
 
-    __slots__ = ("count", "failed", "first", "futures", "ran", "results", "seconds", "sliced", "together")
+    __slots__ = (
+        "begun",
+        "count",
+        "failed",
+        "first",
+        "futures",
+        "over",
+        "ran",
+        "results",
+        "seconds",
+        "seen",
+        "sliced",
+        "together",
+    )
 
     def __init__(self, sliced: SlicedMap, number: int) -> None:
         """`number`: below 0, where no call's place is."""
@@ -120,7 +139,9 @@ class Slice(Invocation):
             sliced.host, incoming.own, number, sliced.served, (), {}, deadline, message.options, now
         )
         self.sliced = sliced
+        self.begun = self.over = False
         self.first = self.count = 0  # of the places that it has taken
+        self.seen = 0  # its count at the last look
         self.seconds = 0.0
         self.ran: list[tuple[int, Any]] = []  # calls that have returned what is no future
         self.results: list[tuple[int, Any]] = []  # the same, packed
@@ -130,6 +151,28 @@ class Slice(Invocation):
 
     def expire(self) -> None:
         self.sliced.expire()
+
+    def start(self) -> None:
+        super().start()
+        if not self._cooperative:
+            self.sliced.host.watch.add(self)
+
+    @property
+    def _cooperative(self) -> bool:
+        return self.host.loop.cooperative and not self.served.in_thread
+
+    def takes_long(self) -> None:
+        """It has run for a while, perhaps with many short calls."""
+        if self.seen == self.count:
+            self.sliced.spread()
+        else:
+            self.seen = self.count
+            self.sliced.host.watch.add(self)
+
+    def _yielded(self) -> None:
+        """Its greenlet does something else: it waits in a call, or has ended."""
+        if not self.over:
+            self.sliced.spread()
 
     def late(self) -> None:
         """Its map has ended, or its time is over."""
@@ -144,6 +187,7 @@ class Slice(Invocation):
         """It has run, in whatever thread. `error`: what kept it from that."""
         if self.context is None:
             return
+        self.sliced.host.watch.discard(self)
         own = self.session
         if error is not None and not self.ended:
             self.sliced.incoming.fail_rest(self.sliced.host.failure_of(self, error))
@@ -154,7 +198,12 @@ class Slice(Invocation):
 
     def _called(self) -> tuple[bool, Any]:
         """In a worker."""
-        rows, host, ran = self.sliced.rows, self.host, self.ran
+        rows, host, ran = self.sliced.rows, self.sliced.host, self.ran
+        self.begun = True
+        if self._cooperative:
+            host.loop.call_soon(self._yielded)
+        elif host.watch.resting:
+            host.post(host.watch.wake)
         context, generation = Context(), forks.generation
         begun = time.monotonic()
         end = begun + self.sliced.slice
@@ -178,6 +227,7 @@ class Slice(Invocation):
                 context = Context()
             if time.monotonic() >= end or self.ended:
                 break
+        self.over = True
         self.seconds = time.monotonic() - begun
         self._pack()
         return True, None

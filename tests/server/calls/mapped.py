@@ -14,6 +14,7 @@ service = ringback.Service("mapped")
 _ran: list[str] = []
 _at_once = _most = 0
 _lock = threading.Lock()
+_gate = threading.Event()
 _seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 
@@ -76,6 +77,17 @@ def nap(name: str, seconds: float) -> str:
     run(name)
     time.sleep(seconds)
     return name
+
+
+@service.method
+def meets(n: int) -> int:
+    "Call 0 waits for call 49."
+    if n == 49:
+        _gate.set()
+    if n == 0:
+        _gate.wait()
+        _gate.clear()
+    return n
 
 
 @service.method(once=True)
