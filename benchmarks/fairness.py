@@ -15,7 +15,7 @@ from running import BACKENDS, options_of, program, server
 FIFTY = 50
 SECONDS = 4.0
 
-# `fire` waits at the bound of calls in flight, and so keeps as many there.
+# `fire` waits at the bound of calls in flight, and so keeps as many there. It is nice: the server's work is compared, not the kernel's.
 GREEDY = """
 import os, sys, time
 import ringback

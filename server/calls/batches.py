@@ -238,7 +238,7 @@ class WorkerBatch(Invocation):
     def _run_in(self, context: Context, end: float) -> bool | None:
         """The same in that context, which is empty at first; None where it is to be another one."""
         host, method, ran, cooperative = self.host, self.method, self.ran, self._cooperative
-        function, generation, checked = method.function, forks.generation, method.result_check is not None
+        generation, checked = forks.generation, method.result_check is not None
         late = inf if self.deadline is None else self.deadline
         last = time.monotonic()
         for call in self.todo:
@@ -251,7 +251,7 @@ class WorkerBatch(Invocation):
             self.running = call
             self.count += 1
             try:
-                result = function(*args)
+                result = method.function(*args)
                 kind = type(result)
                 if kind not in VALUES and isinstance(result, concurrent.futures.Future):
                     self.odd.append((call, result))

@@ -15,7 +15,7 @@ AHEAD = 32
 AHEAD_SECONDS = 0.001
 # Batches of calls that are handed to workers at once, and to greenlets: enough that none waits for the loop between two, and so few that a
 # client with thousands of calls has hardly any ahead of others.
-BATCHES, GREENLET_BATCHES = 4, 2
+BATCHES, GREENLET_BATCHES = 3, 2
 # Seconds for which ended calls are counted, and after which nothing is known any more.
 _COUNTED = 0.005
 _REST = 1.0
