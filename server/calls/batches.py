@@ -37,7 +37,7 @@ GREENLET_SLICE, GREENLET_SLICES = 0.0005, 2
 
 
 class BatchedCall(Struct, Handling, eq=False):
-    """One of them, until its handler has ended, or it is scheduled singly. `batch` is None from then on."""
+    """One of them, until its handler has ended, or it is scheduled singly: from then on the batch has `let_go` of it."""
 
     session: Session
     id: int
@@ -46,6 +46,7 @@ class BatchedCall(Struct, Handling, eq=False):
     memory: int
     ended: bool = False
     counted: bool = False  # among the calls that have ended, where these are observed
+    let_go: bool = False
 
     span = None  # calls that have one are not batched
 
@@ -81,7 +82,7 @@ class BatchedCall(Struct, Handling, eq=False):
 
     def cancel(self) -> None:
         self.args = ()
-        if self.batch is not None:
+        if not self.let_go:
             self.batch.gave_up(self)
 
     def abandon(self) -> None:
@@ -317,7 +318,7 @@ class WorkerBatch(Invocation):
             self._deliver()
         except Exception as failure:  # of ringback's own: what the batch holds is given back all the same
             error = failure
-        left = [call for call in self.batched if call.batch is self]
+        left = [call for call in self.batched if not call.let_go]
         for call in left:
             if call.ended:
                 continue

@@ -739,7 +739,7 @@ class Dispatcher:
                 self.expire_at(call.deadline, single)
         if self._observer.active:
             self._observer.continues(call, single)
-        call.batch = None
+        call.let_go = True
         return single
 
     def release(self, batch: WorkerBatch, calls: Sequence[BatchedCall], ran: int) -> None:
@@ -750,7 +750,7 @@ class Dispatcher:
         memory = sum([call.memory for call in calls])
         self._in_flight.release(batch.session.quota, memory, len(calls))
         for call in calls:
-            call.batch = None
+            call.let_go = True
         statistics = batch.served.statistics
         statistics.calls += ran
         if ran and not self._now:

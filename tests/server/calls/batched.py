@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 
 import ringback
 
@@ -175,6 +175,26 @@ def sets(n: int) -> str:
 def told(_: int) -> list[object]:
     call = ringback.current_call()
     return [call.method, dict(call.metadata), call.remaining()]
+
+
+_late: list[object] = []
+
+
+@service.method
+def goes_on(n: int) -> None:
+    "Asks for its call when it is over."
+
+    def ask() -> None:
+        _gate("over").wait()
+        call = ringback.current_call()
+        _late.append([call.method, call.deadline is None, n])
+
+    threading.Thread(target=copy_context().run, args=(ask,)).start()
+
+
+@service.method(inline=True)
+def late() -> list[object]:
+    return sorted(_late)  # type: ignore[type-var]
 
 
 @service.method

@@ -159,6 +159,12 @@ def test_a_handler_is_told_of_its_own_call(caller):
     assert all(5 < left <= 60 for *_, left in told[2:])
 
 
+def test_what_goes_on_behind_a_call_may_ask_for_it(caller):
+    assert caller.outcomes(caller.fire(*caller.calls("goes_on", *numbered(3)))) == [None] * 3
+    caller.ask("opens", "over")
+    eventually(lambda: caller.ask("late") == [["goes_on", True, n] for n in range(3)])
+
+
 def test_calls_of_a_method_begin_in_the_order_in_which_they_came(one_worker):
     numbers = []
     for first, count in ((0, 10), (10, 1), (11, 20), (31, 2)):
