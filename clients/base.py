@@ -329,11 +329,12 @@ class Client(ABC):
         try:
             packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
         except errors.InvalidArgument:
-            if not uploads:
-                raise
             iterator, args, kwargs = without_stream(method, args, kwargs)
             if iterator is None:
                 raise
+            if not uploads:
+                text = f"{method}: one of many calls takes no stream as an argument: give it a list, or call it by itself"
+                raise errors.InvalidArgument(text) from None
             packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
         # A call has to end by its own timeout, or with the call that is being handled.
         timeout, now = options.timeout, time.monotonic()

@@ -70,6 +70,8 @@ def test_an_encrypted_call_is_a_call_and_tells_its_user(client, pair, guarded, k
     large = b"x" * 200_000
     assert (yield Together(*[lambda: guest.call("echo", large)] * 5)) == [large] * 5
     assert (yield Items(guest.stream("count", 300))) == list(range(300))
+    assert (yield guest.fire_map("echo", range(300), chunksize=100)) == list(range(300))
+    assert (yield guest.fire_map("hold", [0.0] * 50)) == ["held"] * 50
 
 
 @promise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from processes import SOON
 from ringback import errors
 
 RULES = """
@@ -32,12 +33,17 @@ def test_a_key_may_call_what_the_rules_of_its_name_say(pairs, start_server, conn
         assert (client.call("add", 1, 2), list(client.stream("count", 2))) == (3, [0, 1])
     with connected(server.endpoint, **ben) as client:
         assert client.call("add", 1, 2) == 3
+        assert client.fire_map("add", [1, 2], [3, 4]).result(SOON) == [4, 6]
         for view in (client, client.options(metadata={"user": "ada"})):
             with pytest.raises(errors.PermissionDenied, match="ben may not call 'count'"):
                 list(view.stream("count", 2))
         assert [method["name"] for method in client.describe()["methods"]] == ["add"]
+        for outcome in client.fire_map("echo", [1, 2, 3]).result(SOON):
+            assert isinstance(outcome, errors.PermissionDenied)
+            assert "ben may not call 'echo'" in str(outcome)
     assert server.stop() == 0
     audits = [line for line in map(json.loads, server.log.splitlines()) if line["logger"] == "ringback.audit"]
-    assert {(line["user"], line["method"], line["code"]) for line in audits} == {
+    assert {(line["user"], line["method"], line["code"]) for line in audits} >= {
         ("ben", "count", "PERMISSION_DENIED")
     }
+    assert {line["user"] for line in audits} == {"ben"}
