@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from math import inf
 from typing import Any
 
 import gevent
@@ -233,6 +234,7 @@ class GeventLoop(Loop):
         self._served()
         self._next_slice.close()
         self._looked.close()
+        self._slice_end = inf  # what is left runs, whatever the hub looks at
         self._threads.close()
         self._coroutines.close()
         # A thread that ends its hub while the interpreter ends would crash it.

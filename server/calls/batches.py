@@ -183,7 +183,7 @@ class WorkerBatch(Invocation):
     def expire(self) -> None:
         """The time of its calls is over."""
         for call in self.batched.copy():
-            if not call.ended:
+            if not (call.ended or call.let_go):
                 self._expire(call)
                 call.cancel()
 
@@ -191,14 +191,10 @@ class WorkerBatch(Invocation):
         text = f"{self.method.name} did not finish in time"
         self.host.answer(call, Error(call.id, errors.DeadlineExceeded.code, "", text))
 
-    @property
-    def _cooperative(self) -> bool:
-        return self.host.loop.cooperative and not self.served.in_thread
-
     def begin(self) -> None:
         try:
             self._submit()
-            if not self._cooperative:
+            if not self.in_greenlet:
                 self.host.watch.add(self)
         except BaseException as error:
             self._over(error)
@@ -211,13 +207,12 @@ class WorkerBatch(Invocation):
         """In a worker."""
         host = self.host
         self.slices += 1
-        self.begun = True
-        if self._cooperative:
+        if not self.in_greenlet:
+            host.watch.began(self, host.post)
+        else:
             if self.slices == 1:
                 host.launcher.taken(self)
             host.loop.call_soon(self._yielded)
-        elif host.watch.resting:
-            host.post(host.watch.wake)
         try:
             over = self._run()
         except BaseException as error:  # of ringback's own
@@ -227,7 +222,7 @@ class WorkerBatch(Invocation):
 
     def _run(self) -> bool:
         """Run calls; True where no more is to be done, False where the loop is to do something else before."""
-        end = time.monotonic() + GREENLET_SLICE if self._cooperative else inf
+        end = time.monotonic() + GREENLET_SLICE if self.in_greenlet else inf
         over = None
         while over is None:
             # As soon as a call has set something in its context, the next must not see that.
@@ -238,7 +233,7 @@ class WorkerBatch(Invocation):
 
     def _run_in(self, context: Context, end: float) -> bool | None:
         """The same in that context, which is empty at first; None where it is to be another one."""
-        host, method, ran, cooperative = self.host, self.method, self.ran, self._cooperative
+        host, method, ran, cooperative = self.host, self.method, self.ran, self.in_greenlet
         generation, checked = forks.generation, method.result_check is not None
         late = inf if self.deadline is None else self.deadline
         last = time.monotonic()
@@ -277,8 +272,9 @@ class WorkerBatch(Invocation):
 
     def _go_on(self) -> None:
         """Its greenlet has let others run."""
-        if self.slices >= GREENLET_SLICES:
+        if self.slices >= GREENLET_SLICES and not self.stuck:
             self.takes_long()
+        if self.stuck:
             self._over()
             return
         try:
@@ -295,14 +291,28 @@ class WorkerBatch(Invocation):
         """Answer what has ended, and schedule singly what has not begun."""
         rest, host = list(self.todo), self.host
         self.stuck = True
+        self._tell_pace()
         self._deliver()
-        for call in rest:
-            single = host.single(call)
+        waiting = host.launcher.sets_aside(self)
+        self._scatter(rest)
+        self.batched = [call for call in self.batched if not call.let_go]
+        for batch in waiting:  # or they would be before what came first
+            batch._scatter(batch.batched)
+            batch.batched = []
+            host.batch_over(batch)
+
+    def _scatter(self, calls: Iterable[BatchedCall]) -> None:
+        """Schedule them singly."""
+        for call in calls:
+            single = self.host.single(call)
             if call.ended:
                 single.drop()
             else:
-                host.launcher.take(single, self.came)
-        host.launcher.sets_aside(self)
+                self.host.launcher.take(single, self.came)
+
+    def _tell_pace(self) -> None:
+        if self.count and self.served.pace is not None:
+            self.served.pace.ran(self.count, self.long, time.monotonic(), stuck=self.stuck)
 
     def drop(self) -> None:
         """All its calls were given up."""
@@ -312,7 +322,7 @@ class WorkerBatch(Invocation):
         """On the serving loop: no worker is at it any more. `error`: what kept calls from beginning."""
         if self.context is None:
             return
-        host, pace = self.host, self.served.pace
+        host = self.host
         host.watch.discard(self)
         try:
             self._deliver()
@@ -327,8 +337,8 @@ class WorkerBatch(Invocation):
             else:
                 host.fail(call, error)
         host.release(self, left, 0)
-        if self.count and pace is not None:
-            pace.ran(self.count, self.long, time.monotonic(), stuck=self.stuck)
+        if not self.stuck:
+            self._tell_pace()
         host.batch_over(self)
         # Its deadline remembers it for a while: keep no call alive, and no cycle.
         self.batched, self.todo = [], iter(())

@@ -198,6 +198,7 @@ class Dispatcher:
                         and type(message) is Call
                         and not message.credit
                         and not interceptors
+                        and session not in served.queue.lines  # type: ignore[union-attr] # which it has
                     ):
                         alike = message.method, message.timeout
                         those = together.get(alike)
@@ -557,6 +558,7 @@ class Dispatcher:
 
     def forked(self) -> None:
         """In a child: if a handler has forked it, it ends where that lets the loop go on."""
+        self.watch.close()
         if self._timer is not None:
             self._timer.cancel()
         call: Any = handled()
@@ -680,7 +682,9 @@ class Dispatcher:
         """Begin calls that came together, each with its arguments, by method and timeout."""
         for (name, timeout), those in together.items():
             served = self.methods[name]
-            if len(those) == 1:
+            # (in the order in which they came: neither before nor behind calls of the client that wait in the other way)
+            assert served.batches is not None
+            if len(those) == 1 and session not in served.batches.lines:
                 ((message, args),) = those
                 self._start(session, message, served, args, NO_NAMES, (), now, encoded(message), None)
             else:

@@ -28,14 +28,15 @@ class CallLauncher(Protocol):
     def release_worker(self, call: Any) -> None:
         """The call no longer needs its worker."""
 
-    def sets_aside(self, batch: Any) -> None:
-        """A batch takes long: it no longer counts among those that are handed to workers at once."""
+    def sets_aside(self, batch: Any) -> list[Any]:
+        """A batch takes long: it no longer counts among those that are handed to workers at once. Returns its client's batches of that
+        method, which wait no longer."""
 
     def postpone(self, call: Any, seconds: float) -> None:
         """The call waits for what another does: others get its place, and it looks again after so many seconds."""
 
-    def given_up(self, calls: int = 1) -> None:
-        """So many calls have ended that may still wait for their places."""
+    def given_up(self) -> None:
+        """A call has ended that may still wait for its place."""
 
 
 class CallHost(Protocol):

@@ -239,6 +239,11 @@ class Invocation(Handling):
         return result
 
     @property
+    def in_greenlet(self) -> bool:
+        """Whether its worker is one of the loop's own thread."""
+        return self.host.loop.cooperative and not self.served.in_thread
+
+    @property
     def own_context(self) -> Context:
         assert self.context is not None
         return self.context

@@ -81,11 +81,14 @@ class Launcher:
         self._scheduler.release(call, queue.pool)
         self.go_on(time.monotonic())
 
-    def sets_aside(self, batch: Invocation) -> None:
-        """A batch takes long: it no longer counts among those that are handed to workers at once."""
+    def sets_aside(self, batch: Invocation) -> list[Invocation]:
+        """A batch takes long: it no longer counts among those that are handed to workers at once. Returns its client's batches of that
+        method, which wait no longer."""
         assert batch.queue is not None
+        waiting = self._scheduler.withdraw(batch.queue, batch.session, time.monotonic())
         self._scheduler.release(batch, batch.queue.needs[-1][0])
         self.go_on(time.monotonic())
+        return waiting
 
     def postpone(self, call: Invocation, seconds: float) -> None:
         """A call waits for what another does: give others its place, and let it look again after so many seconds."""
@@ -115,9 +118,9 @@ class Launcher:
         if 2 * door.taken <= door.total:
             self.go_on(time.monotonic())
 
-    def given_up(self, calls: int = 1) -> None:
-        """So many calls have ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
-        self._given_up += calls
+    def given_up(self) -> None:
+        """A call has ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
+        self._given_up += 1
         if self._given_up >= max(_SWEPT, self._in_flight.calls // 2):
             self._given_up = 0
             for call in self._scheduler.swept():

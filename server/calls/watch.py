@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ...backends.base import Handle, Loop
@@ -11,7 +12,7 @@ LOOK = 0.001
 
 
 class Watched(Protocol):
-    """Work in a thread. `begun`: that has taken it; it says so before it looks whether the watch rests."""
+    """Work for a thread. `begun`: that has taken it."""
 
     begun: bool
 
@@ -19,7 +20,7 @@ class Watched(Protocol):
 
 
 class WorkerWatch:
-    """Of one server. It rests where no thread has begun what is watched, until one does and calls `wake`."""
+    """Of one server. It rests as long as no thread has begun what is watched."""
 
     def __init__(self, loop: Loop) -> None:
         self.resting = True
@@ -30,6 +31,12 @@ class WorkerWatch:
     def add(self, work: Watched) -> None:
         self._seen[work] = False
         self.wake()
+
+    def began(self, work: Watched, post: Callable[..., object]) -> None:
+        """In the thread that has taken it. `post` calls a function on the loop."""
+        work.begun = True
+        if self.resting:
+            post(self.wake)
 
     def discard(self, work: Watched) -> None:
         self._seen.pop(work, None)

@@ -255,6 +255,22 @@ class Scheduler(Generic[C]):
                 del self._queues[queue]
         return found
 
+    def withdraw(self, queue: Queue, client: TurnTaker, now: float) -> list[C]:
+        """All calls of that client in that queue, in their order: they wait no longer. For queues without limiters."""
+        line = queue.lines.pop(client, None)
+        if line is None:
+            return []
+        line.ticket = None
+        if not queue.lines:
+            self._leave(queue, now)
+        return [entry[4] for entry in sorted(line.calls)]
+
+    def _leave(self, queue: Queue, now: float) -> None:
+        """Nothing waits there any more."""
+        del self._queues[queue]
+        if queue.pool is not None and all(other.pool is not queue.pool for other in self._queues):
+            queue.pool.idle(now)
+
     def _first(self, queue: Queue) -> Any:
         """The ticket that is next in that queue."""
         tickets = queue.tickets
@@ -314,9 +330,7 @@ class Scheduler(Generic[C]):
             if not calls:
                 del queue.lines[line.client]
                 if not queue.lines:
-                    del self._queues[queue]
-                    if queue.pool is not None and all(other.pool is not queue.pool for other in self._queues):
-                        queue.pool.idle(now)
+                    self._leave(queue, now)
                 break
             if not (alone and queue.fits()):
                 line.since = floor(now / self._aging)

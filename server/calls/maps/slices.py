@@ -154,12 +154,8 @@ class Slice(Invocation):
 
     def start(self) -> None:
         super().start()
-        if not self._cooperative:
+        if self.context is not None and not self.in_greenlet:  # (it is not over, as it would be when late)
             self.sliced.host.watch.add(self)
-
-    @property
-    def _cooperative(self) -> bool:
-        return self.host.loop.cooperative and not self.served.in_thread
 
     def takes_long(self) -> None:
         """It has run for a while, perhaps with many short calls."""
@@ -199,11 +195,11 @@ class Slice(Invocation):
     def _called(self) -> tuple[bool, Any]:
         """In a worker."""
         rows, host, ran = self.sliced.rows, self.sliced.host, self.ran
-        self.begun = True
-        if self._cooperative:
+        if self.in_greenlet:
+            self.begun = True
             host.loop.call_soon(self._yielded)
-        elif host.watch.resting:
-            host.post(host.watch.wake)
+        else:
+            host.watch.began(self, host.post)
         context, generation = Context(), forks.generation
         begun = time.monotonic()
         end = begun + self.sliced.slice

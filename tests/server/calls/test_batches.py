@@ -184,6 +184,14 @@ def test_calls_whose_time_is_over_before_they_begin_do_not_run(one_worker, metho
     assert one_worker.ask("ran") == [20, 21]
 
 
+def test_a_batch_of_which_no_call_comes_back_ends_in_time(caller):
+    for _ in range(4):
+        numbers = caller.fire(*caller.calls("holds", *[("never",)] * 10, timeout=300))
+        assert [code for code, _ in caller.outcomes(numbers)] == ["DEADLINE_EXCEEDED"] * 10
+    caller.ask("opens", "never")
+    eventually(lambda: caller.in_flight == 0)
+
+
 def test_a_call_that_is_given_up_before_it_begins_does_not_run(one_worker):
     some = one_worker.fire(*one_worker.calls("note", *numbered(10)))
     all_of_them = one_worker.fire(*one_worker.calls("note", *numbered(10, 10)))
@@ -313,16 +321,25 @@ def test_a_few_long_calls_are_chance(calls, long):
     for _ in range(10):
         pace.ran(calls, long, 1.0, stuck=False)
     assert pace.until <= 1.0
-    pace.ran(calls + 1, long + 2, 1.0, stuck=False)
+    pace.ran(calls, long + 2, 1.0, stuck=False)
     assert pace.until > 1.0
 
 
 def test_to_be_stuck_once_is_chance():
+    pace, now = Pace(), 100.0
+    for _ in range(10):
+        now += 1.0
+        for _ in range(3):  # one stop of the machine stops several
+            pace.ran(1, 1, now, stuck=True)
+        pace.ran(32, 1, now, stuck=False)
+    assert pace.until <= now
+    pace.ran(1, 1, now + 1.0, stuck=True)
+    pace.ran(1, 1, now + 1.01, stuck=True)
+    assert pace.until == now + 1.01 + AGAIN
+
+
+def test_batches_that_were_made_before_a_pause_do_not_lengthen_it():
     pace = Pace()
     for _ in range(10):
-        pace.ran(1, 1, 1.0, stuck=True)
-        pace.ran(32, 1, 1.0, stuck=False)
-    assert pace.until <= 1.0
-    pace.ran(1, 1, 1.0, stuck=True)
-    pace.ran(1, 1, 1.0, stuck=True)
-    assert pace.until > 1.0
+        pace.ran(32, 32, 100.0, stuck=False)
+    assert pace.until == 100.0 + AGAIN
