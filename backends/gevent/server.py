@@ -123,7 +123,6 @@ class GeventLoop(Loop):
         self._references = 0  # to it, when it began
         self._next_slice = self._loop.timer(0)
         self._looked = self._loop.check(ref=False)
-        self._looked.start(self._begin_slice)
         self._threads = Workers(self.threads)
         self._coroutines = AsyncioThread()
         self._stopped = Event()
@@ -195,6 +194,7 @@ class GeventLoop(Loop):
             alive.close()
 
     def _serves(self) -> None:
+        self._looked.start(self._begin_slice)  # (not for a client, whose turns a signal may cut anywhere)
         self._serving = native.get_ident()
         hubs.entered(self._serving)
 
@@ -269,6 +269,11 @@ class GeventLoop(Loop):
         """The hub has looked at its descriptors."""
         self._slice_end = None
 
+    def _next(self) -> None:
+        if self._slice_end != inf:
+            self._slice_end = None
+        self._loop.run_callback(self._feed)
+
     def _is_over(self) -> bool:
         """Whether the hub is to look at its descriptors before more work begins."""
         now = time.monotonic()
@@ -284,7 +289,7 @@ class GeventLoop(Loop):
         if self._is_over():
             # The hub runs many callbacks before it looks at its descriptors again; a timer comes after that, and then what it finds there.
             self._feeding = True
-            self._next_slice.start(self._loop.run_callback, self._feed)
+            self._next_slice.start(self._next)
             return
         self._running += 1
         self._feed_later()
