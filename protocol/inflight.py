@@ -57,7 +57,7 @@ class InFlight:
         return f"this client has {quota.calls} of the {taken} calls in flight: what is left is for others"
 
     def admits(self, quota: Quota, calls: int, memory: int) -> bool:
-        """Whether `admit` would take each of so many calls, with so many bytes in all."""
+        """Whether `admit` would surely take that number of calls, with `memory` bytes in all."""
         return quota.calls + calls <= TIMES_WHAT_IS_FREE * (
             self.max_calls - self.calls - calls
         ) and quota.bytes + memory <= TIMES_WHAT_IS_FREE * (self.max_bytes - self.bytes - memory)
@@ -76,14 +76,14 @@ class InFlight:
         return full
 
     def hold(self, quota: Quota, memory: int = 0, calls: int = 1) -> None:
-        """Count so many calls that are not refused."""
+        """Count calls that are not refused, with `memory` bytes in all."""
         self.calls += calls
         self.bytes += memory
         quota.calls += calls
         quota.bytes += memory
 
     def release(self, quota: Quota, memory: int = 0, calls: int = 1) -> None:
-        """So many handlers have ended, or will never begin."""
+        """Handlers have ended, or will never begin."""
         self.calls -= calls
         self.bytes -= memory
         quota.calls -= calls

@@ -70,7 +70,7 @@ _NONE: set[int] = set()
 
 
 class IncomingCall(Protocol):
-    """A call that is being handled. `ended`: it is answered, or nobody wants the answer."""
+    """A call that is being handled. `ended`: it is answered, or its client has given it up."""
 
     session: Session
     id: int

@@ -270,8 +270,7 @@ class GeventLoop(Loop):
         self._slice_end = None
 
     def _next(self) -> None:
-        if self._slice_end != inf:
-            self._slice_end = None
+        self._begin_slice()
         self._loop.run_callback(self._feed)
 
     def _is_over(self) -> bool:

@@ -26,13 +26,13 @@ from ...runtime import forks
 from ..methods.table import ServedMethod
 from ..scheduling.pace import LONG
 from .host import CallHost
-from .invocation import VALUES, Invocation
+from .invocation import VALUES, Invocation, out_of_time
 from .watch import WorkerWatch
 
 if TYPE_CHECKING:
     from ..declare.service import Method
 
-# Seconds for which a greenlet goes on with a batch before the loop does something else, and how often it does so.
+# Seconds for which a greenlet goes on with calls before the loop does something else, and how often it does so with a batch.
 GREENLET_SLICE, GREENLET_SLICES = 0.0005, 2
 
 
@@ -113,13 +113,13 @@ class BatchHost(CallHost, Protocol):
     def watch(self) -> WorkerWatch: ...
 
     def fail(self, call: Any, error: BaseException) -> None:
-        """Answer the call with that, unless nobody waits any more."""
+        """Answer the call with that error, if it has not ended."""
 
     def single(self, call: BatchedCall) -> Invocation:
         """The same call, of no batch."""
 
     def release(self, batch: WorkerBatch, calls: Sequence[BatchedCall], ran: int) -> None:
-        """Give back what these calls of it hold, so many of which have run. They are answered."""
+        """Give back what these calls of it hold; `ran`: how many of them have run. They are answered."""
 
     def batch_over(self, batch: WorkerBatch) -> None:
         """Give back what the batch holds."""
@@ -158,10 +158,9 @@ class WorkerBatch(Invocation):
         self.count = 0  # of its calls, that have begun
         self.long = 0  # of these, that took long
         self.slices = 0  # times that a worker went on with it
-        self.ran: deque[tuple[BatchedCall, Any]] = deque()  # calls that have ended, with their packed results
-        self.odd: deque[tuple[BatchedCall, Any]] = (
-            deque()
-        )  # and those with an error, or the future of a result
+        # Calls that have ended, with their packed results; and those with an error, or the future of a result.
+        self.ran: deque[tuple[BatchedCall, Any]] = deque()
+        self.odd: deque[tuple[BatchedCall, Any]] = deque()
         self.stuck = False
 
     def gave_up(self, call: BatchedCall) -> None:
@@ -184,12 +183,8 @@ class WorkerBatch(Invocation):
         """The time of its calls is over."""
         for call in self.batched.copy():
             if not (call.ended or call.let_go):
-                self._expire(call)
+                self.host.answer(call, out_of_time(call))
                 call.cancel()
-
-    def _expire(self, call: BatchedCall) -> None:
-        text = f"{self.method.name} did not finish in time"
-        self.host.answer(call, Error(call.id, errors.DeadlineExceeded.code, "", text))
 
     def begin(self) -> None:
         try:
@@ -333,7 +328,7 @@ class WorkerBatch(Invocation):
             if call.ended:
                 continue
             if error is None:
-                self._expire(call)
+                host.answer(call, out_of_time(call))
             else:
                 host.fail(call, error)
         host.release(self, left, 0)

@@ -83,6 +83,10 @@ PATIENCE = 0.5
 _CANCELLED_PER_TURN = 64
 
 
+# Calls that came together, each with its arguments, by method and timeout in milliseconds.
+CallsTogether = dict[tuple[str, int | None], list[tuple[Call, tuple[Any, ...]]]]
+
+
 class Dispatcher:
     """All calls of one server, from acceptance to answer: their `CallHost`."""
 
@@ -170,9 +174,7 @@ class Dispatcher:
         batch.set(InlineBatch(session, now, self))
         handling.set(None)
         few = 0 if values.frames else FEW_BYTES  # bytes of arguments that are decoded in short
-        together: dict[
-            tuple[str, int | None], list[tuple[Call, tuple[Any, ...]]]
-        ] = {}  # by method and timeout
+        together: CallsTogether = {}
         for message in messages:
             if len(context) > 2:
                 undone = message
@@ -676,10 +678,10 @@ class Dispatcher:
     def _start_together(
         self,
         session: Session,
-        together: dict[tuple[str, int | None], list[tuple[Call, tuple[Any, ...]]]],
+        together: CallsTogether,
         now: float,
     ) -> None:
-        """Begin calls that came together, each with its arguments, by method and timeout."""
+        """Begin calls that came together."""
         for (name, timeout), those in together.items():
             served = self.methods[name]
             # (in the order in which they came: neither before nor behind calls of the client that wait in the other way)
@@ -747,7 +749,7 @@ class Dispatcher:
         return single
 
     def release(self, batch: WorkerBatch, calls: Sequence[BatchedCall], ran: int) -> None:
-        """Give back what these calls of it hold, so many of which have run. They are answered."""
+        """Give back what these calls of it hold; `ran`: how many of them have run. They are answered."""
         if self._observer.active:
             for call in calls:
                 self._observer.over(call)
@@ -775,7 +777,7 @@ class Dispatcher:
         return self._observer.active
 
     def fail(self, call: Invocation | BatchedCall, error: BaseException) -> None:
-        """Answer the call with that, unless nobody waits any more."""
+        """Answer the call with that error, if it has not ended."""
         if not call.ended:
             self.answer(call, self._error(call, error))
 

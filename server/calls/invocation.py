@@ -212,8 +212,7 @@ class Invocation(Handling):
 
     def expire(self) -> None:
         """Its time is over."""
-        text = f"{self.method.name} did not finish in time"
-        self.host.answer(self, Error(self.id, errors.DeadlineExceeded.code, "", text))
+        self.host.answer(self, out_of_time(self))
 
     def drop(self) -> None:
         """It had ended before its handler could begin."""
@@ -436,6 +435,11 @@ class Invocation(Handling):
             self._report_unpacked(None, error)
         else:
             self._report_unpacked(result, None)
+
+
+def out_of_time(call: Any) -> Error:
+    """What tells the client of a call that its time is over."""
+    return Error(call.id, errors.DeadlineExceeded.code, "", f"{call.method.name} did not finish in time")
 
 
 def _advice(result: Any) -> str:

@@ -84,10 +84,12 @@ class Launcher:
     def sets_aside(self, batch: Invocation) -> list[Invocation]:
         """A batch takes long: it no longer counts among those that are handed to workers at once. Returns its client's batches of that
         method, which wait no longer."""
-        assert batch.queue is not None
-        waiting = self._scheduler.withdraw(batch.queue, batch.session, time.monotonic())
-        self._scheduler.release(batch, batch.queue.needs[-1][0])
-        self.go_on(time.monotonic())
+        queue, now = batch.queue, time.monotonic()
+        assert queue is not None
+        assert queue.pool is not None
+        waiting = self._scheduler.withdraw(queue, batch.session, now)
+        self._scheduler.release(batch, queue.pool.batches)
+        self.go_on(now)
         return waiting
 
     def postpone(self, call: Invocation, seconds: float) -> None:

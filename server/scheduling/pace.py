@@ -23,7 +23,7 @@ class Pace:
         self._stuck: float | None = None  # when a worker was stuck, if none has got on since
 
     def ran(self, calls: int, long: int, now: float, *, stuck: bool) -> None:
-        """A worker has run so many calls, so many of which were long: a few may be as its thread lost the processor or the interpreter.
+        """A worker has run `calls`, of which `long` were long: a few may be as its thread lost the processor or the interpreter.
         `stuck`: it did not get on with them, which once may be chance too."""
         if now < self.until:
             return  # of a batch that was made before

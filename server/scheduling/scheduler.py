@@ -155,8 +155,9 @@ class Queue:
         self.tickets = Ordered()  # of all lines; one that is no longer its line's counts for nothing
 
     def sharing(self, resource: Resource) -> Queue:
-        """Another queue, whose calls need the same and one of that resource."""
-        limits = [each for each, _ in self.needs if each not in (self.pool, self.pool and self.pool.door)]
+        """Another queue, whose calls need the same and one of that resource. For one with a pool, and without what a user has named."""
+        assert self.pool is not None
+        limits = [each for each, _ in self.needs[len(self.pool.needs) :]]
         return Queue(self.name, pool=self.pool, limits=[*limits, resource])
 
     def fits(self) -> bool:

@@ -21,6 +21,7 @@ from ....handling import handling
 from ....protocol.messages import Failure
 from ....protocol.values import NOTHING
 from ....runtime import forks
+from ..batches import GREENLET_SLICE
 from ..invocation import Invocation
 from .session import ANSWER_BYTES, IncomingMap, packed_together
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from ...methods.table import ServedMethod
     from ..dispatcher import Dispatcher
 
-# Seconds for which a worker goes on with calls of one map; a greenlet, which keeps the loop from its work, for fewer.
-SLICE, GREENLET_SLICE = 0.002, 0.0005
+# Seconds for which a thread goes on with calls of one map.
+SLICE = 0.002
 
 # Seconds from which on calls are long enough to be worth a worker each.
 LONG = 0.0005

@@ -16,8 +16,6 @@ _ran: list[int] = []
 _stopped: list[str] = []
 _gates: dict[str, threading.Event] = {}
 _seen: ContextVar[str] = ContextVar("seen", default="nothing")
-_at_once = _most = 0
-_lock = threading.Lock()
 
 
 def _gate(name: str) -> threading.Event:
@@ -34,11 +32,6 @@ def ran() -> list[int]:
 def stopped() -> list[str]:
     "What handlers have been stopped by."
     return list(_stopped)
-
-
-@service.method(inline=True)
-def most() -> int:
-    return _most
 
 
 @service.method(inline=True)
@@ -130,17 +123,6 @@ def leaves_timeout(n: int) -> str:
         return "left"
     gevent.sleep(0.1)
     return "fine"
-
-
-@service.method(limit=2)
-def limited(seconds: float) -> None:
-    global _at_once, _most
-    with _lock:
-        _at_once += 1
-        _most = max(_most, _at_once)
-    time.sleep(seconds)
-    with _lock:
-        _at_once -= 1
 
 
 @service.method

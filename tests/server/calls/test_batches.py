@@ -232,9 +232,12 @@ def test_calls_of_a_client_that_has_gone_do_not_begin(one_worker, serve):
     assert one_worker.ask("ran") == []
 
 
-def test_a_limit_bounds_what_runs_at_once(caller):
-    caller.outcomes(caller.fire(*caller.calls("limited", *[(0.02,)] * 20)))
-    assert caller.ask("most") == 2
+def test_a_limit_bounds_what_runs_at_once(start_server, backend):
+    path = SERVICE.with_name("mapped.py")
+    with Dealer(start_server(backend, "service", "--state", "memory://", path=path).endpoint) as dealer:
+        caller = Caller(dealer)
+        caller.outcomes(caller.fire(*caller.calls("limited", *[(0.02,)] * 20)))
+        assert caller.ask("most") == 2
 
 
 @pytest.mark.parametrize("option", [("--max-in-flight", "20"), ("--max-bytes-in-flight", "100000")])
