@@ -172,9 +172,16 @@ class MapCalls:
         )
 
     def send_again(self, part: PartOfMap) -> None:
-        """One by one: the server does not take many in one message."""
+        """One by one: the server does not take many in one message. What one that was lost has told of them stays."""
         self._parts.discard(part)
-        self._context.copy().run(self._send_singly, part.place, part.rows, part.deadline)
+        assert part.extras is not None
+        assert part.extras.mapped is not None
+        told = dict(part.extras.mapped.told())
+        for at, row in enumerate(part.rows):
+            if at in told:
+                self._settle(part.place + at, told[at])
+            else:
+                self._context.copy().run(self._send_singly, part.place + at, [row], part.deadline)
 
     def _send_singly(self, place: int, rows: Sequence[Row], deadline: float | None = None) -> None:
         """Each row by itself: it may be one that no message of many takes. `deadline`: of a part that these rows were of."""
@@ -252,9 +259,9 @@ class MapCalls:
         key = client._options.idempotency_key
         return client if key is None else client.options(idempotency_key=f"{key}-{self._first + place}")
 
-    def _settle(self, place: int, error: errors.CallError) -> None:
-        """A call that is not sent."""
-        self._outcomes[place] = error
+    def _settle(self, place: int, outcome: object) -> None:
+        """A call that is not sent, or not again."""
+        self._outcomes[place] = outcome
         self._left -= 1
         if not self._left:
             assert self._core is not None

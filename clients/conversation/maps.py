@@ -46,6 +46,10 @@ class MapOutcomes:
             self.left = len(self.outcomes)
             self.outcomes = [_MISSING] * self.left
 
+    def told(self) -> list[tuple[int, Any]]:
+        """The outcomes that have come, from whatever server, each with its place."""
+        return [(place, one) for place, one in enumerate(self._known()) if one is not _MISSING]
+
     def _known(self) -> list[Any]:
         pairs = zip(self.outcomes, self.earlier, strict=True)
         return [earlier if one is _MISSING else one for one, earlier in pairs]

@@ -203,7 +203,7 @@ class WorkerBatch(Invocation):
         host = self.host
         self.slices += 1
         if not self.in_greenlet:
-            host.watch.began(self, host.post)
+            host.watch.began(self)
         else:
             if self.slices == 1:
                 host.launcher.taken(self)
@@ -280,10 +280,12 @@ class WorkerBatch(Invocation):
     def _yielded(self) -> None:
         """Its greenlet does something else: it waits in a call, or has ended."""
         if self.running is not None:
-            self.takes_long()
+            self.host.post(self.takes_long)
 
     def takes_long(self) -> None:
         """Answer what has ended, and schedule singly what has not begun."""
+        if self.context is None or self.stuck:
+            return
         rest, host = list(self.todo), self.host
         self.stuck = True
         self._tell_pace()

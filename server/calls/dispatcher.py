@@ -128,7 +128,7 @@ class Dispatcher:
         self._raised = Bounded(log, 100)  # more: each is a fault of the service's own
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
         self.post = self._posted.post
-        self.watch = WorkerWatch(loop)
+        self.watch = WorkerWatch(loop, self.post)
         for served in self.methods.values():
             if not self._observer.traces:
                 self._table.batch(served)

@@ -16,15 +16,17 @@ class Watched(Protocol):
 
     begun: bool
 
-    def takes_long(self) -> None: ...
+    def takes_long(self) -> None:
+        """It may have ended meanwhile."""
 
 
 class WorkerWatch:
-    """Of one server. It rests as long as no thread has begun what is watched."""
+    """Of one server. It rests as long as no thread has begun what is watched. `post` calls a function on the loop, in a turn of reports."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, post: Callable[..., object]) -> None:
         self.resting = True
         self._loop = loop
+        self._post = post
         self._seen: dict[Watched, bool] = {}  # whether it had begun at the last look
         self._timer: Handle | None = None
 
@@ -32,11 +34,11 @@ class WorkerWatch:
         self._seen[work] = False
         self.wake()
 
-    def began(self, work: Watched, post: Callable[..., object]) -> None:
-        """In the thread that has taken it. `post` calls a function on the loop."""
+    def began(self, work: Watched) -> None:
+        """In the thread that has taken it."""
         work.begun = True
         if self.resting:
-            post(self.wake)
+            self._post(self.wake)
 
     def discard(self, work: Watched) -> None:
         self._seen.pop(work, None)
@@ -60,4 +62,4 @@ class WorkerWatch:
         if any(work.begun for work in self._seen):
             self.wake()
         for work in long:
-            work.takes_long()
+            self._post(work.takes_long)

@@ -21,12 +21,13 @@ Behaviour = Callable[[Call], list[list[bytes]]]
 class Hostile:
     """A ROUTER that welcomes whom it hears, and answers calls as it likes."""
 
-    def __init__(self, behaviour: Behaviour, welcome: list[list[bytes]]) -> None:
+    def __init__(self, behaviour: Behaviour, welcome: list[list[bytes]], endpoint: str) -> None:
         self._behaviour, self._welcome = behaviour, welcome
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
-        self.endpoint = f"tcp://127.0.0.1:{self._socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self._socket.bind(endpoint)
+        self.endpoint = self._socket.get(zmq.LAST_ENDPOINT).decode()
         self._over = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -56,8 +57,10 @@ class Hostile:
 
 
 @contextmanager
-def hostile(behaviour: Behaviour, welcome: list[list[bytes]] | None = None) -> Iterator[str]:
-    server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome)
+def hostile(
+    behaviour: Behaviour, welcome: list[list[bytes]] | None = None, endpoint: str = "tcp://127.0.0.1:*"
+) -> Iterator[str]:
+    server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome, endpoint)
     try:
         yield server.endpoint
     finally:

@@ -7,18 +7,19 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import msgspec
 import pytest
 from processes import SOON
 from promises import until
-from raw import GREETING, ready, received, resident, said, value, zmtp
+from raw import GREETING, args, ready, received, resident, said, value, zmtp
 from ringback import errors
 from ringback.protocol.messages import (
     About,
     Bye,
+    Call,
     Credit,
     Drain,
     End,
@@ -289,6 +290,47 @@ def test_a_server_without_maps_gets_single_calls(style):
     with hostile(lambda call: [said(Reply(call.id, value(3)))]) as endpoint:
         style.run(script)
     assert seen == [3] * 200
+
+
+def test_what_a_lost_server_has_told_of_a_map_stays_where_the_next_takes_none(style):
+    """Only the other calls of it are sent, one by one."""
+    reads = msgspec.structs.replace(WELCOME, methods={"add": MethodFlags(readonly=True)})
+    called: list[Any] = []
+    seen: list[Any] = []
+
+    def answer(call: Call) -> list[list[bytes]]:
+        called.append(call.args)
+        return [said(Reply(call.id, value(4)))]
+
+    def lose_first(listening: socket.socket) -> None:
+        """Answer two calls of a map, and end its connection. Then there is a server that takes no maps."""
+        connection, _ = listening.accept()
+        with listening, connection:
+            connection.sendall(GREETING + ready(kind=b"ROUTER"))
+            heard = b""
+            for word, answers in (
+                (b"RBK", [msgspec.structs.replace(reads, about=About(max_mapped=100))]),
+                (b"add", [Mapped(1, 0, value([3])), Mapped(1, 2, value([3]))]),
+            ):
+                while word not in heard:
+                    heard += received(connection)
+                connection.sendall(zmtp(said(*answers)[0]))
+        next_server.enter_context(hostile(answer, [said(reads)], endpoint))
+
+    def script() -> Iterator[Any]:
+        client = style.connect(endpoint, timeout=SOON)
+        seen.extend((yield client.fire_map("add", range(4), range(4))))
+        yield client.close()
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    endpoint = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+    with ExitStack() as next_server:
+        thread = threading.Thread(target=lose_first, args=(listening,), daemon=True)
+        thread.start()
+        style.run(script)
+        thread.join()
+    assert seen == [3, 4, 3, 4]
+    assert called == [args(1, 1), args(3, 3)]
 
 
 @pytest.mark.parametrize("name", HARMLESS)

@@ -160,6 +160,8 @@ class Slice(Invocation):
 
     def takes_long(self) -> None:
         """It has run for a while, perhaps with many short calls."""
+        if self.context is None:
+            return
         if self.seen == self.count:
             self.sliced.spread()
         else:
@@ -200,7 +202,7 @@ class Slice(Invocation):
             self.begun = True
             host.loop.call_soon(self._yielded)
         else:
-            host.watch.began(self, host.post)
+            host.watch.began(self)
         context, generation = Context(), forks.generation
         begun = time.monotonic()
         end = begun + self.sliced.slice

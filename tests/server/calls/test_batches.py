@@ -118,6 +118,17 @@ def test_what_has_ended_is_answered_while_the_next_call_waits(caller):
     assert caller.in_flight == 0
 
 
+def test_the_time_of_what_is_answered_while_the_next_call_waits_is_noted(caller):
+    for turn in ("a", "b"):
+        other = caller.calls("rests", (0.0005,))  # which ends before the loop has looked twice
+        numbers = caller.fire(*other, *caller.calls("seventh_waits", *[(turn, n) for n in range(8)]))
+        caller.outcomes(numbers[:8])
+        times = sum(caller.ask("ringback.stats")["methods"]["seventh_waits"]["times"])
+        assert times >= 1
+        caller.ask("opens", turn)
+        caller.outcomes(numbers)
+
+
 def test_a_future_that_raises_ends_its_call_alone(caller):
     for _ in range(6):  # more often than there are places for batches
         numbers = caller.fire(*caller.calls("bad_future", *numbered(3)))
