@@ -51,7 +51,7 @@ FIGURES = {
     "map-1000-pyro": Figure("map-1000", "pyro-batch", "the same, over Pyro5's explicit batch", "3"),
     "map-pooled": Figure("map-pooled", "pooled-1000", "map of an unmarked def, over single fired calls", "5"),
     "map-burns": Figure(
-        "map-burns", "burns-1000", "the same, some 20 us of processor time a call", "2 (2.7 is the bound)"
+        "map-burns", "burns-1000", "the same, some 14 us of work a call", "2 (1.7 is the bound)"
     ),
     "pooled-1000": Figure("pooled-1000", "bare-1000", "unmarked def in workers, fired, 1,000 in flight", "1"),
 }

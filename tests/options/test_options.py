@@ -215,12 +215,12 @@ def test_a_help_text_is_one_sentence_without_a_full_stop(command: str, option: O
 
 
 def test_the_page_of_options_is_as_they_are_described() -> None:
-    sys.path.insert(0, str(TESTS.parent / "docs"))
+    sys.path.insert(0, str(TESTS.parent / "docs" / "reference"))
     try:
         import options as generator
     finally:
         del sys.path[0]
-    assert generator.PAGE.read_text() == generator.page(), "run python docs/options.py"
+    assert generator.PAGE.read_text() == generator.page(), "run python docs/reference/options.py"
 
 
 class Numbers(TypedDict, total=False):

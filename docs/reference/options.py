@@ -1,4 +1,4 @@
-"""Writes options.md beside it from the descriptions of all options: `python docs/options.py`."""
+"""Writes options.md beside it from the descriptions of all options: `python docs/reference/options.py`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Every option of a command is given in one of these ways; what stands first wins:
 3. in the file of `--config FILE`, which is TOML: in a table named after the command, or outside of all tables;
 4. in `pyproject.toml` of the working directory, in the table `[tool.ringback.<command>]`.
 
-For [calc.py](../examples/calc.py), say:
+For [calc.py](../../examples/calc.py), say:
 
 ```toml
 # pyproject.toml
