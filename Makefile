@@ -1,4 +1,4 @@
-# Two commands for a fresh machine with Python 3.11 or newer: `make compare` and `make test`.
+# Two commands for a fresh machine with Python 3.11 or newer: `make compare` and `make test`. The others are for those who change ringback.
 
 # The first of these that is new enough and can make environments.
 PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -8,18 +8,27 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 ARGS ?=
 TOX_ARGS ?=
 
-.PHONY: help compare test clean
+.PHONY: help compare test docs promises clean
 
 help:
 	@echo 'make compare [ARGS="--quick"]       measure the four backends head to head'
 	@echo 'make test [TOX_ARGS="-e lint"]      run all tests and checks'
-	@echo 'make clean                          remove what the two have made'
+	@echo 'make docs                           build the documentation site into build/site'
+	@echo 'make promises                       list each promise and the tests that show it'
+	@echo 'make clean                          remove what these have made'
 
 compare: .venv/ringback
 	.venv/bin/ringback compare $(ARGS)
 
 test: .venv/tox
 	.venv/bin/tox $(TOX_ARGS)
+
+docs: .venv/tox
+	.venv/bin/tox -e site -- build/site
+	@echo 'build/site/index.html'
+
+promises: .venv/tox
+	.venv/bin/tox -q -e promises
 
 clean:
 	rm -rf .venv .tox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

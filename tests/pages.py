@@ -33,7 +33,7 @@ from typer.main import get_command
 LONG = 30.0
 
 _PRINTS = re.compile(r"# (?:.*: )?prints (.+)$", re.MULTILINE)
-_PORT = re.compile(r"(tcp://(?:127\.0\.0\.1|0\.0\.0\.0):)(\d+)")
+_PORT = re.compile(r"((?:tcp://|http://|--metrics |metrics=\")(?:127\.0\.0\.1|0\.0\.0\.0):)(\d+)")
 _VALKEY = re.compile(r"(?<=valkey://)[\w.]+:6379")
 _NUMBER = re.compile(r"\d[\d,.:]*|(?<= )-(?= |$)")
 

@@ -21,9 +21,10 @@ PAGES = [
 
 # A command that is run ends with 0 and prints exactly what its page shows, unless it is in one of the other lists.
 RULES = Rules(
-    run=["ringback ", "python -m pytest ", "mkdir authorized && cp keys/", "for name in server "],
+    run=["ringback ", "python -m pytest ", "mkdir authorized && cp keys/", "for name in server ", "pkill "],
     not_run={
         "make ": "makes an environment from a registry, and takes minutes",
+        "pip install ": "installs from a checkout; tests/test_package.py does",
         "ringback compare": "takes a minute and more; tests/compare runs it",
         "ringback report": "needs the files of two comparisons; tests/compare runs it",
         "ringback tune": "takes three minutes; tests/tune runs it",
@@ -42,7 +43,7 @@ RULES = Rules(
     varies=["ringback servers", "ringback top"],
     logged=re.compile(
         "to everyone who can reach it, unencrypted|refused bob at 127.0.0.1: may not call 'accounts.close'"
-        "|metrics at http://127.0.0.1:9464/metrics"
+        r"|metrics at http://127.0.0.1:\d+/metrics|INFO ringback.supervisor: "
     ),
 )
 # Files to which a page links, and which its reader has.
