@@ -29,12 +29,12 @@ OTHERS = {"server/declare/service.py", "clients/connections/core.py"}
 
 # Functions in which they are used freely, and who takes what these raise.
 RELAYS = {
-    "server/calls/invocation.py:Invocation._called": "Invocation._work",
-    "server/calls/invocation.py:Invocation._await": "its task, but for what would end the loop, which it takes itself",
-    "server/calls/invocation.py:Invocation._job": "it makes a job of the function, and does not call it",
+    "server/calls/invocations/invocation.py:Invocation._called": "Invocation._work",
+    "server/calls/invocations/invocation.py:Invocation._await": "its task, but for what would end the loop, which it takes itself",
+    "server/calls/invocations/invocation.py:Invocation._job": "it makes a job of the function, and does not call it",
     "server/calls/maps/slices.py:Slice._one": "Slice._called",
-    "server/calls/streams.py:StreamInvocation._advanced": "StreamInvocation._advance",
-    "server/calls/streams.py:StreamInvocation._advanced_async": "StreamInvocation._advance_async, and its task",
+    "server/calls/invocations/streams.py:StreamInvocation._advanced": "StreamInvocation._advance",
+    "server/calls/invocations/streams.py:StreamInvocation._advanced_async": "StreamInvocation._advance_async, and its task",
     "server/methods/once.py:KeyedRun.work": "Invocation._work, around Invocation._called",
     "server/methods/once.py:KeyedRun.work_async": "as Invocation._await, which calls it",
     "server/declare/arguments.py:Arguments._value": "Arguments.bind",
@@ -139,7 +139,7 @@ def test_their_code_is_found_where_it_is_known_to_be():
     assert {
         "server/calls/dispatcher.py:Dispatcher._dispatch",
         "server/declare/arguments.py:Arguments.bind",
-        "server/calls/inputs.py:Input.receive",
+        "server/calls/invocations/inputs.py:Input.receive",
         "server/lifespan.py:Lifespan.enter",
         "clients/conversation/receiving.py:Receiver.receive",
         "balancing/balancer.py:Balancer._ask",

@@ -13,7 +13,7 @@ from ... import errors
 from ...logs.bounded import Bounded
 from ...protocol.messages import Call, MethodFlags, Notify
 from ...protocol.server import Session
-from ..calls.dispatcher import Dispatcher
+from ..calls.refusals import Refusals
 from ..process.logs import shortened
 from .rates import Buckets, Rate
 from .rules import ANONYMOUS, AccessFile, AccessRule
@@ -36,7 +36,7 @@ class AccessControl:
         self._warn()
 
     def passed(
-        self, dispatcher: Dispatcher, session: Session, messages: Sequence[Call | Notify]
+        self, refusals: Refusals, session: Session, messages: Sequence[Call | Notify]
     ) -> list[Call | Notify]:
         """Those calls that may go on; the others are refused."""
         now = time.monotonic()
@@ -46,7 +46,7 @@ class AccessControl:
             if self._access is not None:
                 rule = self._access.rules.may(session.user, message.method)
                 if rule is None:
-                    self._deny(dispatcher, session, message)
+                    self._deny(refusals, session, message)
                     continue
                 _bound(message, rule)
             rate = self._rate
@@ -56,7 +56,7 @@ class AccessControl:
                 rate, client = rule.rate, (client, rule.number)
             if rate is not None and not self._buckets.take(client, rate, now):
                 error = errors.ResourceExhausted(f"more than {rate}")
-                dispatcher.reject(session, message, error)
+                refusals.refuse(session, message, error)
                 continue
             passed.append(message)
         return passed
@@ -77,11 +77,11 @@ class AccessControl:
             self._buckets.clear()
             self._warn()
 
-    def _deny(self, dispatcher: Dispatcher, session: Session, message: Call | Notify) -> None:
+    def _deny(self, refusals: Refusals, session: Session, message: Call | Notify) -> None:
         # (the text is the same for a method that is not there)
         method, who = shortened(message.method), session.user or ANONYMOUS
         error = errors.PermissionDenied(f"{who} may not call {method!r}")
-        dispatcher.reject(session, message, error, quiet=True)
+        refusals.refuse(session, message, error, quiet=True)
         write = self._audits.get(session.user)
         if write is None:
             write = self._audits[session.user] = Bounded(audit)

@@ -1,4 +1,6 @@
-"""Calls, from acceptance to answer: `dispatcher.py` accepts and answers them, `invocation.py` runs a handler, `streams.py` one that
-streams, `cached.py` one whose result is kept; `inputs.py` has arguments that stream, `launcher.py` begins calls that had to wait,
-`memory.py` estimates what a call takes. A call sees its server as the `CallHost` of `host.py`.
+"""Calls, from acceptance to reply.
+
+`dispatcher.py` begins them, or `refusals.py` refuses them; `batching.py` and `maps/` begin many at
+once. `active.py` has them until they end. `launcher.py` begins calls that had to wait. What each kind
+of call does is in `invocations/`.
 """

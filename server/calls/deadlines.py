@@ -6,7 +6,17 @@ import heapq
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from ..declare.service import Method
+
 T = TypeVar("T")
+
+
+def deadline_of(method: Method, timeout: int | None, now: float) -> float | None:
+    """The deadline of a call that has come with that timeout, in milliseconds."""
+    deadline = None if timeout is None else now + timeout / 1000
+    if method.timeout is None:
+        return deadline
+    return now + method.timeout if deadline is None else min(deadline, now + method.timeout)
 
 
 class Deadlines(Generic[T]):

@@ -13,7 +13,7 @@ from ..scheduling.scheduler import Decision
 
 if TYPE_CHECKING:
     from ..methods.table import MethodTable
-    from .invocation import Invocation
+    from .invocations.invocation import Invocation
 
 # Calls that were given up are swept from those that wait when there are so many.
 _SWEPT = 1024

@@ -19,8 +19,8 @@ from ...protocol.server import ServerMachine
 from ...tracing import TRACE_CONTEXT
 from ..methods.table import ServedMethod
 from ..process.logs import shortened
-from .batches import BatchedCall
-from .invocation import Invocation
+from .invocations.batches import BatchedCall
+from .invocations.invocation import Invocation
 
 if TYPE_CHECKING:
     from ...tracing.spans import Tracing

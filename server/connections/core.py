@@ -122,7 +122,8 @@ class ServerCore:
         self._dispatcher = Dispatcher(
             service, loop, self._machine, self._out.add_soon, scheduling, state, visible, tracing
         )
-        passed = None if self._access is None else partial(self._access.passed, self._dispatcher)
+        self._calls = self._dispatcher.active
+        passed = None if self._access is None else partial(self._access.passed, self._dispatcher.refusals)
         self._maps = Maps(self._dispatcher, MAX_MAPPED, self._full, passed, limits["max_size"])
         self._decoder = codec.from_client(
             max_elements=limits["max_elements"],
@@ -142,15 +143,15 @@ class ServerCore:
     @property
     def calls(self) -> int:
         """How many calls of the service's methods have ended."""
-        return self._dispatcher.calls
+        return self._dispatcher.reports.calls
 
     def observe(self, recorder: CallRecorder) -> None:
         """Record how each call ends from now on."""
-        self._dispatcher.observe(recorder)
+        self._calls.observer.record(recorder)
 
     def report(self, snapshot: ServerSnapshot) -> None:
         """What there is at the moment, from any thread."""
-        self._dispatcher.report(snapshot)
+        self._dispatcher.reports.report(snapshot, self._calls.observer)
         snapshot.connection_bytes = self.end.unserved
 
     # Life
@@ -160,7 +161,7 @@ class ServerCore:
 
         def entered(app: Any, error: BaseException | None) -> None:
             if error is None:
-                self._dispatcher.app = app
+                self._calls.app = app
                 try:
                     self.end.open(self._bind)
                     self._look_after()
@@ -209,7 +210,7 @@ class ServerCore:
         for timer in (*self._timers, self._look):
             if timer is not None:
                 timer.cancel()
-        self._dispatcher.forked()
+        self._calls.forked()
 
     def _close(self) -> None:
         if self._closed:
@@ -220,12 +221,12 @@ class ServerCore:
         if self._look is not None:
             self._look.cancel()
         self._out.close()
-        self._dispatcher.close()
+        self._calls.close()
         self.end.close(FAREWELL)
 
     def _look_after(self) -> None:
         """What has to be done from time to time."""
-        self._dispatcher.look()
+        self._calls.look()
         if self._access is not None:
             self._access.look(time.monotonic())
         self._look = self.loop.call_later(LOOK, self._look_after)
@@ -262,7 +263,7 @@ class ServerCore:
         full = self._full(session)
         accepted = self._machine.receive(session, messages, full)
         if accepted and self._access is not None:
-            accepted = self._access.passed(self._dispatcher, session, accepted)
+            accepted = self._access.passed(self._dispatcher.refusals, session, accepted)
         if accepted:
             self._dispatcher.dispatch(session, accepted, self._decoder.values)
         if self._machine.maps:
@@ -302,9 +303,9 @@ class ServerCore:
             return
         accepted = self._machine.receive(session, [error.of])
         if self._access is not None:
-            accepted = self._access.passed(self._dispatcher, session, accepted)
+            accepted = self._access.passed(self._dispatcher.refusals, session, accepted)
         for call in accepted:
-            self._dispatcher.reject(session, call, errors.ResourceExhausted(error.message))
+            self._dispatcher.refusals.refuse(session, call, errors.ResourceExhausted(error.message))
 
     def _connected(self, connection: AcceptedConnection) -> Session:
         session = connection.session = self._machine.connected(connection, connection.peer)

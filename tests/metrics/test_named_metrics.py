@@ -85,7 +85,9 @@ def test_an_alert_names_labels_that_it_has() -> None:
 
 def test_the_documentation_has_each_metric_with_its_labels(there: dict[str, set[str]]) -> None:
     rows = re.findall(
-        r"^\| (`(?:ringback|rpc)_.*?) \| (\w+) \| (.*?) \|", (ROOT / "docs" / "operate" / "observe.md").read_text(), re.M
+        r"^\| (`(?:ringback|rpc)_.*?) \| (\w+) \| (.*?) \|",
+        (ROOT / "docs" / "operate" / "observe.md").read_text(),
+        re.M,
     )
     documented = {}
     for names, kind, labels in rows:

@@ -20,7 +20,7 @@ from ringback.protocol import codec
 from ringback.protocol.collisions import Chosen, check_keys, keys_chosen
 from ringback.protocol.messages import Call, CallOptions, Notify
 from ringback.protocol.values import Unpacker
-from ringback.server.calls.inputs import SyncInput
+from ringback.server.calls.invocations.inputs import SyncInput
 from ringback.server.declare.arguments import Arguments, read_metadata
 
 MANY = 256

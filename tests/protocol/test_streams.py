@@ -13,7 +13,7 @@ from msgspec import Raw
 from msgspec.msgpack import encode
 from ringback.protocol.streams import FIRST, LEAST, WINDOW, WINDOW_BYTES, Items, SlowWindow, SyncItems, Window
 from ringback.protocol.values import Unpacker
-from ringback.server.calls.inputs import AsyncInput
+from ringback.server.calls.invocations.inputs import AsyncInput
 from ringback.server.declare.arguments import Streamed
 
 MIB = 1 << 20

@@ -18,6 +18,8 @@ from ....protocol.messages import Map, Mapped
 from ....protocol.server import Session
 from ....protocol.values import Buffer, Unpacker
 from ....transport.turns import TURN
+from ...declare.arguments import read_metadata
+from ...methods.table import ServedMethod
 from ..memory import memory_of_data
 from .session import IncomingMap
 from .slices import SlicedMap
@@ -35,13 +37,14 @@ class Maps:
 
     def __init__(
         self,
-        host: Dispatcher,
+        dispatcher: Dispatcher,
         most: int,
         full: Callable[[Session], str],
         passed: Callable[[Session, Sequence[Any]], list[Any]] | None,
         max_size: int,
     ) -> None:
-        self._host = host
+        self._dispatcher = dispatcher
+        self._host = dispatcher.active
         self._most = most
         self._full = full
         self._passed = passed
@@ -58,41 +61,68 @@ class Maps:
                 raise errors.InvalidArgument(
                     f"{message.method}: a map of {count:,} calls, and one may have {self._most:,}"
                 )
-            served = host.methods.get(message.method)
+            served = self._dispatcher.methods.get(message.method)
             rows: list[Any] | None = None
             arguments: Sequence[Raw] = ()
             if served is not None and count and not frames and self._passed is None:
-                rows = host.rows(served, message)
+                rows = self._rows(served, message)
             if rows is None:
                 arguments = _decode_list(message.args)
         except errors.CallError as error:
-            host.reject(session, message, error)
+            self._dispatcher.refusals.refuse(session, message, error)
             return
         except Exception as error:
             text = f"{message.method}: the arguments cannot be read: {errors.described(error)}"
-            host.reject(session, message, errors.InvalidArgument(text))
+            self._dispatcher.refusals.refuse(session, message, errors.InvalidArgument(text))
             return
         if not count:
             session.outbox.append(Mapped(message.id, 0, message.args))
             host.tell(session)
             return
         memory = memory_of_data(message.args, host.free)
-        full = host.hold_map(session, memory)
+        full = host.in_flight.admit_bytes(session.quota, memory)
         if full:
-            host.reject(session, message, errors.ResourceExhausted(full))
+            self._dispatcher.refusals.refuse(session, message, errors.ResourceExhausted(full))
             return
+        host.in_flight.maps += 1
         incoming = IncomingMap(session, message, count, now, host)
-        incoming.own.when_over = partial(host.release_map, session, memory)
+        incoming.own.when_over = partial(self._release, session, memory)
         session.calls[message.id] = incoming
         if served is None or rows is None:
             self._step(incoming, iter(arguments), frames)
         elif served.queue is None:
-            self._run(Together(host, incoming, served, rows, self._full))
+            self._run(Together(host, self._dispatcher.refusals, incoming, served, rows, self._full))
         else:
             name = message.method
             sliced = SlicedMap(host, incoming, served, rows, partial(self._seconds.__setitem__, name))
             sliced.begin(self._seconds.get(name, 0.0))
             host.tell(session)
+
+    def _rows(self, served: ServedMethod, message: Map) -> list[tuple[Any, ...]] | None:
+        """The arguments of all calls of a map, if these may run one after the other without a look at each."""
+        options, decode = message.options, served.method.arguments.short_list
+        if (
+            decode is None
+            or self._dispatcher.intercepts
+            or not (served.immediate or (served.in_a_row and not self._host.observer.traces))
+        ):
+            return None
+        if options is not None and options.versions is not None:
+            return None
+        try:
+            rows = decode(message.args)
+            if options is not None:
+                read_metadata(served.method.name, options)
+        except BaseException:  # each by itself, which finds the words for it
+            return None
+        return rows
+
+    def _release(self, session: Session, memory: int) -> None:
+        """A map has ended."""
+        self._host.in_flight.maps -= 1
+        self._host.in_flight.release_bytes(session.quota, memory)
+        if not self._host.serving:
+            self._host.tell(session)  # it may have been the last call that the end waits for
 
     def _run(self, together: Together) -> None:
         """Run the calls of an inline method, as many as there is time for, each context for as long as nothing is set in it."""
@@ -108,14 +138,14 @@ class Maps:
     def _step(self, incoming: IncomingMap, arguments: Iterator[Raw], frames: Sequence[Buffer]) -> None:
         """Begin the next calls, as many as there is time and room for."""
         host, own = self._host, incoming.own
-        served = host.methods.get(incoming.message.method)
+        served = self._dispatcher.methods.get(incoming.message.method)
         counted = served is not None and not served.method.inline
         end = time.monotonic() + TURN
         self._values.begin(frames)
         while not incoming.ended:
             room = STEP
             if counted:
-                room = min(STEP, host.room_for_calls(own))
+                room = min(STEP, host.in_flight.room_for_calls(own.quota))
                 if room <= 0 and own.calls:
                     own.go_on = partial(self._step, incoming, arguments, frames)
                     return
@@ -127,10 +157,12 @@ class Maps:
             incoming.place += len(some)
             why = self._refusal(incoming)
             if why is None:
-                host.dispatch(own, calls if self._passed is None else self._passed(own, calls), self._values)
+                self._dispatcher.dispatch(
+                    own, calls if self._passed is None else self._passed(own, calls), self._values
+                )
             else:
                 for call in calls:
-                    host.reject(own, call, why)
+                    self._dispatcher.refusals.refuse(own, call, why)
             host.tell(own)
             if time.monotonic() >= end and not incoming.ended:
                 host.loop.call_after_poll(partial(self._step, incoming, arguments, frames))

@@ -19,7 +19,7 @@ from ....protocol.server import IncomingCall, Session, SessionState
 from ....protocol.values import pack_together, size
 
 if TYPE_CHECKING:
-    from ..dispatcher import Dispatcher
+    from ..active import ActiveCalls
 
 # Bytes of results that are kept before those that there are go to the client.
 ANSWER_BYTES = BATCH_BYTES // 2
@@ -41,7 +41,7 @@ class IncomingMap:
 
     __slots__ = ("came", "deadline", "ended", "id", "known", "left", "message", "own", "place", "session")
 
-    def __init__(self, session: Session, message: Map, count: int, now: float, host: Dispatcher) -> None:
+    def __init__(self, session: Session, message: Map, count: int, now: float, host: ActiveCalls) -> None:
         self.session = session
         self.id = message.id
         self.ended = False
@@ -114,7 +114,7 @@ class MapSession(Session):
 
     __slots__ = ("failures", "go_on", "host", "kept", "map", "results", "seen", "timer", "when_over")
 
-    def __init__(self, incoming: IncomingMap, host: Dispatcher) -> None:
+    def __init__(self, incoming: IncomingMap, host: ActiveCalls) -> None:
         self.map = incoming  # first: the turns are those of its client
         owner = incoming.session
         super().__init__(owner.connection, owner.peer)

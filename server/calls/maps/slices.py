@@ -21,13 +21,13 @@ from ....handling import handling
 from ....protocol.messages import Failure
 from ....protocol.values import NOTHING
 from ....runtime import forks
-from ..batches import GREENLET_SLICE
-from ..invocation import Invocation
+from ..invocations.batches import GREENLET_SLICE
+from ..invocations.invocation import Invocation
 from .session import ANSWER_BYTES, IncomingMap, packed_together
 
 if TYPE_CHECKING:
     from ...methods.table import ServedMethod
-    from ..dispatcher import Dispatcher
+    from ..active import ActiveCalls
 
 # Seconds for which a thread goes on with calls of one map.
 SLICE = 0.002
@@ -42,7 +42,7 @@ class SlicedMap:
 
     def __init__(
         self,
-        host: Dispatcher,
+        host: ActiveCalls,
         incoming: IncomingMap,
         served: ServedMethod,
         rows: list[Any],
@@ -80,7 +80,7 @@ class SlicedMap:
             return
         self._tell_seconds(part.seconds / part.count)
         failed = len(part.failed)
-        host.ran_slice(part, part.count - failed - len(part.futures), failed)
+        self._count(part, part.count - failed - len(part.futures), failed)
         if incoming.ended:
             return
         for place, error in part.failed:
@@ -111,7 +111,28 @@ class SlicedMap:
             self._slices += 1
             part = Slice(self, -self._slices)
             self._running.add(part)
-            self.host.start_slice(part)
+            self._begin(part)
+
+    def _begin(self, part: Slice) -> None:
+        """Have a worker run calls, when the turn of this slice comes."""
+        host, now = self.host, time.monotonic()
+        part.session.calls[part.id] = part
+        host.in_flight.hold(part.session.quota)
+        if part.deadline is not None:
+            host.expire_at(part.deadline, part)
+        if host.observer.active:
+            part.counted = True  # its calls are, one by one
+            host.observer.begun(part)
+        if host.launcher.freed:  # calls that wait for what an earlier slice has given back come first
+            host.launcher.go_on(now)
+        host.launcher.take(part, now)
+
+    def _count(self, part: Slice, well: int, failed: int) -> None:
+        statistics = self.served.statistics
+        statistics.calls += well + failed - 1  # as the slice counts for one itself
+        statistics.errors += failed
+        if self.host.observer.active:
+            self.host.observer.ran_slice(part, well)
 
 
 class Slice(Invocation):

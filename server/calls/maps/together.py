@@ -15,12 +15,13 @@ from ....handling import batch, handling
 from ....protocol.server import Session
 from ....protocol.values import NOTHING, pack
 from ....runtime import forks
-from ..invocation import VALUES, InlineBatch
+from ..invocations.invocation import VALUES, InlineBatch
 from .session import ANSWER_BYTES, SOON, IncomingMap, packed_together
 
 if TYPE_CHECKING:
     from ...methods.table import ServedMethod
-    from ..dispatcher import Dispatcher
+    from ..active import ActiveCalls
+    from ..refusals import Refusals
 
 # Calls between two looks at clock and results: so few first, and so many at most. More where they are short, fewer where they are not.
 FIRST_STEP, STEP = 4, 64
@@ -57,6 +58,7 @@ class Together:
         "host",
         "incoming",
         "looked",
+        "refusals",
         "rows",
         "served",
         "step",
@@ -65,13 +67,15 @@ class Together:
 
     def __init__(
         self,
-        host: Dispatcher,
+        host: ActiveCalls,
+        refusals: Refusals,
         incoming: IncomingMap,
         served: ServedMethod,
         rows: list[Any],
         full: Callable[[Session], str],
     ) -> None:
         self.host = host
+        self.refusals = refusals
         self.incoming = incoming
         self.served = served
         self.rows = enumerate(rows)
@@ -155,7 +159,7 @@ class Together:
                     self._put(place, result)
         served.statistics.took(time.monotonic() - self.incoming.came)
         if served.ends:
-            self.host.ran_at_once(served, self.incoming.came)
+            self.host.observer.ran_at_once(served, self.incoming.came)
         self.host.tell(own)
 
     def _put(self, place: int, result: Any) -> None:
@@ -185,5 +189,5 @@ class Together:
     def _refuse_rest(self, error: errors.CallError) -> None:
         self._flush()
         for place, _ in self.rows:
-            self.host.reject(self.incoming.own, self.incoming.call(place, NOTHING), error)
+            self.refusals.refuse(self.incoming.own, self.incoming.call(place, NOTHING), error)
         self.host.tell(self.incoming.own)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ringback.server.calls.stream_turns import AHEAD, StreamTurns
+from ringback.server.calls.invocations.stream_turns import AHEAD, StreamTurns
 
 
 class One:

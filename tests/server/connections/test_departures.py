@@ -9,7 +9,7 @@ import time
 import ringback
 from processes import SOON
 from ringback.clients.asyncio import connect
-from ringback.server.calls.invocation import Invocation
+from ringback.server.calls.invocations.invocation import Invocation
 
 NOTES = 300
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...backends.base import Loop
-from ...protocol.messages import CallOptions, End, Error, Reply
-from ...state.store import State
+from ....backends.base import Loop
+from ....protocol.messages import CallOptions, End, Error, Reply
+from ....state.store import State
 
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from ..declare.service import Method
+    from ...declare.service import Method
     from .stream_turns import StreamTurns
 
 
@@ -34,6 +34,9 @@ class CallLauncher(Protocol):
 
     def postpone(self, call: Any, seconds: float) -> None:
         """The call waits for what another does: others get its place, and it looks again after so many seconds."""
+
+    def ended(self, call: Any, now: float, *, ran: bool) -> None:
+        """A call that held something has ended."""
 
     def given_up(self) -> None:
         """A call has ended that may still wait for its place."""

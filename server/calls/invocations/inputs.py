@@ -11,15 +11,15 @@ from typing import Any, Protocol
 
 from msgspec import Raw
 
-from ... import errors
-from ...backends.asyncio_gate import AsyncioGate
-from ...backends.gates import AsyncGate, Gate, ThreadGate
-from ...protocol.streams import AsyncItems, Items, SyncItems, Window
-from ...protocol.values import Unpacker
-from ..declare.arguments import Streamed
-from ..methods.table import ServedMethod
+from .... import errors
+from ....backends.asyncio_gate import AsyncioGate
+from ....backends.gates import AsyncGate, Gate, ThreadGate
+from ....protocol.streams import AsyncItems, Items, SyncItems, Window
+from ....protocol.values import Unpacker
+from ...declare.arguments import Streamed
+from ...methods.table import ServedMethod
+from ..memory import memory_of_item
 from .host import CallHost
-from .memory import memory_of_item
 
 
 class InputCall(Protocol):

@@ -13,12 +13,12 @@ from typing import Any
 
 from msgspec import Raw
 
-from ... import errors
-from ...protocol.messages import Call
-from ...protocol.values import key_of, whole
-from ...state.cache import MISSING, Flight
+from .... import errors
+from ....protocol.messages import Call
+from ....protocol.values import key_of, whole
+from ....state.cache import MISSING, Flight
+from ..memory import encoded
 from .invocation import Invocation, plain
-from .memory import encoded
 
 
 def cached(message: Call, size: int) -> Callable[..., CachedCall] | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from ... import errors
-from ...backends.asyncio_thread import leaving
-from ...handling import handling
-from ...protocol.messages import End
-from ...protocol.values import size
-from ...runtime import forks
+from .... import errors
+from ....backends.asyncio_thread import leaving
+from ....handling import handling
+from ....protocol.messages import End
+from ....protocol.values import size
+from ....runtime import forks
 from .invocation import Invocation
 from .stream_turns import StreamTurns
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ...backends.base import Handle, Loop
+from ....backends.base import Handle, Loop
 
 # Seconds between two looks. What a thread is at in two of them takes long.
 LOOK = 0.001

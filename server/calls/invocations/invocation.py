@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw, Struct
 
-from ... import errors
-from ...backends.asyncio_thread import leaving
-from ...backends.base import Handle
-from ...context import CurrentCall
-from ...handling import HandledBatch, Handling, handling
-from ...interceptors import Interception
-from ...protocol.messages import Call, CallOptions, End, Error, Reply
-from ...protocol.server import IncomingCall, Session
-from ...protocol.values import Unpacker, pack, whole
-from ...state.cache import Flight
-from ..executors.base import Job
-from ..methods.once import KeyedRun
-from ..methods.table import ServedMethod
-from ..scheduling.resources import Needs
+from .... import errors
+from ....backends.asyncio_thread import leaving
+from ....backends.base import Handle
+from ....context import CurrentCall
+from ....handling import HandledBatch, Handling, handling
+from ....interceptors import Interception
+from ....protocol.messages import Call, CallOptions, End, Error, Reply
+from ....protocol.server import IncomingCall, Session
+from ....protocol.values import Unpacker, pack, whole
+from ....state.cache import Flight
+from ...executors.base import Job
+from ...methods.once import KeyedRun
+from ...methods.table import ServedMethod
+from ...scheduling.resources import Needs
+from ..versions import asked, learn
 from .host import CallHost
 from .inputs import Input, SyncInput
-from .versions import asked, learn
 
 if TYPE_CHECKING:
-    from ...tracing.spans import HandlingSpan
+    from ....tracing.spans import HandlingSpan
 
 # Results of these types are values; only of another type could the loop ask whether it is a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})

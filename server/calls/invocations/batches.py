@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Raw, Struct
 
-from ... import errors
-from ...context import CurrentCall
-from ...handling import Handling, handling
-from ...protocol.bounds import FRAME_BYTES
-from ...protocol.messages import Error, Reply
-from ...protocol.server import IncomingCall, Session
-from ...runtime import forks
-from ..methods.table import ServedMethod
-from ..scheduling.pace import LONG
+from .... import errors
+from ....context import CurrentCall
+from ....handling import Handling, handling
+from ....protocol.bounds import FRAME_BYTES
+from ....protocol.inflight import InFlight
+from ....protocol.messages import Error, Reply
+from ....protocol.server import IncomingCall, Session
+from ....runtime import forks
+from ...methods.statistics import MethodStatistics
+from ...methods.table import ServedMethod
+from ...scheduling.pace import LONG
 from .host import CallHost
 from .invocation import VALUES, Invocation, out_of_time
 from .watch import WorkerWatch
 
 if TYPE_CHECKING:
-    from ..declare.service import Method
+    from ...declare.service import Method
 
 # Seconds for which a greenlet goes on with calls before the loop does something else, and how often it does so with a batch.
 GREENLET_SLICE, GREENLET_SLICES = 0.0005, 2
@@ -105,24 +107,21 @@ class BatchedCall(Struct, Handling, eq=False):
 class BatchHost(CallHost, Protocol):
     """What batches need of the server that handles them, on the serving loop."""
 
-    @property
-    def observed(self) -> bool:
-        """Whether somebody notes how each call ends."""
+    in_flight: InFlight
+    observer: Any  # a CallObserver
+    watch: WorkerWatch
 
-    @property
-    def watch(self) -> WorkerWatch: ...
+    def expire_at(self, deadline: float, call: Any) -> None:
+        """Expire the call at that time."""
 
     def fail(self, call: Any, error: BaseException) -> None:
         """Answer the call with that error, if it has not ended."""
 
-    def single(self, call: BatchedCall) -> Invocation:
-        """The same call, of no batch."""
+    def tell(self, session: Session) -> None:
+        """A session has something to be sent, or may have."""
 
-    def release(self, batch: WorkerBatch, calls: Sequence[BatchedCall], ran: int) -> None:
-        """Give back what these calls of it hold; `ran`: how many of them have run. They are answered."""
-
-    def batch_over(self, batch: WorkerBatch) -> None:
-        """Give back what the batch holds."""
+    def timed(self, statistics: MethodStatistics, came: float) -> float:
+        """Note the response time of a call that came then, if it is the first that ends in this turn. Returns the time of that end."""
 
 
 class WorkerBatch(Invocation):
@@ -170,7 +169,7 @@ class WorkerBatch(Invocation):
             self.handle.cancel()
         if not self.held:  # it waits: who goes makes room
             self.batched.remove(call)
-            self.host.release(self, (call,), 0)
+            self._release((call,), 0)
         if not self.calls and not self.ended:
             self.ended = True
             if not self.held:
@@ -296,12 +295,12 @@ class WorkerBatch(Invocation):
         for batch in waiting:  # or they would be before what came first
             batch._scatter(batch.batched)
             batch.batched = []
-            host.batch_over(batch)
+            batch._end()
 
     def _scatter(self, calls: Iterable[BatchedCall]) -> None:
         """Schedule them singly."""
         for call in calls:
-            single = self.host.single(call)
+            single = self._single(call)
             if call.ended:
                 single.drop()
             else:
@@ -333,10 +332,10 @@ class WorkerBatch(Invocation):
                 host.answer(call, out_of_time(call))
             else:
                 host.fail(call, error)
-        host.release(self, left, 0)
+        self._release(left, 0)
         if not self.stuck:
             self._tell_pace()
-        host.batch_over(self)
+        self._end()
         # Its deadline remembers it for a while: keep no call alive, and no cycle.
         self.batched, self.todo = [], iter(())
 
@@ -344,7 +343,7 @@ class WorkerBatch(Invocation):
         """Answer the calls that have ended."""
         host, session, ran, odd = self.host, self.session, self.ran, self.odd
         ended = [ran.popleft() for _ in range(len(ran))]
-        if host.observed:
+        if host.observer.active:
             for call, result in ended:
                 if not call.ended:
                     host.answer(call, Reply(call.id, result))
@@ -357,5 +356,44 @@ class WorkerBatch(Invocation):
                 host.fail(call, outcome)
                 calls.append(call)
             else:
-                host.single(call).follow(outcome)
-        host.release(self, calls, len(calls))
+                self._single(call).follow(outcome)
+        self._release(calls, len(calls))
+
+    def _single(self, call: BatchedCall) -> Invocation:
+        """The same call, of no batch."""
+        host, session = self.host, call.session
+        single = Invocation(
+            host, session, call.id, self.served, call.args, {}, self.deadline, None, self.came
+        )
+        single.memory, single.ended, single.counted = call.memory, call.ended, call.counted
+        if not call.ended:
+            session.calls[call.id] = single
+            if self.deadline is not None:
+                host.expire_at(self.deadline, single)
+        if host.observer.active:
+            host.observer.continues(call, single)
+        call.let_go = True
+        return single
+
+    def _release(self, calls: Sequence[BatchedCall], ran: int) -> None:
+        """Give back what these calls hold; `ran` of them have run. They have been answered."""
+        host = self.host
+        if host.observer.active:
+            for call in calls:
+                host.observer.over(call)
+        memory = sum([call.memory for call in calls])
+        host.in_flight.release(self.session.quota, memory, len(calls))
+        for call in calls:
+            call.let_go = True
+        statistics = self.served.statistics
+        statistics.calls += ran
+        if ran:
+            host.timed(statistics, self.came)
+        host.tell(self.session)
+
+    def _end(self) -> None:
+        """Give back what the batch itself holds."""
+        self.ended = True
+        self.context = self.handle = None
+        if self.held:
+            self.host.launcher.ended(self, time.monotonic(), ran=self.count > 0)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from ...protocol.server import Session
+from ....protocol.server import Session
 
 # Streams that are submitted and have not begun to run.
 AHEAD = 4

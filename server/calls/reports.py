@@ -1,0 +1,84 @@
+"""What a server reports of itself: to metrics, to `ringback.stats` and to `ringback.describe`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...backends.base import Loop
+from ...handling import handled
+from ...metrics.snapshot import ServerSnapshot
+from ...protocol.messages import MethodFlags
+from ...protocol.server import ServerMachine, Session
+from ..declare.service import RESERVED, Service
+from ..methods.table import MethodTable, ServedMethod
+from .invocations.batches import BatchedCall
+from .invocations.invocation import Invocation
+from .observer import CallObserver
+
+
+class Reports:
+    """Those of one server."""
+
+    methods: Mapping[str, ServedMethod]
+
+    def __init__(self, service: Service, loop: Loop, machine: ServerMachine, table: MethodTable) -> None:
+        self._service = service
+        self._loop = loop
+        self._machine = machine
+        self._table = table
+        self._began = time.monotonic()
+
+    def report(self, snapshot: ServerSnapshot, observer: CallObserver) -> None:
+        """What there is at the moment, from any thread."""
+        self._table.report(snapshot)
+        snapshot.clients = len(self._machine.sessions)
+        flying = observer.in_flight()
+        snapshot.in_flight = {name: flying[name] for name in self.methods if not name.startswith(RESERVED)}
+        for name, served in self.methods.items():
+            if served.cached is not None:
+                snapshot.cache[name] = served.cached.outcomes()
+
+    @property
+    def calls(self) -> int:
+        """How many calls of the service's own methods have ended."""
+        served = self.methods.items()
+        return sum(each.statistics.calls for name, each in served if not name.startswith(RESERVED))
+
+    def stats(self) -> dict[str, Any]:
+        """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
+        in_flight = Counter(
+            call.method.name for call in self._machine.calls() if isinstance(call, (Invocation, BatchedCall))
+        )
+        return {
+            "service": self._service.name,
+            "backend": self._loop.name,
+            "process": os.getpid(),
+            "seconds": time.monotonic() - self._began,
+            "clients": len(self._machine.sessions),
+            "in_flight": self._machine.in_flight.calls,
+            **self._table.snapshot(),
+            "methods": {
+                name: served.statistics.snapshot()
+                | {"in_flight": in_flight[name]}
+                | ({} if served.cached is None else {"cache": served.cached.counts()})
+                for name, served in self.methods.items()
+            },
+        }
+
+    def described(
+        self, visible: Callable[[Session], Mapping[str, MethodFlags] | None]
+    ) -> Callable[[], dict[str, Any]]:
+        """What tells a caller of the methods that it may call, and of no other."""
+
+        def describe() -> dict[str, Any]:
+            """Name, methods, signatures, docstrings and flags of this service."""
+            call: Any = handled()
+            seen = visible(call.session) or {}
+            described = self._service.describe()
+            return described | {"methods": [one for one in described["methods"] if one["name"] in seen]}
+
+        return describe
