@@ -1,5 +1,4 @@
-"""ringback: one Python service over ZeroMQ on the event loop you choose, called in the style you choose.
-
+"""ringback: RPC for Python over ZeroMQ, on the event loop and in the call style you choose.
     import ringback
 
     service = ringback.Service("calc")
@@ -9,7 +8,8 @@
         "Sum of two integers."
         return a + b
 
-Then `ringback serve calc.py:service --backend twisted`, and anywhere `ringback.connect("tcp://127.0.0.1:5555").call("add", 1, 2)`.
+Serve it with `ringback serve calc.py:service --backend twisted`. Call it from anywhere with
+`ringback.connect("tcp://127.0.0.1:5555").call("add", 1, 2)`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from . import errors
 from .version import __version__
 
 if TYPE_CHECKING:
-    # The gevent client, which `connect` gives in a program that gevent has patched, is called in the same way.
+    # In a program that gevent has patched, `connect` returns the gevent client. Its interface is
+    # the same.
     from .clients.threading import connect
     from .context import CurrentCall, current_call
     from .server.declare.service import Service
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from .state import open_state
     from .state.cache import Cache
 
-# Only what is used is imported: a client needs no server, and neither needs the other event loops.
+# Names are imported on first use: a client needs no server, and neither needs the other event
+# loops.
 _WHERE = {
     "Cache": ".state.cache",
     "CurrentCall": ".context",

@@ -1,7 +1,7 @@
-"""`python -m ringback` and the command `ringback`: the commands of `cli.py`, and a short way to a probe.
+"""Entry point of `python -m ringback` and the command `ringback`, with a fast path for `health`.
 
-A probe is run every few seconds for as long as a server lives, and what parses the options of all commands takes twice the processor
-time of the probe itself.
+An orchestrator runs the probe every few seconds for as long as a server lives. Parsing the options
+of all commands takes twice the processor time of the probe itself.
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """As `cli.main`, which does it."""
+    """Run a command, as `cli.main` does, and return its exit status."""
     words = list(sys.argv[1:] if args is None else args)
     if words[:1] == ["health"]:
         from .commands.health import asked, run

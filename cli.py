@@ -23,10 +23,10 @@ from .commands.version import print_version
 def ringback(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=print_version, help="Show the versions and exit."),
+        typer.Option("--version", is_eager=True, callback=print_version, help="Print the versions and exit."),
     ] = False,
 ) -> None:
-    """One Python service over ZeroMQ, on the event loop you choose."""
+    """RPC for Python over ZeroMQ, on the event loop you choose."""
 
 
 app = typer.Typer(
@@ -44,19 +44,22 @@ app.command(
     short_help="Call a method and print its result.",
     context_settings={"ignore_unknown_options": True},  # -1 is an argument
 )(call)
-app.command(cls=Command, short_help="Print what a server serves.")(describe)
-app.command(cls=Command, short_help="Write a typed module of a service.")(stubs)
+app.command(cls=Command, short_help="Print the methods of a server.")(describe)
+app.command(cls=Command, short_help="Write a typed module for a service.")(stubs)
 app.command(cls=Command, short_help="List the servers of a registry.")(servers)
-app.command(cls=Command, short_help="Tell whether a server takes calls.")(health)
-app.command(cls=Command, short_help="Show what a server does while it runs.")(top)
-app.command(cls=Command, short_help="Measure loops and call styles head to head.")(compare)
-app.command(cls=Command, short_help="Show a comparison again, or what changed.")(report)
+app.command(cls=Command, short_help="Check that a server accepts calls.")(health)
+app.command(cls=Command, short_help="Show live statistics of servers.")(top)
+app.command(cls=Command, short_help="Benchmark event loops and call styles.")(compare)
+app.command(cls=Command, short_help="Show a comparison again, or compare runs.")(report)
 app.command(cls=Command, short_help="Find settings for a service.")(tune)
 app.add_typer(rules, name="access")
 app.add_typer(keys, name="keys")
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 with one line on standard error, 2 for usage, 3 for a server that did not start, or 130
-    for Ctrl-C."""
+    """Run a command and return its exit status.
+
+    0 is success; 1 failure, with one line on standard error; 2 a usage error; 3 a server that did
+    not start; 130 Ctrl-C.
+    """
     return run_command(app, args)

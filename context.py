@@ -1,4 +1,4 @@
-"""What a handler may ask about the call that it answers."""
+"""The call that a handler is running: `current_call()` and `CurrentCall`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from .state.transactions import Transaction
 
 
 class CurrentCall:
-    """The call a handler is answering.
+    """The call that the current handler is running.
 
-    `deadline` is in seconds of `time.monotonic()`, None where the caller set no limit; `metadata` is what the caller gave
-    with `options(metadata=...)`; `peer` names the client's address and instance, or only its instance where there is no address;
-    `user` is the name of the client's key, which it has proved to have ("" without CURVE, and where any key is let in);
-    `app` is what the service's lifespan yielded.
+    - `method`: the method's name.
+    - `deadline`: seconds of `time.monotonic()`; None if the caller set no limit.
+    - `metadata`: the caller's `options(metadata=...)`.
+    - `peer`: the client's address and instance, or only its instance if there is no address.
+    - `user`: name of the client's key, which the client has proved to hold; "" without CURVE, and
+      where the server admits any key.
+    - `app`: the value that the service's lifespan yielded.
     """
 
     __slots__ = (
@@ -61,33 +64,41 @@ class CurrentCall:
 
     @property
     def state(self) -> State:
-        """The store that the server was given. Raises FailedPrecondition where there is none."""
+        """The server's state store. Raises FailedPrecondition if the server has none."""
         if self._state is None:
             raise FailedPrecondition(
-                f"{self.method} has no state store: a server is given one by --state or state=, and handlers in other processes have none"
+                f"{self.method} has no state store: start the server with --state or state= "
+                "(handlers in other processes cannot use it)"
             )
         return self._state
 
     @property
     def versions(self) -> Mapping[str, int] | None:
-        """The versions that the caller has seen, by service, and those that calls made by this handler have brought since: what the caller
-        is told with the answer. None where the caller has not asked for them."""
+        """Data versions by service: those the caller and nested calls have seen.
+
+        The reply reports them to the caller. None if the caller has not asked for versions.
+        """
         return None if self._versions is None else MappingProxyType(self._versions)
 
     @property
     def transaction(self) -> Transaction:
-        """What a method with `once=True` writes through: committed with the key's outcome when the handler has returned, so that all is
-        done exactly once. Such a handler may be run again where it was cut or overtaken: it does nothing but through its transaction."""
+        """The transaction of a method with `once=True`.
+
+        It commits together with the outcome of the key when the handler has returned, so the writes
+        take effect exactly once. The handler may run again if it was interrupted or overtaken, so
+        its only side effects must be writes through this transaction. Raises FailedPrecondition for
+        other methods.
+        """
         if self._open is None:
-            raise FailedPrecondition(f"{self.method} has no transaction: that is for methods with once=True")
+            raise FailedPrecondition(f"{self.method} has no transaction: declare the method with once=True")
         return self._open()
 
     def leave_process(self) -> None:
-        """Become what a handler in another process may ask."""
+        """Remove the attributes that a handler in another process cannot use."""
         self.app = self._state = None
 
     def remaining(self) -> float | None:
-        """Seconds left until the deadline, never below 0; None where there is no deadline."""
+        """Seconds left until the deadline, never below 0. None if there is no deadline."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def __repr__(self) -> str:
@@ -95,12 +106,13 @@ class CurrentCall:
 
 
 def current_call() -> CurrentCall:
-    """The call that is being handled here. Raises RuntimeError outside a handler."""
+    """The call that this handler is running. Raises RuntimeError outside a handler."""
     now = handled()
     if now is None:
         raise RuntimeError(
-            "ringback.current_call() was called outside a handler, where there is no call: call the method through a "
-            "server, or run the thread or greenlet that asks in a copy of the handler's context (contextvars.copy_context())"
+            "ringback.current_call() was called outside a handler: call the method through a "
+            "server, or run the thread or greenlet in a copy of the handler's context "
+            "(contextvars.copy_context())"
         )
     call: CurrentCall = now.current()
     return call

@@ -1,4 +1,4 @@
-"""Endpoints: `tcp://HOST:PORT`, `ipc://PATH`, `inproc://NAME`; checked here for both ends."""
+"""Parses and checks endpoints for both ends: `tcp://HOST:PORT`, `ipc://PATH`, `inproc://NAME`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
 _FORM = re.compile(r"(?:(tcp)://(?:\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\S*)|(ipc|inproc)://[^\s\0]+)")
 
-# Bytes of a Unix socket's path: the kernel's bound.
+# Maximum bytes of a Unix socket's path, set by the kernel.
 _LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
 
 def checked(endpoint: str) -> str:
-    """The endpoint, if it is one. Raises UsageError that shows the forms."""
+    """Return the endpoint if it is valid. Raises UsageError, which shows the forms."""
     match = _FORM.fullmatch(endpoint) if isinstance(endpoint, str) else None
     if match is None:
         raise UsageError(
@@ -27,36 +27,39 @@ def checked(endpoint: str) -> str:
     tcp, port, scheme = match.groups()
     if tcp and port != "*" and not is_port(port):
         raise UsageError(
-            f"bad endpoint {endpoint!r}: {port!r} is no port, a number up to 65535, as in tcp://127.0.0.1:5555"
+            f"bad endpoint {endpoint!r}: {port!r} is not a port; use a number up to 65535, as in tcp://127.0.0.1:5555"
         )
     if scheme == "ipc" and (length := len(os.fsencode(endpoint)) - len("ipc://")) > _LONGEST_PATH:
         raise UsageError(
-            f"bad endpoint {endpoint!r}: its path has {length} bytes, the system takes {_LONGEST_PATH}: use a shorter one"
+            f"bad endpoint {endpoint!r}: its path has {length} bytes; use one of at most {_LONGEST_PATH} bytes"
         )
     return endpoint
 
 
 def connectable(endpoint: str) -> str:
-    """The endpoint, if a client can connect to it. Raises UsageError."""
+    """Return the endpoint if a client can connect to it. Raises UsageError."""
     if port_of(checked(endpoint)) == "*":
         raise UsageError(
-            f"{endpoint} is for servers, where it means any free port: a client needs the port that the server printed"
+            f"{endpoint} is for servers, where it means any free port: use the port that the server printed"
         )
     if host_of(endpoint) == "*":
         raise UsageError(
-            f"{endpoint} is for servers, where it means all addresses: a client needs one address or name"
+            f"{endpoint} is for servers, where it means all addresses: use one address or host name"
         )
     return endpoint
 
 
 def check_between_processes(endpoint: str, who: str) -> None:
-    """Raises UsageError for an endpoint within one process, which no other can reach. `who` asks, for people."""
+    """Raise UsageError for an inproc endpoint, which other processes cannot reach.
+
+    `who` names the user of the endpoint in the error.
+    """
     if endpoint.startswith("inproc://"):
         raise UsageError(f"{endpoint} is within one process: {who} needs a tcp or an ipc endpoint")
 
 
 def is_port(text: str) -> bool:
-    """Whether it is the number of a port, 0 among them."""
+    """Whether the text is a port number. 0 counts as one."""
     return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535
 
 
@@ -68,7 +71,7 @@ def host_of(endpoint: str) -> str | None:
 
 
 def is_name(host: str) -> bool:
-    """Whether the host is a name, which has to be resolved, and no address."""
+    """Whether the host is a name, which needs resolving, and not an address."""
     try:
         ip_address(host.partition("%")[0])
     except ValueError:
@@ -77,7 +80,7 @@ def is_name(host: str) -> bool:
 
 
 def is_everywhere(endpoint: str) -> bool:
-    """Whether it is all addresses of a machine: that can be bound, and nobody can connect to it."""
+    """Whether the endpoint means all addresses: servers can bind it, clients cannot connect to it."""
     host = host_of(endpoint)
     try:
         return host is not None and (host == "*" or ip_address(host).is_unspecified)
@@ -86,7 +89,7 @@ def is_everywhere(endpoint: str) -> bool:
 
 
 def is_exposed(endpoint: str) -> bool:
-    """Whether other machines may reach a server that is bound there."""
+    """Whether other machines may reach a server bound to this endpoint."""
     host = host_of(endpoint)
     if host is None:
         return False
@@ -94,11 +97,12 @@ def is_exposed(endpoint: str) -> bool:
     try:
         return not ip_address(host).is_loopback
     except ValueError:
-        return host not in ("localhost", "lo")  # a name, or that of an interface
+        return host not in ("localhost", "lo")  # the name of a host or of an interface
 
 
 def port_of(endpoint: str) -> str | None:
-    """The port of a tcp endpoint, "*" for any free one (0 means the same); None for another endpoint."""
+    """The port of a tcp endpoint, "*" for any free one (0 means the same). None for other
+    endpoints."""
     if not endpoint.startswith("tcp://"):
         return None
     port = endpoint.rpartition(":")[2]
@@ -106,7 +110,10 @@ def port_of(endpoint: str) -> str | None:
 
 
 def host_and_port(text: str, option: str) -> tuple[str, int]:
-    """Of HOST:PORT, which is no endpoint of ZeroMQ's; IPv6 in brackets. Raises UsageError, which names the option."""
+    """Split HOST:PORT, which is not a ZeroMQ endpoint. IPv6 addresses stand in brackets.
+
+    Raises UsageError, which names the option.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
         raise UsageError(f"{option}: {text!r} is not HOST:PORT, such as 127.0.0.1:9100")

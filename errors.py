@@ -1,7 +1,7 @@
-"""What can go wrong with a call: one class for one cause, each with the gRPC status name that travels on the wire.
+"""Errors of calls: one class for each cause, with the gRPC status name that travels on the wire.
 
-The words are shared by both ends: a handler may raise any of these and the client raises the same class.
-This module knows nothing of messages or event loops.
+Both ends share these classes: a handler may raise any of them, and the client raises the same
+class. This module must not know messages or event loops.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import TypeGuard, TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
-# What a code may look like: the name of a status.
+# The form of a code: the name of a status.
 _is_code = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
 
 
 class CallError(Exception):
-    """A call that ended without its result.
+    """A call that ended without a result.
 
-    `code` is the name of a gRPC status (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). A class has its own;
-    `CallError` itself takes one, for a cause that has no class here (`"NOT_FOUND"`, `"OUT_OF_RANGE"`, ...). Raises ValueError
-    for a code that is not a name: a letter, then at most 63 letters, digits and `_.-`, all ASCII.
+    `code` is the name of a gRPC status (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
+    Each subclass has its own. `CallError` itself accepts one for a cause that has no class here
+    (`"NOT_FOUND"`, `"OUT_OF_RANGE"`, ...). Raises ValueError for a code that is not a name: a
+    letter, then at most 63 letters, digits and `_.-`, all ASCII.
     """
 
     code: str = "UNKNOWN"
@@ -29,12 +30,12 @@ class CallError(Exception):
         super().__init__(message)
         if code is not None:
             if type(code) is not str or not _is_code(code):
-                raise ValueError(f"an error's code is a name such as NOT_FOUND, not {code!r:.100}")
+                raise ValueError(f"code must be a name such as NOT_FOUND, not {code!r:.100}")
             self.code = code
 
     @property
     def message(self) -> str:
-        """What happened, where, and what to do, in one line."""
+        """One line that says what happened, where, and what to do."""
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
@@ -42,8 +43,10 @@ class CallError(Exception):
 
 
 class RemoteError(CallError):
-    """The handler raised. `type` is the name of the exception's class, `message` its text; the traceback stays in
-    the server's log."""
+    """The handler raised an exception.
+
+    `type` is the name of its class, `message` its text. The traceback stays in the server's log.
+    """
 
     code = "UNKNOWN"
 
@@ -64,23 +67,25 @@ class RemoteError(CallError):
 
 
 class DeadlineExceeded(CallError, TimeoutError):
-    """The time given to the call was over. The handler may have run, or may still run in a worker thread."""
+    """The call's timeout expired. The handler may have run, or may still run in a worker thread."""
 
     code = "DEADLINE_EXCEEDED"
 
 
 class Cancelled(CallError):
-    """Somebody else ended the call: the client was closed, or the handler was cancelled at the server. (Cancelling
-    your own future or task gives your loop's own CancelledError.)"""
+    """The client was closed, or the handler was cancelled at the server.
+
+    Cancelling your own future or task raises your loop's own CancelledError instead.
+    """
 
     code = "CANCELLED"
 
 
 class Unavailable(CallError, ConnectionError):
-    """There is no server to answer, or the link to it was lost.
+    """No server can answer, or the connection to it was lost.
 
-    `started` says whether the handler began: True, False, or None where nobody can know. Only a call with
-    `started=False` may be sent again whatever its method does.
+    `started` says whether the handler began: True, False, or None if that is unknown. Only a call
+    with `started=False` is safe to send again for any method.
     """
 
     code = "UNAVAILABLE"
@@ -97,51 +102,55 @@ class MethodNotFound(CallError):
 
 
 class InvalidArgument(CallError):
-    """An argument does not fit the method's signature, or cannot be sent at all. The handler was not called."""
+    """An argument does not fit the method's signature, or cannot be sent. The handler was not
+    called."""
 
     code = "INVALID_ARGUMENT"
 
 
 class ResourceExhausted(CallError):
-    """A bound was met: calls in flight, bytes waiting, the size of a value."""
+    """A limit was reached: calls in flight, queued bytes, or the size of a value."""
 
     code = "RESOURCE_EXHAUSTED"
 
 
 class FailedPrecondition(CallError):
-    """The call is right but does not fit the state of things, as `call` on a method that streams."""
+    """The call is valid but does not fit the current state, such as `call` on a method that
+    streams."""
 
     code = "FAILED_PRECONDITION"
 
 
 class Aborted(CallError):
-    """The call was given up half-way by a conflict: a version that moved on, a key whose first run was cut."""
+    """A conflict ended the call half-way: a version that changed, or a key whose first run was
+    interrupted."""
 
     code = "ABORTED"
 
 
 class Unauthenticated(CallError):
-    """The server does not know who is calling."""
+    """The server cannot identify the caller."""
 
     code = "UNAUTHENTICATED"
 
 
 class PermissionDenied(CallError):
-    """The server knows who is calling, and does not let them."""
+    """The server identified the caller and denies the call."""
 
     code = "PERMISSION_DENIED"
 
 
 class ProtocolError(CallError):
-    """The other end sent what the protocol does not allow, or speaks another version of it."""
+    """The peer violated the protocol, or speaks another version of it."""
 
     code = "INTERNAL"
 
 
 class UsageError(Exception):
-    """ringback was asked for something it cannot do: a wrong target, endpoint, option, or a library that is not installed.
+    """ringback cannot do what was requested: a wrong target, endpoint, option, or a missing
+    library.
 
-    Not the outcome of a call. The command line prints it as its one line.
+    It is not the outcome of a call. The command line prints it as one line.
     """
 
 
@@ -163,7 +172,7 @@ _CLASSES: dict[str, type[CallError]] = {
 
 
 def from_wire(code: str, type_name: str, message: str, started: bool | None = None) -> CallError:
-    """The exception that a client raises for an error as it came over the wire."""
+    """The exception that a client raises for an error received over the wire."""
     if code == Unavailable.code:
         return Unavailable(message, started=started)
     if code == RemoteError.code and type_name:
@@ -172,14 +181,16 @@ def from_wire(code: str, type_name: str, message: str, started: bool | None = No
     if cls is not None:
         return cls(message)
     if not _is_code(code):
-        return ProtocolError(f"the server sent an error with {code!r:.100} as its code: {message}")
+        return ProtocolError(f"the server sent an error with the invalid code {code!r:.100}: {message}")
     return CallError(message, code=code)
 
 
 def to_wire(error: BaseException) -> tuple[str, str, str]:
-    """`(code, type, message)` of what a handler raised: a CallError as itself, anything else as a RemoteError.
+    """`(code, type, message)` of a handler's exception: a CallError as itself, others as
+    RemoteError.
 
-    All three can be sent, whatever class the user has made of the error."""
+    All three are sendable, even if the user's exception class misbehaves.
+    """
     if not is_ours(error):
         return RemoteError.code, name_of(error), text_of(error)
     try:
@@ -188,18 +199,19 @@ def to_wire(error: BaseException) -> tuple[str, str, str]:
             kind = error.type
         if type(code) is str and _is_code(code):
             return code, _sendable(kind), _sendable(message)
-    except BaseException:  # noqa: S110 - a class of the user's own may raise anything, and is told like any other
+    except BaseException:  # noqa: S110 - a user's class may raise anything; send it as a RemoteError
         pass
     return RemoteError.code, name_of(error), text_of(error)
 
 
 def is_a(error: BaseException, kinds: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
-    """Whether its class is one of these, whatever `__class__` says: of a class of the user's own, that may raise."""
+    """Whether the class of the error is one of these. Ignores `__class__`, which a user's class may
+    override."""
     return issubclass(type(error), kinds)
 
 
 def name_of(error: BaseException) -> str:
-    """The name of its class, whatever the class says that it is."""
+    """The name of the error's class. Ignores a `__name__` that the class itself defines."""
     return _sendable(_name_of_class(type(error)))
 
 
@@ -207,7 +219,7 @@ _name_of_class = type.__dict__["__name__"].__get__
 
 
 def text_of(error: BaseException) -> str:
-    """What the exception says of itself, as text that can be sent; nothing where even that raises."""
+    """The exception's text, made sendable; "" if its `__str__` raises."""
     try:
         return _sendable(str(error))
     except BaseException:  # the user's own `__str__`
@@ -215,20 +227,22 @@ def text_of(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """The exception in words: its text, after the name of its class where the text alone would not tell."""
+    """The exception in words: its text, after its class name where the text alone is unclear."""
     text, name = text_of(error), name_of(error)
     if not text:
         return name
     return text if is_a(error, (TypeError, ValueError)) else f"{name}: {text}"
 
 
-# Characters of an error's text that are sent: an answer, not a document.
+# Maximum characters of an error's text that are sent.
 _LONGEST = 8192
 
 
 def _sendable(text: str) -> str:
-    """Text that can be sent: names of files may hold surrogates, nobody bounds the text of an exception, and a subclass of str may
-    have methods of its own."""
+    """Make the text sendable and bound its length.
+
+    File names may hold surrogates, and a subclass of str may override methods.
+    """
     text = str.__str__(text)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}... ({len(text):,} characters)"
@@ -236,8 +250,11 @@ def _sendable(text: str) -> str:
 
 
 def code_of(error: BaseException | None) -> str:
-    """The status name of what came of a call: "OK", the code of a CallError, CANCELLED for the CancelledError of any loop, UNKNOWN for what
-    the service or an interceptor has raised."""
+    """The status name of a call's outcome.
+
+    "OK", the code of a CallError, CANCELLED for the CancelledError of any loop, or UNKNOWN for
+    other exceptions of the service or an interceptor.
+    """
     if error is None:
         return "OK"
     if not is_ours(error) and any(kind.__name__ == "CancelledError" for kind in type(error).__mro__):
@@ -246,7 +263,7 @@ def code_of(error: BaseException | None) -> str:
 
 
 def is_ours(error: BaseException) -> TypeGuard[CallError]:
-    """Whether the handler meant this as an answer, so that it needs no traceback in the server's log."""
+    """Whether the handler raised this error on purpose, so the server's log needs no traceback."""
     return is_a(error, CallError)
 
 

@@ -1,9 +1,11 @@
-"""The call that is being handled, as calls made inside it inherit from it.
+"""The call that is being handled, from which nested calls inherit.
 
-Set by the server around each handler, read by `ringback.current_call()` and by every client when it makes a call.
+The server sets it around each handler. `ringback.current_call()` reads it, and so does every client
+when it makes a call.
 
-For an inline handler, which is over in a microsecond, the server sets no more than the call's message in `handling`, and once for all calls
-of a batch what else there is to tell in `batch`. `handled` makes a Handling of both for those who ask.
+An inline handler ends within a microsecond. For it, the server sets only the call's message in
+`handling`, and the rest in `batch`, once for all calls of a batch. `handled` builds a Handling from
+both on demand.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from typing import Any
 
 
 class Handling:
-    """What the server puts in the context: `deadline` is read by every nested call, `current` builds the rest when asked.
+    """The server's entry in the context: every nested call reads `deadline`; `current` builds the
+    rest.
 
-    `versions`: those that the caller has seen and those learned since, by service, which nested calls pass on; None where the caller has
-    not asked for them. It grows while the call is handled, perhaps in another thread: read a copy of it.
+    `versions` holds data versions by service: those the caller has seen and those learned since,
+    which nested calls pass on. None if the caller has not asked for them. It grows while the call
+    is handled, perhaps in another thread: read a copy of it.
     """
 
     __slots__ = ()
@@ -25,7 +29,10 @@ class Handling:
     versions: dict[str, int] | None = None
 
     def saw(self, versions: Mapping[str, int]) -> None:
-        """The answer to a nested call brought these: the highest of each are kept for the caller, if it has asked. From any thread."""
+        """Merge the versions of a nested call's reply, keeping the highest of each service.
+
+        Does nothing if the caller has not asked for versions. Thread-safe.
+        """
 
     def current(self) -> Any:
         """The `CurrentCall`."""
@@ -33,12 +40,12 @@ class Handling:
 
 
 class HandledBatch:
-    """What the inline calls of one batch have in common."""
+    """The data that all inline calls of one batch share."""
 
     __slots__ = ()
 
     def handling(self, message: Any) -> Handling:
-        """Of the call with that message."""
+        """The Handling of the call with that message."""
         raise NotImplementedError
 
 
@@ -48,6 +55,6 @@ batch: ContextVar[HandledBatch] = ContextVar("ringback.batch")
 
 
 def handled() -> Handling | None:
-    """The call that is being handled here; None outside a handler."""
+    """The call that is being handled here. None outside a handler."""
     call = handling.get()
     return call if call is None or isinstance(call, Handling) else batch.get().handling(call)

@@ -1,6 +1,7 @@
-"""The seam through which anything may look at, change, refuse or answer a call: the same at both ends.
+"""Interceptors inspect, change, refuse or answer calls, in the same way at both ends.
 
-An interceptor is a generator function that takes the call and yields once; the call goes on at the `yield`:
+An interceptor is a generator function that takes the call and yields once. At the `yield` the call
+proceeds:
 
     def timing(call):
         start = time.monotonic()
@@ -9,10 +10,13 @@ An interceptor is a generator function that takes the call and yields once; the 
         finally:
             print(call.method, time.monotonic() - start)
 
-What it raises before the yield refuses the call; what it returns before the yield answers it, and nothing further in runs. After the
-yield it may raise, or return something other than None, which is then the result. At the
-server `call` is the `CurrentCall`; at the client it is a `ClientCall`, whose metadata may be changed before the
-yield. It never waits, so one interceptor serves every event loop. Of a stream it sees the start and the end.
+An exception before the yield refuses the call. A return before the yield answers it, and the inner
+interceptors and the handler do not run. After the yield an interceptor may raise, or return a value
+other than None, which replaces the result.
+
+At the server `call` is the `CurrentCall`. At the client it is a `ClientCall`, whose metadata may be
+changed before the yield. An interceptor never waits, so one interceptor serves every event loop. It
+sees only the start and the end of a stream.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ Finish = Callable[[Any, BaseException | None], None]
 
 
 def checked(interceptor: Interceptor) -> Interceptor:
-    """The interceptor, if it is one. Raises UsageError otherwise, and not at the first call."""
+    """Return the interceptor if it is one. Raises UsageError here, and not at the first call."""
     target: Any = interceptor if inspect.isroutine(interceptor) else getattr(interceptor, "__call__", None)  # noqa: B004
     if not inspect.isgeneratorfunction(target):
         raise UsageError(f"an interceptor is a generator function that yields once, not {interceptor!r}")
@@ -36,7 +40,7 @@ def checked(interceptor: Interceptor) -> Interceptor:
 
 
 class Interception:
-    """One call on its way through the interceptors: in by `enter`, out by `leave`."""
+    """One call on its way through the interceptors: `enter` before the call, `leave` after it."""
 
     __slots__ = ("_entered",)
 
@@ -44,8 +48,12 @@ class Interception:
         self._entered: list[Generator[None, Any, Any]] = []
 
     def enter(self, interceptors: Sequence[Interceptor], call: Any) -> tuple[bool, Any, BaseException | None]:
-        """`(True, None, None)`: the call goes on, and `leave` is to be called with its outcome. `(False, result, error)`: an
-        interceptor answered or refused it. Whatever an interceptor raises is an outcome of its call; nothing is raised here."""
+        """Run all interceptors up to their yields.
+
+        Returns `(True, None, None)` if the call proceeds; pass its outcome to `leave`. Returns
+        `(False, result, error)` if an interceptor answered or refused the call. Never raises: an
+        exception of an interceptor becomes the outcome of its call.
+        """
         for interceptor in interceptors:
             try:
                 generator = interceptor(call)
@@ -58,7 +66,8 @@ class Interception:
         return True, None, None
 
     def leave(self, result: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
-        """Out again, innermost first; each sees what the one inside it made of the outcome."""
+        """Resume the interceptors, innermost first. Each sees the outcome that the inner one
+        returned."""
         while self._entered:
             generator = self._entered.pop()
             try:

@@ -1,4 +1,4 @@
-"""Targets: `MODULE:ATTRIBUTE` or `FILE.py:ATTRIBUTE`, how a command names something of the user's code."""
+"""Targets name the user's objects on a command line: `MODULE:ATTRIBUTE` or `FILE.py:ATTRIBUTE`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .logs.tracebacks import is_installed, located, location
 
 
 def split(target: str) -> tuple[str, str]:
-    """Where it is, and its attribute there. Raises UsageError for what is no target."""
+    """Split into the module or file and the attribute. Raises UsageError for an invalid target."""
     where, _, attribute = target.rpartition(":")
     if not where or not attribute:
         raise UsageError(f"bad target {target!r}: it must be MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE")
@@ -24,7 +24,8 @@ def split(target: str) -> tuple[str, str]:
 
 
 def find(target: str) -> Any:
-    """What the target names. Raises UsageError that says what is missing where."""
+    """Import and return the object that the target names. Raises UsageError, which says what is
+    missing."""
     where, attribute = split(target)
     found = _load_file(Path(where)) if where.endswith(".py") or os.sep in where else _load_module(where)
     for name in attribute.split("."):
@@ -50,15 +51,15 @@ def _load_file(path: Path) -> Any:
 
 
 def _check_name(path: Path) -> None:
-    """Raises UsageError for a file that would take the place of a module which others import by its name."""
+    """Raise UsageError for a file that would shadow a module that others import by name."""
     name = path.stem
     if name in sys.stdlib_module_names and name != "test":
-        whose = "a module that Python has"
+        whose = "a module of Python's standard library"
     elif name == __package__ or _is_installed(name):
         whose = "an installed package"
     else:
         return
-    raise UsageError(f"{path} has the name of {whose}, and would be imported in its place: rename the file")
+    raise UsageError(f"{path} has the name of {whose} and would replace it: rename the file")
 
 
 def _is_installed(name: str) -> bool:
@@ -77,7 +78,7 @@ def _load_module(name: str) -> Any:
 
 @contextmanager
 def _importing(what: str, command: str) -> Iterator[None]:
-    """Whatever the user's code raises, SystemExit too, becomes a UsageError that says where it was raised."""
+    """Turn all exceptions of the user's code, even SystemExit, into a UsageError that locates them."""
     try:
         yield
     except KeyboardInterrupt:
@@ -88,11 +89,11 @@ def _importing(what: str, command: str) -> Iterator[None]:
     except SystemExit as error:
         raise UsageError(
             f"{what} ended the program when it was imported: {located(error)}: "
-            "put what a script does under if __name__ == '__main__'"
+            "put the script's code under if __name__ == '__main__'"
         ) from error
     except BaseException as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (what == missing or what.startswith(f"{missing}.")):
             raise UsageError(f"there is no module {what!r}") from None
-        remedy = f"install what has {missing}" if missing else f"{command} shows all of it"
+        remedy = f"install the package that has {missing}" if missing else f"{command} shows the traceback"
         raise UsageError(f"{what} cannot be imported: {located(error)}: {remedy}") from error

@@ -1,3 +1,3 @@
-"""The one place that names the version: the package, the wire's hello and the built distribution read it here."""
+"""The version, defined only here. The package, the wire's hello and the built distribution read it."""
 
 __version__ = "0.1.0"

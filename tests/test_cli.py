@@ -423,7 +423,7 @@ def test_serve_says_in_one_line_what_is_wrong_with_a_target(
         ("import json\n\njson.loads('{')\n", 3, ["JSONDecodeError: "]),
         ("import sys\n\nsys.exit('not so')\n", 3, ["SystemExit: not so", "__main__"]),
         ("raise BaseException('no')\n", 1, ["BaseException: no"]),
-        ("import a_library_nobody_has\n", 1, ["No module named", "install what has a_library_nobody_has"]),
+        ("import a_library_nobody_has\n", 1, ["No module named", "install the package that has a_library_nobody_has"]),
         ("from json import nothing_like_it\n", 1, ["ImportError: "]),
         (
             "import ringback\n\ns = ringback.Service('s')\ns.method(lambda callback: 1, name='m')\n",
@@ -445,8 +445,8 @@ def test_serve_says_where_an_import_went_wrong(
 @pytest.mark.parametrize(
     ("name", "whose"),
     [
-        ("queue", "a module that Python has"),
-        ("asyncio", "a module that Python has"),
+        ("queue", "a module of Python's standard library"),
+        ("asyncio", "a module of Python's standard library"),
         ("ringback", "an installed package"),
         ("zmq", "an installed package"),
     ],
@@ -477,7 +477,7 @@ def test_serve_says_in_one_line_what_is_wrong_with_an_endpoint(endpoint: str, ho
 )
 def test_a_bad_port_is_named_in_one_line(command: list[str], port: str, home: Path) -> None:
     words = [*command, f"tcp://127.0.0.1:{port}", *(["add"] if command == ["call"] else [])]
-    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is no port", status=2)
+    assert_one_line(run_module("ringback", *words, cwd=home), f"{port!r} is not a port", status=2)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:5555"])
