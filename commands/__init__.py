@@ -1,4 +1,5 @@
-"""What `cli.py` puts together: the commands, a file for each or for those that belong together, and the parts that they share.
+"""The commands that `cli.py` combines, one file for each command or group, and their shared parts.
 
-A command imports what it needs inside itself: `--help` starts no event loop, and gevent's patches come before all else.
+A command imports its dependencies inside its function: `--help` starts no event loop, and gevent's
+patches must precede all other imports.
 """

@@ -1,4 +1,4 @@
-"""What the words of a command line stand for: values, amounts, a service; and the options that were given, as words again."""
+"""Parsing of command-line words: call arguments, metadata, and the service that a target names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 def parse_arguments(
     given: Sequence[str], parameters: Sequence[dict[str, Any]]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """JSON where it is JSON, a string where not, or where the parameter is one; `NAME=` only where the method has a parameter of that
-    name."""
+    """Parse the arguments of a call into positional and named ones.
+
+    An argument is JSON, or a string where it is not JSON or where the parameter is a string.
+    `NAME=` names a parameter only if the method has one of that name. Raises UsageError.
+    """
     names = {
         p["name"] for p in parameters if p["kind"] not in ("positional_only", "var_positional", "var_keyword")
     }
@@ -35,7 +38,7 @@ def parse_arguments(
         elif kwargs and equals and name.isidentifier() and names:
             raise UsageError(f"there is no parameter {name!r}, only {', '.join(sorted(names))}")
         elif kwargs:
-            raise UsageError(f"argument {text!r} comes after a named one")
+            raise UsageError(f"argument {text!r} must come before the named ones")
         else:
             kind = in_order[min(len(args), len(in_order) - 1)] if in_order else None
             args.append(parse_value(text, kind))
@@ -43,7 +46,10 @@ def parse_arguments(
 
 
 def parse_value(text: str, kind: str | None = None) -> Any:
-    """The JSON value, or the text itself; for a parameter of that type, the text where it is `str` and the JSON is no string."""
+    """The JSON value, or the text itself if it is not JSON.
+
+    For a parameter of type `str`, the text itself unless the JSON is a string.
+    """
     try:
         value = json.loads(text)
     except ValueError:
@@ -52,7 +58,7 @@ def parse_value(text: str, kind: str | None = None) -> Any:
 
 
 def parse_metadata(words: Sequence[str]) -> dict[str, Any]:
-    """What `NAME=JSON`, several times, says. Raises ValueError."""
+    """Parse words of the form `NAME=JSON`. Raises ValueError."""
     metadata = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -63,7 +69,8 @@ def parse_metadata(words: Sequence[str]) -> dict[str, Any]:
 
 
 def load_service(target: str) -> Service:
-    """The service that `MODULE_OR_FILE:ATTRIBUTE` names. Raises UsageError that says what is missing where."""
+    """The service that `MODULE_OR_FILE:ATTRIBUTE` names. Raises UsageError, which says what is
+    missing."""
     from ..server.declare.service import Service
 
     found = find(target)

@@ -1,4 +1,4 @@
-"""`ringback call` and `describe`: what a server answers."""
+"""`ringback call` and `ringback describe`."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from .output import Printer, print_json
 
 @takes("call", CallOptions, TimeoutOptions, StyleOptions, WaitOptions, KeyOptions, groups=(CALL, CONNECTION))
 def call(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Server, as tcp://HOST:PORT")],
     method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of the method")],
     options: Any,
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARG|NAME=VALUE", help="JSON, or a string where it is not JSON"),
+        typer.Argument(metavar="ARG|NAME=VALUE", help="JSON value, or a string if it is not JSON"),
     ] = None,
 ) -> None:
-    """Call a method and print its result as one line of JSON; a stream is one line an item.
+    """Call a method and print its result as one line of JSON, or one line per item of a stream.
 
-    A result that JSON cannot hold (NaN, infinity, a list as a key) is an error, with status 1.
+    A result that JSON cannot hold (NaN, infinity, a list as a key) is an error with status 1.
     """
     from ..clients.scripts import Each, run
 
@@ -64,17 +64,17 @@ def call(
 
 
 class DescribeOptions(TypedDict, total=False):
-    """How it is printed."""
+    """Output format."""
 
-    json: Annotated[bool, Option("Print all that is known, as JSON", False, group=CALL)]
+    json: Annotated[bool, Option("Print the full description as JSON", False, group=CALL)]
 
 
 @takes("describe", DescribeOptions, TimeoutOptions, WaitOptions, KeyOptions, groups=(CALL, CONNECTION))
 def describe(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Server, as tcp://HOST:PORT")],
     options: Any,
 ) -> None:
-    """Print what a server serves: methods, signatures, documentation, flags."""
+    """Print the methods of a server: signatures, documentation, flags."""
     from ..clients.scripts import run
 
     def work(connected: Any) -> Generator[Any, Any, None]:
@@ -88,7 +88,7 @@ def describe(
 
 
 def _lines(described: dict[str, Any]) -> Generator[str, None, None]:
-    """The service as help would show it."""
+    """The lines of the description for a reader."""
     methods = described["methods"]
     yield printable(f"{described['name']}: {len(methods)} method{'' if len(methods) == 1 else 's'}")
     for method in methods:
@@ -102,7 +102,7 @@ def _lines(described: dict[str, Any]) -> Generator[str, None, None]:
 
 
 def _flags(method: dict[str, Any]) -> Generator[str, None, None]:
-    """What a caller has to know of a method beside its signature."""
+    """The properties of a method beyond its signature."""
     yield from (name for name in ("stream", "idempotent", "readonly") if method[name])
     if method["once"] is not None:
         yield f"once per key, remembered for {method['once']:g} s"

@@ -1,4 +1,4 @@
-"""The options of commands that call a server."""
+"""Options shared by the commands that call a server."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .arguments import parse_metadata
 CALL, CONNECTION = "Call", "Connection"
 
 
-# The kinds of options that there are more of.
+# Shorthands for the two option groups.
 _call = partial(Option, group=CALL)
 _connection = partial(Option, group=CONNECTION)
 
 
 class TimeoutOptions(TypedDict, total=False):
-    """How long a call may take."""
+    """Timeout of a call."""
 
     timeout: Annotated[
         float,
         _call(
-            "Time for the call; for a stream, between items",
+            "Timeout of the call; of a stream, between two items",
             30.0,
             metavar="SECONDS",
             unit="seconds",
@@ -35,13 +35,13 @@ class TimeoutOptions(TypedDict, total=False):
 
 
 class KeyOptions(TypedDict, total=False):
-    """For servers with CURVE."""
+    """Keys for servers with CURVE."""
 
     server_key: Annotated[
-        str | None, _connection("Public key of a server with CURVE, or its file", metavar="KEY|FILE")
+        str | None, _connection("Public key of the CURVE server, or its file", metavar="KEY|FILE")
     ]
     secret_key: Annotated[
-        str | None, _connection("File of your secret key", metavar="FILE", default_text="a new key")
+        str | None, _connection("File with your secret key", metavar="FILE", default_text="a new key")
     ]
 
 
@@ -52,7 +52,7 @@ class WaitOptions(TypedDict, total=False):
 
 
 class StyleOptions(TypedDict, total=False):
-    """How to connect."""
+    """Client style and transport."""
 
     client: Annotated[str, _connection("Client style", "threading", metavar="NAME", choices=clients.names)]
     transport: Annotated[
@@ -68,9 +68,9 @@ class StyleOptions(TypedDict, total=False):
 
 
 class CallOptions(TypedDict, total=False):
-    """What travels with a call."""
+    """Values sent with a call."""
 
-    fire: Annotated[bool, _call("Fire, and print what the callback gets", False)]
+    fire: Annotated[bool, _call("Fire the call and print the value that its callback receives", False)]
     metadata: Annotated[
         Sequence[str],
         _call("Metadata of the call; may be repeated", (), metavar="NAME=JSON", read=parse_metadata),
@@ -78,7 +78,7 @@ class CallOptions(TypedDict, total=False):
     priority: Annotated[
         int,
         _call(
-            "Priority of the call; higher ones begin first",
+            "Priority of the call; higher ones start first",
             0,
             metavar="N",
             at_least=INT64.start,
@@ -97,7 +97,7 @@ class CallOptions(TypedDict, total=False):
 
 
 def connection(options: Any) -> dict[str, Any]:
-    """The options of `connect` that these options of a command mean."""
+    """The options of `connect` that correspond to these command options."""
     given = {
         name: options[name]
         for name in ("timeout", "server_key", "secret_key", "transport")

@@ -1,4 +1,4 @@
-"""`ringback compare` and `report`: the options of both, handed to the package `compare`."""
+"""`ringback compare` and `ringback report`: their options. The package `compare` does the work."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ OUTPUT = "Output"
 
 
 class ReportOptions(TypedDict, total=False):
-    """What is written beside the table, and what makes the command fail."""
+    """Files to write beside the table, and the condition that fails the command."""
 
     csv: Annotated[
-        str | None, Option("Write a line for each cell; - is standard output", group=OUTPUT, metavar="FILE")
+        str | None,
+        Option("CSV file with one row per result; - is standard output", group=OUTPUT, metavar="FILE"),
     ]
     html: Annotated[
-        str | None, Option("Write a page with plots, which needs no network", group=OUTPUT, metavar="FILE")
+        str | None, Option("HTML page with plots, readable offline", group=OUTPUT, metavar="FILE")
     ]
     fail_if: Annotated[
         Sequence[str],
         Option(
-            "Exit with 3 if met, with 4 if that cannot be told: 'p99>20ms'; of two runs 'throughput<95%'",
+            "Exit 3 if met, 4 if undecided: 'p99>20ms'; for two runs: 'throughput<95%'",
             (),
             group=OUTPUT,
             metavar="CONDITION",
@@ -36,29 +37,29 @@ class ReportOptions(TypedDict, total=False):
 
 
 class CompareCommandOptions(TypedDict, total=False):
-    """Options of `compare` beside those of the run."""
+    """Options of `compare` that are not part of the run."""
 
     json: Annotated[
-        str | None, Option("Write every figure as JSON; - is standard output", group=OUTPUT, metavar="FILE")
+        str | None, Option("JSON file with all figures; - is standard output", group=OUTPUT, metavar="FILE")
     ]
     list: Annotated[
-        bool, Option("List the workloads, their metrics and the other libraries", False, group=OUTPUT)
+        bool,
+        Option("List the workloads, their metrics and the other libraries, and exit", False, group=OUTPUT),
     ]
     self_check: Annotated[
         bool,
-        Option(
-            "Measure whether this command can be trusted here; takes --seed and files alone", False, group=RUN
-        ),
+        Option("Check that this machine measures reliably; takes only --seed and files", False, group=RUN),
     ]
 
 
-# What --self-check takes: it measures what it needs, and nothing else.
+# The options that --self-check accepts.
 _OF_SELF_CHECK = ("self_check", "seed", "json", "csv", "html", "config")
 
 
 @takes("compare", CompareOptions, CompareCommandOptions, ReportOptions, groups=(WHAT, LOAD, RUN, OUTPUT))
 def compare(context: typer.Context, options: Any) -> None:
-    """Measure the backends head to head: each in its own process, called by the same clients in both styles."""
+    """Compare the backends: each runs in its own process, called by the same clients in both
+    styles."""
     require_extra("compare")
     from ..compare.report.outputs import Outputs
 
@@ -69,7 +70,7 @@ def compare(context: typer.Context, options: Any) -> None:
         for option in context.command.params:
             source = context.get_parameter_source(option.name or "")
             if option.name not in _OF_SELF_CHECK and source is not None and source.name == "COMMANDLINE":
-                text = f"--self-check measures what it needs by itself: {option.opts[0]} is not for it"
+                text = f"--self-check does not take {option.opts[0]}"
                 raise typer.BadParameter(text)
         raise typer.Exit(check_itself(outputs, options["seed"]))
     if options["list"]:
@@ -87,18 +88,18 @@ def compare(context: typer.Context, options: Any) -> None:
 @takes("report", ReportOptions)
 def report(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="What compare --json wrote, or a folder of such files")
+        str, typer.Argument(metavar="FILE", help="File of compare --json, or a directory of such files")
     ],
     options: ReportOptions,
     newer: Annotated[
         str | None,
         typer.Argument(
             metavar="[NEWER]",
-            help="Later runs, to be compared with the first; a difference needs three of each",
+            help="Later runs to compare with the first; at least three of each show a difference",
         ),
     ] = None,
 ) -> None:
-    """Show a comparison again, or what changed from some runs to later ones."""
+    """Show a comparison again, or the differences between earlier and later runs."""
     require_extra("compare")
     from ..compare.command import report as run
     from ..compare.report.outputs import Outputs

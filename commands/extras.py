@@ -1,4 +1,4 @@
-"""What some commands need beside ringback itself, looked for before they begin."""
+"""Checks that the libraries of a command's extra are installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LIBRARIES = ("numpy", "scipy", "hdrh", "psutil", "plotly", "jinja2")
 
 
 def require_extra(name: str) -> None:
-    """Raises UsageError that names the extra of that command, where a library of it is missing."""
+    """Raise UsageError, which names the extra, if a library of that command is missing."""
     for library in (*_LIBRARIES, *(["optuna"] if name == "tune" else [])):
         if importlib.util.find_spec(library) is None:
             raise UsageError(

@@ -1,7 +1,8 @@
-"""`ringback health`: whether a server takes calls, asked as a probe asks every few seconds: quickly, and with few imports.
+"""`ringback health`: checks quickly, and with few imports, that a server accepts calls.
 
-It says hello and a ping over connections of the native transport, without a client around them. The server's loop answers both by
-itself, before any handler, interceptor or bound: so a full server is alive, and one whose loop stands still is not.
+It sends a hello and a ping over connections of the native transport, without a client. The server's
+event loop answers both itself, before any handler, interceptor or limit. So a server at its limits
+is alive, and a server whose loop is blocked is not.
 """
 
 from __future__ import annotations
@@ -28,26 +29,29 @@ from ..version import __version__
 if TYPE_CHECKING:
     from ..security.curve import ClientKeys
 
-# Seconds for the answer, where nothing else is said.
+# Default timeout of the check, in seconds.
 TIMEOUT = 2.0
 
-# Connections that are made at most: with many processes behind one endpoint each of them reaches another by chance, and one process
-# that is going or stands still says nothing of the others.
+# Maximum connections. With many processes behind one endpoint, each connection reaches a random
+# process; a draining or blocked process says nothing about the others.
 TRIES = 5
 
-# How the environment variables begin that set options of this command.
+# Prefix of the environment variables that set options of this command.
 _VARIABLES = "RINGBACK_HEALTH_"
 
-# Seconds for the leave-taking.
+# Seconds to send the goodbye.
 LEAVE = 0.1
 
-# Bytes of a message from the server.
+# Maximum bytes of a message from the server.
 MESSAGE = 2 * BATCH_BYTES
 
 
 def asked(words: Sequence[str]) -> tuple[str, float] | None:
-    """The endpoint and the timeout that the words after `ringback health` say in the plain way, as a probe does; None where it takes
-    the whole command line to read them, or to say what is wrong with them."""
+    """Parse the words after `ringback health` if they have the simple form that probes use.
+
+    Returns the endpoint and the timeout in seconds. Returns None if the full command line must
+    parse the words or report their errors.
+    """
     if _has_options():
         return None
     timeout = TIMEOUT
@@ -76,13 +80,13 @@ def _has_options() -> bool:
 
 
 def run(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> int:
-    """Tell it in one line. Returns the exit status."""
+    """Print the result in one line and return the exit status."""
     return guarded(lambda: _run(endpoint, timeout, keys))
 
 
 def _run(endpoint: str, timeout: float, keys: ClientKeys | None) -> int:
     try:
-        # (access rules may keep the name from who may call nothing)
+        # (the name is empty if access rules deny this caller everything)
         service = check(connectable(endpoint), timeout, keys) or "the server"
     except errors.UsageError as error:
         fail(str(error))
@@ -96,14 +100,17 @@ def _run(endpoint: str, timeout: float, keys: ClientKeys | None) -> int:
 
 
 def check(endpoint: str, timeout: float, keys: ClientKeys | None = None) -> str:
-    """The name of the service that takes calls there. Raises an error of `ringback.errors` as soon as it is known that none does, and
-    DeadlineExceeded where nobody has answered after `timeout` seconds."""
+    """The name of the service that accepts calls at the endpoint.
+
+    Raises an error of `ringback.errors` as soon as no server can accept calls, and DeadlineExceeded
+    after `timeout` seconds without an answer.
+    """
     check_between_processes(endpoint, "a probe")
     return _Probe(endpoint, timeout, keys).run()
 
 
 class _Probe:
-    """All connections of one check."""
+    """The connections of one check."""
 
     def __init__(self, endpoint: str, timeout: float, keys: ClientKeys | None) -> None:
         self.endpoint = endpoint
@@ -133,7 +140,7 @@ class _Probe:
         self._next()
 
     def _next(self) -> None:
-        """Another connection, beside those that have not answered yet."""
+        """Open another connection beside those that have not answered yet."""
         if len(self._tries) < TRIES:
             one = _Try(self)
             self._tries.append(one)
@@ -165,14 +172,18 @@ class _Probe:
         else:
             self.fails(
                 errors.DeadlineExceeded(
-                    f"what listens at {self.endpoint} has not answered in {self._timeout:g} s: it is stopped, its event loop is "
-                    "blocked, or it is no ringback server"
+                    f"the peer at {self.endpoint} has not answered in {self._timeout:g} s: it is stopped, "
+                    "its event loop is blocked, or it is not a ringback server"
                 )
             )
 
 
 class _Try:
-    """One connection, a `ClientHost`: `service` and `draining` as the server has said them, `pong` when it has said all that is asked."""
+    """One connection, a `ClientHost`.
+
+    `service` and `draining` are as the server reported them. `pong` is true once the server has
+    answered everything.
+    """
 
     known = False
 
@@ -186,16 +197,14 @@ class _Try:
         self.end: ClientEnd = Native().client(probe.loop, self, probe.endpoint, probe.keys, MESSAGE)
 
     def up(self) -> None:
-        # In this order: a server that is going says so before it answers the ping.
+        # In this order: a draining server reports it before it answers the ping.
         self._say(Hello(os.urandom(16), FRAME_BYTES, f"ringback {__version__}"), Ping(1))
 
     def received(self, frames: list[Any]) -> None:
         try:
             messages: list[FromServer] = self._decoder.decode(frames)
         except errors.ProtocolError as error:
-            what = (
-                f"what answers at {self._probe.endpoint} is not a ringback server that can be understood here"
-            )
+            what = f"the peer at {self._probe.endpoint} is not a ringback server of a compatible version"
             self._probe.fails(errors.ProtocolError(f"{what}: {error}"))
             return
         for message in messages:
@@ -212,18 +221,22 @@ class _Try:
                     self._probe.fails(errors.ProtocolError(f"{what}: {text}"))
 
     def turn_ended(self) -> None:
-        """Nothing gathers here."""
+        """Nothing to do: no messages are buffered here."""
 
     def lives(self, liveness: Liveness) -> None:
-        """Who has said nothing is waited for all the same."""
+        """Ignored: a silent server is waited for until the timeout."""
 
-    def lost(self, reason: str) -> None:  # noqa: ARG002 - the same in other words
+    def lost(self, reason: str) -> None:  # noqa: ARG002 - the message below says it
         if not self.pong:
             text = f"the server at {self._probe.endpoint} closed the connection"
             self._probe.fails(errors.Unavailable(text, started=False))
 
     def failed(self, reason: str) -> None:
-        """What a handshake that was broken off means, another tells: that the server has keys, or another key."""
+        """Report a failed handshake.
+
+        A single broken-off handshake says little: the next attempt reveals whether the server has
+        keys, or another key.
+        """
         self._failures += 1
         if reason != reasons.broken_off(self._probe.endpoint) or self._failures == IN_A_ROW:
             self._probe.fails(errors.Unavailable(reason, started=False))

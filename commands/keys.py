@@ -1,4 +1,4 @@
-"""`ringback keys new` and `keys show`: pairs of keys are made, and shown."""
+"""`ringback keys new` and `ringback keys show`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import typer
 from ..terminal import say
 
 keys = typer.Typer(
-    help="Make and show keys, for servers that encrypt and know who calls.", no_args_is_help=True
+    help="Create and show CURVE keys, which encrypt connections and identify callers.", no_args_is_help=True
 )
 
 
 @keys.command()
 def new(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="where to write them")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="whose they are: a server's, or a caller's")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Directory to write them to")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the keys: a server or a caller")],
 ) -> None:
-    """Make a pair of keys: NAME.key, which others may have, and NAME.key_secret, which nobody else may. Overwrites nothing."""
+    """Create a key pair; never overwrite a file.
+
+    NAME.key is the public key. NAME.key_secret is the secret key, which must not be shared.
+    """
     from ..security.keys import make
 
     public, secret = make(directory, name)
@@ -27,9 +30,9 @@ def new(
 
 @keys.command()
 def show(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="of a public key or a secret one")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File of a public or a secret key")],
 ) -> None:
-    """Print the public key, as --server-key takes it."""
+    """Print the public key for --server-key."""
     from ..security.keys import public_part
 
     say(public_part(file).decode())

@@ -1,4 +1,4 @@
-"""Described options at the command line: flags, environment variables, files, and help in groups."""
+"""Described options on the command line: flags, environment variables, files, and grouped help."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..options.files import ISOLATED, Found, options_in_files
 from ..options.option import Option, options_of, with_defaults
 from .output import USAGE, exiting
 
-# What other tools call it, and what it is here.
+# Our options, by the flags that other tools have for the same thing.
 _HABITS = {
     "--bind ENDPOINT": ("--port", "--host", "--listen", "--address", "--endpoint", "-p", "-b"),
     "--backend NAME": ("--loop", "--worker-class", "-k"),
@@ -34,9 +34,9 @@ _HABITS = {
     "--no-wait": ("--fail-fast",),
     "--client NAME": ("--style",),
 }
-# Where a context keeps what files say, and what is given in all ways.
+# Keys of a context's `meta`: the options found in files, and those given in any way.
 _FILES, _GIVEN = "ringback.files", "ringback.given"
-# All commands that have options in files.
+# All commands that read options from files.
 COMMANDS = (
     *("serve", "call", "describe", "stubs", "servers", "health", "top", "compare", "report", "tune"),
     *("request-reply", "fire-and-callback"),
@@ -46,12 +46,12 @@ DESCRIBED: dict[str, dict[str, Option]] = {}
 
 _SWITCH = Option("", kind=bool)
 
-# Columns of the flags in help, at most.
+# Maximum columns of the flags in help.
 _WIDTH = 30
 
 
 class Command(TyperCommand):
-    """A command that shows its options in groups, and knows what other tools call them."""
+    """A command that groups its options in help and suggests ours for flags of other tools."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -64,7 +64,7 @@ class Command(TyperCommand):
             raise
 
     def unknown(self, name: str, close: typing.Sequence[str]) -> str:
-        """What to say of an option that there is not."""
+        """The error for an unknown option."""
         there = {word for param in self.params for word in param.opts}
         known = [usual for usual, others in _HABITS.items() if name in others and usual.split()[0] in there]
         hint = " or ".join(known or get_close_matches(name, close, 1))
@@ -85,7 +85,7 @@ class Command(TyperCommand):
         width = min(_WIDTH, max(len(flag) for rows in groups.values() for flag, _ in rows))
         for title in sorted(
             groups, key=lambda title: title == "Options"
-        ):  # what all commands have comes last
+        ):  # the options of all commands come last
             with formatter.section(title):
                 formatter.write_dl(
                     [(flag.ljust(width), text) for flag, text in groups[title]], col_max=_WIDTH
@@ -93,14 +93,14 @@ class Command(TyperCommand):
 
 
 class MethodCommand(Command):
-    """A command whose words are arguments of a method: -1 is one, but a word that begins with -- is an option."""
+    """A command whose words are arguments of a method: -1 is one, but --word is an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = ["--help", *(word for option in self.params for word in option.opts if word[:1] == "-")]
         for word in takewhile(lambda word: word != "--", args):
             name = word.partition("=")[0]
             if name.startswith("--") and name not in options:
-                text = f"{self.unknown(name, options)}; what is an argument goes after --"
+                text = f"{self.unknown(name, options)}; put arguments after --"
                 raise typer.BadParameter(text, ctx=ctx)
         return super().parse_args(ctx, args)
 
@@ -112,8 +112,12 @@ def takes(
     first: typing.Sequence[str] = (),
     argument: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The decorated function is a command of that name, which takes the options that these kinds describe. `groups`: the order in which
-    help shows them, `first`: the options that it shows before others. `argument`: the one that variable and file may say, too."""
+    """Decorator: the function is the command of that name and takes the options of these
+    TypedDicts.
+
+    `groups` is the order of the groups in help; `first` lists the options that help shows first.
+    `argument` is the argument that the environment and files may set, too.
+    """
     described = {name: option for kind in kinds for name, option in options_of(kind).items()}
     order = [*groups, *(option.group for option in described.values())]
     names = [*first, *described]
@@ -127,8 +131,11 @@ def takes(
 def taking(
     command: str, described: dict[str, Option], argument: str = ""
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The decorated function gets these options as its parameter `options`: each by a flag, by a variable RINGBACK_<COMMAND>_<OPTION>, or
-    in a file, in this order. Its parameter `context`, if it has one, is typer's."""
+    """Decorator: pass these options to the function as its parameter `options`.
+
+    Each comes from a flag, from a variable RINGBACK_<COMMAND>_<OPTION>, or from a file, in this
+    order of precedence. A parameter `context` of the function is typer's.
+    """
     options = {name: option for name, option in described.items() if option.in_command}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -166,12 +173,15 @@ def taking(
 
 
 def variable(option: Option, command: str) -> str:
-    """The environment variable that sets the option of that command."""
+    """The environment variable that sets the option for that command."""
     return f"RINGBACK_{command}_{option.flag}".upper().replace("-", "_")
 
 
 def words_of(context: typer.Context, *without: str, flags_alone: bool = False) -> list[str]:
-    """The options that this command was given in whatever way, or by flags alone, as flags for another of its kind."""
+    """The options that this command was given, as flags for another command of its kind.
+
+    `without` names options to leave out. `flags_alone` takes only options given as flags.
+    """
     words: list[str] = []
     given: dict[str, Found] = context.meta[_GIVEN]
     for param in context.command.params:
@@ -189,7 +199,10 @@ def words_of(context: typer.Context, *without: str, flags_alone: bool = False) -
 
 
 def freeze(context: typer.Context, command: str, environment: MutableMapping[str, str]) -> None:
-    """Have the processes that get this environment take what files have said to this one, though the files may change."""
+    """Put the options from files into the environment of child processes.
+
+    They keep these values even if the files change.
+    """
     given: dict[str, Found] = context.meta[_GIVEN]
     for name, found in given.items():
         if found == context.meta[_FILES].get(name):
@@ -202,7 +215,7 @@ def freeze(context: typer.Context, command: str, environment: MutableMapping[str
 def _given(
     context: typer.Context, command: str, options: Mapping[str, Option], values: Mapping[str, Any]
 ) -> dict[str, Found]:
-    """The words of each option that is given in any way, from the nearest one."""
+    """The words of each given option, from the source with the highest precedence."""
     given = {}
     for name, option in options.items():
         if values[name] is not None and values[name] != []:
@@ -249,7 +262,7 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _config(command: str, options: dict[str, Option], argument: str) -> Any:
-    """The option that names a file. It is read before other options are looked at."""
+    """The option `--config`, which is read before all others."""
 
     def read(context: typer.Context, file: str | None) -> str | None:
         if context.resilient_parsing:
@@ -269,6 +282,6 @@ def _config(command: str, options: dict[str, Option], argument: str) -> Any:
             callback=read,
             envvar=f"RINGBACK_{command}_CONFIG".upper().replace("-", "_"),
             show_envvar=False,
-            help="TOML file with options; before it counts the environment",
+            help="TOML file with options; environment variables override it",
         ),
     ]

@@ -1,4 +1,4 @@
-"""What a command ends with: its result as JSON, or one clear line and never a traceback; and its exit status."""
+"""How commands end: a JSON result, or one clear line without a traceback; and an exit status."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import typer
 from ..errors import CallError, UsageError
 from ..terminal import fail, guarded, printable_json, say
 
-# Exit statuses: what was asked for failed, the command line is wrong, whatever the machine holds, and a server did not start.
+# Exit statuses: the request failed, the command line is wrong regardless of the machine, the server
+# did not start.
 FAILED, USAGE, NOT_STARTED = 1, 2, 3
 
 
 @contextmanager
 def exiting(status: int) -> Iterator[None]:
-    """What is wrong within is one line, and ends the command with that status."""
+    """Turn a UsageError into one line on standard error and exit with that status."""
     try:
         yield
     except UsageError as error:
@@ -27,11 +28,14 @@ def exiting(status: int) -> Iterator[None]:
 
 
 class NotJson(Exception):
-    """The result has no form in JSON."""
+    """The result cannot be represented in JSON."""
 
 
 def print_json(value: Any, indent: int | None = None) -> None:
-    """Print as JSON; what JSON has not (bytes, dates, sets) as msgspec writes it. Raises NotJson."""
+    """Print the value as JSON; types that JSON lacks (bytes, dates, sets) as msgspec encodes them.
+
+    Raises NotJson.
+    """
     import msgspec
 
     try:
@@ -44,14 +48,14 @@ def print_json(value: Any, indent: int | None = None) -> None:
         )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise NotJson(
-            "the result has no form in JSON, which knows no NaN, no infinity and no lists as keys: "
+            "the result cannot be written as JSON, which has no NaN, no infinity and no lists as keys: "
             f"call the method from Python ({error})"
         ) from None
     say(printable_json(text))
 
 
 class Printer:
-    """Prints what a callback gets, which must not raise: the first error is kept for `check`."""
+    """A callback that prints values. It must not raise, so it keeps its first error for `check`."""
 
     def __init__(self) -> None:
         self._error: Exception | None = None
@@ -64,13 +68,13 @@ class Printer:
                 self._error = error
 
     def check(self) -> None:
-        """To be called when all callbacks have run."""
+        """Raise the first error. Call it when all callbacks have run."""
         if self._error is not None:
             raise self._error
 
 
 def run_command(command: Callable[..., Any], args: Sequence[str] | None) -> int:
-    """Run a typer app or command, with every error as its one line."""
+    """Run a typer app or command and print each error as one line. Returns the exit status."""
     return guarded(lambda: _run(command, args))
 
 

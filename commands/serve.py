@@ -1,4 +1,4 @@
-"""`ringback serve`: its options, and what this process needs before it serves."""
+"""`ringback serve`: its options, and the preparation of the process."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from ..transport.listening import InheritedSocket
 
 
-# What most servers are given, or asked about.
+# The options that most servers use; help shows them first.
 FIRST = ("bind", "backend", "processes", "reload", "drain_timeout", "workers", "limit")
 
-# The kinds of options that there are more of.
+# Shorthands for two option groups.
 _life = partial(Option, group=LIFE, in_python=False)
 _logs = partial(Option, group=LOGS, in_python=False)
 
 
 class ServeOptions(ServerOptions, total=False):
-    """Options of the command, beside those of a server."""
+    """Options of the command, in addition to those of a server."""
 
     bind: Annotated[
         Sequence[str] | None,
@@ -56,20 +56,20 @@ class ServeOptions(ServerOptions, total=False):
     reload: Annotated[bool, _life("Replace the processes when a Python file changes, for development", False)]
     max_requests: Annotated[
         int | None,
-        _life("Leave, or be replaced, after N calls and up to a tenth more", metavar="N", at_least=1),
+        _life("Calls after which a process exits or is replaced, plus up to 10 %", metavar="N", at_least=1),
     ]
     log_config: Annotated[
         str | None,
-        _logs("Logging configuration: a .json or .toml file, or an ini file", metavar="FILE"),
+        _logs("Logging configuration file: .json, .toml or ini", metavar="FILE"),
     ]
     log_level: Annotated[
         str | None,
-        _logs("Least severe level that is logged", metavar="LEVEL", choices=logs.LEVELS, default_text="info"),
+        _logs("Lowest severity that is logged", metavar="LEVEL", choices=logs.LEVELS, default_text="info"),
     ]
     log_format: Annotated[
         str | None,
         _logs(
-            "Format: text, or json with one object a line",
+            "Log format: text, or json with one object per line",
             metavar="NAME",
             choices=logs.FORMATS,
             default_text="text",
@@ -84,7 +84,7 @@ def serve(
         str,
         typer.Argument(
             metavar="MODULE_OR_FILE:ATTRIBUTE",
-            help="The service",
+            help="Service to serve",
             envvar="RINGBACK_SERVE_TARGET",
             show_envvar=False,
         ),
@@ -111,7 +111,7 @@ def serve(
             check_shared(endpoint)
         if processes is not None and str(options["state"]).startswith("memory://"):
             raise UsageError(
-                "memory:// is a store of one process: give --processes and --reload sqlite:///FILE"
+                "memory:// is a store of one process: use sqlite:///FILE with --processes and --reload"
             )
         metrics: Any = options["metrics"]  # as words
         if metrics is not None:
@@ -134,10 +134,10 @@ def serve(
     with exiting(NOT_STARTED):
         service = load_service(target)
         if options["backend"] in backends.names():
-            backends.load(options["backend"])  # its library may be missing
+            backends.load(options["backend"])  # raises if its library is missing
     given: Any = {name: options[name] for name in options_of(ServerOptions)}  # type: ignore[literal-required]
     if supervised is not None:
-        given["metrics"] = None  # which the supervisor serves
+        given["metrics"] = None  # the supervisor serves them
     with exiting(USAGE):
         server = Server(service, bound, **given)
     channel = None if supervised is None else Channel(supervised)
@@ -152,7 +152,7 @@ def _supervise(
     processes: int,
     options: ServeOptions,
 ) -> NoReturn:
-    """Serve from many processes, which all are given the same options."""
+    """Serve from several processes, all with the same options."""
     from ..server.process import reloading
     from ..server.process.supervisor import Supervisor
     from ..transport import name_of, reasons
@@ -168,7 +168,7 @@ def _supervise(
         if options["reload"]:
             reloading.watch([Path.cwd(), *reloading.folders(target)])
             os.environ["PYTHONDONTWRITEBYTECODE"] = (
-                "1"  # of two edits in a second, bytecode may be the first's
+                "1"  # after two edits within a second, bytecode may be that of the first
             )
         metrics: Any = options["metrics"]  # as words
         supervisor = Supervisor(
@@ -179,7 +179,7 @@ def _supervise(
             metrics=metrics,
         )
     if exposed:
-        logs.warn_of_exposed(target, endpoints)  # once for all of them
+        logs.warn_of_exposed(target, endpoints)  # once for all processes
     if name_of(options["transport"]) == "libzmq":
         logging.getLogger("ringback.server").warning("%s", reasons.for_trusted_clients(endpoints))
     with exiting(NOT_STARTED):
@@ -188,7 +188,7 @@ def _supervise(
 
 @contextmanager
 def _in_lifespan() -> Iterator[None]:
-    """What the user's code raises instead of a start is one line, after the traceback of that code in the log."""
+    """Turn an exception of the lifespan into one line, after its traceback in the log."""
     from ..server.lifespan import NOTE
 
     try:
@@ -206,7 +206,7 @@ def _in_lifespan() -> Iterator[None]:
 
 
 def _raise_descriptor_limit() -> None:
-    """Each connection is a descriptor, and the soft limit is often 1,024."""
+    """Raise the soft limit of descriptors, often 1,024: each connection needs one."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -214,11 +214,11 @@ def _raise_descriptor_limit() -> None:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (ValueError, OSError):
-            pass  # macOS says there is no limit, and allows less
+            pass  # macOS reports no limit but allows less
 
 
 def _patch() -> None:
-    """gevent's patches, before anything that it patches is imported by the service."""
+    """Apply gevent's patches before the service imports anything that they change."""
     backends.load("gevent")
     from gevent import monkey
 

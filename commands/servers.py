@@ -1,4 +1,4 @@
-"""`ringback servers`, `health` and `top`: which servers there are, whether one takes calls, and what it does."""
+"""`ringback servers`, `ringback health` and `ringback top`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .output import USAGE, exiting, print_json
 
 
 class ServersOptions(TypedDict, total=False):
-    """How they are printed."""
+    """Output format."""
 
-    json: Annotated[bool, Option("Print all that is known, as one JSON array", False)]
+    json: Annotated[bool, Option("Print all fields as one JSON array", False)]
 
 
 @takes("servers", ServersOptions)
 def servers(
     url: Annotated[
         str,
-        typer.Argument(metavar="URL", help="The registry; with ?service=NAME, the servers of one service"),
+        typer.Argument(metavar="URL", help="Registry; with ?service=NAME, the servers of one service"),
     ],
     options: ServersOptions,
 ) -> None:
-    """List the servers that have announced themselves in a registry, one a line."""
+    """List the servers that are registered in a registry, one per line."""
     from ..discovery.listing import announced, as_data, as_lines
 
     rows = announced(url)
@@ -40,36 +40,39 @@ def servers(
 
 
 class HealthOptions(TypedDict, total=False):
-    """How long a probe waits."""
+    """Timeout of a probe."""
 
     timeout: Annotated[
         float,
-        Option("Time for the answer", 2.0, group=CALL, metavar="SECONDS", unit="seconds", at_least=0),
+        Option("Timeout of the check", 2.0, group=CALL, metavar="SECONDS", unit="seconds", at_least=0),
     ]
 
 
 @takes("health", HealthOptions, KeyOptions, groups=(CALL, CONNECTION))
 def health(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Server, as tcp://HOST:PORT")],
     options: Any,
 ) -> None:
-    """Tell whether a server takes calls, for probes: exit status 0 if it does, 1 if there is none, it is silent, or shutting down."""
+    """Check that a server accepts calls, for probes.
+
+    The exit status is 0 if it does, 1 if there is no server, or it is silent or shutting down.
+    """
     from ..security.curve import ClientKeys
     from .health import run
 
-    # (what is said in the plain way, without keys, is not parsed here, but in __main__.py)
+    # (__main__.py handles simple command lines without keys; see `asked` in health.py)
     with exiting(USAGE):
         keys = ClientKeys.asked_for(options["server_key"], options["secret_key"])
     raise typer.Exit(run(endpoint, options["timeout"], keys))
 
 
 class TopOptions(TypedDict, total=False):
-    """How often it looks."""
+    """Polling interval."""
 
     interval: Annotated[
         float,
         Option(
-            "Time between two looks at the server",
+            "Time between two polls of the servers",
             1.0,
             group=CALL,
             metavar="SECONDS",
@@ -87,9 +90,10 @@ def top(
     ],
     options: Any,
 ) -> None:
-    """Show what servers do: calls by method, what waits, what is taken.
+    """Show live statistics of servers: calls by method, queued calls, and resources in use.
 
-    On a terminal until q or Ctrl-C; s sorts by another column, p pauses. Once where the output is no terminal.
+    On a terminal it runs until q or Ctrl-C; s sorts by another column, p pauses. Otherwise it
+    prints once.
     """
     from ..clients.scripts import run
     from .top.watching import watch

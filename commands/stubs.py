@@ -1,4 +1,4 @@
-"""`ringback stubs`: a service as a typed module, for `client.typed`."""
+"""`ringback stubs`: writes a typed module for a service, for `client.typed`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULE = "Module"
 
 
 class StubsOptions(TypedDict, total=False):
-    """What is written."""
+    """Form and file of the module."""
 
     client: Annotated[
         str,
@@ -39,14 +39,14 @@ def stubs(
         str,
         typer.Argument(
             metavar="TARGET|ENDPOINT",
-            help="The service, as FILE.py:ATTRIBUTE or MODULE:ATTRIBUTE, or a server of it, as tcp://HOST:PORT",
+            help="Service, as FILE.py:ATTRIBUTE or MODULE:ATTRIBUTE, or its server, as tcp://HOST:PORT",
         ),
     ],
     options: Any,
 ) -> None:
-    """Write a typed module of a service: Protocols for client.typed, and its data classes.
+    """Write a typed module for a service: Protocols for client.typed, and its data classes.
 
-    Type checkers know each method, argument and result of a client by it.
+    With it, type checkers check each method, argument and result of a client.
     """
     from ..stubs.description import read
     from ..stubs.module import module_of
@@ -63,10 +63,10 @@ def stubs(
     with exiting(FAILED):
         try:
             module = module_of(read(described), options["client"], client)
-        except (RecursionError, ValueError) as error:  # of schemas within schemas, and of huge numbers
-            raise UsageError(f"what is told of the service cannot be written: {error}") from None
+        except (RecursionError, ValueError) as error:  # schemas nested too deeply, or huge numbers
+            raise UsageError(f"the description of the service cannot be written: {error}") from None
     if module.left_out:
-        warn(printable(f"left out, as no Protocol can have them: {', '.join(module.left_out)}"))
+        warn(printable(f"left out, because a Protocol cannot declare them: {', '.join(module.left_out)}"))
     if options["output"] is None:
         say(module.text.rstrip("\n"))
         return
@@ -78,7 +78,7 @@ def stubs(
 
 
 def _asked(endpoint: str, options: Any) -> Any:
-    """What a server tells of its service."""
+    """The description that a server returns of its service."""
     from ..clients.scripts import run
 
     told: list[Any] = []

@@ -1,4 +1,4 @@
-"""`ringback tune`: its options, handed to the package `tune`."""
+"""`ringback tune`: its options. The package `tune` does the work."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from .options import takes, words_of
 
 
 class TuneCommandOptions(TypedDict, total=False):
-    """Options of the command, beside those of the run."""
+    """Options of the command that are not part of the run."""
 
     json: Annotated[
         str | None,
-        Option("Write everything as JSON; - is standard output", group=SEARCH, metavar="FILE"),
+        Option("JSON file with all results; - is standard output", group=SEARCH, metavar="FILE"),
     ]
 
 
 @takes("tune", TuneOptions, TuneCommandOptions, groups=(LOAD, SEARCH))
 def tune(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="The service")],
+    service: Annotated[str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="Service to tune")],
     options: Any,
 ) -> None:
-    """Find settings for a service: try backends, workers, limits and processes, and measure the best against the defaults."""
+    """Find settings for a service: try backends, workers, limits and processes.
+
+    The best settings are measured against the defaults.
+    """
     require_extra("tune")
     from ..tune.command import tune as run
 

@@ -1,4 +1,4 @@
-"""`ringback --version`: the versions of all that a report of a fault has to name."""
+"""`ringback --version`: the versions that a bug report needs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 from ..terminal import say
 from ..version import __version__
 
-# Those of them that are installed are named.
+# Libraries whose versions are printed, if installed.
 _LIBRARIES = ("pyzmq", "msgspec", "gevent", "Twisted", "uvloop", "PyNaCl", "redis", "pebble", "distributed")
 
 
 def print_version(asked: bool) -> None:
-    """Print ringback's version, its transport, Python's, and those of the libraries that are installed; then end the command."""
+    """Print the versions of ringback, its transport, Python and installed libraries, then exit."""
     if not asked:
         return
     from ..transport import name_of

@@ -1,3 +1,5 @@
-"""Options as data. One description of each option, an `Option` beside its type, makes its default, its check, its option on the command
-line, its environment variable, its key in a configuration file and its row in the documentation.
+"""Options as data: an `Option` beside its type describes each option once.
+
+It yields the default, the check, the command-line option, the environment variable, the key in a
+configuration file and the row in the documentation.
 """

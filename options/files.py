@@ -1,6 +1,7 @@
-"""Options in files: the one that `--config` names, and before that pyproject.toml in the working directory.
+"""Options in files: pyproject.toml in the working directory, overridden by the file of `--config`.
 
-[tool.ringback.serve]            # in pyproject.toml; in a file of --config [serve], or no table for the command that reads it
+# In pyproject.toml. A file of --config has [serve], or no table for the command that reads it.
+[tool.ringback.serve]
 workers = 64
 bind = ["tcp://127.0.0.1:5555"]
 resource = {db = 4}
@@ -20,12 +21,12 @@ from .option import Option, hint
 
 PROJECT = Path("pyproject.toml")
 
-# The variable with which a process does not read that.
+# Environment variable that makes a process ignore pyproject.toml.
 ISOLATED = "RINGBACK_ISOLATED"
 
 
 class Found(NamedTuple):
-    """The words of an option, and where they are written."""
+    """The words of an option and their source."""
 
     words: str | list[str] | bool
     where: str
@@ -34,8 +35,11 @@ class Found(NamedTuple):
 def options_in_files(
     command: str, options: Mapping[str, Option], commands: Sequence[str], file: str | None
 ) -> dict[str, Found]:
-    """What the files say of these options, by name. Raises UsageError for a file that cannot be read, for what is no option, and for the
-    table of what is none of the `commands`."""
+    """The options that the files set, by name.
+
+    Raises UsageError for an unreadable file, an unknown option, and a table that is not one of the
+    `commands`.
+    """
     found: dict[str, Found] = {}
     if ISOLATED not in os.environ and PROJECT.is_file():
         ours = _ours(_read(PROJECT), str(PROJECT))
@@ -82,7 +86,10 @@ def _unknown(where: str, kind: str, name: str, known: Iterable[str]) -> UsageErr
 
 
 def isolated(environment: Mapping[str, str], command: str) -> dict[str, str]:
-    """The environment for a process whose command takes the options that it is given, and none of the user's."""
+    """The environment for a process whose command must ignore the user's options.
+
+    The process uses only the options it receives on its command line.
+    """
     own = f"RINGBACK_{command.upper()}_"
     return {name: value for name, value in environment.items() if not name.startswith(own)} | {ISOLATED: "1"}
 
@@ -92,7 +99,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text())
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:  # also for what is no UTF-8
+    except ValueError as error:  # includes UnicodeDecodeError
         raise UsageError(f"{file} is not TOML: {error}") from None
 
 
@@ -108,7 +115,7 @@ def _options(table: Mapping[str, Any], options: Mapping[str, Option], where: str
 
 
 def _words(option: Option, value: Any, where: str) -> str | list[str] | bool:
-    """The value as the command line would have it."""
+    """The value in the form that the command line has."""
     if option.kind is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{where} must be true or false, not {value!r}")

@@ -1,9 +1,10 @@
-"""The description of an option, and the values of many: completed by their defaults, and checked.
+"""Descriptions of options, and functions that complete values with defaults and check them.
 
     class Limits(TypedDict, total=False):
         entries: Annotated[int, Option("Maximum entries", 1000, at_least=1)]
 
-A function takes these as `**options: Unpack[Limits]`. The fields of a dataclass are described in the same way, and have their own defaults.
+A function takes these as `**options: Unpack[Limits]`. Fields of a dataclass are described in the
+same way and have their own defaults.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from ..errors import UsageError
 
 T = TypeVar("T")
 
-# The types of values that are read from words, and what messages call them. Values of all other types are taken as they are.
+# Types whose values are parsed from words, with their names in messages. Other values pass as they
+# are.
 _READ = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
-# What is taken for a value of such a type: numbers of NumPy, too.
+# Accepted types for each of them, which include NumPy's numbers.
 _ACCEPTED: dict[Any, type] = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str}
 _SWITCH = {
     "1": True,
@@ -38,12 +40,19 @@ _SWITCH = {
 
 @dataclass(frozen=True)
 class Option:
-    """`help` is one line, which begins with a noun or an imperative. `unit`: "bytes", "seconds". `default_text`: how the default is told
-    where it says little. `choices`: the words that are allowed, or a function that finds them. `flag`: the name at the command line,
-    where it is another. `read`: makes the value of the words of the command line, or raises a ValueError that says what they must be.
-    `fits`, with `wanted` as its words: whether a value is one, where type and bounds do not tell. `variable`: an environment variable that
-    stands behind the command's own. `in_python` and `in_command`: where the option exists. `name`, `kind` and what follows are those of
-    the field."""
+    """The description of one option.
+
+    - `help`: one line that begins with a noun or an imperative.
+    - `unit`: "bytes", "seconds".
+    - `default_text`: the default in words, if the value alone says little.
+    - `choices`: the allowed words, or a function that returns them.
+    - `flag`: the name on the command line, if it differs from `name`.
+    - `read`: converts the words of the command line; its ValueError says what they must be.
+    - `fits`: checks a value if type and bounds do not suffice; `wanted` describes valid ones.
+    - `variable`: an environment variable that applies if the command's own is not set.
+    - `in_python`, `in_command`: where the option exists.
+    - `name`, `kind`, `optional`, `repeated`: taken from the field.
+    """
 
     help: str
     default: Any = None
@@ -69,17 +78,21 @@ class Option:
 
     @property
     def _fixed(self) -> Sequence[str]:
-        """The choices, where no function has to find them."""
+        """The choices, unless a function returns them."""
         return () if callable(self.choices) else self.choices
 
     @property
     def words(self) -> Sequence[str]:
-        """The choices, for completion. (Whoever finds what a function finds has words for what there is not.)"""
+        """The choices, for completion.
+
+        `check` ignores choices that a function returns: the code that uses the value reports
+        unknown ones.
+        """
         return self.choices() if callable(self.choices) else self.choices
 
     @property
     def told(self) -> str:
-        """Its default in words; "" where there is none to tell."""
+        """The default in words; "" if there is none to show."""
         if self.default_text or self.default in (None, "", False, ()):
             return self.default_text
         if self.unit == "bytes" and not self.default % (1 << 20):
@@ -94,11 +107,14 @@ class Option:
 
     @property
     def line(self) -> str:
-        """Its help, with the default."""
+        """The help with the default."""
         return f"{self.help} [{self.told}]" if self.told else self.help
 
     def parse(self, given: Any, name: str) -> Any:
-        """The value that words of a command line, a variable or a file stand for. Raises UsageError, in which the option has that name."""
+        """Parse words from the command line, a variable or a file.
+
+        Raises UsageError, which calls the option `name`.
+        """
         try:
             value = self.read(given) if self.read is not None else self._parse(given)
         except ValueError as error:
@@ -111,23 +127,26 @@ class Option:
         try:
             return _SWITCH[given.lower()] if self.kind is bool else self.kind(given)
         except (ValueError, KeyError):
-            return given  # `check` has the words for it
+            return given  # `check` reports it
 
     def check(self, value: Any, name: str = "") -> Any:
-        """The value, if it is one. Raises UsageError, in which the option has that name, or its own."""
+        """Return the value if it is valid.
+
+        Raises UsageError, which calls the option `name`, or by its own name.
+        """
         if self.takes(value):
             known = type(value) in (int, float, bool, str, type(None)) or self.kind not in _READ
-            known = known or self.fits is not None  # which may take what is of no such type
+            known = known or self.fits is not None  # `fits` may accept other types
             return value if known else self.kind(value)
         if self.repeated:
             value = next((each for each in value if each not in self._fixed), value)
-        none = ", or None" if self.optional and not name else ""  # which no words of a command stand for
+        none = ", or None" if self.optional and not name else ""  # a command line cannot express None
         raise UsageError(
             f"{name or self.name} must be {self.asked}{none}, not {value!r:.200}{hint(str(value), self._fixed)}"
         )
 
     def takes(self, value: Any) -> bool:
-        """Whether it is a value of this option."""
+        """Whether the value is valid for this option."""
         if value is None and self.optional:
             return True
         if self.fits is not None:
@@ -147,7 +166,7 @@ class Option:
 
     @property
     def asked(self) -> str:
-        """In words, what a value has to be."""
+        """The requirement for a value, in words."""
         if self.wanted:
             return self.wanted
         if self._fixed:
@@ -170,7 +189,7 @@ class Option:
 
 
 def options_of(kind: Any) -> dict[str, Option]:
-    """The options that the fields of a TypedDict or of a dataclass describe, by name."""
+    """The options described by the fields of a TypedDict or a dataclass, by name."""
     if kind not in _FOUND:
         _FOUND[kind] = _found(kind)
     return _FOUND[kind]
@@ -210,8 +229,10 @@ def _unwrapped(hint: Any) -> tuple[Any, bool]:
 
 
 def completed(kind: type[T], given: Mapping[str, Any], owner: str) -> T:
-    """All options of that TypedDict: those that are given, checked, and the defaults of the others. Raises TypeError for one that there is
-    not, as a function does, and UsageError for a value that is none."""
+    """All options of the TypedDict: the given ones, checked, and the defaults of the others.
+
+    Raises TypeError for an unknown option, as a function does, and UsageError for an invalid value.
+    """
     options = options_of(kind)
     for name in given:
         if name not in options:
@@ -222,12 +243,12 @@ def completed(kind: type[T], given: Mapping[str, Any], owner: str) -> T:
 
 
 def with_defaults(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, and the defaults of all other options."""
+    """The values, with the defaults of all other options."""
     return {**{name: option.default for name, option in options.items()}, **values}
 
 
 def hint(word: str, words: Iterable[str]) -> str:
-    """What may have been meant by a word that is none of these, to be put behind an error; "" where nothing is like it."""
+    """A suggestion of the most similar known word, to append to an error; "" if none is similar."""
     close = get_close_matches(word, list(words), 1)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -1,4 +1,7 @@
-"""Options in the signature and the docstring of a function that takes them as `**options`, for `help()` and for completion at a prompt."""
+"""Shows options in the signature and docstring of a function that takes `**options`.
+
+`help()` and the completion of a prompt use them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def takes(kind: type, *, merged: bool = False) -> Callable[[F], F]:
-    """The decorated function or class takes the options of that TypedDict as its last parameter. `merged`: into others, so that what is
-    not given stays as it is, which `...` stands for."""
+    """Decorator: the function or class takes the options of that TypedDict as its last parameter.
+
+    `merged`: the options are merged into others. Options that are not given keep their value, which
+    the signature shows as `...`.
+    """
 
     def show(function: F) -> F:
         options = options_of(kind)
@@ -28,7 +34,7 @@ def takes(kind: type, *, merged: bool = False) -> Callable[[F], F]:
             each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD
         ]
         initial.__signature__ = signature.replace(parameters=[*own, *shown])
-        if inspect.isclass(function) and "__new__" in vars(function):  # which is asked first
+        if inspect.isclass(function) and "__new__" in vars(function):  # `inspect` reads it first
             vars(function)["__new__"].__func__.__signature__ = initial.__signature__
         lines = [
             f"`{name}`: {option.help if merged else option.line}"

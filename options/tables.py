@@ -1,4 +1,4 @@
-"""Options as a table in Markdown, for the documentation."""
+"""Options as a Markdown table for the documentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .option import Option
 
 
 def table(options: Mapping[str, Option], *, flags: bool, names: bool) -> Iterator[str]:
-    """The lines of a table. `flags`: the column of the command line; `names`: that of Python, where each has its own."""
+    """The lines of a table. `flags` adds the command-line column, `names` the Python column."""
     heads = [*(["option"] if flags else []), *(["in Python"] if names else []), "default", "meaning"]
     yield _row(heads)
     yield _row(["---"] * len(heads))

@@ -423,7 +423,11 @@ def test_serve_says_in_one_line_what_is_wrong_with_a_target(
         ("import json\n\njson.loads('{')\n", 3, ["JSONDecodeError: "]),
         ("import sys\n\nsys.exit('not so')\n", 3, ["SystemExit: not so", "__main__"]),
         ("raise BaseException('no')\n", 1, ["BaseException: no"]),
-        ("import a_library_nobody_has\n", 1, ["No module named", "install the package that has a_library_nobody_has"]),
+        (
+            "import a_library_nobody_has\n",
+            1,
+            ["No module named", "install the package that has a_library_nobody_has"],
+        ),
         ("from json import nothing_like_it\n", 1, ["ImportError: "]),
         (
             "import ringback\n\ns = ringback.Service('s')\ns.method(lambda callback: 1, name='m')\n",
@@ -1006,7 +1010,7 @@ def test_a_mistyped_option_is_no_argument(module: str, home: Path) -> None:
     assert_usage(outcome)
     assert "no option --timout, did you mean --timeout?" in outcome.err, outcome
     outcome = run_module(name, *args[:-2], "--nothing-like-it", cwd=home)
-    assert "no option --nothing-like-it; what is an argument goes after --" in outcome.err, outcome
+    assert "no option --nothing-like-it; put arguments after --" in outcome.err, outcome
 
 
 @pytest.mark.parametrize(
@@ -1112,8 +1116,8 @@ def test_access_check_tells_who_may_call_what_and_by_which_rule(tmp_path):
     (tmp_path / "access.toml").write_text('[[rule]]\nwho = ["alice"]\nmethods = ["add"]\n')
     for user, method, status, said in (
         ("alice", "add", 0, "alice may call add: rule 1 (who alice; methods add)\n"),
-        ("alice", "pay", 1, "alice may not call pay: no rule says so\n"),
-        ("anonymous", "add", 1, "anonymous may not call add: no rule says so\n"),
+        ("alice", "pay", 1, "alice may not call pay: no rule allows it\n"),
+        ("anonymous", "add", 1, "anonymous may not call add: no rule allows it\n"),
         ("anonymous", "ringback.ping", 0, "anonymous may call ringback.ping: everyone may\n"),
     ):
         done = run_module("ringback", "access", "check", "access.toml", user, method, cwd=tmp_path)

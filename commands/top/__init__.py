@@ -1,2 +1,5 @@
-"""`ringback top`: `figures.py` makes figures of what servers report, `keys.py` reads keys of a terminal, `watching.py` asks, waits and
-shows."""
+"""`ringback top`: live statistics of servers.
+
+`watching.py` polls the servers and displays, `figures.py` computes the figures, `keys.py` reads the
+keyboard.
+"""

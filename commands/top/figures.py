@@ -1,4 +1,4 @@
-"""What servers do at the moment: figures from two looks at the `ringback.stats` of each, some time apart, and how these are shown."""
+"""The activity of servers, computed from two polls of their `ringback.stats`, and its display."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...terminal import printable
 
 Look = Mapping[str, Any]
 
-# The columns, with the field of a row that each shows.
+# Columns, each with the field of `MethodRow` that it shows.
 _COLUMNS = {
     "method": "method",
     "calls/s": "rate",
@@ -26,17 +26,21 @@ _COLUMNS = {
     "refused/s": "refused",
     "hits %": "hit_rate",
 }
-# The orders that a key goes through.
+# Fields to sort by; a key cycles through them.
 ORDERS = ("rate", "p99", "in_flight", "errors", "method")
-# The methods that each look calls.
+# Methods that each poll calls; not shown.
 _ITS_OWN = ("ringback.ping", "ringback.stats")
-# Of a method that a server did not have at the first look.
+# Counts of a method that was missing in the first poll.
 _NONE: Mapping[str, Any] = {"calls": 0, "errors": 0, "refused": 0, "times": []}
 
 
 class MethodRow(NamedTuple):
-    """One method: calls that end a second, those in flight, errors and refusals a second, and response times, in seconds (None where no
-    call ended); and of the calls for what a method with a cache keeps, the part that was answered without a run of their own."""
+    """The figures of one method.
+
+    `rate`, `errors` and `refused` are per second; `rate` counts calls that ended. `p50` and `p99`
+    are response times in seconds, None if no call ended. `hit_rate` is the fraction of the calls of
+    a cached method that needed no run of their own.
+    """
 
     method: str
     rate: float
@@ -49,8 +53,10 @@ class MethodRow(NamedTuple):
 
 
 def between(pairs: Iterable[tuple[Look, Look]], order: str = "rate") -> list[MethodRow]:
-    """The methods that had calls, all servers together. `order`: the field of a row by which they are sorted, the largest first; names by
-    the alphabet."""
+    """The methods that had calls, summed over all servers.
+
+    `order` is the field to sort by, largest first; method names sort alphabetically.
+    """
     found: dict[str, _Sum] = {}
     for before, after in pairs:
         seconds = after["seconds"] - before["seconds"]
@@ -64,16 +70,16 @@ def between(pairs: Iterable[tuple[Look, Look]], order: str = "rate") -> list[Met
 
 
 class _Sum:
-    """One method, of all servers."""
+    """The sums of one method over all servers."""
 
     def __init__(self) -> None:
         self._rates = [0.0, 0.0, 0.0]
         self._in_flight = 0
         self._times: list[int] = []
-        self._cache: list[int] | None = None  # calls that were answered from it, and all
+        self._cache: list[int] | None = None  # calls answered from the cache, and all calls
 
     def add(self, then: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> None:
-        """What one server has counted in so many seconds."""
+        """Add the difference between two polls of one server, `seconds` apart."""
         for place, key in enumerate(("calls", "errors", "refused")):
             self._rates[place] += (now[key] - then[key]) / seconds
         self._in_flight += now["in_flight"]
@@ -86,7 +92,7 @@ class _Sum:
             self._cache = [own[0] + hits, own[1] + hits + misses]
 
     def row(self, name: str) -> MethodRow:
-        """The figures."""
+        """The method's row."""
         rate, errors, refused = self._rates
         hit_rate = self._cache[0] / self._cache[1] if self._cache and self._cache[1] else None
         p50, p99 = percentile(self._times, 0.5), percentile(self._times, 0.99)
@@ -94,7 +100,8 @@ class _Sum:
 
 
 def percentile(times: Sequence[int], part: float) -> float | None:
-    """Of what `MethodStatistics` has counted, in seconds; None where nothing is counted."""
+    """A percentile of the times that `MethodStatistics` counted, in seconds. None if it counted
+    none."""
     left = part * sum(times)
     for index, many in enumerate(times):
         left -= many
@@ -104,7 +111,7 @@ def percentile(times: Sequence[int], part: float) -> float | None:
 
 
 def table(pairs: Sequence[tuple[Look, Look]], order: str = "rate") -> RenderableType:
-    """All that there is to see of servers that have answered twice."""
+    """The display of servers that have answered two polls."""
     rows = between(pairs, order)
     cached = any("cache" in method for _, after in pairs for method in after["methods"].values())
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -129,7 +136,7 @@ def table(pairs: Sequence[tuple[Look, Look]], order: str = "rate") -> Renderable
 
 
 def _head(before: Look, after: Look) -> Iterator[RenderableType]:
-    """One server."""
+    """The lines about one server."""
     rate = sum(row.rate for row in between([(before, after)]))
     yield Text(
         printable(
@@ -142,7 +149,7 @@ def _head(before: Look, after: Look) -> Iterator[RenderableType]:
 
 
 def _scheduling(look: Look) -> Iterator[str]:
-    """What is taken of what there is, and what waits for it."""
+    """The lines about workers, resources, limits and waiting calls."""
     for what, amounts in (("workers", look["workers"]), ("resources", look["resources"])):
         if amounts:
             yield f"{what}: " + ", ".join(_share(name, each) for name, each in amounts.items())

@@ -1,4 +1,4 @@
-"""Keys of the terminal, as they are pressed."""
+"""Reads single key presses from the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import Self
 
 
 class Keys:
-    """Reads keys from standard input, if that is a terminal, for the length of a `with`: without echo, and without a return behind each."""
+    """Context manager that reads keys from standard input if that is a terminal.
+
+    Within the `with`, keys are not echoed and need no Enter.
+    """
 
     def __init__(self) -> None:
         self._descriptor = -1
@@ -26,7 +29,7 @@ class Keys:
     def __enter__(self) -> Self:
         if self._descriptor >= 0:
             self._before = termios.tcgetattr(self._descriptor)
-            tty.setcbreak(self._descriptor)  # Ctrl-C goes on being a signal
+            tty.setcbreak(self._descriptor)  # Ctrl-C remains a signal
         return self
 
     def __exit__(
@@ -36,7 +39,7 @@ class Keys:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
 
     def wait(self, seconds: float) -> str:
-        """The keys that were pressed, as soon as there are some; "" after so many seconds."""
+        """The keys pressed, as soon as there are any; "" after that many seconds without one."""
         if self._descriptor < 0:
             time.sleep(seconds)
             return ""
@@ -44,6 +47,6 @@ class Keys:
         if not readable:
             return ""
         data = os.read(self._descriptor, 1024)
-        if not data:  # the terminal is gone
+        if not data:  # the terminal has closed
             self._descriptor = -1
         return data.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Asks servers again and again what they do, and shows it."""
+"""Polls servers repeatedly and displays their activity."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ...terminal import printable
 from .figures import ORDERS, Look, table
 from .keys import Keys
 
-# Seconds from one look at the keys, and at the size of the terminal, to the next.
+# Seconds between two checks of the keys and of the terminal's size.
 _TICK = 0.1
 
 
 class Watched:
-    """All servers: what each told at the last two looks, or why it tells nothing."""
+    """The last two polls of each server, or the reason why a server did not answer."""
 
     def __init__(self) -> None:
         self._latest: dict[tuple[str, int], Look] = {}  # by endpoint and process
         self._looked_at = 0.0
         self._pairs: list[tuple[Look, Look]] = []
-        self._gone: dict[str, str] = {}  # by endpoint
+        self._gone: dict[str, str] = {}  # error, by endpoint
         self.order = ORDERS[0]
 
     def looked(self, answers: Mapping[str, Look | CallError]) -> None:
-        """What each endpoint has answered."""
+        """Take the answers of a poll, by endpoint."""
         before, self._latest, self._pairs = self._latest, {}, []
         now = time.monotonic()
         elapsed, self._looked_at = now - self._looked_at, now
@@ -41,25 +41,29 @@ class Watched:
                 continue
             key = endpoint, answer["process"]
             self._latest[key] = answer
-            # (In containers, each server is process 1: one that is up for less time than has passed is another.)
+            # In containers each server is process 1. A server that has been up for less time than
+            # has passed is another one.
             if key in before and answer["seconds"] - before[key]["seconds"] > 0.5 * elapsed:
                 self._pairs.append((before[key], answer))
 
     @property
     def complete(self) -> bool:
-        """Whether each server that there is has been looked at twice."""
+        """Whether every server that answers has answered two polls."""
         return len(self._pairs) == len(self._latest)
 
     def shown(self) -> RenderableType:
-        """All that there is to see."""
-        gone = [Text(printable(f"{place} is gone: {why}"), style="red") for place, why in self._gone.items()]
+        """The whole display."""
+        gone = [Text(printable(f"{place} failed: {why}"), style="red") for place, why in self._gone.items()]
         new = len(self._latest) - len(self._pairs)
-        waits = [Text(f"{new} new: figures after the next look")] if new else []
+        waits = [Text(f"{new} new: figures after the next poll")] if new else []
         return Group(*gone, *waits, table(self._pairs, self.order))
 
 
 def watch(client: Any, interval: float) -> Generator[Any, Any, None]:
-    """Until `q` or Ctrl-C on a terminal; elsewhere until there are figures, once. `interval`: the seconds between two looks."""
+    """Display until `q` or Ctrl-C on a terminal; otherwise print once, after two polls.
+
+    `interval` is the time between two polls, in seconds.
+    """
     console = Console()
     watched = Watched()
     watched.looked((yield from _look(client, first=True)))
@@ -93,7 +97,7 @@ def watch(client: Any, interval: float) -> Generator[Any, Any, None]:
 
 
 def _look(client: Any, *, first: bool = False) -> Generator[Any, Any, dict[str, Look | CallError]]:
-    """What each server tells. Raises the error of the first look, where there is no server at all."""
+    """Poll each server. The first poll raises its error if no server answers."""
     view = client if first else client.options(wait_for_ready=False)
     try:
         answers = yield view.call_all("ringback.stats")

@@ -174,7 +174,7 @@ def test_a_server_that_was_started_anew_with_the_same_number_is_a_new_one() -> N
     assert not watched.complete
     console = Console(file=io.StringIO(), width=120)
     console.print(watched.shown())
-    assert "1 new: figures after the next look" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 new: figures after the next poll" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 class Terminal:
@@ -250,10 +250,10 @@ def test_keys_sort_pause_and_quit_and_a_server_that_is_gone_is_named(
     shown.press("s")
     eventually(lambda: shown.shows("add "))
     servers[0].kill()
-    eventually(lambda: shown.shows(f"{places[0]} is gone: UNAVAILABLE"))
+    eventually(lambda: shown.shows(f"{places[0]} failed: UNAVAILABLE"))
     servers[1].kill()
     shown.press("s")
-    eventually(lambda: shown.shows("is gone: UNAVAILABLE") and shown.shows(places[1]))
+    eventually(lambda: shown.shows("failed: UNAVAILABLE") and shown.shows(places[1]))
     shown.press("q")
     assert shown.process.wait(SOON) == 0
 

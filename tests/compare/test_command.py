@@ -287,8 +287,8 @@ def read_until(terminal: int, text: str) -> str:
         ("--duet --backend asyncio", "--duet needs two backends or arms at least"),
         ("--duet --workload echo-rate", "--duet is for closed loops: not for echo-rate"),
         ("--time 5", "5 s are too few: 6 rounds of lone alone"),
-        ("--self-check --quick", "--quick is not for it"),
-        ("--self-check --no-pin --seed 3", "--pin is not for it"),
+        ("--self-check --quick", "--self-check does not take --quick"),
+        ("--self-check --no-pin --seed 3", "--self-check does not take --pin"),
         ("--seed 9007199254740992", "--seed"),
         (
             "--peer pyzmq --workload stream",

@@ -131,7 +131,7 @@ def test_a_target_and_a_server_give_the_same_module(run_program: Any, tmp_path: 
     target = run_program("-m", "ringback", "stubs", SHOP, "--output", "tea.py")
     assert (server.status, target.status, target.out) == (0, 0, "")
     assert (tmp_path / "tea.py").read_text() == server.out
-    assert server.err == target.err == "ringback: left out, as no Protocol can have them: class\n"
+    assert server.err == target.err == "ringback: left out, because a Protocol cannot declare them: class\n"
     assert server.out == module_of(read(shop.service.describe()), "threading", clients.load("threading")).text
 
 
@@ -519,5 +519,5 @@ def test_a_description_that_cannot_be_read_is_one_line(run_program: Any, tmp_pat
     (tmp_path / "deep.py").write_text(TOO_DEEP)
     ran = run_program("-m", "ringback", "stubs", "deep.py:service")
     assert (ran.status, ran.out, len(ran.lines)) == (1, "", 0), ran
-    assert ran.err.startswith("ringback: what is told of the service cannot be ")
+    assert ran.err.startswith("ringback: the description of the service cannot be ")
     assert ran.err.count("\n") == 1
