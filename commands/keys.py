@@ -9,7 +9,7 @@ import typer
 from ..terminal import say
 
 keys = typer.Typer(
-    help="Create and show CURVE keys, which encrypt connections and identify callers.", no_args_is_help=True
+    help="Create and show CURVE keys. They encrypt connections and identify callers.", no_args_is_help=True
 )
 
 

@@ -1,1 +1,1 @@
-"""Log lines: bounded ones, those of errors with a traceback, and what a traceback shows."""
+"""Log lines: rate-limited ones, errors with tracebacks, and the user's part of a traceback."""

@@ -1,4 +1,4 @@
-"""Lines of the log that peers can cause, so many a second."""
+"""Rate-limited log lines, for events that peers can cause."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Mapping
 
 from .errorlog import log_error
 
-# Lines of one kind that are written in a second; those beyond are counted.
+# Maximum lines of one kind in a second. Further ones are counted.
 LINES = 1
 
 
 class Bounded:
-    """A logger of one kind of line that a peer can cause: so many lines a second, and then how many more there were."""
+    """A logger for one kind of line, limited to `lines` a second. It also reports how many it
+    dropped."""
 
     def __init__(self, logger: logging.Logger, lines: int = LINES) -> None:
         self._logger = logger
@@ -30,11 +31,11 @@ class Bounded:
         fields: Mapping[str, object],
         error: BaseException | None = None,
     ) -> None:
-        """Write a line, or count it."""
+        """Write a line, or count it as dropped."""
         now = time.monotonic()
         if now - self._since >= 1.0:
             if self._left_out:
-                self._logger.log(level, "%d more lines like the last were left out", self._left_out)
+                self._logger.log(level, "%d similar lines dropped", self._left_out)
             self._since, self._written, self._left_out = now, 0, 0
         if self._written < self._lines:
             self._written += 1

@@ -1,4 +1,4 @@
-"""Writes errors of users' code to the log, whatever they are: a class of the user's own may raise where its traceback is formatted."""
+"""Logs errors of users' code safely: formatting the traceback of a user's error class may raise."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ def log_error(
     level: int = logging.ERROR,
     fields: Mapping[str, object] | None = None,
 ) -> None:
-    """Write a line with the error's traceback, or with the name of its class where that cannot be formatted. Nothing is raised but
-    KeyboardInterrupt: what a handler of the log raises is written to standard error."""
+    """Write a line with the error's traceback, or with its class name if formatting fails.
+
+    Raises only KeyboardInterrupt. An exception of a log handler is written to standard error.
+    """
     try:
         if formatted(error):
             logger.log(level, text, *args, exc_info=error, extra=fields)
         else:
-            text += ": %s, of which no traceback can be written"
+            text += ": %s, whose traceback cannot be formatted"
             logger.log(level, text, *args, name_of(error), extra=fields)
     except KeyboardInterrupt:
-        raise  # of a signal
+        raise  # raised by a signal
     except BaseException as trouble:
         with suppress(Exception):
-            sys.stderr.write(f"ringback: {name_of(trouble)} while an error was logged: {text % args}\n")
+            sys.stderr.write(f"ringback: {name_of(trouble)} while logging an error: {text % args}\n")
 
 
 def formatted(error: BaseException) -> str:
-    """Its traceback; "" where it cannot be formatted."""
+    """The error's traceback as text; "" if it cannot be formatted."""
     try:
         return "".join(traceback.format_exception(error))
-    except BaseException:  # of the class of the error, or of one that led to it
+    except BaseException:  # raised by the class of the error or of its cause
         return ""

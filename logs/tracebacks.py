@@ -1,4 +1,4 @@
-"""Where in a user's code an error was raised: frames that are neither ringback's, nor Python's, nor an installed package's."""
+"""Locates an error in the user's code: frames outside ringback, Python and installed packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 
 def user_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame of the user's on; None where there is none."""
+    """The traceback from the user's first frame on; None if it has none."""
     trace = error.__traceback__
     while trace is not None and not _is_users(trace.tb_frame):
         trace = trace.tb_next
@@ -21,7 +21,8 @@ def user_traceback(error: BaseException) -> TracebackType | None:
 
 
 def location(error: BaseException) -> str:
-    """FILE:LINE of the innermost frame of the user's, or of the text that is no Python; "" where there is none."""
+    """FILE:LINE of the user's innermost frame, or of the source that is not valid Python; "" if
+    none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno or 1}"
     found = ""
@@ -34,14 +35,14 @@ def location(error: BaseException) -> str:
 
 
 def located(error: BaseException) -> str:
-    """The error's class, its text, and where it was raised, in one line."""
+    """The error's class, its text and its location in one line."""
     text = str(error.msg) if isinstance(error, SyntaxError) else text_of(error)
     where = location(error)
     return f"{name_of(error)}{f': {text}' if text else ''}{f' at {where}' if where else ''}"
 
 
 def is_installed(file: str) -> bool:
-    """Whether it is part of an installed package."""
+    """Whether the file belongs to an installed package."""
     return any(part in file for part in _INSTALLED)
 
 

@@ -1,4 +1,4 @@
-"""Snapshots as metrics of prometheus-client."""
+"""Converts snapshots to metrics of prometheus-client."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ except ImportError:
 
 
 class Observed(Protocol):
-    """A `ringback.Server`, or a client."""
+    """A `ringback.Server` or a client."""
 
     def observe(self) -> Callable[[], ServerSnapshot | ClientSnapshot]:
-        """Count calls from now on. Returns the function that reports what has been counted, which any thread may call."""
+        """Count calls from now on. Returns the function that reports the counts, which is
+        thread-safe."""
 
 
 class RingbackCollector(Collector):
-    """What a registry asks at each scrape."""
+    """The collector that a registry calls at each scrape."""
 
     def __init__(self, report: Callable[[], ServerSnapshot | ClientSnapshot]) -> None:
         self._report = report
@@ -43,7 +44,7 @@ class RingbackCollector(Collector):
         return families(self._report())
 
     def describe(self) -> Iterable[Metric]:
-        """Their names, by which a registry knows that it has them already."""
+        """Its metrics, by whose names a registry detects duplicates."""
         return self.collect()
 
 
@@ -54,7 +55,7 @@ def families(snapshot: ServerSnapshot | ClientSnapshot) -> Iterator[Metric]:
 
 def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
     calls = CounterMetricFamily(
-        "ringback_server_calls", "Calls that have ended, streams among them", labels=["method", "code"]
+        "ringback_server_calls", "Calls that have ended, including streams", labels=["method", "code"]
     )
     ended: Counter[tuple[str, str]] = Counter()
     for table in (snapshot.ended.calls, snapshot.ended.streams):
@@ -72,7 +73,7 @@ def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
             cache.add_metric([method, outcome], number)
     yield cache
     lag = HistogramMetricFamily(
-        "ringback_loop_lag_seconds", "Time until the event loop runs what it is given", labels=["backend"]
+        "ringback_loop_lag_seconds", "Time until the event loop runs a queued callback", labels=["backend"]
     )
     for backend, each in snapshot.lag.items():
         _add(lag, [backend], each)
@@ -81,8 +82,8 @@ def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
         ("in_flight", "Calls that run or wait to run", "method", snapshot.in_flight),
         ("waiting", "Calls that wait to run", "priority", snapshot.waiting),
         ("workers", "Workers of a pool", "pool", snapshot.workers),
-        ("workers_taken", "Workers of a pool that run a call", "pool", snapshot.workers_taken),
-        ("limit", "Calls of a method that may run at once", "method", snapshot.limits),
+        ("workers_taken", "Workers of a pool that are running a call", "pool", snapshot.workers_taken),
+        ("limit", "Maximum calls of a method at once", "method", snapshot.limits),
     ):
         gauge = GaugeMetricFamily(f"ringback_server_{name}", text, labels=[label])
         numbers: Any = values

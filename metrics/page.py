@@ -1,4 +1,7 @@
-"""The page that Prometheus scrapes, answered in native threads: whatever the event loop does, and whatever gevent has patched."""
+"""The page that Prometheus scrapes, served by native threads.
+
+It answers even if the event loop is blocked, and is independent of gevent's patches.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,21 @@ from ..errors import UsageError
 log = logging.getLogger("ringback.metrics")
 
 PATH = "/metrics"
-# Bytes of a request, seconds that one may take, and requests that are answered at once.
+# Maximum bytes and seconds of a request, and maximum requests at once.
 _REQUEST, _TIMEOUT, _AT_ONCE = 8192, 2.0, 8
 
 
 class MetricsPage:
-    """Answers `GET /metrics` at that address until closed. `registry` is asked at each scrape. Raises UsageError where it cannot listen."""
+    """Answers `GET /metrics` at that address until closed.
+
+    It asks the `registry` at each scrape. Raises UsageError if it cannot listen.
+    """
 
     def __init__(self, where: str, registry: CollectorRegistry) -> None:
         host, port = host_and_port(where, "metrics")
         self._registry = registry
         self._closed = False
-        self._turns: Any = native.SimpleQueue()  # one for each request that is answered at once
+        self._turns: Any = native.SimpleQueue()  # one per concurrent request
         for turn in range(_AT_ONCE):
             self._turns.put(turn)
         try:
@@ -42,10 +48,10 @@ class MetricsPage:
         log.info("metrics at %s", self.url)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._closed = True
         with suppress(OSError):
-            self._listener.shutdown(2)  # which ends `accept`
+            self._listener.shutdown(2)  # ends `accept`
         self._listener.close()
 
     def _accept(self) -> None:
@@ -57,11 +63,11 @@ class MetricsPage:
                 if self._closed:
                     return
                 self._turns.put(turn)
-                native.sleep(0.1)  # there may be no descriptor left
+                native.sleep(0.1)  # perhaps no descriptor is free
                 continue
             try:
                 native.start_thread(partial(self._serve, connection, turn))
-            except RuntimeError:  # there is no thread for it
+            except RuntimeError:  # no thread can be started
                 connection.close()
                 self._turns.put(turn)
 
@@ -76,7 +82,7 @@ class MetricsPage:
         line, _, rest = head.partition("\r\n")
         words = line.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            return _response("400 Bad Request", b"not a request of HTTP/1.1\n")
+            return _response("400 Bad Request", b"not an HTTP/1.1 request\n")
         method, target, _ = words
         if method not in ("GET", "HEAD"):
             return _response("405 Method Not Allowed", b"GET and HEAD only\n", "Allow: GET, HEAD\r\n")
@@ -86,8 +92,8 @@ class MetricsPage:
             encoder, kind = choose_encoder(_header(rest, "accept"))
             body = encoder(self._registry)
         except Exception:
-            log.exception("a scrape failed")
-            return _response("500 Internal Server Error", b"the scrape failed: the log says why\n")
+            log.exception("scrape failed")
+            return _response("500 Internal Server Error", b"the scrape failed: see the server's log\n")
         response = _response("200 OK", body, kind=kind)
         return response if method == "GET" else response[: response.index(b"\r\n\r\n") + 4]
 

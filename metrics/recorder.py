@@ -1,4 +1,7 @@
-"""Calls by method and code, with their durations. Written by the thread that ends calls, read by any."""
+"""Counts calls by method and code, with their durations.
+
+The thread that ends calls writes; any thread may read.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +10,38 @@ from collections import Counter
 
 import msgspec
 
-# Upper bounds of the buckets, in seconds: those of OpenTelemetry's conventions for RPC from 5 ms on, and finer ones below.
+# Upper bounds of the buckets, in seconds: OpenTelemetry's conventions for RPC from 5 ms on, and
+# finer ones below.
 BOUNDS = (
     *(50e-6, 100e-6, 250e-6, 500e-6, 0.001, 0.0025),
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
 
 OK = "OK"
-# The label of methods that the service does not have, and of codes beyond the bound: a peer, or a handler, may invent any.
+# The label of unknown methods, and of codes beyond the limit: a peer or a handler may invent any.
 OTHER = "_OTHER"
-# Codes that one method may have besides OK.
+# Maximum codes of one method besides OK.
 MOST_CODES = 40
 
 
 class Histogram(msgspec.Struct, array_like=True):
-    """Durations: how many are in each bucket, the last of which has no bound, and their sum in seconds."""
+    """Durations: the count of each bucket, the last of which is unbounded, and their sum in
+    seconds."""
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     seconds: float = 0.0
 
     def copy(self) -> Histogram:
-        """As it is at the moment."""
+        """A copy of the present counts."""
         return Histogram(self.counts.copy(), self.seconds)
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
 
     def add_since(self, begin: float, ends: list[float]) -> None:
-        """Count durations that began at one time and ended at these, in ascending order."""
+        """Count durations with a common begin and these ends, in ascending order."""
         self.seconds += sum(ends) - begin * len(ends)
         counts, counted = self.counts, 0
         for bucket in range(bisect_left(BOUNDS, ends[0] - begin), len(BOUNDS)):
@@ -49,7 +54,7 @@ class Histogram(msgspec.Struct, array_like=True):
 
 
 class CallRecorder:
-    """Of one server or client. `calls` and `streams` are histograms by method and code."""
+    """The counts of one server or client. `calls` and `streams` are histograms by method and code."""
 
     def __init__(self) -> None:
         self.calls: dict[tuple[str, str], Histogram] = {}
@@ -57,11 +62,11 @@ class CallRecorder:
         self._codes: Counter[str] = Counter()
 
     def ended(self, method: str, code: str, seconds: float, *, is_stream: bool = False) -> None:
-        """A call has ended, so many seconds after it began."""
+        """Count a call that has ended, `seconds` after it began."""
         self.histogram(method, code, is_stream=is_stream).add(seconds)
 
     def histogram(self, method: str, code: str, *, is_stream: bool = False) -> Histogram:
-        """Where the durations of such calls are counted."""
+        """The histogram for such calls."""
         table = self.streams if is_stream else self.calls
         found = table.get((method, code))
         if found is not None:

@@ -1,4 +1,4 @@
-"""What a process reports at one moment, as plain data, and the sum of the reports of many."""
+"""The report of a process as plain data, and the sum of several reports."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ K = TypeVar("K", str, int)
 
 
 class Calls(msgspec.Struct):
-    """Calls that have ended, by method and code; streams apart."""
+    """Calls that have ended, by method and code, with streams separate."""
 
     calls: dict[str, dict[str, Histogram]] = {}
     streams: dict[str, dict[str, Histogram]] = {}
 
     @classmethod
     def of(cls, recorder: CallRecorder) -> Calls:
-        """From any thread."""
+        """A copy of the counts. Thread-safe."""
         return cls(_nested(recorder.calls), _nested(recorder.streams))
 
     def add(self, other: Calls) -> None:
-        """Add those of another."""
+        """Add the counts of another."""
         for own, its in ((self.calls, other.calls), (self.streams, other.streams)):
             for method, codes in its.items():
                 _add_histograms(own.setdefault(method, {}), codes)
 
 
 class ServerSnapshot(msgspec.Struct):
-    """Of a server: what is counted from its start, and what there is at the moment. `None`: the transport does not tell."""
+    """A server's counts since its start, and its present state.
+
+    `connection_bytes` is None if the transport does not report it.
+    """
 
     ended: Calls = msgspec.field(default_factory=Calls)
     cache: dict[str, dict[str, int]] = {}  # by method and outcome
     lag: dict[str, Histogram] = {}  # of the event loop, by backend
     in_flight: dict[str, int] = {}  # by method
     waiting: dict[int, int] = {}  # by priority
-    workers: dict[str, int] = {}  # by pool, and those of them that are taken
+    workers: dict[str, int] = {}  # by pool; next, the busy ones
     workers_taken: dict[str, int] = {}
     limits: dict[str, int] = {}  # by method
     clients: int = 0
     connection_bytes: int | None = None
 
     def add(self, other: ServerSnapshot) -> None:
-        """Add what another process reports."""
+        """Add the report of another process."""
         self.add_counters(other)
         for own, its in (
             (self.in_flight, other.in_flight),
@@ -60,7 +63,7 @@ class ServerSnapshot(msgspec.Struct):
             self.connection_bytes = (self.connection_bytes or 0) + other.connection_bytes
 
     def add_counters(self, other: ServerSnapshot) -> None:
-        """Add what remains of a process that has ended: what it has counted."""
+        """Add the counts of a process that has ended."""
         self.ended.add(other.ended)
         for method, outcomes in other.cache.items():
             _add_numbers(self.cache.setdefault(method, {}), outcomes)
@@ -68,14 +71,14 @@ class ServerSnapshot(msgspec.Struct):
 
 
 class ClientSnapshot(msgspec.Struct):
-    """Of a client: the calls that have ended, and how often calls were sent again, by service and reason."""
+    """A client's ended calls, and its retries by service and reason."""
 
     ended: Calls = msgspec.field(default_factory=Calls)
     retries: dict[tuple[str, str], int] = {}
 
 
 def total(snapshots: Iterable[ServerSnapshot]) -> ServerSnapshot:
-    """The sum of what all processes report."""
+    """The sum of the reports of all processes."""
     whole = ServerSnapshot()
     for each in snapshots:
         whole.add(each)
@@ -83,7 +86,7 @@ def total(snapshots: Iterable[ServerSnapshot]) -> ServerSnapshot:
 
 
 def _nested(table: dict[tuple[str, str], Histogram]) -> dict[str, dict[str, Histogram]]:
-    """A copy, by method and then by code. (`dict(table)` is one step, whatever other threads do.)"""
+    """A copy, by method and then by code. `dict(table)` is atomic with regard to other threads."""
     found: dict[str, dict[str, Histogram]] = {}
     for (method, code), each in dict(table).items():
         found.setdefault(method, {})[code] = each.copy()

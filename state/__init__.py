@@ -1,10 +1,16 @@
-"""What must stay consistent though calls race: versioned data, transactions, locks with fencing tokens, keys that run once, caching.
+"""Consistent state under concurrent calls.
 
+Versioned data, transactions, locks with fencing tokens, idempotency keys and caching:
     state = ringback.open_state("sqlite:///shop.db")
     with state.lock("stock") as lock:
         state.put("stock/9", 41, fence=lock)
 
-Engines behind one small interface (`engines/base.py`): SQLite, embedded, for one machine; Valkey or Redis for many; memory, for tests.
+The storage engines share one small interface (`engines/base.py`): SQLite, embedded, for one
+machine; Valkey or Redis for many machines; memory for tests.
+
+Terms: a *key* has a value and a *version*, 0 if it does not exist. An engine stores them as *rows*
+with *revisions*. A *lease* is a claim that ends at a time unless it is renewed. A *fence* is a
+lock's name and fencing token, with which the store refuses writes of former holders.
 """
 
 from __future__ import annotations
@@ -27,15 +33,19 @@ _FORMS = "sqlite:///file.db, valkey://host:6379/0, redis://host:6379/0, or memor
 
 
 def open_state(url: str, *, create: bool = True) -> State:
-    """The store at that URL. It may be used by any thread, greenlet and coroutine of this process.
+    """Open the store at that URL. Any thread, greenlet and coroutine of this process may use it.
 
-    `sqlite:///relative.db` or `sqlite:////absolute.db`; `?synchronous=normal` survives the death of processes, but not the loss of power.
-    `valkey://` or `redis://` with host, port and database; `?prefix=` keeps several stores apart.
-    `memory://` is a store of its own in this process, for tests, `memory://NAME` one for all who open it by that name here. Raises
-    UsageError for what is no such URL, or cannot be opened; with `create=False` also for a store that does not exist yet, which is
-    otherwise made."""
+    - `sqlite:///relative.db` or `sqlite:////absolute.db`. With `?synchronous=normal` commits
+      survive the death of processes, but not a power failure.
+    - `valkey://` or `redis://` with host, port and database. `?prefix=` separates several stores.
+    - `memory://` is a private store in this process, for tests. All who open `memory://NAME` in
+      this process share one store.
+
+    Raises UsageError for an invalid URL or a store that cannot be opened. A missing store is
+    created, or with `create=False` raises Missing, a UsageError.
+    """
     if not isinstance(url, str) or "://" not in url:
-        raise UsageError(f"{url!r} is no state store: give one as {_FORMS}")
+        raise UsageError(f"{url!r} is not a state store: use {_FORMS}")
     scheme, _, rest = url.partition("://")
     place, _, query = rest.partition("?")
     options = dict(parse_qsl(query))
@@ -45,13 +55,11 @@ def open_state(url: str, *, create: bool = True) -> State:
 def _engine(scheme: str, place: str, options: dict[str, str], url: str, create: bool) -> Engine:
     if scheme == "sqlite":
         if not place.startswith("/") or len(place) < 2:
-            raise UsageError(
-                f"{url!r} names no file: give one as sqlite:///file.db, or sqlite:////absolute/file.db"
-            )
+            raise UsageError(f"{url!r} names no file: use sqlite:///file.db, or sqlite:////absolute/file.db")
         path = unquote(place[1:])
         if path == ":memory:":
             raise UsageError(
-                f"{url!r} is no file: give one, as sqlite:///file.db, or memory:// for a store that ends with this process"
+                f"{url!r} is not a file: use sqlite:///file.db, or memory:// for a store that ends with this process"
             )
         from .engines.sqlite import SqliteEngine
 
@@ -66,7 +74,7 @@ def _engine(scheme: str, place: str, options: dict[str, str], url: str, create: 
         taken: dict[str, Any] = {"prefix": options.pop("prefix")} if "prefix" in options else {}
         query = "&".join(f"{name}={value}" for name, value in options.items())
         return ValkeyEngine(f"{scheme}://{place}" + (f"?{query}" if query else ""), **taken)
-    raise UsageError(f"there is no state store {scheme!r}: give one as {_FORMS}")
+    raise UsageError(f"there is no state store {scheme!r}: use {_FORMS}")
 
 
 def _only(allowed: set[str], options: dict[str, str], url: str) -> dict[str, str]:

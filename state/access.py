@@ -1,4 +1,4 @@
-"""The way to one store: its engine, how long an operation waits for it, what was seen of it, and threads for coroutines."""
+"""Access to one store: its engine, timeouts, the versions seen, and threads for coroutines."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from .renewals import Renewals
 
 T = TypeVar("T")
 
-# Seconds for which an operation waits for the store, unless the call that is being handled has less left.
+# Timeout of an operation in seconds, unless the current call has less left.
 PATIENCE = 5.0
-# Threads for what asyncio awaits.
+# Maximum threads that run operations for asyncio.
 _THREADS = 16
-# Seconds to wait before what was overtaken is tried again: up to the first, doubled each time, at most up to the last.
+# Backoff in seconds after a conflict: up to the first at first, then doubled each time up to the
+# second.
 _AGAIN, _AGAIN_AT_MOST = 0.001, 0.2
 
 
@@ -41,29 +42,36 @@ class Access:
 
     @property
     def reached(self) -> int:
-        """The newest version that was seen through this object: written or read; on a replica, the one up to which it has everything."""
+        """The newest version seen through this object, read or written.
+
+        On a replica, the version up to which its data is complete.
+        """
         return max(self._seen, self.engine.reached)
 
     def close(self) -> None:
-        """End it: leases are no longer renewed."""
+        """Close the store and stop renewing its leases."""
         self.renewals.close()
         self._workers.close()
         self.engine.close()
 
     def version(self) -> int:
-        """The newest version of anything."""
+        """The newest version in the store."""
         newest = self.engine.revision(self.patience())
         self.saw(newest)
         return newest
 
     def saw(self, version: int) -> None:
-        """Something of that version was seen: what answers the call has seen it too."""
+        """Note that data of this version was seen; the reply to the current call reports it."""
         if version > self._seen:
-            with self._seeing:  # another thread's may be higher still
+            with self._seeing:  # another thread may have noted a higher one
                 self._seen = max(self._seen, version)
 
     def saw_row(self, row: Row | None) -> None:
-        """A row was read, or found to be missing: what removed it has a version too, for who wants to know."""
+        """Note that a row was read, or found missing.
+
+        The removal of a missing row has a version, too, which is fetched if the caller tracks
+        versions.
+        """
         if row is not None:
             self.saw(row.revision)
         else:
@@ -72,15 +80,18 @@ class Access:
                 self.version()
 
     def time_left(self) -> float | None:
-        """Seconds until the deadline of the call that is being handled, None where there is none."""
+        """Seconds until the deadline of the current call. None if it has no deadline."""
         call = handled()
         if call is None or call.deadline is None:
             return None
         return call.deadline - time.monotonic()
 
     def patience(self, at_least: float = 0.0) -> float:
-        """Seconds that one operation may take; `at_least` is for what must be tidied up though the call's time is over. Raises
-        DeadlineExceeded where there are none."""
+        """Seconds that one operation may take.
+
+        `at_least` is the minimum for cleanup after the call's deadline. Raises DeadlineExceeded if
+        no time is left.
+        """
         if self._process != os.getpid():
             raise RuntimeError("this state was opened before a fork: open it again in the child process")
         left = self.time_left()
@@ -88,11 +99,12 @@ class Access:
             return PATIENCE
         left = max(left, at_least)
         if left <= 0:
-            raise errors.DeadlineExceeded("the call's time was over before the state store was asked")
+            raise errors.DeadlineExceeded("the call's deadline passed before the state store was accessed")
         return min(PATIENCE, left)
 
     def attempts(self, timeout: float | None) -> Iterator[float | None]:
-        """For what may be overtaken: the seconds to wait after each attempt that was, None after the last."""
+        """For operations that may conflict: the seconds to wait after each attempt, None after the
+        last."""
         left = self.time_left()
         given = [each for each in (timeout, left) if each is not None]
         end = time.monotonic() + min(given) if given else None
@@ -104,7 +116,7 @@ class Access:
             yield None if over else wait
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Call it in a native thread, as part of the call that is being handled."""
+        """Call the function in a native thread, in the context of the current call."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         context = copy_context()
@@ -119,7 +131,7 @@ class Access:
             try:
                 loop.call_soon_threadsafe(_settle, future, result, failure)
             except RuntimeError:
-                pass  # the loop was closed: nobody waits
+                pass  # the loop is closed, so no coroutine waits
 
         self._workers.submit(work)
         return await future

@@ -1,4 +1,4 @@
-"""The store for coroutines: each operation runs in a thread, so that no asyncio loop is blocked."""
+"""The store for coroutines: operations run in threads, so that the asyncio loop never blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 
 class AsyncState:
-    """`State`, awaited. Locks and transactions are the same objects, entered with `async with`."""
+    """`State` with awaitable methods. Locks and transactions are the same objects, used in `async
+    with`."""
 
     def __init__(self, state: Operations) -> None:
         self._state = state
@@ -52,7 +53,7 @@ class AsyncState:
         *,
         timeout: float | None = None,
     ) -> T:
-        """`State.transact`; the function is a plain one, and runs in a thread."""
+        """`State.transact`. The function is a plain one and runs in a thread."""
         return await self._state.run(lambda: self._state.transact(function, timeout=timeout))
 
     async def update(
@@ -77,7 +78,7 @@ class AsyncState:
         return await self._state.run(self._state.release, fence)
 
     async def watch(self, prefix: str = "", *, since: int | None = None) -> AsyncIterator[Changed]:
-        """`State.watch`; from now on is from its first step on."""
+        """`State.watch`. Without `since`, the watch starts when the iterator takes its first step."""
         if since is None:
             since = await self.version()
         wait = SOON

@@ -1,8 +1,10 @@
-"""What a server or a client keeps of results, by key: for a time, within bounds, until a tag of theirs is invalidated, and with one run at
-a time for each key.
+"""A cache of results by key: expiry, bounds, invalidation by tag, and one run at a time per key.
 
-It knows no loop, no clock and no calls: the time comes in as an argument, and who asks is anything. The bounds and the order in which
-they tell are those of LRU; to answer with what is old while it is fetched anew is RFC 5861's stale-while-revalidate.
+Servers and clients use it. It must not know loops, clocks or calls: the time is an argument, and a
+waiter is any object. Eviction is LRU. A stale result is served while a fresh one is fetched
+(stale-while-revalidate, RFC 5861).
+
+Terms: an *entry* is a cached result. A *flight* is a run whose result several waiters share.
 """
 
 from __future__ import annotations
@@ -19,18 +21,24 @@ W = TypeVar("W")
 
 Tags = str | Iterable[str]
 
-# Bytes of a tag at most: it is told to others.
+# Maximum bytes of a tag, since tags are sent to other processes.
 LONGEST_TAG = 255
 
-# What is answered where nothing is kept: None may be.
+# The value for a missing entry, since None may be a cached result.
 MISSING: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """How results are kept. `seconds`: they are fresh for so long. `stale`: for so many more seconds the old one is the answer, while a
-    new one is fetched in the background. `entries` and `bytes` bound what is kept: what was asked for least recently goes first. `tags`:
-    names under which results can be invalidated, or a function of the call's arguments that returns them. Raises UsageError."""
+    """The settings of a cache. Raises UsageError.
+
+    - `seconds`: time for which results are fresh.
+    - `stale`: further seconds for which the old result is returned while a new one is fetched in
+      the background.
+    - `entries`, `bytes`: limits; the least recently used entry is evicted first.
+    - `tags`: names under which results can be invalidated, or a function of the call's arguments
+      that returns them.
+    """
 
     seconds: float
     stale: float = 0.0
@@ -42,26 +50,30 @@ class Cache:
         for name, least in (("stale", 0), ("entries", 1), ("bytes", 1)):
             value = getattr(self, name)
             if not _is_number(value) or value < least:
-                raise UsageError(f"of a cache, {name} must be at least {least}, not {value!r}")
+                raise UsageError(f"{name} of a cache must be at least {least}, not {value!r}")
         if not _is_number(self.seconds) or not self.seconds > 0:
-            raise UsageError(f"of a cache, seconds must be above 0, not {self.seconds!r}")
+            raise UsageError(f"seconds of a cache must be above 0, not {self.seconds!r}")
         if not callable(self.tags):
             object.__setattr__(self, "tags", tuple(sorted(checked_tags(self.tags))))
 
     def tags_of(self, method: str, args: Collection[Any], kwargs: Mapping[str, Any]) -> frozenset[str]:
-        """Those of one call: what is told, and the name of its method."""
+        """The tags of one call: the configured ones and the method's name."""
         tags = self.tags(*args, **kwargs) if callable(self.tags) else self.tags
         return frozenset((method, *checked_tags(tags)))
 
 
 def cache_of(value: Cache | float | None) -> Cache | None:
-    """A plain number says for how many seconds. Raises UsageError for what is no cache."""
+    """The cache settings; a plain number means `Cache(seconds)`. Raises UsageError for invalid
+    ones."""
     return value if value is None or isinstance(value, Cache) else Cache(value)
 
 
 class Flight(Generic[W]):
-    """One run, for all who want what it brings, which is computed from data of its `version` or newer. `tags` are None until they are
-    known: then every tag may be one of them."""
+    """One run whose result all its waiters receive.
+
+    The result is computed from data of `version` or newer. `tags` is None until they are known;
+    until then any tag may apply.
+    """
 
     __slots__ = ("key", "tags", "version", "waiting")
 
@@ -69,7 +81,7 @@ class Flight(Generic[W]):
         self.key = key
         self.version = version
         self.tags: frozenset[str] | None = None
-        self.waiting: dict[W, None] = {}  # in the order in which they came
+        self.waiting: dict[W, None] = {}  # in order of arrival
 
 
 class _Entry:
@@ -84,13 +96,16 @@ class _Entry:
 
 
 class Entries(Generic[W]):
-    """What is kept under one `Cache`. `ask` and what follows from it belong to one thread at a time; `invalidate` to any."""
+    """The entries of one `Cache`.
+
+    One thread at a time may use it, except for `invalidate`, which is thread-safe.
+    """
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self.hits = self.stale = self.misses = self.shared = self.evictions = 0
         self.bytes = 0
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()  # the least recently asked for first
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()  # the least recently used first
         self._tagged: dict[str, set[Hashable]] = {}
         self._flights: dict[Hashable, Flight[W]] = {}
         self._lock = native.allocate_lock()  # a native thread may invalidate under gevent too
@@ -101,9 +116,14 @@ class Entries(Generic[W]):
     def ask(
         self, key: Hashable, who: W, now: float, wanted: int = 0, version: int = 0
     ) -> tuple[Any, Flight[W] | None]:
-        """`(value, flight)`: the value, if there is one, is the answer; the flight, if there is one, is to be run, and then landed.
-        Where there is neither, another runs it, and `who` waits for it. What was computed from data that may be older than the `wanted`
-        version is not the answer, and forgotten; `version` is that of the data that a run will see which begins now."""
+        """Look up a key. Returns `(value, flight)`.
+
+        If there is a value, it is the result. If there is a flight, the caller must run it and then
+        `land` it. If there is neither, another run is in progress and `who` waits for it.
+
+        An entry whose data may be older than version `wanted` is discarded. `version` is the data
+        version that a run starting now will see.
+        """
         with self._lock:
             entry = self._entries.get(key)
             flight = self._flights.get(key)
@@ -111,7 +131,7 @@ class Entries(Generic[W]):
                 self._remove(key)
                 entry = None
             if flight is not None and flight.version < wanted:
-                del self._flights[key]  # it is for those alone who wait for it already
+                del self._flights[key]  # only its present waiters get its result
                 flight = None
             if entry is not None:
                 age = now - entry.born
@@ -132,7 +152,10 @@ class Entries(Generic[W]):
             return MISSING, None
 
     def land(self, flight: Flight[W], value: Any, size: int, now: float) -> None:
-        """The flight has brought that, of so many bytes: keep it, unless it was invalidated on the way. Nobody joins it any more."""
+        """Store the value that the flight returned, unless it was invalidated meanwhile.
+
+        `size` is its size in bytes. No further waiter can join the flight.
+        """
         key = flight.key
         with self._lock:
             if self._flights.get(key) is not flight:
@@ -151,7 +174,8 @@ class Entries(Generic[W]):
                 self._remove(next(iter(self._entries)))
 
     def leave(self, key: Hashable, who: W) -> bool:
-        """Wait no longer; False for who does not, or waits for what others can join no more."""
+        """Stop waiting. False if `who` does not wait, or waits for a flight that others can no
+        longer join."""
         with self._lock:
             flight = self._flights.get(key)
             if flight is None or who not in flight.waiting:
@@ -160,12 +184,15 @@ class Entries(Generic[W]):
             return True
 
     def give_up(self, flight: Flight[W]) -> None:
-        """It brought nothing. (What is stale stays, for as long as it may.)"""
+        """End a flight that returned no value. A stale entry remains for its remaining time."""
         self.land(flight, MISSING, 0, 0.0)
 
     def invalidate(self, tags: Collection[str]) -> None:
-        """Forget what has one of these tags; all, where none is named. When this returns, nobody is answered with it any more, and what
-        is under way is for those alone who wait for it already."""
+        """Remove the entries that have one of these tags, or all entries if no tag is given.
+
+        After this returns, no caller receives them. Flights with these tags serve only their
+        present waiters.
+        """
         with self._lock:
             if not tags:
                 self._entries.clear()
@@ -181,11 +208,11 @@ class Entries(Generic[W]):
                     del self._flights[key]
 
     def outcomes(self) -> dict[str, int]:
-        """How many calls were answered in each way."""
+        """The number of calls by kind of answer."""
         return {"hit": self.hits, "stale": self.stale, "miss": self.misses, "shared": self.shared}
 
     def counts(self) -> dict[str, int]:
-        """As plain data."""
+        """All counters as plain data."""
         return {
             "hits": self.hits,
             "stale": self.stale,
@@ -215,9 +242,9 @@ def _is_number(value: Any) -> bool:
 
 
 def checked_tags(tags: Tags) -> tuple[str, ...]:
-    """One string is one tag. Raises UsageError for what are none."""
+    """The tags as a tuple; a string is one tag. Raises UsageError for invalid tags."""
     found = (tags,) if isinstance(tags, str) else tuple(tags)
     for tag in found:
         if not isinstance(tag, str) or not 0 < len(tag.encode(errors="replace")) <= LONGEST_TAG:
-            raise UsageError(f"a tag is a string of 1 to {LONGEST_TAG} bytes, not {tag!r:.100}")
+            raise UsageError(f"a tag must be a string of 1 to {LONGEST_TAG} bytes, not {tag!r:.100}")
     return found

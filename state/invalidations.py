@@ -1,7 +1,8 @@
-"""Invalidations that reach every process: each is a row in the store that all of them share, and all watch these rows.
+"""Cache invalidations across processes, as rows in the shared store that every process watches.
 
-One native thread writes and watches, so that no handler and no loop waits for the store. What one process invalidates, the others have
-dropped a moment later (`pauses.LATEST` after the store has it); a store that does not answer is asked until it does.
+One native thread writes and watches, so that no handler and no loop waits for the store. Other
+processes drop invalidated entries a moment later (at most `pauses.LATEST` after the store has the
+row). If the store does not answer, the thread retries until it does.
 """
 
 from __future__ import annotations
@@ -19,22 +20,27 @@ from .store import State
 
 log = logging.getLogger("ringback.state")
 
-# Where the rows are: behind it the service, then the tag, which is empty where all is invalidated.
+# Prefix of the rows' keys. The service and the tag follow; the tag is empty if all is invalidated.
 PREFIX = "ringback.invalidated/"
 
-# Seconds for which a row is there to be seen, and after which a process that could not look has to assume that it has missed some.
+# Seconds after which a row expires, and after which a process that could not poll the store must
+# assume that it missed rows.
 SEEN, BLIND = 3600.0, 1800.0
 
-# Seconds from one try to the next, where the store does not answer.
+# Seconds between two attempts while the store does not answer.
 _AGAIN = 0.5
 
 
 class Invalidations:
-    """Those of one service. `forget` is called with the tags that somebody, perhaps this process, has invalidated; none means all.
+    """The invalidations of one service.
 
-    It hears of its own again: somebody else's of the same tag, a moment before, may have been told as one with it. Until `start`,
-    nothing is written and nothing is heard; `close` writes what is left to be written. `told_to` is where it is written, if not there
-    where it is heard: the store that a replica follows.
+    `forget` is called with the tags that any process, including this one, has invalidated; no tags
+    means all. A process also receives its own invalidations, because a row may merge them with an
+    earlier one of another process for the same tag.
+
+    Nothing is written or received before `start`. `close` writes what is still queued. `told_to` is
+    the store to write to, if it differs from the watched one: a replica writes to the store that it
+    follows.
     """
 
     def __init__(
@@ -54,16 +60,19 @@ class Invalidations:
         self._running: Any = None
 
     def start(self) -> None:
-        """From here on, what others invalidate is dropped here too. Raises Unavailable where the store does not answer."""
+        """Start to receive invalidations. Raises Unavailable if the store does not answer."""
         since = self._state.version()
         self._running = native.start_thread(lambda: self._run(since))
 
     def tell(self, tags: tuple[str, ...]) -> None:
-        """Let all know, from any thread; it does not wait."""
+        """Queue an invalidation for all processes. Thread-safe; does not wait."""
         self._told.put(tags)
 
     def close(self) -> None:
-        """Write what is left, if the store answers, and watch no more. To be called before the store is closed."""
+        """Write the queued invalidations, if the store answers, and stop watching.
+
+        Call it before the store is closed.
+        """
         self._closing = True
         self._told.put(None)
         while self._running is not None and self._running.locked():
@@ -74,7 +83,7 @@ class Invalidations:
         looked, pause = time.monotonic(), LATEST
         while True:
             left.update(self._gathered(pause))
-            closing = self._closing  # before the last look at what is to be written
+            closing = self._closing  # read before the queue is emptied for the last time
             left.update(self._gathered(0.0))
             try:
                 while left:
@@ -86,7 +95,7 @@ class Invalidations:
                         left.add(tag)
                         raise
                     except errors.CallError as error:
-                        log.error("an invalidation was not told to others: %s", error)
+                        log.error("invalidation not sent to other processes: %s", error)
                 if closing:
                     return
                 if time.monotonic() - looked > BLIND:
@@ -94,14 +103,14 @@ class Invalidations:
                 since = self._heard(since)
             except errors.Unavailable as error:
                 if closing:
-                    log.warning("invalidations were not told to others: %s", error)
+                    log.warning("invalidations not sent to other processes: %s", error)
                     return
                 pause = _AGAIN
             else:
                 looked, pause = time.monotonic(), LATEST
 
     def _gathered(self, seconds: float) -> set[str]:
-        """What is to be told, as names of rows; waits for so long, if there is nothing."""
+        """The queued tags as key suffixes. Waits up to `seconds` if the queue is empty."""
         found: set[str] = set()
         try:
             while True:
@@ -113,7 +122,7 @@ class Invalidations:
             return found
 
     def _heard(self, since: int) -> int:
-        """Drop what others have invalidated after that version; returns the version up to which that is done."""
+        """Drop the entries invalidated after version `since`. Returns the version reached."""
         found, reached = self._state.changes_up_to(self._prefix, since)
         for change in found:
             if not change.deleted:

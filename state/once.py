@@ -1,9 +1,10 @@
-"""Keys under which work is done once: who has claimed one, and what came of it.
+"""Idempotency keys: work that is done once per key, with its stored outcome.
 
-A key is claimed before its work begins, with a lease that is renewed while it goes on; what comes of it is stored under the key, and
-given to whoever comes with the same key later (draft-ietf-httpapi-idempotency-key-header; Stripe, "Idempotent requests"). A claim
-whose lease has run out, or whose process is gone, was cut: nobody knows how far it came. Unless it may be repeated, its key is
-`ABORTED` for good.
+A handler claims a key before its work begins, with a lease that is renewed while the work goes on.
+The outcome is stored under the key and returned to later calls with the same key
+(draft-ietf-httpapi-idempotency-key-header; Stripe, "Idempotent requests"). A claim is interrupted
+when its lease has run out or its process has ended: how much was done is then unknown. Unless the
+work is repeatable, the outcome of its key becomes `ABORTED` permanently.
 """
 
 from __future__ import annotations
@@ -27,30 +28,36 @@ if TYPE_CHECKING:
     from .renewals import Renewals
     from .transactions import Transaction
 
-# Seconds for which a claim counts when nothing more is heard of it; and the parts of it after which it is renewed.
+# Lease of a claim in seconds, and the number of renewals within it.
 LEASE = 10.0
 _RENEW = 4
-# Seconds that one step may take, and from one try to store an outcome to the next.
+# Timeout of one store operation, and the time between two attempts to store an outcome, in seconds.
 _PATIENCE = 5.0
 _AGAIN = 0.05
-# Seconds to the next try to renew a claim, where the store did not answer.
+# Seconds until a renewal is retried if the store did not answer.
 _SOON_AGAIN = 0.5
-# Claims of which it is not known whether they were made, that are remembered.
+# Maximum remembered claims for which it is unknown whether they were made.
 _DOUBTFUL = 1000
-# Seconds from one look to the next whether it is renewed at the moment.
+# Seconds between two checks whether a renewal is in progress.
 _LOOK = 0.001
 
 
 class KeyOutcome(Struct, array_like=True):
-    """What came of the work: its result as MessagePack, or an error as it goes over the wire: code, kind and message."""
+    """The outcome of the work: its result as MessagePack, or an error in wire form.
+
+    The error is its code, type and message.
+    """
 
     result: bytes | None
     error: tuple[str, str, str] | None = None
 
 
 class Record(Struct, array_like=True):
-    """What is stored under a key. Without an outcome it is a claim, told from others by its `id`: of `who`, until `ends` by the store's
-    clock."""
+    """The row of a key. Without an outcome it is a claim.
+
+    `id` identifies the claim, `who` is its process, and `ends` is when its lease ends, by the
+    store's clock.
+    """
 
     fingerprint: bytes
     id: bytes
@@ -67,7 +74,7 @@ CUT = KeyOutcome(
     (
         errors.Aborted.code,
         "",
-        "the first run under this key was cut before its end: nobody knows what it has done",
+        "the first run under this key was interrupted: how much of its work was done is unknown",
     ),
 )
 
@@ -82,13 +89,17 @@ class KeyClaim:
         self._revision = revision
         self._keep = keep
         self._ended = False
-        self._lock = native.allocate_lock()  # between what renews and what ends it
+        self._lock = native.allocate_lock()  # excludes a renewal while the claim ends
         self._watch()
 
     def finish(self, outcome: KeyOutcome, transaction: Transaction | None = None) -> None:
-        """Store what came of it, together with what the transaction has written. Raises Conflict where what that has read has changed:
-        nothing was written, and the claim still stands; Aborted where the claim was another's by then; Unavailable where the store does not
-        answer for long: then it is tried on, in the background."""
+        """Store the outcome together with the writes of the transaction.
+
+        Raises Conflict if data that the transaction read has changed: nothing was written and the
+        claim still stands. Raises Aborted if another process owns the claim by now. Raises
+        Unavailable if the store does not answer for `LEASE` seconds; attempts then continue in the
+        background.
+        """
         self._keys.renewals.remove(self)
         end = time.monotonic() + LEASE
         while True:
@@ -118,12 +129,15 @@ class KeyClaim:
                     raise errors.Aborted(
                         f"the claim of the key was lost: its lease of {LEASE:g} s ran out"
                     ) from None
-                if stored.outcome is None:  # renewed, though nobody told us
-                    raise errors.Unavailable("the answer to a renewal was lost", started=False) from None
+                if stored.outcome is None:  # a renewal whose reply was lost
+                    raise errors.Unavailable(
+                        "the store's reply to a renewal was lost", started=False
+                    ) from None
             self._ended = True
 
     def _finish_later(self, outcome: KeyOutcome, transaction: Transaction | None) -> float | None:
-        """Seconds until the next try; None when it is stored, or another's."""
+        """Seconds until the next attempt; None when the outcome is stored or the claim is
+        another's."""
         try:
             self._finish(outcome, transaction)
         except errors.Unavailable:
@@ -136,18 +150,21 @@ class KeyClaim:
         return None
 
     def give_back(self) -> None:
-        """Nothing was done: the next who comes may."""
+        """Release the claim without any work done, so that the next call may claim the key."""
         self._keys.renewals.remove(self)
         with self._alone():
             self._ended = True
             try:
                 self._keys.engine.commit({self._row: self._revision}, {self._row: Write(None)}, _PATIENCE)
             except (Conflict, errors.Unavailable):
-                pass  # it is another's, or will be when the lease has run out
+                pass  # another process owns it, or may claim it when the lease has run out
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Not beside what renews it. (Waiting by looks: the lock may be held by a native thread, and a greenlet must not stop its hub.)"""
+        """Exclude renewals of this claim.
+
+        It polls the lock: a native thread may hold it, and a greenlet must not block its hub.
+        """
         while not self._lock.acquire(False):
             pause(_LOOK)
         try:
@@ -159,7 +176,7 @@ class KeyClaim:
         self._keys.renewals.add(self, LEASE / _RENEW, self._renew)
 
     def _commit(self, record: Record, transaction: Transaction | None) -> None:
-        # (a claim counts as long as it is renewed, for however short a time its outcome is remembered)
+        # A claim's row must outlive its lease, even if the outcome is remembered for less time.
         keep = self._keep if record.outcome is not None else max(self._keep, 2 * LEASE)
         checks, writes = {self._row: self._revision}, {self._row: Write(_encode(record), keep)}
         if transaction is None:
@@ -168,7 +185,8 @@ class KeyClaim:
             self._revision = transaction.commit_with(checks, writes, _PATIENCE)
 
     def _found_again(self) -> Record | None:
-        """The row, where it is ours still, under whatever revision: the answer to a write may have been lost."""
+        """The claim's record if it is still ours, under any revision: the reply to a write may have
+        been lost."""
         (row,), _ = self._keys.engine.read((self._row,), _PATIENCE)
         stored = None if row is None else _record.decode(row.value)
         if row is None or stored is None or stored.id != self._record.id:
@@ -177,18 +195,16 @@ class KeyClaim:
         return stored
 
     def _renew(self) -> float | None:
-        """Seconds until the next time; None where there is none."""
+        """Seconds until the next renewal; None if there is none."""
         with self._alone():
             if self._ended:
-                return None  # it was on its way here when that came
+                return None  # it ended while this renewal waited for the lock
             try:
                 try:
                     self._record.ends = self._keys.engine.read((), _PATIENCE).now + LEASE
                     self._commit(self._record, None)
                 except Conflict:
-                    return (
-                        None if self._found_again() is None else 0.0
-                    )  # if it is lost, `finish` will find out
+                    return None if self._found_again() is None else 0.0  # `finish` reports a lost claim
             except errors.Unavailable:
                 return _SOON_AGAIN
             return LEASE / _RENEW
@@ -205,19 +221,22 @@ class Keys:
         saw: Callable[[int], object] | None = None,
     ) -> None:
         self.engine = engine
-        self._saw = saw  # told of the version at which what came of a key was stored
+        self._saw = saw  # receives the version of a stored outcome
         self.renewals = renewals
         self._service = service
-        self._whole: set[str] = set()  # methods that are known to do all their work in their transaction
-        self.unstored: set[bytes] = set()  # claims whose outcome is still to be stored
-        self._doubtful: dict[str, bytes] = {}  # claims whose answer was lost: they may have been made
+        self._whole: set[str] = set()  # methods known to work only in their transaction
+        self.unstored: set[bytes] = set()  # claims whose outcome is not stored yet
+        self._doubtful: dict[str, bytes] = {}  # claims whose reply was lost, by row: they may exist
 
     def claim(
         self, method: str, key: str, fingerprint: bytes, keep: float, repeatable: bool
     ) -> KeyClaim | KeyOutcome | None:
-        """The right to do the work, or what came of it; None while somebody else does it. `keep`: seconds for which the key is
-        remembered. `repeatable`: whether what was cut may be done again. Raises FailedPrecondition where the key was used with other
-        arguments."""
+        """Claim the key, or return its stored outcome; None while another run is in progress.
+
+        `keep` is the time in seconds for which the key is remembered. `repeatable` says whether an
+        interrupted run may be repeated. Raises FailedPrecondition if the key was used with other
+        arguments.
+        """
         row, whole = f"o:{self._service}/{method}/{key}", self._whole_of(method)
         while True:
             (found, known), now = self.engine.read((row, whole), _PATIENCE)
@@ -228,7 +247,7 @@ class Keys:
                 earlier = _record.decode(found.value)
                 if earlier.fingerprint != fingerprint:
                     raise errors.FailedPrecondition(
-                        f"{method}: the key {key!r} was used with other arguments: give each piece of work a key of its own"
+                        f"{method}: the key {key!r} was used with other arguments: use a new key for each operation"
                     )
                 if earlier.outcome is not None:
                     if self._saw is not None:
@@ -248,7 +267,7 @@ class Keys:
                 revision = self.engine.commit(checks, {row: kept}, _PATIENCE)
             except Conflict:
                 continue
-            except BaseException as error:  # also where a greenlet is stopped that waits for the answer
+            except BaseException as error:  # includes a greenlet killed while it waits for the reply
                 lost = not isinstance(error, errors.Unavailable) or error.started is None
                 if lost and record.outcome is None:
                     while len(self._doubtful) >= _DOUBTFUL:
@@ -260,7 +279,11 @@ class Keys:
             return KeyClaim(self, row, record, revision, keep)
 
     def works_in_transaction(self, method: str, transaction: Transaction) -> None:
-        """Remember, with what it writes, that this method does all its work in its transaction: what is cut has done nothing."""
+        """Record that this method works only in its transaction: an interrupted run has done
+        nothing.
+
+        The record is written with the transaction.
+        """
         if method not in self._whole:
             transaction.write_beside(self._whole_of(method), Write(b"1"))
 

@@ -1,4 +1,4 @@
-"""What a store can do: versioned data, transactions, locks, and what changes. Blocking and thread-safe."""
+"""The operations of a store: data, transactions, locks and changes. Blocking and thread-safe."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .values import row_of, unpacked
 
 T = TypeVar("T")
 
-# Changes taken in one look.
+# Maximum changes per read.
 _AT_ONCE = 1000
 
 
 class Versioned(NamedTuple):
-    """A value and the version that it has, 0 where there is none."""
+    """A value and its version, 0 if the key does not exist."""
 
     value: Any
     version: int
 
 
 class Changed(NamedTuple):
-    """The newest state of a key that has changed. `deleted` ones have the value None."""
+    """The newest state of a key that has changed. A deleted key has the value None."""
 
     key: str
     value: Any
@@ -36,16 +36,20 @@ class Changed(NamedTuple):
 
 
 class Operations(Access):
-    """Every version is the store's revision, as in etcd: it rises with every change of anything, and none comes twice. An operation raises
-    Unavailable when the store does not answer, within 5 s or what is left of the call that is being handled."""
+    """The operations of a store.
+
+    A version is the store's revision, as in etcd: it rises with every change of any key and is
+    never reused. An operation raises Unavailable if the store does not answer within 5 s, or within
+    the time left of the current call.
+    """
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, as plain data."""
+        """The value of a key as plain data, or `default`."""
         found = self.read(key)
         return found.value if found.version else default
 
     def read(self, key: str) -> Versioned:
-        """The value with its version."""
+        """The value of a key with its version."""
         (found,), _ = self.engine.read((row_of(key),), self.patience())
         self.saw_row(found)
         return Versioned(None, 0) if found is None else Versioned(unpacked(found.value), found.revision)
@@ -59,25 +63,36 @@ class Operations(Access):
         fence: Lock | Fence | None = None,
         ttl: float | None = None,
     ) -> int:
-        """Write a value; returns its version. With `version`, only if that is the one it has (0: if there is none), else Aborted; with
-        `fence`, only while that lock is held, else FailedPrecondition. After `ttl` seconds it is gone."""
+        """Write a value and return its version.
+
+        With `version`, only if the key has that version (0: does not exist), else raises Aborted.
+        With `fence`, only while that lock is held, else raises FailedPrecondition. The key expires
+        after `ttl` seconds.
+        """
         change = self._change(key, version, fence)
         change.put(key, value, ttl=ttl)
         return change.commit()
 
     def delete(self, key: str, *, version: int | None = None, fence: Lock | Fence | None = None) -> int:
-        """Remove a key, under the conditions of `put`; returns the version at which it was removed."""
+        """Remove a key under the conditions of `put`. Returns the version of the removal."""
         change = self._change(key, version, fence)
         change.delete(key)
         return change.commit()
 
     def transaction(self) -> Transaction:
-        """Several keys as one step: `with state.transaction() as tx:`. Aborted, at its end, where it was overtaken."""
+        """Read and write several keys atomically: `with state.transaction() as tx:`.
+
+        At the end of the block it raises Aborted if a key that it read has changed.
+        """
         return Transaction(self)
 
     def transact(self, function: Callable[[Transaction], T], *, timeout: float | None = None) -> T:
-        """Call the function with a transaction and commit that, again and again until nobody overtakes it; what it returns. It may do
-        nothing that cannot be done twice. After `timeout` seconds (or the call's deadline) Aborted is raised."""
+        """Call the function with a transaction and commit; retry both on conflict. Returns the
+        result.
+
+        The function must be safe to repeat. Raises Aborted after `timeout` seconds, or at the
+        call's deadline.
+        """
         for seconds in self.attempts(timeout):
             tx = Transaction(self)
             result = function(tx)
@@ -94,7 +109,10 @@ class Operations(Access):
     def update(
         self, key: str, function: Callable[[Any], Any], default: Any = None, *, timeout: float | None = None
     ) -> Any:
-        """Read, modify, write: the key becomes what the function makes of its value; returns that. As `transact`."""
+        """Replace the value of a key by `function(value)` atomically, and return the new value.
+
+        Retries on conflict as `transact` does.
+        """
 
         def step(tx: Transaction) -> Any:
             value = function(tx.get(key, default))
@@ -106,28 +124,35 @@ class Operations(Access):
     def lock(
         self, name: str, *, lease: float = 10.0, timeout: float | None = None, renewed: bool = True
     ) -> Lock:
-        """A lock, for `with` or `async with`: see `Lock`."""
+        """A lock for `with` or `async with`. See `Lock`."""
         return Lock(self, name, lease=lease, timeout=timeout, renewed=renewed)
 
     def renew(self, fence: Fence, lease: float = 10.0) -> bool:
-        """Keep a lock that is not renewed by itself for so many seconds from now; False where it is no longer held with that token."""
+        """Extend a lock that is not renewed automatically, to `lease` seconds from now.
+
+        False if the lock is no longer held with that token.
+        """
         return change_own(self.engine, fence, lease, self.patience())
 
     def release(self, fence: Fence) -> bool:
-        """Let others have the lock; False where it is no longer held with that token."""
+        """Release a lock. False if it is no longer held with that token."""
         return change_own(self.engine, fence, None, self.patience())
 
     def watch(self, prefix: str = "", *, since: int | None = None) -> Iterator[Changed]:
-        """What changes among the keys that begin so, from now on or after that version, in the order of the versions; it goes on for
-        ever. Several changes of one key may be told as one, by the newest."""
+        """Iterate endlessly over changes of keys with this prefix, in the order of their versions.
+
+        Starts now, or after version `since`. Several changes of one key may be merged into the
+        newest.
+        """
         return self._watching(prefix, self.engine.revision(self.patience()) if since is None else since)
 
     def changes(self, prefix: str = "", *, since: int = 0) -> list[Changed]:
-        """What has changed after that version: the first 1,000 keys, and what else the last commit among them wrote."""
+        """The changes after version `since`: the first 1,000 keys, plus the rest of the last commit
+        among them."""
         return self.changes_up_to(prefix, since)[0]
 
     def changes_up_to(self, prefix: str, since: int) -> tuple[list[Changed], int]:
-        """The same, with the version up to which that is all: from there, it can be gone on."""
+        """`changes`, with the version up to which they are complete, from which to continue."""
         found, reached, _ = self.engine.changes(f"d:{prefix}", since, _AT_ONCE, self.patience())
         self.saw(reached)
         changes = [

@@ -1,5 +1,7 @@
-"""Renews what is held for as long as it is used: one native thread for all leases of a store, so that no loop or hub that is busy lets one
-run out."""
+"""Renews leases while they are in use.
+
+One native thread renews all leases of a store, so that a busy loop or hub lets none run out.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ log = logging.getLogger("ringback.state")
 
 
 class Renewals:
-    """What is to be renewed from time to time, by whom it belongs to. The thread runs while there is something."""
+    """The periodic renewals, by owner. The thread runs while there are any."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Hashable]] = []
@@ -28,7 +30,10 @@ class Renewals:
         self._running = False
 
     def add(self, owner: Hashable, seconds: float, renew: Callable[[], float | None]) -> None:
-        """Call `renew` after so many seconds, and again after as many as it returns, until that is None or the owner is removed."""
+        """Call `renew` after that many seconds, and again after as many as it returns.
+
+        Ends when `renew` returns None or the owner is removed.
+        """
         with self._lock:
             number = next(self._count)
             self._known[owner] = (number, renew)
@@ -77,8 +82,8 @@ class Renewals:
                 continue
             try:
                 again = renew()
-            except Exception as error:  # one must not end the renewing of all others
-                log_error(log, "a lease could not be renewed", error=error)
+            except Exception as error:  # one failure must not end the other renewals
+                log_error(log, "lease renewal failed", error=error)
                 again = None
             with self._lock:
                 known = self._known.get(owner)

@@ -1,8 +1,8 @@
-"""The store as a service of its own, for programs that have no way to it but calls:
-`ringback serve ringback.state.service:service --state sqlite:///state.db`.
+"""The store as a service, for programs that can reach it only by calls.
 
-Its methods are those of `State`, with a lock's `fence` as its name and token. A lock is not renewed by itself: its holder is another
-process, which calls `renew` within each lease.
+Start it with `ringback serve ringback.state.service:service --state sqlite:///state.db`. Its
+methods are those of `State`; a lock's `fence` is its name and token. Locks are not renewed
+automatically: the holder, another process, calls `renew` within each lease.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def get(key: str, default: Any = None) -> Any:
 
 @service.method(readonly=True)
 async def read(key: str) -> Versioned:
-    "[value, version] of a key; the version is 0 where there is none."
+    "[value, version] of a key; the version is 0 if it does not exist."
     return await _state().read(key)
 
 
@@ -48,13 +48,13 @@ async def put(
     fence: Fence | None = None,
     ttl: Seconds | None = None,
 ) -> int:
-    "Write a value, if the key has that version and while that lock is held; returns the new version."
+    "Write a value if the key has that version and the lock is held; returns the new version."
     return await _state().put(key, value, version=version, fence=fence, ttl=ttl)
 
 
 @service.method
 async def delete(key: str, version: int | None = None, fence: Fence | None = None) -> int:
-    "Remove a key under the same conditions; returns the version at which it was removed."
+    "Remove a key under the same conditions; returns the version of the removal."
     return await _state().delete(key, version=version, fence=fence)
 
 
@@ -65,7 +65,7 @@ async def transact(
     deletes: list[str] = [],  # noqa: B006 - never changed
     fences: list[Fence] = [],  # noqa: B006
 ) -> int:
-    "Write and remove several keys as one step, if these keys have these versions and while these locks are held."
+    "Write and remove several keys atomically, if keys have these versions and locks are held."
     tx = _state().transaction()
     for key, version in versions.items():
         tx.expect(key, version)
@@ -82,19 +82,19 @@ async def transact(
 
 @service.method(readonly=True)
 async def version() -> int:
-    "The newest version of anything."
+    "The newest version in the store."
     return await _state().version()
 
 
 @service.method(readonly=True)
 async def changes(prefix: str = "", since: int = 0) -> list[Changed]:
-    "[key, value, version, deleted] of what has changed after that version, at most 1,000 keys."
+    "[key, value, version, deleted] of each key changed after that version, about 1,000 at most."
     return await _state().changes(prefix, since=since)
 
 
 @service.method(readonly=True)
 async def watch(prefix: str = "", since: int | None = None) -> AsyncIterator[Changed]:
-    "What changes from now on, or after that version, without an end."
+    "Changes from now on, or after that version, without end."
     async for change in _state().watch(prefix, since=since):
         yield change
 
@@ -103,7 +103,7 @@ async def watch(prefix: str = "", since: int | None = None) -> AsyncIterator[Cha
 async def acquire(
     name: str, lease: Seconds = 10.0, timeout: Annotated[float, Meta(ge=0)] | None = None
 ) -> int:
-    "The token of a lock that was waited for, at most so many seconds; it is held for `lease` seconds unless it is renewed."
+    "Wait for a lock, at most `timeout` seconds; returns its token, valid for `lease` seconds."
     lock = _state().lock(name, lease=lease, timeout=timeout, renewed=False)
     if not await lock.aacquire():
         raise DeadlineExceeded(f"lock {name!r} was not free in time")
@@ -112,12 +112,12 @@ async def acquire(
 
 @service.method
 async def renew(name: str, token: int, lease: Seconds = 10.0) -> None:
-    "Hold a lock for so many seconds from now."
+    "Extend a lock to `lease` seconds from now."
     if not await _state().renew(Fence(name, token), lease):
         raise Aborted(f"lock {name!r} is no longer held with token {token}")
 
 
 @service.method(idempotent=True)
 async def release(name: str, token: int) -> bool:
-    "Let others have a lock; false where it was no longer held with that token."
+    "Release a lock; false if it was no longer held with that token."
     return await _state().release(Fence(name, token))

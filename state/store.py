@@ -1,4 +1,4 @@
-"""What a user holds: one store. `aio` has the same for asyncio."""
+"""`State`: the store object that users hold. `aio` is its asyncio form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .operations import Operations
 
 
 class State(Operations):
-    """One store. `open_state` makes it; `close()` or `with` ends it. It may be used by any thread, greenlet and coroutine."""
+    """One store, made by `open_state`; `close()` or `with` ends it.
+
+    Any thread, greenlet and coroutine may use it.
+    """
 
     def __init__(self, engine: Engine, url: str) -> None:
         super().__init__(engine)

@@ -1,4 +1,4 @@
-"""Several keys read and written as one step: optimistic, so that nobody waits for anybody, and whoever was overtaken does it again."""
+"""Optimistic transactions: several keys read and written atomically, with retries on conflict."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .values import checked_ttl, checked_version, packed, row_of, unpacked
 
 
 class Overtaken(errors.Aborted):
-    """Something that was read has changed since."""
+    """Data that the transaction read has changed since."""
 
     def __init__(self, row: str) -> None:
         super().__init__(f"{row[2:]!r} has changed since it was read")
 
 
 class Transaction:
-    """What is read here is checked, and what is written here is written, when it is committed: all or nothing.
+    """Reads that are checked, and writes that are made, atomically at the commit.
 
-    `with state.transaction() as tx:` commits where the block ends without an error; Aborted says that something that was read has changed
-    since. `version` is then that of all that was written.
+    `with state.transaction() as tx:` commits if the block ends without an error. It raises Aborted
+    if data that was read has changed since. `version` is then the version of all writes.
     """
 
     def __init__(self, state: Access) -> None:
@@ -37,7 +37,7 @@ class Transaction:
         self._fences: list[Fence] = []
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, as this transaction has written it, or as it found it the first time."""
+        """The value as this transaction wrote it, or as it first read it."""
         row = row_of(key)
         if row in self._written:
             value = self._written[row].value
@@ -52,19 +52,19 @@ class Transaction:
         return default if value is None else unpacked(value)
 
     async def aget(self, key: str, default: Any = None) -> Any:
-        """`get`, without blocking the asyncio loop."""
+        """`get` without blocking the asyncio loop."""
         return await self._state.run(self.get, key, default)
 
     def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
-        """Write a value when this is committed; after `ttl` seconds it is gone."""
+        """Write a value at the commit. It expires after `ttl` seconds."""
         self._written[row_of(key)] = Write(packed(key, value), checked_ttl(key, ttl))
 
     def delete(self, key: str) -> None:
-        """Remove the key when this is committed."""
+        """Remove the key at the commit."""
         self._written[row_of(key)] = Write(None)
 
     def expect(self, key: str, version: int) -> None:
-        """Commit only if the key has that version; 0: if there is none."""
+        """Commit only if the key has that version; 0 means that it does not exist."""
         self._remember(row_of(key), checked_version(key, version))
 
     def fence(self, lock: Lock | Fence) -> None:
@@ -72,8 +72,11 @@ class Transaction:
         self._fences.append(lock.fence if isinstance(lock, Lock) else lock)
 
     def commit(self) -> int:
-        """Returns the version of what was written. Raises Aborted where something that was read has changed, FailedPrecondition where a
-        lock is no longer held."""
+        """Commit and return the version of the writes.
+
+        Raises Aborted if data that was read has changed, FailedPrecondition if a lock is no longer
+        held.
+        """
         try:
             self.version = self.commit_with({}, {}, self._state.patience())
         except Conflict as conflict:
@@ -81,7 +84,7 @@ class Transaction:
         return self.version
 
     def commit_with(self, checks: dict[str, int], writes: dict[str, Write], patience: float) -> int:
-        """The same, together with other rows; Conflict tells which row has changed."""
+        """Commit together with other rows. Raises Conflict, which names the row that has changed."""
         engine = self._state.engine
         checks, writes = {**self._read, **checks}, {**self._written, **writes}
         names = [holder_of(fence.name) for fence in self._fences]
@@ -97,13 +100,13 @@ class Transaction:
                 self._state.saw(version)
                 return version
             except TooLate:
-                continue  # the next look says which lock it was
+                continue  # the next read shows which lock has expired
             except Conflict as conflict:
                 if conflict.name not in names:
                     raise
 
     def write_beside(self, row: str, write: Write) -> None:
-        """A row of the store's own, written with the others."""
+        """Add a row that is internal to the store."""
         self._written[row] = write
 
     def __enter__(self) -> Self:

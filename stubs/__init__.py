@@ -1,3 +1,7 @@
-"""Typed modules for clients of a service: `description.py` reads what `describe` tells, `kinds.py` makes types and data classes of JSON
-Schema, `module.py` writes the module: a Protocol of calls and one of fired calls, for `client.typed`. What a server tells is text of a
-stranger's: only names, literals and escaped documentation of it get into the module."""
+"""Typed modules for the clients of a service.
+
+`description.py` reads a server's `describe` reply, `kinds.py` converts JSON Schema to types and
+data classes, and `module.py` writes the module: one Protocol for calls and one for fired calls, for
+`client.typed`. The reply is untrusted text: only its names, literals and escaped documentation
+enter the module.
+"""

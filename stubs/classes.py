@@ -1,5 +1,8 @@
-"""The text of a data class: a `msgspec.Struct` where a tag tells it from others, where a field may be missing, or where one has a name that
-Python has not; a dataclass where not."""
+"""Writes data classes: a `msgspec.Struct` where a dataclass does not suffice.
+
+A Struct is needed for a tag that distinguishes it from others, for a field that may be missing, and
+for a field whose name is not valid in Python.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,19 @@ from typing import NamedTuple
 from .description import Schema
 from .names import Names, is_literal, is_name, literal, renamed
 
-# The default of a field that may be missing, while nothing is told of what it is then.
+# The default of a field that may be missing, if the schema states no default.
 _UNSET = "msgspec.UNSET"
-# What a Struct's field cannot be called in a message.
+# Characters that a Struct's field name cannot have in a message.
 _UNSPEAKABLE = re.compile(r'[\\"\0-\x1f\ud800-\udfff]')
 
 
 class Field(NamedTuple):
-    """A field of a data class: its name in Python and in messages, its type, and its default as an expression or the path of a type that
-    makes one; None where it has to be given."""
+    """A field of a data class.
+
+    `name` is its name in Python, `original` its name in messages, `kind` its type. `default` is an
+    expression and `factory` the path of a type that makes the default. Without either it is
+    required.
+    """
 
     name: str
     original: str
@@ -28,7 +35,7 @@ class Field(NamedTuple):
 
 
 def names_of(properties: Iterable[str]) -> dict[str, str]:
-    """What the fields of these properties are called in Python."""
+    """The Python names of the fields of these properties."""
     taken, names = {*properties}, {}
     for original in properties:
         names[original] = original if is_name(original) else renamed(original, taken)
@@ -37,7 +44,8 @@ def names_of(properties: Iterable[str]) -> dict[str, str]:
 
 
 def tag_of(schema: Schema, field: str) -> str | int | None:
-    """The one value of that property, by which objects are told from others; None where it has several, or none."""
+    """The single value of that property, which tags the object. None if it has several values or
+    none."""
     part = (schema.properties or {}).get(field)
     values = part.values if isinstance(part, Schema) else None
     if (
@@ -51,7 +59,7 @@ def tag_of(schema: Schema, field: str) -> str | int | None:
 
 
 def has_class(schema: Schema) -> bool:
-    """Whether a data class can be what fits the schema."""
+    """Whether a data class can represent the schema."""
     return schema.properties is not None and not any(map(_UNSPEAKABLE.search, schema.properties))
 
 
@@ -63,7 +71,7 @@ def write_class(
     expression: Callable[[Schema | bool], str],
     default: Callable[[Schema], str | None],
 ) -> str:
-    """The class of that name. `expression` and `default` are those of `Kinds`."""
+    """The text of the class. `expression` and `default` are those of `Kinds`."""
     properties = schema.properties or {}
     own_names = names_of(properties)
     fields = [

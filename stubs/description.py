@@ -1,4 +1,4 @@
-"""What `describe` tells of a service, as far as a typed module needs it."""
+"""The parts of a `describe` reply that a typed module needs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..server.declare.keywords import KEYS
 
 
 class Discriminator(msgspec.Struct, frozen=True, rename="camel"):
-    """By which property the options of a union are told apart, and where each is defined."""
+    """The property that distinguishes the options of a union, and where each option is defined."""
 
     property_name: str
     mapping: dict[Any, str] = {}
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """JSON Schema, of which `msgspec` and pydantic make it."""
+    """JSON Schema as `msgspec` and pydantic write it."""
 
     ref: str | None = field(name="$ref", default=None)
     title: str = ""
@@ -43,17 +43,17 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def name(self) -> str:
-        """Of the definition that it refers to."""
+        """The name of the definition that it refers to."""
         return (self.ref or "").rpartition("/")[2]
 
     @property
     def options(self) -> list[Schema | bool] | None:
-        """Of a union."""
+        """The options of a union."""
         return self.any_of if self.any_of is not None else self.one_of
 
     @property
     def values(self) -> list[Any] | None:
-        """All that there are, where it names them."""
+        """All allowed values, if the schema lists them."""
         return [self.const] if self.const is not UNSET else self.enum
 
 
@@ -61,7 +61,7 @@ ANYTHING = Schema()
 
 
 class MethodSchema(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a method's arguments, of its result or item, and what these refer to."""
+    """The schemas of a method's arguments, result and item, and their definitions."""
 
     arguments: Schema = ANYTHING
     result: Schema = ANYTHING
@@ -70,7 +70,7 @@ class MethodSchema(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A parameter of a method; `kind` as `inspect` names it, in small letters."""
+    """A parameter of a method; `kind` is `inspect`'s name in lower case."""
 
     name: str
     kind: Literal["positional_only", "positional_or_keyword", "var_positional", "keyword_only", "var_keyword"]
@@ -96,8 +96,8 @@ class Description(msgspec.Struct, frozen=True):
 
 
 def read(described: Any) -> Description:
-    """From plain data. Raises UsageError for what is no description."""
+    """Read plain data. Raises UsageError for an invalid description."""
     try:
         return msgspec.convert(described, Description)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise UsageError(f"what is told of the service cannot be read: {error}") from None
+        raise UsageError(f"the description of the service cannot be read: {error}") from None

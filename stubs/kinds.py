@@ -1,7 +1,8 @@
-"""Python types from JSON Schema: expressions for annotations, and the classes that they name.
+"""Converts JSON Schema to Python types: expressions for annotations, and the classes that they
+name.
 
-A type is what the wire carries, and what a client may send: an enumeration is a `Literal` of its values, an object with
-properties is a data class.
+A type describes the values on the wire, which a client may send. An enumeration is a `Literal` of
+its values; an object with properties is a data class.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _FORMATS = {
     "time": "datetime.time",
     "uuid": "uuid.UUID",
 }
-# Values of which a default can be written as it is, by the type of its schema.
+# Types of the defaults that can be written as literals, by the type of the schema.
 _SCALARS: dict[Any, tuple[type, ...]] = {
     "null": (type(None),),
     "boolean": (bool,),
@@ -33,24 +34,24 @@ _SCALARS: dict[Any, tuple[type, ...]] = {
     None: (type(None), bool, int, float, str),
 }
 
-# Types within one another that an expression has at most, and its characters.
+# Maximum nesting of an expression, and its maximum characters.
 _DEPTH, _LENGTH = 40, 20_000
 
 
 class Definitions(NamedTuple):
-    """What the schemas of one method may refer to, by name."""
+    """The definitions to which the schemas of one method may refer, by name."""
 
     schemas: Mapping[str, Schema]
-    tags: Mapping[str, str]  # the property that tells it from others in a union
+    tags: Mapping[str, str]  # the property that distinguishes it in a union
 
     def followed(self, schema: Schema | bool) -> Schema | bool:
-        """What a reference leads to."""
+        """Resolve a reference."""
         if isinstance(schema, Schema) and schema.ref is not None:
             return self.schemas.get(schema.name, True)
         return schema
 
     def reached(self, schema: Schema) -> dict[str, Schema]:
-        """All that a schema refers to."""
+        """All definitions to which a schema refers, directly or not."""
         found: dict[str, Schema] = {}
         waiting = [schema]
         while waiting:
@@ -62,26 +63,32 @@ class Definitions(NamedTuple):
 
 
 class Kinds:
-    """The types of one module. `members`: names of its classes' attributes. `schemas`: of all methods."""
+    """The types of one module.
+
+    `members` are the attribute names of its classes, `schemas` those of all methods.
+    """
 
     def __init__(self, members: Collection[str], schemas: Sequence[MethodSchema]) -> None:
         properties = [part.properties for each in schemas for part in _parts_of(each) if part.properties]
         fields = {name for each in properties for names in names_of(each).items() for name in names}
         self.names = Names({*members, *fields})
         self._depth = 0
-        self._identities: dict[tuple[int, str], str] = {}  # by the schema, which lives as long, and the name
-        self.classes: dict[str, str] = {}  # the text of each, by name
+        self._identities: dict[
+            tuple[int, str], str
+        ] = {}  # by the id of the schema, which lives as long, and the name
+        self.classes: dict[str, str] = {}  # the text of each class, by name
         self._tags = {tagged: tag for each in schemas for tagged, tag in _tags(each)}
-        self._named: dict[str, str] = {}  # the expression, by a definition and all that it refers to
+        self._named: dict[str, str] = {}  # the expression, by identity (see `_identity`)
 
     def definitions(self, schema: MethodSchema) -> Definitions:
-        """What the schemas of a method may refer to."""
+        """The definitions to which the schemas of a method may refer."""
         named = {name: repr((name, each)) for name, each in schema.definitions.items()}
         tags = {name: self._tags[each] for name, each in named.items() if each in self._tags}
         return Definitions(schema.definitions, tags)
 
     def expression(self, schema: Schema | bool | None, definitions: Definitions) -> str:
-        """The type of what fits the schema; `Any` where Python's types cannot say it, or only at length."""
+        """The type for the schema; `Any` if Python's types cannot express it, or only at great
+        length."""
         if not isinstance(schema, Schema) or self._depth == _DEPTH:
             return self.names.use("typing.Any")
         self._depth += 1
@@ -115,7 +122,7 @@ class Kinds:
         return self.names.use("typing.Any" if kind is None else f"builtins.{kind}")
 
     def default(self, schema: Schema, definitions: Definitions) -> str | None:
-        """The default that a schema names, as an expression; None where there is none that can be written."""
+        """The default of a schema as an expression; None if it has none or it cannot be written."""
         value = schema.default
         if not is_literal(value):
             return None
@@ -140,25 +147,25 @@ class Kinds:
             return self._class(schema, definitions, name)
         identity = self._identity(name, schema, definitions)
         if identity not in self._named:
-            self._named[identity] = self.names.use("typing.Any")  # of one that refers to itself
+            self._named[identity] = self.names.use("typing.Any")  # for a recursive definition
             self._named[identity] = self.expression(schema, definitions)
         return self._named[identity]
 
     def _identity(self, name: str, schema: Schema, definitions: Definitions) -> str:
-        """What tells it from others of the same name: all that it refers to."""
+        """Distinguishes definitions of the same name: the schema with all that it refers to."""
         place = (id(schema), name)
         if place not in self._identities:
             self._identities[place] = repr((name, schema, definitions.reached(schema)))
         return self._identities[place]
 
     def _class(self, schema: Schema, definitions: Definitions, name: str = "") -> str:
-        """The name of a class, or of an enumeration, which is written where it has not been yet."""
+        """The name of a class or an enumeration, which is written at its first use."""
         wanted = name.rpartition(".")[2] if "." in name else schema.title or name
         identity = self._identity(wanted, schema, definitions)
         if identity in self._named:
             return self._named[identity]
         self._named[identity] = own = self.names.reserve(wanted)
-        self.classes[own] = ""  # its place, before those that it names
+        self.classes[own] = ""  # reserves its position before the classes that it names
         if schema.enum is not None:
             self.classes[own] = f"{own}: {self.names.use('typing.TypeAlias')} = {self._literal(schema.enum)}"
         else:
@@ -183,7 +190,7 @@ class Kinds:
         if schema.prefix_items is not None:
             parts = ", ".join(self.expression(part, definitions) for part in schema.prefix_items)
             return f"{self.names.use('builtins.tuple')}[{parts or '()'}]"
-        # (A set is an array on the way, and one of what has no hash can be nothing else.)
+        # A set is an array on the wire. Unhashable items can only be in a list.
         kind = "set" if schema.unique_items and _has_hash(schema.items, definitions) else "list"
         return f"{self.names.use(f'builtins.{kind}')}[{self.expression(schema.items, definitions)}]"
 
@@ -194,7 +201,7 @@ class Kinds:
         return f"{self.names.use('builtins.dict')}[{keys}, {values}]"
 
     def _union(self, schema: Schema, definitions: Definitions) -> str:
-        """`Any` where a decoder could not tell which one of them a value is."""
+        """`Any` if a decoder could not decide which option a value is."""
         options = list(_options(schema))
         forms = [_form(option, definitions) for option in options]
         if not forms or "" in forms or any(forms.count(form) > 1 for form in {*forms} - {"tagged"}):
@@ -205,7 +212,7 @@ class Kinds:
 
 
 def _parts(schema: Schema | bool | None) -> Iterator[Schema]:
-    """A schema, and all within it."""
+    """A schema and all schemas within it."""
     waiting: list[Schema | bool | None] = [schema]
     while waiting:
         part = waiting.pop()
@@ -222,7 +229,7 @@ def _parts_of(schema: MethodSchema) -> Iterator[Schema]:
 
 
 def _tags(schema: MethodSchema) -> Iterator[tuple[str, str]]:
-    """The definitions of which a union needs a tag, as text with their names, and the property that has it."""
+    """The definitions that need a tag in a union, as text with their names, and the tag's property."""
     for part in _parts_of(schema):
         if part.discriminator is not None:
             for ref in part.discriminator.mapping.values():
@@ -241,7 +248,7 @@ def _options(schema: Schema | bool) -> Iterator[Schema | bool]:
 
 
 def _told_apart(options: Sequence[Schema | bool], definitions: Definitions) -> bool:
-    """Whether those with tags have these in one field, and each its own."""
+    """Whether the tagged options share one tag field and each has its own tag."""
     names = [each.name for each in options if isinstance(each, Schema) and each.name in definitions.tags]
     fields = {definitions.tags[name] for name in names}
     tags = {tag_of(definitions.schemas[name], field) for name in names for field in fields}
@@ -249,7 +256,7 @@ def _told_apart(options: Sequence[Schema | bool], definitions: Definitions) -> b
 
 
 def _has_hash(schema: Schema | bool | None, definitions: Definitions) -> bool:
-    """Whether a decoder makes values of it that a set can have."""
+    """Whether a decoder makes hashable values of it."""
     found = None if schema is None else definitions.followed(schema)
     if not isinstance(found, Schema):
         return False
@@ -260,7 +267,7 @@ def _has_hash(schema: Schema | bool | None, definitions: Definitions) -> bool:
 
 
 def _form(schema: Schema | bool, definitions: Definitions) -> str:
-    """What a decoder sees of a value that fits; "" where it could be anything."""
+    """The form of a value as a decoder sees it; "" if it could be anything."""
     if isinstance(schema, Schema) and schema.ref is not None and schema.name in definitions.tags:
         return "tagged"
     found = definitions.followed(schema)

@@ -1,4 +1,5 @@
-"""The text of a typed module: one Protocol whose methods call, one whose methods fire, in the form of a client style."""
+"""Writes a typed module for a client style: one Protocol whose methods call, one whose methods
+fire."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from .description import Description, Method, Parameter, Schema
 from .kinds import Definitions, Kinds
 from .names import Names, is_identifier, is_name
 
-# Columns of a line that a parameter list is written in.
+# Maximum columns of a line before its parameters are written one per line.
 _WIDTH = 100
 
 _POSITIONAL_ONLY: Final = "positional_only"
@@ -22,7 +23,7 @@ _VAR_KEYWORD: Final = "var_keyword"
 
 
 class Module(NamedTuple):
-    """A module, and the names of methods that it has not, as Python has no form for them."""
+    """The text of a module, and the methods that it leaves out because Python cannot declare them."""
 
     text: str
     left_out: list[str]
@@ -52,15 +53,16 @@ def module_of(described: Description, style: str, client: type[Client]) -> Modul
 
 
 class _Part:
-    """Methods whose names begin alike, by what follows; and what has dots in that."""
+    """Methods whose names share a prefix, by the rest of their names; names with dots are nested
+    parts."""
 
     def __init__(self, name: str) -> None:
-        self.name = name  # of its class
+        self.name = name  # the name of its class
         self.methods: dict[str, Method] = {}
         self.parts: dict[str, _Part] = {}
 
     def find(self, path: list[str], names: Names) -> _Part | None:
-        """The part to which the path leads; None where a method is in its way."""
+        """The part at that path; None if a method has the name of a step."""
         part = self
         for step in path:
             if not is_name(step) or step in part.methods:
@@ -72,7 +74,7 @@ class _Part:
 
 
 def _grown(name: str, methods: list[Method], names: Names) -> tuple[_Part, list[str]]:
-    """The methods in parts, and the names of those that cannot be in any."""
+    """The methods in nested parts, and the names of those that fit in none."""
     root, left_out = _Part(name), []
     for method in sorted(methods, key=lambda method: (method.name.count("."), method.name)):
         *path, own = method.name.split(".")
@@ -85,7 +87,10 @@ def _grown(name: str, methods: list[Method], names: Names) -> tuple[_Part, list[
 
 
 def _can_be_written(parameters: Sequence[Parameter]) -> bool:
-    """Whether they are the parameters of a method in a class, which changes names with two underscores at the head."""
+    """Whether a method of a class can have these parameters.
+
+    Names with two leading underscores are out, since a class mangles them.
+    """
     names = [parameter.name for parameter in parameters]
     if not all(is_identifier(name) and not name.startswith("__") for name in names):
         return False
@@ -118,7 +123,7 @@ def _protocols(part: _Part, form: _Calls) -> Iterator[str]:
 
 
 class _Calls:
-    """Methods as a style calls them."""
+    """Writes methods that call."""
 
     def __init__(self, kinds: Kinds, client: type[Client]) -> None:
         self.names = kinds.names
@@ -127,7 +132,7 @@ class _Calls:
         self._future = client.future.replace(":", ".")
 
     def method(self, name: str, method: Method) -> list[str]:
-        """Its lines."""
+        """The lines of a method."""
         schema = method.schema
         definitions = self._kinds.definitions(schema)
         result = self._kinds.expression(schema.item if method.stream else schema.result, definitions)
@@ -186,7 +191,7 @@ class _Calls:
 
 
 class _Fires(_Calls):
-    """Methods as a style fires them."""
+    """Writes methods that fire."""
 
     def _begin(self, method: Method) -> str:  # noqa: ARG002
         return "def"
@@ -210,7 +215,7 @@ class _Fires(_Calls):
 
 
 def _body(doc: str) -> list[str]:
-    """What follows the colon: the documentation, or nothing."""
+    """The lines after the colon: the documentation, if any."""
     first, *others = _escaped(doc.strip()).split("\n")
     if not first and not others:
         return [" ..."]
@@ -226,7 +231,7 @@ def _body(doc: str) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text as it can be within three quotation marks, whatever is in it."""
+    """Escape text so that it can stand in a docstring."""
     safe = "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text.replace("\\", "\\\\")

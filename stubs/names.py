@@ -1,4 +1,4 @@
-"""The names in a module: what it defines, what it imports, and what its classes hide."""
+"""The names of a module: its definitions, its imports, and the names that its classes hide."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from typing import Any
 
 
 class Names:
-    """Of one module. `members`: names of its classes' attributes, within which they hide what has the same name outside."""
+    """The names of one module.
+
+    `members` are the attribute names of its classes, which hide the same names outside.
+    """
 
     def __init__(self, members: Collection[str]) -> None:
         self._members = frozenset(members)
-        self._imported: dict[str, str] = {}  # the name here, by MODULE.NAME
+        self._imported: dict[str, str] = {}  # the local name, by MODULE.NAME
         self._taken = {*self._members, *dir(builtins), *keyword.kwlist}
 
     def reserve(self, wanted: str) -> str:
-        """A name that nothing in the module has yet, like the one that is wanted."""
+        """An unused name similar to the wanted one."""
         name = _plain(wanted) or "Value"
         if name[0].isdigit():
             name = f"_{name}"
@@ -32,7 +35,7 @@ class Names:
         return free
 
     def use(self, path: str) -> str:
-        """The name, in the module, of what is MODULE.NAME elsewhere."""
+        """The local name of MODULE.NAME, which is imported."""
         module, _, name = path.rpartition(".")
         if module == "builtins" and name not in self._members:
             return name
@@ -41,7 +44,7 @@ class Names:
         return self._imported[path]
 
     def imports(self) -> list[str]:
-        """The lines that import what has been used."""
+        """The import lines for all used names."""
         names: dict[str, list[str]] = {}
         for path, own in sorted(self._imported.items()):
             module, _, name = path.rpartition(".")
@@ -51,17 +54,17 @@ class Names:
 
 def is_identifier(text: str) -> bool:
     """Whether it may name a parameter."""
-    # (Python reads a name in another form than some can be written in.)
+    # Python normalizes names, so the text must be normalized already.
     return text.isidentifier() and not keyword.iskeyword(text) and unicodedata.normalize("NFKC", text) == text
 
 
 def is_name(text: str) -> bool:
-    """Whether it may name a method, or a field."""
+    """Whether it may name a method or a field."""
     return is_identifier(text) and not text.startswith("_")
 
 
 def renamed(name: str, taken: Collection[str]) -> str:
-    """A name for a field, as like its own as Python allows."""
+    """A valid name for a field, as similar to its own as Python allows."""
     found = _plain(name) or "field"
     if found[0].isdigit():
         found = f"field_{found}"
@@ -71,14 +74,14 @@ def renamed(name: str, taken: Collection[str]) -> str:
 
 
 def is_literal(value: Any) -> bool:
-    """Whether it can be written as it is: a text, a number of 64 bits, a truth value or None."""
+    """Whether it can be written as a literal: text, a number of 64 bits, a bool or None."""
     if isinstance(value, int):
         return -(1 << 63) <= value < 1 << 63
     return value is None or isinstance(value, str) or (isinstance(value, float) and isfinite(value))
 
 
 def literal(value: Any) -> str:
-    """The value as it is written, with double quotation marks where these are easy to read."""
+    """The literal, with double quotation marks where these are easy to read."""
     text = repr(value)
     return f'"{text[1:-1]}"' if text.startswith("'") and '"' not in text else text
 

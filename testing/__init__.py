@@ -1,12 +1,11 @@
-"""For tests of services: a server and a client of it for the length of a `with`, and the context of a call without a server.
-
+"""Test helpers for services: a server with a client, and a call context without a server.
     from ringback.testing import serving
 
     def test_add():
         with serving(service) as client:
             assert client.call("add", 1, 2) == 3
 
-pytest finds `serving` as the fixture `ringback_serving`, too.
+pytest also has `serving` as the fixture `ringback_serving`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["call_context", "serving"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when it is used: pytest loads this package for the fixture in every run."""
+    """Import names on first use: pytest loads this package for the fixture in every run."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(".servers" if name == "serving" else ".contexts", __name__)

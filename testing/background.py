@@ -1,4 +1,4 @@
-"""A server in a thread of its own, whatever its loop is."""
+"""A server in its own thread, on any event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ..server.server import Server
 
 
 class Background:
-    """A server whose loop begins and ends with it. `started` and `ended` are done when it answers calls, and when it has ended."""
+    """A server whose event loop starts and ends with it.
+
+    The future `started` completes when it answers calls, `ended` when it has ended.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -25,7 +28,7 @@ class Background:
         native.start_thread(self._run, lambda: _settle(self.ended, None))
 
     def end(self) -> None:
-        """Drain it: from any thread, also before it has started."""
+        """Drain the server. Thread-safe; works before it has started, too."""
         self._given_up = True
         self.server.leave()
 
@@ -36,13 +39,16 @@ class Background:
             _settle(self.started, error)
 
     def _ready(self) -> None:
-        if self._given_up:  # who waited for it has been interrupted
+        if self._given_up:  # the waiting test was interrupted
             self.server.leave()
         _settle(self.started, None)
 
 
 class ReactorBackground(Background):
-    """A server on the reactor, which begins with the first of them, in a thread of its own, and ends with the process."""
+    """A server on the reactor.
+
+    The first of them starts the reactor in its own thread. It ends with the process.
+    """
 
     def begin(self) -> None:
         _run_reactor()
@@ -85,7 +91,7 @@ def reactor_runs_here() -> bool:
 
 
 def reactor_will_run() -> bool:
-    """Whether it may begin yet: `task.react` begins its coroutine before the reactor."""
+    """Whether the reactor may still start: `task.react` starts its coroutine before the reactor."""
     if "twisted.internet.reactor" not in sys.modules:
         return False
     from twisted.internet import reactor
@@ -95,14 +101,19 @@ def reactor_will_run() -> bool:
 
 
 def _run_reactor() -> None:
-    """Raises UsageError where it has been stopped: Twisted's reactor runs once in a process."""
+    """Start the reactor if needed.
+
+    Raises UsageError if it has been stopped: Twisted's reactor runs only once in a process.
+    """
     from twisted.internet import reactor
 
     loop: Any = reactor
     if loop.running:
         return
     if loop._startedBefore:
-        raise UsageError("the reactor has been stopped, and runs once in a process: serve on another loop")
+        raise UsageError(
+            "the reactor has been stopped and cannot run again in this process: use another backend"
+        )
     started = threading.Event()
     loop.callWhenRunning(started.set)
     native.start_thread(lambda: loop.run(installSignalHandlers=False))

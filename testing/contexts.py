@@ -1,4 +1,4 @@
-"""What `ringback.current_call()` tells in a test that calls a handler as a function."""
+"""`ringback.current_call()` for tests that call a handler as a function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..state import State, open_state
 
 
 class _Call(Handling):
-    """A call that no server handles."""
+    """A call without a server."""
 
     __slots__ = ("_told", "deadline")
 
@@ -37,12 +37,16 @@ def call_context(
     state: State | str | None = None,
     user: str = "",
 ) -> Iterator[CurrentCall]:
-    """Inside, `ringback.current_call()` has these attributes, and nested calls inherit the `deadline`, which is on the clock of
-    `time.monotonic()`, in seconds. `state` may be the URL of a store, such as `memory://`, which is closed at the end. Raises UsageError.
+    """Set the attributes of `ringback.current_call()` inside the `with`.
 
-    It is for the thread, task or greenlet that enters it, and for what these start in a copy of their context."""
+    Nested calls inherit the `deadline`, in seconds of `time.monotonic()`. `state` may be the URL of
+    a store, such as `memory://`, which is closed at the end. Raises UsageError.
+
+    It applies to the thread, task or greenlet that enters it, and to those started in a copy of its
+    context.
+    """
     if not (state is None or isinstance(state, (State, str))):
-        raise UsageError(f"state must be a State or the URL of one, not {state!r}")
+        raise UsageError(f"state must be a State or a URL, not {state!r}")
     opened = open_state(state) if isinstance(state, str) else state
     told = CurrentCall(method, deadline, dict(metadata or {}), peer, priority, app, opened, user=user)
     token = handling.set(_Call(told))

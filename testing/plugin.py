@@ -1,4 +1,4 @@
-"""The fixture that pytest finds by the entry point `pytest11`."""
+"""The pytest fixture, found by the entry point `pytest11`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def ringback_serving() -> Callable[..., Any]:
-    """`ringback.testing.serving`: a server of a service and a client of it, for the length of a `with`."""
-    from .servers import serving  # few tests of a run need it
+    """`ringback.testing.serving`: a server of a service with a client, in a `with`."""
+    from .servers import serving  # few tests need it
 
     return serving

@@ -1,7 +1,7 @@
-"""A server and a client of it for the length of a `with` or an `async with`, on any loop and in any style.
+"""A server with a client in a `with` or an `async with`, on any event loop and in any style.
 
-Where the server's loop is the one that runs the test, the server lives there: asyncio's in an `async with`, a gevent hub with a gevent
-client, the reactor. Every other server has a thread of its own.
+The server runs on the test's own loop where possible: asyncio in an `async with`, a gevent hub with
+a gevent client, or the reactor. Otherwise it runs in its own thread.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from ..clients.twisted import TwistedClient
 
     class ServedThreadingClient(ThreadingClient):
-        """What `serving` gives, with the server that it is a client of."""
+        """The client that `serving` returns, with its server."""
 
         server: Server
 
     class ServedGeventClient(GeventClient):
-        """The same, of greenlets."""
+        """The same for gevent."""
 
         server: Server
 
     class ServedAsyncioClient(AsyncioClient):
-        """The same, on asyncio."""
+        """The same for asyncio."""
 
         server: Server
 
     class ServedTwistedClient(TwistedClient):
-        """The same, on the reactor."""
+        """The same for Twisted."""
 
         server: Server
 
@@ -111,14 +111,20 @@ def serving(
     connect: ConnectOptions | None = None,
     **server_options: Unpack[ServingOptions],
 ) -> Serving[Any]:
-    """A server of the service on the loop `backend`, and a client of it in the style `client`, which `with` or `async with` gives: its
-    lifespan has begun then, and is over behind the block. `client.server` is the server. Blocking styles (threading, gevent) are entered
-    with `with`, the others with `async with`.
+    """A server of the service on event loop `backend`, with a client in the style `client`.
 
-    `bind`: endpoints, of which the client connects to the first; if None, one within this process (with keys or libzmq, a free port of
-    127.0.0.1). `connect`: options of the client, such as its keys. Raises UsageError for what cannot be, at once or when it is entered."""
+    `with` or `async with` returns the client once the lifespan has begun; the lifespan is over
+    after the block. `client.server` is the server. Use `with` for blocking styles (threading,
+    gevent), `async with` for the others.
+
+    - `bind`: endpoints; the client connects to the first. By default one within this process, or
+      with keys or libzmq a free port of 127.0.0.1.
+    - `connect`: options of the client, such as its keys.
+
+    Raises UsageError for an impossible combination, at once or on entering.
+    """
     if client not in clients.names():
-        clients.load(client)  # says what there is
+        clients.load(client)  # raises an error that lists the styles
     if bind is None:
         bind = _endpoint(server_options)
     server = Server(service, bind, backend=backend, **server_options)
@@ -133,7 +139,7 @@ def _endpoint(options: ServingOptions) -> str:
 
 
 class Serving(Generic[C]):
-    """See `serving`."""
+    """The context manager that `serving` returns."""
 
     def __init__(self, server: Server, style: str, options: Mapping[str, Any]) -> None:
         self._server = server
@@ -213,7 +219,7 @@ class Serving(Generic[C]):
             await self._server.stopService()
 
     async def _outcome(self, done: Future[None]) -> None:
-        """What becomes of it, by the loop of this style; who waits may be cancelled, and it is not."""
+        """Await the future on this style's loop. Cancelling the wait does not cancel the future."""
         if self._style == "asyncio":
             await asyncio.shield(asyncio.wrap_future(done))
             return
@@ -239,7 +245,7 @@ class Serving(Generic[C]):
         return client
 
     def _check_blocking(self) -> None:
-        """Raises UsageError where a `with` cannot give that client of that server."""
+        """Raise UsageError if a `with` cannot provide this client of this server."""
         if self._style in ("asyncio", "twisted"):
             raise UsageError(
                 f"a client on {self._style} is awaited: write `async with serving(...)`, or give client='threading'"
@@ -251,12 +257,12 @@ class Serving(Generic[C]):
                 raise UsageError("gevent has patched this program: give backend='gevent'")
         if self._server.backend == "twisted" and reactor_runs_here():
             raise UsageError(
-                "the reactor runs in this thread, and would stand still while a `with` waits: "
+                "the reactor runs in this thread, and a `with` would block it: "
                 "write `async with serving(..., client='twisted')`"
             )
 
     def _check_awaited(self) -> None:
-        """Raises UsageError where an `async with` cannot give that client here."""
+        """Raise UsageError if an `async with` cannot provide this client here."""
         running = _is_running()
         if self._style in ("threading", "gevent"):
             raise UsageError(
@@ -271,7 +277,7 @@ class Serving(Generic[C]):
             raise UsageError("the reactor runs in this thread: give client='twisted' for a server on twisted")
 
     def _is_here(self) -> bool:
-        """Whether a `with` of the server itself is right: it makes a thread of its own, or is on the hub that runs the client."""
+        """Whether the server's own `with` suits: it starts a thread, or shares the client's hub."""
         return self._server.backend == "threading" or (self._server.backend == "gevent" == self._style)
 
     def _new_background(self) -> Background:

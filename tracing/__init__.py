@@ -1,7 +1,11 @@
-"""Spans of OpenTelemetry for calls, by its conventions for RPC: one of the client for a call with all that is sent again, one of the server
-for each call that it handles. The W3C trace context joins them: it travels in the call's metadata as `traceparent` and `tracestate`.
+"""OpenTelemetry spans for calls, by its conventions for RPC.
 
-`spans.py` is all of it; it is imported where tracing is asked for, and needs opentelemetry-api alone. Whoever exports spans brings the SDK.
+A client has one span for a call including its retries. A server has one span for each call that it
+handles. The W3C trace context joins them: it travels in the call's metadata as `traceparent` and
+`tracestate`.
+
+`spans.py` has the implementation. It is imported only if tracing is on, and needs only
+opentelemetry-api; exporting spans needs the SDK.
 """
 
 from __future__ import annotations
@@ -14,13 +18,17 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from .spans import Tracing
 
-# What travels in the metadata.
+# Metadata names of the trace context.
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
 def tracing_of(asked: Any, *, endpoints: tuple[str, ...] = ()) -> Tracing | None:
-    """What traces by that provider, or by the program's own where True is given; None for False or None. `endpoints`: of a client's
-    servers. Raises UsageError where opentelemetry-api is not installed."""
+    """A `Tracing` for the provider, or for the program's own provider if True; None for False or
+    None.
+
+    `endpoints` are those of a client's servers. Raises UsageError if opentelemetry-api is not
+    installed.
+    """
     if asked is None or asked is False:
         return None
     try:
@@ -33,7 +41,7 @@ def tracing_of(asked: Any, *, endpoints: tuple[str, ...] = ()) -> Tracing | None
 
 
 def current_trace_id() -> str:
-    """Of the span that is current, as 32 hexadecimal digits; "" where there is none."""
+    """The trace id of the current span, as 32 hexadecimal digits; "" without one."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return ""
@@ -42,5 +50,5 @@ def current_trace_id() -> str:
 
 
 def is_tracing(value: Any) -> bool:
-    """Whether `tracing_of` takes it."""
+    """Whether `tracing_of` accepts the value."""
     return value is None or isinstance(value, bool) or hasattr(value, "get_tracer")

@@ -1,4 +1,4 @@
-"""The spans of one client, or of one server."""
+"""The spans of one client or server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from . import TRACE_CONTEXT
 _propagator = TraceContextTextMapPropagator()
 _OTHER = "_OTHER"
 _OK = "OK"
-# Codes with which a server says that it has failed, and not its caller.
+# Codes that mean a fault of the server rather than of its caller.
 _FAULTS = frozenset(["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"])
 
 
 class Tracing:
-    """Starts the spans."""
+    """Starts spans."""
 
     def __init__(self, provider: TracerProvider | None, endpoints: tuple[str, ...] = ()) -> None:
         self._tracer = trace.get_tracer("ringback", __version__, provider)
@@ -35,12 +35,12 @@ class Tracing:
                 self._attributes["server.port"] = int(port)
 
     def call(self, method: str) -> CallSpan:
-        """Of a call that is made here, within whatever span is current."""
+        """The span of a call made here, a child of the current span."""
         attributes = self._attributes | {"rpc.method": method}
         return CallSpan(self._tracer.start_span(method, kind=SpanKind.CLIENT, attributes=attributes))
 
     def handling(self, method: str, metadata: Mapping[str, Any], within: Context) -> HandlingSpan:
-        """Of a call that is handled here. It is the current span in that context."""
+        """The span of a call handled here. It becomes the current span of that context."""
         parent = _parent(metadata)
         attributes = self._attributes | {"rpc.method": method}
         span = self._tracer.start_span(method, parent, SpanKind.SERVER, attributes)
@@ -48,7 +48,7 @@ class Tracing:
         return HandlingSpan(span)
 
     def refused(self, method: str, metadata: Mapping[str, Any], code: str, text: str, *, known: bool) -> None:
-        """Of a call that was not handled; `known`: whether there is such a method."""
+        """Record the span of a refused call; `known` says whether the method exists."""
         attributes = self._attributes | {"rpc.method": method if known else _OTHER}
         if not known:
             attributes["rpc.method_original"] = method
@@ -58,7 +58,7 @@ class Tracing:
 
 
 class CallSpan:
-    """Of a call, at its client."""
+    """The client's span of a call."""
 
     __slots__ = ("_ended", "_generation", "_span")
 
@@ -68,23 +68,25 @@ class CallSpan:
         self._generation = forks.generation
 
     def carrier(self) -> dict[str, str]:
-        """What travels with the call."""
+        """The trace context to send with the call."""
         return _carrier(self._span)
 
     def end(self, code: str, text: str = "") -> None:
-        """The call has ended."""
-        if not self._ended and self._generation == forks.generation:  # in a child, it is the parent's
+        """End the span."""
+        if (
+            not self._ended and self._generation == forks.generation
+        ):  # a forked child leaves the span to its parent
             self._ended = True
             _end(self._span, code, text, failed=code != _OK)
 
     def __del__(self) -> None:
-        """The call was never sent, such as one that waited for room when its caller gave it up."""
+        """The call was never sent, for example because its caller gave up while it was queued."""
         if not self._ended:
             self.end("CANCELLED")
 
 
 class HandlingSpan:
-    """Of a call, at its server."""
+    """The server's span of a call."""
 
     __slots__ = ("_span",)
 
@@ -93,31 +95,31 @@ class HandlingSpan:
 
     @property
     def trace_id(self) -> str:
-        """As logs have it: 32 hexadecimal digits."""
+        """The trace id for logs: 32 hexadecimal digits."""
         return trace.format_trace_id(self._span.get_span_context().trace_id)
 
     def carrier(self) -> dict[str, str]:
-        """What travels to another process of this server."""
+        """The trace context to send to another process of this server."""
         return _carrier(self._span)
 
     def end(self, code: str, text: str = "") -> None:
-        """The call has been answered."""
+        """End the span."""
         _end(self._span, code, text, failed=code in _FAULTS)
 
 
 def attach(carrier: Mapping[str, str]) -> None:
-    """Make what a carrier says current, in a context that ends with the call."""
+    """Make the carrier's trace context current, in a context that ends with the call."""
     contexts.attach(_propagator.extract(dict(carrier)))
 
 
 def _parent(metadata: Mapping[str, Any]) -> contexts.Context:
-    """What the metadata say, whatever they are; the root of a new trace where they say nothing."""
+    """The trace context in the metadata; a new trace's root if it is missing or invalid."""
     carrier = {name: value for name in TRACE_CONTEXT if isinstance(value := metadata.get(name), str)}
     return _propagator.extract(carrier, contexts.Context())
 
 
 def _carrier(span: Span) -> dict[str, str]:
-    """What makes that span the parent elsewhere."""
+    """The trace context with that span as parent."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, trace.set_span_in_context(span))
     return carrier

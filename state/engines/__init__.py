@@ -1,1 +1,1 @@
-"""What a store is kept in: `base.py` is the interface of an engine."""
+"""Storage engines of a store. `base.py` is their interface."""

@@ -1,7 +1,8 @@
-"""What a store must be able to do, and no more: read rows, change them together under conditions, tell what has changed.
+"""The interface of a storage engine: read rows, change them atomically under conditions, list
+changes.
 
-Locks, versioned data and the records of keys are all made of this, so a new engine is one file. An engine knows bytes under names; it
-blocks, may be used by any number of threads, and every operation on it is one atomic step of the store's.
+Locks, versioned data and key records build on it alone, so a new engine is one file. An engine maps
+names to bytes. It blocks, is thread-safe, and each operation is one atomic step of the store.
 """
 
 from __future__ import annotations
@@ -15,29 +16,32 @@ from ...errors import UsageError
 
 
 class Row(NamedTuple):
-    """What is stored under a name, and the revision that stored it."""
+    """The value stored under a name, and its revision."""
 
     value: bytes
     revision: int
 
 
 class Snapshot(NamedTuple):
-    """Rows as they were at one moment (None where there is none), and the store's own clock then, in seconds."""
+    """Rows at one moment (None for missing ones), and the store's own clock then, in seconds."""
 
     rows: list[Row | None]
     now: float
 
 
 class Write(NamedTuple):
-    """What a row is to become: `value` None removes it. After `seconds` it is gone by itself."""
+    """The new state of a row: `value` None removes it. It expires after `seconds`."""
 
     value: bytes | None
     seconds: float | None = None
 
 
 class Change(NamedTuple):
-    """The newest state of a row that has changed; `value` is None where it was removed. `expires`: when it is gone by itself, and a removal
-    forgotten, by the store's clock; None for never."""
+    """The newest state of a changed row; `value` is None if it was removed.
+
+    `expires` is the time, by the store's clock, at which the row expires or its removal is
+    forgotten. None means never.
+    """
 
     name: str
     value: bytes | None
@@ -46,8 +50,10 @@ class Change(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What has changed, the revision up to which that is all, and the store's own clock then: a row that has expired is told by nothing
-    else."""
+    """Changes, the revision up to which they are complete, and the store's own clock then.
+
+    The clock is the only sign of a row's expiry.
+    """
 
     found: list[Change]
     reached: int
@@ -55,7 +61,7 @@ class Changes(NamedTuple):
 
 
 class Conflict(Exception):
-    """A row is not at the revision that was asked for. Nothing was changed."""
+    """A row is not at the expected revision. Nothing was changed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name!r} has changed")
@@ -63,31 +69,35 @@ class Conflict(Exception):
 
 
 class Missing(UsageError):
-    """There is no such store, and whoever only reads does not make one."""
+    """The store does not exist, and `create` is False."""
 
 
 class TooLate(Exception):
-    """The store's clock has passed the time that was given. Nothing was changed."""
+    """The store's clock has passed the given time. Nothing was changed."""
 
 
-# Seconds for which the removal of a row can be learned from `changes`.
+# Seconds for which `changes` reports the removal of a row.
 REMEMBERED = 86_400.0
 
 
 class Engine(ABC):
-    """One store. Every method raises `errors.Unavailable` when the store does not answer in `timeout` seconds, with `started` False
-    where nothing can have been changed, None where nobody can know."""
+    """One store.
 
-    # Whether an operation blocks the thread, and with it all its greenlets.
+    Every method raises `errors.Unavailable` if the store does not answer within `timeout` seconds.
+    `started` is then False if nothing can have changed, None if that is unknown.
+    """
+
+    # Whether an operation blocks the thread with all its greenlets.
     blocks_thread: bool
-    # Whether all who use the store are on this machine.
+    # Whether all users of the store are on this machine.
     one_machine: bool
-    # The revision up to which it knows all without asking, as a replica does; 0 where it always asks.
+    # For a replica, the revision up to which its data is complete. 0 for an engine that asks the
+    # store.
     reached: int = 0
 
     @abstractmethod
     def read(self, names: Sequence[str], timeout: float) -> Snapshot:
-        """The rows of these names, all of one moment."""
+        """The rows of these names at one moment."""
 
     @abstractmethod
     def commit(
@@ -98,20 +108,26 @@ class Engine(ABC):
         *,
         before: float = inf,
     ) -> int:
-        """Change rows, all or none: if each of `checks` is at its revision (0: there is none) and the store's clock is before
-        `before`. Returns the revision of what was written: every commit has a higher one than those before it, across restarts too.
-        What it returned for is durable. Raises Conflict, TooLate."""
+        """Change rows, all or none, and return the revision of the writes.
+
+        Each row of `checks` must be at its revision (0: does not exist), and the store's clock must
+        be before `before`; otherwise raises Conflict or TooLate. Every commit has a higher revision
+        than all before it, across restarts too. A commit that has returned is durable.
+        """
 
     @abstractmethod
     def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:
-        """The rows whose names begin so and that have changed after that revision, each once, as it is now, in the order of their
-        revisions: at most `limit`, and then what else the last commit among them wrote, so that nothing is missed by who goes on from
-        there; fewer than `limit` are all that there were at one moment. What was removed longer than `REMEMBERED` ago is not among them,
-        nor what has expired."""
+        """The rows with this prefix that changed after revision `since`, ordered by revision.
+
+        Each row appears once, in its present state. The result has at most `limit` rows, plus the
+        rest of the last commit among them, so a reader that continues from there misses nothing. A
+        result of fewer than `limit` rows is complete at one moment. Expired rows are left out, and
+        so are removals longer ago than `REMEMBERED`.
+        """
 
     @abstractmethod
     def revision(self, timeout: float) -> int:
-        """The revision of the newest commit; 0 where there was none."""
+        """The revision of the newest commit; 0 if there was none."""
 
     @abstractmethod
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The engine of tests: a store in the memory of this process, which ends with it."""
+"""The engine for tests: a store in the memory of this process, which ends with the process."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ...backends import native
 from .base import REMEMBERED, Change, Changes, Engine, Missing, Snapshot, Write
 from .rows import Rows
 
-# Commits from one removal of what has expired to the next.
+# Commits between two removals of expired rows.
 _SWEEP_EVERY = 256
 
 
 class _Store:
-    """What the engines of one name share."""
+    """The data that the engines of one name share."""
 
     def __init__(self) -> None:
-        self.lock = native.allocate_lock()  # held for as long as it takes to read or change rows
+        self.lock = native.allocate_lock()  # held only while rows are read or changed
         self.rows = Rows()
         self.revision = 0
         self.engines = 0
@@ -29,8 +29,11 @@ _naming = native.allocate_lock()
 
 
 class MemoryEngine(Engine):
-    """All engines of one name in this process are of one store, until the last is closed; without a name, each has its own. `create`:
-    whether a store that is missing is made; else Missing is raised."""
+    """All engines of one name in this process share a store until the last is closed.
+
+    Without a name, each engine has its own store. With `create=False`, raises Missing for a missing
+    store.
+    """
 
     blocks_thread = False
     one_machine = True

@@ -1,4 +1,8 @@
-"""The store under gevent: from a greenlet, what blocks its thread runs in the hub's pool of native threads, and pauses let others go on."""
+"""The store under gevent: blocking operations of a greenlet run in the hub's pool of native
+threads.
+
+Pauses let other greenlets run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ T = TypeVar("T")
 
 
 class OffTheHub(Engine):
-    """The same engine, for programs in which there may be greenlets."""
+    """The same engine, for programs that may have greenlets."""
 
     blocks_thread = False
 
@@ -46,7 +50,7 @@ class OffTheHub(Engine):
 
 
 def pause(seconds: float) -> None:
-    """Sleep, and let other greenlets go on meanwhile, also where nobody has patched `time`."""
+    """Sleep and let other greenlets run, even if `time` is not patched."""
     hub = _hub()
     if hub is None:
         time.sleep(seconds)
@@ -65,7 +69,10 @@ def _run(function: Callable[..., T], *args: Any) -> T:
 
 
 def _hub() -> Any:
-    """That of the greenlet which asks; None in a thread that is none of gevent's, which may block, and in the hub itself, which must."""
+    """The hub of the calling greenlet.
+
+    None in a thread without gevent, which may block, and in the hub itself, which has to.
+    """
     gevent = sys.modules.get("gevent")
     if gevent is None:
         return None
@@ -74,7 +81,7 @@ def _hub() -> Any:
 
 
 def _outcome(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, Exception | None]:
-    """(What is raised in that pool is printed, whoever waits for it.)"""
+    """The result or error as a value, since gevent prints an exception raised in its pool."""
     try:
         return function(*args), None
     except Exception as error:

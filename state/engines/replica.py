@@ -1,8 +1,9 @@
-"""The engine of a replica: all data of another store in memory, as it was at the last look.
+"""The engine of a replica: all data of another store in memory, as of the last poll.
 
-One native thread looks, so that who reads never waits for the store. What it finds is seen at once or not at all, up to a moment of the
-store's: so nothing that was committed together is ever seen in part, and a row is gone when the store's clock has passed its time at the
-last look, not when a clock here has: a renewal that has not been seen yet would be overtaken by it.
+One native thread polls, so that reads never wait for the store. The changes of a poll become
+visible together, up to one moment of the store, so a commit is never visible in part. A row expires
+when the store's clock at the last poll has passed its time. The local clock would expire rows whose
+renewal has not been seen yet.
 """
 
 from __future__ import annotations
@@ -23,23 +24,24 @@ from .rows import Rows
 
 log = logging.getLogger("ringback.state")
 
-# The rows that are followed: data. Locks and keys are the primary's.
+# Prefix of the rows that a replica follows: data. Locks and keys belong to the primary.
 DATA = "d:"
 
-# Seconds for which the store may be silent before a replica gives up its start.
+# Seconds without an answer of the store after which a replica fails to start.
 START = 5.0
-# Seconds that one look may take, and changes that one step of it takes.
+# Timeout of one poll in seconds, and the maximum changes of one of its steps.
 _PATIENCE, _AT_ONCE = 2.0, 1000
-# Seconds from one look to the next: after a change or while somebody waits, and from one try to the next where the store does not answer.
+# Seconds between polls: after a change or while a call waits, and after a failed poll.
 _NEXT, _AGAIN = 0.005, 0.2
-# Seconds without a look after which the store's clock is taken to go on all the same: what has a time to live must not outlive it for long.
+# Seconds without a poll after which the store's clock is assumed to advance. Rows with a time to
+# live must not outlive it for long.
 _STILL = 1.0
-# Seconds from one removal of what has expired to the next.
+# Seconds between two removals of expired rows.
 _SWEPT = 10.0
 
 
 class ReplicaEngine(Engine):
-    """Follows `source`, which it does not close. Until `start` has called back, there is nothing in it."""
+    """Follows `source`, which it does not close. It is empty until `start` has called back."""
 
     blocks_thread = False
 
@@ -47,10 +49,10 @@ class ReplicaEngine(Engine):
         self.one_machine = source.one_machine
         self._source = source
         self._rows = Rows()
-        self._now = 0.0  # by the store's clock, at the last look
-        self._looked = 0.0  # when that was, by ours
+        self._now = 0.0  # the store's clock at the last poll
+        self._looked = 0.0  # the local clock at the last poll
         self._swept = 0.0
-        self._lock = native.allocate_lock()  # held for as long as it takes to read or change `_rows`
+        self._lock = native.allocate_lock()  # held only while `_rows` is read or changed
         self._waiting: dict[int, tuple[int, Callable[[], object]]] = {}
         self._numbers = itertools.count()
         self._wake: native.SimpleQueue[None] = native.SimpleQueue()
@@ -59,12 +61,18 @@ class ReplicaEngine(Engine):
         self._running: Any = None
 
     def start(self, ready: Callable[[BaseException | None], object]) -> None:
-        """Begin to follow. `ready` is called, in another thread, when all that there is has been read, or with Unavailable where the store
-        does not answer."""
+        """Start to follow the source.
+
+        Calls `ready` in another thread once all data has been read, or with an error: Unavailable
+        if the store does not answer.
+        """
         self._running = native.start_thread(lambda: self._run(ready))
 
     def when_reached(self, version: int, function: Callable[[], object]) -> int:
-        """Call the function once, in whatever thread, when that version is reached. Returns the number by which it can be called off."""
+        """Call the function once, in any thread, when that version is reached.
+
+        Returns a number for `call_off`.
+        """
         number = next(self._numbers)
         with self._lock:
             waits = self.reached < version
@@ -77,7 +85,7 @@ class ReplicaEngine(Engine):
         return number
 
     def call_off(self, number: int) -> None:
-        """Nobody waits any more, if anybody does."""
+        """Cancel a pending `when_reached`. Does nothing if it has already been called."""
         with self._lock:
             self._waiting.pop(number, None)
 
@@ -94,10 +102,13 @@ class ReplicaEngine(Engine):
         *,
         before: float = inf,
     ) -> int:
-        """What only reads may ask whether that still stands; the revision is then the one up to which that is known."""
+        """Check that the rows are unchanged, for transactions that only read.
+
+        Returns the revision up to which that is known. Raises FailedPrecondition for writes.
+        """
         if writes:
             raise errors.FailedPrecondition(
-                "this is a replica: it only reads, what changes data is for the primary"
+                "this server is a replica, which only reads: call the primary to change data"
             )
         with self._lock:
             self._rows.check(checks, self._clock(), before)
@@ -111,14 +122,14 @@ class ReplicaEngine(Engine):
         return self.reached
 
     def close(self) -> None:
-        """Follow no more. To be called before the source is closed."""
+        """Stop following. Call it before the source is closed."""
         self._closing = True
         self._wake.put(None)
         while self._running is not None and self._running.locked():
             time.sleep(0.001)
 
     def _clock(self) -> float:
-        """The store's, as far as is known."""
+        """The store's clock, estimated."""
         return self._now + max(0.0, time.monotonic() - self._looked - _STILL)
 
     # In the thread
@@ -131,22 +142,23 @@ class ReplicaEngine(Engine):
             self._rest(pause)
             try:
                 changed = self._look(anew=self._away)
-            except Exception as failure:  # whatever it is: what is there can be read
+            except Exception as failure:  # after any failure, the data can still be read
                 if not self._away and not self._closing:
                     log.warning(
-                        "a replica goes on with version %d, its store does not answer: %s",
+                        "replica store does not answer, serving version %d: %s",
                         self.reached,
                         failure,
                     )
                 self._away, pause = True, _AGAIN
             else:
                 if self._away:
-                    log.info("a replica follows its store again, up to version %d", self.reached)
+                    log.info("replica store answers again, at version %d", self.reached)
                 self._away = False
                 pause = _NEXT if changed or self._waiting else min(pause * 1.5, LATEST)
 
     def _load(self) -> Exception | None:
-        """Read everything; what keeps it from that, where the store has been silent for long."""
+        """Read all data. Returns the error that prevents it, after `START` seconds without an
+        answer."""
         end = time.monotonic() + START
         while True:
             try:
@@ -165,13 +177,16 @@ class ReplicaEngine(Engine):
             pass
 
     def _look(self, *, anew: bool) -> bool:
-        """Take all that has changed, or all that there is; only then is any of it seen. Whether there was anything."""
+        """Apply all changes, or with `anew` read all data, at once. Returns whether anything
+        changed."""
         found: list[Change] = []
         reached = 0 if anew else self.reached
         while True:
             step, reached, now = self._source.changes(DATA, reached, _AT_ONCE, _PATIENCE)
             if not anew and now - self._now > REMEMBERED / 2:
-                return self._look(anew=True)  # this process was stopped for long: removals may be forgotten
+                return self._look(
+                    anew=True
+                )  # this process was suspended for long, so removals may be missing
             found += step
             if len(step) < _AT_ONCE or self._closing:
                 break
@@ -181,7 +196,7 @@ class ReplicaEngine(Engine):
                 self._rows = rows
             else:
                 self._rows.apply(found)
-            # (a store that came back without its newest commits gives higher revisions from then on)
+            # A store restored without its newest commits continues with higher revisions.
             self.reached = max(self.reached, reached)
             self._now, self._looked = now, time.monotonic()
             if self._looked - self._swept > _SWEPT:

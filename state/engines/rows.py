@@ -1,4 +1,4 @@
-"""Rows in memory, removals among them, in the order of their revisions."""
+"""Rows in memory, including removals, in the order of their revisions."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from .base import Change, Changes, Conflict, Row, TooLate
 
 
 class Rows:
-    """The newest state of each row. Whoever uses it holds a lock."""
+    """The newest state of each row. The caller must hold a lock."""
 
     def __init__(self, changes: Sequence[Change] = ()) -> None:
         self._rows: dict[str, Change] = {}
         self.apply(changes)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Each has a revision that is at least that of all before it."""
+        """Add changes. No revision may be below that of an earlier change."""
         for each in changes:
             self._rows.pop(each.name, None)
             self._rows[each.name] = each
 
     def find(self, name: str, now: float) -> Row | None:
-        """The row as it is by then; None where it was removed, or has expired."""
+        """The row at time `now`. None if it was removed or has expired."""
         each = self._rows.get(name)
         if each is None or each.value is None or not _lives(each, now):
             return None
         return Row(each.value, each.revision)
 
     def check(self, checks: Mapping[str, int], now: float, before: float) -> None:
-        """The conditions of a commit, as `Engine.commit` has them. Raises Conflict, TooLate."""
+        """Check the conditions of `Engine.commit`. Raises Conflict, TooLate."""
         if now >= before:
             raise TooLate
         for name, expected in checks.items():
@@ -37,7 +37,7 @@ class Rows:
                 raise Conflict(name)
 
     def changes(self, prefix: str, since: int, limit: int, now: float, reached: int) -> Changes:
-        """As `Engine.changes`, where all is known up to the revision `reached`."""
+        """As `Engine.changes`; the rows are complete up to the revision `reached`."""
         found: list[Change] = []
         for each in reversed(self._rows.values()):
             if each.revision <= since:
@@ -53,7 +53,7 @@ class Rows:
         return Changes(found, max(since, reached), now)
 
     def sweep(self, now: float) -> None:
-        """Forget what has expired, and removals that nobody need learn of any more."""
+        """Remove expired rows and removals that no longer need reporting."""
         for name in [each.name for each in self._rows.values() if not _lives(each, now)]:
             del self._rows[name]
 

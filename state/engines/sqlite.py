@@ -1,7 +1,8 @@
-"""The embedded engine: one SQLite file, safe for any number of threads and processes of one machine.
+"""The embedded engine: one SQLite file, safe for all threads and processes of one machine.
 
-WAL, and by default `synchronous=FULL`: what a commit returned for is on the disk. Threads that come while another commits are committed
-together, in one transaction of SQLite's, by whichever gets the lock next: one wait for the disk serves all of them.
+It uses WAL, and by default `synchronous=FULL`: a commit that has returned is on the disk. Threads
+that arrive while another one commits are committed together, in one SQLite transaction, by the next
+holder of the lock. One wait for the disk then serves all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _READ = "SELECT value, revision FROM rows WHERE name = ? AND value IS NOT NULL A
 _WRITE = "INSERT OR REPLACE INTO rows (name, value, revision, expires) VALUES (?, ?, ?, ?)"
 _SET = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _GET = "SELECT value FROM meta WHERE name = ?"
-# As bytes: of a text, substr sees what is before the first NUL.
+# Compared as bytes: for text, substr stops at the first NUL.
 _CHANGED = (
     "SELECT name, value, revision, expires FROM rows WHERE revision BETWEEN ? AND ? AND substr(CAST(name AS BLOB), 1, ?) = ? "
     "AND (value IS NULL OR expires IS NULL OR expires > ?) ORDER BY revision LIMIT ?"
@@ -39,14 +40,15 @@ _CHANGED = (
 _NEWEST = 2**63 - 1
 _PURGE = "DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows WHERE expires <= ? LIMIT ?)"
 
-# Rows that this process writes from one removal of what has expired to the next, of twice as many.
+# Rows that this process writes between two purges of expired rows. A purge removes at most twice as
+# many.
 _PURGE_EVERY = 256
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class _Job:
-    """One commit that waits for its turn, and what became of it."""
+    """A commit that waits for its turn, and its outcome."""
 
     __slots__ = ("before", "checks", "error", "revision", "writes")
 
@@ -59,8 +61,11 @@ class _Job:
 
 
 class SqliteEngine(Engine):
-    """`synchronous`: "full", or "normal", which survives the death of a process but not the loss of power. `create`: whether a store that
-    is missing is made; else Missing is raised."""
+    """A store in one SQLite file.
+
+    `synchronous` is "full", or "normal", which survives a process's death but not a power failure.
+    With `create=False`, raises Missing for a missing store.
+    """
 
     blocks_thread = True
     one_machine = True
@@ -89,7 +94,8 @@ class SqliteEngine(Engine):
             reader, now = self._reader, self._now()
             if len(names) == 1:
                 return Snapshot([_row(reader.execute(_READ, (names[0], now)).fetchone())], now)
-            # One statement, and so of one moment; and quick, where other threads want the interpreter too.
+            # One statement is one moment. It is also quicker where other threads need the
+            # interpreter.
             found = reader.execute(_READ_MANY.format(", ".join("?" * len(names))), (*names, now)).fetchall()
             rows = {name: Row(value, revision) for name, value, revision in found}
             return Snapshot([rows.get(name) for name in names], now)
@@ -112,7 +118,7 @@ class SqliteEngine(Engine):
         if not self._writing.acquire(timeout=timeout):
             try:
                 self._pending.remove(job)
-            except ValueError:  # somebody is at it
+            except ValueError:  # another thread is committing it
                 raise self._slow(timeout, started=None) from None
             raise self._slow(timeout, started=False)
         try:
@@ -132,7 +138,7 @@ class SqliteEngine(Engine):
             start, now = prefix.encode(), self._now()
             newest = int(
                 _meta(self._reader, "revision", 0)
-            )  # first: what comes after it may be among what is found
+            )  # read first: later commits may be among the rows found
 
             def look(first: int, last: int, most: int) -> list[Change]:
                 found = self._reader.execute(_CHANGED, (first, last, len(start), start, now, most))
@@ -171,8 +177,12 @@ class SqliteEngine(Engine):
         return connection
 
     def _prepare(self) -> float:
-        """Make the tables where they are missing. Returns how far the store's clock is ahead of this boot's: nobody sets that back, so
-        no lease is shorter or longer than its holder was told. The first who opens the file after a boot decides."""
+        """Create missing tables. Returns the offset of the store's clock from this boot's clock, in
+        seconds.
+
+        The process that first opens the file after a boot sets it. It is not changed after that, so
+        every lease lasts exactly as long as its holder expects.
+        """
         boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
         self._writer.executescript(_SCHEMA)
         self._writer.execute("BEGIN IMMEDIATE")
@@ -187,18 +197,19 @@ class SqliteEngine(Engine):
         return _since_boot() + self._offset if self._offset else time.time()
 
     def _commit_pending(self, own: _Job, timeout: float) -> None:
-        """Commit all jobs that wait, each under its own conditions, in one transaction."""
+        """Commit all waiting jobs, each under its own conditions, in one transaction."""
         jobs: list[_Job] = []
         writer, started = self._writer, False
         try:
             writer.execute(f"PRAGMA busy_timeout = {max(1, int(timeout * 1000))}")
             writer.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            self._pending.remove(own)  # alone: the others may have more time than this had
+            self._pending.remove(own)  # only this one: the others may have more time left
             own.error = self._failed(error, started=False)
             return
         try:
-            while self._pending:  # only now: who comes while another process holds the file is committed too
+            # Only now, to include jobs that arrived while another process held the file.
+            while self._pending:
                 jobs.append(self._pending.popleft())
             now, revision = self._now(), int(_meta(writer, "revision", 0))
             begun = revision
@@ -212,7 +223,7 @@ class SqliteEngine(Engine):
                     self._written = 0
             started = True
             writer.execute("COMMIT")
-        except BaseException as error:  # whatever it is, the next must find no transaction open
+        except BaseException as error:  # any error: leave no transaction open
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
                 started = False
@@ -222,7 +233,7 @@ class SqliteEngine(Engine):
                 raise
 
     def _apply(self, job: _Job, revision: int, now: float) -> int:
-        """Returns the revision after it."""
+        """Apply a job and return the revision after it."""
         if now >= job.before:
             job.error = TooLate()
             return revision
@@ -249,12 +260,12 @@ class SqliteEngine(Engine):
 
 
 def _check_there(path: str) -> None:
-    """Raises Missing where there is no store, though there might be one."""
+    """Raise Missing if there is no store at a path where one could be."""
     if os.path.exists(path):
         with closing(sqlite3.connect(path, timeout=5.0)) as connection:
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'rows'").fetchone():
                 return
-            raise Missing(f"{path} is no state store: it has none of its tables")
+            raise Missing(f"{path} is not a state store: it lacks the tables")
     if os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise Missing(f"there is no state store {path}")
 
@@ -269,5 +280,5 @@ def _meta(connection: sqlite3.Connection, name: str, default: Any) -> Any:
 
 
 def _since_boot() -> float:
-    """Seconds, the same for all processes of this machine."""
+    """Seconds since the boot, the same for all processes of this machine."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

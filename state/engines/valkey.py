@@ -1,8 +1,9 @@
-"""The engine for many machines: Valkey or Redis, through redis-py. Each operation is one Lua script, and so one atomic step.
+"""The engine for many machines: Valkey or Redis through redis-py, one Lua script per atomic
+operation.
 
-What is acknowledged is as durable as the server was told to make it: `appendonly yes` and `appendfsync always` for all that a lock or a
-key protects, and `maxmemory-policy noeviction`. One primary: what an asynchronous failover loses was acknowledged all the same.
-The clock is the server's.
+Durability is that of the server's settings. Use `appendonly yes` and `appendfsync always` for
+everything that a lock or a key protects, and `maxmemory-policy noeviction`. There must be one
+primary: an asynchronous failover can lose acknowledged commits. The clock is the server's.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ try:
     from redis.retry import Retry
 except ImportError:
     raise UsageError(
-        "redis-py is not installed, which talks to Valkey and Redis: pip install 'ringback[valkey]'"
+        "Valkey and Redis need redis-py, which is not installed: pip install 'ringback[valkey]'"
     ) from None
 
-# A row is "<revision>:<milliseconds at which it expires, or 0>:<D or V>", and after V its value; D was removed.
-# Lua's numbers are doubles: exact up to 2^53, which neither revisions nor milliseconds reach.
+# A row is "<revision>:<milliseconds at which it expires, or 0>:<D or V>", then its value after V; D
+# marks a removal. Lua's numbers are doubles: exact up to 2^53, which neither revisions nor
+# milliseconds reach.
 _COMMON = """
 local rows, revision_of_all, changed, expiring = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local time = redis.call('TIME')
@@ -65,7 +67,7 @@ for _ = 1, tonumber(ARGV[2]) do
   if (there and revision or '0') ~= ARGV[at + 1] then return {'conflict', ARGV[at]} end
   at = at + 2
 end
--- Never below the time: so it is above all that this store can have given and forgotten, as after a failover to a replica that was behind.
+-- At least the time: above every revision that this store may have lost in a failover.
 local last = tonumber(redis.call('GET', revision_of_all) or '0')
 local revision = string.format('%.0f', math.max(last + 1, time[1] * 1048576 + time[2]))
 redis.call('SET', revision_of_all, revision)
@@ -113,9 +115,9 @@ end
 )
 _REVISION = "return redis.call('GET', KEYS[2]) or '0'"
 
-# What redis-py calls them.
+# redis-py's names of the schemes.
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss", "valkey+unix": "unix"}
-# Seconds to wait for a connection to be made, at most; and how many there are.
+# Timeout in seconds of connecting, and the maximum connections.
 _CONNECT = 2.0
 _CONNECTIONS = 32
 
@@ -127,7 +129,7 @@ class _Script:
 
 
 class _Connections:
-    """Those that nobody uses at the moment, and how many more there may be."""
+    """Idle connections, and the permits for further ones."""
 
     def __init__(self) -> None:
         self.idle: deque[Any] = deque()
@@ -135,7 +137,10 @@ class _Connections:
 
 
 class ValkeyEngine(Engine):
-    """`url` as redis-py reads it, with `valkey://` for `redis://` if one likes; all names of the store's begin with `prefix`."""
+    """`url` is in redis-py's form, with `valkey://` as an alias of `redis://`.
+
+    All names in the store begin with `prefix`.
+    """
 
     one_machine = False
 
@@ -144,19 +149,20 @@ class ValkeyEngine(Engine):
         scheme, _, rest = url.partition("://")
         address = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
         try:
-            # Tried once, and as long as an operation has time: whoever asks decides about another try.
+            # One attempt, as long as the operation has time: the caller decides about another.
             pool = redis.ConnectionPool.from_url(address, retry=Retry(NoBackoff(), 0))
-            # (its own counts the connections that it has made, and after a hundred makes none)
+            # The pool counts the connections that it has made, and makes none after a hundred.
             self._make: Callable[[], Any] = partial(pool.connection_class, **pool.connection_kwargs)
-            self._make()  # it connects nowhere yet, but knows the options
+            self._make()  # checks the options; does not connect yet
         except (ValueError, TypeError) as error:
             raise UsageError(f"bad address of a state store {url!r}: {error}") from None
         monkey = sys.modules.get("gevent.monkey")
         patched = monkey is not None and monkey.is_module_patched("socket")
         self.blocks_thread = not patched
-        # Where gevent has patched sockets, each belongs to the hub of the thread that made it; else all threads share them.
+        # If gevent has patched sockets, each belongs to the hub of the thread that made it.
+        # Otherwise all threads share them.
         self._connections: Any = native.local() if patched else SimpleNamespace()
-        # In braces, so that a cluster keeps them together.
+        # In braces: a cluster then keeps them on one node.
         self._keys = [f"{{{prefix}}}:{name}" for name in ("rows", "revision", "changed", "expiring")]
         self._read, self._commit = _Script(_READ), _Script(_COMMIT)
         self._changes, self._revision = _Script(_CHANGES), _Script(_REVISION)
@@ -200,17 +206,17 @@ class ValkeyEngine(Engine):
         return int(self._run(self._revision, [], timeout, changes=False))
 
     def close(self) -> None:
-        connections = self._ours()  # those of other threads go with them
+        connections = self._ours()  # those of other threads end with their threads
         while connections.idle:
             connections.idle.pop().disconnect()
 
     def _run(self, script: _Script, words: Sequence[Any], timeout: float, *, changes: bool) -> Any:
-        """The script's answer. An answer that does not come in time may have been to a change that was made."""
+        """Run the script and return its reply. A change whose reply is late may have been made."""
         end = time.monotonic() + timeout
         connections = self._ours()
         if not connections.room.acquire(timeout=timeout):
             raise Unavailable(
-                f"the state store {self._name} is asked too much: {_CONNECTIONS} operations are under way",
+                f"the state store {self._name} is overloaded: {_CONNECTIONS} operations are in progress",
                 started=False,
             )
         sent = False
@@ -221,12 +227,12 @@ class ValkeyEngine(Engine):
             sent = changes
             try:
                 answer = self._ask(connection, end, "EVALSHA", script.sha, 4, *self._keys, *words)
-            except redis.exceptions.NoScriptError:  # it was started anew
+            except redis.exceptions.NoScriptError:  # the server was restarted
                 answer = self._ask(connection, end, "EVAL", script.text, 4, *self._keys, *words)
         except redis.exceptions.ResponseError as error:
             raise Unavailable(f"the state store {self._name} refused: {error}", started=False) from None
         except (redis.RedisError, OSError) as error:
-            # (the connection goes with it: its answer may still come, and would be taken for another's)
+            # The connection is dropped: its late reply would be taken for another operation's.
             why = str(error) or type(error).__name__
             started = None if sent else False
             raise Unavailable(
@@ -252,7 +258,7 @@ class ValkeyEngine(Engine):
                 if not known.can_read():
                     return known
             except redis.RedisError:
-                pass  # the server has closed it, as one does that was started anew
+                pass  # closed by the server, for example on a restart
             known.disconnect()
         connection = self._make()
         left = max(0.001, min(_CONNECT, end - time.monotonic()))
@@ -262,12 +268,12 @@ class ValkeyEngine(Engine):
 
     def _ask(self, connection: Any, end: float, *words: Any) -> Any:
         left = max(0.001, end - time.monotonic())
-        connection.update_current_socket_timeout(left)  # for what is sent; it may be large
+        connection.update_current_socket_timeout(left)  # for sending, which may be large
         connection.send_command(*words)
         return connection.read_response(timeout=left)
 
     @property
     def _name(self) -> str:
-        """Without a password."""
+        """The URL without its password."""
         scheme, _, rest = self.url.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"

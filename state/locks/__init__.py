@@ -1,1 +1,1 @@
-"""Locks with fencing tokens: leases in the store, which are renewed, and the line of those that wait."""
+"""Locks with fencing tokens: renewed leases in the store, and a queue of waiters."""

@@ -1,5 +1,7 @@
-"""What the store knows of a lock: a row for who holds it and one for who waits; and each step that changes them, one short operation, or a
-few where somebody else was quicker. It waits for nobody: that is `lock.py`'s.
+"""The rows of a lock: one for its holder and one for its queue; and the steps that change them.
+
+Each step is one short operation, or a few after conflicts. It never waits for the lock: `lock.py`
+does.
 """
 
 from __future__ import annotations
@@ -16,21 +18,24 @@ from ..engines.base import Conflict, Engine, Row, Write
 from ..engines.off_the_hub import pause
 from . import presence
 
-# Seconds without a word after which somebody who waits is passed over.
+# Seconds without a sign of life after which a waiter is skipped.
 PATIENCE = 3.0
-# Seconds, at most, before who was overtaken tries again.
+# Maximum seconds before a retry after a conflict.
 _AGAIN = 0.0005
 
 
 class Fence(NamedTuple):
-    """A lock's name and the token of one who holds it, to be passed on to who writes."""
+    """A lock's name and its holder's token, to pass to a writer."""
 
     name: str
     token: int
 
 
 class Holder(Struct, array_like=True):
-    """Who holds a lock until when, by the store's clock. `token` is 0 in the row that gave it: there it is the row's own revision."""
+    """The holder of a lock, and the end of its lease by the store's clock.
+
+    `token` is 0 in the row that granted the lock: there the token is the row's own revision.
+    """
 
     id: str
     who: str
@@ -39,7 +44,7 @@ class Holder(Struct, array_like=True):
 
 
 class Waiter(Struct, array_like=True):
-    """Who waits, and counts until when."""
+    """A waiter, and the time until which it counts."""
 
     id: str
     who: str
@@ -54,21 +59,25 @@ _encode = msgspec.msgpack.Encoder().encode
 def attempt(
     engine: Engine, name: str, me: str, who: str, lease: float, patience: Callable[[], float]
 ) -> tuple[int, int]:
-    """One try of `me` to get the lock, for the process `who` ("" for one that is not known): `(0, token)` where it was got, else how many
-    are before `me` and itself, in the line where it stands now."""
+    """One attempt of `me` to get the lock, for the process `who` ("" if unknown).
+
+    Returns `(0, token)` on success, else `(position, 0)`, where position 1 is the head of the
+    queue.
+    """
     names = (holder_of(name), _line_of(name))
     while True:
         (held, queue), now = engine.read(names, patience())
         waiting = [] if queue is None else _waiters.decode(queue.value)
         others = [each for each in waiting if each.id != me and each.until > now]
-        # (of those who surely are gone, only the first holds up the line; to look at all takes long)
+        # Skips waiters whose processes have ended, but only at the head of the queue: checking all
+        # takes long.
         while others and presence.gone(others[0].who, engine.one_machine):
             del others[0]
         mine = next((number for number, each in enumerate(waiting) if each.id == me), None)
         ahead = {each.id for each in waiting[:mine]}
         before = sum(each.id in ahead for each in others)
         checks = {names[1]: queue.revision if queue else 0}
-        # (a grant of which we were not told is ours all the same)
+        # A grant whose reply was lost is valid all the same.
         free = before == 0 and (
             held is None or not is_held(held, now, engine) or _holder.decode(held.value).id == me
         )
@@ -92,7 +101,7 @@ def attempt(
 
 
 def leave(engine: Engine, name: str, me: str, timeout: float) -> None:
-    """Wait no longer."""
+    """Leave the queue."""
     row = _line_of(name)
     while True:
         (queue,), _ = engine.read((row,), timeout)
@@ -108,7 +117,10 @@ def leave(engine: Engine, name: str, me: str, timeout: float) -> None:
 
 
 def change_own(engine: Engine, fence: Fence, lease: float | None, timeout: float) -> bool:
-    """Renew a lock for so many seconds, or release it (None), where it still is held with that token; False where it is not."""
+    """Renew a lock for `lease` seconds, or release it (None).
+
+    False if it is no longer held with that token.
+    """
     name = holder_of(fence.name)
     while True:
         (held,), now = engine.read((name,), timeout)
@@ -116,7 +128,7 @@ def change_own(engine: Engine, fence: Fence, lease: float | None, timeout: float
             return False
         row = _holder.decode(held.value)
         if lease is not None and now >= row.ends:
-            return False  # it may be another's at any moment
+            return False  # another process may take it at any moment
         kept = None if lease is None else _encode(Holder(row.id, row.who, now + lease, fence.token))
         try:
             engine.commit({name: held.revision}, {name: Write(kept)}, timeout)
@@ -126,7 +138,7 @@ def change_own(engine: Engine, fence: Fence, lease: float | None, timeout: float
 
 
 def holder_of(name: str) -> str:
-    """The name of the row that says who holds a lock."""
+    """The name of the row of a lock's holder."""
     return f"l:{name}"
 
 
@@ -146,8 +158,12 @@ def is_held(held: Row | None, now: float, engine: Engine) -> bool:
 
 
 def fenced(fence: Fence, held: Row | None, now: float) -> tuple[int, float]:
-    """The revision at which the row of a lock must be for its holder to write, and the time by the store's clock before which. Raises
-    FailedPrecondition where the lock is another's by now, or its lease is over."""
+    """The conditions for a holder's write.
+
+    Returns the revision at which the lock's row must be, and the time by the store's clock before
+    which the commit must happen. Raises FailedPrecondition if another process holds the lock or its
+    lease has ended.
+    """
     if held is None or token_of(held) != fence.token or now >= (ends := _holder.decode(held.value).ends):
         raise errors.FailedPrecondition(
             f"lock {fence.name!r} is no longer held with token {fence.token}: nothing was written"

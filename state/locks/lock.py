@@ -1,10 +1,11 @@
-"""Locks: leases with fencing tokens, given in the order in which they were asked for.
+"""Locks: leases with fencing tokens, granted in the order of requests.
 
-A lock is advice: its holder may be stopped for longer than its lease, and another then has it. What makes it safe is the token, which
-rises with every holder: the store refuses what is written with `fence=lock` by whoever does not hold the lock at that moment
-(Kleppmann, "How to do distributed locking", 2016). A lock in use is renewed by itself.
+A lock alone is advisory: its holder may be suspended for longer than the lease, and another process
+then gets the lock. The token makes it safe, since it rises with every holder. The store refuses a
+write with `fence=lock` unless the writer holds the lock at that moment (Kleppmann, "How to do
+distributed locking", 2016). A lock in use is renewed automatically.
 
-All steps are short and blocking; between them the waiting is the caller's: a thread's, a greenlet's, or asyncio's.
+All steps are short and blocking. The caller waits between them: a thread, a greenlet, or asyncio.
 """
 
 from __future__ import annotations
@@ -28,26 +29,30 @@ from .leases import Fence, attempt, change_own, leave
 
 log = logging.getLogger("ringback.state")
 
-# Seconds from one look of who waits to the next: the first; for each place in the line, and at most.
+# Seconds between two attempts of a waiter: the first, per position in the queue, and at most.
 _SOON, _PLACE, _LATEST = 0.0005, 0.002, 0.03
-# The parts of a lease after which it is renewed.
+# Renewals per lease.
 _RENEW = 3
-# The parts of that, after which it is tried again where the store did not answer.
+# Attempts per renewal interval if the store does not answer.
 _TRIES = 8
-# Seconds.
+# Maximum lease in seconds.
 LONGEST_LEASE = 86_400
-# Seconds that are too few to tell from them that the store is away.
+# A remaining time below this, in seconds, is too short to conclude that the store is down.
 _SHORT = 0.1
-# Seconds for letting go of a lock, or of the place in its line, also when the time of the call is over.
+# Seconds for releasing a lock or leaving its queue, even after the call's deadline.
 _FAREWELL = 1.0
 
 
 class Lock:
-    """One lock for one use after the other: `with lock:` or `async with lock:`; `acquire` and `release`, `aacquire` and `arelease`.
+    """A lock for one use at a time: `with lock:` or `async with lock:`.
 
-    `lease`: seconds after which it is free again if its holder says nothing more. `timeout`: seconds to wait for it, None for as long as
-    it takes (within the deadline of the call that is being handled); DeadlineExceeded when they are over. Where it is not `renewed`,
-    whoever has its `fence` renews and releases it (`State.renew`, `State.release`), in whatever process.
+    It also has `acquire` and `release`, `aacquire` and `arelease`.
+
+    - `lease`: seconds after which the lock is free again unless its holder renews it.
+    - `timeout`: seconds to wait for the lock; None means until the current call's deadline, if any.
+      Then DeadlineExceeded is raised.
+    - `renewed`: False if a holder of its `fence`, in any process, renews and releases it with
+      `State.renew` and `State.release`.
     """
 
     def __init__(
@@ -64,39 +69,45 @@ class Lock:
         self.token = 0
         self._state = state
         self._id = os.urandom(8).hex()
-        self._ends = 0.0  # of the lease, by our own clock: not later than by the store's
+        self._ends = 0.0  # end of the lease by the local clock; never later than by the store's
         self._lost = False
-        self._asked = False  # whether somebody waits for it
+        self._asked = False  # whether this object waits for the lock
 
     @property
     def held(self) -> bool:
-        """Whether the lease surely is ours still, as far as can be told from here."""
+        """Whether the lease is certainly still ours, judged locally."""
         return self.token > 0 and not self._lost and time.monotonic() < self._ends
 
     @property
     def fence(self) -> Fence:
-        """For who writes elsewhere: `state.put(..., fence=...)`. Raises FailedPrecondition where the lock is not held."""
+        """The fence for a write elsewhere: `state.put(..., fence=...)`.
+
+        Raises FailedPrecondition if the lock is not held.
+        """
         self.check()
         return Fence(self.name, self.token)
 
     def check(self) -> None:
-        """Raises FailedPrecondition where the lock is not held, or no longer."""
+        """Raise FailedPrecondition if the lock is not held, or no longer."""
         if not self.held:
             when = "no longer held: its lease has run out" if self.token else "not held"
             raise errors.FailedPrecondition(f"lock {self.name!r} is {when}")
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Wait for the lock, at most so many seconds (else as long as the lock was made for). Whether it was got."""
+        """Wait for the lock, at most `timeout` seconds (by default the lock's own timeout).
+
+        Returns whether the lock was acquired.
+        """
         steps = self._acquiring(timeout)
         try:
             for seconds in steps:
                 pause(seconds)
         finally:
-            steps.close()  # now, and not when it is collected: the lock may be in use again by then
+            steps.close()  # now, not at garbage collection: the lock may be in use again by then
         return self.token > 0
 
     async def aacquire(self, timeout: float | None = None) -> bool:
-        """`acquire`, without blocking the asyncio loop."""
+        """`acquire` without blocking the asyncio loop."""
         steps = self._acquiring(timeout)
         step: asyncio.Future[float | None] | None = None
         try:
@@ -111,14 +122,14 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Let others have it. What is no longer held is released by nobody: that passes without a word."""
+        """Release the lock. Does nothing if it is no longer held."""
         token, self.token = self.token, 0
         self._state.renewals.remove(self)
         if token:
             change_own(self._state.engine, Fence(self.name, token), None, self._state.patience(_FAREWELL))
 
     async def arelease(self) -> None:
-        """`release`, without blocking the asyncio loop."""
+        """`release` without blocking the asyncio loop."""
         await self._state.run(self.release)
 
     def __enter__(self) -> Self:
@@ -148,23 +159,26 @@ class Lock:
         try:
             self.release()
         except errors.Unavailable:
-            log.warning("lock %r could not be released: it is free when its lease runs out", self.name)
+            log.warning("lock %r not released, it becomes free when its lease runs out", self.name)
         if error is None and not held:
             raise errors.Aborted(
-                f"lock {self.name!r}: the lease of {self.lease:g} s ran out while it was in use; another may have had it"
+                f"lock {self.name!r}: the lease of {self.lease:g} s ran out during use; another process may have held it"
             )
 
     def _late(self) -> errors.DeadlineExceeded:
         return errors.DeadlineExceeded(f"lock {self.name!r} was not free in time")
 
     def _acquiring(self, timeout: float | None) -> Generator[float, None, None]:
-        """Steps that end with the lock, or when the time is over; each yields the seconds to wait before the next."""
+        """Steps that end when the lock is acquired or the time is over.
+
+        Each yields the seconds to wait before the next.
+        """
         if self.held or self._asked:
             how = "waited for" if self._asked else "held"
             raise errors.FailedPrecondition(
-                f"lock {self.name!r} is {how} by this object already: each use at a time needs one of its own"
+                f"lock {self.name!r} is {how} by this object already: create one Lock for each concurrent use"
             )
-        self.token = 0  # one that was lost
+        self.token = 0  # clears a lost one
         self._asked = True
         given = self.timeout if timeout is None else timeout
         left = self._state.time_left()
@@ -179,13 +193,14 @@ class Lock:
                 now = time.monotonic()
                 if now >= end:
                     return
-                # Who is next looks more often than those behind.
+                # The head of the queue polls more often than those behind it.
                 wait = min(wait * 1.5, place * _PLACE, _LATEST)
                 yield min(wait * random.uniform(0.7, 1.3), end - now)  # noqa: S311 - no secret
         except errors.Unavailable:
             if end - now < _SHORT:
-                return  # it was the time that was over, and not the store that was away
-            over = True  # to give up would be to wait for it once more; those behind pass over us when we were silent for long
+                return  # the time ran out; the store may be fine
+            # Leaving the queue would wait for the store again. Other waiters skip a silent one.
+            over = True
             raise
         finally:
             self._asked = False
@@ -193,7 +208,7 @@ class Lock:
                 self._give_up()
 
     def _attempt(self) -> int:
-        """One try: 0 where it was got, else how many are before us and we."""
+        """One attempt: 0 on success, else the position in the queue, from 1."""
         asked, state = time.monotonic(), self._state
         who = presence.me() if self.renewed else ""
         place, token = attempt(state.engine, self.name, self._id, who, self.lease, state.patience)
@@ -206,7 +221,7 @@ class Lock:
     async def _abandon(
         self, step: asyncio.Future[float | None] | None, steps: Generator[float, None, None]
     ) -> None:
-        """Whatever becomes of the step, which runs in a thread and may get the lock yet."""
+        """Undo a cancelled acquisition: its step still runs in a thread and may get the lock."""
         if step is not None:
             await asyncio.wait([step])
         await self._state.run(steps.close)
@@ -214,17 +229,17 @@ class Lock:
             await self.arelease()
 
     def _give_up(self) -> None:
-        """Wait no longer, and do not keep what was got meanwhile."""
+        """Stop waiting, and release the lock if it was acquired meanwhile."""
         if self.token:
             self.release()
             return
         try:
             leave(self._state.engine, self.name, self._id, self._state.patience(_FAREWELL))
         except errors.Unavailable:
-            pass  # those behind pass over us when we were silent for long
+            pass  # other waiters skip a silent one
 
     def _renew(self) -> float | None:
-        """Seconds until the next time; None where there is none."""
+        """Seconds until the next renewal; None if there is none."""
         asked, token, part = time.monotonic(), self.token, self.lease / _RENEW
         if not token:
             return None
@@ -235,8 +250,8 @@ class Lock:
                 return part
         except errors.Unavailable:
             if asked < self._ends:
-                return part / _TRIES  # as long as there is time
+                return part / _TRIES  # retry while the lease lasts
         if self.token == token:
             self._lost = True
-            log.warning("lock %r was lost: its lease of %g s has run out", self.name, self.lease)
+            log.warning("lock %r lost, its lease of %g s has run out", self.name, self.lease)
         return None

@@ -1,6 +1,7 @@
-"""Which process holds something, and whether it surely is gone: then nobody has to wait for its lease to run out.
+"""The identity of a lock's process, and whether that process has certainly ended.
 
-Of a process on another machine, or in another container, nothing can be known but its lease.
+Its lease then need not run out. For a process on another machine or in another container, only the
+lease is known.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ _PROC = Path("/proc")
 
 
 def me() -> str:
-    """This process, told from all others, also from one that later has its number."""
+    """The identity of this process, which a later process with the same number does not share."""
     return _told(os.getpid())
 
 
 def gone(who: str, one_machine: bool = False) -> bool:
-    """Whether that process surely has ended. Of a store that `one_machine` has to itself, all who were there before its last start have."""
+    """Whether that process has certainly ended.
+
+    For a store with `one_machine`, all processes from before the machine's last boot have ended.
+    """
     place, _, process = who.rpartition("/")
     if not place or not _place() or who == me():
         return False
@@ -27,7 +31,7 @@ def gone(who: str, one_machine: bool = False) -> bool:
     number, _, began = process.partition("@")
     try:
         return _began(int(number)) != began
-    except OSError:  # it is not ours to look at, if it is there
+    except OSError:  # no permission to read it, if it exists
         return not _runs(int(number))
 
 
@@ -39,7 +43,8 @@ def _told(number: int) -> str:
 
 @cache
 def _place() -> str:
-    """Where the numbers of processes mean the same: this boot of this machine, this namespace of numbers. "" where that is unknown."""
+    """The scope in which process numbers are unique: this boot and this PID namespace. "" if
+    unknown."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.readlink(_PROC / 'self/ns/pid')}"
@@ -48,8 +53,11 @@ def _place() -> str:
 
 
 def _began(number: int) -> str:
-    """When the process began, in ticks since the boot; "" where only its remains are there. Raises OSError where it cannot be seen."""
-    # After the name, which may hold anything: the state is the third field, the start the 22nd.
+    """The start of the process in ticks since the boot; "" for a zombie.
+
+    Raises OSError if it cannot be read.
+    """
+    # After the name, which may contain anything: the state is field 3, the start field 22.
     fields = (_PROC / str(number) / "stat").read_text().rpartition(")")[2].split()
     return "" if fields[0] in "ZX" else fields[19]
 

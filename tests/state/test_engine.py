@@ -262,5 +262,5 @@ def test_a_store_that_is_not_to_be_made_is_missing(tmp_path):
     "url", ["sqlite:///:memory:", "sqlite:///%3Amemory%3A", "sqlite:///:memory:?synchronous=normal"]
 )
 def test_a_store_in_memory_is_refused_at_once(url):
-    with pytest.raises(UsageError, match=r"is no file: give one, as sqlite:///file\.db, or memory://"):
+    with pytest.raises(UsageError, match=r"is not a file: use sqlite:///file\.db, or memory://"):
         open_state(url)

@@ -103,7 +103,9 @@ def test_a_block_that_raises_releases_the_lock(state):
 
 @pytest.mark.parametrize("name", ["", "\ud800", "l" * 1025, None], ids=repr)
 def test_what_is_no_name_is_an_invalid_argument(state, name):
-    with pytest.raises(errors.InvalidArgument, match="the name of a lock is a string of 1 to 1024 bytes"):
+    with pytest.raises(
+        errors.InvalidArgument, match="the name of a lock must be a string of 1 to 1024 bytes"
+    ):
         state.lock(name)
 
 

@@ -217,7 +217,7 @@ def test_a_run_that_was_cut_is_aborted_for_good(serve, connected, ran):
         call.result(SOON)
     again = keyed(connected(serve().endpoint), "a")
     for _ in range(2):
-        with pytest.raises(errors.Aborted, match="nobody knows what it has done"):
+        with pytest.raises(errors.Aborted, match="how much of its work was done is unknown"):
             again.call("pay", 5, 60.0)
     assert ran() == ["pay"]
 

@@ -77,7 +77,7 @@ def test_a_client_on_the_reactor_calls_a_server_on_any_loop(backend: str, run_pr
     ran = run_program("-c", ON_TWISTED, backend)
     assert ran.status == 0, ran
     assert ran.lines == [
-        "the reactor runs in this thread, and would stand still while a `with` waits: write `async with serving(..., client='twisted')`",
+        "the reactor runs in this thread, and a `with` would block it: write `async with serving(..., client='twisted')`",
         "client='asyncio' needs a running asyncio loop, as in asyncio.run()",
     ]
 
@@ -335,7 +335,7 @@ def test_the_store_of_a_context_is_opened_and_closed() -> None:
             assert same.get("a") == 1
     with pytest.raises(UsageError, match="there is no state store memory://notes in this process"):
         ringback.open_state("memory://notes", create=False)
-    with pytest.raises(UsageError, match="state must be a State or the URL of one"), call_context(state=1):  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="state must be a State or a URL"), call_context(state=1):  # type: ignore[arg-type]
         pass
 
 

@@ -101,7 +101,7 @@ def test_lines_beyond_the_bound_are_counted(caplog, monkeypatch):
     now = 1.0
     write(logging.WARNING, "a line", fields={})
     assert [record.getMessage() for record in caplog.records] == [
-        "5 more lines like the last were left out",
+        "5 similar lines dropped",
         "a line",
     ]
 
