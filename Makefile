@@ -1,6 +1,6 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make compare` and `make test`. The others are for those who change ringback.
 
-# The first of these that is new enough and can make environments.
+# The first of these that is new enough and has venv.
 PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$python; break; fi; done)
@@ -11,11 +11,11 @@ TOX_ARGS ?=
 .PHONY: help compare test docs promises clean
 
 help:
-	@echo 'make compare [ARGS="--quick"]       measure the four backends head to head'
+	@echo 'make compare [ARGS="--quick"]       compare the four backends'
 	@echo 'make test [TOX_ARGS="-e lint"]      run all tests and checks'
 	@echo 'make docs                           build the documentation site into build/site'
 	@echo 'make promises                       list each promise and the tests that show it'
-	@echo 'make clean                          remove what these have made'
+	@echo 'make clean                          remove all build and test files'
 
 compare: .venv/ringback
 	.venv/bin/ringback compare $(ARGS)
@@ -35,10 +35,10 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
-	@test -n '$(PYTHON)' || { echo 'make: Python 3.11 or newer, with its venv module, is needed: there is none in PATH' >&2; exit 1; }
+	@test -n '$(PYTHON)' || { echo 'make: no Python 3.11 or newer with its venv module in PATH: install one' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
-# Editable, so that a changed source file is measured and not a copy of an older one.
+# Editable, so that changed source files are measured, not an older copy.
 .venv/ringback: setup.cfg pyproject.toml | .venv/bin/pip
 	.venv/bin/pip install --quiet --editable '.[all]'
 	@touch $@

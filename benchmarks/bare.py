@@ -1,6 +1,8 @@
-"""The yardstick: a bare pyzmq ROUTER/DEALER echo, one ZeroMQ message a call, no codec, no names, no errors.
+"""The baseline: a bare pyzmq ROUTER/DEALER echo, one ZeroMQ message per call.
 
-python benchmarks/bare.py ENDPOINT      serves, until killed
+It has no codec, no method names and no errors.
+
+    python benchmarks/bare.py ENDPOINT      serves until killed
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ def serve(endpoint: str) -> None:
 
 
 def drive(endpoint: str, in_flight: int, seconds: float) -> float:
-    """Calls per second with so many in flight."""
+    """Calls per second with that many calls in flight."""
     socket = zmq.Context().socket(zmq.DEALER)
     socket.set(zmq.SNDHWM, 0)
     socket.set(zmq.RCVHWM, 0)

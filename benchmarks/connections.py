@@ -1,4 +1,4 @@
-"""What an idle connection costs a server: resident memory beside a bare ROUTER's, and the time of a call on one of them.
+"""Cost of idle connections: resident memory beside a bare ROUTER's, and the latency of a call.
 
 python benchmarks/connections.py [--backend NAME]... [--connections N]
 """
@@ -19,12 +19,12 @@ from running import BACKENDS, bare_echo, options_of, server
 
 
 def resident(pid: int) -> int:
-    """Bytes."""
+    """Resident memory of the process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def latency(endpoint: str, calls: int = 300) -> float:
-    """The median of the seconds that a lone call takes."""
+    """Median latency of a lone call in seconds."""
     with ringback.connect(endpoint) as client:
         took = []
         for _ in range(calls):
@@ -35,7 +35,7 @@ def latency(endpoint: str, calls: int = 300) -> float:
 
 
 def connect(context: zmq.Context, endpoint: str, count: int, first: list[bytes]) -> list[zmq.Socket]:
-    """So many connections that have said something and had an answer."""
+    """That many connections, each with a message sent and answered."""
     sockets = []
     for _ in range(count):
         socket = context.socket(zmq.DEALER)
@@ -52,10 +52,10 @@ def connect(context: zmq.Context, endpoint: str, count: int, first: list[bytes])
 def cost(
     pid: int, endpoint: str, count: int, first: list[bytes]
 ) -> tuple[float, zmq.Context, list[zmq.Socket]]:
-    """Bytes a connection costs the process, and the connections."""
+    """Bytes per connection in the process, and the open connections."""
     context = zmq.Context(4)
     context.set(zmq.MAX_SOCKETS, count + 10)
-    for one in connect(context, endpoint, 200, first):  # what the first of them cost is no measure
+    for one in connect(context, endpoint, 200, first):  # warm-up: the first connections cost more
         one.close()
     time.sleep(1)
     before = resident(pid)

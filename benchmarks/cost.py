@@ -1,12 +1,15 @@
-"""What a call costs here and in another installation, in pairs: `python benchmarks/cost.py OTHER_PYTHON [--backend NAME]... [--pairs N]
-[--serve OPTIONS] [--service FILE]`.
+"""Compares the CPU time of a call with that of another installation.
 
-OTHER_PYTHON is the interpreter of an environment with another ringback, such as that of the commit before. With `--serve`, the server
-here has these options of `ringback serve`, and OTHER_PYTHON may be this interpreter: `--serve "--metrics 127.0.0.1:0"`.
+    python benchmarks/cost.py OTHER_PYTHON [--backend NAME]... [--pairs N] [--serve OPTIONS]
+        [--service FILE]
 
-A pair is a measurement of each, in random order, with a client and a server of its own; its figure is the processor time of both processes.
-A row gives the median of the ratios, this ringback's to the other's, and the interval that has it in 95 of 100 such runs (by order
-statistics).
+OTHER_PYTHON is the interpreter of an environment with another ringback, such as the previous
+commit. With `--serve`, this server gets these options of `ringback serve`, and OTHER_PYTHON may be
+this interpreter: `--serve "--metrics 127.0.0.1:0"`.
+
+A pair measures each installation once, in random order, with its own client and server; the figure
+is the CPU time of both processes. A row gives the median ratio of this ringback to the other, with
+its 95 % confidence interval (by order statistics).
 """
 
 from __future__ import annotations
@@ -26,13 +29,13 @@ CALLS = {"fired": 100_000, "lone": 4_000}
 
 
 def processor_time(pid: int | str) -> float:
-    """Seconds that all threads of a process have run for."""
+    """CPU time of all threads of a process in seconds."""
     threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def measured(python: str, backend: str, kind: str, serve: Sequence[str], service: str) -> float:
-    """Seconds of processor time that one call takes, at both ends."""
+    """CPU time of one call at both ends, in seconds."""
     command = [python, "-m", "ringback.server", f"{HERE / service}:service", "--backend", backend]
     options = ["--bind", "tcp://127.0.0.1:*", "--log-level", "error", *serve]
     server = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, cwd=HERE)
@@ -48,7 +51,7 @@ def measured(python: str, backend: str, kind: str, serve: Sequence[str], service
 
 
 def client(kind: str, endpoint: str, server: str) -> float:
-    """The measurement, in a process of its own."""
+    """The measurement, in its own process."""
     import ringback
 
     with ringback.connect(endpoint) as connected:

@@ -1,9 +1,12 @@
-"""What the comparison's load generator costs: `python benchmarks/crosscheck.py [--backend NAME]... [--units N]`.
+"""Overhead of the load generator of `ringback compare`.
 
-The same calls to the same server, made by the generator of `ringback compare`, by a plain loop over the client's API, which checks nothing
-but the answers, and by the protocol itself, without a client (`--client raw`). They take turns, each unit mirrored, on processors apart
-from the server's. A row has the median calls/s of the generator, and of either other the median of the ratios to it, with the interval
-that has it in 95 of 100 such runs (by order statistics).
+    python benchmarks/crosscheck.py [--backend NAME]... [--units N]
+
+The same calls to the same server are made in three ways: by the generator, by a plain loop over the
+client's API that checks only the replies, and by the protocol without a client (`--client raw`).
+They alternate, each unit mirrored, on other processors than the server's. A row has the median
+calls/s of the generator, and for the two others the median ratio to it, with its 95 % confidence
+interval (by order statistics).
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ class Plain:
         self.number = random.randrange(1 << 40)
 
     def call(self, workload: str) -> tuple[str, tuple[object, ...], object]:
-        """A method, its arguments, and the answer."""
+        """A method, its arguments, and the expected reply."""
         self.number += 1
         if workload == "cpu":
             start = self.number & 0x7FFFFFFF
@@ -63,7 +66,7 @@ class Plain:
         return "io" if workload == "io" else "echo", (value,), value
 
     def speed(self, cell: Cell) -> float:
-        """Calls/s, from the first call to the last reply."""
+        """Calls per second, from the first call to the last reply."""
         done = self.waiting(cell) if cell.style == REQUEST_REPLY else self.firing(cell)
         return done[0] / done[1]
 
@@ -117,7 +120,7 @@ class Plain:
 
 
 def plain() -> None:
-    """The child: an endpoint and the steps of `cpu`, then a cell a line."""
+    """The child process: reads an endpoint and the steps of `cpu`, then one cell per line."""
     endpoint, steps = sys.stdin.readline().split()
     loop = Plain(endpoint, int(steps))
     print("ready", flush=True)

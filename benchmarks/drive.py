@@ -1,4 +1,7 @@
-"""One measurement in a process of its own: `python benchmarks/drive.py KIND ENDPOINT SECONDS` prints calls per second."""
+"""One measurement in its own process; prints calls per second.
+
+python benchmarks/drive.py KIND ENDPOINT SECONDS
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from ringback.clients.asyncio import connect as connect_asyncio
 
 MESSAGE = b"x" * 32
 IN_FLIGHT = 1000
-# Of `burn`: some 14 us of work in a server.
+# Steps of `burn`, about 14 us of work in a server.
 STEPS = 600
 
 
 def call_one(endpoint: str, seconds: float) -> float:
-    """The blocking client, one call in flight."""
+    """The blocking client with one call in flight."""
     with ringback.connect(endpoint) as client:
 
         def run(seconds: float) -> float:
@@ -37,7 +40,7 @@ def call_one(endpoint: str, seconds: float) -> float:
 
 
 def fire(endpoint: str, seconds: float, method: str = "echo", argument: object = MESSAGE) -> float:
-    """The blocking client, 1,000 calls in flight, a callback for each."""
+    """The blocking client with 1,000 calls in flight and a callback for each."""
     with ringback.connect(endpoint, max_in_flight=IN_FLIGHT) as client:
 
         def run(seconds: float) -> float:
@@ -66,12 +69,12 @@ def fire(endpoint: str, seconds: float, method: str = "echo", argument: object =
 
 
 def fire_burns(endpoint: str, seconds: float) -> float:
-    """The same, with some 14 us of work each."""
+    """`fire` with about 14 us of work per call."""
     return fire(endpoint, seconds, "burn", STEPS)
 
 
 def mapped(endpoint: str, seconds: float, method: str = "echo", argument: object = MESSAGE) -> float:
-    """The blocking client's `map`, 1,000 calls a message."""
+    """The blocking client's `map`, 1,000 calls per message."""
     with ringback.connect(endpoint) as client:
 
         def run(seconds: float) -> float:
@@ -89,7 +92,7 @@ def mapped(endpoint: str, seconds: float, method: str = "echo", argument: object
 
 
 def pyro_batch(endpoint: str, seconds: float) -> float:
-    """Pyro5's explicit batch, 1,000 calls each."""
+    """Pyro5's explicit batch of 1,000 calls."""
     import Pyro5.api
     from Pyro5 import config
 
@@ -112,7 +115,7 @@ def pyro_batch(endpoint: str, seconds: float) -> float:
 
 
 def tasks(endpoint: str, seconds: float) -> float:
-    """The asyncio client, 1,000 tasks that each await one call at a time."""
+    """The asyncio client with 1,000 tasks that each await one call at a time."""
 
     async def main() -> float:
         async with connect_asyncio(endpoint) as client:
@@ -140,7 +143,7 @@ def tasks(endpoint: str, seconds: float) -> float:
 
 
 def crowd(call: Callable[[], Callable[[], object]], seconds: float) -> float:
-    """64 threads, each waiting for its own call at a time. `call` is asked in each for what it then calls."""
+    """64 threads, each with one call at a time. Each thread gets its own function from `call`."""
     counts: list[int] = []
     over = False
     begin = threading.Barrier(65)
@@ -167,14 +170,14 @@ def crowd(call: Callable[[], Callable[[], object]], seconds: float) -> float:
 
 
 def threads(endpoint: str, seconds: float, method: str, *args: object) -> float:
-    """64 threads of one blocking client."""
+    """64 threads that share one blocking client."""
     with ringback.connect(endpoint) as client:
         client.call(method, *args)
         return crowd(lambda: lambda: client.call(method, *args), seconds)
 
 
 def bare_threads(endpoint: str, seconds: float) -> float:
-    """64 threads, a bare socket each."""
+    """64 threads, each with a bare socket."""
     context = zmq.Context()
 
     def connected() -> Callable[[], object]:
@@ -192,7 +195,7 @@ def bare_threads(endpoint: str, seconds: float) -> float:
 
 
 def pyro_threads(endpoint: str, seconds: float, method: str, *args: object) -> float:
-    """64 threads, a proxy of Pyro5 each."""
+    """64 threads, each with a Pyro5 proxy."""
     import Pyro5.api
     from Pyro5 import config
 

@@ -1,9 +1,12 @@
-"""ringback beside bare pyzmq and Pyro5, in one run: `python benchmarks/echo.py [--backend NAME]... [--figure NAME]... [--rounds N]
-[--seconds S] [--before PYTHON]`.
+"""Compares ringback with bare pyzmq and Pyro5 in one run.
 
-Each round measures every figure once, in a process of its own, in random order, with its yardstick right before it; a row gives the median
-of the rates and of the ratios to that yardstick. `--before` is the interpreter of an environment with another ringback, which is measured
-beside this one. Nothing else should run on the machine. The figures over Pyro5 need that installed.
+    python benchmarks/echo.py [--backend NAME]... [--figure NAME]... [--rounds N] [--seconds S]
+        [--before PYTHON]
+
+Each round measures every figure once, in its own process and in random order, directly after its
+baseline. A row gives the median rate and the median ratio to the baseline. `--before` is the
+interpreter of an environment with another ringback, measured in the same run. Run nothing else on
+the machine. The figures over Pyro5 need Pyro5.
 """
 
 from __future__ import annotations
@@ -19,11 +22,11 @@ from running import BACKENDS, HERE, bare_echo, options_of, program, server
 
 
 class Figure(NamedTuple):
-    kind: str  # of `drive.py`
+    kind: str  # a kind of `drive.py`
     yardstick: str
     what: str
     asked: str
-    options: tuple[str, ...] = ()  # of the server
+    options: tuple[str, ...] = ()  # server options
     backends: tuple[str, ...] = BACKENDS
 
 
@@ -66,8 +69,10 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--figure", action="append", choices=FIGURES)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement takes")
-    parser.add_argument("--before", metavar="PYTHON", help="of an environment with another ringback")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each measurement")
+    parser.add_argument(
+        "--before", metavar="PYTHON", help="interpreter of an environment with another ringback"
+    )
     options = parser.parse_args()
     names = options.figure or list(FIGURES)
     pythons = {"": sys.executable} | ({"before": options.before} if options.before else {})
@@ -93,9 +98,8 @@ def main() -> None:
                 figure, python = FIGURES[name], pythons[arm]
                 kind = figure.yardstick
                 with server(backend, *figure.options, python=python) as (_, endpoint):
-                    where = yardsticks.get(
-                        kind.split("-")[0], endpoint
-                    )  # other kinds are calls of this server
+                    # Kinds without a baseline server call this server.
+                    where = yardsticks.get(kind.split("-")[0], endpoint)
                     reference = measure(sys.executable, kind, where, options.seconds)
                     rate = measure(python, figure.kind, endpoint, options.seconds)
                 references.setdefault(kind, []).append(reference)

@@ -1,6 +1,9 @@
-"""One client with 10,000 calls in flight beside fifty with one each: what a call of the fifty takes, beside an idle server's.
+"""Fairness: latency of fifty clients with one call each beside a client with 10,000 calls in
+flight.
 
-python benchmarks/fairness.py [--backend NAME]... [--method echo|pooled] [--greedy N]
+The baseline is an idle server.
+
+    python benchmarks/fairness.py [--backend NAME]... [--method echo|pooled] [--greedy N]
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from running import BACKENDS, options_of, program, server
 FIFTY = 50
 SECONDS = 4.0
 
-# `fire` waits at the bound of calls in flight, and so keeps as many there. It is nice: the server's work is compared, not the kernel's.
+# `fire` waits at the limit of calls in flight, so the client stays at that limit. It runs at a
+# lower priority (nice), so that the server's scheduling is measured and not the kernel's.
 GREEDY = """
 import os, sys, time
 import ringback
@@ -34,7 +38,7 @@ print(done)
 
 
 def polite(endpoint: str, method: str, seconds: float) -> float:
-    """The median of the seconds that a call of one of fifty clients takes; each makes one, waits a little, makes another."""
+    """Median latency in seconds of fifty clients, each with one call at a time and then a pause."""
     took: list[float] = []
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Large values: a 1 MiB echo, one at a time, beside a bare pyzmq echo that copies nothing, in one run.
+"""Large values: sequential 1 MiB echoes, beside a bare pyzmq echo without copies.
 
 python benchmarks/large.py [--backend NAME] [--mebibytes N] [--rounds N]
 """

@@ -1,12 +1,14 @@
-"""One of several servers is slow, dead, stopped, or all are restarted: errors and response times by policy.
+"""Errors and response times by balancing policy while a server is slow, dead, stopped or restarted.
 
-python benchmarks/many.py [--backend NAME]... [--condition NAME]... [--policy NAME]... [--servers N] [--rate N] [--seconds N]
-    [--workers N] [--method read|write] [--no-ejection] [--hedge]
+    python benchmarks/many.py [--backend NAME]... [--condition NAME]... [--policy NAME]...
+        [--servers N] [--rate N] [--seconds N] [--workers N] [--method read|write]
+        [--no-ejection] [--hedge]
 
-Each method waits for 5 ms, the slow server's for 50; one that is so sometimes, and all where calls are mixed, in one of ten (of a
-hundred, for half a second, where they are very mixed); a report is one call of two seconds. Calls come at random at a rate, whatever
-the servers do, and a call's time counts from when it should have begun: so what waits behind a server that does not answer is in the
-percentiles.
+Each method waits for 5 ms; the slow server's wait for 50 ms. Under "sometimes" one server is slow
+in one of ten calls, under "mixed" all servers are. Under "very-mixed" all wait for 0.5 s in one of
+a hundred calls. A "report" is one call of 2 s. Calls arrive at random at a fixed rate, independent
+of the servers. The response time counts from the intended start of a call, so the percentiles
+include calls that wait behind a server that does not answer.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ from running import HERE, options_of
 
 CONDITIONS = ("well", "mixed", "very-mixed", "report", "slow", "sometimes", "dead", "stopped", "restarting")
 SHORT, LONG = 0.005, 0.05
-# Seconds of the run before something happens.
+# Seconds from the start to the event of the condition.
 BEFORE = 1.0
 
 
 class Server:
-    """One that waits in each call; it can be started anew at its endpoint."""
+    """A server that waits in each call. It can be restarted at its endpoint."""
 
     def __init__(self, backend: str, workers: int, wait: float, part: float) -> None:
         self._words = [backend, str(workers)]
@@ -55,20 +57,20 @@ class Server:
 
 @dataclass
 class Outcome:
-    """`times` are in seconds, of the calls that were answered; `by` counts those by server."""
+    """`times` are the seconds of the answered calls; `by` counts these calls by server."""
 
     times: list[float] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     by: Counter[int] = field(default_factory=Counter)
     due: int = 0
-    begun: int = 0  # by the servers, those to get to know them too
+    begun: int = 0  # calls started by the servers, including the warm-up
 
     def percentile(self, part: float) -> float:
         return sorted(self.times)[min(len(self.times) - 1, int(len(self.times) * part))]
 
 
 async def drive(client: AsyncioClient, method: str, rate: float, seconds: float, seed: int) -> Outcome:
-    """Calls at random times, and what became of them."""
+    """Make calls at random times and collect their outcomes."""
     outcome, chance = Outcome(), random.Random(seed)
     begin = time.perf_counter() + 0.1
     due = begin
@@ -137,10 +139,13 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=3)
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--workers", type=int, default=32, help="of each server")
+    parser.add_argument("--workers", type=int, default=32, help="workers of each server")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--method", choices=("read", "write"), default="read", help="readonly, or one that may run once only"
+        "--method",
+        choices=("read", "write"),
+        default="read",
+        help="a readonly method, or one that must not be repeated",
     )
     parser.add_argument("--no-ejection", action="store_true")
     parser.add_argument("--hedge", action="store_true")

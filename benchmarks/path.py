@@ -1,8 +1,10 @@
-"""What a call enters: the functions of ringback, and the files that they are in, at either end.
+"""The functions and files of ringback that a call enters, at either end.
 
-`python benchmarks/path.py [--backend NAME]... [--client NAME]... [--list]` follows a few warm calls of each kind with the interpreter's
-profiler. A function counts once, however often it is entered, on whatever thread; a lambda or a comprehension is a function. `--list`
-names those of each row, in the order in which they are first entered.
+    python benchmarks/path.py [--backend NAME]... [--client NAME]... [--list]
+
+It follows a few warm calls of each kind with the interpreter's profiler. Each function counts once,
+on whatever thread it runs; lambdas and comprehensions are functions. `--list` names the functions
+of each row in the order of their first entry.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ WARM, FOLLOWED = 50, 5
 
 
 class Recorder:
-    """Follows every thread of its process. The first byte of a file that both processes have mapped says for what, 0 for nothing."""
+    """Profiles every thread of its process.
+
+    The first byte of a file that both processes map is the kind of call being recorded; 0 means
+    none.
+    """
 
     def __init__(self, shared: str) -> None:
         with Path(shared).open("r+b") as file:
@@ -43,7 +49,7 @@ class Recorder:
             self.entered[self.kind[0]].setdefault(frame.f_code)
 
     def functions(self) -> dict[str, list[tuple[str, str]]]:
-        """The file and the name of each, by the kind of call."""
+        """The file and name of each function, by kind of call."""
         found = {}
         for kind, codes in zip(KINDS, self.entered[1:], strict=True):
             own = [code for code in codes if Path(code.co_filename).is_relative_to(ROOT)]
@@ -53,7 +59,7 @@ class Recorder:
 
 
 def serve(backend: str, shared: str) -> None:
-    """A server that leaves beside the shared file, when it ends, what its calls have entered."""
+    """A server that at its end writes the functions that its calls entered beside the shared file."""
     from service import service
 
     recorder = Recorder(shared)
@@ -62,7 +68,7 @@ def serve(backend: str, shared: str) -> None:
 
 
 def client(style: str, endpoint: str, shared: str) -> None:
-    """Calls of each kind by that style; what they have entered is left beside the shared file."""
+    """Make calls of each kind in that style, and write their functions beside the shared file."""
     recorder = Recorder(shared)
     connect = import_module(f"ringback.clients.{style}").connect
     calls = {"threading": _blocking, "gevent": _blocking, "asyncio": _asyncio, "twisted": _twisted}
@@ -71,7 +77,11 @@ def client(style: str, endpoint: str, shared: str) -> None:
 
 
 async def _calls(client: Any, recorder: Recorder, done: Callable[[Any], Awaitable[Any]], pause: Any) -> None:
-    """`done` waits for what a method of the client returns, `pause` a tenth of a second, for what comes after it."""
+    """Make the calls of every kind.
+
+    `done` waits for the return value of a client's method. `pause` waits for work that continues
+    after it.
+    """
     value = b"x" * 32
 
     async def once(kind: str) -> None:
@@ -90,7 +100,7 @@ async def _calls(client: Any, recorder: Recorder, done: Callable[[Any], Awaitabl
         for _ in range(WARM):
             await once(kind)
         await pause(0.2)
-        await once(kind)  # a client that was idle first looks at its connections
+        await once(kind)  # an idle client first checks its connections
         recorder.kind[0] = number
         for _ in range(FOLLOWED):
             await once(kind)
@@ -152,7 +162,7 @@ def _twisted(connect: Any, endpoint: str, recorder: Recorder) -> None:
 
 
 def measured(backend: str, style: str) -> dict[str, dict[str, list[tuple[str, str]]]]:
-    """By the end, then by the kind of call."""
+    """The functions by end and kind of call."""
     with tempfile.TemporaryDirectory() as folder:
         shared = f"{folder}/kind"
         Path(shared).write_bytes(b"\0")
@@ -168,7 +178,7 @@ def measured(backend: str, style: str) -> dict[str, dict[str, list[tuple[str, st
 def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--client", action="append", choices=BACKENDS)
-    parser.add_argument("--list", action="store_true", help="name the functions")
+    parser.add_argument("--list", action="store_true", help="list the functions")
     options = parser.parse_args()
     pairs = [("asyncio", style) for style in options.client or BACKENDS]
     pairs += [(backend, "threading") for backend in options.backend or BACKENDS if backend != "asyncio"]

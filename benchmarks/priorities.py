@@ -1,6 +1,7 @@
-"""Calls with a high priority while all workers are busy with thousands of a low one: their p99, beside that on an idle server.
+"""Priorities: p99 of urgent calls while low-priority calls keep all workers busy, beside an idle
+server.
 
-python benchmarks/priorities.py [--backend NAME]... [--workers N] [--waiting N] [--calls N]
+    python benchmarks/priorities.py [--backend NAME]... [--workers N] [--waiting N] [--calls N]
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 import ringback
 from running import BACKENDS, options_of, program, server
 
-# `fire` waits at the bound of calls in flight, and so keeps as many there.
+# `fire` waits at the limit of calls in flight, so the client stays at that limit.
 LOW = """
 import sys
 import ringback
@@ -24,7 +25,7 @@ with ringback.connect(endpoint, max_in_flight=count, timeout=None) as client:
 
 
 def p99(endpoint: str, calls: int, priority: int) -> float:
-    """Of the seconds that a call takes, one after the other."""
+    """The p99 latency of sequential calls, in seconds."""
     took = []
     with ringback.connect(endpoint) as client:
         call = client.options(priority=priority).call

@@ -1,6 +1,7 @@
-"""Two processes against one on work that burns the processor, on each backend: calls a second, in turns, in one run.
+"""Two server processes against one on CPU-bound work: calls per second on each backend,
+alternating.
 
-python benchmarks/processes.py [--backend NAME]... [--rounds N] [--milliseconds MS]
+    python benchmarks/processes.py [--backend NAME]... [--rounds N] [--milliseconds MS]
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import time
 import ringback
 from running import BACKENDS, options_of, server
 
-# The kernel deals connections to processes by chance: of so many, each gets some.
+# The kernel assigns connections to processes at random. With this many, each process gets some.
 CALLERS = 16
 SECONDS = 3.0
 
 
 def steps_of(seconds: float) -> int:
-    """How often the loop of `burn` turns in so many seconds on this machine."""
+    """The number of `burn` steps that take that many seconds on this machine."""
     from service import burn
 
     steps, begun = 100_000, time.process_time()
@@ -27,7 +28,7 @@ def steps_of(seconds: float) -> int:
 
 
 def rate(endpoint: str, steps: int) -> float:
-    """Calls per second of CALLERS clients with one call in flight each."""
+    """Calls per second of CALLERS clients, each with one call in flight."""
     counts = [0] * CALLERS
     begin = threading.Barrier(CALLERS + 1)
 

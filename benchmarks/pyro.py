@@ -1,4 +1,4 @@
-"""The same echo by Pyro5, whose server has a thread for each connection: `python benchmarks/pyro.py` serves, until killed."""
+"""The same echo with Pyro5, whose server has a thread per connection. It serves until killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: their options, and the servers that they start and stop."""
+"""Shared parts of the benchmarks: options, and servers that they start and stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 
 
 def options_of(doc: str | None) -> argparse.ArgumentParser:
-    """With `--backend`, which may be given several times; `chosen` reads it."""
+    """A parser with `--backend`, which may be repeated."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", action="append", choices=BACKENDS)
     return parser
@@ -22,7 +22,7 @@ def options_of(doc: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def program(*command: str, python: str = sys.executable) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A Python program while it runs, and the first line that it prints."""
+    """Run a Python program during the `with`. Yields the process and its first line of output."""
     process = subprocess.Popen([python, *command], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -36,7 +36,10 @@ def program(*command: str, python: str = sys.executable) -> Iterator[tuple[subpr
 def server(
     backend: str, *options: str, python: str = sys.executable
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server of the benchmarks' service, and its endpoint. `python`: the interpreter of an environment that has ringback."""
+    """Run a server of the benchmark service. Yields the process and its endpoint.
+
+    `python` is the interpreter of an environment that has ringback.
+    """
     words = ("--backend", backend, "--bind", "tcp://127.0.0.1:*", "--log-level", "error", *options)
     command = ("-m", "ringback.server", f"{HERE / 'service.py'}:service", *words)
     with program(*command, python=python) as (process, line):
@@ -45,6 +48,6 @@ def server(
 
 @contextmanager
 def bare_echo(endpoint: str) -> Iterator[subprocess.Popen[str]]:
-    """The yardstick: a ROUTER that sends back what it gets."""
+    """Run the baseline: a ROUTER that echoes its messages."""
     with program(str(HERE / "bare.py"), endpoint) as (process, _):
         yield process

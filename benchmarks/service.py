@@ -1,4 +1,4 @@
-"""What the benchmarks call: the echo inline on the loop, the same as an unmarked function in a worker, work, and waiting."""
+"""The service of the benchmarks: echo inline and in a worker, CPU work, streams and waiting."""
 
 import time
 

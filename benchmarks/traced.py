@@ -1,4 +1,7 @@
-"""The service of `service.py` in a program whose spans are made and thrown away, for `cost.py --serve=--trace --service traced.py`."""
+"""The service of `service.py` in a program that creates spans and discards them.
+
+Use it with `cost.py --serve=--trace --service traced.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""The native transport beside libzmq's, at both ends, in turns within one run: the blocking client against each backend.
+"""The native transport against libzmq at both ends, alternating: the blocking client on each
+backend.
 
-python benchmarks/transports.py [--backend NAME]... [--rounds N]
+    python benchmarks/transports.py [--backend NAME]... [--rounds N]
 
-A lone call, 64 and 1,000 fired calls in flight: how many times as fast, and what part of the processor time (client and server) a call
-takes. An echo of 1 MiB, as bytes and as views: the part of a bare pyzmq echo that copies nothing. Medians of the rounds' ratios, and the
-lowest and highest.
+For a lone call, and for 64 and 1,000 fired calls in flight, it gives the speed ratio and the ratio
+of CPU time per call (client and server). For a 1 MiB echo, as bytes and as views, it gives the
+fraction of the speed of a bare pyzmq echo without copies. Figures are medians of the rounds'
+ratios, with the lowest and highest.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ NATIVE, LIBZMQ = "native", "libzmq"
 
 
 class Cost(NamedTuple):
-    """Seconds of a call."""
+    """Seconds per call."""
 
     wall: float
     cpu: float
@@ -58,7 +60,7 @@ def large(method: str, payload: bytes, client: Any, calls: int = 60) -> int:
 
 
 def bare(socket: zmq.Socket[bytes], payload: bytes, calls: int = 60) -> float:
-    """Seconds of an echo."""
+    """Seconds per echo."""
     begun = time.perf_counter()
     for _ in range(calls):
         socket.send(payload, copy=False)
@@ -103,7 +105,7 @@ def main() -> None:
                 ends[name] = client, process.pid
             for name, work in works.items():
                 rounds: list[dict[str, Cost]] = []
-                for number in range(options.rounds + 1):  # the first is a rehearsal
+                for number in range(options.rounds + 1):  # the first is a warm-up
                     order = (NATIVE, LIBZMQ) if number % 2 else (LIBZMQ, NATIVE)
                     rounds.append({end: cost(work, *ends[end]) for end in order})
                 faster = [each[LIBZMQ].wall / each[NATIVE].wall for each in rounds[1:]]

@@ -1,5 +1,7 @@
-"""The server of `many.py`, `waiting.py SECONDS PART ENDPOINT BACKEND WORKERS`: it waits so long in this part of its calls, 5 ms in the
-others."""
+"""The server of `many.py`: `waiting.py SECONDS PART ENDPOINT BACKEND WORKERS`.
+
+It waits SECONDS in the fraction PART of its calls, 5 ms in the others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A small service: `ringback serve examples/calc.py:service --backend asyncio` (or gevent, threading, twisted)."""
+"""A small service. Start it with `ringback serve examples/calc.py:service --backend NAME`.
+
+NAME is asyncio, gevent, threading or twisted.
+"""
 
 import asyncio
 import time
@@ -18,20 +21,20 @@ def add(a: int, b: int) -> int:
 
 @service.method(inline=True)
 def echo(value: Any) -> Any:
-    "The value itself; it runs on the event loop, as it never blocks."
+    "Return the value. It runs on the event loop, because it never blocks."
     return value
 
 
 @service.method
 async def nap(seconds: float) -> float:
-    "Sleep as a coroutine, and return how long it was asked to."
+    "Sleep in a coroutine, and return the requested time."
     await asyncio.sleep(seconds)
     return seconds
 
 
 @service.method
 def work(seconds: float) -> float:
-    "Sleep as blocking code does, in a worker."
+    "Block in a worker, and return the requested time."
     time.sleep(seconds)
     return seconds
 
@@ -44,5 +47,5 @@ def count(n: int) -> Iterator[int]:
 
 @service.method
 def total(numbers: Iterator[float]) -> float:
-    "The sum of numbers that come as a stream."
+    "The sum of a stream of numbers."
     return sum(numbers)

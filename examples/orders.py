@@ -1,4 +1,7 @@
-"""A service whose handlers wait, as for a database: `ringback tune examples/orders.py:service --scenario examples/orders_scenario.py`."""
+"""A service whose handlers wait, as for a database, to try `ringback tune`:
+
+ringback tune examples/orders.py:service --scenario examples/orders_scenario.py
+"""
 
 import time
 
@@ -9,12 +12,12 @@ service = ringback.Service("orders")
 
 @service.method
 def total(order: int) -> int:
-    "What an order costs, after 20 ms of waiting."
+    "The price of an order, after 20 ms of waiting."
     time.sleep(0.02)
     return 7 * order
 
 
 @service.method(inline=True)
 def currency() -> str:
-    "Known without waiting."
+    "The currency of all prices, without waiting."
     return "EUR"

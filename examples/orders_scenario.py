@@ -1,4 +1,4 @@
-"""What callers of `orders.py` do, for `ringback tune` and `ringback compare`: nine totals for each currency."""
+"""The calls to `orders.py` for `ringback tune` and `ringback compare`: nine totals per currency."""
 
 from ringback.compare.scenario import call
 

@@ -1,4 +1,4 @@
-"""Two tasks, of one and of two seconds, with the asyncio client: one after the other, then both at once.
+"""Two tasks of 1 s and 2 s with the asyncio client: first in sequence, then concurrently.
 
 ringback serve examples/calc.py:service
 python examples/two_tasks_asyncio.py tcp://127.0.0.1:5555
@@ -12,13 +12,13 @@ from ringback.clients.asyncio import connect
 
 
 async def synchronous(client):
-    "Await one, then the other: three seconds. The loop is free meanwhile."
+    "Await one, then the other: three seconds. The event loop stays free."
     print("result", await client.call("nap", 1.0))
     print("result", await client.call("nap", 2.0))
 
 
 async def asynchronous(client):
-    "Fire both and go on; the callbacks come when the answers do: two seconds."
+    "Fire both and continue; a callback runs on each reply: two seconds."
     first = client.fire("nap", 1.0, callback=lambda result: print("callback", result))
     second = client.fire("nap", 2.0, callback=lambda result: print("callback", result))
     print("both are on their way")

@@ -1,4 +1,4 @@
-"""Two tasks, of one and of two seconds, with the gevent client: one after the other, then both at once.
+"""Two tasks of 1 s and 2 s with the gevent client: first in sequence, then concurrently.
 
 ringback serve examples/calc.py:service
 python examples/two_tasks_gevent.py tcp://127.0.0.1:5555
@@ -11,13 +11,13 @@ from ringback.clients import gevent
 
 
 def synchronous(client):
-    "Call and wait, call and wait: three seconds. Only this greenlet waits."
+    "Call one and wait, then the other: three seconds. Only this greenlet waits."
     print("result", client.call("nap", 1.0))
     print("result", client.call("nap", 2.0))
 
 
 def asynchronous(client):
-    "Fire both and go on; the callbacks come when the answers do: two seconds."
+    "Fire both and continue; a callback runs on each reply: two seconds."
     first = client.fire("nap", 1.0, callback=lambda result: print("callback", result))
     second = client.fire("nap", 2.0, callback=lambda result: print("callback", result))
     print("both are on their way")

@@ -1,4 +1,4 @@
-"""Two tasks, of one and of two seconds, with the blocking client: one after the other, then both at once.
+"""Two tasks of 1 s and 2 s with the blocking client: first in sequence, then concurrently.
 
 ringback serve examples/calc.py:service
 python examples/two_tasks_threading.py tcp://127.0.0.1:5555
@@ -12,13 +12,13 @@ import ringback
 
 
 def synchronous(client):
-    "Call and wait, call and wait: three seconds."
+    "Call one and wait, then the other: three seconds."
     print("result", client.call("nap", 1.0))
     print("result", client.call("nap", 2.0))
 
 
 def asynchronous(client):
-    "Fire both and go on; the callbacks come when the answers do: two seconds."
+    "Fire both and continue; a callback runs on each reply: two seconds."
     answers = queue.SimpleQueue()  # the callbacks run on the client's own thread
     client.fire("nap", 1.0, callback=answers.put)
     client.fire("nap", 2.0, callback=answers.put)

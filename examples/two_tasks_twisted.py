@@ -1,4 +1,4 @@
-"""Two tasks, of one and of two seconds, with the Twisted client: one after the other, then both at once.
+"""Two tasks of 1 s and 2 s with the Twisted client: first in sequence, then concurrently.
 
 ringback serve examples/calc.py:service
 python examples/two_tasks_twisted.py tcp://127.0.0.1:5555
@@ -14,14 +14,14 @@ from twisted.internet.task import react
 
 @inlineCallbacks
 def synchronous(client):
-    "Wait for one Deferred, then for the other: three seconds. The reactor is free meanwhile."
+    "Wait for one Deferred, then for the other: three seconds. The reactor stays free."
     print("result", (yield client.call("nap", 1.0)))
     print("result", (yield client.call("nap", 2.0)))
 
 
 @inlineCallbacks
 def asynchronous(client):
-    "Fire both and go on; the callbacks come when the answers do: two seconds."
+    "Fire both and continue; a callback runs on each reply: two seconds."
     first = client.fire("nap", 1.0, callback=lambda result: print("callback", result))
     second = client.fire("nap", 2.0, callback=lambda result: print("callback", result))
     print("both are on their way")

@@ -1,7 +1,9 @@
-"""The service that owns the money: every account, and the ledger of all that was done to them, in the state store.
+"""The service that owns the money: all accounts and the ledger of their changes, in the state
+store.
 
-It knows nothing of who may pay whom: that is decided in `transfers.py`. What it keeps is that money is neither made nor lost, and that
-nothing is done twice. One server is the primary; replicas follow its store and answer what is `readonly`:
+It does not decide on transfers: `transfers.py` does. It guarantees that money is neither created
+nor lost, and that no transfer is made twice. One server is the primary. Replicas follow its store
+and answer `readonly` methods:
 
     ringback serve examples/bank/accounts.py:service --state sqlite:///bank.db --role primary
 """
@@ -11,13 +13,13 @@ from ringback import errors
 
 service = ringback.Service("accounts", needs_state=True)
 
-# Entries that an account itself remembers.
+# Newest ledger entries kept in each account.
 RECENT = 10
 
 
 @service.method(idempotent=True)
 def open_account(account: str, balance: int) -> None:
-    "Open an account. Opened again in the same way, it is left as it is."
+    "Open an account. A repeated call with the same balance changes nothing."
 
     def step(tx):
         row, entry = f"accounts/{account}", {"changes": {account: balance}, "refused": ""}
@@ -32,13 +34,14 @@ def open_account(account: str, balance: int) -> None:
 
 @service.method(idempotent=True)
 def settle(transfer_id: str, changes: dict[str, int], seen: dict[str, int], refused: str = "") -> str:
-    """The one way to change balances: add these changes, or write down why they were refused, if no account has changed since it was
-    `seen`, by the version that `look` told; Aborted if one has. What came first under an id is what came of it, whoever asks again, and
-    with whatever they have seen. Returns why it was refused, nothing if it was not."""
+    """Change balances, or record why the transfer was refused. All balance changes go through here.
+
+    It requires that no account has changed since the versions in `seen`, which `look` returned, and
+    raises Aborted otherwise. The first outcome under an id is final: every later call returns it,
+    whatever it has seen. Returns the reason of a refusal, or "".
+    """
     if sum(changes.values()):
-        raise errors.InvalidArgument(
-            f"{transfer_id}: changes must add up to nothing, not {sum(changes.values())}"
-        )
+        raise errors.InvalidArgument(f"{transfer_id}: changes must add up to 0, not {sum(changes.values())}")
     with ringback.current_call().state.transaction() as tx:
         entry = tx.get(f"ledger/{transfer_id}")
         if entry is None:
@@ -59,7 +62,7 @@ def settle(transfer_id: str, changes: dict[str, int], seen: dict[str, int], refu
 
 @service.method(readonly=True)
 def look(accounts: list[str]) -> dict[str, tuple[int | None, int]]:
-    "Balance and version of each, all of one moment; None and 0 of an account that does not exist."
+    "Balance and version of each account at one moment; None and 0 if it does not exist."
     state = ringback.current_call().state
 
     def step(tx):
@@ -78,13 +81,13 @@ def balance(account: str) -> int:
 
 @service.method(readonly=True)
 def statement(account: str) -> dict:
-    "The balance, and the newest entries with their ids."
+    "The balance and the newest entries with their ids."
     return _existing(account)
 
 
 @service.method(readonly=True)
 def total() -> int:
-    "What all accounts have together, at one moment: what changed while we looked is looked at again."
+    "The sum of all accounts at one moment. Accounts that change meanwhile are read again."
     state, balances, since = ringback.current_call().state, {}, 0
     while changed := state.changes("accounts/", since=since):
         balances.update((each.key, each.value["balance"]) for each in changed)

@@ -1,7 +1,7 @@
-"""What customers' programs call: it knows the way to the other services, and nothing of money.
+"""The service for customers' programs. It knows only how to reach the other services.
 
-Coroutines and the asyncio client: on asyncio they run on the loop itself, on any other backend on an asyncio loop beside it. `BANK` is the
-registry in which the others are found:
+It uses coroutines and the asyncio client. They run on the server's loop under asyncio, and on a
+second, asyncio loop under any other backend. `BANK` is the registry of the other services:
 
     BANK=sqlite:///registry.db ringback serve examples/bank/gateway.py:service --backend asyncio
 """
@@ -37,8 +37,11 @@ async def open_account(account: str, balance: int) -> None:
 
 @service.method(idempotent=True)
 async def transfer(transfer_id: str, source: str, target: str, amount: int) -> int:
-    """Move money, once for each id. The customer's program makes the id, and keeps it until it knows what came of it: only there is it
-    known whether a second call means the same transfer or another."""
+    """Move money, once per id.
+
+    The customer's program makes the id and keeps it until it knows the outcome. Only that program
+    knows whether a second call means the same transfer or another.
+    """
     return await ringback.current_call().app.transfers.call("transfer", transfer_id, source, target, amount)
 
 
@@ -54,5 +57,5 @@ async def statement(account: str) -> dict:
 
 @service.method(readonly=True)
 async def audit() -> int:
-    "What all accounts have together."
+    "The sum of all accounts."
     return await ringback.current_call().app.accounts.call("total")

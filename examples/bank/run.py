@@ -1,7 +1,8 @@
-"""The whole bank on one machine: `python examples/bank/run.py`, or with `--stay`, to kill what you like.
+"""The whole bank on one machine: `python examples/bank/run.py`. Use `--stay` to kill servers at
+will.
 
-It starts the servers of SERVERS, which find one another in a registry, and starts anew what dies; it is a customer of theirs for a
-while, and stops them.
+It starts the servers of SERVERS, which find one another in a registry, and restarts those that end.
+It acts as their customer for a while, and then stops them.
 """
 
 import argparse
@@ -30,7 +31,7 @@ class Kind(NamedTuple):
     role: str = ""
 
     def command(self, registry: str, state: str) -> list[str]:
-        "The command line of one such server, at any free port."
+        "The command line of such a server on any free port."
         words = ["serve", f"{HERE / self.service}.py:service", "--backend", self.backend]
         words += ["--bind", "tcp://127.0.0.1:*", "--register", registry]
         if self.role:
@@ -38,7 +39,7 @@ class Kind(NamedTuple):
         return [sys.executable, "-m", "ringback", *words]
 
 
-# Every backend calls another one, and each service but the primary may lose a server and go on.
+# Every backend calls another one. Each service except the primary survives the loss of a server.
 SERVERS = (
     Kind("accounts", "twisted", "primary"),
     Kind("accounts", "gevent", "replica"),
@@ -54,7 +55,7 @@ ACCOUNTS = {"ada": 1000, "bob": 500, "cleo": 0}
 
 @contextmanager
 def running(registry: str, state: str):
-    "All servers, ready, and started anew where they die; at the end each of them drains."
+    "Start all servers and wait until they are ready. Restart those that end. Drain them at the end."
     servers = {kind: start(kind, registry, state) for kind in SERVERS}
     over = threading.Event()
     keeper = threading.Thread(target=keep, args=(servers, registry, state, over))
@@ -88,24 +89,24 @@ def start(kind: Kind, registry: str, state: str) -> subprocess.Popen:
         env={**os.environ, "BANK": registry},
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a Ctrl-C is for us: we end them
+        start_new_session=True,  # Ctrl-C reaches only this program, which ends them
     )
 
 
 def tell(kind: Kind, server: subprocess.Popen) -> None:
-    "The line that it prints when it answers calls."
+    "Print the line that the server prints when it answers calls."
     print(f"{server.stdout.readline().strip()} {kind.role or 'server'}, process {server.pid}", flush=True)
 
 
 def pay(gateway, transfer_id: str, source: str, target: str, amount: int) -> str:
-    "Until it is known what came of it: with the same id each time, it is done once, whoever died meanwhile."
+    "Retry with the same id until the outcome is known. The transfer is made once, even after crashes."
     while True:
         try:
             gateway.call("transfer", transfer_id, source, target, amount)
         except errors.FailedPrecondition as refused:
             return f"refused: {refused}"
         except (errors.Unavailable, errors.DeadlineExceeded, errors.Aborted) as error:
-            print(f"again, after {type(error).__name__}: {error}")
+            print(f"retry after {type(error).__name__}: {error}")
             time.sleep(0.1)
         else:
             return "done"
@@ -120,17 +121,17 @@ def customer(gateway, transfers: int) -> None:
     balances = {account: gateway.call("balance", account) for account in ACCOUNTS}
     print(
         *[f"{account} has {balance}," for account, balance in balances.items()],
-        "and all together have",
+        "and the sum is",
         gateway.call("audit"),
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--directory", help="where the data is and stays, not a temporary one")
-    parser.add_argument("--state", help="a store that is none of SQLite's, as valkey://127.0.0.1:6379/0")
-    parser.add_argument("--transfers", type=int, default=10)
-    parser.add_argument("--stay", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument("--directory", help="directory that keeps the data; by default a temporary one")
+    parser.add_argument("--state", help="state store instead of SQLite, as valkey://127.0.0.1:6379/0")
+    parser.add_argument("--transfers", type=int, default=10, help="transfers to make")
+    parser.add_argument("--stay", action="store_true", help="continue until Ctrl-C")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(asked.directory or temporary).resolve()
@@ -141,7 +142,7 @@ def main() -> None:
         )
         print(f"the registry is {registry}, the data in {state}")
         with running(registry, state), ringback.connect(f"{registry}?service=gateway") as client:
-            gateway = client.options(session=True)  # whatever it reads has what it wrote
+            gateway = client.options(session=True)  # it reads its own writes
             for account, balance in ACCOUNTS.items():
                 gateway.call("open_account", account, balance)
             customer(gateway, asked.transfers)

@@ -1,7 +1,10 @@
-"""The service that decides who may pay whom. It keeps nothing: it may be killed at any moment, and as many run as one likes.
+"""The service that decides on transfers. It has no state: it may be killed at any time and scaled
+freely.
 
-It looks at both accounts, decides, and has `accounts` settle that, if neither has changed meanwhile; if one has, it looks again. Plain
-functions and the blocking client: a thread each on threads, a greenlet on gevent. `BANK` is the registry in which `accounts` is found:
+It reads both accounts, decides, and has `accounts` settle the transfer unless an account has
+changed meanwhile; in that case it starts again. It uses plain functions and the blocking client:
+each call runs in a thread, or in a greenlet on gevent. `BANK` is the registry in which it finds
+`accounts`:
 
     BANK=sqlite:///registry.db ringback serve examples/bank/transfers.py:service --backend gevent
 """
@@ -15,7 +18,7 @@ from ringback import errors
 
 service = ringback.Service("transfers")
 
-# Seconds before the next look, at most: after the first conflict, and after many.
+# Maximum seconds before a retry: after the first conflict, and after many.
 PAUSE, PAUSE_AT_MOST = 0.002, 0.1
 
 
@@ -27,19 +30,22 @@ def accounts():
 
 @service.method(idempotent=True)
 def transfer(transfer_id: str, source: str, target: str, amount: int) -> int:
-    """Move money. The id is the transfer's own: asked for again with the same, it is done once. FailedPrecondition says that it is
-    refused, for good. Returns how often it had to look."""
+    """Move money, once per transfer id.
+
+    Raises FailedPrecondition if the transfer is refused, which is final. Returns the number of
+    attempts.
+    """
     if amount <= 0 or source == target:
-        raise errors.InvalidArgument("a transfer moves more than nothing from one account to another")
+        raise errors.InvalidArgument("a transfer needs an amount above 0 and two different accounts")
     accounts = ringback.current_call().app
     changes = {source: -amount, target: amount}
     for looks, pause in enumerate(pauses(), 1):
-        found = accounts.call("look", [source, target])  # by a replica, perhaps a moment late
+        found = accounts.call("look", [source, target])  # a replica's reply may be slightly stale
         seen = {account: version for account, (_, version) in found.items()}
         try:
             refused = accounts.call("settle", transfer_id, changes, seen, why_not(found, source, amount))
         except errors.Aborted:
-            time.sleep(pause)  # somebody was faster
+            time.sleep(pause)  # another transfer was faster
         else:
             if refused:
                 raise errors.FailedPrecondition(refused)
@@ -48,7 +54,7 @@ def transfer(transfer_id: str, source: str, target: str, amount: int) -> int:
 
 
 def why_not(found: dict, source: str, amount: int) -> str:
-    "Why this may not be, nothing if it may."
+    "The reason to refuse the transfer, or nothing."
     for account, (balance, _) in found.items():
         if balance is None:
             return f"there is no account {account!r}"
@@ -58,7 +64,7 @@ def why_not(found: dict, source: str, amount: int) -> str:
 
 
 def pauses():
-    "Longer and longer, by chance, so that those who met do not meet again. The calls' deadline is the end."
+    "Random, growing pauses, so that conflicting transfers separate. The call's deadline ends them."
     longest = PAUSE
     while True:
         yield random.uniform(0, longest)

@@ -186,7 +186,7 @@ def save(
 def test_the_example_runs_and_ends(run_program):
     ran = run_program(str(BANK / "run.py"), "--transfers", "5", within=4 * SOON)
     assert ran.status == 0, ran
-    assert ran.lines[-2].endswith("and all together have 1500")
+    assert ran.lines[-2].endswith("and the sum is 1500")
     assert ran.lines[-1] == "ended with status" + " 0" * len(SERVERS)
 
 

@@ -207,13 +207,13 @@ def test_a_value_of_the_limit_is_stored(state):
 
 @pytest.mark.parametrize("version", [-1, 1.0, True, "1"], ids=repr)
 def test_what_is_no_version_is_an_invalid_argument(state, version):
-    with pytest.raises(errors.InvalidArgument, match="the version of .* must be an int"):
+    with pytest.raises(errors.InvalidArgument, match="must be an int of 0 or more"):
         state.put("key", 1, version=version)
 
 
 @pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), True, "1"], ids=repr)
 def test_what_is_no_time_to_live_is_an_invalid_argument(state, ttl):
-    with pytest.raises(errors.InvalidArgument, match="ttl of .* must be a number"):
+    with pytest.raises(errors.InvalidArgument, match="must be a number of seconds above 0"):
         state.put("key", 1, ttl=ttl)
 
 
