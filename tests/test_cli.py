@@ -700,19 +700,23 @@ NOT_JSON = ["nan", "infinity", "a tuple as key", "a key that is NaN", "a larger 
 
 @pytest.mark.parametrize("what", NOT_JSON)
 def test_call_says_that_a_result_is_not_json(what: str, server: str, home: Path) -> None:
-    assert_one_line(run_module("ringback", "call", server, "odd", what, cwd=home), "no form in JSON")
+    assert_one_line(
+        run_module("ringback", "call", server, "odd", what, cwd=home), "cannot be written as JSON"
+    )
     stream = run_module("ringback", "call", server, "odds", what, cwd=home)
     assert (stream.status, stream.out) == (1, "1\n"), stream
-    assert re.fullmatch("ringback: [^\n]*no form in JSON[^\n]*\n", stream.err), stream
+    assert re.fullmatch("ringback: [^\n]*cannot be written as JSON[^\n]*\n", stream.err), stream
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_every_client_style_says_that_a_fired_result_is_not_json(style: str, server: str, home: Path) -> None:
     args = ("call", server, "odd", "nan", "--fire", "--client", style)
-    assert_one_line(run_module("ringback", *args, cwd=home), "no form in JSON")
+    assert_one_line(run_module("ringback", *args, cwd=home), "cannot be written as JSON")
     for script in SCRIPTS:
         args = (server, "odd", "nan", "--client", style)
-        assert_one_line(run_module(f"ringback.clients.{script}", *args, cwd=home), "no form in JSON")
+        assert_one_line(
+            run_module(f"ringback.clients.{script}", *args, cwd=home), "cannot be written as JSON"
+        )
 
 
 def test_no_control_character_of_a_server_reaches_the_terminal(server: str, home: Path) -> None:
@@ -836,7 +840,7 @@ def test_every_client_style_reports_an_error_in_one_line(
         (["add", "1", "2", "3"], ["INVALID_ARGUMENT", "add"]),
         (["add", "1", "x"], ["INVALID_ARGUMENT", "add", "'b'", "int", "str"]),
         (["add", "1", "a=2"], ["INVALID_ARGUMENT", "add", "'a'"]),
-        (["add", "a=1", "2"], ["'2'", "after a named one"]),
+        (["add", "a=1", "2"], ["'2'", "must come before the named ones"]),
         (["add", "a=1", "c=2"], ["there is no parameter 'c', only a, b"]),
         (["count", "x"], ["INVALID_ARGUMENT", "count", "'n'"]),
         (["unserialisable"], ["unserialisable", "object"]),

@@ -90,7 +90,7 @@ def watch(client: Any, interval: float) -> Generator[Any, Any, None]:
                 due = time.monotonic() + interval
             if is_due or pressed or console.size != size:
                 size = console.size
-                keys_line = f"q quit, s sort, p {'go on' if paused else 'pause'}"
+                keys_line = f"q quit, s sort, p {'resume' if paused else 'pause'}"
                 state = "paused" if paused else f"every {interval:g} s"
                 foot = Text(f"{keys_line} ({state})", style="dim")
                 live.update(Group(watched.shown(), foot), refresh=True)
