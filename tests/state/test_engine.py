@@ -249,7 +249,7 @@ def test_a_store_that_is_not_to_be_made_is_missing(tmp_path):
         open_state(f"sqlite:///{path}", create=False)
     assert list(tmp_path.iterdir()) == []
     path.touch()
-    with pytest.raises(Missing, match="none of its tables"):
+    with pytest.raises(Missing, match="it lacks the tables"):
         open_state(f"sqlite:///{path}", create=False)
     assert path.read_bytes() == b""
     with open_state(f"sqlite:///{path}") as state:

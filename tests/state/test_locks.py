@@ -350,7 +350,7 @@ def test_a_block_whose_lock_was_lost_ends_with_aborted(state, monkeypatch):
     lock.acquire()
     state.renewals.remove(lock)
     eventually(lambda: not lock.held)
-    with pytest.raises(errors.Aborted, match=r"'lock': the lease of 0\.2 s ran out while it was in use"):
+    with pytest.raises(errors.Aborted, match=r"'lock': the lease of 0\.2 s ran out during use"):
         lock.__exit__(None, None, None)
 
 
@@ -359,7 +359,7 @@ def test_a_lock_whose_row_is_another_s_by_now_is_told_of_in_the_log(state, caplo
         lock = state.lock("lock", lease=0.3)
         lock.acquire()
         state.engine.commit({}, {"l:lock": Write(None)}, 5.0)
-        eventually(lambda: "lock 'lock' was lost: its lease of 0.3 s has run out" in caplog.messages)
+        eventually(lambda: "lock 'lock' lost, its lease of 0.3 s has run out" in caplog.messages)
     assert not lock.held
 
 

@@ -167,7 +167,7 @@ def test_without_a_deadline_an_operation_has_the_patience_of_the_store(state, si
 
 
 def test_a_call_whose_time_is_over_asks_nothing(state):
-    with call_with(-1), pytest.raises(errors.DeadlineExceeded, match="before the state store was asked"):
+    with call_with(-1), pytest.raises(errors.DeadlineExceeded, match="before the state store was accessed"):
         state.put("key", "new")
     assert state.get("key") == "old"
 
