@@ -224,7 +224,7 @@ def test_a_collector_counts_from_where_it_is_made() -> None:
             return samples.get(("ringback_server_calls_total", ("OK", "echo")))
 
         eventually(counted_now)
-    with pytest.raises(errors.UsageError, match="not of 5"):
+    with pytest.raises(errors.UsageError, match="not 5"):
         ringback.metrics.collector(5)  # type: ignore[arg-type]
 
 
