@@ -28,6 +28,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
+maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = f"ringback {release}"
@@ -47,6 +48,7 @@ ELSEWHERE = {
     "docs/decisions": "decisions/index.md",
 }
 _INCLUDED = re.compile(r"^```\{include\} (\S+)$", re.MULTILINE)
+_OPTION = re.compile(r"`\w+`: ")  # a line of a docstring's list of options
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)(?=[)#])")
 
 
@@ -80,6 +82,9 @@ def read_docstring(app: Any, what: str, name: str, of: Any, options: Any, lines:
             parts = re.split(r"(`[^`]*`)", line)
             parts[::2] = [re.sub(r"[*|]|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
             line = "".join(parts)
+            if _OPTION.match(line):
+                made += [""] if made and made[-1] and not _OPTION.match(made[-1][2:]) else []
+                line = f"- {line}"
         elif not code and made and not made[-1]:
             code = True
             made += ["::", ""]
@@ -87,6 +92,19 @@ def read_docstring(app: Any, what: str, name: str, of: Any, options: Any, lines:
     lines[:] = made
 
 
+def read_signature(
+    app: Any,
+    what: str,
+    name: str,
+    of: Any,
+    options: Any,
+    signature: str | None,
+    returned: str | None,  # noqa: ARG001
+) -> tuple[str | None, str | None]:
+    return signature and signature.replace("Ellipsis", "..."), returned
+
+
 def setup(app: Any) -> None:
     app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", read_docstring)
+    app.connect("autodoc-process-signature", read_signature)
