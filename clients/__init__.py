@@ -1,6 +1,9 @@
-"""The clients: one interface in four styles. `connections/core.py` is the way of every call through links and sockets, `base.py` what
-all styles share, `blocking.py` and `awaiting.py` what those share that block their callers, and those that never do; the four files named
-after their loops hold only what differs. A style is found by its name among the entry points of the group `ringback.clients`.
+"""The clients: one interface in four styles.
+
+`connections/core.py` carries every call through links and sockets. `base.py` holds the code of all
+styles, `blocking.py` the code of the styles that block their callers, and `awaiting.py` the code of
+those that never block. The four files named after their loops hold only the differences. `load`
+finds a style by name among the entry points of the group `ringback.clients`.
 """
 
 from __future__ import annotations
@@ -32,13 +35,13 @@ _STYLES = PluginGroup(
 
 names = _STYLES.names
 
-# The client class of a style. Raises UsageError, as `PluginGroup.load` does.
+# Returns the client class of a style. Raises UsageError, as `PluginGroup.load` does.
 load = _STYLES.load
 
 
 def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> Client:
-    """A blocking client: of greenlets in a program that gevent has patched, of threads in any other. The options are
-    those of `ringback.clients.threading.connect`."""
+    """Make a blocking client: for greenlets if gevent has patched the program, for threads
+    otherwise. The options are those of `ringback.clients.threading.connect`."""
     monkey = sys.modules.get("gevent.monkey")
     patched = monkey is not None and monkey.is_module_patched("threading")
     client: Client = load("gevent" if patched else "threading")(*endpoints, **options)
@@ -46,7 +49,7 @@ def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> Client:
 
 
 def __getattr__(name: str) -> Any:
-    """What users name. Only what is used is imported: a probe, `commands/health.py`, needs nothing of it."""
+    """Import a public name at first use. `commands/health.py`, a probe, needs none of them."""
     if name in ("Answer", "Client"):
         from . import base
 

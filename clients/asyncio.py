@@ -1,4 +1,5 @@
-"""The asyncio client: `call` is awaited, `fire` returns an asyncio.Future, callbacks run on the loop."""
+"""The asyncio client: `call` is awaited, `fire` returns an asyncio.Future, callbacks run on the
+loop."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ class _Fired(FiredCall):
         if future is not None:
             _settle(future, self.method, None, error)
             if not future.cancelled():
-                future.exception()  # which counts as a look: a caller that awaits it still gets the error
+                future.exception()  # marks it as retrieved; an awaiting caller still gets the error
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         future, self.future = self.future, None  # the two must not keep each other alive
@@ -64,12 +65,12 @@ def _settle(future: asyncio.Future[Any], method: str, result: Any, error: BaseEx
     try:
         if error is None:
             future.set_result(result)
-        elif isinstance(error, StopIteration):  # which asyncio does not take
+        elif isinstance(error, StopIteration):  # asyncio does not accept it
             future.set_exception(RuntimeError(f"{method} ended with {error!r}"))
         else:
             future.set_exception(error)
     except RuntimeError:
-        if not future.get_loop().is_closed():  # else no caller is left
+        if not future.get_loop().is_closed():  # on a closed loop no caller is left
             raise
 
 
@@ -79,9 +80,9 @@ class FiredFuture(asyncio.Future[Any]):
     call: _Fired
 
     def __del__(self) -> None:
-        """Of an error that has gone unseen. (asyncio would log each.)"""
+        """Report an error that the program never retrieved. (asyncio would log each one.)"""
         if self._log_traceback:
-            error = self.exception()  # which counts as a look
+            error = self.exception()  # marks it as retrieved
             if error is not None:
                 unseen(self.call.method, error)
 
@@ -95,9 +96,10 @@ class FiredFuture(asyncio.Future[Any]):
 
 
 class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
-    """Calls a service from one asyncio loop, the one that runs at first use.
+    """A client for one asyncio loop, the one that runs at first use.
 
-    At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: `await client.ready()` paces it.
+    At the bound of calls in flight, `call` waits and `fire` fails with ResourceExhausted; pace it
+    with `await client.ready()`.
     """
 
     future = "asyncio:Future"
@@ -126,7 +128,7 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
         asyncio.run(main)
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> R:
-        """The result. Raises the classes of `ringback.errors`."""
+        """Call a method and await its result. Raises the classes of `ringback.errors`."""
         core = self._core()
         call = self._outgoing(_Call, method, args, kwargs)
         while core.full:
@@ -140,7 +142,8 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
             core.cancel(call, errors.Cancelled(f"{method} was cancelled by its caller"))
             raise
         finally:
-            # The error's traceback has this frame: together they would wait for the garbage collector.
+            # The error's traceback holds this frame: without this, only the garbage collector would
+            # free them.
             del call, future
 
     def _future(self, core: ClientCore, call: _Fired) -> FiredFuture:  # noqa: ARG002
@@ -156,11 +159,12 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
 
     async def _close(self, seconds: float) -> None:
         await super()._close(seconds)
-        await asyncio.sleep(0)  # listeners that are due are called before this returns
+        await asyncio.sleep(0)  # queued listeners run before this returns
 
     def _check_loop(self) -> None:
         loop = self._shared.loop
-        inherited = self._shared.generation != forks.generation  # and closed: a child has no running loop
+        # (an inherited client is closed already: a forked child has no running loop)
+        inherited = self._shared.generation != forks.generation
         if not (inherited or loop is None or loop.is_closed() or loop is asyncio.get_running_loop()):
             raise RuntimeError("this client belongs to another asyncio loop: close it on that one")
 
@@ -171,7 +175,7 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
         return self._bind()
 
     def _bind(self) -> ClientCore:
-        """The first use, or a mistake."""
+        """Bind the client to the running loop at first use. Raises RuntimeError for misuse."""
         self._check_usable()
         shared = self._shared
         if shared.core is not None:
@@ -188,5 +192,5 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
 
 @takes(ConnectOptions)
 def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> AsyncioClient:
-    """An asyncio client; it binds to the running loop at first use."""
+    """Make an asyncio client. It binds to the running loop at first use."""
     return AsyncioClient(*endpoints, **options)

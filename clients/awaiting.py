@@ -1,6 +1,7 @@
-"""The half of a client that never blocks: what the styles for asyncio and for Twisted share.
+"""The code that the styles for asyncio and for Twisted share: clients that never block.
 
-A style brings its loop, who may use it (`_core`), its kind of future, and how a coroutine becomes what its callers await (`_awaitable`).
+A style supplies its loop, the check of its caller (`_core`), its kind of future, and the awaitable
+that wraps a coroutine for its callers (`_awaitable`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ F = TypeVar("F")  # the kind of future of a fired call
 
 
 class AwaitingClient(Client, Generic[F, R]):
-    """At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: to await `client.ready()` paces it."""
+    """A client that never blocks its loop.
+
+    At the bound of calls in flight, `call` waits and `fire` fails with ResourceExhausted; pace it
+    with `await client.ready()`.
+    """
 
     answers: ClassVar[Literal["awaits", "defers"]] = "awaits"
     future = "collections.abc:Awaitable"
@@ -43,7 +48,8 @@ class AwaitingClient(Client, Generic[F, R]):
         errback: Errback | None = None,
         **kwargs: Any,
     ) -> F:
-        """Send the call and go on. `callback(result)` or `errback(error)` runs on the loop, exactly once."""
+        """Send the call and return its future at once.
+        `callback(result)` or `errback(error)` runs once, on the loop."""
         core = self._core()
         call = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
         if core.full and call.failure is None:
@@ -56,9 +62,10 @@ class AwaitingClient(Client, Generic[F, R]):
         return future
 
     def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Any:
-        """The results of calls with arguments from all iterables: an async iterator, in order, which reads them as they come. `chunksize`
-        calls go in one message, with the timeout of a call. The error of a call is raised in its place; it ends the iteration, and cancels
-        what is left. Raises TypeError and ValueError."""
+        """Call the method for each row of arguments; the results come as an async iterator, in
+        order. The iterables are read lazily. One message carries `chunksize` calls, with the
+        timeout of one call. The error of a call is raised in its place, ends the iteration and
+        cancels the rest. Raises TypeError and ValueError."""
         return self._map(method, rows_of(iterables, chunksize), chunksize)
 
     async def _map(self, method: str, rows: Iterator[Row], chunksize: int) -> AsyncIterator[R]:
@@ -89,11 +96,11 @@ class AwaitingClient(Client, Generic[F, R]):
         return future
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
+        """Call each known server once. Gives a list of `Answer`: a result or an error for each."""
         return self._awaitable(self._call_all(method, args, kwargs))
 
     async def _call_all(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Answer]:
-        await self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        await self.call("ringback.ping")  # first finds the servers and opens the links
         fired = self._fan_out(method, args, kwargs)
         outcomes = await self._outcomes([future for _, future in fired])
         return [
@@ -105,16 +112,18 @@ class AwaitingClient(Client, Generic[F, R]):
 
     @abstractmethod
     def _outcomes(self, futures: list[Any]) -> Awaitable[list[Any]]:
-        """Wait for fired calls, and cancel them where this is cancelled: the result of each, or its error."""
+        """Wait for fired calls, and cancel them if this is cancelled.
+        Gives the result or the error of each."""
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Send a call that is never answered."""
+        """Send a one-way call."""
         note, span = self._note(method, args, kwargs)
         with sending(span):
             self._core().notify(note)
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream[R]:
-        """The items, as an async iterator for coroutines of this loop; leaving it early (`aclose`, `async with`) cancels the call."""
+        """The items of a stream, as an async iterator for coroutines of this loop.
+        Leaving it early (`aclose`, `async with`) cancels the call."""
         core = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
         stream = AsyncStream(core, call, core.loop.native_gate())
@@ -131,7 +140,8 @@ class AwaitingClient(Client, Generic[F, R]):
         await gate.wait()
 
     def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Any:
-        """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
+        """Wait for calls in flight, then end the rest with Cancelled.
+        It waits at most `timeout` seconds, and not at all with `now=True`."""
         self._check_closable()
         return self._awaitable(self._close(0.0 if now else seconds_to_close(timeout)))
 
@@ -159,7 +169,7 @@ class AwaitingClient(Client, Generic[F, R]):
 
     @abstractmethod
     def _core(self) -> ClientCore:
-        """The core, for a caller that may use it; made at the first use. Raises RuntimeError for any other caller."""
+        """The core, made at first use. Raises RuntimeError for a caller that may not use it."""
 
     @abstractmethod
     def _future(self, core: ClientCore, call: Any) -> F:
@@ -167,7 +177,7 @@ class AwaitingClient(Client, Generic[F, R]):
 
     @abstractmethod
     def _awaitable(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """What the style's callers await."""
+        """The awaitable for the callers of this style."""
 
     def _check_loop(self) -> None:
-        """Raises RuntimeError where the caller's loop is not that of the client."""
+        """Raises RuntimeError if the caller runs on another loop than the client."""

@@ -1,4 +1,5 @@
-"""What the four client styles share: the options, the making of a call, interceptors, listeners. It knows no event loop."""
+"""The code that the four client styles share: options, making calls, interceptors, listeners.
+It knows no event loop."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What one of many servers answered to `call_all`: a result, or the error."""
+    """The reply of one server to `call_all`: a result or an error."""
 
     endpoint: str
     result: Any
@@ -48,7 +49,8 @@ class Answer(NamedTuple):
 
 
 class Methods:
-    """`client.methods.add(1, 2)` is `client.call("add", 1, 2)`; dots in a method's name are dots here."""
+    """The service's methods as attributes: `client.methods.add(1, 2)` is `client.call("add", 1,
+    2)`. A dot in a method's name is a dot here."""
 
     __slots__ = ("_client", "_name")
 
@@ -62,7 +64,7 @@ class Methods:
         return Methods(self._client, f"{self._name}.{name}" if self._name else name)
 
     def __dir__(self) -> list[str]:
-        """The methods that the connected servers have told of, for completion at a prompt."""
+        """The methods that the connected servers have announced, for completion at a prompt."""
         core = self._client._shared.core
         told = {name for link in (core.machine.links if core else ()) for name in link.methods}
         start = f"{self._name}." if self._name else ""
@@ -74,7 +76,8 @@ class Methods:
         return self._client.call(self._name, *args, **kwargs)
 
 
-# Seconds that a nested call without a server leaves, at most, of the outer call's time, to tell of it.
+# Maximum seconds of the outer call's time that a nested call leaves, if it has no server, so that
+# the outer call can still report this.
 FOR_WORDS = 0.1
 
 C = TypeVar("C", bound=OutgoingCall)
@@ -83,14 +86,16 @@ P = TypeVar("P")
 
 
 class Client(ABC):
-    """A client of one service, on one server or on many. Making one does no I/O; it connects at first use."""
+    """A client of one service, on one or many servers.
+    Creating it does no I/O; it connects at first use."""
 
-    answers: ClassVar[Literal["blocks", "awaits", "defers"]]  # how a call gives its result
+    answers: ClassVar[Literal["blocks", "awaits", "defers"]]  # how a call delivers its result
     _fired_kind: ClassVar[type[FiredCall]]
     future: ClassVar[str]  # what `fire` returns: a generic class, as MODULE:NAME
 
     def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:
-        """`endpoints`: the servers, or where to find them: `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME`. Raises UsageError."""
+        """`endpoints`: the servers, or the sources that list them. Raises UsageError.
+        A source is `dns://NAME:PORT`, `valkey://HOST:PORT/0?service=NAME` or the like."""
         if not endpoints:
             raise errors.UsageError("connect needs an endpoint, such as tcp://127.0.0.1:5555")
         of_views, own = split_options(options)
@@ -108,19 +113,19 @@ class Client(ABC):
             own["trace"],
         )
         self._options = ClientOptions(30.0, self._shared.max_size).merged(of_views)
-        # Whether neither interceptors nor a cache see its calls.
+        # Whether its calls pass no interceptors and no cache.
         self._plain = not self._shared.interceptors and self._options.cache is None
         self._is_view = False
         self._origin: Client | None = None
-        self._only: Link | None = None  # of a view all whose calls go to one server
+        self._only: Link | None = None  # in a view whose calls all go to one server
 
     @classmethod
     @abstractmethod
     def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
-        """Run a command from its start to its end, on a loop of this style. Ctrl-C ends it with KeyboardInterrupt. (A blocking style has no
-        loop that a coroutine could wait for, and its commands never do.)"""
+        """Run a command to its end on a loop of this style. Ctrl-C ends it with KeyboardInterrupt.
+        A blocking style has no loop, and its commands await nothing."""
 
-    # The interface, but for `fire`, `call` and `stream`, whose types are each style's own
+    # The interface. Each style gives `fire`, `call` and `stream` their own types.
 
     @abstractmethod
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
@@ -151,9 +156,10 @@ class Client(ABC):
         callback: Callback | None = None,
         errback: Errback | None = None,
     ) -> Any:
-        """Make the calls of `map`, and go on: a future of the list of their results, in which a call that failed is its error.
-        `callback(list)` runs where callbacks run, once; `errback(error)` where the client is closed first. Raises TypeError and
-        ValueError."""
+        """Make the calls of `map` and return a future of the list of results at once.
+        In the list, a failed call is its error. `callback(list)` runs once, where callbacks run;
+        `errback(error)` runs instead if nothing was sent or the client is closed first. Raises
+        TypeError and ValueError."""
         rows = list(rows_of(iterables, chunksize))
         return self._fire_rows(method, rows, 0, chunksize, callback, errback)
 
@@ -168,22 +174,25 @@ class Client(ABC):
 
     @takes(ViewOptions, merged=True)
     def options(self, **changes: Unpack[ViewOptions]) -> Self:
-        """A light view of the same client, whose calls have these options besides those of the client. Raises TypeError."""
-        options = self._options.merged(
-            changes
-        )  # first: a copy that is not a view yet would be taken for a client that is forgotten
+        """A light view of the same client, whose calls have these options on top of the client's.
+        Raises TypeError."""
+        # First, as it may raise: `__del__` would take a copy that is not yet a view for a dropped
+        # client.
+        options = self._options.merged(changes)
         view = copy.copy(self)
         view._options = options
         view._plain = not self._shared.interceptors and options.cache is None
         view._is_view = True
-        view._origin = self  # which must not be taken for forgotten while a view of it is in use
+        view._origin = self  # keeps the client alive while a view is in use
         return view
 
     def typed(self, protocol: Callable[..., P]) -> P:
-        """The methods of a Protocol class, whose arguments and results a type checker knows, and whose results are made what it says. The
-        Protocol has the form of this style: `def` for blocking clients, `async def` for asyncio, `-> Deferred[T]` for Twisted; streams
-        are `-> Iterator[T]` or `-> AsyncIterator[T]`. A method that takes `callback` or `errback`, or returns a future, is fired. Raises
-        UsageError for another form, and for a type that no result can be."""
+        """The methods of a Protocol class, with arguments and results that a type checker knows.
+        Results are decoded as the types that the Protocol names. The Protocol has the form of this
+        style: `def` for blocking clients, `async def` for asyncio, `-> Deferred[T]` for Twisted;
+        streams are `-> Iterator[T]` or `-> AsyncIterator[T]`. A method that takes `callback` or
+        `errback`, or returns a future, is fired. Raises UsageError for another form, and for a type
+        that no result can have."""
         methods: P = typed_methods(self, protocol)
         return methods
 
@@ -193,16 +202,19 @@ class Client(ABC):
         return Methods(self)
 
     def method(self, name: str) -> PreparedMethod:
-        """A method for who calls it often, with this client's options. Raises what a call of it would, for a name that is none."""
+        """A prepared method for frequent calls, with this client's options.
+        Raises the error of a call with this name if it is no method name."""
         return PreparedMethod(self, name)
 
     def describe(self) -> Any:
-        """The service's name, methods, signatures, docstrings and flags, as `call` would return it."""
+        """The service's name, methods, signatures, docstrings and flags, returned as `call` returns
+        a result."""
         return self.call("ringback.describe")
 
     def observe(self) -> Callable[[], ClientSnapshot]:
-        """Count the calls of this client and its views from now on, by method and code, with their durations: `ringback.metrics` does that.
-        Returns the function that reports what has been counted, from any thread."""
+        """Count the calls of this client and its views by method and code, with durations, from now
+        on. Returns the function that reports the counts, callable from any thread.
+        `ringback.metrics` uses it."""
         shared = self._shared
         if shared.recorder is None:
             from .calls.recorded import ClientRecorder  # few clients need it
@@ -213,29 +225,32 @@ class Client(ABC):
         return shared.recorder.report
 
     def listen(self, listener: Callable[[Event], object], method: str | None = None) -> Callable[[], None]:
-        """Give the outcome of every fired call (of one method, or of all) to the listener, as an `Event`, where
-        callbacks run. Returns the function that ends this."""
+        """Give the outcome of every fired call to the listener, as an `Event`, where callbacks run.
+        `method`: the listener receives only calls of this method. Returns the function that
+        unsubscribes."""
         return subscribe(self._shared.listeners, (listening(listener), method))
 
     def invalidate(self, *tags: str) -> None:
-        """Forget the results that views with a cache have kept under one of these tags, of which the name of its method is one; without
-        any, all. From any thread."""
+        """Drop the cached results of all views that carry one of these tags; without tags, drop
+        all. The name of its method is one of a result's tags. Any thread may call this."""
         if self._shared.results is not None:
             self._shared.results.invalidate(tags)
 
     def cache_stats(self) -> dict[str, int]:
-        """What has been kept for all views of this client: `hits`, `stale` (answered with it), `misses`, `shared` (answered by the call of
-        another), `evictions`, and `entries` and `bytes` at the moment."""
+        """Cache statistics of all views of this client.
+        `hits`, `stale` (served a stale result), `misses`, `shared` (got the result of another
+        call), `evictions`, and the present `entries` and `bytes`."""
         return (self._shared.results or _new_results()).counts()
 
     @property
     def endpoints(self) -> list[str]:
-        """Where its servers are, or are to be found, as `connect` was given them."""
+        """The endpoints and sources that were passed to `connect`."""
         return list(self._shared.places)
 
     @property
     def versions(self) -> dict[str, int]:
-        """What has been seen of services with replicas, by name: for `options(session=...)` of a client in another process."""
+        """The versions of replicated services that this client has seen, by service name.
+        For `options(session=...)` of a client in another process."""
         shared, session = self._shared, self._options.session
         if isinstance(session, Versions):
             return dict(session.versions)
@@ -243,22 +258,29 @@ class Client(ABC):
 
     @property
     def state(self) -> str:
-        """Of the best connection: "idle" before the first use, "connecting", "ready", "draining" (the server is going, and another
-        connection is tried), "down" (and tried again), "closed". A blocking client looks when it is used, and every 30 s."""
+        """The state of the best connection.
+
+        "idle" before the first use, "connecting", "ready", "busy" (the server is alive, but does
+        not answer yet), "stalled" (it sends nothing), "draining" (it is leaving, and the client
+        tries another connection), "down" (and the client retries), "closed". A blocking client
+        checks its connections when it is used, and every 30 s.
+        """
         shared = self._shared
         if shared.closed:
             return "closed"
         return "idle" if shared.core is None else shared.core.machine.state
 
     def on_state(self, listener: Callable[[str], object]) -> Callable[[], None]:
-        """Give every new `state` to the listener, where callbacks run. Returns the function that ends this."""
+        """Give every new `state` to the listener, where callbacks run.
+        Returns the function that unsubscribes."""
         return subscribe(self._shared.state_listeners, listening(listener))
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__} client of {', '.join(self._shared.places)}>"
 
     def __del__(self) -> None:
-        """Dropped without `close`: what is in flight ends, then all that the client holds is given back."""
+        """A client dropped without `close`: calls in flight finish, then the client frees its
+        resources."""
         if getattr(self, "_is_view", True) or sys.is_finalizing():
             return
         shared = self._shared
@@ -270,7 +292,8 @@ class Client(ABC):
     # For the styles
 
     def _drop(self, core: ClientCore) -> None:
-        """Have the core closed where that may be done. In a finaliser: it takes no lock and does not wait."""
+        """Have the core closed where that is allowed.
+        Called in a finaliser: it takes no lock and does not wait."""
         if core.loop.closed:
             core.let_go()
         else:
@@ -294,7 +317,8 @@ class Client(ABC):
         client: Client = self
         while client._origin is not None:
             client = client._origin
-        # The loop holds the core: it must not hold the client, or nobody could drop that.
+        # The loop holds the core. It must not hold the client, or the client could never be
+        # dropped.
         tell = weakref.WeakMethod(client._tell_state)
         core.state_changed = lambda state: tell_state(state) if (tell_state := tell()) else None
         thread = get_ident()
@@ -303,7 +327,7 @@ class Client(ABC):
         try:
             core.open()
             shared.core = core
-            shared.owner = thread  # last: whoever sees it set relies on the core
+            shared.owner = thread  # last: a thread that sees it set relies on the core
         except BaseException:
             core.abandon()
             shared.core = None
@@ -320,8 +344,8 @@ class Client(ABC):
         *,
         uploads: bool = True,
     ) -> C:
-        """The call, ready for the core. `uploads`: whether an argument may stream. Raises InvalidArgument or ResourceExhausted for
-        arguments that cannot be sent."""
+        """The call, ready for the core. `uploads`: whether an argument may stream.
+        Raises InvalidArgument or ResourceExhausted for arguments that cannot be sent."""
         options = self._options
         iterator = None
         if type(method) is not str:
@@ -333,10 +357,14 @@ class Client(ABC):
             if iterator is None:
                 raise
             if not uploads:
-                text = f"{method}: one of many calls takes no stream as an argument: give it a list, or call it by itself"
+                text = (
+                    f"{method}: a map takes no stream as an argument: "
+                    "pass a list, or call the method by itself"
+                )
                 raise errors.InvalidArgument(text) from None
             packed, packed_kwargs = pack_arguments(method, args, kwargs, options.room)
-        # A call has to end by its own timeout, or with the call that is being handled.
+        # A call ends by its own timeout, or by the deadline of the call that this thread is
+        # handling.
         timeout, now = options.timeout, time.monotonic()
         deadline = None if timeout is None else now + timeout
         streams = credit or iterator is not None
@@ -345,7 +373,8 @@ class Client(ABC):
         latest = None if outer is None else outer.deadline
         inherits = latest is not None and (deadline is None or latest < deadline)
         if latest is not None and inherits:
-            if self.state != "ready":  # so that the outer caller learns in time that there is no server here
+            # so that the outer caller learns in time of the missing server
+            if self.state != "ready":
                 latest -= min(FOR_WORDS, (latest - now) * 0.05)
             deadline, time_left = latest, None
         message = Call(0, method, packed, packed_kwargs, time_left, credit, options.options)
@@ -369,7 +398,7 @@ class Client(ABC):
         return call
 
     def _wish(self, call: OutgoingCall, outer: Handling | None) -> None:
-        """What its options, or the call that is being handled, ask of the choice of its server."""
+        """Add what its options, or the call being handled, require of the choice of a server."""
         options = self._options
         session: SeenVersions | None = None if outer is None or outer.versions is None else outer
         if options.wishes:
@@ -386,15 +415,15 @@ class Client(ABC):
             call.extended().only = self._only
 
     def _time_for_room(self, call: OutgoingCall) -> float | None:
-        """Seconds that a call may wait at the bound. Raises DeadlineExceeded when there are none left."""
+        """Seconds that a call may wait at the bound. Raises DeadlineExceeded if none are left."""
         if call.deadline is None:
             return None
-        call.message.timeout = None  # to be reckoned anew when it is sent
+        call.message.timeout = None  # computed anew when the call is sent
         left = call.deadline - time.monotonic()
         if left <= 0:
             assert self._shared.core is not None
             error = errors.DeadlineExceeded(
-                f"{call.method}: {self._shared.core.bound}, for as long as it had"
+                f"{call.method}: no room before its deadline: {self._shared.core.bound}"
             )
             self._unsent(call, error)
             raise error
@@ -409,7 +438,8 @@ class Client(ABC):
         callback: Callback | None,
         errback: Errback | None,
     ) -> F:
-        """The call. Where its arguments cannot be sent, it has ended, with that error as its `failure`."""
+        """The call. If its arguments cannot be sent, it has already ended, with that error as its
+        `failure`."""
         try:
             call = self._outgoing(kind, method, args, kwargs)
         except errors.CallError as error:
@@ -427,7 +457,8 @@ class Client(ABC):
         callback: Callback | None = None,
         errback: Errback | None = None,
     ) -> Any:
-        """A future of what becomes of these calls. `first`: the place of the first row among all that belong together."""
+        """A future of the outcomes of these calls.
+        `first`: the index of the first row in the whole map."""
         call: FiredCall = self._fired_kind(Call(0, plain_name(method), NOTHING), self._options)
         call.made = call.sent = time.monotonic()
         self._call_back(call, callback, errback)
@@ -436,16 +467,16 @@ class Client(ABC):
 
     @abstractmethod
     def _fire_whole(self, call: Any) -> Any:
-        """Send all that the call stands for. Returns its future."""
+        """Send all calls that this one stands for. Returns its future."""
 
     def _call_back(self, call: FiredCall, callback: Callback | None, errback: Errback | None) -> None:
-        """With its outcome, in the context of who fires it."""
+        """Run the callbacks with the outcome, in the context of the caller."""
         call.client = self
         call.callback = None if callback is None else in_context(callback)
         call.errback = None if errback is None else in_context(errback)
 
     def _fail_at_bound(self, core: ClientCore, call: FiredCall) -> None:
-        """There is no room for it, and nobody who could wait."""
+        """Fail a call at the bound, where the caller cannot wait."""
         error = errors.ResourceExhausted(f"{call.method}: {core.bound}")
         call.fail(error)
         self._unsent(call, error)
@@ -453,8 +484,9 @@ class Client(ABC):
     def _start(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Through the interceptors and the cache to the core. Where that raises, such as at the end of the caller's stack, the call is
-        no longer in flight."""
+        """Pass the call through the interceptors and the cache to the core.
+        If that raises, for example because the caller's stack is full, the call is no longer in
+        flight."""
         options, shared = self._options, self._shared
         try:
             if call.extras is not None and call.extras.whole is not None:
@@ -466,7 +498,7 @@ class Client(ABC):
             if shared.interceptors:
                 if not enter(core, shared.interceptors, options, call, args, kwargs):
                     return
-                call.message.timeout = None  # to be reckoned anew: they may have taken long
+                call.message.timeout = None  # computed anew: the interceptors may have taken long
             if options.cache is None or call.streams or options.idempotency_key is not None:
                 core.start(call)
                 return
@@ -478,7 +510,7 @@ class Client(ABC):
             raise
 
     def _fan_out(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
-        """A fired call of each server that is known: its endpoint, and its future."""
+        """Fire the call at each known server. Returns pairs of endpoint and future."""
         core = self._shared.core
         assert core is not None
         fired = []
@@ -489,11 +521,11 @@ class Client(ABC):
         return fired
 
     def _unsent(self, call: OutgoingCall, error: BaseException) -> None:
-        """It ends with that, before the core has had it."""
+        """End the call with this error before the core has received it."""
         call.observe_end(error, self._shared.recorder)
 
     def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Notify, Span | None]:
-        """A one-way call, and its span where the client traces: to be sent within `sending`."""
+        """A one-way call, and its span if the client traces; send it within `sending`."""
         method = plain_name(method)
         options = self._options.options
         packed, packed_kwargs = pack_arguments(method, args, kwargs, self._options.room)
@@ -505,14 +537,14 @@ class Client(ABC):
 
     @abstractmethod
     def _upload(self, call: OutgoingCall, iterator: Any) -> Upload:
-        """What will send the items of an argument that streams."""
+        """The sender of the items of a streaming argument."""
 
     def _tell_state(self, state: str) -> None:
         for listener in list(self._shared.state_listeners.values()):
             self._post_state(listener, state)
 
     def _post_state(self, listener: Callable[[str], object], state: str) -> None:
-        """Call a listener where callbacks run; on the loop, if a style says nothing else."""
+        """Call a listener where callbacks run: on the loop, unless a style overrides this."""
         assert self._shared.core is not None
         self._shared.core.loop.call_soon(run_callback, "on_state", listener, state)
 

@@ -1,6 +1,7 @@
-"""The half of a client that blocks its caller: what the styles for threads and for greenlets share.
+"""The code that the blocking styles share: clients for threads and for greenlets.
 
-A style brings its loop (a `BlockingLoop`), who may use it (`_core`), its kind of future (`_fired_kind`), and where callbacks run.
+A style supplies its loop (a `BlockingLoop`), the check of its caller (`_core`), its kind of future
+(`_fired_kind`), and the place where callbacks run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..protocol.messages import Notify
 from ..protocol.streams import WINDOW
 from ..runtime import forks
 from .base import Answer, Client
-from .callbacks import unseen  # noqa: F401 - whose exit handler is registered first, and so called last
+from .callbacks import unseen  # noqa: F401 - its exit handler is registered first, so it runs last
 from .calls.fired import Errback
 from .calls.maps import AHEAD, Chunks, Row, failures, rows_of
 from .calls.results import R
@@ -57,9 +58,11 @@ class BlockingCall(OutgoingCall):
 
 
 class BlockingClient(Client, Generic[F, R]):
-    """Waits where it was called.
+    """A client that blocks its caller.
 
-    At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead."""
+    At the bound of calls in flight, `call` and `fire` wait; inside a callback, `fire` fails with
+    ResourceExhausted.
+    """
 
     answers = "blocks"
 
@@ -73,7 +76,7 @@ class BlockingClient(Client, Generic[F, R]):
             main.send(None)
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> R:
-        """The result. Raises the classes of `ringback.errors`."""
+        """Call a method and wait for its result. Raises the classes of `ringback.errors`."""
         core, loop = self._core()
         call = self._outgoing(BlockingCall, method, args, kwargs)
         gate = call.gate = loop.gate()
@@ -89,7 +92,7 @@ class BlockingClient(Client, Generic[F, R]):
             try:
                 raise error
             finally:
-                del error  # or it and this frame would keep each other, and the client
+                del error  # or it and this frame would keep each other and the client alive
         result: R = call.result
         return result
 
@@ -101,7 +104,8 @@ class BlockingClient(Client, Generic[F, R]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> bool:
-        """Send a call that its caller will wait for. False at the bound of calls in flight."""
+        """Send a call whose caller will wait for its reply.
+        Returns False at the bound of calls in flight."""
         if core.full:
             return False
         loop.turn(self._start, core, call, args, kwargs)
@@ -116,8 +120,9 @@ class BlockingClient(Client, Generic[F, R]):
         errback: Errback | None = None,
         **kwargs: Any,
     ) -> F:
-        """Send the call and go on. `callback(result)` or `errback(error)` runs where callbacks run, exactly once, in the order of the
-        replies."""
+        """Send the call and return its future at once.
+        `callback(result)` or `errback(error)` runs exactly once, in the order of the replies, where
+        callbacks run."""
         core, loop = self._core()
         call = self._fired(self._fired_kind, method, args, kwargs, callback, errback)
         if errback is not None:
@@ -126,7 +131,7 @@ class BlockingClient(Client, Generic[F, R]):
             if self._in_callback():
                 self._fail_at_bound(core, call)
             else:
-                call.message.timeout = None  # to be reckoned anew when it is sent
+                call.message.timeout = None  # computed anew when the call is sent
                 self._wait_for_room(core, loop, None)
         try:
             return self._fire(core, call, args, kwargs)
@@ -136,9 +141,10 @@ class BlockingClient(Client, Generic[F, R]):
             raise
 
     def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Iterator[R]:
-        """The results of calls with arguments from all iterables, as the built-in `map` has them: in order, read as they come. `chunksize`
-        calls go in one message, with the timeout of a call. The error of a call is raised in its place; it ends the iteration, and cancels
-        what is left. Raises TypeError and ValueError."""
+        """Call the method for each row of arguments; iterate over the results in order, as the
+        built-in `map`. The iterables are read lazily. One message carries `chunksize` calls, with
+        the timeout of one call. The error of a call is raised in its place, ends the iteration and
+        cancels the rest. Raises TypeError and ValueError."""
         self._check_usable()
         return self._map(method, rows_of(iterables, chunksize), chunksize)
 
@@ -182,17 +188,18 @@ class BlockingClient(Client, Generic[F, R]):
         """Send the call, or end it with its failure. Returns its future."""
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
-        """What each server that is known answers, as a list of `Answer`: a result, or the error. Nothing is sent twice."""
-        self.call("ringback.ping")  # there may be servers to be found, and links to be opened, first
+        """Call each known server once.
+        Returns a list of `Answer`: a result or an error for each."""
+        self.call("ringback.ping")  # first finds the servers and opens the links
         fired = self._fan_out(method, args, kwargs)
         return [Answer(endpoint, *self._outcome(future)) for endpoint, future in fired]
 
     @abstractmethod
     def _outcome(self, future: F) -> tuple[Any, BaseException | None]:
-        """Wait for a fired call: its result or its error, which is not raised."""
+        """Wait for a fired call. Returns its result and its error, and does not raise the error."""
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Send a call that is never answered."""
+        """Send a one-way call."""
         core, loop = self._core()
         note, span = self._note(method, args, kwargs)
         with sending(span):
@@ -202,7 +209,7 @@ class BlockingClient(Client, Generic[F, R]):
         core.notify(note)
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[R]:
-        """The items, as an iterator; leaving it early (`close`, `with`) cancels the call."""
+        """Iterate over the items of a stream; leaving it early (`close`, `with`) cancels the call."""
         core, loop = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
         stream = Stream(core, call, loop.gate())
@@ -223,7 +230,8 @@ class BlockingClient(Client, Generic[F, R]):
         gate.wait()
 
     def close(self, timeout: float | None = 30.0, *, now: bool = False) -> None:
-        """Wait for what is in flight, at most `timeout` seconds (not at all with `now=True`), end the rest with Cancelled."""
+        """Wait for calls in flight, then end the rest with Cancelled.
+        It waits at most `timeout` seconds, and not at all with `now=True`."""
         self._check_closable()
         seconds = seconds_to_close(timeout)
         self._shared.close()
@@ -243,11 +251,12 @@ class BlockingClient(Client, Generic[F, R]):
         self.close()
 
     def _interrupted(self, core: ClientCore, loop: BlockingLoop, call: OutgoingCall) -> None:
-        """Something was raised while the call was made or waited for, perhaps by the handler of a signal."""
+        """Cancel a call after an exception while it was made or awaited, perhaps from a signal
+        handler."""
         loop.mend()
         if core.has(call):
             loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
-            loop.turn(core.flush)  # others may have relied on this call's having what gathers sent
+            loop.turn(core.flush)  # other callers may have relied on this call to flush theirs
 
     def _upload(self, call: OutgoingCall, iterator: Any) -> SyncUpload:
         core = self._shared.core
@@ -256,19 +265,21 @@ class BlockingClient(Client, Generic[F, R]):
 
     @abstractmethod
     def _core(self) -> tuple[ClientCore, BlockingLoop]:
-        """The core and its loop, for a caller that may use them; made at the first use. Raises RuntimeError for any other caller."""
+        """The core and its loop, made at first use.
+        Raises RuntimeError for a caller that may not use them."""
 
     @abstractmethod
     def _in_callback(self) -> bool:
-        """Whether the caller is one of this client's callbacks, of which the next would wait for it."""
+        """Whether the caller is one of this client's callbacks: the next callback would wait for
+        it."""
 
     @abstractmethod
     def _end_callbacks(self, seconds: float) -> None:
-        """Wait for the callbacks that are due, for `seconds` at most."""
+        """Wait for the queued callbacks, at most `seconds`."""
 
 
 def end(core: ClientCore, message: str, seconds: float) -> None:
-    """Close the core once nothing is in flight, after `seconds` at the latest, and wait for that."""
+    """Close the core once no call is in flight, after `seconds` at the latest, and wait for that."""
     loop = cast(BlockingLoop, core.loop)
     gate = loop.gate()
     loop.turn(core.finish, message, seconds, gate.open)
@@ -281,7 +292,8 @@ _open: weakref.WeakSet[BlockingClient[Any, Any]] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """At the end of the interpreter wait for what is in flight, as `close` does; but not for streams, whose readers are gone."""
+    """At interpreter exit, wait for calls in flight as `close` does, but not for streams: their
+    readers are gone."""
     last: list[Callable[[], object]] = [
         partial(core.loop.turn, core.cancel_streams) for core in _cores_here()
     ]
@@ -295,11 +307,11 @@ def _close_all() -> None:
 
 
 def _tried(function: Callable[[], object]) -> None:
-    """One client that fails at its end keeps no other from ending."""
+    """Run one client's end. Its failure must not keep other clients from ending."""
     try:
         function()
     except Exception as error:
-        log_error(log, "a client failed at its end", error=error)
+        log_error(log, "client failed to close", error=error)
 
 
 def _cores_here() -> list[ClientCore]:

@@ -1,4 +1,5 @@
-"""`python -m ringback.clients.fire_and_callback ENDPOINT [METHOD [ARG]...]`: fire all calls, go on, be called back."""
+"""`python -m ringback.clients.fire_and_callback ENDPOINT [METHOD [ARG]...]`: fire all calls, then
+receive the callbacks."""
 
 from __future__ import annotations
 
@@ -8,17 +9,18 @@ from typing import Any
 
 from .scripts import script
 
-# Fired before the first is waited for; the client's own bound is above it in every style.
+# Calls fired before the first one is awaited; every client's bound in flight is higher.
 AT_ONCE = 1000
 
 
 def calls(
     client: Any, method: str, args: list[Any], count: int, show: Callable[[Any], None]
 ) -> Generator[Any, Any, None]:
-    """So many calls at once; the results come to the callback, and the first error ends the script."""
+    """Fire up to AT_ONCE calls at once.
+    The callback receives the results; the first error ends the script."""
 
     def seen(error: BaseException) -> None:
-        """The future raises it too."""
+        """Marks the error as observed: the future raises it too."""
 
     for start in range(0, count, AT_ONCE):
         fired = [
@@ -26,10 +28,10 @@ def calls(
             for _ in range(min(AT_ONCE, count - start))
         ]
         for future in fired:
-            _ = yield future  # not `yield from`: a list cannot be sent what came of it
+            _ = yield future  # not `yield from`: a list has no `send` for the outcome
 
 
 if __name__ == "__main__":
     sys.exit(
-        script("fire-and-callback", "Fire calls of a method and be called back with the answers.", calls)
+        script("fire-and-callback", "Fire calls of a method and receive the replies in callbacks.", calls)
     )

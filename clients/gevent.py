@@ -1,4 +1,5 @@
-"""The gevent client: `call` waits in its greenlet, `fire` returns an AsyncResult, callbacks run in a greenlet of their own."""
+"""The gevent client: `call` waits in its greenlet, `fire` returns an AsyncResult, one greenlet runs
+the callbacks."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from .shared import give_up
 class FiredFuture(AsyncResult, Generic[R]):  # type: ignore[misc] # gevent has no annotations
     """The outcome of a fired call; cancelling it cancels the call."""
 
-    _observed = True  # until it is one
+    _observed = True  # while __init__ has not set it
 
     def __init__(self, call: _Fired) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class FiredFuture(AsyncResult, Generic[R]):  # type: ignore[misc] # gevent has n
         shared = self._call.client._shared
         core = shared.core
         assert core is not None
-        self._observed = True  # its owner knows how it ends
+        self._observed = True  # the caller knows the outcome
         error = errors.Cancelled(f"{self._call.method} was cancelled by its caller")
         return bool(core.loop.turn(core.cancel, self._call, error))
 
@@ -51,7 +52,7 @@ class FiredFuture(AsyncResult, Generic[R]):  # type: ignore[misc] # gevent has n
         self._observed = True
         if self._call.client._shared.generation != forks.generation and not self.ready():
             raise errors.Cancelled(
-                f"{self._call.method} was called before a fork: only the parent gets its answer"
+                f"{self._call.method} was called before a fork: only the parent gets its reply"
             )
         result: R = super().get(block, timeout)
         return result
@@ -80,7 +81,7 @@ class _Fired(FiredCall):
         future = self.future
         if future is None:
             return
-        if future.ready():  # this was cut half-way
+        if future.ready():  # an earlier `finish` was cut half-way
             result, error = future.value, future.exception
         elif error is None:
             future.set(result)
@@ -100,9 +101,10 @@ class _Fired(FiredCall):
 
 
 class GeventClient(BlockingClient[FiredFuture[R], R], Generic[R]):
-    """Calls a service from the greenlets of one hub, that of the thread of its first use.
+    """A client for the greenlets of one hub: that of the thread of its first use.
 
-    At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead.
+    At the bound of calls in flight, `call` and `fire` wait; inside a callback, `fire` fails with
+    ResourceExhausted.
     """
 
     future = "ringback.clients.gevent:FiredFuture"
@@ -124,7 +126,7 @@ class GeventClient(BlockingClient[FiredFuture[R], R], Generic[R]):
 
     @classmethod
     def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
-        # Ctrl-C is raised in this greenlet, and not in the midst of what the hub does.
+        # Ctrl-C is raised in this greenlet, and not in the middle of the hub's work.
         gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
         super().run_program(main)
 
@@ -187,13 +189,13 @@ class _Callbacks:
         self._queue.put((method, function, argument))
 
     def close(self, timeout: float) -> None:
-        """Let it end after the last callback, if that ends in time."""
+        """End the greenlet after the last callback, and wait for that at most `timeout` seconds."""
         self.end()
         if self.greenlet is not None and self.greenlet is not gevent.getcurrent():
             self.greenlet.join(timeout)
 
     def end(self) -> None:
-        """Let it end after the last callback, without waiting."""
+        """End the greenlet after the last callback, without waiting."""
         if self.greenlet is not None:
             self._queue.put(None)
 
@@ -205,5 +207,5 @@ class _Callbacks:
 
 @takes(ConnectOptions)
 def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> GeventClient:
-    """A client for greenlets; it binds to the hub of the thread of its first use."""
+    """Make a client for greenlets. It binds to the hub of the thread of its first use."""
     return GeventClient(*endpoints, **options)

@@ -1,4 +1,4 @@
-"""How calls are made: the timeout and all else that `client.options` takes."""
+"""Call options: the timeout and all else that `client.options` takes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from ..state.cache import Cache
     from ..transport.libzmq import ZmqContext
-else:  # none is loaded for its name
+else:  # not loaded for their names alone
     Cache = TracerProvider = ZmqContext = Any
 
 
 class ClientOptions(CallSettings):
-    """How calls are made; `Client.options` documents each."""
+    """The options of calls; `Client.options` documents each."""
 
     __slots__ = (
         "affinity",
@@ -49,10 +49,10 @@ class ClientOptions(CallSettings):
     )
 
     def __init__(self, timeout: float | None, max_size: int) -> None:
-        """`max_size`: bytes that arguments may take, with all that travels beside them."""
+        """`max_size`: maximum bytes of the arguments and all that travels with them."""
         super().__init__(timeout)
-        self.room = max_size  # what of that is left for the arguments
-        self.milliseconds: int | None = None  # the timeout as a message says it
+        self.room = max_size  # bytes of it that are left for the arguments
+        self.milliseconds: int | None = None  # the timeout, in the unit of the message
         self.priority = 0
         self.idempotency_key: str | None = None
         self.metadata: dict[str, Any] = {}
@@ -60,17 +60,18 @@ class ClientOptions(CallSettings):
         self.affinity: str | None = None
         self.hedge = False
         self.session: bool | Versions | None = None
-        self.wishes = False  # whether the choice of a server has to know one of these three
-        self.options: CallOptions | None = None  # what of these travels with each call
+        self.wishes = False  # whether the choice of a server depends on one of these three
+        self.options: CallOptions | None = None  # the part of these that travels with each call
 
     def merged(self, changes: Mapping[str, Any]) -> ClientOptions:
-        """These options with others. Raises TypeError for one that there is not, or that has a value which cannot be sent;
-        ResourceExhausted for metadata that take more than a call may."""
+        """These options with changes.
+        Raises TypeError for an unknown option, or for a value that cannot be sent;
+        ResourceExhausted if the metadata exceed the size limit of a call."""
         new = copy.copy(self)
         for name, value in changes.items():
             option = _OPTIONS.get(name)
             if option is None:
-                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_OPTIONS)}")
+                raise TypeError(f"unknown option {name!r}: the options are {', '.join(_OPTIONS)}")
             if not option.takes(value):
                 raise TypeError(f"bad value for option {name!r}: {option.asked}, not {value!r:.200}")
             if name == "metadata":
@@ -90,7 +91,8 @@ class ClientOptions(CallSettings):
         return new
 
     def _travels(self, before: int) -> None:
-        """Make what of these travels with each call, as it is now, and see that it can."""
+        """Build the part of the options that travels with each call, and check that it can be sent.
+        `before`: bytes of this part before the change."""
         self.options = None
         if self.metadata or self.priority or self.idempotency_key is not None:
             options = CallOptions(self.metadata, self.priority, self.idempotency_key)
@@ -103,7 +105,7 @@ class ClientOptions(CallSettings):
         self.room += before - taken
         if self.room < 0:
             raise errors.ResourceExhausted(
-                f"the metadata take {taken:,} bytes, and with them no call is within the limit of {self.room + taken:,}"
+                f"the metadata take {taken:,} bytes, over the limit of {self.room + taken:,} for a call"
             )
 
 
@@ -114,12 +116,13 @@ def _size(options: CallOptions | None) -> int:
     return 0 if options is None else len(msgspec.msgpack.encode(options))
 
 
-# Seconds above which a timeout is none: 30 years.
+# A timeout above these seconds (30 years) is no limit.
 _LONGEST = 1e9
 
 
 def seconds_to_close(timeout: float | None) -> float:
-    """What a `close` waits at most, as each loop takes it: None and infinity are 30 years. Raises TypeError for what is no time."""
+    """Maximum seconds that `close` waits, as each loop takes it: None and infinity become 30 years.
+    Raises TypeError for a value that is no time."""
     if timeout is None:
         return _LONGEST
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout:
@@ -146,12 +149,12 @@ def _is_type(value: Any) -> bool:
 
 
 class UntypedOptions(TypedDict, total=False):
-    """How calls are made, whatever the type of their results."""
+    """Options of calls, whatever the type of their results."""
 
     timeout: Annotated[
         float | None,
         Option(
-            "Time a call may take; of a stream, the time between items; None for no limit",
+            "Maximum time of a call; of a stream, between items; None for no limit",
             30.0,
             unit="seconds",
             fits=_is_timeout,
@@ -169,7 +172,7 @@ class UntypedOptions(TypedDict, total=False):
     priority: Annotated[
         int,
         Option(
-            "Priority of the calls; higher ones begin first",
+            "Priority of the calls; higher ones start first",
             0,
             fits=lambda value: type(value) is int and value in INT64,
             wanted="an integer of 64 bits",
@@ -178,18 +181,16 @@ class UntypedOptions(TypedDict, total=False):
     idempotency_key: Annotated[
         str | None,
         Option(
-            "Key for which a method with once=True runs once",
+            "Key; a method with once=True runs once for each key",
             fits=lambda value: value is None or (is_text(value) and 0 < len(value) <= 255),
             wanted="a string of 1 to 255 characters, or None",
         ),
     ]
-    wait_for_ready: Annotated[
-        bool, Option("Wait for a server where there is none; False: fail at once", True)
-    ]
+    wait_for_ready: Annotated[bool, Option("Wait for a server if none is up; False: fail at once", True)]
     attempts: Annotated[
         int,
         Option(
-            "Maximum times that a call is sent: again only where it surely has not begun, or its method is idempotent, readonly or once",
+            "Maximum times a call is sent; again only if unstarted or safe to repeat",
             ATTEMPTS,
             fits=lambda value: type(value) is int and value >= 1,
             wanted="an integer from 1 on",
@@ -198,23 +199,23 @@ class UntypedOptions(TypedDict, total=False):
     cache: Annotated[
         float | Cache | None,
         Option(
-            "Seconds for which results are kept in this client's memory, or a ringback.Cache",
+            "Seconds to cache results in this client's memory, or a ringback.Cache",
             None,
             fits=lambda _: True,
         ),
     ]
     affinity: Annotated[
         str | None,
-        Option("Calls with an equal string go to the same one of many servers", wanted="a string, or None"),
+        Option("Calls with equal strings go to the same server", wanted="a string, or None"),
     ]
     hedge: Annotated[
         bool,
-        Option("Send a readonly call to a second server too, if it takes longer than 95 of 100", False),
+        Option("Send a readonly call to a second server when it outlasts 95 % of calls", False),
     ]
     session: Annotated[
         bool | Mapping[str, int] | None,
         Option(
-            "Take no answer of a replica older than what this client has seen; or the `versions` of another client to begin with",
+            "Reject replies older than this client has seen; or another client's `versions`",
             fits=lambda value: value is None or isinstance(value, bool) or _is_versions(value),
             wanted="True, False, or the versions of another client",
         ),
@@ -222,10 +223,10 @@ class UntypedOptions(TypedDict, total=False):
 
 
 class ViewOptions(UntypedOptions, total=False):
-    """How calls are made: the keyword arguments of `Client.options`."""
+    """Options of calls: the keyword arguments of `Client.options`."""
 
     returns: Annotated[
-        Any, Option("Type of the results", Any, fits=_is_type, wanted="a type that values can be decoded as")
+        Any, Option("Type of the results", Any, fits=_is_type, wanted="a type that ringback can decode")
     ]
 
 
@@ -235,21 +236,21 @@ class ConnectOptions(ViewOptions, total=False):
     policy: Annotated[
         str | Policy | None,
         Option(
-            "Choice among many servers: least-in-flight, two-choices, peak-ewma, round-robin, or a policy of your own",
+            "Balancing: least-in-flight, two-choices, peak-ewma, round-robin, or a Policy",
             default_text="least-in-flight",
         ),
     ]
     zone: Annotated[str, Option("Zone of this client; servers of the same zone are preferred", "")]
     ejection: Annotated[
         Ejection | bool,
-        Option("When a failing or slow server gets no calls for a while; False for never", True),
+        Option("Rules that pause calls to failing or slow servers; False for none", True),
     ]
     interceptors: Annotated[
         Sequence[Interceptor], Option("Interceptors around every call; the first is the outermost", ())
     ]
     server_key: Annotated[
         str | bytes | Path | None,
-        Option("Public key of the servers, or the file that has it; it encrypts all"),
+        Option("Public key of the servers, or its file; encrypts all traffic"),
     ]
     secret_key: Annotated[
         str | Path | None,
@@ -282,7 +283,7 @@ class ConnectOptions(ViewOptions, total=False):
     max_bytes_in_flight: Annotated[
         int,
         Option(
-            "Maximum bytes of arguments in flight, of calls with 4 KiB or more",
+            "Maximum bytes of arguments in flight, counting calls of 4 KiB or more",
             64 << 20,
             unit="bytes",
             at_least=1,
@@ -294,7 +295,8 @@ _OPTIONS = options_of(ViewOptions)
 
 
 def split_options(given: ConnectOptions) -> tuple[dict[str, Any], ConnectOptions]:
-    """The options of calls that were given to `connect`, and all that are its own. Raises UsageError, or TypeError for no option."""
+    """Split the options of `connect` into those of calls and its own.
+    Raises UsageError; TypeError for an unknown option."""
     own: Any = {name: value for name, value in given.items() if name not in _OPTIONS}
     of_views = {name: value for name, value in given.items() if name in _OPTIONS}
     return of_views, completed(ConnectOptions, own, "ringback.connect")

@@ -1,4 +1,5 @@
-"""`python -m ringback.clients.request_reply ENDPOINT [METHOD [ARG]...]`: call, wait for the answer, call again."""
+"""`python -m ringback.clients.request_reply ENDPOINT [METHOD [ARG]...]`: call, wait for the reply,
+call again."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from .scripts import script
 def calls(
     client: Any, method: str, args: list[Any], count: int, show: Callable[[Any], None]
 ) -> Generator[Any, Any, None]:
-    """One call after the other."""
+    """Make one call after the other."""
     for _ in range(count):
         show((yield client.call(method, *args)))
 
 
 if __name__ == "__main__":
-    sys.exit(script("request-reply", "Call a method and wait for the answer, as often as asked.", calls))
+    sys.exit(script("request-reply", "Call a method and wait for the reply, --count times.", calls))

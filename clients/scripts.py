@@ -1,7 +1,9 @@
-"""Small programs that run on any client style: a generator makes the calls, and a runner waits the way its style waits.
+"""Small programs for any client style: a generator makes the calls, and a runner waits in the way
+of the style.
 
-The generator gets the client, yields whatever a call returned (a result, a coroutine, a Deferred, a future, an `Each`), and is sent
-what came of it; what failed is raised at its yield. The command line and the two client scripts are written this way.
+The generator receives the client and yields the return value of each call: a result, a coroutine, a
+Deferred, a future, or an `Each`. The runner sends the outcome back, and raises an error at the
+yield. The command line and the two client scripts use it.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from .base import Client
 
 Work = Callable[[Any], Generator[Any, Any, None]]
 
-# More results than these are not printed, only counted.
+# Beyond this number of calls, results are counted and not printed.
 PRINTED = 20
 
-# Seconds after which a program that waits for a server says so.
+# Seconds after which a program that waits for a server reports this.
 PATIENCE = 1.0
 
 
@@ -36,7 +38,7 @@ class ScriptOptions(TypedDict, total=False):
 
 
 class Each:
-    """Every item of a stream, to be given to `sink` as it comes."""
+    """The items of a stream; the runner gives each one to `sink`."""
 
     def __init__(self, stream: Any, sink: Callable[[Any], object]) -> None:
         self.stream = stream
@@ -44,7 +46,8 @@ class Each:
 
 
 def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> None:
-    """Connect in that style, run the work, close. Raises what the work raises. What cannot be connected to ends the command."""
+    """Connect in that style, run the work, and close. Raises the errors of the work.
+    An unknown style or an invalid endpoint ends the command."""
     from ..commands.output import FAILED, USAGE, exiting
 
     with exiting(USAGE if style not in names() else FAILED):
@@ -64,14 +67,16 @@ def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> Non
 
 
 def _tell_of_waiting(client: Client, endpoints: Sequence[str], timeout: float | None) -> None:
-    """In a thread of its own, which only looks."""
+    """Report that the program still waits for a server.
+    Runs in its own thread and only reads the client's state."""
     if client.state not in ("ready", "closed"):
-        limit = "" if timeout is None else f", for {timeout:g} s in all"
-        warn(f"waits for a server at {', '.join(endpoints)}{limit} (--no-wait does not wait)")
+        limit = "" if timeout is None else f", for at most {timeout:g} s"
+        warn(f"waiting for a server at {', '.join(endpoints)}{limit} (--no-wait fails at once)")
 
 
 async def _run(client: Client, work: Work, answered: Callable[[], object]) -> None:
-    """On any loop. Where the style blocks, nothing is awaited. `answered` is called at the first outcome."""
+    """Run the work on any loop.
+    A blocking style awaits nothing. `answered` is called after each outcome."""
     ended = False
     try:
         steps = work(client)
@@ -111,7 +116,8 @@ async def _outcome(step: Any) -> Any:
 def script(
     command: str, explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]
 ) -> int:
-    """The command line of a client script: `ENDPOINT [METHOD [ARG]...] [--count N] [--client NAME]`."""
+    """The command line of a client script: `ENDPOINT [METHOD [ARG]...] [--count N] [--client
+    NAME]`."""
     from ..commands.arguments import parse_value
     from ..commands.calling import (
         CALL,

@@ -1,4 +1,5 @@
-"""What a client and the views of it have in common: what `connect` was given, and what the first use has made."""
+"""The state that a client shares with its views: the arguments of `connect`, and all that the first
+use makes."""
 
 from __future__ import annotations
 
@@ -54,15 +55,15 @@ class Shared:
         self.listeners: dict[object, tuple[Callable[[Event], object], str | None]] = {}
         self.state_listeners: dict[object, Callable[[str], object]] = {}
         self.generation = forks.generation
-        self.owner = 0  # the thread that may use the core, as long as it may
+        self.owner = 0  # the thread that may use the core now
         self.loop: Any = None
-        self.threads: Any = None  # the blocking client's own
+        self.threads: Any = None  # of the blocking client
         self.results: ResultCache | None = None  # once a view has a cache
         self.entries = 0
         self.warned = False
         self.closed = False
         self.core: ClientCore | None = None
-        self.recorder: ClientRecorder | None = None  # once its calls are counted
+        self.recorder: ClientRecorder | None = None  # once the client counts its calls
         self.tracing = tracing_of(trace, endpoints=tuple(self.endpoints))
         self._settings = {"keys": keys, "transport": transport, **balancing, **bounds}
         forks.inherit(self)
@@ -77,7 +78,7 @@ class Shared:
         self.owner = 0
 
     def forked(self) -> None:
-        """In a child: nothing is left to close, and no callback is called."""
+        """In a forked child: nothing is left to close, and no callback runs."""
         self.close()
         if self.core is not None:
             self.core.forked()
@@ -86,7 +87,7 @@ class Shared:
 
 
 def give_up(shared: weakref.ref[Shared], loop: weakref.ref[Any]) -> None:
-    """A turn of the client's loop was cut half-way: end all its calls, and let the next one connect anew."""
+    """End all calls after a turn of the client's loop was cut; the next call connects anew."""
     there = shared()
     if there is not None and there.core is not None and there.core.loop is loop():
         there.core.give_up(CUT)
@@ -96,7 +97,7 @@ def give_up(shared: weakref.ref[Shared], loop: weakref.ref[Any]) -> None:
 
 
 def balancing_of(policy: Any, zone: str, ejection: Any) -> dict[str, Any]:
-    """The options of `connect` that say which of many servers gets a call. Raises UsageError."""
+    """The options of `connect` that choose a server for each call. Raises UsageError."""
     if not isinstance(zone, str):
         raise errors.UsageError(f"zone must be a string, not {zone!r}")
     return {"policy": policy_of(policy), "zone": zone, "ejection": ejection_of(ejection)}
@@ -105,7 +106,7 @@ def balancing_of(policy: Any, zone: str, ejection: Any) -> dict[str, Any]:
 def keys_of(
     server_key: str | bytes | Path | None, secret_key: str | Path | None, places: Sequence[str]
 ) -> ClientKeys | None:
-    """The keys that the options of `connect` name. Raises UsageError."""
+    """The keys that the options of `connect` name, if any. Raises UsageError."""
     if server_key is None and secret_key is None:
         return None
     from ..security.curve import ClientKeys, check_encrypts  # few clients need it
@@ -116,7 +117,8 @@ def keys_of(
 
 
 def _source(place: str) -> Source | None:
-    """Where to find servers; None where the place is an endpoint itself. Raises UsageError."""
+    """The source of server addresses, or None if the string is an endpoint itself.
+    Raises UsageError."""
     if not isinstance(place, str) or place.startswith(("tcp://", "ipc://", "inproc://")):
         return None
     from ..discovery import source_of  # few clients need it

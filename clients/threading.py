@@ -1,7 +1,8 @@
-"""The blocking client: for any number of threads at once. The thread that waits for an answer is the one that reads it.
+"""The blocking client, for any number of threads at once.
 
-A thread of the client's own reads while fired calls are in flight; another runs the callbacks. What touches the core holds the loop's
-lock, but for calls that are added to what has gathered.
+A thread that waits for a reply also reads the sockets. While fired calls are in flight, a thread of
+the client reads; another one runs the callbacks. Code that touches the core holds the loop's lock;
+only adding calls to those gathered does not.
 """
 
 from __future__ import annotations
@@ -35,17 +36,19 @@ from .conversation.calls import OutgoingCall
 from .options import ConnectOptions, UntypedOptions, ViewOptions
 from .shared import Shared, give_up
 
-# Seconds after which a client first looks at its connections when it is used again: the server may have left meanwhile.
+# Idle seconds after which a client checks its connections before the next call: the server may have
+# left meanwhile.
 IDLE = 0.1
 
-# Threads that wait for others to read, from which on they have others send, too.
+# From this number of threads that wait for another thread to read, the reading thread also sends.
 CROWD = 2
 
 
 class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
-    """Calls a service from threads, each waiting for its own answers.
+    """A client for threads; each thread waits for its own replies.
 
-    At the bound of calls in flight `call` and `fire` wait; inside a callback `fire` fails with ResourceExhausted instead.
+    At the bound of calls in flight, `call` and `fire` wait; inside a callback, `fire` fails with
+    ResourceExhausted.
     """
 
     future = "concurrent.futures:Future"
@@ -69,7 +72,7 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> bool:
-        """Where several threads wait, the one that drives sends what gathers, for all of them."""
+        """Where several threads wait, the driving thread sends the gathered calls of all."""
         if len(loop.followers) < CROWD or call.extras is not None or not self._plain:
             return loop.turn(self._send_now, core, call, args, kwargs)
         if core.full:
@@ -85,7 +88,7 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
     def _send_now(
         self, core: ClientCore, call: OutgoingCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
-        """In a turn."""
+        """Runs in a turn."""
         if core.full:
             return False
         if self._plain:
@@ -98,7 +101,8 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
     def _fire(
         self, core: ClientCore, call: FiredFuture, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> FiredFuture:
-        """Where the reading thread drives, it starts what gathers, without a turn for each call."""
+        """Where the reading thread drives, it starts the gathered calls, without a turn for each
+        call."""
         threads: ClientThreads = self._shared.threads
         if call.extras is not None or not self._plain:
             threads.loop.turn(self._fire_alone, core, call, args, kwargs)
@@ -116,7 +120,7 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
     def _fire_alone(
         self, core: ClientCore, call: FiredFuture, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """In a turn."""
+        """Runs in a turn."""
         if call.failure is None:
             self._start(core, call, args, kwargs)
         else:
@@ -151,7 +155,7 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
                 shared.warned = True
                 warnings.warn(problem, RuntimeWarning, stacklevel=3)
         core: Any = shared.core
-        if core is None:  # it was given up this moment
+        if core is None:  # given up just now
             return self._core()
         loop: ThreadingLoop = core.loop
         if threading.get_ident() in loop.waiting and loop.is_entered():
@@ -166,7 +170,8 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
 
     @staticmethod
     def _is_cut(loop: ThreadingLoop) -> bool:
-        """Whether a turn was cut, and is not merely taken by another thread. Raises RuntimeError where this thread is in one."""
+        """Whether a turn was cut, and not merely taken by another thread.
+        Raises RuntimeError in a turn of this thread."""
         if loop.is_turning():
             raise RuntimeError(ENTERED)
         with loop.lock:
@@ -224,7 +229,7 @@ def _raise(error: BaseException) -> None:
 
 
 def _leave(core: ClientCore, threads: ClientThreads) -> None:
-    """What `close` does, for a client that was dropped; in a native thread of its own."""
+    """Close the core of a dropped client as `close` does, in a native thread of its own."""
     end(core, "the client was dropped", math.inf)
     threads.close(1.0)
 
@@ -234,28 +239,28 @@ _errands = Errands()
 
 
 def _check_hub() -> None:
-    """Raises UsageError where a server could not answer, as it runs on the hub of the thread that waits."""
+    """Raises UsageError if the waiting thread's hub runs a server, which could not reply."""
     if hubs.serving and get_ident() in hubs.serving:
         raise errors.UsageError(
-            "the blocking client was called in the thread whose gevent hub runs a server, which could not answer: "
+            "the blocking client was called in the thread whose gevent hub runs a server, which could not reply: "
             "use ringback.clients.gevent"
         )
 
 
 def _event_loop_here() -> str | None:
-    """Why blocking here is a mistake, if it is one."""
+    """Why blocking here is a mistake, or None."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:
-        return "the blocking client was called on a running asyncio loop, which stands still meanwhile: use ringback.clients.asyncio"
+        return "the blocking client was called on a running asyncio loop and blocks it: use ringback.clients.asyncio"
     threadable = sys.modules.get("twisted.python.threadable")
     if threadable is not None and threadable.isInIOThread() and threadable.ioThread is not None:
         reactor = sys.modules.get("twisted.internet.reactor")
         if reactor is not None and getattr(reactor, "running", False):
-            return "the blocking client was called on the reactor's thread, which stands still meanwhile: use ringback.clients.twisted"
+            return "the blocking client was called on the reactor's thread and blocks it: use ringback.clients.twisted"
     return None
 
 
 @takes(ConnectOptions)
 def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> ThreadingClient:
-    """A blocking client, safe to use from many threads; it connects at first use."""
+    """Make a blocking client, safe to use from many threads. It connects at first use."""
     return ThreadingClient(*endpoints, **options)

@@ -58,7 +58,7 @@ class _Fired(FiredCall):
             future._debugInfo = _Unseen(self.method)
         _settle(future, result, error)
         if error is not None and self.errback is not None:
-            _observe(future)  # as the errback has
+            _observe(future)  # the errback has received the error
 
 
 def _settle(future: Deferred[Any] | None, result: Any, error: BaseException | None) -> None:
@@ -70,7 +70,8 @@ def _settle(future: Deferred[Any] | None, result: Any, error: BaseException | No
 
 
 class _Unseen(DebugInfo):
-    """What a Deferred has that failed: it says so where nobody handles that. Twisted's own would log each."""
+    """Debug info of a failed Deferred: reports an error that no errback handles.
+    Twisted's own logs each one."""
 
     def __init__(self, method: str) -> None:
         self._method = method
@@ -81,16 +82,17 @@ class _Unseen(DebugInfo):
 
 
 class _Seen(DebugInfo):
-    """What a Deferred has whose error is nobody's surprise."""
+    """Debug info of a cancelled Deferred: the caller expects its error, so it is not logged."""
 
     def __del__(self) -> None:
         pass
 
 
 class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
-    """Calls a service from the reactor's thread.
+    """A client for the reactor's thread.
 
-    At the bound of calls in flight `call` waits, and `fire` fails with ResourceExhausted: the Deferred of `client.ready()` paces it.
+    At the bound of calls in flight, `call` waits and `fire` fails with ResourceExhausted; pace it
+    with the Deferred of `client.ready()`.
     """
 
     answers = "defers"
@@ -143,8 +145,9 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
             raise failures[0]
 
     def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Deferred[list[R]]:
-        """A Deferred of the results of calls with arguments from all iterables, in order, `chunksize` calls in a message. It fails with the
-        error of the first call that fails, which cancels what is left. Each message has the timeout of a call."""
+        """Call the method for each row of arguments; returns a Deferred of the results, in order.
+        One message carries `chunksize` calls, with the timeout of one call. The Deferred fails with
+        the error of the first failed call, which cancels the rest."""
         rows = rows_of(iterables, chunksize)
         return ensureDeferred(self._map_all(method, rows, chunksize))
 
@@ -152,7 +155,8 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
         return [result async for result in self._map(method, rows, chunksize)]
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[R]:
-        """A Deferred of the result; it fails with the classes of `ringback.errors`. Cancelling it cancels the call."""
+        """Call a method; returns a Deferred of its result. Cancelling it cancels the call.
+        The Deferred fails with the classes of `ringback.errors`."""
         core = self._core()
         try:
             call = self._outgoing(_Call, method, args, kwargs)
@@ -178,9 +182,9 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
 
     def _future(self, core: ClientCore, call: _Call | _Fired) -> Deferred[Any]:
         def cancel(future: Deferred[Any]) -> None:
-            call.future = None  # it cancels itself, with Twisted's own CancelledError
+            call.future = None  # the Deferred fails by itself, with Twisted's CancelledError
             if type(call) is _Fired and future._debugInfo is None:
-                future._debugInfo = _Seen()  # its owner knows how it ends
+                future._debugInfo = _Seen()  # the caller knows the outcome
             core.cancel(call, errors.Cancelled(f"{call.method} was cancelled by its caller"))
 
         future = call.future = Deferred(cancel)
@@ -205,8 +209,9 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
 
 
 class _Shutdown:
-    """The end of the reactor closes the client, if nothing has before; but for streams, which nobody will read, it waits for what is in
-    flight. It does not hold the client, which may be dropped."""
+    """Closes the client at the reactor's shutdown, unless it is closed already.
+    It waits for calls in flight, but not for streams: their readers are gone. It holds no reference
+    to the client, which may be dropped."""
 
     def __init__(self, reactor: Any, shared: Shared) -> None:
         self._reactor = reactor
@@ -221,7 +226,7 @@ class _Shutdown:
         self._trigger = None
         ended: Deferred[None] = Deferred()
         core = self._shared.core
-        assert core is not None  # which has made this
+        assert core is not None  # the core made this
         self._shared.close()
         core.cancel_streams()
         core.finish("the client was closed", LAST_CALLS, lambda: ended.callback(None))
@@ -229,7 +234,8 @@ class _Shutdown:
 
 
 def _observe(deferred: Deferred[Any] | None) -> None:
-    """Its error is known: who awaits it gets it, and if nobody does, Twisted need not log it."""
+    """Mark the error as handled: an awaiting caller still gets it, and otherwise Twisted does not
+    log it."""
     if deferred is not None and deferred._debugInfo is not None:
         deferred._debugInfo.failResult = None
 
@@ -242,5 +248,5 @@ def _failed(error: errors.CallError) -> Deferred[Any]:
 
 @takes(ConnectOptions)
 def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> TwistedClient:
-    """A client on the reactor; it connects at first use."""
+    """Make a client for the reactor. It connects at first use."""
     return TwistedClient(*endpoints, **options)

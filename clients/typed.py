@@ -1,4 +1,5 @@
-"""A service as a Protocol has it: what `client.typed(Protocol)` returns, so that a type checker knows methods, arguments and results."""
+"""A service as a Protocol class: `client.typed(Protocol)` gives a type checker the methods,
+arguments and results."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from .calls.fired import CALLBACKS
 
 _ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
 _STREAMS = {"blocks": (Iterator, Generator, Iterable), "awaits": _ASYNC, "defers": _ASYNC}
-# How a method is to be written, by how the client answers.
+# The form of a method, by the way in which the client delivers results.
 _FORMS = {
     "blocks": "def {name}(...) -> T, or -> Iterator[T] for a stream",
     "awaits": "async def {name}(...) -> T, or def {name}(...) -> AsyncIterator[T] for a stream",
@@ -43,8 +44,9 @@ class TypedMethods:
 
 
 def typed_methods(client: Any, protocol: Any, prefix: str = "") -> Any:
-    """An object with the methods of the Protocol, and with those of Protocols that its attributes are annotated with, whose names follow
-    after a dot. Raises UsageError for one that this style of clients cannot be."""
+    """An object with the methods of the Protocol.
+    An attribute annotated with another Protocol holds the methods of that one; their names follow
+    after a dot. Raises UsageError for a method that this client style cannot provide."""
     if not (inspect.isclass(protocol) and getattr(protocol, "_is_protocol", False)):
         raise UsageError(f"typed() needs a Protocol class, not {protocol!r}")
     methods = TypedMethods(protocol.__name__)
@@ -61,7 +63,7 @@ def typed_methods(client: Any, protocol: Any, prefix: str = "") -> Any:
             kind = _hints(member.fget, where).get("return")
             setattr(methods, name, _part(client, kind, f"{prefix}{name}.", where))
         elif not hasattr(methods, name):
-            raise UsageError(f"{where} is neither a method nor a part of the service")
+            raise UsageError(f"{where} is neither a method nor a part (a Protocol class) of the service")
     return methods
 
 
@@ -69,7 +71,7 @@ def _part(client: Any, kind: Any, prefix: str, where: str) -> Any:
     """A Protocol in a Protocol: methods with a dot in their names."""
     if not getattr(kind, "_is_protocol", False):
         raise UsageError(
-            f"{where} is {kind!r}: a part of a service is a Protocol class, and all else a method"
+            f"{where} is {kind!r}: annotate a part of a service with a Protocol class, or write a method"
         )
     return typed_methods(client, kind, prefix)
 
@@ -77,11 +79,11 @@ def _part(client: Any, kind: Any, prefix: str, where: str) -> Any:
 def _method(client: Any, name: str, function: Callable[..., Any], where: str) -> Callable[..., Any]:
     if function.__qualname__ == "_overload_dummy":
         raise UsageError(
-            f"{where} is overloaded, and its result could be made only one thing: write it once, with a union"
+            f"{where} is overloaded, but its results are decoded as one type: write it once, with a union"
         )
     returns = _plain(_hints(function, where).get("return", Any))
     if isinstance(returns, typing.TypeVar) or getattr(returns, "__parameters__", None):
-        raise UsageError(f"{where} returns what a type variable stands for: write the type itself")
+        raise UsageError(f"{where} returns a type variable: write the type itself")
     origin = typing.get_origin(returns) or returns
     future = pkgutil.resolve_name(client.future)
     is_future = origin in (future, *future.__bases__) and origin not in (object, typing.Generic)
@@ -103,7 +105,7 @@ def _method(client: Any, name: str, function: Callable[..., Any], where: str) ->
 
 
 def _way(form: str, function: Callable[..., Any], returns: Any, *, is_future: bool) -> str | None:
-    """The client's method that gives what the function is annotated with; None where there is none."""
+    """The client's method that fits the function's annotations, or None."""
     parameters = inspect.signature(function).parameters
     callbacks = [parameters[name].kind for name in CALLBACKS if name in parameters]
     awaited = inspect.iscoroutinefunction(function)
@@ -126,18 +128,18 @@ def _way(form: str, function: Callable[..., Any], returns: Any, *, is_future: bo
 
 
 def _plain(kind: Any) -> Any:
-    """The type without what `Annotated` says of it, where it stands for what is to come."""
+    """The type inside `Annotated`, if it stands for a future value."""
     inner = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
     return inner if _is_future(typing.get_origin(inner) or inner) else kind
 
 
 def _mentions_future(kind: Any) -> bool:
-    """Whether it is, or has in it, what a result cannot be."""
+    """Whether the type is, or contains, a future: a result cannot be one."""
     return _is_future(typing.get_origin(kind) or kind) or any(map(_mentions_future, typing.get_args(kind)))
 
 
 def _is_future(origin: Any) -> bool:
-    """Whether it stands for a value, or for values, that are to come."""
+    """Whether the type stands for a future value or future values."""
     if _is_deferred(origin) or origin in (*_STREAMS["blocks"], *_ASYNC):
         return True
     return inspect.isclass(origin) and (issubclass(origin, Awaitable) or hasattr(origin, "add_done_callback"))

@@ -1,1 +1,1 @@
-"""What a client calls back, and the threads and futures for it."""
+"""Callbacks of a client, and the threads and futures for them."""

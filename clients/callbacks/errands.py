@@ -1,4 +1,5 @@
-"""Work that comes up where it must not be done: in a finaliser. The collector runs those in any thread, at any point, under any lock."""
+"""Deferred work of finalisers.
+The garbage collector runs these in any thread, at any point, under any lock."""
 
 from __future__ import annotations
 
@@ -18,28 +19,28 @@ log = logging.getLogger("ringback.client")
 
 
 class Errands:
-    """Does what is posted, in order, in a native thread that ends when nothing is left."""
+    """Runs posted functions in order, in a native thread that ends when none is left."""
 
     def __init__(self) -> None:
         self._posted: deque[Callable[[], object]] = deque()
         self._running = False
-        self._thread: Any = native.allocate_lock()  # what it holds until it has ended
+        self._thread: Any = native.allocate_lock()  # held until the thread has ended
         forks.inherit(self)
 
     def post(self, function: Callable[..., object], *args: object) -> None:
-        """Have the function called, unless the interpreter ends. It takes no lock and does not wait: it may be called from a finaliser."""
-        if sys.is_finalizing():  # no thread runs any more
+        """Queue the function, unless the interpreter is exiting.
+        Safe in a finaliser: takes no lock and never waits."""
+        if sys.is_finalizing():  # threads no longer run
             return
         self._posted.append(partial(function, *args))
-        if (
-            not self._running or not self._thread.locked()
-        ):  # the handler of a signal may have kept it from being started
+        # (a signal handler may have kept the thread from being started)
+        if not self._running or not self._thread.locked():
             self._running = True
-            with suppress(RuntimeError):  # there are no more threads: the next call tries again
+            with suppress(RuntimeError):  # no thread is available: the next call retries
                 self._thread = native.start_thread(self._run)
 
     def forked(self) -> None:
-        """In a child: the thread is the parent's, and so is the work."""
+        """In a forked child: the thread and the work are the parent's."""
         self._posted.clear()
         self._running = False
 
@@ -47,7 +48,7 @@ class Errands:
         while True:
             self._do_all()
             self._running = False
-            # Who posted before this has seen a thread that runs.
+            # A caller that posted before this line saw a running thread.
             if not self._posted or self._running:
                 return
             self._running = True
@@ -56,9 +57,9 @@ class Errands:
         while True:
             try:
                 work = self._posted.popleft()
-            except IndexError:  # (another thread may be at it, too)
+            except IndexError:  # another thread may take from it, too
                 return
             try:
                 work()
             except Exception as error:
-                log_error(log, "what a finaliser has left to be done failed", error=error)
+                log_error(log, "deferred work of a finaliser failed", error=error)

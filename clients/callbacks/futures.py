@@ -1,6 +1,5 @@
-"""The call fired by the blocking client, which is its own future: a `concurrent.futures.Future` that costs little where
-nobody waits for it.
-"""
+"""The fired call of the blocking client, which is its own `concurrent.futures.Future` and is cheap
+if no thread waits for it."""
 
 from __future__ import annotations
 
@@ -25,11 +24,13 @@ _making = forks.freed(threading.Lock())
 
 
 class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
-    """The outcome of a fired call. Cancelling it cancels the call; its done-callbacks run where callbacks run.
+    """The outcome of a fired call.
+    Cancelling it cancels the call; its done-callbacks run where callbacks run.
 
-    What `Future.__init__` makes for each future, a condition to wait on above all, is a third of what a fired call costs, and
-    most are never waited for: here it is made by the first who asks for it. Every attribute has a slot, and the dictionary that a
-    Future has stays empty: CPython 3.11 crashes when such dictionaries get their keys in many orders.
+    `Future.__init__` makes, above all, a condition to wait on: a third of the cost of a fired call.
+    Most futures are never waited for, so the first use makes it here. Every attribute has a slot,
+    and a Future's dictionary stays empty: CPython 3.11 crashes when such dictionaries get their
+    keys in many orders.
     """
 
     __slots__ = (
@@ -47,7 +48,7 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
     _made: threading.Condition | None
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
-        # (as of any call, but in one step)
+        # (as `OutgoingCall.__init__`, but in one step)
         self.message = message
         self.settings = settings
         self.deadline = deadline
@@ -57,7 +58,7 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         self._state = PENDING
         self._made = None
         self._lament = None
-        self._sleepers: tuple[Any, ...] = ()  # of threads that wait for it
+        self._sleepers: tuple[Any, ...] = ()  # locks of the threads that wait for it
         self.observed = False
 
     @property
@@ -73,13 +74,13 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         return made
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        """Settle the future, and hand the outcome to whoever is to be called. Under the loop's lock."""
+        """Settle the future and queue its callbacks. Runs under the loop's lock."""
         shared = self.client._shared
         threads = shared.threads
         threads.loop.at_turn_end = threads.end_turn
         if self._state is PENDING:
             self._settle(result, error)
-        elif self._state is FINISHED:  # this was cut half-way
+        elif self._state is FINISHED:  # an earlier `finish` was cut half-way
             result, error = self._result, self._exception
         if error is None:
             if self.callback is not None:
@@ -91,7 +92,7 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
 
     def _rouse(self) -> None:
         for settled in self._sleepers:
-            with suppress(RuntimeError):  # it may be roused twice
+            with suppress(RuntimeError):  # it may be woken twice
                 settled.release()
 
     @property
@@ -100,14 +101,15 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         return self._state is not PENDING and any(entry[0] is self for entry in threads.posted)
 
     def _settle(self, result: Any, error: BaseException | None) -> None:
-        """`set_result` or `set_exception`, by the one thread that does; without the condition where nobody has asked for it."""
+        """Act as `set_result` or `set_exception`, in the only thread that settles; skips a
+        condition that was never made."""
         self._result = result
         self._exception = error
         if error is not None:
             self._lament = _Lament(self.method, error)
             if self.observed:
                 self._lament.silence()
-        # From here on whoever asks for the condition sees that there is nothing to wait for.
+        # From here on, a thread that makes the condition sees that it need not wait.
         self._state = FINISHED
         if self._sleepers:
             self._rouse()
@@ -125,7 +127,7 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         if self._state is PENDING:
             self.state = ENDED
             self.observed = True
-            self._made = None  # with a lock that another thread may have held
+            self._made = None  # another thread of the parent may have held its lock
             self._settle(None, error)
 
     def cancel(self) -> bool:
@@ -145,7 +147,7 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         try:
             raise error
         finally:
-            del self, error  # else the error and its traceback would keep each other alive
+            del self, error  # otherwise the error and its traceback keep each other alive
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         self._wait(timeout)
@@ -161,8 +163,10 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         super().add_done_callback(lambda future: post(self, function, future))
 
     def _wait(self, timeout: float | None) -> None:
-        """Until it is settled, at most so many seconds. Not by the condition: a signal's handler that raises while it is entered would
-        leave it taken, and whoever settles the future waiting for it. Raises RuntimeError where to wait would be for ever."""
+        """Wait until it is settled, at most `timeout` seconds.
+        Raises RuntimeError if the wait could never end. It does not use the condition: a signal
+        handler that raises inside it would leave it locked, and the settling thread would wait for
+        ever."""
         self.observe()
         if self._state is PENDING:
             if self.client._shared.threads.loop.is_entered():
@@ -177,14 +181,15 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
                 )
 
     def observe(self) -> None:
-        """Somebody looks at the outcome, so that an error is not lost."""
+        """Note that the program sees the outcome, so an error need not be reported."""
         self.observed = True
         if self._lament is not None:
             self._lament.silence()
 
 
 class _Lament:
-    """Goes with an error, and says so if it goes unseen. (A `__del__` of the future's own would cost every call.)"""
+    """Reports an error that the program never retrieves. (A `__del__` of the future itself would
+    slow every call.)"""
 
     __slots__ = ("_error", "_method")
 

@@ -1,4 +1,5 @@
-"""What a client calls back: callbacks of fired calls, and listeners. Whatever they raise harms nothing."""
+"""Runs a client's callbacks: of fired calls and of listeners.
+An exception in one affects nothing else."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ log = logging.getLogger("ringback.client")
 
 T = TypeVar("T")
 
-# A call, or the name of its method; the function to call, and its argument.
+# A call or the name of its method, the function to call, and its argument.
 Entry = tuple[OutgoingCall | str, Callable[[Any], object], Any]
 
 
 class Event:
-    """The outcome of a fired call, as a listener gets it: `method`, and either `result` or `error`."""
+    """The outcome of a fired call, for a listener: `method`, and either `result` or `error`."""
 
     __slots__ = ("error", "method", "result")
 
@@ -35,7 +36,7 @@ class Event:
 
 
 def subscribe(entries: dict[object, T], entry: T) -> Callable[[], None]:
-    """Add an entry. Returns the function that takes it out again, and no other that is equal to it."""
+    """Add an entry. Returns the function that removes exactly this entry."""
     key = object()
     entries[key] = entry
 
@@ -46,17 +47,17 @@ def subscribe(entries: dict[object, T], entry: T) -> Callable[[], None]:
 
 
 def in_context(function: Callable[[Any], object] | None) -> Callable[[Any], object] | None:
-    """The function with the context variables as they are now. To be called once."""
+    """The function bound to a copy of the present context variables. Call it only once."""
     if function is None:
         return None
     context = copy_context()
     if not len(context):
-        return function  # `run_callback` gives it an empty context, and most calls need no closure
+        return function  # `run_callback` supplies an empty context, so most calls need no closure
     return lambda argument: context.run(_call, function, argument)
 
 
 def listening(listener: Callable[[Any], object]) -> Callable[[Any], object]:
-    """`in_context` for a function that is called often. Raises TypeError for what cannot be called."""
+    """`in_context` for a function that is called often. Raises TypeError if it is not callable."""
     if not callable(listener):
         raise TypeError(f"a listener must be callable, not {listener!r}")
     context = copy_context()
@@ -64,7 +65,7 @@ def listening(listener: Callable[[Any], object]) -> Callable[[Any], object]:
 
 
 def run_callback(method: str, function: Callable[[Any], object], argument: Any) -> None:
-    """Call a user's callback in a context of its own. An exception is logged with the method."""
+    """Call a user's callback in its own context. Logs an exception with the method."""
     run_callbacks(((method, function, argument),))
 
 
@@ -83,11 +84,12 @@ def run_callbacks(entries: Iterable[Entry]) -> None:
             if forks.generation != generation:
                 context.run(forks.came_back, "a callback")
         if context:
-            context = Context()  # a variable that one callback has set is not for the next
+            context = Context()  # the next callback must not see variables that this one has set
 
 
 def _call(function: Callable[[Any], object], argument: Any) -> None:
-    """In the context of a callback. A child that the callback has forked does not return from it."""
+    """Call a callback in its context.
+    A child process that the callback forked does not return from it."""
     generation = forks.generation
     try:
         function(argument)

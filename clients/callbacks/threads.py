@@ -1,5 +1,7 @@
-"""The threads of one blocking client: a reader, which drives the loop while fired calls are in flight and nobody waits, and
-one that runs the callbacks. Both are started with the first fired call: once the interpreter ends, none can be.
+"""The two threads of a blocking client: a reader and a callback thread.
+
+The reader drives the loop while fired calls are in flight and no caller waits. The first fired call
+starts both: at interpreter exit, no thread can start.
 """
 
 from __future__ import annotations
@@ -19,16 +21,17 @@ from ..conversation.calls import OutgoingCall
 from .futures import FiredFuture
 from .running import Entry, run_callbacks
 
-# Seconds after which an idle client looks at its connections.
+# Seconds after which an idle client checks its connections.
 IDLE_LOOK = 30.0
 
 
-# Calls whose callers do not wait where they called.
+# Kinds of calls whose callers do not block.
 _FIRED = frozenset({FiredFuture, PartOfMap})
 
 
 class _Thread(threading.Thread):
-    """Starts itself, from a thread that no signal reaches: a handler that raises in `start` may leave the new thread waiting for ever."""
+    """A thread that is started from another one, which receives no signals.
+    A signal handler that raises inside `start` could leave the new thread waiting for ever."""
 
     def __init__(self, work: Callable[[], None], name: str) -> None:
         super().__init__(target=work, name=name, daemon=True)
@@ -41,38 +44,41 @@ class _Thread(threading.Thread):
         super().run()
 
     def join(self, timeout: float | None = None) -> None:
-        """As of any thread; also of one that has yet to be started."""
+        """Join the thread, even if it has not started yet."""
         if self._begins.acquire(timeout=-1 if timeout is None else timeout):
             self._begins.release()
             super().join(timeout)
 
 
 class ClientThreads:
-    """What the calling threads and these two share; all but `driving`, `in_callback` and `post_now` is to be used under the loop's lock."""
+    """State shared by the calling threads and these two.
+    All but `driving`, `in_callback` and `post_now` needs the loop's lock."""
 
     def __init__(self, loop: ThreadingLoop) -> None:
         self.loop = loop
-        self.core: ClientCore | None = None  # once it is made
+        self.core: ClientCore | None = None  # set once it is made
         self.driving = False
         self._reader: _Thread | None = None
-        self._drive = threading.Lock()  # held while the reader has nothing to do
+        self._drive = threading.Lock()  # held while the reader is idle
         self._drive.acquire()
         self._rest = self.loop.gate()
-        self._waits_to_rest = False  # whether the core was asked to tell when no call is in flight
-        self.posted: list[Entry] = []  # to be called, in order, when this turn of the loop ends
+        # whether `rest` is queued at the core for when no call is in flight
+        self._waits_to_rest = False
+        # callbacks to queue, in order, when this turn of the loop ends
+        self.posted: list[Entry] = []
         self._callbacks: SimpleQueue[list[Entry] | None] = SimpleQueue()
         self._caller: _Thread | None = None
-        self._called_back = False  # whether that thread has ended
+        self._called_back = False  # whether the callback thread has ended
         self._closed = False
 
     def start(self) -> None:
-        """Start both, if they do not run yet."""
+        """Start both threads, unless they run."""
         if self._reader is None:
             self._reader = _Thread(self._read, "ringback-reader")
             self._caller = _Thread(self._call_back, "ringback-callbacks")
 
     def drive(self) -> None:
-        """Send what has gathered; see to it that somebody drives while fired calls are in flight."""
+        """Send the gathered calls; have the reader drive while fired calls are in flight."""
         assert self.core is not None
         self.start()
         self.core.flush()
@@ -82,7 +88,7 @@ class ClientThreads:
                 self.core.when_idle(self.rest)
                 self._waits_to_rest = True
             self._start_reading()
-            self.driving = True  # last: what is before may raise, at the end of a caller's stack
+            self.driving = True  # last: the lines before may raise if the caller's stack is full
 
     def rest(self) -> None:
         """No call is in flight."""
@@ -91,7 +97,8 @@ class ClientThreads:
             self._rest.open()
 
     def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
-        """Have the function called, from any thread; at once, where the client is closed and its callbacks have ended."""
+        """Queue the function, from any thread; run it at once if the client is closed and its
+        callbacks have ended."""
         self._callbacks.put([(call, function, argument)])
         if self._called_back:
             self._call_rest()
@@ -100,7 +107,8 @@ class ClientThreads:
         return self._caller is threading.current_thread()
 
     def close(self, timeout: float) -> None:
-        """End both threads, after the last callback if that ends within so many seconds. Not under the lock."""
+        """End both threads, after the last callback if it ends within `timeout` seconds.
+        Call it without the lock."""
         with self.loop.lock:
             self._end()
         for thread in (self._reader, self._caller):
@@ -109,7 +117,7 @@ class ClientThreads:
         self.loop.close()
 
     def give_up(self) -> None:
-        """The loop is given up with all that was to happen on it; the callbacks that are due are still called."""
+        """Give up the loop and its pending work; queued callbacks still run."""
         self.hand_over()
         self._end()
         self.loop.give_up()
@@ -125,26 +133,29 @@ class ClientThreads:
             self._drive.release()
 
     def forked(self) -> None:
-        """In a child, where neither thread is, and nobody drives."""
+        """In a forked child: neither thread exists, and no thread drives."""
         self._closed, self.driving = True, False
         self.posted.clear()
         self.loop.forked()
 
     def hand_over(self) -> None:
-        """At the end of a turn: pass on what was posted in it. Not by `call_soon`, which may leave it to a next turn that nobody
-        takes when this one ended the last call."""
+        """At the end of a turn, queue the callbacks that it posted.
+        `call_soon` could leave them to a next turn, which no thread takes if this turn ended the
+        last call."""
         if self.posted:
             posted, self.posted = self.posted, []
             self._callbacks.put(posted)
 
     def end_turn(self) -> None:
-        """At the end of a turn in which fired calls have ended. Where none is left, who waits for an answer is to read it himself."""
+        """At the end of a turn in which fired calls ended.
+        If none is left, the thread that waits for a reply must read."""
         self.hand_over()
         if self.driving and not self._is_needed():
             self._rest.open()
 
     def _is_needed(self) -> bool:
-        """Whether fired calls are in flight, or something waits to be sent. (The newest first: one look tells, as a rule.)"""
+        """Whether fired calls are in flight or messages wait to be sent. (Newest first: usually the
+        first check decides.)"""
         core = self.core
         if core is None:
             return False
@@ -155,12 +166,13 @@ class ClientThreads:
         while True:
             asked = self._drive.acquire(timeout=IDLE_LOOK)
             if not self._closed:
-                with suppress(Unavailable):  # a turn was cut, and the loop given up
+                with suppress(Unavailable):  # a turn was cut and the loop was given up
                     if not asked:
                         loop.look()
                         continue
                     loop.wait(self._rest)
-            self.driving = False  # first: who fires looks at this after adding to what has gathered
+            # first: a firing thread checks this after adding to the gathered calls
+            self.driving = False
             with suppress(Unavailable):
                 loop.turn(self.drive)
             if self._closed:
@@ -171,7 +183,9 @@ class ClientThreads:
             run_callbacks(entries)
             del entries  # the next wait may be long
         self._called_back = True
-        self._call_rest()  # who put something after the last look has seen that this thread would not take it, or is seen here
+        # A poster that came after the last check either saw `_called_back`, or its entry is taken
+        # here.
+        self._call_rest()
 
     def _call_rest(self) -> None:
         with suppress(Empty):

@@ -1,4 +1,7 @@
-"""Errors of fired calls that nobody has looked at: logged for the whole process, ten lines a second at most, none left out of the count."""
+"""Logs errors of fired calls that the program never retrieved.
+
+It logs for the whole process, at most ten lines a second, and counts every error.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from .errands import Errands
 
 log = logging.getLogger("ringback.client")
 
-# Seconds from one line to the next, at least.
+# Minimum seconds between two log lines.
 PAUSE = 0.1
 
 _found: deque[tuple[str, BaseException]] = deque()
@@ -22,9 +25,10 @@ _errands = Errands()
 
 
 def unseen(method: str, error: BaseException) -> None:
-    """A call has failed, and its future is gone. For finalisers: it takes no lock and does not wait."""
+    """Queue the error of a failed call whose future is gone.
+    Safe in finalisers: takes no lock and never waits."""
     _found.append((method, error))
-    if sys.is_finalizing():  # no thread runs any more
+    if sys.is_finalizing():  # threads no longer run
         with suppress(Exception):
             _tell()
     else:
@@ -38,7 +42,7 @@ def _tell_and_rest() -> None:
 
 @atexit.register
 def _tell() -> bool:
-    """Log what has gathered, as one line. Whether there was anything."""
+    """Log the queued errors as one line. Returns whether there were any."""
     gathered = []
     while _found:
         gathered.append(_found.popleft())

@@ -1,1 +1,1 @@
-"""What a call of a client is made of, and what its caller gets of it."""
+"""The parts of a call: its arguments, and the results and futures that its caller gets."""

@@ -1,4 +1,4 @@
-"""The arguments of a call as they are sent."""
+"""Encodes the arguments of a call."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from typing import Any
 from ... import errors
 from ...protocol.values import INT64_MIN, STREAM, UINT64_MAX, pack, pack_args, size_of_arguments
 
-# Characters of a method's name at most.
+# Maximum characters of a method's name.
 LONGEST_NAME = 65_536
 
-# Bytes of arguments from which on they count for the bound of those in flight.
+# Bytes of arguments from which they count towards `max_bytes_in_flight`.
 WEIGHTY = 4096
 
-# Bytes that a plain value takes at most beside its text.
+# Maximum bytes of a plain value beyond its text.
 _HEAD = 9
 
 
 def pack_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> tuple[Any, Any]:
-    """Encode the arguments of a call: the positional ones, and the others by name or None. `limit`: bytes that they may take together.
-    Few that are small, cannot change and surely encode are returned as they are.
-
-    Raises ResourceExhausted where they take more, InvalidArgument where one cannot be sent.
-    """
+    """Encode the arguments of a call.
+    Returns the positional ones, and the keyword ones by name or None. `limit`: maximum bytes of all
+    together. Few small immutable arguments that surely encode are returned as they are. Raises
+    ResourceExhausted over the limit, InvalidArgument for an argument that cannot be sent."""
     try:
         taken = len(method)
         for value in args:
@@ -45,7 +44,7 @@ def pack_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any], l
             raise errors.ResourceExhausted(f"its name has {len(method):,} characters")
         if not kwargs:
             if not method.isascii():
-                method.encode()  # a lone surrogate would spoil the whole batch
+                method.encode()  # raises for a lone surrogate, which would spoil the whole batch
             return packed, None
         names = b"".join(name.encode() for name in (method, *kwargs))
         packed_kwargs = {plain_name(name): pack(value, limit) for name, value in kwargs.items()}
@@ -62,14 +61,16 @@ def pack_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any], l
 
 
 def is_stream(value: Any) -> bool:
-    """Whether an argument streams: an iterator does, sync or async; a value that can merely be iterated over does not."""
+    """Whether an argument streams: sync and async iterators do, values that are merely iterable do
+    not."""
     return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
 
 
 def without_stream(
     method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The argument that streams, or None, and the arguments with a marker in its place. Raises InvalidArgument for a second one."""
+    """Replace the streaming argument by a marker. Returns it, or None, and the arguments.
+    Raises InvalidArgument if there are two."""
     streams = [value for value in (*args, *kwargs.values()) if is_stream(value)]
     if len(streams) > 1:
         raise errors.InvalidArgument(f"{method}: only one argument may be an iterator")
@@ -79,11 +80,12 @@ def without_stream(
 
 
 def plain_name(name: str) -> str:
-    """A name as it can be sent: of a subclass of str, such as a StrEnum, its text. Raises TypeError for another type."""
+    """A method name as a plain str; a subclass of str, such as a StrEnum, gives its text.
+    Raises TypeError."""
     if type(name) is str:
         return name
     if not isinstance(name, str):
-        raise TypeError(f"a method is named by a string, not by {name!r}")
+        raise TypeError(f"a method name must be a string, not {name!r}")
     return str.__str__(name)
 
 

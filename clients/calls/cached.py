@@ -1,5 +1,7 @@
-"""Results that a client keeps, for views with `options(cache=...)`: such a call is answered from what is kept, waits for the one that is
-under way for the same, or is sent. Everything but `invalidate` and `counts` runs where the core does.
+"""The client's result cache, for views with `options(cache=...)`.
+
+Such a call gets a cached result, waits for an equal call in flight, or is sent. All but
+`invalidate` and `counts` runs where the core runs.
 """
 
 from __future__ import annotations
@@ -27,19 +29,19 @@ _UNBOUNDED = 1 << 62
 
 
 class ResultCache:
-    """By all views of one client; those with equal settings share what they keep."""
+    """The cached results of all views of one client; views with equal settings share them."""
 
     def __init__(self) -> None:
         self._entries: dict[Cache, Entries[OutgoingCall]] = {}
 
     def invalidate(self, tags: tuple[str, ...]) -> None:
-        """From any thread."""
+        """Drop the results with these tags, or all without tags. Any thread may call this."""
         tags = checked_tags(tags)
         for entries in tuple(self._entries.values()):
             entries.invalidate(tags)
 
     def counts(self) -> dict[str, int]:
-        """Of all together, as plain data."""
+        """Statistics of all settings together, as plain data."""
         total = Counter(Entries[Any](Cache(1)).counts())
         for entries in tuple(self._entries.values()):
             total.update(entries.counts())
@@ -53,7 +55,7 @@ class ResultCache:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> None:
-        """Start a call, unless its result is here or on its way."""
+        """Start a call, unless its result is cached or on its way."""
         now = time.monotonic()
         entries = self._entries.get(cache)
         if entries is None:
@@ -67,7 +69,7 @@ class ResultCache:
         if flight is not None:
             try:
                 flight.tags = cache.tags_of(call.method, args, kwargs)
-            except BaseException as error:  # of the user's own function
+            except BaseException as error:  # from the user's tag function
                 entries.give_up(flight)
                 flight, failure = None, error
         if flight is not None and value is MISSING:
@@ -75,7 +77,7 @@ class ResultCache:
             core.start(call)
             return
         core.hold(call)
-        # (not now: who fires a call has its future before it is called back)
+        # (not now: a caller of `fire` gets its future before its callback runs)
         if failure is not None:
             core.loop.call_soon(core.end, call, None, failure)
         elif value is not MISSING:
@@ -85,7 +87,7 @@ class ResultCache:
 
 
 class _Landing:
-    """What becomes of a call that is sent for all who want the same."""
+    """Handles the outcome of a call that was sent for all callers of the same."""
 
     def __init__(
         self, core: ClientCore, entries: Entries[OutgoingCall], flight: Flight[OutgoingCall]
@@ -95,12 +97,12 @@ class _Landing:
         self._flight = flight
 
     def of(self, call: OutgoingCall) -> None:
-        """Its outcome comes here first, and goes on to the interceptors, if there are any, and to its caller."""
+        """Route the call's outcome through here, before the interceptors and the caller get it."""
         extras = call.extended()
         further = extras.passes
 
         def passes(result: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
-            extras.passes = None  # which holds the call itself
+            extras.passes = None  # it holds a reference to the call
             self._landed(call, result, error)
             return (result, error) if further is None else further(result, error)
 
@@ -116,7 +118,7 @@ class _Landing:
         try:
             value = None if error is not None else Raw(whole(pack(result, _UNBOUNDED)))
         except BaseException:
-            value = None  # a type of the caller's own, that can be read and not be written
+            value = None  # a type of the caller that can be decoded but not encoded
         if value is None:
             self._hand_on(now)
             return
@@ -125,7 +127,7 @@ class _Landing:
             core.machine.end(other, *_decoded(value, other))
 
     def _hand_on(self, now: float) -> None:
-        """There is nothing for the others in it: the next of them is sent."""
+        """Send the next waiting call: the others cannot use this outcome."""
         waiting = self._flight.waiting
         while waiting and not self._core.closed:
             call = next(iter(waiting))
@@ -138,7 +140,7 @@ class _Landing:
 
 
 class _Refresh(OutgoingCall):
-    """Nobody waits for it."""
+    """A call that renews a stale result; no caller waits for it."""
 
     __slots__ = ()
     is_counted = False
@@ -154,7 +156,8 @@ def _refresh(
     call: OutgoingCall,
     now: float,
 ) -> None:
-    """Send the call again, for what it was answered with is stale. (A blocking client sees the answer when it is used next.)"""
+    """Send the call again, as its cached result is stale. (A blocking client reads the reply at its
+    next use.)"""
     if core.full:
         entries.give_up(flight)
         return
@@ -169,15 +172,17 @@ def _refresh(
 
 
 def _key(call: OutgoingCall) -> tuple[Any, ...] | None:
-    """The metadata is part of it: it may say who asks."""
+    """The cache key, or None if the call cannot be cached.
+    It holds the metadata, which may identify the caller."""
     message = call.message
     arguments = key_of(message.args, message.kwargs)
     metadata = message.options.metadata if message.options is not None else {}
-    if call.extras is not None and call.extras.span is not None:  # each call has its own place in a trace
+    # the trace context differs for each call
+    if call.extras is not None and call.extras.span is not None:
         metadata = {name: value for name, value in metadata.items() if name not in TRACE_CONTEXT}
     try:
         hash(call.settings.returns)
-    except TypeError:  # what is annotated in it may have none
+    except TypeError:  # metadata in an annotation may be unhashable
         return None
     if arguments is None:
         return None
@@ -185,15 +190,16 @@ def _key(call: OutgoingCall) -> tuple[Any, ...] | None:
 
 
 def _decoded(value: Raw, call: OutgoingCall) -> tuple[Any, BaseException | None]:
-    """The outcome, for each caller anew: it may be changed."""
+    """The outcome, decoded anew for each caller, which may change it."""
     try:
         return _typed(value, call.settings.returns), None
-    except BaseException as error:  # of the caller's own types, too
+    except BaseException as error:  # the caller's own types may raise anything
         return None, unreadable(call.method, call.settings.returns, error)
 
 
 def _is_own(call: OutgoingCall, error: BaseException, now: float) -> bool:
-    """Whether an error comes of this call's having been given up, or of its deadline, which others need not have."""
+    """Whether an error comes from this call's cancellation or deadline, which do not concern the
+    others."""
     return _is_late(call, now) or isinstance(error, (errors.Cancelled, errors.DeadlineExceeded))
 
 

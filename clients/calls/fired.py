@@ -11,12 +11,12 @@ from ..conversation.calls import ENDED, OutgoingCall
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
 
-# What `fire` takes besides the arguments of a method, of which none has such a name.
+# Keyword arguments of `fire` itself; no method has parameters with these names.
 CALLBACKS = frozenset(["callback", "errback"])
 
 
 class FiredCall(OutgoingCall):
-    """A fired call: the client it was fired by, and the functions to call with its outcome."""
+    """A fired call, with its client and its callbacks."""
 
     __slots__ = ("callback", "client", "errback")
     client: Any  # a `Client`
@@ -25,13 +25,13 @@ class FiredCall(OutgoingCall):
 
     @property
     def failure(self) -> errors.CallError | None:
-        """With which it ends, and is not sent."""
+        """The error that the call ended with instead of being sent, or None."""
         return None if self.extras is None else self.extras.failure
 
     def fail(self, error: errors.CallError) -> None:
-        """End it with that error. `finish` is still to be called."""
+        """End the call with that error. The caller must still call `finish`."""
         self.state = ENDED
         self.extended().failure = error
 
     def observe(self) -> None:
-        """Its caller will know of an error: it need not be logged."""
+        """Note that the caller will see an error, so that it is not logged."""

@@ -1,4 +1,4 @@
-"""The interceptors of a client, around each of its calls."""
+"""Runs a client's interceptors around each of its calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from .traced import traced
 
 
 class ClientCall:
-    """A call as the client's interceptors see it. They may change `metadata` before the yield: these travel with the call."""
+    """A call as the client's interceptors see it.
+    They may change `metadata` before the yield; it travels with the call."""
 
     __slots__ = ("args", "kwargs", "metadata", "method", "timeout")
 
@@ -44,7 +45,8 @@ def enter(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> bool:
-    """Show the interceptors a call that is to be sent, and have its outcome pass through them. False where one of them has ended it."""
+    """Run the interceptors before a call, and route its outcome through them.
+    False if one has ended the call."""
     seen = ClientCall(call.method, args, kwargs, options.timeout, dict(options.metadata))
     interception, context = Interception(), copy_context()
     goes_on: bool
@@ -61,7 +63,7 @@ def enter(
                 call.message.options = merged.options
                 if call.extras is not None and call.extras.span is not None:
                     call.message.options = traced(merged.options, call.extras.span)
-        except BaseException as unsendable:  # such as a value in the metadata that cannot be sent
+        except BaseException as unsendable:  # for example, a metadata value that cannot be sent
             goes_on = False
             result, error = core.loop.outside(context.run, interception.leave, None, unsendable)
     if goes_on:

@@ -1,4 +1,5 @@
-"""Many calls of one method: in messages of many each, where the server takes such, else one by one."""
+"""Maps: many calls of one method, sent in messages of many if the server takes these, otherwise one
+by one."""
 
 from __future__ import annotations
 
@@ -20,24 +21,25 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 
-# Bytes of arguments in one message.
+# Maximum bytes of arguments in one message.
 MESSAGE_BYTES = 256 * 1024
 
-# Messages of a `map` that are under way at once.
+# Messages of a `map` in flight at once.
 AHEAD = 4
 
 
 def rows_of(iterables: Sequence[Iterable[Any]], chunksize: object) -> Iterator[Row]:
-    """The arguments of each call. Raises TypeError and ValueError for what can be none."""
+    """The arguments of each call. Raises TypeError and ValueError for invalid arguments."""
     if not iterables:
-        raise TypeError("a map needs the arguments of its calls: an iterable for each parameter")
+        raise TypeError("a map needs the arguments of its calls: pass an iterable for each parameter")
     if type(chunksize) is not int or chunksize < 1:
         raise ValueError(f"chunksize must be a whole number above 0, not {chunksize!r}")
     return zip(*iterables, strict=False)
 
 
 class Chunks:
-    """So many rows at a time, with the place of the first. `error` is what an iterable has raised: the rows before it are given."""
+    """Iterates over chunks of `size` rows, each with the index of its first row.
+    `error` is the error of an iterable: the rows before it are returned first."""
 
     def __init__(self, rows: Iterator[Row], size: int) -> None:
         self._rows = rows
@@ -61,12 +63,12 @@ class Chunks:
         return first, some
 
 
-# What a call may end with that another server would take.
+# Errors after which another server may take the call.
 _REFUSALS = frozenset({errors.Unavailable, errors.ResourceExhausted})
 
 
 def failures(outcomes: list[Any]) -> bool:
-    """Whether errors are among them."""
+    """Whether errors are among the outcomes."""
     return any(issubclass(kind, errors.CallError) for kind in set(map(type, outcomes)))
 
 
@@ -75,8 +77,8 @@ class PartOfMap(OutgoingCall):
 
     __slots__ = ("error", "place", "rows", "whole")
     whole: MapCalls
-    error: BaseException | None  # with which all of it ended
-    place: int  # of the first of them
+    error: BaseException | None  # the error of the whole part
+    place: int  # index of its first row in the map
     rows: list[Row]
 
     def finish(self, result: Any, error: BaseException | None) -> None:
@@ -89,7 +91,7 @@ class PartOfMap(OutgoingCall):
             whole.part_ended(self, [result if error is None else error])
 
     def passes(self, result: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
-        """What it ends with, of many calls."""
+        """Turn the outcome of a message of many calls into the list of their outcomes."""
         self.error = error
         assert self.extras is not None
         assert self.extras.mapped is not None
@@ -110,10 +112,11 @@ class PartOfMap(OutgoingCall):
 
 
 class MapCalls:
-    """The calls of one map, whose outcomes are those of one fired `call`, which is itself never sent."""
+    """The calls of one map.
+    Their outcomes form the outcome of one fired `call`, which is never sent itself."""
 
     def __init__(self, client: Any, call: FiredCall, rows: list[Row], first: int, chunksize: int) -> None:
-        """`client`: a `Client`. `first`: the place of the first row among all that belong together."""
+        """`client`: a `Client`. `first`: the index of the first row in the whole map."""
         self.call = call
         self._client = client
         self._core: ClientCore | None = None
@@ -121,10 +124,10 @@ class MapCalls:
         self._rows = rows
         self._outcomes: list[Any] = [None] * len(rows)
         self._left = len(rows)
-        self._next = 0  # row that is to be sent
+        self._next = 0  # index of the next row to send
         self._chunksize = chunksize
         self._parts: set[PartOfMap] = set()
-        self._context = copy_context()  # in which all is sent, whenever that is
+        self._context = copy_context()  # all rows are sent in this context
 
     def begin(self, core: ClientCore) -> None:
         self._core = core
@@ -135,7 +138,7 @@ class MapCalls:
             core.loop.call_soon(self._end)
 
     def stop(self) -> None:
-        """The whole was cancelled."""
+        """Cancel the rest: the map has ended."""
         assert self._core is not None
         parts, self._parts = self._parts, set()
         self._next = len(self._rows)
@@ -160,8 +163,8 @@ class MapCalls:
             self._end()
 
     def _may_go_elsewhere(self, part: PartOfMap, outcome: object) -> bool:
-        """Whether it was refused before it began, so that another server, or this one later, may take it: as of a single call, which it is
-        then."""
+        """Whether the call was refused before it began, so that another server, or this one later,
+        may take it. It is then sent as a single call."""
         if type(outcome) is errors.Unavailable:
             return outcome.started is False and outcome is not part.error
         assert self._core is not None
@@ -172,7 +175,8 @@ class MapCalls:
         )
 
     def send_again(self, part: PartOfMap) -> None:
-        """One by one: the server does not take many in one message. What one that was lost has told of them stays."""
+        """Send the rows one by one: the server takes no message of many.
+        Outcomes that an earlier, lost server has sent stay."""
         self._parts.discard(part)
         assert part.extras is not None
         assert part.extras.mapped is not None
@@ -184,7 +188,8 @@ class MapCalls:
                 self._context.copy().run(self._send_singly, part.place + at, [row], part.deadline)
 
     def _send_singly(self, place: int, rows: Sequence[Row], deadline: float | None = None) -> None:
-        """Each row by itself: it may be one that no message of many takes. `deadline`: of a part that these rows were of."""
+        """Send each row as a single call: a row may be too large for a message of many.
+        `deadline`: that of the part that held these rows."""
         client, method = self._client, self.call.method
         for at, row in enumerate(rows, place):
             if self.call.state is ENDED:
@@ -200,7 +205,7 @@ class MapCalls:
                 self._start(view, part, at, [row], row)
 
     def _go_on(self) -> None:
-        """Send what there is room for."""
+        """Send the rows that there is room for."""
         core = self._core
         assert core is not None
         while self._next < len(self._rows) and self.call.state is not ENDED:
@@ -213,7 +218,8 @@ class MapCalls:
         core.maps.discard(self)
 
     def _go_on_later(self) -> None:
-        """In a turn of the loop. What a class of the caller's own raises there, or a signal, ends the whole, and is raised on."""
+        """Continue in a turn of the loop.
+        An error of a caller's class or a signal ends the map and is raised on."""
         try:
             self._go_on()
         except BaseException as error:
@@ -255,12 +261,13 @@ class MapCalls:
         client._start(self._core, part, args, {})
 
     def _keyed(self, client: Any, place: int) -> Any:
-        """A client for that call, which has a key of its own where the map has one: the same that a server gives it."""
+        """The client for the call at that index.
+        If the map has a key, the call gets its own, the same that a server gives it."""
         key = client._options.idempotency_key
         return client if key is None else client.options(idempotency_key=f"{key}-{self._first + place}")
 
     def _settle(self, place: int, outcome: object) -> None:
-        """A call that is not sent, or not again."""
+        """Store the outcome of a call that is not sent, or not again."""
         self._outcomes[place] = outcome
         self._left -= 1
         if not self._left:

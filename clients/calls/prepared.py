@@ -1,4 +1,4 @@
-"""A method by its name, for who calls it often."""
+"""A method by its name, for frequent calls."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 class PreparedMethod:
-    """What a client's `method(name)` returns: `call`, `fire`, `map`, `fire_map`, `notify` and `stream` as of the client, without the name.
-    To call it is `call`."""
+    """The result of a client's `method(name)`. Calling it is `call`.
+    `call`, `fire`, `map`, `fire_map`, `notify` and `stream` are those of the client, without the
+    name."""
 
     __slots__ = ("_client", "call", "fire", "fire_map", "map", "name", "notify", "stream")
 

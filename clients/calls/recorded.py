@@ -1,4 +1,4 @@
-"""What a client counts for metrics: how its calls end, how long they take, and how often one is sent again."""
+"""Counts a client's calls for metrics: their outcomes, durations and retries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..conversation.links import Link
 
 
 class ClientRecorder:
-    """Of one client and all its views. Written where its calls end, read by any thread."""
+    """The recorder of one client and all its views. Written where calls end, read by any thread."""
 
     def __init__(self) -> None:
         self._calls = CallRecorder()
         self._retries: Counter[tuple[str, str]] = Counter()
 
     def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
-        """A call has ended, at that time if it is known."""
+        """A call has ended, at the time `now` if it is known."""
         code, method = code_of(error), call.method
         if code == MethodNotFound.code:
             method = OTHER
@@ -28,9 +28,9 @@ class ClientRecorder:
         self._calls.ended(method, code, max(0.0, seconds), is_stream=call.message.credit > 0)
 
     def again(self, link: Link, reason: str) -> None:
-        """A call is sent again that this server has not answered."""
+        """A call that this server has not answered is sent again."""
         self._retries[link.service, reason] += 1
 
     def report(self) -> ClientSnapshot:
-        """What has been counted, from any thread."""
+        """The counts so far. Any thread may call this."""
         return ClientSnapshot(Calls.of(self._calls), dict(self._retries))

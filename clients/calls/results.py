@@ -1,4 +1,4 @@
-"""The type of a client's results, for type checkers: what `options(returns=...)` has said, Any where nothing has."""
+"""The type of a client's results for type checkers: that of `options(returns=...)`, otherwise Any."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 T = TypeVar("T")
 
-if TYPE_CHECKING:  # checkers know defaults of type variables; Python does from 3.13 on
+if TYPE_CHECKING:  # type checkers know defaults of type variables; Python only from 3.13
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     R = TypeVarWithDefault("R", default=Any)

@@ -1,4 +1,4 @@
-"""What a client reads of a stream: to be iterated over, and to be left early, which cancels the call."""
+"""The client's end of a result stream: an iterator; leaving it early cancels the call."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from ..connections.core import ClientCore
 from ..conversation.calls import OutgoingCall
 from .results import R
 
-# Bytes of unread items at which a call ends. Credit counts items: large ones may come on the credit for small ones.
+# Maximum bytes of unread items; beyond it the call ends. Credit counts items: large ones may use
+# the credit for small ones.
 UNREAD = 64 * 1024 * 1024
 
 
 class StreamCall(OutgoingCall):
-    """A call whose answer is a stream.
+    """A call whose reply is a stream.
 
-    It holds the gate, and so the reader that waits there, but not the stream: one that nobody has any more is collected.
+    It holds the gate, and so the reader that waits there, but not the stream: a dropped stream is
+    collected.
     """
 
     __slots__ = ("gate", "stream")
@@ -45,7 +47,8 @@ class StreamCall(OutgoingCall):
 
 
 class _Reading(Items):
-    """Items of a call. The window for them is as wide as the largest item allows that the client has had of the method."""
+    """The items of a call. The width of their window follows the largest item that the client has
+    received from the method."""
 
     def __init__(
         self,
@@ -62,10 +65,10 @@ class _Reading(Items):
         self._window = SlowWindow(self._known)
         call.message.credit = call.allowed = self._window.more()
         self.batch = self._window.batch
-        self._call = call  # last: one that was cut on the way here has none to be cancelled
+        self._call = call  # last: if cut before this line, there is no call to cancel
 
     def receive(self, item: Any, size: int) -> None:
-        """An item has come. At too many bytes the call ends, after the items that are here."""
+        """Store an item. With too many unread bytes the call ends, after the items already stored."""
         window = self._window
         wants = window.arrived(size)
         if window.bytes > self._bound:
@@ -76,18 +79,19 @@ class _Reading(Items):
             self._known = self._core.largest_items[self._call.method] = size
         if wants:
             self._allow()
-        self.items.append(item)  # last: who takes it has to know of the window as it is now
+        self.items.append(item)  # last: its reader must see the updated window
         self.gate.open()
 
     def grant(self, items: int) -> None:
         self._core.loop.turn(self._given, items)
 
     def _given(self, items: int) -> None:
-        """The reader has taken so many."""
+        """The reader has taken `items` items."""
         window = self._window
         window.taken(items)
         self._allow()
-        # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
+        # In a narrower window, all credit may be in items taken but not yet reported: no more would
+        # be requested.
         if not (self.over or window.allowed or self.items):
             window.allowed = 1
             self._grant(1)
@@ -109,21 +113,21 @@ class _Reading(Items):
         self.error = None
 
     def __del__(self) -> None:
-        """Left by `break`, `return` or an exception: nobody can read on."""
+        """Cancel a stream left by `break`, `return` or an exception."""
         call = getattr(self, "_call", None)
         if call is not None and not self.over:
             self._core.drop(call)
 
 
 class Stream(_Reading, SyncItems, Generic[R]):
-    """The items of one call, as they come. One thread or greenlet at a time may take them."""
+    """The items of one call. Only one thread or greenlet at a time may take them."""
 
     if TYPE_CHECKING:
 
         def __next__(self) -> R: ...
 
     def close(self) -> None:
-        """Give up the rest: the server's generator is closed."""
+        """Give up the rest: the server closes its generator."""
         self._give_up()
 
     def __enter__(self) -> Self:
@@ -136,14 +140,14 @@ class Stream(_Reading, SyncItems, Generic[R]):
 
 
 class AsyncStream(_Reading, AsyncItems, Generic[R]):
-    """The items of one call, as they come, for coroutines on the client's loop."""
+    """The items of one call, for coroutines on the client's loop."""
 
     if TYPE_CHECKING:
 
         async def __anext__(self) -> R: ...
 
     async def aclose(self) -> None:
-        """Give up the rest: the server's generator is closed."""
+        """Give up the rest: the server closes its generator."""
         self._give_up()
 
     async def __aenter__(self) -> Self:

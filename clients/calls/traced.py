@@ -1,4 +1,4 @@
-"""The trace context of a call, on its way in the metadata."""
+"""Carries the trace context of a call in its metadata."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _untraced = nullcontext()
 
 
 def traced(options: CallOptions | None, span: Span) -> CallOptions:
-    """The options with what the server has to know of the span. (It takes 80 bytes, beside what the caller may send.)"""
+    """The options with the trace context of the span, which takes 80 bytes beyond the caller's
+    limit."""
     if options is None:
         options = CallOptions()
     carrier = {name: Raw(msgspec.msgpack.encode(value)) for name, value in span.carrier().items()}
@@ -24,7 +25,8 @@ def traced(options: CallOptions | None, span: Span) -> CallOptions:
 
 
 def sending(span: Span | None) -> AbstractContextManager[None]:
-    """Around the sending of a one-way call, which has ended then, as far as its caller will ever know."""
+    """Context manager for sending a one-way call: the span ends with it, as the caller learns
+    nothing later."""
     return _untraced if span is None else _ending(span)
 
 

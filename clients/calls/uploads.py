@@ -1,6 +1,7 @@
-"""An argument that streams: its iterator is advanced beside the caller, as far as the server's credit goes.
+"""A streaming argument: advances its iterator beside the caller, within the server's credit.
 
-Beside: in a thread, a greenlet, a task or a coroutine of its own, so that the call ends on time whatever the iterator does.
+It runs in its own thread, greenlet, task or coroutine, so the call ends on time whatever the
+iterator does.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ log = logging.getLogger("ringback.client")
 
 
 def _ended(result: Any, error: BaseException | None) -> None:
-    """The coroutine has dealt with it."""
+    """Does nothing: the coroutine handles its own outcome."""
 
 
 class _Upload(calls.Upload):
@@ -61,7 +62,8 @@ class _Upload(calls.Upload):
 
     @abstractmethod
     def _spawn(self) -> Callable[[], object] | None:
-        """Advance the iterator beside the caller. Returns the function that stops that, where it can be stopped."""
+        """Advance the iterator beside the caller.
+        Returns the function that stops this, or None if it cannot be stopped."""
 
     def _send(self, item: Any) -> None:
         try:
@@ -75,14 +77,14 @@ class _Upload(calls.Upload):
         self._do(self._core.machine.send_item, self._call, value)
 
     def _do(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a method of the machine's that sends something."""
+        """Call a sending method of the machine."""
         self._core.loop.turn(self._core.do, function, *args, time.monotonic())
 
     def _end(self) -> None:
         self._do(self._core.machine.end_items, self._call)
 
     def _fail(self, error: BaseException) -> None:
-        """What the iterator raises is how the call ends."""
+        """End the call with the iterator's error."""
         self._stopped = True
         text = f"the iterator for {self._call.method} ended with {errors.described(error)}"
         ending = error if errors.is_a(error, Exception) else errors.Cancelled(text)
@@ -90,7 +92,7 @@ class _Upload(calls.Upload):
 
 
 class SyncUpload(_Upload):
-    """In a thread or a greenlet."""
+    """An upload in a thread or a greenlet."""
 
     _gate: Gate
 
@@ -121,7 +123,8 @@ class SyncUpload(_Upload):
 
 
 class AsyncUpload(_Upload):
-    """In a coroutine of the client's loop; a sync iterator is advanced on the loop, and must not block."""
+    """An upload in a coroutine of the client's loop.
+    A sync iterator runs on the loop and must not block."""
 
     _gate: AsyncGate
 
@@ -153,7 +156,7 @@ class AsyncUpload(_Upload):
 
 @contextmanager
 def _logged(method: str) -> Iterator[None]:
-    """What a user's generator raises when it is closed harms nothing: its call has ended."""
+    """Log what a user's generator raises when it is closed: its call has ended already."""
     try:
         yield
     except BaseException as error:

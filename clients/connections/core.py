@@ -1,7 +1,8 @@
-"""A client on its transport: a wire for each endpoint, tied to the protocol's machine on a loop.
+"""A client on its transport: one wire for each endpoint, and the protocol machine, tied to a loop.
 
-Everything here runs on the loop (for the blocking client: under its lock), but that any of its threads may add to what is `gathered`, ask
-whether the client is `full`, and have what gathers sent by `flush_later`.
+All code here runs on the loop; in the blocking client, under its lock. Any of its threads may also
+add to `gathered`, check whether the client is `full`, and have the gathered calls sent with
+`flush_later`.
 """
 
 from __future__ import annotations
@@ -36,30 +37,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ringback.client")
 
-# Calls that are sent before their turn ends: the server begins with the first while the last are still being made.
+# Gathered calls at which the client sends before its turn ends: the server starts the first while
+# the last are still being made.
 SEND_AT = 128
 
-# Seconds for the leave-taking; the process does not wait for it.
+# Seconds to send the Bye; the process does not wait for it.
 LEAVE = 0.2
 
-# Seconds before another connection is tried at an endpoint whose server is going, again: the first, and the longest. A connection
-# that has lasted for longer than these begins anew.
+# Seconds before the next connection to an endpoint whose server keeps leaving: the first and the
+# longest pause. A connection that has lasted LASTING seconds resets the pause.
 PAUSE, PAUSE_AT_MOST, LASTING = 0.05, 1.0, 10.0
 
-# Seconds for which a server that is gone from the list is still asked while its connection stands: one that leaves says so itself, and a
-# registry that was started anew gets to know its servers one by one.
+# Seconds for which a server missing from the source's list still gets calls while its connection
+# stands. A server that leaves announces it, and a restarted registry learns its servers one by one.
 GRACE = 10.0
 
-# Seconds for which calls in flight are waited for at the end of the program.
+# Maximum seconds to wait for calls in flight at program exit.
 LAST_CALLS = 30.0
 
-# Those that are not closed. The collector must not take one: on libzmq it would close a monitor before the socket that it watches, at which
-# the I/O thread may wait for ever.
+# The cores that are not closed. The garbage collector must not take one: on libzmq it would close a
+# monitor before the socket that it watches, and the I/O thread could then wait for ever.
 _open: set[ClientCore] = set()
 
 
 def open_cores() -> list[ClientCore]:
-    """Those of this process that are not closed."""
+    """The cores of this process that are not closed."""
     return [core for core in list(_open) if core.process == os.getpid()]
 
 
@@ -82,13 +84,13 @@ class ClientCore:
         max_bytes_in_flight: int,
     ) -> None:
         self.loop = loop
-        # Has a function called on the loop. A finaliser may use it: in any thread, at any point.
+        # Calls a function on the loop. A finaliser may use it, in any thread at any point.
         self.post: Callable[..., object] = loop.call_soon_threadsafe
         self.process = os.getpid()
         self.keys = keys
         self.transport = transport
-        self.largest_items: dict[str, int] = {}  # of streams, by method, in bytes
-        self.known: set[str] = set()  # endpoints whose servers have let this client in before
+        self.largest_items: dict[str, int] = {}  # of streams: bytes by method
+        self.known: set[str] = set()  # endpoints whose servers have admitted this client before
         self.encoder = codec.Encoder()
         self.machine = ClientMachine(
             endpoints,
@@ -106,30 +108,32 @@ class ClientCore:
         self._table = self.machine.table
         self.state_changed: Callable[[str], object] | None = None
         self._state = self.machine.state
-        # Calls that the next `flush` starts. Any thread may add to it.
+        # Calls that the next `flush` will start. Any thread may add to it.
         self.gathered: deque[OutgoingCall] = deque()
-        self.maps: set[object] = set()  # whose calls are not all sent
-        self._pauses: dict[
-            str, float
-        ] = {}  # seconds before the next try, at endpoints whose servers are going
+        self.maps: set[object] = set()  # maps with unsent calls
+        # Seconds before the next attempt to connect, by endpoint, where the server is leaving.
+        self._pauses: dict[str, float] = {}
         self.closed = False
-        self._given_up = ""  # why it was, if it was
+        self._given_up = ""  # why the core was given up, if it was
         self.when_closed: Callable[[], object] | None = None
         self._room: list[Callable[[], object]] = []
         self._idle: list[Callable[[], object]] = []
         self._timer: Handle | None = None
         self._timer_due = math.inf
-        self.flushing = False  # whether a flush was asked for
+        self.flushing = False  # whether a flush is queued
         self._wires: list[Wire] = []
-        self.opened: list[Wire] = []  # whose sockets are open, or being made
-        self._leaving: list[Wire] = []  # of servers that are gone from the list, with their last calls
+        self.opened: list[Wire] = []  # wires with a socket, open or being opened
+        self._leaving: list[Wire] = []  # of removed servers that still have calls
         self._given = frozenset(endpoints)
         self._sources = sources
         self._told: dict[Source, Sequence[str]] = {}
 
     def open(self) -> None:
-        """Open the sockets: from now on the loop holds the core. Where this raises, or is interrupted, `abandon` takes it back."""
-        for core in [core for core in list(_open) if core.loop.closed]:  # whose client their own calls keep
+        """Open the sockets; from now on the loop holds the core.
+        If this raises or is interrupted, `abandon` undoes it."""
+        for core in [
+            core for core in list(_open) if core.loop.closed
+        ]:  # their own calls kept their clients alive
             core.let_go()
         _open.add(self)
         for link in self.machine.links:
@@ -139,43 +143,48 @@ class ClientCore:
             source.start(_teller(weakref.ref(self), source))
 
     def abandon(self) -> None:
-        """Give back all that was opened, perhaps in part, before anybody had the core."""
+        """Close all that was opened, perhaps only a part, before a caller had the core."""
         self.loop.forget()
         self.let_go()
 
     @property
     def full(self) -> bool:
         in_flight = len(self.calls) + self._table.more + len(self.gathered)
-        if in_flight >= self.max_in_flight and self.gathered:  # of which some may be among the calls by now
+        # some of them may be in `calls` already
+        if in_flight >= self.max_in_flight and self.gathered:
             in_flight = len(self._in_flight()) + self._table.more
         return in_flight >= self.max_in_flight or self._table.bytes >= self.max_bytes_in_flight
 
     @property
     def room(self) -> int:
-        """How many more calls may be in flight, and 1 at least."""
+        """Calls that this client may still start; at least 1."""
         return max(1, self.max_in_flight - len(self.calls) - self._table.more - len(self.gathered))
 
     @property
     def bound(self) -> str:
-        """Which bound has been met, in words."""
+        """The bound that the client has reached, for an error."""
         if self._table.bytes < self.max_bytes_in_flight:
-            return f"{self.max_in_flight} calls are in flight, the bound"
-        return f"calls with {self._table.bytes:,} bytes are in flight, over the bound of {self.max_bytes_in_flight:,}"
+            return f"{self.max_in_flight} calls are in flight, the maximum (max_in_flight)"
+        return (
+            f"calls with {self._table.bytes:,} bytes are in flight, "
+            f"maximum {self.max_bytes_in_flight:,} (max_bytes_in_flight)"
+        )
 
     def has(self, call: OutgoingCall) -> bool:
-        """Whether it was given to this core, and has not ended."""
+        """Whether the call was given to this core and has not ended."""
         return not call.ended and (call.id > 0 or call in self.gathered)
 
     def _in_flight(self) -> list[OutgoingCall]:
-        """All calls, with those that have only gathered."""
+        """All calls, with those that are only gathered."""
         gathered = self.gathered.copy()  # other threads may add to it
         calls = list(self.calls.values())
         return calls + [call for call in gathered if not (call.ended or call.id in self.calls)]
 
     def start(self, call: OutgoingCall) -> None:
-        """Send a call, when this turn of the loop ends or enough have gathered."""
+        """Send a call when this turn of the loop ends, or when enough calls are gathered."""
         self.gathered.append(call)
-        if self.closed or (call.extras is not None and call.extras.size):  # whose bytes count from now on
+        # its bytes must count from now on
+        if self.closed or (call.extras is not None and call.extras.size):
             self._start_gathered()
         if not self.flushing:
             self.flush_later()
@@ -185,7 +194,7 @@ class ClientCore:
     def _start_gathered(self) -> None:
         gathered = self.gathered
         calls = gathered.copy()
-        if self.closed:  # while they waited for their turn, or for room
+        if self.closed:  # closed while they waited for their turn or for room
             for call in calls:
                 error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
                 self.machine.end(
@@ -194,7 +203,8 @@ class ClientCore:
         else:
             self.machine.start_all(calls, time.monotonic())
         for call in calls:
-            # Not before it is in the table, as a turn that is cut must lose none; a callback of another may have had it started already.
+            # Only once it is in the table, as a cut turn must lose no call. A callback of another
+            # call may have started it already.
             if gathered and gathered[0] is call:
                 gathered.popleft()
                 if call.extras is not None and call.extras.upload is not None:
@@ -203,34 +213,34 @@ class ClientCore:
     def _begin_upload(self, call: OutgoingCall, upload: Upload) -> None:
         try:
             upload.begin()
-        except RuntimeError as error:  # there may be no thread for it
-            text = f"{call.method}: its items could not be sent: {errors.described(error)}"
+        except RuntimeError as error:  # the process may have no thread for it
+            text = f"{call.method}: its upload could not start: {errors.described(error)}"
             self.machine.cancel(call, errors.ResourceExhausted(text))
 
     def hold(self, call: OutgoingCall) -> None:
-        """Take a call without sending it: it is ended by `end`, or sent by `send`."""
+        """Register a call without sending it: `end` ends it, or the machine's `send` sends it."""
         self.machine.hold(call)
         if call.deadline is not None and call.deadline < self._timer_due:
             self._set_timer()
 
     def do(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a method of the machine, and send what gathers when this turn of the loop ends."""
+        """Call a method of the machine, and flush when this turn of the loop ends."""
         function(*args)
         self.flush_later()
 
     def end(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
-        """End a call that was held, and let all who wait know."""
+        """End a held call, and flush."""
         self.machine.end(call, result, error)
         self.flush()
 
     @property
     def idle(self) -> bool:
-        """Whether no call is in flight, and nothing waits to be sent."""
+        """Whether no call is in flight and nothing waits to be sent."""
         return not self.calls and not self.maps and self.settled
 
     @property
     def settled(self) -> bool:
-        """Whether everything that was to be sent has been handed to the sockets."""
+        """Whether the sockets have received all messages."""
         if self.gathered or self.machine.notes:
             return False
         return not any(wire.link.outbox or wire.stuck for wire in self._wires)
@@ -238,33 +248,35 @@ class ClientCore:
     def notify(self, note: Notify) -> None:
         if len(self.machine.notes) >= self.max_in_flight:
             raise errors.ResourceExhausted(
-                f"{note.method}: {len(self.machine.notes)} one-way calls wait for a server, the bound"
+                f"{note.method}: {len(self.machine.notes)} one-way calls wait for a server, "
+                "the maximum (max_in_flight)"
             )
-        if self.gathered:  # before it
+        if self.gathered:  # these go first
             self._start_gathered()
         self.machine.notify(note)
         self.flush_later()
 
     def cancel(self, call: OutgoingCall, error: Exception) -> bool:
-        """End the call here, and at the server where that can be; False if it has ended."""
+        """End the call here, and at the server if possible; False if it has ended."""
         ended = self.machine.cancel(call, error)
         self.flush_later()
         return ended
 
     def drop(self, call: OutgoingCall) -> None:
-        """Cancel a call whose outcome nobody can see any more. For finalisers, as `post` is."""
+        """Cancel a call whose reader is gone. Safe in finalisers, as `post` is."""
         if self.has(call) and not self.closed and self.process == os.getpid():
             with suppress(Exception):  # the loop is closed
-                self.post(self.cancel, call, errors.Cancelled(f"{call.method} was left by its reader"))
+                self.post(self.cancel, call, errors.Cancelled(f"{call.method} was dropped by its reader"))
 
     def cancel_streams(self) -> None:
-        """Nobody will read them: the program ends."""
+        """Cancel all streams: the program is exiting, and their readers are gone."""
         for call in self._in_flight():
             if call.message.credit:
-                self.cancel(call, errors.Cancelled(f"{call.method}: the program ends"))
+                self.cancel(call, errors.Cancelled(f"{call.method}: the program is exiting"))
 
     def when_room(self, function: Callable[[], object], seconds: float | None = None) -> None:
-        """Call the function when the bound of calls in flight is far enough away again, or after so many seconds."""
+        """Call the function once calls in flight have fallen to 3/4 of the bounds, or after
+        `seconds`."""
         if not self.full:
             function()
         elif seconds is None:
@@ -284,14 +296,15 @@ class ClientCore:
             timer = self.loop.call_later(max(0.0, seconds), late)
 
     def when_idle(self, function: Callable[[], object]) -> None:
-        """Call the function when no call is in flight and nothing waits to be sent."""
+        """Call the function once no call is in flight and nothing waits to be sent."""
         if self.idle:
             function()
         else:
             self._idle.append(function)
 
     def give_up(self, why: str) -> None:
-        """A turn was cut half-way: end all calls with Unavailable, and close all, whatever state they are in."""
+        """End all calls with Unavailable and close all links in any state, after a turn was cut
+        half-way."""
         self.closed, self._given_up = True, why
         _open.discard(self)
         error = errors.Unavailable(why, started=None)
@@ -314,8 +327,8 @@ class ClientCore:
             function()
 
     def finish(self, message: str, seconds: float, done: Callable[[], object]) -> None:
-        """Close once nothing is in flight, after `seconds` at the latest, and then call the function once. Calls that are left end with
-        Cancelled."""
+        """Close once no call is in flight, after `seconds` at the latest; then call `done` once.
+        The remaining calls end with Cancelled."""
         called = False
 
         def end() -> None:
@@ -334,11 +347,11 @@ class ClientCore:
             self.when_idle(end)
 
     def leave(self) -> None:
-        """Nobody has the client any more: close once nothing is in flight."""
+        """Close a dropped client once no call is in flight."""
         self.when_idle(partial(self.close, "the client was dropped"))
 
     def let_go(self) -> None:
-        """Close without the loop: it is closed, so that only the sockets are left, or nobody has the client yet."""
+        """Close without the loop: the loop is closed already, or no caller has the client yet."""
         self.closed = True
         _open.discard(self)
         for source in self._sources:
@@ -346,7 +359,7 @@ class ClientCore:
         self._close_wires(0)
 
     def close(self, message: str) -> None:
-        """End what is in flight with Cancelled, and close."""
+        """End calls in flight with Cancelled, and close."""
         if self.closed:
             return
         if self.gathered:
@@ -354,7 +367,7 @@ class ClientCore:
         self.closed = True
         _open.discard(self)
         if self.machine.notes:
-            log.warning("%d one-way calls were never sent: no server came", len(self.machine.notes))
+            log.warning("%d one-way calls dropped: no server was available", len(self.machine.notes))
         self.machine.close(errors.Cancelled(message))
         self.flush()
         if self._timer is not None:
@@ -369,7 +382,8 @@ class ClientCore:
             function()
 
     def forked(self) -> None:
-        """In a child: calls and connections are the parent's. Whoever waits for one here learns of that, where the loop goes on."""
+        """In a forked child: calls and connections are the parent's.
+        A caller that waits here gets Cancelled, if its loop goes on."""
         if self.closed:
             return
         self.closed = True
@@ -380,14 +394,15 @@ class ClientCore:
         calls = self._in_flight()
         self.gathered.clear()
         if self.loop.cooperative:
-            return  # the greenlets that wait are the parent's, and are not to go on in the child's hub
+            return  # the waiting greenlets are the parent's and must not resume in the child's hub
         for call in calls:
-            text = f"{call.method} was called before a fork: only the parent gets its answer"
+            text = f"{call.method} was called before a fork: only the parent gets its reply"
             self.loop.call_soon(call.disown, errors.Cancelled(text))
 
     def flush(self) -> None:
-        """Send what has gathered; see who waits for what has changed."""
-        self.flushing = False  # here, and not where it was asked for: what was asked for may be lost at the end of a caller's stack
+        """Send the gathered calls and messages, and run the callbacks that wait for room or
+        idleness."""
+        self.flushing = False  # cleared only here: a full caller's stack may lose a queued flush
         if self.gathered:
             self._start_gathered()
         for wire in self._wires:
@@ -401,7 +416,7 @@ class ClientCore:
             self._set_timer()
 
     def link_changed(self, wire: Wire) -> None:
-        """A link has another state."""
+        """Handle a change of a link's state."""
         link, wire.seen = wire.link, wire.link.state
         if link.state is LinkState.OPEN:
             wire.opened = time.monotonic()
@@ -411,20 +426,21 @@ class ClientCore:
             self._pauses[link.endpoint] = min(max(2 * pause, PAUSE), PAUSE_AT_MOST)
             self.loop.call_later(random.uniform(pause / 2, pause), self._connect_anew, wire)  # noqa: S311 - no secret
         elif link.state is LinkState.CLOSED and wire in self._wires and not self.closed:
-            # Nothing that comes over it counts any more, it is not to try again, and its server may send without end.
+            # Its messages no longer count, it must not reconnect, and its server may send without
+            # end.
             self._wires.remove(wire)
             if not link.refuses:
                 wire.flush()
             wire.close(0 if link.refuses else LEAVE)
             self.flush_later()
         elif link not in self.machine.links:
-            self._wires.remove(wire)  # it was kept for the sake of its last answers
+            self._wires.remove(wire)  # it was kept for its last replies
             wire.close(0)
             self.flush_later()
         if link.state is LinkState.DOWN:
             for source in self._sources:
                 source.look()
-        self._set_timer()  # for what is to be sent again
+        self._set_timer()  # for the retries
         self.tell_state()
 
     def tell_state(self) -> None:
@@ -434,13 +450,13 @@ class ClientCore:
             if self.state_changed is not None:
                 self.state_changed(state)
 
-    # Servers that are found
+    # Servers from sources
 
     def _why_none(self) -> str:
         return "; ".join(source.reason for source in self._sources)
 
     def found(self, source: Source, endpoints: Sequence[str]) -> None:
-        """These are all servers that the source knows of."""
+        """Apply a source's full list of endpoints."""
         if self.closed:
             return
         self._told[source] = endpoints
@@ -466,12 +482,12 @@ class ClientCore:
         link = self.machine.add(endpoint)
         try:
             self._connect(link)
-        except errors.UsageError as error:  # what the source says is no address here
+        except errors.UsageError as error:  # the source's address is invalid here
             log.warning("%s", error)
             self.machine.remove(link)
 
     def _leave(self, link: Link) -> None:
-        """The server is gone from the list, if it has not come back: what it is still doing, it may end."""
+        """Remove a server that is no longer listed. Its calls in flight may finish."""
         if self.closed or link not in self.machine.links or self._is_wanted(link):
             return
         self.machine.remove(link)
@@ -486,7 +502,7 @@ class ClientCore:
         self.flush_later()
 
     def _let_go(self) -> None:
-        """Close the links over which nothing is to come any more."""
+        """Close the links of removed servers whose last calls have ended."""
         for wire in list(self._leaving):
             if wire.link.state is not LinkState.DRAINING:
                 self._leaving.remove(wire)  # it was lost
@@ -500,7 +516,8 @@ class ClientCore:
     # Within
 
     def _connect(self, link: Link) -> None:
-        """Open a link. Where the process has no more descriptors, it is tried every second. Raises UsageError."""
+        """Open a link. If the process has no file descriptor left, retry every second.
+        Raises UsageError."""
         if self.closed or link not in self.machine.links:
             return
         try:
@@ -510,7 +527,7 @@ class ClientCore:
             self.loop.call_later(PAUSE_AT_MOST, self._connect, link)
 
     def _connect_anew(self, wire: Wire) -> None:
-        """The server is going: connect again, to its successor or to another process of it."""
+        """Connect again for a leaving server: to its successor, or to another of its processes."""
         link = wire.link
         if self.closed or link.state is not LinkState.DRAINING or link not in self.machine.links:
             return
@@ -538,12 +555,12 @@ class ClientCore:
             function()
 
     def flush_later(self) -> None:
-        """Have what has gathered sent when this turn of the loop ends."""
+        """Queue a flush for the end of this turn of the loop."""
         if not self.flushing and not self.closed:
             try:
-                self.flushing = True  # first: the loop may run at once, in another thread
+                self.flushing = True  # first: the loop may run at once in another thread
                 self.loop.call_soon(self._flush_soon)
-            except BaseException:  # at the end of the caller's stack, say
+            except BaseException:  # for example, the caller's stack is full
                 self.flushing = False
                 raise
 
@@ -560,7 +577,8 @@ class ClientCore:
     def _set_timer(self) -> None:
         due = self.machine.next_tick()
         if due < self._timer_due:
-            timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)  # first: it may raise
+            # first: it may raise
+            timer = self.loop.call_later(max(0.0, due - time.monotonic()), self._tick)
             if self._timer is not None:
                 self._timer.cancel()
             self._timer, self._timer_due = timer, due
@@ -571,7 +589,8 @@ class ClientCore:
 
 
 def _teller(core: weakref.ref[ClientCore], source: Source) -> Callable[[list[str]], object]:
-    """What the source calls in its thread, which must not keep alive a client that nobody has any more."""
+    """The function that the source calls in its thread.
+    It holds the core weakly, so a dropped client can be freed."""
 
     def changed(endpoints: list[str]) -> None:
         alive = core()

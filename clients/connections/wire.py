@@ -1,4 +1,5 @@
-"""One link of a client on its transport: batches out and in, and what happens to the connection, told to the protocol's machine."""
+"""One link of a client on its transport: sends and receives batches, and reports connection events
+to the machine."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ log = logging.getLogger("ringback.client")
 
 
 class WireHost(Protocol):
-    """The client's core. `opened`: the wires whose sockets are open; `known`: endpoints whose servers have let this client in before."""
+    """The client's core.
+    `opened`: the wires with open sockets; `known`: endpoints whose servers have admitted this
+    client before."""
 
     loop: Loop
     machine: ClientMachine
@@ -39,22 +42,22 @@ class WireHost(Protocol):
         """A turn of the transport has ended."""
 
     def link_changed(self, wire: Wire) -> None:
-        """Its link has another state."""
+        """The link's state has changed."""
 
     def tell_state(self) -> None:
-        """The client may have another state."""
+        """The client's state may have changed."""
 
 
 class Wire:
-    """The way to one server: the host of its transport's end."""
+    """A link's connection: the host of its end of the transport."""
 
     def __init__(self, core: WireHost, link: Link) -> None:
-        """Connects. Raises UsageError or ResourceExhausted, as `ClientEnd.open` does."""
+        """Connect. Raises UsageError or ResourceExhausted, as `ClientEnd.open` does."""
         self._core = core
         self.link = link
         self.stuck: list[list[Any]] = []  # batches that the transport would not take
-        self._whole: list[FromClient] = []  # what is in them, as long as none of them is sent
-        self.seen = link.state  # when the core was last told
+        self._whole: list[FromClient] = []  # the messages in them, until one of them is sent
+        self.seen = link.state  # the state last reported to the core
         self.opened = 0.0
         self._decoder = codec.from_server()
         self.turn_ended = core.flush
@@ -68,7 +71,7 @@ class Wire:
             raise
 
     def flush(self) -> None:
-        """Send what the link has gathered."""
+        """Send the messages in the link's outbox."""
         link, stuck = self.link, self.stuck
         while True:
             if not stuck:
@@ -95,12 +98,12 @@ class Wire:
             self._end.sent()
 
     def close(self, linger: float) -> None:
-        """What is still to be sent has so many seconds."""
+        """Close the connection; unsent messages have `linger` seconds."""
         self._end.close(linger)
         if self in self._core.opened:
             self._core.opened.remove(self)
 
-    # What the transport tells
+    # Events of the transport
 
     @property
     def known(self) -> bool:
@@ -122,9 +125,9 @@ class Wire:
         except Exception as error:
             if self._core.loop.may_be_cut():
                 raise
-            # What is left to go wrong is ringback's own, and ends with the link that met it.
-            log_error(log, "the client failed at what %s sent", self.link.endpoint, error=error)
-            machine.fault(self.link, "the client failed at what this server sent")
+            # A fault of ringback itself closes only this link.
+            log_error(log, "client failed to process messages from %s", self.link.endpoint, error=error)
+            machine.fault(self.link, "the client failed to process this server's messages")
         if self.link.state is not self.seen:
             self._core.link_changed(self)
 
@@ -134,7 +137,7 @@ class Wire:
 
     def lost(self, reason: str) -> None:
         self.stuck = []
-        self.link.outbox[:0] = self._whole  # which was never sent
+        self.link.outbox[:0] = self._whole  # never sent
         self._whole = []
         self._core.machine.link_lost(self.link, reason, time.monotonic())
         self._tell()

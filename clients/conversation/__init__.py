@@ -1,6 +1,7 @@
-"""A client's end of the conversation: every call from `start` to its one ending, over links that come and go. It does no I/O.
+"""The client side of the protocol: each call from `start` to its single end, over links that come
+and go. No I/O.
 
-`machine.py` is what the core uses. It is made of the links (`links.py`), the table of calls (`table.py`), what sends them (`sending.py`),
-what becomes of those that fail on their way (`recovery.py`), and what takes messages from servers (`receiving.py`). Which of many servers
-gets a call is chosen in `balancing/`.
+The core uses `machine.py`. It consists of the links (`links.py`), the table of calls (`table.py`),
+the sender (`sending.py`), the recovery of calls that failed on their way (`recovery.py`), and the
+receiver of the servers' messages (`receiving.py`). `balancing/` chooses a server for each call.
 """

@@ -1,4 +1,4 @@
-"""One call as the client's end sees it, and the states that it goes through."""
+"""One call on the client side, and its states."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 class CallState(enum.Enum):
     NEW = "new"
-    HELD = "held"  # not sent, as the answer to another may be its own
+    HELD = "held"  # not sent: it may share the reply to another call
     WAITING = "waiting"  # for a link
-    SENT = "sent"  # over `link`, or about to be
-    PAUSED = "paused"  # it failed on its way, and is sent again after a while
+    SENT = "sent"  # over `link`, or in its outbox
+    PAUSED = "paused"  # it failed on its way and waits for its retry
     ENDED = "ended"
 
 
@@ -43,7 +43,7 @@ TRANSITIONS = {
 
 
 class CallExtras:
-    """What few calls have: wishes for the choice of their server, and what is noted of few."""
+    """Fields that few calls need, above all wishes for the choice of their server."""
 
     __slots__ = (
         "affinity",
@@ -66,59 +66,61 @@ class CallExtras:
     def __init__(self) -> None:
         self.affinity: str | None = None  # calls with the same one go to the same server
         self.hedged = False  # whether it may be sent to a second server
-        self.only: Link | None = None  # where it goes, or nowhere
-        self.session: SeenVersions | None = None  # whose it is, if not the client's own
-        self.primary = False  # a replica has refused it
+        self.only: Link | None = None  # the only link that may carry it
+        self.session: SeenVersions | None = None  # its session, if not the client's own
+        self.primary = False  # whether a replica has refused it
         self.duplicate: Duplicate | None = None  # the same call at another server
-        self.size = 0  # bytes of its arguments, where these are many
-        self.failure: errors.CallError | None = None  # with which it ends, and is not sent
-        self.inherits = False  # whether it ends with the call within which it is made
-        self.latest: float | None = None  # the end of the call within which it is made
+        self.size = 0  # bytes of its arguments, if large
+        self.failure: errors.CallError | None = None  # it ends with this error and is not sent
+        self.inherits = False  # whether its deadline is that of the call that made it
+        self.latest: float | None = None  # deadline of the call that made it
         self.upload: Upload | None = None
-        self.mapped: MapOutcomes | None = None  # of many calls in one message
-        self.whole: WholeMap | None = None  # of a call that stands for all of a map, and is never sent
-        # What the outcome passes through on its way to `finish`: the client's interceptors.
+        self.mapped: MapOutcomes | None = None  # if it is many calls in one message
+        self.whole: WholeMap | None = None  # if it stands for a whole map; it is never sent
+        # Function that the outcome passes through before `finish`: the client's interceptors or the
+        # cache.
         self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
-        self.span: Span | None = None  # of a client that traces
+        self.span: Span | None = None  # if the client traces
 
 
 class Recorder(Protocol):
-    """What counts the calls of a client, where these are counted."""
+    """Counts the calls of a client, if they are counted."""
 
     def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
-        """A call has ended, at that time if it is known."""
+        """A call has ended, at the time `now` if it is known."""
 
     def again(self, link: Link, reason: str) -> None:
-        """A call is sent again that this server has not answered."""
+        """A call that this server has not answered is sent again."""
 
 
 class WholeMap(Protocol):
     """The calls of a map."""
 
     def begin(self, core: Any) -> None:
-        """Send them."""
+        """Send the calls."""
 
     def stop(self) -> None:
-        """Cancel those that have not ended."""
+        """Cancel the calls that have not ended."""
 
 
 class Span(Protocol):
-    """What a tracer knows of a call."""
+    """A tracer's span of a call."""
 
     def carrier(self) -> dict[str, str]:
-        """What travels with it."""
+        """The trace context that travels with the call."""
 
     def end(self, code: str, text: str = "") -> None:
-        """It has ended."""
+        """End the span."""
 
 
-# How often a call is sent at most, where nothing is said.
+# Default of the maximum times that a call is sent.
 ATTEMPTS = 5
 
 
 class CallSettings:
-    """What many calls have in common: `timeout` is in seconds, `returns` the type that results are to have, `attempts` how often
-    a call is sent at most."""
+    """Settings that many calls share.
+    `timeout` is in seconds, `returns` is the type of the results, `attempts` the maximum times that
+    a call is sent."""
 
     __slots__ = ("attempts", "returns", "timeout", "wait_for_ready")
 
@@ -130,17 +132,19 @@ class CallSettings:
 
 
 class OutgoingCall:
-    """One call. A client style subclasses it: `finish` gets the result or the error, exactly once, and `item` what streams.
+    """One call. A client style subclasses it: `finish` receives the result or error exactly once,
+    `item` each item.
 
-    The machine sets the id in `message` each time it sends it, and the time left. A stream has `deadline` moved on by every item,
-    but not beyond `extras.latest`. What few calls have is in `extras`: where there are none, the call takes the short way.
+    The machine sets the id and the remaining time in `message` at each send. Every item moves a
+    stream's `deadline` on, up to `extras.latest`. `extras` holds fields that few calls need;
+    without it, a call takes the fast path.
     """
 
     __slots__ = ("allowed", "deadline", "extras", "link", "made", "message", "sent", "settings", "state")
-    made: float  # when it was made
-    sent: float  # the same, and then, where there are many servers, when it was sent
-    is_counted: ClassVar[bool] = True  # whether it is a call that a caller has made
-    allowed: int  # items that may still come, of a stream
+    made: float  # time at which it was made
+    sent: float  # the same; with many servers, later the time at which it was sent
+    is_counted: ClassVar[bool] = True  # whether a caller made it
+    allowed: int  # items that the stream may still send
 
     def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
         self.message = message
@@ -151,7 +155,7 @@ class OutgoingCall:
         self.extras: CallExtras | None = None
 
     def conclude(self, result: Any, error: BaseException | None, recorder: Recorder | None = None) -> None:
-        """The one ending. It is recorded as its caller sees it."""
+        """End the call, once. The recorder sees the outcome that the caller sees."""
         self.state = ENDED
         if self.extras is not None and self.extras.passes is not None:
             result, error = self.extras.passes(result, error)
@@ -159,14 +163,15 @@ class OutgoingCall:
         self.finish(result, error)
 
     def observe_end(self, error: BaseException | None, recorder: Recorder | None) -> None:
-        """For metrics and traces."""
+        """Report the end to metrics and traces."""
         if recorder is not None and self.is_counted and (self.extras is None or self.extras.whole is None):
             recorder.ended(self, error)
         if self.extras is not None and self.extras.span is not None:
             self.extras.span.end(errors.code_of(error), "" if error is None else errors.text_of(error))
 
     def disown(self, error: BaseException) -> None:
-        """In a forked child: its outcome comes to another process; whoever waits here gets the error, and nobody is called back."""
+        """In a forked child: the parent gets the outcome.
+        A caller that waits here gets the error; no callback runs."""
         self.state = ENDED
         self.finish(None, error)
 
@@ -176,17 +181,17 @@ class OutgoingCall:
 
     @property
     def attempts(self) -> int:
-        """How often it is sent at most."""
+        """Maximum times that it is sent."""
         return self.settings.attempts
 
     @property
     def stays(self) -> bool:
-        """Whether it is meant for one server only, and never sent again."""
+        """Whether it is for one server only, and never sent again."""
         return self.extras is not None and self.extras.only is not None
 
     @property
     def streams(self) -> bool:
-        """Whether items go one way or the other."""
+        """Whether it streams in either direction."""
         return self.message.credit > 0 or self.upload is not None
 
     @property
@@ -195,11 +200,11 @@ class OutgoingCall:
 
     @property
     def size(self) -> int:
-        """Bytes of its arguments, where these are many."""
+        """Bytes of its arguments, if large; otherwise 0."""
         return 0 if self.extras is None else self.extras.size
 
     def extended(self) -> CallExtras:
-        """Its extras, made where it had none."""
+        """Its extras, made if it has none."""
         if self.extras is None:
             self.extras = CallExtras()
         return self.extras
@@ -217,16 +222,17 @@ class OutgoingCall:
 
     @property
     def told(self) -> bool:
-        """Whether `finish` has done its work. Asked where a signal's handler may have cut it half-way."""
+        """Whether `finish` has completed. Used where a signal handler may have cut it half-way."""
         return False
 
     def item(self, value: Any, size: int) -> None:
-        """An item has come, which took so many bytes on the way."""
+        """An item has arrived. `size`: its bytes on the wire."""
         raise NotImplementedError
 
 
 class Duplicate(OutgoingCall):
-    """The same call at a second server. What comes of it first is what comes of `first`; an error there leaves it to that one alone."""
+    """The same call at a second server.
+    Its result ends `first`; its error leaves the call to `first` alone."""
 
     __slots__ = ("first",)
     is_counted = False
@@ -241,31 +247,32 @@ class Duplicate(OutgoingCall):
         return True
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        """The table of calls ends the first of the two."""
+        """Does nothing: the table of calls ends `first`."""
 
 
 class Upload(ABC):
-    """The items of an argument that streams. A client style knows how to get them from their iterator, and sends them with
-    `ClientMachine.send_item` and `end_items`, no more than there is credit for, and none while it is `held`."""
+    """The items of a streaming argument.
+    A client style takes them from their iterator and sends them with `ClientMachine.send_item` and
+    `end_items`, within the server's credit, and not while it is `held`."""
 
     __slots__ = ("allowed", "held", "sent")
 
     def __init__(self) -> None:
         self.allowed = 0
-        self.held = False  # the machine's: too many items wait for the transport to take them
+        self.held = False  # set by the machine while too many bytes of items wait for the transport
         self.sent = 0
 
     @abstractmethod
     def begin(self) -> None:
-        """The call has been started."""
+        """The call has started."""
 
     @abstractmethod
     def credit(self, items: int) -> None:
-        """The server takes so many more."""
+        """The server grants credit for `items` more items."""
 
     @abstractmethod
     def go_on(self) -> None:
-        """It is `held` no longer: the transport has taken what waited."""
+        """It is no longer `held`: the transport has taken the waiting items."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -273,5 +280,5 @@ class Upload(ABC):
 
 
 def milliseconds(seconds: float) -> int:
-    """The time left as a message says it, rounded up."""
+    """The remaining time in the unit of the message, rounded up."""
     return int(min(max(seconds, 0.001), 1e12) * 1000 + 0.999)

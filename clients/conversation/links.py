@@ -1,4 +1,4 @@
-"""The client's links: each the way to one server, with what is known of it."""
+"""The client's links: each leads to one server and holds the state that the client knows of it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ...protocol.messages import (
 
 _NOTHING = About()
 
-# Bytes of calls given up after which the outbox is thinned out, and what each counts for beside its arguments: with 2,000 of them, to look
-# through the outbox costs each little.
+# Bytes of cancelled calls after which the outbox is thinned out, and the overhead counted for each
+# of them: spread over 2,000 calls, a scan of the outbox costs each little.
 _THIN_AT, _CALL = 1024 * 1024, 512
 
-# A share of the calls that no server can go below or above, whatever it says of itself.
+# Bounds of a server's weight, whatever it announces.
 _LEAST, _MOST = 1e-6, 1e6
 
 
 class LinkState(enum.Enum):
-    DOWN = "down"  # the last attempt to connect failed, or the link was lost
+    DOWN = "down"  # the last attempt to connect failed, or the connection was lost
     CONNECTING = "connecting"  # no attempt has succeeded or failed yet
-    GREETING = "greeting"  # connected; our hello is on its way
+    GREETING = "greeting"  # connected; the Hello is on its way
     OPEN = "open"
-    DRAINING = "draining"  # the server is going: no new calls to it
+    DRAINING = "draining"  # the server is leaving and gets no new calls
     CLOSED = "closed"
 
 
@@ -53,12 +53,12 @@ TRANSITIONS = {
     CLOSED: set(),
 }
 
-# The names that users see of the states of links that are not open, from the best to the worst.
+# Public names of the states of links that are not open, from best to worst.
 _NAMES = ((CONNECTING, "connecting"), (GREETING, "connecting"), (DRAINING, "draining"), (DOWN, "down"))
 
 
 class Link(BalancedServer):
-    """The way to one server. `outbox`: the messages that are to be sent over it."""
+    """A client's connection to one server. `outbox`: the messages to be sent over it."""
 
     __slots__ = (
         "careful",
@@ -80,26 +80,26 @@ class Link(BalancedServer):
         super().__init__(endpoint)
         self.state = CONNECTING
         self.outbox: list[FromClient] = []
-        self.unsent = 0  # bytes of items in the outbox, or that the transport has not taken
-        self.given_up = 0  # bytes of calls, since the outbox was thinned out
+        self.unsent = 0  # bytes of items in the outbox or not yet taken by the transport
+        self.given_up = 0  # bytes of calls cancelled since the outbox was thinned out
         self.unasked = 0  # unsolicited messages since the last solicited one
-        # Bytes that a call may take, where the server takes less than this client.
+        # Maximum bytes of a call, if the server takes less than this client.
         self.limit: int | None = None
         self.max_messages, self.max_frames = MAX_MESSAGES, MAX_FRAMES  # of one batch
         self.max_mapped = 0  # calls in one Map
-        self.methods: dict[str, MethodFlags] = {}  # once the server has told of them
+        self.methods: dict[str, MethodFlags] = {}  # as its Welcome announces
         self.once: frozenset[str] = frozenset()  # methods whose calls need a key
-        self.careful = False  # whether a call must be looked at before it is sent, for the sake of these
+        self.careful = False  # whether each call must be checked against these before it is sent
         self.reason = f"no server at {endpoint}"
         self.closed_by: type[errors.CallError] = errors.ProtocolError  # once it is closed
 
     @property
     def refuses(self) -> bool:
-        """Whether the server does not let this client in."""
+        """Whether the server denies this client access."""
         return self.state is CLOSED and self.closed_by is errors.Unauthenticated
 
     def become(self, state: LinkState) -> bool:
-        """Go to that state; False where it cannot follow the link's own."""
+        """Change to that state; False if it cannot follow the present one."""
         if state not in TRANSITIONS[self.state]:
             return False
         self.state = state
@@ -107,15 +107,16 @@ class Link(BalancedServer):
         return True
 
     def cancel(self, id_: int, size: int) -> None:
-        """Tell the server that a call is given up. `size`: bytes of its arguments."""
+        """Send the server a Cancel. `size`: bytes of the call's arguments."""
         self.outbox.append(Cancel(id_))
         self.given_up += size + _CALL
         if self.given_up >= _THIN_AT:
             self._thin_out()
 
     def _thin_out(self) -> None:
-        """Take out what need not be sent any more: where the server reads nothing, the outbox would grow with each call given up. Of one
-        that was sent only its Cancel stays."""
+        """Drop the messages of cancelled calls from the outbox.
+        If the server reads nothing, the outbox would grow with each cancelled call. Of a call that
+        was sent, only its Cancel stays."""
         self.given_up = 0
         cancelled = {message.id for message in self.outbox if type(message) is Cancel}
         unsent = {message.id for message in self.outbox if type(message) is Call} & cancelled
@@ -133,7 +134,8 @@ class Link(BalancedServer):
         self.outbox = kept
 
     def opened(self, welcome: Welcome, max_size: int, now: float) -> None:
-        """The server has sent its welcome. `max_size`: bytes of the largest value that this client takes."""
+        """Handle the server's Welcome.
+        `max_size`: bytes of the largest value that this client takes."""
         about = welcome.about or _NOTHING
         self.forget()
         self.unsent = 0
@@ -153,24 +155,27 @@ class Link(BalancedServer):
 
 
 def _weight(told: float) -> float:
-    """One that can be reckoned with."""
+    """The announced weight, within the bounds; NaN counts as the least."""
     return min(max(told, _LEAST), _MOST) if told == told else _LEAST
 
 
 class Links:
-    """All links of a client, in `all`. `searching`: why no server is known, where servers are to be found; None where all were given."""
+    """All links of a client, in `all`.
+    `searching`: gives the reason why no server is known, if a source lists the servers; None if all
+    endpoints were given."""
 
     def __init__(self, endpoints: Sequence[str], searching: Callable[[], str] | None) -> None:
         self.all = [Link(endpoint) for endpoint in endpoints]
         self.searching = searching
-        self.found = searching is None  # whether the servers that there are have been reported
-        # Of one server alone there is nothing to choose, and nothing is kept of its load.
+        self.found = searching is None  # whether the sources have reported the existing servers
+        # The only link: with one server there is no choice to make, and its load is not tracked.
         self.only = self.all[0] if len(self.all) == 1 and searching is None else None
 
     @property
     def state(self) -> str:
-        """That of the best link: "ready", "busy" (its server lives, but does not answer yet), "stalled" (it says nothing), "connecting",
-        "draining" (its server is going), "down", or "closed"."""
+        """The state of the best link.
+        "ready", "busy" (the server is alive, but does not answer yet), "stalled" (it sends
+        nothing), "connecting", "draining" (it is leaving), "down", or "closed"."""
         opened = {link.liveness for link in self.all if link.open}
         if opened:
             return next(each.value for each in Liveness if each in opened)
@@ -182,19 +187,20 @@ class Links:
 
     @property
     def hopeless(self) -> bool:
-        """Whether no link will ever be open. (Servers that are found come and go; but where all that are there refuse this client, the
-        next will, too.)"""
+        """Whether no link will ever open.
+        Servers from a source come and go; but if all present ones deny this client access, the next
+        will too."""
         if self.searching is None:
             return all(link.state is CLOSED for link in self.all)
         return bool(self.all) and all(link.refuses for link in self.all)
 
     @property
     def coming(self) -> bool:
-        """Whether one may be open soon."""
+        """Whether a link may open soon."""
         return any(link.state in (CONNECTING, GREETING) for link in self.all)
 
     def replace(self, link: Link) -> Link:
-        """A new link in the place of one."""
+        """A new link in place of an old one."""
         new = Link(link.endpoint)
         self.all[self.all.index(link)] = new
         if self.only is link:
@@ -202,17 +208,17 @@ class Links:
         return new
 
     def refusal(self) -> errors.CallError:
-        """Why all links are closed."""
+        """The error that explains why all links are closed."""
         refusing = [link for link in self.all if link.refuses]
         if refusing:
             return errors.Unauthenticated("; ".join(dict.fromkeys(link.reason for link in refusing)))
         return self.all[0].closed_by(self.all[0].reason)
 
     def unavailable(self, waited: str = "") -> errors.Unavailable:
-        """Why none is open that takes a call."""
+        """The error that explains why no open link takes a call."""
         reasons = dict.fromkeys(link.reason for link in self.all if not link.open)
         if not self.all and self.searching is not None:
             reasons[self.searching()] = None
         elif any(link.open for link in self.all):
-            reasons["no primary takes calls that change something"] = None
+            reasons["no primary is available; replicas take readonly calls only"] = None
         return errors.Unavailable("; ".join(reasons) + waited, started=False)

@@ -1,7 +1,9 @@
-"""The conversation as the core uses it. Nothing here waits or reads a clock: `now` is an argument, in seconds.
+"""The client's protocol machine, as the core uses it.
+It never waits or reads a clock: `now` is an argument, in seconds.
 
-A link is the way to one server: the core says when it is up, lost, and what arrived on it, and sends what gathers in its `outbox`. The
-states of links and calls, and which follow each, are in `links.py` and `calls.py`.
+A link leads to one server. The core reports that it is up or lost, passes on the messages that
+arrived, and sends the messages in its `outbox`. `links.py` and `calls.py` define the states of
+links and calls and their transitions.
 """
 
 from __future__ import annotations
@@ -31,17 +33,18 @@ from .table import CallTable
 
 log = logging.getLogger("ringback.client")
 
-# Seconds from one look at the deadlines to the next, at least, and for each call in flight; the latter keeps the cost of looking
-# below a tenth of the time.
+# Minimum seconds between two checks of the deadlines, and the seconds added for each call in
+# flight. The second keeps the cost of the checks below a tenth of the time.
 TICK = 0.005
 TICK_PER_CALL = 500e-9
 
-# Bytes of items that wait for the transport, from which on uploads wait too; and what each item counts for beside its value.
+# Bytes of items waiting for the transport at which uploads pause; and the overhead counted for each
+# item.
 WAIT_AT, ITEM = 1024 * 1024, 256
 
 
 class ClientMachine:
-    """All calls of one client, and what is said of them."""
+    """All calls of one client, and its handling of the servers' messages."""
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class ClientMachine:
         searching: Callable[[], str] | None = None,
     ) -> None:
         self.max_size = max_size
-        self.versions = Versions()  # that the calls of this client have seen
+        self.versions = Versions()  # seen by the calls of this client
         self._links = Links(endpoints, searching)
         self.links = self._links.all
         balancer: Balancer[Link] | None = None
@@ -72,19 +75,19 @@ class ClientMachine:
         self.receive = Receiver(self.table, self._sender, self._recovery, max_size).receive
         self.notify = self._sender.notify
         self.cancel = self.table.cancel
-        self.end = self.table.end  # of a call that was held
+        self.end = self.table.end  # of a held call
         self._hello = Hello(instance, max_size, software)
         self._look_at = 0.0
         self.next_deadline = math.inf  # no later than that of any call
 
     @property
     def state(self) -> str:
-        """That of the best link, as `Links.state`."""
+        """The state of the best link, as `Links.state`."""
         return self._links.state
 
     @property
     def found(self) -> bool:
-        """Whether the servers that there are have been reported."""
+        """Whether the sources have reported the existing servers."""
         return self._links.found
 
     @property
@@ -95,15 +98,16 @@ class ClientMachine:
     # Calls
 
     def start_all(self, calls: Iterable[OutgoingCall], now: float) -> None:
-        """Send each call that has not ended over an open link, or keep it until there is one. Who has made it this moment may have set
-        its `message.timeout`, which saves a step."""
+        """Send each call that has not ended over an open link, or keep it until a link opens.
+        A caller that has just made the call may have set its `message.timeout`, which saves a step.
+        """
         table, link = self.table, self._links.only
         plain = link is not None and link.open and not link.careful
         for call in calls:
             if call.state is not NEW:
                 continue
             message, deadline = call.message, call.deadline
-            if not message.id:  # else a start of it was cut
+            if not message.id:  # otherwise an earlier start of it was cut
                 message.id = table.last_id = table.last_id + 1
                 table.calls[message.id] = call
                 if call.extras is not None:
@@ -114,21 +118,22 @@ class ClientMachine:
                 self.next_deadline = deadline
             if plain and call.extras is None and message.timeout is not None:
                 call.state, call.link = SENT, link
-                link.outbox.append(message)  # type: ignore[union-attr] # as it is plain
+                link.outbox.append(message)  # type: ignore[union-attr] # `plain` implies a link
             else:
                 self._start(call, now)
 
     def _start(self, call: OutgoingCall, now: float) -> None:
-        """The long way."""
+        """Start a call by the slow path."""
         self.table.now = now
         if len(self.calls) == 1 and now >= self._look_at and self._balancer is not None:
-            # Messages of the servers may not have been read yet: `tick` finds the silent ones.
+            # The servers' messages may still be unread, so only `tick` looks for silent servers.
             self._look_at = now + LOOK
             self._balancer.review(now)
         self._sender.route(call, now)
 
     def hold(self, call: OutgoingCall) -> None:
-        """Take a call that is not sent: the answer to another will `end` it, unless it is sent after all."""
+        """Register a call without sending it.
+        The reply to another call will `end` it, unless it is sent later."""
         table = self.table
         call.state = HELD
         call.message.id = table.last_id = table.last_id + 1
@@ -138,19 +143,20 @@ class ClientMachine:
             self.next_deadline = call.deadline
 
     def send(self, call: OutgoingCall, now: float) -> None:
-        """Send a call that was held."""
+        """Send a held call."""
         self.table.now = now
         self._sender.send_again(call, now)
 
     def grant(self, call: OutgoingCall, items: int, now: float) -> None:
-        """Give the server credit for that many items more."""
+        """Give the server credit for `items` more items."""
         if not call.ended and call.link is not None:
             move_deadline(call, now)
             call.allowed += items
             call.link.outbox.append(Credit(call.id, items))
 
     def send_item(self, call: OutgoingCall, value: Raw, now: float) -> None:
-        """Send the next item of the argument that streams. Raises ResourceExhausted where it is more than the server takes."""
+        """Send the next item of the streaming argument.
+        Raises ResourceExhausted for an item over the server's limit."""
         link = call.link
         if not call.ended and link is not None:
             taken = size(value)
@@ -163,16 +169,16 @@ class ClientMachine:
                 upload.held = True
 
     def end_items(self, call: OutgoingCall, now: float) -> None:
-        """That was the last item of the argument that streams."""
+        """Send the end of the streaming argument."""
         if not call.ended and call.link is not None:
             move_deadline(call, now)
             call.link.outbox.append(End(call.id))
 
     def spoiled(self, message: Any, error: Exception) -> None:
-        """A message cannot be encoded: the call that it belongs to ends, and nothing else."""
+        """End the call of a message that cannot be encoded; all other calls go on."""
         call = self.calls.get(getattr(message, "id", 0))
         if call is not None:
-            text = f"{call.method}: what was to be sent cannot be encoded: {errors.described(error)}"
+            text = f"{call.method}: its message cannot be encoded: {errors.described(error)}"
             if type(message) is Call:
                 self.table.end(call, None, errors.InvalidArgument(text))
             else:
@@ -181,7 +187,7 @@ class ClientMachine:
             log_error(log, "a one-way call of %s cannot be encoded", message.method, error=error)
 
     def close(self, error: errors.CallError) -> None:
-        """End every call, and take leave of every server."""
+        """End every call, and send every server a Bye."""
         for call in list(self.calls.values()):
             self.table.cancel(call, error)
         self._sender.notes.clear()
@@ -193,10 +199,10 @@ class ClientMachine:
     # Time
 
     def tick(self, now: float) -> None:
-        """End what is past its deadline.
+        """End the calls whose deadline has passed.
 
-        All calls are looked at: the oldest of many live for long, so this is seldom, and each call costs less than its place in
-        a heap would.
+        It checks all calls. Since the oldest of many calls live long, this is rare, and it costs
+        each call less than a place in a heap would.
         """
         self.table.now = now
         self._recovery.send_due(now)
@@ -209,10 +215,10 @@ class ClientMachine:
             return
         due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
         for call in due:
-            if not call.ended:  # with its duplicate
+            if not call.ended:  # it may have ended with its duplicate
                 self._expire(call, now)
         deadlines = [call.deadline for call in self.calls.values() if call.deadline is not None]
-        # Where calls expire one after the other, they are looked at together, a few milliseconds late.
+        # Calls that expire one after the other are checked together, a few milliseconds late.
         pause = max(TICK, len(deadlines) * TICK_PER_CALL)
         self.next_deadline = max(min(deadlines), now + pause) if deadlines else math.inf
 
@@ -220,14 +226,14 @@ class ClientMachine:
         if call.state in (WAITING, PAUSED):
             self.table.end(call, None, self._links.unavailable(f" (waited {_seconds(call)})"))
             return
-        limit = "the next item" if call.streams else "the answer"
+        limit = "the next item" if call.streams else "the reply"
         if self._balancer is not None and call.link is not None:
             self._balancer.failed(call, call.link, now)
         text = f"{call.method}: {limit} did not come within {_seconds(call)}"
         self.table.cancel(call, errors.DeadlineExceeded(text))
 
     def next_tick(self) -> float:
-        """When `tick` is due: infinity, where it is not."""
+        """The time at which `tick` is due, or infinity."""
         due = [self.next_deadline, self.table.retries.next()]
         if self._balancer is not None:
             due.append(self.table.hedging.next())
@@ -238,14 +244,15 @@ class ClientMachine:
     # Links
 
     def add(self, endpoint: str) -> Link:
-        """A server more has been found."""
+        """Add a link to a server that was found."""
         link = Link(endpoint)
         self.links.append(link)
         self.table.links_changed()
         return link
 
     def remove(self, link: Link) -> None:
-        """It is no longer among the servers: no new call goes there. What is there already may end, over a link that is then draining."""
+        """Remove a server: it gets no new calls.
+        Its calls in flight may finish over the link, which is then draining."""
         self.links.remove(link)
         self.table.links_changed()
         if link.become(DRAINING):
@@ -257,51 +264,53 @@ class ClientMachine:
             self._sender.look_at_waiting()
 
     def replace(self, link: Link) -> Link:
-        """A new link to the endpoint of one that is draining, which keeps the calls that were sent over it."""
+        """A new link to the endpoint of a draining link, which keeps the calls that were sent over
+        it."""
         new = self._links.replace(link)
         self.table.links_changed()
         return new
 
     def search_ended(self) -> None:
-        """The servers that there are have been reported, for the first time."""
+        """The sources have reported the existing servers for the first time."""
         self._links.found = True
         self._sender.look_at_waiting()
 
     def link_up(self, link: Link) -> None:
-        """The link is connected: say hello, first of all."""
+        """The link is connected: send Hello first."""
         if link.become(GREETING):
             link.outbox = [self._hello]
 
     def link_lives(self, link: Link, liveness: Liveness) -> None:
-        """How far the server answers has changed."""
+        """The liveness of the link's server has changed."""
         link.liveness = liveness
         self.table.links_changed()
 
     def link_failed(self, link: Link, reason: str) -> None:
-        """An attempt to connect failed; the next comes by itself."""
+        """An attempt to connect failed; the transport retries by itself."""
         if link.become(DOWN):
             link.reason = reason
             self.table.links_changed()
             self._sender.look_at_waiting()
 
     def link_flushed(self, link: Link) -> None:
-        """The transport has taken all that was to be sent over the link: uploads that waited for that go on."""
+        """The transport has taken all items of the link: uploads that waited for this resume."""
         waited, link.unsent = link.unsent >= WAIT_AT, 0
         if waited:
-            for call in self.table.at(link):  # to go on may end one
+            for call in self.table.at(link):  # `go_on` may end one
                 if (upload := call.upload) is not None and upload.held:
                     upload.held = False
                     upload.go_on()
 
     def link_refused(self, link: Link, reason: str) -> None:
-        """The server does not let this client in, or is not the one that it should be: no further attempt is made."""
+        """The server denied this client access, or has the wrong key: make no further attempt."""
         if link.state is not CLOSED:
             link.closed_by = errors.Unauthenticated
             self._recovery.close(link, reason)
 
     def link_lost(self, link: Link, reason: str, now: float) -> None:
-        """The connection broke. The fate of the calls that were sent over it is unknown: they end, but for those that may be sent
-        again. Calls that still lie in the outbox may go elsewhere."""
+        """The connection broke.
+        The calls sent over it have an unknown fate: they end, unless they may be sent again. Calls
+        still in the outbox may go elsewhere."""
         if link.become(DOWN):
             link.reason = reason
         self.table.now = now
@@ -310,7 +319,7 @@ class ClientMachine:
         self._sender.look_at_waiting()
 
     def fault(self, link: Link, text: str) -> None:
-        """The server sent what is not this protocol: tell it so, and use this link no more."""
+        """The server violated the protocol: send it a Fault and close the link."""
         self._recovery.give_up(link, text)
         link.outbox = [Fault(text)]
 

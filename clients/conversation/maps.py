@@ -1,4 +1,4 @@
-"""The outcomes of many calls that went in one message."""
+"""The outcomes of many calls that were sent in one message."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ _MISSING: Any = object()
 
 
 class NotTaken(Exception):
-    """The server takes no such message: its calls are to be sent one by one."""
+    """The server does not take such a message: send its calls one by one."""
 
 
 class MapOutcomes:
-    """Those of one Map, in order: results, and the errors of those that failed. `left` have not come yet."""
+    """The outcomes of one Map, in order: results, and the errors of failed calls.
+    `left` are still missing."""
 
     __slots__ = ("earlier", "left", "more", "outcomes")
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[Any] = [_MISSING] * count
-        self.earlier = self.outcomes  # those that servers have told that were lost before they had told all
+        self.earlier = self.outcomes  # from servers that were lost before they had sent all
         self.left = count
-        self.more = count - 1  # calls for which it counts, beside one
+        self.more = count - 1  # calls that it counts for, beyond one
 
     def fits(self, link: Link, message: Call) -> bool:
-        """Whether the server takes so many calls in one message."""
+        """Whether the server takes this number of calls and bytes in one message."""
         return len(self.outcomes) <= link.max_mapped and (
             link.limit is None or len(message.args) <= link.limit
         )
 
     def begin_again(self) -> None:
-        """The message is sent to another server, which tells all anew."""
+        """The message goes to another server, which sends all outcomes anew."""
         if self.left < len(self.outcomes):
             self.earlier = self._known()
             self.left = len(self.outcomes)
             self.outcomes = [_MISSING] * self.left
 
     def told(self) -> list[tuple[int, Any]]:
-        """The outcomes that have come, from whatever server, each with its place."""
+        """The outcomes received so far, from any server, each with its index."""
         return [(place, one) for place, one in enumerate(self._known()) if one is not _MISSING]
 
     def _known(self) -> list[Any]:
@@ -55,22 +56,23 @@ class MapOutcomes:
         return [earlier if one is _MISSING else one for one, earlier in pairs]
 
     def passes(self, _: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
-        """What the call ends with: an error of the whole is that of each call whose outcome has not come."""
+        """The outcome of the message: an error of the whole becomes the error of each call without
+        an outcome."""
         if type(error) is NotTaken:
             return None, error
         if self.left and error is None:
-            error = errors.ProtocolError("the server has answered many calls as if they were one")
+            error = errors.ProtocolError("the server ended a map before it had sent all results")
         if error is not None:
             self.outcomes = [error if one is _MISSING else one for one in self._known()]
         return self.outcomes, None
 
     def take(self, message: Mapped, values: Unpacker, method: str, kind: Any) -> bool:
-        """What a server says of them, whose results are to be of that kind. Whether all have come. Raises ProtocolError for what it cannot
-        say."""
+        """Store the outcomes of a server's message, decoded as `kind`.
+        Returns whether all have arrived. Raises ProtocolError for an invalid message."""
         first, outcomes, failures = message.first, self.outcomes, message.failures or {}
         results: Any = None
         if kind is Any and not failures:
-            with suppress(Exception):  # each by itself, then
+            with suppress(Exception):  # then each is decoded by itself
                 results = values.decode(message.results)
         try:
             if results is None:
@@ -82,10 +84,10 @@ class MapOutcomes:
             text = f"{method}: the results cannot be read: {errors.described(error)}"
             raise errors.ProtocolError(text) from None
         if type(results) is not list or first < 0 or first + len(results) > len(outcomes):
-            raise errors.ProtocolError(f"{method}: results of other calls came than were made")
+            raise errors.ProtocolError(f"{method}: the server sent results that do not match the map")
         end = first + len(results)
         if outcomes[first:end].count(_MISSING) != len(results):
-            raise errors.ProtocolError(f"{method}: results came twice")
+            raise errors.ProtocolError(f"{method}: the server sent results twice")
         self.left -= len(results)
         outcomes[first:end] = results
         return not self.left
@@ -95,7 +97,7 @@ def _result(raw: Raw, values: Unpacker, method: str, kind: Any) -> Any:
     values.taken = 0
     try:
         return values.typed(raw, kind)
-    except BaseException as error:  # of the caller's own types, too
+    except BaseException as error:  # the caller's own types may raise anything
         check_cut(kind, error)
         return unreadable(method, kind, error)
 

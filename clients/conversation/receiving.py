@@ -1,4 +1,4 @@
-"""What servers say of calls."""
+"""Handles the messages of the servers."""
 
 from __future__ import annotations
 
@@ -36,16 +36,18 @@ from .unreadable import check_cut, unreadable
 
 log = logging.getLogger("ringback.client")
 
-# Messages that may wait for a server to read them before it gets no pongs any more: it might ask for them without end.
+# Unread messages in an outbox from which on the server gets no more pongs: it might send pings
+# without end.
 UNREAD = 1024
 
-# Messages in a row that were not asked for, after which a server is not read any more. (Late answers to calls that were given up are such.)
+# Unsolicited messages in a row after which the client closes the link. (Late replies to cancelled
+# calls count.)
 UNASKED = 100_000
 
-# Characters of a server's text that are kept and shown.
+# Maximum characters of a server's text that are shown.
 _LONGEST = 1000
 
-# Errors that are the server's fault, or that of the way to it.
+# Errors that the server or the connection to it causes.
 _FAILURES = frozenset(
     error.code
     for error in (
@@ -59,7 +61,8 @@ _FAILURES = frozenset(
 
 
 class Receiver:
-    """`max_size`: bytes of the largest value that this client takes."""
+    """Receives the messages of all links.
+    `max_size`: bytes of the largest value that this client takes."""
 
     def __init__(self, table: CallTable, sender: Sender, recovery: Recovery, max_size: int) -> None:
         self._table = table
@@ -87,15 +90,15 @@ class Receiver:
             call = calls.get(message.id)
             if call is None or call.link is not link:
                 link.unasked += 1
-                continue  # late, or doubled: the call has had its ending
+                continue  # late or duplicate: the call has ended
             if call.message.credit:
-                text = f"{call.method}: a stream was asked for, and one result came"
+                text = f"{call.method}: the server sent one result for a stream"
                 table.cancel(call, errors.ProtocolError(text))
                 continue
             try:
                 kind = call.settings.returns
                 result = decode(message.result) if kind is Any else values.typed(message.result, kind)
-            except BaseException as error:  # of the caller's own types, too
+            except BaseException as error:  # the caller's own types may raise anything
                 check_cut(kind, error)
                 table.end(call, None, unreadable(call.method, kind, error))
                 continue
@@ -106,7 +109,7 @@ class Receiver:
                 table.end(call, result, None)
             elif attempts or call.extras is not None:
                 table.end(call, result, None)
-            else:  # in short, on the hot path: nothing but the call itself has to know
+            else:  # inlined on the hot path: only the call and the recorder need this end
                 ending.append(call)
                 del calls[message.id]
                 call.state = ENDED
@@ -119,7 +122,7 @@ class Receiver:
         if link.unasked == unasked:
             link.unasked = 0
         elif link.unasked > UNASKED:
-            self._recovery.give_up(link, f"the server has said {link.unasked:,} things that nobody asked for")
+            self._recovery.give_up(link, f"the server sent {link.unasked:,} unsolicited messages")
 
     def _receive_rare(self, link: Link, message: FromServer, values: Unpacker, now: float) -> None:
         if type(message) is Item:
@@ -165,14 +168,14 @@ class Receiver:
                     self._receive_of_call(call, link, message, now)
 
     def _receive_of_call(self, call: OutgoingCall, link: Link, message: Any, now: float) -> None:
-        """What is said of a call that is at that link."""
+        """Handle a message about a call at that link."""
         table = self._table
         match message:
             case End():
                 error = None
                 if not call.message.credit:
                     error = errors.ProtocolError(
-                        f"{call.method}: its answer is a stream, and none was asked for"
+                        f"{call.method}: the server sent a stream for a single result"
                     )
                 if table.balancer is not None:
                     table.balancer.ended(call, link, now)
@@ -212,16 +215,17 @@ class Receiver:
     def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
         move_deadline(call, now)
         if not call.allowed:
-            # (those before it may not have been taken: they are kept until then)
+            # (earlier items stay until the reader takes them)
             self._table.cancel(
-                call, errors.ProtocolError(f"{call.method}: more items came than were asked for")
+                call,
+                errors.ProtocolError(f"{call.method}: the server sent more items than it had credit for"),
             )
             return
         call.allowed -= 1
         values.taken = 0
         try:
             item = values.typed(message.value, call.settings.returns)
-        except BaseException as error:  # of the caller's own types, too
+        except BaseException as error:  # the caller's own types may raise anything
             check_cut(call.settings.returns, error)
             self._table.cancel(call, unreadable(call.method, call.settings.returns, error))
         else:
@@ -229,7 +233,7 @@ class Receiver:
 
 
 def move_deadline(call: OutgoingCall, now: float) -> None:
-    """Of a stream, in which an item or credit has come or gone."""
+    """Move a stream's deadline after an item or credit was sent or received."""
     if call.settings.timeout is not None:
         call.deadline = now + call.settings.timeout
         if call.extras is not None and call.extras.latest is not None:

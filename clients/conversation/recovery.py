@@ -1,4 +1,5 @@
-"""What becomes of calls whose server refuses them, goes, is lost or says nothing; and calls that are sent to a second server."""
+"""Recovers calls whose server refuses them, leaves, is lost or falls silent, and sends hedged calls
+to a second server."""
 
 from __future__ import annotations
 
@@ -11,18 +12,18 @@ from .table import CallTable
 
 
 class Recovery:
-    """Of one client's calls."""
+    """Recovers the calls of one client."""
 
     def __init__(self, table: CallTable, sender: Sender) -> None:
         self._table = table
         self._sender = sender
 
     def give_up(self, link: Link, text: str) -> None:
-        """A server has done wrong: it is not used any more."""
+        """Close a link after a fault of its server."""
         self.close(link, f"{link.endpoint}: {text}")
 
     def close(self, link: Link, reason: str) -> None:
-        """Use a link no more, for that reason."""
+        """Close a link for that reason, and end or resend its calls."""
         link.become(CLOSED)
         link.reason = reason
         self._table.links_changed()
@@ -30,7 +31,8 @@ class Recovery:
         self._sender.look_at_waiting()
 
     def refused(self, call: OutgoingCall, message: Refusal, now: float) -> None:
-        """The server has not begun the call, or says that it may have."""
+        """The server has refused the call: it has not begun, or may have begun, as the message
+        states."""
         table, link = self._table, call.link
         assert link is not None
         full = message.code == errors.ResourceExhausted.code
@@ -41,32 +43,34 @@ class Recovery:
             return
         again = unstarted and message.code == errors.Unavailable.code
         if again and link.role == "replica":
-            call.extended().primary = True  # it may have been too far behind
+            call.extended().primary = True  # the replica may have lagged behind
         elsewhere: Link | None = None
         if (upload := call.upload) is not None and upload.allowed:
-            again = False  # some of its items may be gone
+            again = False  # some of its items may have been sent
         elif again:
             elsewhere = self._sender.choose(call, but=link)
         elif full and unstarted and not call.stays and table.balancer is not None:
-            # Another may have room; but where all are full, twice as many calls would be of no help.
+            # Another server may have room; but if all are full, twice as many calls would not help.
             elsewhere = self._sender.choose(call, but=link)
             again = elsewhere is not None and table.retries.spend(table.started)
         if again and not call.stays and table.retries.allow(call):
             table.sent_again(call, message.code)
-            # To another server at once; to the same one, where it has come back.
+            # To another server at once, or to the same one if it has come back.
             self._sender.send_again(call, now, elsewhere)
         else:
             table.end(call, None, errors.from_wire(message.code, "", message.message, message.started))
 
     def left_behind(self, link: Link, now: float) -> None:
-        """The server has answered all that it had accepted: what is left it has refused, or will never read."""
+        """Refuse the remaining calls of a server that has drained: it has refused them or will
+        never read them."""
         text = f"the server at {link.endpoint} is shutting down"
         for call in self._table.at(link):
             if call.state is not ENDED:
                 self.refused(call, Refusal(call.id, errors.Unavailable.code, text, started=False), now)
 
     def take_back(self, link: Link) -> None:
-        """Calls that have not been sent over a link need not be refused by a server that is going."""
+        """Reroute the unsent calls of a link whose server is leaving, so that it need not refuse
+        them."""
         outbox, link.outbox = link.outbox, []
         for message in outbox:
             if isinstance(message, Call):
@@ -78,14 +82,14 @@ class Recovery:
         self._sender.notify_again(outbox)
 
     def lost(self, link: Link, error: errors.CallError, now: float | None) -> None:
-        """End the calls that were sent over the link, or send them again if there is a time for it; those that still lie in its
-        outbox may go elsewhere."""
+        """End or retry the calls that were sent over the link.
+        Those still in its outbox may go elsewhere. `now`: None if none may be retried."""
         table = self._table
         outbox, link.outbox = link.outbox, []
         unsent = {message.id for message in outbox if isinstance(message, Call)}
         for call in table.at(link):
             if call.state is ENDED:
-                continue  # the end of another took it along
+                continue  # the end of another call ended it
             if call.id in unsent:
                 self._send_unsent(call, link)
             elif table.goes_on_as_duplicate(call):
@@ -95,12 +99,12 @@ class Recovery:
         self._sender.notify_again(outbox)
 
     def send_due(self, now: float) -> None:
-        """Send the calls again whose pause is over."""
+        """Send the calls whose pause is over."""
         for call in self._table.retries.due(now, self._table.started):
             self._sender.send_again(call, now)
 
     def hedge_due(self, now: float) -> None:
-        """Send calls that take their time to another server as well."""
+        """Send slow hedged calls to a second server as well."""
         for call in self._table.hedging.due(now):
             if not call.stays and call.extended().duplicate is None:
                 other = self._sender.choose(call, but=call.link)
@@ -108,21 +112,23 @@ class Recovery:
                     self._sender.hand_over(self._table.duplicate(call), other, now)
 
     def look_at_servers(self, now: float) -> None:
-        """Ask the servers that have said nothing for a while; those that have not answered that are silent."""
+        """Ping the servers that have been quiet for a while; a server that has not answered a ping
+        is silent."""
         assert self._table.balancer is not None
         ask, silent = self._table.balancer.look(now)
         for link in ask:
             link.outbox.append(Ping(0))
-            link.unasked -= 1  # as its pong will count
+            link.unasked -= 1  # its pong will add 1
         for link in silent:
             self._fell_silent(link, now)
 
     def _fell_silent(self, link: Link, now: float) -> None:
-        """Calls that may run twice are sent to another server; the rest waits for this one, or for its connection to break."""
+        """Move the calls of a silent server that may run twice to another server.
+        The other calls wait for this server, or for its connection to break."""
         table = self._table
         for call in table.at(link):
             if call.state is ENDED:
-                continue  # the end of another took it along
+                continue  # the end of another call ended it
             id_ = call.id
             if table.goes_on_as_duplicate(call):
                 link.cancel(id_, call.size)
@@ -133,19 +139,19 @@ class Recovery:
                 self._sender.send_again(call, now, other)
 
     def _send_unsent(self, call: OutgoingCall, link: Link) -> None:
-        """It has lain in the outbox of a link that takes no more."""
+        """Reroute a call from the outbox of a link that takes no more."""
         if type(call) is Duplicate:
             self._table.end(call, None, errors.Unavailable(link.reason, started=False))
         elif not self._table.goes_on_as_duplicate(call):
             self._sender.send_again(call, None)
 
     def _may_run_twice(self, call: OutgoingCall, link: Link) -> bool:
-        """Whether the method says so, and not too many calls have been sent twice of late."""
+        """Whether the method allows it, and not too many calls have been sent twice recently."""
         return _is_repeatable(call, link) and self._table.retries.place(call, self._table.started)
 
 
 def _is_repeatable(call: OutgoingCall, link: Link) -> bool:
-    """Whether its method may run again that may have run."""
+    """Whether the method may run again after it may have run."""
     flags = link.methods.get(call.method)
     if flags is None or call.streams or call.stays:
         return False

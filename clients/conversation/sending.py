@@ -1,4 +1,5 @@
-"""Which link a call is sent over, with what beside it; and what waits for one."""
+"""Sends calls: chooses a link for each, adds the options that it needs, and keeps the calls that
+wait for a link."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ log = logging.getLogger("ringback.client")
 
 
 class Sender:
-    """`notes` are one-way calls that wait for a link. `instance` is the client's, of which it makes keys; `versions` are those that its
-    calls have seen."""
+    """Sends the calls of one client.
+    `notes` are one-way calls that wait for a link. `instance` identifies the client and is the base
+    of its keys; `versions` are those that its calls have seen."""
 
     def __init__(self, links: Links, table: CallTable, versions: Versions, instance: bytes) -> None:
         self.notes: list[Notify] = []
@@ -31,7 +33,7 @@ class Sender:
         self._instance = instance
 
     def choose(self, call: OutgoingCall, but: Link | None = None) -> Link | None:
-        """An open link for it, but not that one."""
+        """An open link for the call, other than `but`; None if there is none."""
         extras, balancer = call.extras, self._table.balancer
         if extras is not None and extras.only is not None:
             link: Link | None = extras.only
@@ -50,7 +52,7 @@ class Sender:
             self.hand_over(call, link, now)
 
     def send_again(self, call: OutgoingCall, now: float | None, link: Link | None = None) -> None:
-        """Over that link, where there is one."""
+        """Send the call again, over `link` if given."""
         self._table.renumber(call)
         if link is None:
             self.route(call, now)
@@ -58,7 +60,7 @@ class Sender:
             self.hand_over(call, link, now)
 
     def wait(self, call: OutgoingCall) -> None:
-        """Let the call wait for a link, or end it where that is in vain."""
+        """Let the call wait for a link, or end it if none can come."""
         only, links = None if call.extras is None else call.extras.only, self._links
         if only is not None:
             if only.state in (CONNECTING, GREETING):
@@ -78,20 +80,22 @@ class Sender:
         self._table.end(call, None, error)
 
     def send_waiting(self, now: float) -> None:
-        """A link has opened."""
+        """Send the waiting calls: a link has opened."""
         table = self._table
         waiting, table.waiting = table.waiting, {}
         table.now = now
-        # Their ids must rise: a server passes over one below the last that it has seen, and a call that had hope anew was put at the end.
+        # Their ids must rise: a server ignores an id below the last that it has seen. A call may
+        # have been queued again at the end.
         for call in sorted(waiting.values(), key=_by_id):
-            if call.state is not ENDED:  # the end of another may have taken it along
+            if call.state is not ENDED:  # the end of another call may have ended it
                 self.route(call, now)
         notes, self.notes = self.notes, []
         self.notify_again(notes)
 
     def look_at_waiting(self) -> None:
-        """Something about the links has changed: calls that do not wait for a server end where none is coming, and all, where none ever
-        will."""
+        """Check the waiting calls after a change of the links.
+        Calls with `wait_for_ready=False` end if no link is coming; all calls end if none will ever
+        open."""
         table = self._table
         for call in list(table.waiting.values()):
             impatient = call.stays or not call.settings.wait_for_ready
@@ -102,15 +106,15 @@ class Sender:
                 table.end(call, None, self._links.refusal())
 
     def hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
-        """Put the call into the link's outbox, with the time that it has left."""
+        """Put the call into the link's outbox, with its remaining time."""
         message, deadline, extras, table = call.message, call.deadline, call.extras, self._table
         if extras is not None and extras.mapped is not None and not extras.mapped.fits(link, message):
             table.end(call, None, NotTaken())
             return
-        # (that of a stream bounds the gaps between items, which only the client can see)
+        # (a stream's timeout bounds the gaps between items, and only the client sees these)
         if deadline is not None and not call.streams and now is not None:
             if deadline <= now:
-                text = f"{call.method}: its time was over before it was sent"
+                text = f"{call.method}: its deadline passed before it was sent"
                 table.end(call, None, errors.DeadlineExceeded(text))
                 return
             message.timeout = milliseconds(deadline - now)
@@ -134,12 +138,12 @@ class Sender:
                 table.hedging.sent(call, now)
 
     def session(self, call: OutgoingCall) -> SeenVersions:
-        """Whose call it is: the client's own, if nobody else's."""
+        """The session of the call: the client's, unless it has its own."""
         return self._versions if call.extras is None else call.extras.session or self._versions
 
     def notify(self, note: Notify) -> None:
-        """Send a one-way call over an open link, or keep it until there is one. Raises ResourceExhausted where it is more
-        than the server takes."""
+        """Send a one-way call over an open link, or keep it until one opens.
+        Raises ResourceExhausted if it is over the server's limit."""
         balancer = self._table.balancer
         if balancer is not None:
             link = balancer.choose(note.method, None, self._table.now, trial=False)
@@ -155,16 +159,17 @@ class Sender:
             link.outbox.append(note)
 
     def notify_again(self, outbox: Sequence[FromClient]) -> None:
-        """Of what was not sent, the one-way calls."""
+        """Send the one-way calls of an unsent outbox."""
         for note in outbox:
             if type(note) is Notify:
                 try:
                     self.notify(note)
                 except errors.ResourceExhausted as error:
-                    log.warning("a one-way call was not sent: %s", error)
+                    log.warning("one-way call dropped: %s", error)
 
     def _keyed(self, options: CallOptions | None) -> CallOptions:
-        """The options with a key, under which the server runs a call once, however often it is sent."""
+        """The options with a key, under which the server runs the call once, however often it is
+        sent."""
         if options is None:
             options = CallOptions()
         if options.key is not None:
@@ -173,7 +178,8 @@ class Sender:
 
 
 def _dated(options: CallOptions | None, versions: dict[str, int] | None) -> CallOptions:
-    """The options with what the caller has seen. (A copy: other threads may add to it while a handler is the caller.)"""
+    """The options with the versions that the caller has seen.
+    They are copied: other threads may add to them while a handler is the caller."""
     return msgspec.structs.replace(options or CallOptions(), versions=dict(versions or {}))
 
 
@@ -184,7 +190,7 @@ def too_large(what: str, taken: int, link: Link) -> errors.ResourceExhausted:
 
 
 def _taken(message: Call | Notify) -> int:
-    """Bytes of a call's arguments and of what travels beside them, as far as its caller has chosen that."""
+    """Bytes of a call's arguments, keyword names and options."""
     names = sum(len(name.encode()) for name in message.kwargs) if message.kwargs else 0
     beside = 0 if message.options is None else len(msgspec.msgpack.encode(message.options))
     return size_of_arguments(message.args, message.kwargs) + names + beside

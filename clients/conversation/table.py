@@ -1,4 +1,4 @@
-"""All calls of one client, from their start to their end."""
+"""All calls of one client, from start to end."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ from .links import DRAINING, OPEN, Link
 
 
 class CallTable:
-    """`calls` are those that have not ended, by id; `waiting` those of them that wait for a link, in order. Ids count up and are never used
-    twice, so that a late or doubled answer finds nothing to end. `balancer`: None where there is one server only."""
+    """The calls of one client that have not ended, by id: `calls`, and among them `waiting`, those
+    that wait for a link. `waiting` is in order. Ids rise and are never reused, so a late or
+    duplicate reply finds no call to end. `balancer`: None with a single server."""
 
     def __init__(self, balancer: Balancer[Link] | None) -> None:
         self.calls: dict[int, OutgoingCall] = {}
         self.waiting: dict[int, OutgoingCall] = {}
-        self.ending: list[OutgoingCall] = []  # no longer among the calls, and not yet told of its end
+        self.ending: list[OutgoingCall] = []  # removed from the calls, `finish` not yet completed
         self.bytes = 0  # the sizes of all calls
-        self.more = 0  # calls that go in messages of many, beside one each
+        self.more = 0  # calls in maps, beyond one for each message
         self.balancer = balancer
         self.retries: Retries[OutgoingCall] = Retries()
         self.hedging: Hedging[OutgoingCall] = Hedging()
         self.recorder: Recorder | None = None
-        self.now = 0.0  # the last time that was told
+        self.now = 0.0  # the last `now` received
         self.last_id = 0
-        self._more_ids = 0  # that were given to what is no further call
+        self._more_ids = 0  # ids that stand for no new call
 
     @property
     def started(self) -> int:
-        """Calls since the beginning."""
+        """Number of calls since the beginning."""
         return self.last_id - self._more_ids
 
     def another_id(self) -> int:
-        """For what is no further call: a key, or a call that is sent again."""
+        """An id that stands for no new call: for a key, or for a retry."""
         self.last_id += 1
         self._more_ids += 1
         return self.last_id
 
     def links_changed(self) -> None:
-        """Something about the links has."""
+        """A link has changed."""
         if self.balancer is not None:
             self.balancer.stale = True
 
     def at(self, link: Link) -> list[OutgoingCall]:
-        """The calls that were sent over that link. Ending one may end others of them."""
+        """The calls that were sent over the link. Ending one may end others of them."""
         return [call for call in self.calls.values() if call.link is link]
 
     def wait(self, call: OutgoingCall) -> None:
-        """Until there is a link."""
+        """Let the call wait for a link."""
         call.state, call.link = WAITING, None
         self.waiting[call.id] = call
 
     def pause(self, call: OutgoingCall, now: float) -> bool:
-        """Put a call aside that failed on its way and may have run, if it has the time and an attempt left."""
+        """Put aside a call that failed on its way and may have run; False if it has no time or
+        attempt left."""
         if self.retries.place(call, self.started):
             if not self.retries.delay(call, now):
                 self.retries.ended(call, answered=False)
@@ -71,12 +73,12 @@ class CallTable:
         return True
 
     def sent_again(self, call: OutgoingCall, reason: str) -> None:
-        """It will be, as its server has not answered."""
+        """Record a retry: the call's server has not answered it."""
         if self.recorder is not None and call.link is not None:
             self.recorder.again(call.link, reason)
 
     def renumber(self, call: OutgoingCall) -> None:
-        """Before a call is sent again, under a new id: the old one may have been seen."""
+        """Give a call a new id before a retry: the server may have seen the old one."""
         self.leave(call)
         del self.calls[call.id]
         call.allowed = call.message.credit
@@ -86,13 +88,13 @@ class CallTable:
         self.calls[call.id] = call
 
     def leave(self, call: OutgoingCall) -> None:
-        """It is no longer at its link."""
+        """Take the call off its link."""
         link, call.link = call.link, None
         if link is not None and self.balancer is not None:
             self.balancer.left(call, link, self.now)
 
     def cancel(self, call: OutgoingCall, error: Exception) -> bool:
-        """End the call from this side and tell the server; False if it has ended already."""
+        """End the call from this side and send the server a Cancel; False if it has ended already."""
         if call.state is ENDED:
             return False
         if call.link is not None and call.link.state in (OPEN, DRAINING):
@@ -135,7 +137,8 @@ class CallTable:
         return duplicate
 
     def goes_on_as_duplicate(self, call: OutgoingCall) -> bool:
-        """Nothing comes any more of what was sent first: what is under way elsewhere, if it is, is the call from now on."""
+        """The first server will not answer: let the duplicate, if there is one, take the call's
+        place."""
         extras = call.extras
         if extras is None or extras.duplicate is None:
             return False
@@ -150,7 +153,7 @@ class CallTable:
         return True
 
     def _end_other(self, call: OutgoingCall, result: Any, error: BaseException | None) -> None:
-        """Of two that are the same, the first result ends both."""
+        """End the other one of two duplicate calls: the first result ends both."""
         if type(call) is Duplicate:
             first = call.first
             first.extended().duplicate = None
@@ -162,4 +165,4 @@ class CallTable:
                 self.end(first, result, None)
         elif call.extras is not None and call.extras.duplicate is not None:
             duplicate, call.extras.duplicate = call.extras.duplicate, None
-            self.cancel(duplicate, errors.Cancelled(f"{call.method} has its answer"))
+            self.cancel(duplicate, errors.Cancelled(f"{call.method} has its reply"))

@@ -1,4 +1,4 @@
-"""Results that cannot be read as their callers want them."""
+"""Results that cannot be decoded as their callers want them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from ... import errors
 
 
 def check_cut(kind: Any, error: BaseException) -> None:
-    """Raises what no value of that kind can have raised: it comes from the handler of a signal, and is for whoever reads here."""
+    """Raise an error that no value of that kind can cause.
+    It comes from a signal handler, for the thread that reads here."""
     if kind is Any and not errors.is_a(error, Exception):
         raise error
 
 
 def unreadable(method: str, kind: Any, error: BaseException) -> errors.CallError:
-    """The error of a call whose result cannot be read as it is to be."""
+    """The error of a call whose result cannot be decoded."""
     why = errors.described(error)
     if kind is not Any:
         return errors.InvalidArgument(f"{method}: the result does not fit {kind}: {why}")

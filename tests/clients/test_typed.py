@@ -287,7 +287,7 @@ class Wrong:
             r"Positional.order is not .* to fire, def order\(..., \*, callback=...\)",
         ),
         (connect, Wrong.PerhapsFuture, "PerhapsFuture.order is not what this client answers with"),
-        (connect, Wrong.Generic, "Generic.order returns what a type variable stands for"),
+        (connect, Wrong.Generic, "Generic.order returns a type variable"),
         (ringback.clients.asyncio.connect, Wrong.AwaitedStreamToo, "AwaitedStreamToo.count is not what"),
         (GeventClient, Wrong.Awaited, "Awaited.add is not what this client answers with"),
         (

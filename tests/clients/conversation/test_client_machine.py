@@ -1432,7 +1432,7 @@ def test_a_server_that_says_nothing_but_what_nobody_asked_for_is_not_read_for_ev
         assert client.link.state is LinkState.OPEN
     client.hear(*[message] * (UNASKED // 5))
     assert client.link.state is LinkState.CLOSED
-    assert "nobody asked for" in client.link.reason
+    assert "unsolicited messages" in client.link.reason
 
 
 # A server that reads nothing
