@@ -1,5 +1,7 @@
-"""Which of many servers a call goes to: policies, who is fit, when a second server is asked. Values in, values out: it knows no calls, no
-links and no clock; the client's machine tells it what happens and asks it.
+"""Chooses a server for each call: policies, the servers' health, retries and hedging.
+
+Values in, values out: it knows no calls, links or clocks. The client's machine reports events and
+asks for choices.
 """
 
 from __future__ import annotations

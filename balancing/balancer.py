@@ -1,4 +1,4 @@
-"""Which server a call is sent to: by role and zone, by health, by the call's key, by policy."""
+"""Chooses the server of a call: by role and zone, by health, by the call's key, by policy."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from .versions import SeenVersions, Versions
 
 log = logging.getLogger("ringback.client")
 
-# Seconds for which a server that is to be tried is left to calls that may run twice: another call is lost where it fails.
+# Seconds for which only calls that may run twice probe an ejected server: another call would be
+# lost if the probe fails.
 FOR_REPEATABLE = 5.0
 
 
 class Wishes(Protocol):
-    """What few calls ask of the choice: the same server for equal `affinity`, a `primary`, no data older than a `session` has seen."""
+    """Wishes of a call for its server: the same one for equal `affinity`, a `primary`, no data
+    older than its `session` has seen."""
 
     affinity: str | None
     primary: bool
@@ -41,7 +43,8 @@ S = TypeVar("S", bound=BalancedServer)
 
 
 class _Group(Generic[S]):
-    """The open servers that one kind of calls may take: those to choose from, and those that are out."""
+    """The open servers for one kind of calls: `fit` to choose from, and `out`, those that are
+    ejected."""
 
     def __init__(self, servers: Sequence[S], zone: str) -> None:
         fit = [server for server in servers if server.health.condition is HealthCondition.FIT] or servers
@@ -51,7 +54,8 @@ class _Group(Generic[S]):
 
 
 class Balancer(Generic[S]):
-    """Of one client. `servers` is the client's own list; `stale` is to be set whenever something about them changes."""
+    """Chooses servers for one client. `servers` is the client's own list.
+    Set `stale` after any change of the servers."""
 
     def __init__(
         self, servers: list[S], versions: Versions, policy: Policy | None, zone: str, ejection: Ejection
@@ -60,10 +64,10 @@ class Balancer(Generic[S]):
         self._servers = servers
         self._versions = versions
         self._policy = policy_of(policy)
-        self._reported = False  # whether a fault of the policy was logged
+        self._reported = False  # whether an error of the policy was logged
         self._zone = zone
         self._outliers = Outliers(ejection)
-        self._trials: set[Placed] = set()  # calls with which a server that was out is tried
+        self._trials: set[Placed] = set()  # calls that probe an ejected server
         self._health: list[Health] = []
         self._readonly: frozenset[str] = frozenset()
         self._repeatable: frozenset[str] = frozenset()
@@ -73,8 +77,8 @@ class Balancer(Generic[S]):
     def choose(
         self, method: str, wishes: Wishes | None, now: float, but: S | None = None, *, trial: bool = True
     ) -> S | None:
-        """An open server, but not that one; None where there is none. `trial`: whether it may be one that is out, to see whether it is
-        well again."""
+        """An open server other than `but`; None if there is none.
+        `trial`: whether the call may probe an ejected server."""
         if self.stale or self._outliers.changed:
             self._refresh()
         reads = self._readers is not self._writers and method in self._readonly
@@ -97,17 +101,17 @@ class Balancer(Generic[S]):
         return among[0] if among else None
 
     def _ask(self, among: Sequence[S], now: float) -> S:
-        """The policy, which may be the user's own: a fault of it must cost no call."""
+        """Ask the policy, which may be the user's own: its errors must cost no call."""
         try:
             chosen: Any = self._policy.choose(among, now)
             for server in among:
                 if server is chosen:
                     return server
-            raise ValueError("it chose what is none of the servers that it was given")
+            raise ValueError("it returned none of the servers that it received")
         except BaseException as error:
             if not self._reported:
                 self._reported = True
-                text = "the policy %s failed; such calls go to the server with the fewest"
+                text = "policy %s failed; the server with the lowest burden gets such calls"
                 log_error(log, text, type(self._policy).__name__, error=error)
         return min(among, key=lambda each: each.burden)
 
@@ -124,7 +128,7 @@ class Balancer(Generic[S]):
             self.stale = True
 
     def answered(self, call: Placed, server: S, now: float) -> None:
-        """It got its result."""
+        """The call has its result."""
         if call.streams:
             self.ended(call, server, now)
             return
@@ -133,7 +137,8 @@ class Balancer(Generic[S]):
         self._went_well(call, server, seconds, now)
 
     def ended(self, call: Placed, server: S, now: float) -> None:
-        """The server is well, but the time tells nothing: a stream ended, or an error came that is the caller's own."""
+        """The server works, but the time tells nothing: a stream ended, or the error is the
+        caller's own."""
         server.failures = 0
         if not call.streams:
             server.progressed = now
@@ -144,21 +149,21 @@ class Balancer(Generic[S]):
             self._outliers.went_well(server.health, seconds, self._health, now)
 
     def failed(self, call: Placed, server: S, now: float) -> None:
-        """The server or the way to it was at fault: an error, no answer in time, or another server had it sooner."""
+        """The server or its connection failed the call: an error, a timeout, or a faster duplicate."""
         tried = self._ends_trial(call)
         if not call.streams:
             server.outlasted(now - call.sent, now)
         self._outliers.failed(server.health, self._health, now, tried=tried)
 
     def left(self, call: Placed, server: S, now: float) -> None:
-        """It is no longer at that server, for whatever reason."""
+        """The call is no longer at that server, for whatever reason."""
         server.left(streams=call.streams)
         if self._trials and self._ends_trial(call):
             self._outliers.given_up(server.health, now)
             self.stale = True
 
     def replaced(self, duplicate: Placed, call: Placed) -> None:
-        """What was sent as the duplicate is the call from now on."""
+        """The duplicate takes the call's place."""
         if self._ends_trial(duplicate):
             self._trials.add(call)
 
@@ -169,21 +174,22 @@ class Balancer(Generic[S]):
         return True
 
     def heard(self, server: S, now: float) -> None:
-        """A server that was asked has said something."""
+        """A server with an open ping has sent something."""
         self._outliers.heard(server.health, now)
 
     def review(self, now: float) -> None:
-        """Which servers are slow, and how much each gets: where `look` is not due, as nothing is in flight for long."""
+        """Update the shares and find slow servers, if `look` is not due as no call is in flight for
+        long."""
         if self.stale:
             self._refresh()
         self._outliers.review(self._health, now)
 
     def look(self, now: float) -> tuple[list[S], list[S]]:
-        """The servers to be asked whether they are there, and those that have fallen silent."""
+        """The servers to ping, and those that have fallen silent."""
         if self.stale:
             self._refresh()
         asked, silent = self._outliers.look(self._health, now)
-        # (their loads are servers of this balancer)
+        # the loads are servers of this balancer
         return [cast(S, each.load) for each in asked], [cast(S, each.load) for each in silent]
 
     def _is_to_be_tried(self, server: S, method: str, now: float) -> bool:
@@ -214,7 +220,8 @@ class Balancer(Generic[S]):
 
 
 def _up_to_date(servers: Sequence[S], seen: Mapping[str, int] | None) -> Sequence[S]:
-    """Those that are known to have these versions; all, where none is: a replica waits until it has them."""
+    """The servers known to have these versions; all, if none is known to: a replica waits until it
+    has them."""
     if not seen:
         return servers
     return [

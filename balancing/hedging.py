@@ -1,5 +1,8 @@
-"""When a call is sent to a second server as well: after the time in which 95 of 100 such calls are answered, and for one call in twenty at
-most (Dean and Barroso, "The Tail at Scale", 2013)."""
+"""Hedging: sends a slow call to a second server as well.
+
+It does so after the time in which 95 of 100 such calls get their reply, for at most one call in
+twenty (Dean and Barroso, "The Tail at Scale", 2013).
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
-# The 95th percentile is that of the last calls of a method, once there are enough, and anew after more.
+# The 95th percentile covers the LAST calls of a method. It is computed after ENOUGH calls, and
+# again after every ANEW more.
 LAST, ENOUGH, ANEW = 256, 20, 16
 PERCENTILE = 0.95
-# Second calls: of all that may have one this part; the most that are saved.
+# Budget of second calls: added for each call that may have one, and the most that is saved.
 PART, SAVED = 0.05, 10.0
 
 
 class Hedged(Protocol):
-    """A call that may be sent to a second server. `link`: the way to the one where it is, if it is at one."""
+    """A call that may go to a second server. `link`: the link to its server, if it is at one."""
 
     deadline: float | None
 
@@ -38,7 +42,8 @@ C = TypeVar("C", bound=Hedged)
 
 
 class Hedging(Generic[C]):
-    """Of one client: the response times of each method, the calls that may be sent to a second server, and how many may be."""
+    """The hedging of one client: response times of each method, calls that may be sent again, and
+    the budget."""
 
     def __init__(self) -> None:
         self._methods: dict[str, _Times] = {}
@@ -46,40 +51,42 @@ class Hedging(Generic[C]):
         self._due: list[tuple[float, int, C]] = []  # a heap, by time
 
     def sent(self, call: C, now: float) -> None:
-        """A call that may have a duplicate is sent, for the first time."""
+        """A call that may have a duplicate is sent for the first time."""
         after = self.after(call.method)
         if after is not None and (call.deadline is None or now + after < call.deadline):
             heapq.heappush(self._due, (now + after, call.id, call))
 
     def after(self, method: str) -> float | None:
-        """Seconds after which a call that is being sent may be sent again; None where too little is known."""
+        """Seconds after which a call sent now may be sent again; None if too little is known.
+        Adds to the budget."""
         self._saved = min(self._saved + PART, SAVED)
         times = self._methods.get(method)
         return None if times is None else times.percentile
 
     def answered(self, method: str, seconds: float) -> None:
-        """Count the response time of a call of that method."""
+        """Record the response time of a call of that method."""
         times = self._methods.get(method)
         if times is None:
             times = self._methods[method] = _Times()
         times.add(seconds)
 
     def due(self, now: float) -> Iterator[C]:
-        """The calls that are to be sent to another server now: they have no answer yet, and the budget allows it."""
+        """The calls to send to a second server now: they have no reply yet, and the budget allows
+        it."""
         while self._due and self._due[0][0] <= now:
             call = heapq.heappop(self._due)[2]
             if not call.ended and call.link is not None and self.spend():
                 yield call
 
     def spend(self) -> bool:
-        """Take one second call from what has been saved; False where there is none."""
+        """Take one second call from the budget; False if it is used up."""
         if self._saved < 1.0:
             return False
         self._saved -= 1.0
         return True
 
     def next(self) -> float | None:
-        """When `due` will have something; calls that have ended are passed over."""
+        """The time at which `due` will return a call, or None. Skips calls that have ended."""
         while self._due and self._due[0][2].ended:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None

@@ -1,4 +1,4 @@
-"""How far a server that is connected answers, as its connection tells."""
+"""The liveness of a connected server, as its connection reports it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import enum
 
 
 class Liveness(enum.Enum):
-    """It answers what it is asked; or it lives, but does not answer yet; or it says nothing."""
+    """READY: it replies to pings.
+    BUSY: it is alive, but does not reply yet. STALLED: it sends nothing."""
 
     READY = "ready"
     BUSY = "busy"

@@ -1,22 +1,27 @@
-"""What a client knows of the load of one server. The client's machine writes it down, policies read it."""
+"""A client's data on the load of one server. The client's machine writes it, policies read it."""
 
 from __future__ import annotations
 
 from collections import deque
 from math import exp
 
-# Seconds in which what was measured counts for a third: Finagle's peak EWMA, whose other half is that a longer time counts at once.
+# Seconds in which a measurement decays to about a third (1/e): Finagle's peak EWMA. A longer time
+# counts at once.
 DECAY = 10.0
-# Answers of which it is remembered how long they took.
+# Replies whose response times are kept.
 REMEMBERED = 32
-# The expected seconds of a server that has not answered yet, while it is asked: it is given one call, and no flood.
+# Expected seconds of a server that has calls but has not replied yet: it gets one call, and no
+# flood.
 UNKNOWN = 1e3
 
 
 class Load:
-    """One server. `weight` is the share of calls that it is meant to get; `share`, from 0 to 1, how much of that it gets now;
-    `awaited` are those of its calls in flight whose time tells something: a stream takes as long as it likes.
-    `owed` belongs to the policy."""
+    """The load of one server.
+
+    `weight` is the share of calls that the server should get; `share`, from 0 to 1, is the part of
+    it that the server gets now. `awaited` are its calls in flight whose time tells something: a
+    stream may take any time. `owed` belongs to the policy.
+    """
 
     __slots__ = (
         "_latency",
@@ -40,17 +45,18 @@ class Load:
         self.forget()
 
     def forget(self) -> None:
-        """It is connected anew: whatever was known may be of another."""
+        """Reset at a new connection: the old data may be of another server."""
         self.share = 1.0
         self.owed = 0.0
         self.in_flight = 0
         self.awaited = 0
         self.failures = 0  # in a row
-        self.progressed = 0.0  # when it last answered, or was first asked since it had answered everything
+        # when it last replied, or got the first call after it had replied to all
+        self.progressed = 0.0
         self.forget_times()
 
     def forget_times(self) -> None:
-        """It is well again: how long it took while it was not would keep calls away for a minute."""
+        """Reset the times of a recovered server: its old ones would keep calls away for a minute."""
         self.times: deque[float] = deque(maxlen=REMEMBERED)
         self._latency = 0.0
         self._measured = 0.0
@@ -70,7 +76,7 @@ class Load:
             self.awaited -= 1
 
     def answered(self, seconds: float, now: float) -> None:
-        """A call has got its result, so long after it was sent."""
+        """A call has its result, `seconds` after it was sent."""
         self.failures = 0
         self.progressed = now
         self.times.append(seconds)
@@ -82,19 +88,19 @@ class Load:
         self._measured = now
 
     def outlasted(self, seconds: float, now: float) -> None:
-        """A call was given up so long after it was sent: it would have taken longer."""
+        """A call was given up `seconds` after it was sent: it would have taken longer."""
         self.progressed = now
         if seconds >= self._latency:
             self._latency, self._measured = seconds, now
 
     @property
     def burden(self) -> float:
-        """Calls in flight with one more, for what it is meant to get."""
+        """Calls in flight plus one, divided by the weight and share."""
         return (self.in_flight + 1) / (self.weight * self.share)
 
     def cost(self, now: float) -> float:
-        """Seconds that one more call is expected to take, for what it is meant to get: the response time, or how long nothing was
-        answered, if that is more, for each call in flight."""
+        """Expected seconds of one more call: the response time times the burden.
+        The time since the last reply replaces the response time if it is longer."""
         if self._measured:
             seconds = self._latency * exp((self._measured - now) / DECAY)
         else:

@@ -1,10 +1,14 @@
-"""Which servers are fit: those that fail or are much slower than the others get no calls for a while, then one to try them, and come back
-slowly.
+"""Outlier ejection: servers that fail or are much slower than the others get no calls for a while.
 
-    FIT -> OUT (failures in a row, or much slower)        any -> SILENT (asked whether it is there, it does not answer) -> FIT (it is heard)
-    OUT -> TRIED (its time is over, and a call is sent) -> FIT (that went well), or OUT again, for twice as long
+An ejected server gets one call that probes it, and returns slowly.
 
-What is out is at most half of all: where most servers fail, it is not they that are at fault, and where none is fit, all are asked.
+    FIT -> OUT (failures in a row, or much slower)
+    OUT -> TRIED (its time is over, and a call probes it)
+    TRIED -> FIT (the call went well), or OUT again, for twice as long
+    any -> SILENT (a ping gets no reply) -> FIT (it sends something)
+
+At most half of all servers are out: if most servers fail, the fault is not theirs, and if none is
+fit, all get calls.
 """
 
 from __future__ import annotations
@@ -18,26 +22,28 @@ from statistics import median
 from ..errors import UsageError
 from .loads import Load
 
-# Seconds from one look at all servers to the next.
+# Seconds between two checks of all servers.
 LOOK = 0.1
-# Seconds in which a server that is new, or fit again, comes to its full share, and what it gets at first.
+# Seconds in which a new or recovered server reaches its full share, and its share at first.
 SLOW_START, AT_FIRST = 3.0, 0.1
-# Seconds without a word, while calls wait for an answer, before a server is asked whether it is there, and then before it is taken for
-# silent.
+# Seconds without a message, while calls are in flight, before the client pings a server; and
+# seconds from then until it counts as silent.
 ASK_AFTER, SILENT_AFTER = 0.25, 0.5
-# Answers that must be known of a server before it can be too slow.
+# Replies needed before a server can count as slow.
 _KNOWN = 10
-# A server that stays sick is out more often than a float can be doubled.
+# Maximum doublings: a server that stays sick is ejected more often than a float can be doubled.
 _DOUBLED = 64
 
 
 @dataclass(frozen=True)
 class Ejection:
-    """When a server gets no calls for a while.
+    """Rules for ejecting a server from the choice.
 
-    `failures`: after so many in a row: answers that did not come in time, refusals for want of room, handlers that raise; 0 for never.
-    `slowness`: when three of four of its answers take so many times as long as the median of all other servers; 0 for never.
-    `seconds`: for so long, doubled each time up to `at_most`.
+    `failures`: number in a row that ejects it: missed deadlines, refusals for lack of room, errors
+    of handlers; 0 for never.
+    `slowness`: it is ejected if three of four of its replies take this many times as long as the
+    median of all other servers; 0 for never.
+    `seconds`: duration of the first ejection, doubled each time up to `at_most`.
     """
 
     failures: int = 5
@@ -48,7 +54,8 @@ class Ejection:
     def __post_init__(self) -> None:
         if not (self.failures >= 0 and self.slowness >= 0 and 0 < self.seconds <= self.at_most):
             raise UsageError(
-                f"{self} cannot be: its numbers are 0 or more, and seconds above 0 and at most at_most"
+                f"{self} is invalid: failures and slowness must be 0 or more, "
+                "seconds above 0 and at most at_most"
             )
 
 
@@ -56,7 +63,7 @@ NEVER = Ejection(failures=0, slowness=0)
 
 
 def ejection_of(given: Ejection | bool) -> Ejection:
-    """True: the usual one; False: none for failures or slowness. Raises UsageError for all else."""
+    """The default ejection for True, none for False. Raises UsageError for any other value."""
     if isinstance(given, Ejection):
         return given
     if isinstance(given, bool):
@@ -72,7 +79,8 @@ class HealthCondition(enum.Enum):
 
 
 class Health:
-    """Of one server. `until` is when it has been out for long enough, `since` when its slow start began."""
+    """The health of one server.
+    `until`: when its ejection ends; `since`: when its slow start began."""
 
     __slots__ = ("asked", "condition", "heard", "load", "since", "times", "until")
 
@@ -81,37 +89,38 @@ class Health:
         self.opened(-inf)
 
     def opened(self, now: float) -> None:
-        """It is connected: nothing is known of it yet."""
+        """The server is connected, and nothing is known of it yet."""
         self.condition = HealthCondition.FIT
         self.since = now
         self.load.share = AT_FIRST
         self.until = 0.0
-        self.times = 0  # out, without having been well for long
+        self.times = 0  # ejections, without a long healthy time between them
         self.heard = now
         self.asked: float | None = None
 
 
 class Outliers:
-    """Of the servers that one client is connected to. `changed` says that some is fit that was not, or the other way round."""
+    """The outliers among the servers that one client is connected to.
+    `changed`: some server became fit or unfit."""
 
     def __init__(self, ejection: Ejection) -> None:
         self._ejection = ejection
         self.changed = False
 
     def failed(self, health: Health, among: Sequence[Health], now: float, *, tried: bool = False) -> None:
-        """A call to it failed, and it was the server or the way that was at fault; `tried`: the call that tried it."""
+        """A call failed by the fault of the server or its connection. `tried`: it was the probe."""
         load, limit = health.load, self._ejection.failures
         load.failures += 1
         if tried and health.condition is HealthCondition.TRIED:
             self._eject(health, now)
         elif limit and load.failures >= limit and health.condition is HealthCondition.FIT:
-            # Where calls fail wherever they go, as those do that are wrong themselves, it is no fault of this one.
+            # If calls fail at all servers, as invalid calls do, it is no fault of this one.
             others_fail = all(2 * each.load.failures > load.failures for each in among if each is not health)
             if not others_fail and self._may(among):
                 self._eject(health, now)
 
     def went_well(self, health: Health, seconds: float | None, among: Sequence[Health], now: float) -> None:
-        """The call that tried it was answered, after so long, where that tells something."""
+        """The probe got its reply, after `seconds` if that time tells something."""
         usual = None if seconds is None else _usual(health, among)
         if seconds is not None and usual and seconds > self._ejection.slowness * usual > 0:
             self._eject(health, now)
@@ -119,27 +128,28 @@ class Outliers:
             self._admit(health, now)
 
     def tried(self, health: Health) -> None:
-        """A call is sent to see whether it is well."""
+        """A call is sent as a probe."""
         health.condition = HealthCondition.TRIED
 
     def due(self, health: Health, now: float) -> bool:
-        """Whether it has been out for long enough to be tried."""
+        """Whether its ejection has lasted long enough for a probe."""
         return health.condition is HealthCondition.OUT and now >= health.until
 
     def given_up(self, health: Health, now: float) -> None:
-        """The call that tried it told nothing."""
+        """The probe ended without evidence."""
         if health.condition is HealthCondition.TRIED:
             health.condition, health.until = HealthCondition.OUT, now
 
     def heard(self, health: Health, now: float) -> None:
-        """It said something."""
+        """The server has sent something."""
         health.heard, health.asked = now, None
         if health.condition is HealthCondition.SILENT:
             self._admit(health, now)
 
     def look(self, among: Sequence[Health], now: float) -> tuple[list[Health], list[Health]]:
-        """From time to time. Who is to be asked whether it is there, and who has not answered that: what waits for these may be sent
-        elsewhere."""
+        """Check all servers, now and then.
+        Returns those to ping, and those that have not answered a ping in time. Calls of the silent
+        ones may be sent elsewhere."""
         self.review(among, now)
         ask, silent = [], []
         for health in among:
@@ -156,8 +166,8 @@ class Outliers:
         return ask, silent
 
     def review(self, among: Sequence[Health], now: float) -> None:
-        """From time to time, also where none of them has anything to answer: how much each gets, and who is slow."""
-        # Those that a client has connected to when it began are all new, and none of them is spared.
+        """Update the shares and find slow servers, now and then, even with no call in flight."""
+        # The servers that a starting client connects to are all new, so none gets a slow start.
         all_new = min((health.since for health in among), default=-inf) > now - SLOW_START
         for health in among:
             begun = now - health.since
@@ -175,7 +185,8 @@ class Outliers:
             if health.condition is not HealthCondition.FIT or len(times) < _KNOWN:
                 continue
             usual = _usual(health, among)
-            # Where methods differ, a server may have been given the slow ones by chance; hardly three of four times.
+            # If methods differ, a server may have got the slow ones by chance, but hardly three
+            # times in four.
             if usual and sorted(times)[len(times) // 4] > factor * usual and self._may(among):
                 self._eject(health, now)
 
@@ -198,7 +209,7 @@ class Outliers:
 
 
 def _usual(health: Health, among: Iterable[Health]) -> float | None:
-    """The median response time of the others; None where too little is known."""
+    """The median response time of the others; None if too little is known."""
     times = [
         seconds
         for other in among

@@ -1,4 +1,5 @@
-"""Which of the servers that are fit gets the next call. A policy of one's own is a subclass of `Policy`."""
+"""Policies: each chooses one of the fit servers for the next call.
+Subclass `Policy` for your own."""
 
 from __future__ import annotations
 
@@ -14,15 +15,18 @@ L = TypeVar("L", bound=Load)
 
 
 class Policy(ABC):
-    """Chooses among servers. One belongs to one client, on whose loop it is asked: once for every call, so it must be quick."""
+    """Chooses among servers.
+    Each client has its own policy, which runs on its loop once for every call: it must be quick."""
 
     @abstractmethod
     def choose(self, among: Sequence[L], now: float) -> L:
-        """One of them; there are at least two. `now` is in seconds, on the clock by which their loads are measured."""
+        """One of at least two servers.
+        `now`: seconds, on the clock by which their loads are measured."""
 
 
 class RoundRobin(Policy):
-    """In turn, each as often as its weight says, and evenly mixed: nginx's smooth weighted round robin."""
+    """Each server in turn, as often as its weight says, evenly mixed: nginx's smooth weighted round
+    robin."""
 
     def choose(self, among: Sequence[L], now: float) -> L:  # noqa: ARG002
         total, chosen = 0.0, among[0]
@@ -37,7 +41,7 @@ class RoundRobin(Policy):
 
 
 class LeastInFlight(Policy):
-    """The one with the fewest calls in flight for its weight; of equal ones the next in turn."""
+    """The server with the fewest calls in flight for its weight; of equal ones the next in turn."""
 
     def __init__(self) -> None:
         self._turn = 0
@@ -58,7 +62,7 @@ class _Random(Policy):
         self._random = (chance or random.Random()).random  # noqa: S311 - no secret
 
     def _two(self, among: Sequence[L]) -> tuple[L, L]:
-        """Two of them, by chance."""
+        """Two different servers, chosen at random."""
         count = len(among)
         first = int(self._random() * count)
         second = int(self._random() * (count - 1))
@@ -66,8 +70,11 @@ class _Random(Policy):
 
 
 class TwoChoices(_Random):
-    """Of two by chance the one with fewer calls in flight for its weight (Mitzenmacher, "The Power of Two Choices in Randomized Load
-    Balancing", 2001): many clients that know nothing of each other do not all go to the same server."""
+    """Of two random servers, the one with fewer calls in flight for its weight.
+
+    Many independent clients thus do not all choose the same server (Mitzenmacher, "The Power of Two
+    Choices in Randomized Load Balancing", 2001).
+    """
 
     def choose(self, among: Sequence[L], now: float) -> L:  # noqa: ARG002
         one, other = self._two(among)
@@ -75,8 +82,12 @@ class TwoChoices(_Random):
 
 
 class PeakEwma(_Random):
-    """Of two by chance the one whose calls in flight will be done sooner, by its response times: a longer one counts at once, a shorter one
-    little by little (Finagle's `P2C + Peak EWMA`). A server that does not answer gets dearer with every moment."""
+    """Of two random servers, the one that will finish its calls in flight sooner, by its response
+    times.
+
+    A longer time counts at once, a shorter one little by little (Finagle's `P2C + Peak EWMA`). The
+    cost of a server that does not reply rises all the time.
+    """
 
     def choose(self, among: Sequence[L], now: float) -> L:
         one, other = self._two(among)
@@ -93,13 +104,14 @@ DEFAULT = "least-in-flight"
 
 
 def policy_of(policy: str | Policy | None) -> Policy:
-    """The policy of that name, or the one given; the default for None. Raises UsageError for all else."""
+    """The policy of that name, or the given one; the default for None.
+    Raises UsageError for any other value."""
     if isinstance(policy, Policy):
         return policy
     name = DEFAULT if policy is None else policy
     kind = POLICIES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise UsageError(
-            f"policy must be one of {', '.join(POLICIES)}, or a ringback.balancing.Policy of your own, not {policy!r}"
+            f"policy must be one of {', '.join(POLICIES)}, or a ringback.balancing.Policy, not {policy!r}"
         )
     return kind()

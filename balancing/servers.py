@@ -1,4 +1,4 @@
-"""What the choice among servers knows of one of them."""
+"""The balancer's data on one server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .outliers import Health
 
 
 class Flags(Protocol):
-    """Of a method, as its server announces it."""
+    """Flags of a method, as its server announces them."""
 
     @property
     def readonly(self) -> bool: ...
@@ -24,8 +24,9 @@ class Flags(Protocol):
 
 
 class BalancedServer(Load):
-    """`open`: it takes calls. `methods` are those that it has announced, `reached` is the version of its service's data that it is known
-    to have."""
+    """A server to choose. `open`: it takes calls.
+    `methods` are those that it has announced; `reached` is the version of its service's data that
+    it is known to have."""
 
     __slots__ = ("health", "liveness", "methods", "open", "reached", "role", "service")
 

@@ -1,27 +1,30 @@
-"""What a client has seen of the data of services that have replicas: nothing that it reads later is to be older (read your writes, and
-monotonic reads: Terry and others, "Session Guarantees for Weakly Consistent Replicated Data", 1994)."""
+"""The versions of replicated services' data that a client has seen: no later read may be older.
+
+These are read your writes and monotonic reads (Terry and others, "Session Guarantees for Weakly
+Consistent Replicated Data", 1994).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
 
-# Services whose versions are kept: a server could name others without end.
+# Maximum services whose versions are kept: a server could name others without end.
 MOST = 1000
 
 
 class SeenVersions(Protocol):
-    """Whose reads are to be no older than what it has seen: `versions` has that, by service."""
+    """A session whose reads must not be older than what it has seen: `versions`, by service."""
 
     @property
     def versions(self) -> dict[str, int] | None: ...
 
     def saw(self, versions: Mapping[str, int]) -> None:
-        """Keep the highest of each."""
+        """Keep the highest version of each service."""
 
 
 def learn(known: dict[str, int], versions: Mapping[str, int]) -> None:
-    """Keep the highest of each."""
+    """Keep the highest version of each service."""
     for service, version in versions.items():
         if version > known.get(service, 0) and (service in known or len(known) < MOST):
             known[service] = version
@@ -36,12 +39,13 @@ class Versions:
         self.versions: dict[str, int] = dict(versions or {})
 
     def saw(self, versions: Mapping[str, int]) -> None:
-        """Keep the highest of each."""
+        """Keep the highest version of each service."""
         learn(self.versions, versions)
 
 
 class Both:
-    """Two who have seen something: nothing is to be older than what either has, and both are told what is seen."""
+    """Two sessions at once: reads must not be older than either has seen, and both record new
+    versions."""
 
     __slots__ = ("_one", "_other")
 

@@ -412,5 +412,5 @@ def test_anything_else_is_refused(bad):
     ],
 )
 def test_numbers_that_cannot_be_are_refused(bad):
-    with pytest.raises(errors.UsageError, match="cannot be"):
+    with pytest.raises(errors.UsageError, match="is invalid"):
         Ejection(**bad)

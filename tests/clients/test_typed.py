@@ -273,7 +273,7 @@ class Wrong:
         (
             connect,
             Wrong.Attribute,
-            "Attribute.name is <class 'str'>: a part of a service is a Protocol class",
+            "Attribute.name is <class 'str'>: annotate a part of a service with a Protocol class",
         ),
         (connect, Wrong.Overloaded, "Overloaded.add is overloaded"),
         (connect, Wrong.OfClass, "OfClass.add is neither a method nor a part"),
