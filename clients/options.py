@@ -71,7 +71,7 @@ class ClientOptions(CallSettings):
         for name, value in changes.items():
             option = _OPTIONS.get(name)
             if option is None:
-                raise TypeError(f"unknown option {name!r}: the options are {', '.join(_OPTIONS)}")
+                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_OPTIONS)}")
             if not option.takes(value):
                 raise TypeError(f"bad value for option {name!r}: {option.asked}, not {value!r:.200}")
             if name == "metadata":

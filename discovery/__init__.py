@@ -1,6 +1,8 @@
-"""Where the servers of a service are: names that have many addresses, and registries in which servers announce themselves.
+"""Finds the servers of a service: names with several addresses, and registries in which servers
+announce themselves.
 
-A client looks at a `Source`, which `source_of` makes of what it was told to connect to. A server is announced by `announcement.py`.
+A client watches a `Source`, which `source_of` makes from an address given to `connect`.
+`announcement.py` announces a server.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ _ENDPOINTS = ("tcp", "ipc", "inproc")
 
 
 def source_of(place: str) -> Source | None:
-    """Where to look for the servers at `dns://NAME:PORT` (`?refresh=SECONDS`, 10 where not given), or of a registry, which is the URL of
-    a state store with `?service=NAME`; None for an endpoint, which is a server's own. Raises UsageError for what is neither."""
+    """The source of servers for an address, or None for an endpoint.
+    Raises UsageError for an invalid address. `dns://NAME:PORT` (`?refresh=SECONDS`, default 10) is
+    a name; the URL of a state store with `?service=NAME` is a registry."""
     if not isinstance(place, str) or "://" not in place:
         raise UsageError(_neither(place))
     scheme = place.partition("://")[0]
@@ -36,7 +39,8 @@ def source_of(place: str) -> Source | None:
 
 def _neither(place: object) -> str:
     return (
-        f"{place!r} is no place of servers: give an endpoint, as tcp://127.0.0.1:5555 or ipc:///path; a name, as dns://host:5555; "
+        f"{place!r} is not an address of servers: give an endpoint, as tcp://127.0.0.1:5555 or ipc:///path; "
+        "a name, as dns://host:5555; "
         "or a registry, as valkey://host:6379/0?service=name or sqlite:///file.db?service=name"
     )
 

@@ -1,7 +1,8 @@
-"""A server's word to a registry that it is there: a row for each endpoint, under a lease that a native thread renews. No loop waits for it,
-and none that is busy lets a lease run out.
+"""Announces a server in a registry: one row for each endpoint, under a lease that a native thread
+renews.
 
-A store that does not answer keeps no server from serving: it is told when it is back.
+No loop waits for it, and a busy loop lets no lease expire. If the store does not respond, the
+server keeps serving and announces itself again once the store is back.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ from .places import parsed
 
 log = logging.getLogger("ringback.discovery")
 
-# Seconds from one try to the next, where the store does not answer.
+# Seconds between two attempts while the store does not respond.
 _AGAIN = 0.5
-# Seconds that the end of a server waits for its rows to be removed.
+# Maximum seconds that a stopping server waits for the removal of its rows.
 _FAREWELL = 1.0
 
 
 class Announcement:
-    """One server in the registry at that URL. `start` when it answers calls, `draining` when it is to end, and `close`.
+    """One server in the registry at that URL.
 
-    `lease`: seconds for which the rows outlive a server that was killed. Raises UsageError for what is no registry.
+    Call `start` when it answers calls, `draining` when it stops, and `close` at the end. `lease`:
+    seconds for which the rows outlive a killed server. Raises UsageError for an invalid registry.
     """
 
     def __init__(
@@ -51,9 +53,7 @@ class Announcement:
     ) -> None:
         place = parsed(url)
         if "service" in place.options:
-            raise UsageError(
-                f"{place}: a server is registered at the store alone, and its service named apart: leave out ?service="
-            )
+            raise UsageError(f"{place}: leave out ?service=: a server registers its own service")
         self.place = str(place)
         self._state = rows.opened(place)
         self._about = rows.Announced(
@@ -76,7 +76,7 @@ class Announcement:
         self._running: Any = None
 
     def start(self, endpoints: Sequence[str]) -> None:
-        """Tell that calls are answered at these endpoints, as clients reach them; from now on, until it drains."""
+        """Announce these endpoints, as clients reach them, until the server drains."""
         if self._leaving:
             return
         now = time.time()
@@ -85,12 +85,12 @@ class Announcement:
         self._running = native.start_thread(self._run)
 
     def draining(self) -> None:
-        """Remove the rows, now, so that no client comes any more; it does not wait."""
+        """Remove the rows now, without waiting, so that no more clients come."""
         self._leaving = True
         self._told.put(None)
 
     def close(self) -> None:
-        """Remove the rows if they are still there, and wait for that as long as it takes a store that answers."""
+        """Remove the remaining rows, and wait for this at most one second."""
         self._leaving = self._closing = True
         self._told.put(None)
         if self._running is None:
@@ -119,7 +119,8 @@ class Announcement:
             pass
 
     def _tell(self, answered: bool) -> bool:
-        """Write the rows, all or none; whether the store has answered. What changes in that is logged."""
+        """Write all rows or none.
+        Returns whether the store responded, and logs a change of that."""
         now = time.time()
         try:
             with self._state.transaction() as tx:
@@ -127,20 +128,20 @@ class Announcement:
                     tx.put(key, replace(row, renewed=now), ttl=row.lease)
         except errors.CallError as error:
             if answered:
-                log.warning("clients cannot be told at %s that this server is there: %s", self.place, error)
+                log.warning("cannot announce this server in the registry %s: %s", self.place, error)
             return False
         if not answered:
-            log.info("clients are told at %s that this server is there", self.place)
+            log.info("this server is announced in the registry %s", self.place)
         return True
 
     def _remove(self, answered: bool) -> bool:
-        """Remove the rows; whether that was done."""
+        """Remove the rows. Returns whether it succeeded."""
         try:
             with self._state.transaction() as tx:
                 for key in self._rows:
                     tx.delete(key)
         except errors.CallError as error:
             if answered:
-                log.warning("clients cannot be told at %s that this server ends: %s", self.place, error)
+                log.warning("cannot remove this server from the registry %s: %s", self.place, error)
             return False
         return True

@@ -1,4 +1,5 @@
-"""A name that has the addresses of all servers: `dns://NAME:PORT`, asked again every ten seconds, or every `?refresh=SECONDS`."""
+"""A name that resolves to the addresses of all servers: `dns://NAME:PORT`, refreshed every
+`?refresh=SECONDS` (default 10)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from ..errors import UsageError
 from .places import Place
 from .source import Source
 
-# Seconds from one look to the next, where nobody says how many; and the most.
+# Default and maximum seconds between two lookups.
 REFRESH, REFRESH_AT_MOST = 10.0, 86_400.0
 
 _FORM = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/@\s]+):(\S*)")
@@ -42,14 +43,16 @@ class Name(Source):
 def _host_and_port(place: Place) -> tuple[str, int]:
     match = _FORM.fullmatch(place.where)
     if match is None:
-        raise UsageError(f"{place}: a name is given with its port, as dns://host:5555")
+        raise UsageError(f"{place}: the name needs a port, as dns://host:5555")
     if not is_port(match[2]) or int(match[2]) == 0:
-        raise UsageError(f"{place}: {match[2]!r} is no port, a number from 1 to 65535, as in dns://host:5555")
+        raise UsageError(
+            f"{place}: {match[2]!r} is not a port: give a number from 1 to 65535, as in dns://host:5555"
+        )
     host = match[1].strip("[]")
     try:
         host.encode("idna")
     except UnicodeError as error:
-        raise UsageError(f"{place}: {host!r} is no name of a host: {error}") from None
+        raise UsageError(f"{place}: {host!r} is not a host name: {error}") from None
     return host, int(match[2])
 
 

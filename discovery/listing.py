@@ -1,4 +1,4 @@
-"""`ringback servers`: what a registry holds at the moment, for people and for programs."""
+"""`ringback servers`: lists the present contents of a registry, for people and programs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _HEAD = ("service", "endpoint", "state", "role", "zone", "weight", "backend", "r
 
 
 def announced(url: str) -> list[Announced]:
-    """The servers of the service that the URL names, or of all services. Raises UsageError for what is no registry, Unavailable where it
-    does not answer."""
+    """The servers of the service in the URL, or of all services.
+    Raises UsageError for an invalid registry, Unavailable if it does not respond."""
     if "://" not in url:
-        raise UsageError(f"{url!r} is no registry: give it as valkey://host:6379/0 or sqlite:///file.db")
+        raise UsageError(f"{url!r} is not a registry: give it as valkey://host:6379/0 or sqlite:///file.db")
     place = parsed(url)
     service = place.options.get("service")
     prefix = prefix_of(None if service is None else checked_service(service))
@@ -28,7 +28,7 @@ def announced(url: str) -> list[Announced]:
         state = opened(place, create=False)
     except Missing as error:
         raise UsageError(
-            f"there is no registry {place}: {error}; a server makes it with --register"
+            f"there is no registry {place}: {error}; a server with --register creates it"
         ) from None
     with state:
         changes, since = state.changes_up_to(prefix, 0)
@@ -40,13 +40,13 @@ def announced(url: str) -> list[Announced]:
 
 
 def as_data(rows: list[Announced]) -> list[dict[str, Any]]:
-    """All that is known of each."""
+    """All data of each server, and `age`: seconds since its last renewal."""
     now = time.time()
     return [{**msgspec.structs.asdict(row), "age": round(_age(row, now), 3)} for row in rows]
 
 
 def as_lines(rows: list[Announced]) -> list[str]:
-    """One for each, under a line that says what is what; none where there is none."""
+    """A table with one line for each server under a heading; no lines without servers."""
     now = time.time()
     cells = [
         (
@@ -70,5 +70,5 @@ def as_lines(rows: list[Announced]) -> list[str]:
 
 
 def _age(row: Announced, now: float) -> float:
-    """Seconds since its last word, by two clocks that may differ a little."""
+    """Seconds since its last renewal, by two clocks that may differ a little."""
     return max(0.0, now - row.renewed)

@@ -1,4 +1,4 @@
-"""How it is written where to look for servers: `SCHEME://WHERE?OPTION=VALUE&...`; read here for all of them."""
+"""Parses the addresses of sources: `SCHEME://WHERE?OPTION=VALUE&...`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import UsageError
 
 
 class Place(NamedTuple):
-    """One, taken to pieces."""
+    """The parts of one address."""
 
     scheme: str
     where: str
@@ -21,21 +21,21 @@ class Place(NamedTuple):
         return f"{self.scheme}://{re.sub('^[^/]*@', '', self.where)}"
 
     def without(self, option: str) -> str:
-        """The URL, but for that option."""
+        """The URL without that option."""
         left = {name: value for name, value in self.options.items() if name != option}
         query = f"?{urlencode(left, quote_via=quote)}" if left else ""
         return f"{self.scheme}://{self.where}{query}"
 
 
 def parsed(text: str) -> Place:
-    """Raises UsageError for options that are none, or given twice."""
+    """Parse an address. Raises UsageError for malformed or repeated options."""
     scheme, _, rest = text.partition("://")
     where, _, query = rest.partition("?")
     place = Place(scheme, where, {})
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
-        raise UsageError(f"{place}: options are written as ?name=value&name=value, not {query!r}") from None
+        raise UsageError(f"{place}: write options as ?name=value&name=value, not {query!r}") from None
     for name, value in pairs:
         if name in place.options:
             raise UsageError(f"{place}: the option {name!r} is given twice")

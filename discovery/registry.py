@@ -1,7 +1,8 @@
-"""A registry as a client sees it: the rows of one service in a state store, looked at twice a second.
+"""A client's view of a registry: the rows of one service in a state store, polled twice a second.
 
-One look is one short question: what has changed since the last one. Servers say that they are there three times in a lease, so that whoever
-has been silent for half of it is looked at alone: only the store can tell whether that lease is over.
+One poll is one short query for the changes since the last one. Servers renew their rows three times
+in a lease. So the client checks a row by itself only if it is silent for half a lease: only the
+store knows whether the lease is over.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from .places import Place
 from .rows import DRAINING, Announced, checked_service, opened, prefix_of, read
 from .source import Source
 
-# Seconds from one look to the next.
+# Seconds between two polls.
 PAUSE = 0.5
 
 
 class _Heard(NamedTuple):
-    """A row, and when it was last heard of, by this process's clock."""
+    """A row, and the time of its last change by this process's clock."""
 
     row: Announced
     when: float
 
 
 class Registry(Source):
-    """The servers that have announced themselves, but for those that drain."""
+    """The announced servers that are not draining."""
 
     def __init__(self, place: Place) -> None:
         if "service" not in place.options:
-            raise UsageError(f"{place}: whose servers? Name the service, with ?service=NAME")
+            raise UsageError(f"{place}: the registry needs the name of a service: add ?service=NAME")
         self._service = checked_service(place.options["service"])
         self._url = place
         self._opened: State | None = None
@@ -42,10 +43,10 @@ class Registry(Source):
             self._opened = opened(place, create=False)
         self._prefix = prefix_of(self._service)
         self._rows: dict[str, _Heard] = {}
-        self._since = 0  # the version up to which all is known; 0 where all is to be read
+        self._since = 0  # the version up to which all rows are known; 0 to read all
         self._answered = True
         super().__init__(
-            f"{place}?service={self._service}", PAUSE, f"the registry {place} has not been asked yet"
+            f"{place}?service={self._service}", PAUSE, f"the registry {place} has not been polled yet"
         )
 
     def _find(self) -> list[str]:
@@ -73,7 +74,7 @@ class Registry(Source):
 
     @property
     def _state(self) -> State:
-        """The store. Raises Missing as long as no server has made it."""
+        """The store. Raises Missing until a server has created it."""
         if self._opened is None:
             self._opened = opened(self._url, create=False)
         return self._opened
@@ -89,16 +90,16 @@ class Registry(Source):
                     self._rows.pop(change.key, None)
                 else:
                     self._rows[change.key] = _Heard(row, now)
-            if not (complete and found):  # else there may be more than are told at once
+            if not (complete and found):  # a full read may need several steps
                 return
 
     def _forgive(self) -> None:
-        """After an outage, in which leases ran out as nobody could renew them: time for all to say that they are there."""
+        """Give all rows new time after an outage, in which no server could renew its lease."""
         now = time.monotonic()
         self._rows = {key: _Heard(row, now) for key, (row, _) in self._rows.items()}
 
     def _look_after_the_silent(self) -> None:
-        """Give up those whose leases are over."""
+        """Remove the rows whose leases are over."""
         now = time.monotonic()
         silent = [key for key, (row, when) in self._rows.items() if now - when > row.lease / 2]
         if not silent:
@@ -108,4 +109,4 @@ class Registry(Source):
             if row is None:
                 del self._rows[key]
         if not self._rows:
-            self._since = 0  # a store that came back empty may count from below what was reached
+            self._since = 0  # a store that came back empty may count from a lower version

@@ -1,6 +1,8 @@
-"""What a registry holds: a row of a state store for each endpoint of each server, which is gone when its lease is over.
+"""The rows of a registry: one in a state store for each endpoint of each server, gone when its
+lease is over.
 
-How it is named, written and read; who writes it is `announcement.py`, who reads it are `registry.py` and `listing.py`.
+This file names, encodes and decodes them. `announcement.py` writes them, `registry.py` and
+`listing.py` read them.
 """
 
 from __future__ import annotations
@@ -16,20 +18,22 @@ from ..errors import UsageError
 from ..state import SCHEMES, State, open_state
 from .places import Place
 
-# Where the rows are: behind it the service, then the instance.
+# Prefix of the rows' keys; the service and the instance follow.
 PREFIX = "ringback.servers/"
 
-# Seconds for which a server is believed to be there after its last word. It says one three times as often.
+# Seconds for which a server counts as present after its last renewal. It renews three times as
+# often.
 LEASE = 10.0
 
 SERVING, DRAINING = "serving", "draining"
 
-# Bytes of a service's name in the name of a row, at most.
+# Maximum characters of the prefix of a service's rows.
 _LONGEST = 512
 
 
 class Announced(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """What a server says of itself at one of its endpoints. Times are seconds since 1970, by its own clock."""
+    """A server's announcement of one of its endpoints.
+    Times are seconds since 1970 by its own clock."""
 
     service: str
     endpoint: str
@@ -47,21 +51,22 @@ class Announced(Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 def prefix_of(service: str | None) -> str:
-    """With what the names of a service's rows begin; of all services' for None. (Quoted, so that none is within another's.)"""
+    """The prefix of a service's keys, or of all services' for None. (Quoted, so that no prefix
+    contains another.)"""
     return PREFIX if service is None else f"{PREFIX}{quote(service, safe='')}/"
 
 
 def checked_service(service: str) -> str:
-    """Raises UsageError for what cannot be the name of a service in a registry."""
+    """Check the name of a service in a registry. Raises UsageError."""
     if not isinstance(service, str) or not service or len(prefix_of(service)) > _LONGEST:
         raise UsageError(
-            f"the name of a service in a registry is a short non-empty string, not {service!r:.100}"
+            f"the name of a service in a registry must be a short non-empty string, not {service!r:.100}"
         )
     return service
 
 
 def read(value: Any) -> Announced | None:
-    """What a row says; None where it cannot be understood, as by somebody else's hand."""
+    """Decode a row; None for one that is invalid or written by another program."""
     try:
         row = msgspec.convert(value, Announced)
         endpoint = checked(row.endpoint)
@@ -72,10 +77,12 @@ def read(value: Any) -> Announced | None:
 
 
 def opened(place: Place, *, create: bool = True) -> State:
-    """The store of a registry, whose `service` is not the store's to know. Raises UsageError for what is no store, and Missing for one that
-    is not there and is not to be made."""
+    """Open the store of a registry; the store does not see the option `service`.
+    Raises UsageError for an invalid store, and Missing if it does not exist and `create` is False.
+    """
     if place.scheme not in SCHEMES:
         raise UsageError(
-            f"{place} is no registry: give the URL of a state store, such as valkey://host:6379/0 or sqlite:///file.db"
+            f"{place} is not a registry: give the URL of a state store, "
+            "such as valkey://host:6379/0 or sqlite:///file.db"
         )
     return open_state(place.without("service"), create=create)

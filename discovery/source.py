@@ -1,6 +1,7 @@
-"""Where a client learns which endpoints a service has, whatever tells it: one native thread looks, now and then and when it is asked to.
+"""A source of a service's endpoints: one native thread checks it regularly and on request.
 
-A list is never given up for an empty one: who cannot be asked, or knows of none, may be wrong; the servers that were known may be there.
+An empty result never replaces a list of servers: the source may fail or be wrong while the known
+servers run on.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from ..backends import native
 
 log = logging.getLogger("ringback.discovery")
 
-# Seconds from one look to the next, at least, where somebody asks for it.
+# Minimum seconds between two checks on request.
 SELDOM = 1.0
 
 
 class Source(ABC):
-    """Where a client learns which endpoints a service has; it looks in a native thread of its own.
+    """A source of a service's endpoints, checked in its own native thread.
 
-    `reason` tells why nothing is known yet, for an error's text. `place` is how people know it.
+    `reason` explains in errors why no server is known. `place` is its name for people.
     """
 
     def __init__(self, place: str, pause: float, reason: str) -> None:
@@ -33,24 +34,26 @@ class Source(ABC):
         self._pause = pause
         self._known: list[str] = []
         self._asked: native.SimpleQueue[None] = native.SimpleQueue()
-        self._waiting = False  # whether a look was asked for that has not begun
+        self._waiting = False  # whether a requested check has not begun
         self._away = False
         self._closing = False
         self._running: Any = None
 
     def start(self, changed: Callable[[list[str]], object]) -> None:
-        """Call `changed(endpoints)` in that thread as soon as the list is known, and each time that it differs; with none, only where the
-        first look found none: who does not want to wait need not."""
+        """Call `changed(endpoints)` in the thread once the list is known, and at each change.
+        It gets an empty list only if the first check found none, so that callers that do not want
+        to wait can go on."""
         self._running = native.start_thread(lambda: self._run(changed))
 
     def look(self) -> None:
-        """Look again soon, as a connection was lost; from any thread, and as often as one likes."""
+        """Check again soon, as a connection was lost.
+        Any thread may call it, any number of times."""
         if not self._waiting:
             self._waiting = True
             self._asked.put(None)
 
     def close(self) -> None:
-        """No further call of `changed` is begun; from any thread, and without waiting."""
+        """Start no further call of `changed`. Any thread may call it; it does not wait."""
         self._closing = True
         if self._running is None:
             self._let_go()
@@ -58,15 +61,15 @@ class Source(ABC):
 
     @abstractmethod
     def _find(self) -> list[str]:
-        """The endpoints as they are now, sorted, each once. Raises Unavailable, or returns none, where they are not to be had; with what
-        `reason` is then to be."""
+        """The present endpoints, sorted and unique.
+        Returns none or raises Unavailable, with the next `reason`, if they cannot be found."""
 
     @abstractmethod
     def _none(self) -> str:
-        """What it means that nothing was found."""
+        """The reason if no server was found."""
 
     def _let_go(self) -> None:  # noqa: B027 - there may be nothing
-        """Of what the thread has used; nobody looks any more."""
+        """Free the thread's resources; no more checks follow."""
 
     def _run(self, changed: Callable[[list[str]], object]) -> None:
         first = True
@@ -79,13 +82,13 @@ class Source(ABC):
                     self._known = found
                     changed(list(found))
                 first = False
-                # Who knows of none has somebody waiting.
+                # Without servers, a caller may be waiting.
                 self._rest(begun, self._pause if self._known else min(self._pause, SELDOM))
         finally:
             self._let_go()
 
     def _found(self) -> list[str]:
-        """What was found; an outage is told once, and its end."""
+        """Find the endpoints. Logs the start and the end of an outage once."""
         try:
             found = self._find()
             trouble = "" if found else self._none()
@@ -94,7 +97,7 @@ class Source(ABC):
         if found:
             self.reason = ""
             if self._away:
-                log.info("%s: servers are known again: %d", self.place, len(found))
+                log.info("%s: servers known again: %d", self.place, len(found))
         else:
             self.reason = trouble
             if not self._away:
@@ -103,12 +106,11 @@ class Source(ABC):
         return found
 
     def _meanwhile(self) -> str:
-        return (
-            f"the {len(self._known)} last known stay" if self._known else "looking again until there is one"
-        )
+        return f"keeping the last {len(self._known)} known" if self._known else "retrying until there is one"
 
     def _rest(self, begun: float, seconds: float) -> None:
-        """Until the next look is due: less where one is asked for, but not much."""
+        """Wait until the next check is due; a request brings it forward to SELDOM seconds after the
+        last."""
         due = begun + seconds
         while not self._closing and (left := due - time.monotonic()) > 0:
             try:

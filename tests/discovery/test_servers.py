@@ -98,12 +98,12 @@ def test_a_store_that_is_down_keeps_no_server_from_serving(start, watched, conne
     url = valkey.url()
     valkey.kill()
     server = start(url)
-    assert server.logged("clients cannot be told at ")
+    assert server.logged("cannot announce this server in the registry ")
     assert connected(server.endpoint).call("whoami") == server.process.pid
     valkey.start()
     watched(url).until(server.endpoint)
-    assert server.logged("clients are told at ")
-    assert server.log.count("cannot be told") == 1
+    assert server.logged("this server is announced in the registry ")
+    assert server.log.count("cannot announce") == 1
     assert server.stop() == 0
     assert listed(url) == []
 
@@ -255,7 +255,7 @@ def test_a_registry_that_is_none_keeps_a_server_from_its_start(run_program, tmp_
     command = ["-m", "ringback.server", "calc.py:service", "--bind", "tcp://127.0.0.1:*", *more]
     ran = run_program(*command, "--register", "http://host")
     assert (ran.status, ran.out) == (3, "")
-    assert "ringback: http://host is no registry: give the URL of a state store" in ran.err
+    assert "ringback: http://host is not a registry: give the URL of a state store" in ran.err
 
 
 # ringback servers
@@ -299,7 +299,7 @@ def test_no_server_at_all_is_said_beside_the_output(sqlite_url, run_program):
 def test_what_is_no_registry_has_no_servers(url, run_program):
     ran = run_program("-m", "ringback", "servers", url)
     assert (ran.status, ran.out) == (1, "")
-    assert "is no registry" in ran.err
+    assert "is not a registry" in ran.err
     assert ran.err.count("\n") == 1
 
 

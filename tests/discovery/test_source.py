@@ -82,8 +82,8 @@ def test_an_outage_is_logged_once_and_its_end_once(watched, caplog):
     watch.source.answer = ["a"]
     watch.source.looked()
     assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
-        ("WARNING", "told://test: the registry is away; the 1 last known stay"),
-        ("INFO", "told://test: servers are known again: 1"),
+        ("WARNING", "told://test: the registry is away; keeping the last 1 known"),
+        ("INFO", "told://test: servers known again: 1"),
     ]
 
 
@@ -118,29 +118,35 @@ def test_an_endpoint_is_no_source(place):
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        ("calc", "'calc' is no place of servers: give an endpoint, as "),
-        ("http://host:80", "'http://host:80' is no place of servers"),
-        (5555, "5555 is no place of servers"),
+        ("calc", "'calc' is not an address of servers: give an endpoint, as "),
+        ("http://host:80", "'http://host:80' is not an address of servers"),
+        (5555, "5555 is not an address of servers"),
         ("tcp://host", "bad endpoint 'tcp://host'"),
-        ("dns://host", "dns://host: a name is given with its port, as dns://host:5555"),
-        ("dns://host:0", "'0' is no port, a number from 1 to 65535"),
-        ("dns://host:99999", "'99999' is no port"),
-        ("dns://host:abc", "'abc' is no port"),
-        ("dns://:5555", "with its port"),
-        ("dns://host:5555/x", "'5555/x' is no port"),
-        (f"dns://{'a' * 64}.org:5555", "is no name of a host"),
+        ("dns://host", "dns://host: the name needs a port, as dns://host:5555"),
+        ("dns://host:0", "'0' is not a port: give a number from 1 to 65535"),
+        ("dns://host:99999", "'99999' is not a port"),
+        ("dns://host:abc", "'abc' is not a port"),
+        ("dns://:5555", "the name needs a port"),
+        ("dns://host:5555/x", "'5555/x' is not a port"),
+        (f"dns://{'a' * 64}.org:5555", "is not a host name"),
         ("dns://host:5555?refresh=0", "refresh must be a number of seconds above 0, at most 86,400, not '0'"),
         ("dns://host:5555?refresh=nan", "refresh must be a number"),
         ("dns://host:5555?refresh=soon", "refresh must be a number"),
         ("dns://host:5555?fresh=1", "there is no option 'fresh', only refresh"),
-        ("dns://host:5555?refresh", "options are written as ?name=value"),
+        ("dns://host:5555?refresh", "write options as ?name=value"),
         ("dns://host:5555?refresh=1&refresh=2", "the option 'refresh' is given twice"),
-        ("sqlite:///file.db", "sqlite:///file.db: whose servers? Name the service, with ?service=NAME"),
-        ("sqlite:///file.db?service=", "the name of a service in a registry is a short non-empty string"),
+        (
+            "sqlite:///file.db",
+            "sqlite:///file.db: the registry needs the name of a service: add ?service=NAME",
+        ),
+        (
+            "sqlite:///file.db?service=",
+            "the name of a service in a registry must be a short non-empty string",
+        ),
         ("sqlite:///file.db?service=calc&color=red", "there is no option 'color'"),
         ("sqlite:///no/such/directory/file.db?service=calc", "cannot open the state store"),
         ("sqlite://?service=calc", "names no file"),
-        ("valkey://host:6379/0", "Name the service"),
+        ("valkey://host:6379/0", "needs the name of a service"),
         ("valkey://host:6379/0?service=calc&color=red", "bad address of a state store"),
     ],
 )
