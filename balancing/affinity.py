@@ -23,8 +23,8 @@ _BITS = 52
 
 
 def nearest(among: Iterable[L], key: str) -> L:
-    """The server with the highest score for the key. (It ignores shares: a slow start must not move
-    keys.)"""
+    """The server with the highest score for the key.
+    It ignores shares: a slow start must not move keys."""
     start = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8)
     chosen, best = None, -1.0
     for load in among:

@@ -22,8 +22,8 @@ FOR_REPEATABLE = 5.0
 
 
 class Wishes(Protocol):
-    """Wishes of a call for its server: the same one for equal `affinity`, a `primary`, no data
-    older than its `session` has seen."""
+    """Wishes of a call for its server.
+    The same one for equal `affinity`, a `primary`, no data older than its `session` has seen."""
 
     affinity: str | None
     primary: bool
@@ -43,8 +43,7 @@ S = TypeVar("S", bound=BalancedServer)
 
 
 class _Group(Generic[S]):
-    """The open servers for one kind of calls: `fit` to choose from, and `out`, those that are
-    ejected."""
+    """The open servers for one kind of calls: `fit` to choose from, `out` those that are ejected."""
 
     def __init__(self, servers: Sequence[S], zone: str) -> None:
         fit = [server for server in servers if server.health.condition is HealthCondition.FIT] or servers
@@ -137,8 +136,8 @@ class Balancer(Generic[S]):
         self._went_well(call, server, seconds, now)
 
     def ended(self, call: Placed, server: S, now: float) -> None:
-        """The server works, but the time tells nothing: a stream ended, or the error is the
-        caller's own."""
+        """The server works, but the time tells nothing: a stream ended, or the caller made an
+        error."""
         server.failures = 0
         if not call.streams:
             server.progressed = now
@@ -178,8 +177,8 @@ class Balancer(Generic[S]):
         self._outliers.heard(server.health, now)
 
     def review(self, now: float) -> None:
-        """Update the shares and find slow servers, if `look` is not due as no call is in flight for
-        long."""
+        """Update the shares and find slow servers.
+        Used while `look` is not due, with no call in flight."""
         if self.stale:
             self._refresh()
         self._outliers.review(self._health, now)
@@ -220,8 +219,8 @@ class Balancer(Generic[S]):
 
 
 def _up_to_date(servers: Sequence[S], seen: Mapping[str, int] | None) -> Sequence[S]:
-    """The servers known to have these versions; all, if none is known to: a replica waits until it
-    has them."""
+    """The servers known to have these versions.
+    All, if there is none: a replica waits until it has them."""
     if not seen:
         return servers
     return [

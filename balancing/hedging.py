@@ -42,8 +42,8 @@ C = TypeVar("C", bound=Hedged)
 
 
 class Hedging(Generic[C]):
-    """The hedging of one client: response times of each method, calls that may be sent again, and
-    the budget."""
+    """The hedging of one client: response times by method, the calls that may be sent again, the
+    budget."""
 
     def __init__(self) -> None:
         self._methods: dict[str, _Times] = {}
@@ -71,8 +71,7 @@ class Hedging(Generic[C]):
         times.add(seconds)
 
     def due(self, now: float) -> Iterator[C]:
-        """The calls to send to a second server now: they have no reply yet, and the budget allows
-        it."""
+        """The calls to send to a second server now: without a reply yet, and within the budget."""
         while self._due and self._due[0][0] <= now:
             call = heapq.heappop(self._due)[2]
             if not call.ended and call.link is not None and self.spend():

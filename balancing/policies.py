@@ -25,8 +25,8 @@ class Policy(ABC):
 
 
 class RoundRobin(Policy):
-    """Each server in turn, as often as its weight says, evenly mixed: nginx's smooth weighted round
-    robin."""
+    """Each server in turn, as often as its weight says, evenly mixed (nginx's smooth weighted
+    form)."""
 
     def choose(self, among: Sequence[L], now: float) -> L:  # noqa: ARG002
         total, chosen = 0.0, among[0]
@@ -82,11 +82,10 @@ class TwoChoices(_Random):
 
 
 class PeakEwma(_Random):
-    """Of two random servers, the one that will finish its calls in flight sooner, by its response
-    times.
+    """Of two random servers, the one that will finish its calls in flight sooner.
 
-    A longer time counts at once, a shorter one little by little (Finagle's `P2C + Peak EWMA`). The
-    cost of a server that does not reply rises all the time.
+    Response times decide: a longer time counts at once, a shorter one little by little (Finagle's
+    `P2C + Peak EWMA`). The cost of a server that does not reply rises all the time.
     """
 
     def choose(self, among: Sequence[L], now: float) -> L:

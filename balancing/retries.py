@@ -64,8 +64,8 @@ class Retries(Generic[C]):
         return True
 
     def spend(self, calls: int) -> bool:
-        """Take one from the budget, which grows with the calls made since the start; False if it is
-        used up."""
+        """Take one from the budget, which grows with the calls made since the start.
+        False if used up."""
         saved = (calls - self._counted) * BUDGET_PER_CALL
         self._budget, self._counted = min(self._budget + saved, BUDGET_AT_MOST), calls
         if self._budget < 1.0:

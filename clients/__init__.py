@@ -40,8 +40,8 @@ load = _STYLES.load
 
 
 def connect(*endpoints: str, **options: Unpack[ConnectOptions]) -> Client:
-    """Make a blocking client: for greenlets if gevent has patched the program, for threads
-    otherwise. The options are those of `ringback.clients.threading.connect`."""
+    """Make a blocking client: for greenlets if gevent has patched the program, otherwise for
+    threads. The options are those of `ringback.clients.threading.connect`."""
     monkey = sys.modules.get("gevent.monkey")
     patched = monkey is not None and monkey.is_module_patched("threading")
     client: Client = load("gevent" if patched else "threading")(*endpoints, **options)

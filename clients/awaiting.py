@@ -62,10 +62,10 @@ class AwaitingClient(Client, Generic[F, R]):
         return future
 
     def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Any:
-        """Call the method for each row of arguments; the results come as an async iterator, in
-        order. The iterables are read lazily. One message carries `chunksize` calls, with the
-        timeout of one call. The error of a call is raised in its place, ends the iteration and
-        cancels the rest. Raises TypeError and ValueError."""
+        """Call the method for each row of arguments.
+        Gives an async iterator of the results, in order. The iterables are read lazily. One message
+        carries `chunksize` calls, with the timeout of one call. The error of a call is raised in
+        its place, ends the iteration and cancels the rest. Raises TypeError and ValueError."""
         return self._map(method, rows_of(iterables, chunksize), chunksize)
 
     async def _map(self, method: str, rows: Iterator[Row], chunksize: int) -> AsyncIterator[R]:

@@ -49,8 +49,9 @@ class Answer(NamedTuple):
 
 
 class Methods:
-    """The service's methods as attributes: `client.methods.add(1, 2)` is `client.call("add", 1,
-    2)`. A dot in a method's name is a dot here."""
+    """The service's methods as attributes.
+    `client.methods.add(1, 2)` is `client.call("add", 1, 2)`. A dot in a method's name is a dot
+    here."""
 
     __slots__ = ("_client", "_name")
 
@@ -174,7 +175,7 @@ class Client(ABC):
 
     @takes(ViewOptions, merged=True)
     def options(self, **changes: Unpack[ViewOptions]) -> Self:
-        """A light view of the same client, whose calls have these options on top of the client's.
+        """A light view of the same client; its calls have these options on top of the client's.
         Raises TypeError."""
         # First, as it may raise: `__del__` would take a copy that is not yet a view for a dropped
         # client.
@@ -207,13 +208,13 @@ class Client(ABC):
         return PreparedMethod(self, name)
 
     def describe(self) -> Any:
-        """The service's name, methods, signatures, docstrings and flags, returned as `call` returns
-        a result."""
+        """Get the service's name, methods, signatures, docstrings and flags.
+        Returns what `call` returns."""
         return self.call("ringback.describe")
 
     def observe(self) -> Callable[[], ClientSnapshot]:
-        """Count the calls of this client and its views by method and code, with durations, from now
-        on. Returns the function that reports the counts, callable from any thread.
+        """Count the calls of this client and its views from now on, by method and code, with
+        durations. Returns the function that reports the counts, callable from any thread.
         `ringback.metrics` uses it."""
         shared = self._shared
         if shared.recorder is None:
@@ -231,8 +232,8 @@ class Client(ABC):
         return subscribe(self._shared.listeners, (listening(listener), method))
 
     def invalidate(self, *tags: str) -> None:
-        """Drop the cached results of all views that carry one of these tags; without tags, drop
-        all. The name of its method is one of a result's tags. Any thread may call this."""
+        """Drop the cached results of all views that carry one of these tags, or all without tags.
+        The name of its method is one of a result's tags. Any thread may call this."""
         if self._shared.results is not None:
             self._shared.results.invalidate(tags)
 
@@ -279,8 +280,7 @@ class Client(ABC):
         return f"<{type(self).__module__} client of {', '.join(self._shared.places)}>"
 
     def __del__(self) -> None:
-        """A client dropped without `close`: calls in flight finish, then the client frees its
-        resources."""
+        """Dropped without `close`: calls in flight finish, then the client frees its resources."""
         if getattr(self, "_is_view", True) or sys.is_finalizing():
             return
         shared = self._shared
@@ -438,7 +438,7 @@ class Client(ABC):
         callback: Callback | None,
         errback: Errback | None,
     ) -> F:
-        """The call. If its arguments cannot be sent, it has already ended, with that error as its
+        """The fired call. If its arguments cannot be sent, it has ended, with that error as
         `failure`."""
         try:
             call = self._outgoing(kind, method, args, kwargs)

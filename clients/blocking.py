@@ -141,10 +141,10 @@ class BlockingClient(Client, Generic[F, R]):
             raise
 
     def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Iterator[R]:
-        """Call the method for each row of arguments; iterate over the results in order, as the
-        built-in `map`. The iterables are read lazily. One message carries `chunksize` calls, with
-        the timeout of one call. The error of a call is raised in its place, ends the iteration and
-        cancels the rest. Raises TypeError and ValueError."""
+        """Call the method for each row of arguments. Returns an iterator of the results, in order.
+        As with the built-in `map`, the iterables are read lazily. One message carries `chunksize`
+        calls, with the timeout of one call. The error of a call is raised in its place, ends the
+        iteration and cancels the rest. Raises TypeError and ValueError."""
         self._check_usable()
         return self._map(method, rows_of(iterables, chunksize), chunksize)
 
@@ -251,8 +251,7 @@ class BlockingClient(Client, Generic[F, R]):
         self.close()
 
     def _interrupted(self, core: ClientCore, loop: BlockingLoop, call: OutgoingCall) -> None:
-        """Cancel a call after an exception while it was made or awaited, perhaps from a signal
-        handler."""
+        """Cancel a call that an exception interrupted, perhaps one from a signal handler."""
         loop.mend()
         if core.has(call):
             loop.turn(core.cancel, call, errors.Cancelled(f"{call.method} was interrupted"))
@@ -270,8 +269,7 @@ class BlockingClient(Client, Generic[F, R]):
 
     @abstractmethod
     def _in_callback(self) -> bool:
-        """Whether the caller is one of this client's callbacks: the next callback would wait for
-        it."""
+        """Whether a callback of this client calls: the next callback would wait for it."""
 
     @abstractmethod
     def _end_callbacks(self, seconds: float) -> None:
@@ -292,8 +290,8 @@ _open: weakref.WeakSet[BlockingClient[Any, Any]] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """At interpreter exit, wait for calls in flight as `close` does, but not for streams: their
-    readers are gone."""
+    """At interpreter exit, wait for calls in flight as `close` does.
+    It does not wait for streams: their readers are gone."""
     last: list[Callable[[], object]] = [
         partial(core.loop.turn, core.cancel_streams) for core in _cores_here()
     ]

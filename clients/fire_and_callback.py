@@ -1,5 +1,7 @@
-"""`python -m ringback.clients.fire_and_callback ENDPOINT [METHOD [ARG]...]`: fire all calls, then
-receive the callbacks."""
+"""Fires all calls, then receives the callbacks.
+
+Usage: `python -m ringback.clients.fire_and_callback ENDPOINT [METHOD [ARG]...]`.
+"""
 
 from __future__ import annotations
 

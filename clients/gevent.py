@@ -1,5 +1,5 @@
-"""The gevent client: `call` waits in its greenlet, `fire` returns an AsyncResult, one greenlet runs
-the callbacks."""
+"""The gevent client: `call` waits in its greenlet, `fire` returns an AsyncResult.
+One greenlet runs the callbacks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""`python -m ringback.clients.request_reply ENDPOINT [METHOD [ARG]...]`: call, wait for the reply,
-call again."""
+"""Calls a method, waits for the reply, and calls again.
+
+Usage: `python -m ringback.clients.request_reply ENDPOINT [METHOD [ARG]...]`.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Small programs for any client style: a generator makes the calls, and a runner waits in the way
-of the style.
+"""Small programs for any client style: a generator makes the calls, and a runner waits for them.
 
 The generator receives the client and yields the return value of each call: a result, a coroutine, a
-Deferred, a future, or an `Each`. The runner sends the outcome back, and raises an error at the
-yield. The command line and the two client scripts use it.
+Deferred, a future, or an `Each`. The runner waits in the way of the style, sends the outcome back,
+and raises an error at the yield. The command line and the two client scripts use it.
 """
 
 from __future__ import annotations

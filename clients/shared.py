@@ -1,5 +1,4 @@
-"""The state that a client shares with its views: the arguments of `connect`, and all that the first
-use makes."""
+"""State shared by a client and its views: the arguments of `connect`, and the results of first use."""
 
 from __future__ import annotations
 

@@ -234,8 +234,8 @@ class _Shutdown:
 
 
 def _observe(deferred: Deferred[Any] | None) -> None:
-    """Mark the error as handled: an awaiting caller still gets it, and otherwise Twisted does not
-    log it."""
+    """Mark the error as handled, so that Twisted does not log it.
+    An awaiting caller still gets it."""
     if deferred is not None and deferred._debugInfo is not None:
         deferred._debugInfo.failResult = None
 

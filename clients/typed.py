@@ -1,5 +1,5 @@
-"""A service as a Protocol class: `client.typed(Protocol)` gives a type checker the methods,
-arguments and results."""
+"""A service as a Protocol class: `client.typed(Protocol)` gives a type checker its methods and
+types."""
 
 from __future__ import annotations
 

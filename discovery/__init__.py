@@ -1,8 +1,7 @@
-"""Finds the servers of a service: names with several addresses, and registries in which servers
-announce themselves.
+"""Finds the servers of a service: by names with several addresses, or in registries.
 
-A client watches a `Source`, which `source_of` makes from an address given to `connect`.
-`announcement.py` announces a server.
+Servers announce themselves in a registry (`announcement.py`). A client watches a `Source`, which
+`source_of` makes from an address given to `connect`.
 """
 
 from __future__ import annotations

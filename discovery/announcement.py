@@ -1,8 +1,7 @@
-"""Announces a server in a registry: one row for each endpoint, under a lease that a native thread
-renews.
+"""Announces a server in a registry: one row for each endpoint, under a lease.
 
-No loop waits for it, and a busy loop lets no lease expire. If the store does not respond, the
-server keeps serving and announces itself again once the store is back.
+A native thread renews the lease. No loop waits for it, and a busy loop lets no lease expire. If the
+store does not respond, the server keeps serving; the thread announces it once the store is back.
 """
 
 from __future__ import annotations

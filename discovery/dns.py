@@ -1,5 +1,7 @@
-"""A name that resolves to the addresses of all servers: `dns://NAME:PORT`, refreshed every
-`?refresh=SECONDS` (default 10)."""
+"""A name that resolves to the addresses of all servers: `dns://NAME:PORT`.
+
+It is looked up every `?refresh=SECONDS` (default 10).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The rows of a registry: one in a state store for each endpoint of each server, gone when its
-lease is over.
+"""The rows of a registry: one in a state store for each endpoint of each server.
 
-This file names, encodes and decodes them. `announcement.py` writes them, `registry.py` and
-`listing.py` read them.
+A row is gone when its lease is over. This file names, encodes and decodes rows. `announcement.py`
+writes them, `registry.py` and `listing.py` read them.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ class Announced(Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 def prefix_of(service: str | None) -> str:
-    """The prefix of a service's keys, or of all services' for None. (Quoted, so that no prefix
-    contains another.)"""
+    """The prefix of a service's keys, or of all services' for None.
+    (Quoted, so that no prefix contains another.)"""
     return PREFIX if service is None else f"{PREFIX}{quote(service, safe='')}/"
 
 

@@ -109,8 +109,8 @@ class Source(ABC):
         return f"keeping the last {len(self._known)} known" if self._known else "retrying until there is one"
 
     def _rest(self, begun: float, seconds: float) -> None:
-        """Wait until the next check is due; a request brings it forward to SELDOM seconds after the
-        last."""
+        """Wait until the next check is due.
+        A request brings it forward to SELDOM seconds after the last."""
         due = begun + seconds
         while not self._closing and (left := due - time.monotonic()) > 0:
             try:

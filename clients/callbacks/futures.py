@@ -1,5 +1,7 @@
-"""The fired call of the blocking client, which is its own `concurrent.futures.Future` and is cheap
-if no thread waits for it."""
+"""The fired call of the blocking client: it is its own `concurrent.futures.Future`.
+
+It is cheap if no thread waits for it.
+"""
 
 from __future__ import annotations
 
@@ -101,8 +103,8 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         return self._state is not PENDING and any(entry[0] is self for entry in threads.posted)
 
     def _settle(self, result: Any, error: BaseException | None) -> None:
-        """Act as `set_result` or `set_exception`, in the only thread that settles; skips a
-        condition that was never made."""
+        """Act as `set_result` or `set_exception`. Only one thread settles.
+        It skips a condition that was never made."""
         self._result = result
         self._exception = error
         if error is not None:
@@ -188,8 +190,8 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
 
 
 class _Lament:
-    """Reports an error that the program never retrieves. (A `__del__` of the future itself would
-    slow every call.)"""
+    """Reports an error that the program never retrieves.
+    (A `__del__` of the future itself would slow every call.)"""
 
     __slots__ = ("_error", "_method")
 

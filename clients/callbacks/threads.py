@@ -97,8 +97,8 @@ class ClientThreads:
             self._rest.open()
 
     def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
-        """Queue the function, from any thread; run it at once if the client is closed and its
-        callbacks have ended."""
+        """Queue the function, from any thread.
+        It runs at once if the client is closed and its callbacks have ended."""
         self._callbacks.put([(call, function, argument)])
         if self._called_back:
             self._call_rest()
@@ -154,8 +154,8 @@ class ClientThreads:
             self._rest.open()
 
     def _is_needed(self) -> bool:
-        """Whether fired calls are in flight or messages wait to be sent. (Newest first: usually the
-        first check decides.)"""
+        """Whether fired calls are in flight or messages wait to be sent.
+        (Newest first: usually the first check decides.)"""
         core = self.core
         if core is None:
             return False

@@ -61,8 +61,7 @@ def pack_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any], l
 
 
 def is_stream(value: Any) -> bool:
-    """Whether an argument streams: sync and async iterators do, values that are merely iterable do
-    not."""
+    """Whether an argument streams: iterators do, sync or async; merely iterable values do not."""
     return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
 
 

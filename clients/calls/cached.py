@@ -156,8 +156,8 @@ def _refresh(
     call: OutgoingCall,
     now: float,
 ) -> None:
-    """Send the call again, as its cached result is stale. (A blocking client reads the reply at its
-    next use.)"""
+    """Send the call again, as its cached result is stale.
+    A blocking client reads the reply at its next use."""
     if core.full:
         entries.give_up(flight)
         return
@@ -198,8 +198,7 @@ def _decoded(value: Raw, call: OutgoingCall) -> tuple[Any, BaseException | None]
 
 
 def _is_own(call: OutgoingCall, error: BaseException, now: float) -> bool:
-    """Whether an error comes from this call's cancellation or deadline, which do not concern the
-    others."""
+    """Whether an error comes from this call's own cancellation or deadline."""
     return _is_late(call, now) or isinstance(error, (errors.Cancelled, errors.DeadlineExceeded))
 
 

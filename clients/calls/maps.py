@@ -1,5 +1,7 @@
-"""Maps: many calls of one method, sent in messages of many if the server takes these, otherwise one
-by one."""
+"""Maps: many calls of one method.
+
+They are sent in messages of many if the server takes these, otherwise one by one.
+"""
 
 from __future__ import annotations
 
@@ -163,8 +165,8 @@ class MapCalls:
             self._end()
 
     def _may_go_elsewhere(self, part: PartOfMap, outcome: object) -> bool:
-        """Whether the call was refused before it began, so that another server, or this one later,
-        may take it. It is then sent as a single call."""
+        """Whether the call was refused before it began: another server, or this one later, may take
+        it. It is then sent as a single call."""
         if type(outcome) is errors.Unavailable:
             return outcome.started is False and outcome is not part.error
         assert self._core is not None

@@ -47,8 +47,9 @@ class StreamCall(OutgoingCall):
 
 
 class _Reading(Items):
-    """The items of a call. The width of their window follows the largest item that the client has
-    received from the method."""
+    """The items of a call.
+    The width of their window follows the largest item that the client has received from the method.
+    """
 
     def __init__(
         self,

@@ -16,8 +16,7 @@ _untraced = nullcontext()
 
 
 def traced(options: CallOptions | None, span: Span) -> CallOptions:
-    """The options with the trace context of the span, which takes 80 bytes beyond the caller's
-    limit."""
+    """The options with the span's trace context, which takes 80 bytes beyond the caller's limit."""
     if options is None:
         options = CallOptions()
     carrier = {name: Raw(msgspec.msgpack.encode(value)) for name, value in span.carrier().items()}
@@ -25,8 +24,7 @@ def traced(options: CallOptions | None, span: Span) -> CallOptions:
 
 
 def sending(span: Span | None) -> AbstractContextManager[None]:
-    """Context manager for sending a one-way call: the span ends with it, as the caller learns
-    nothing later."""
+    """Context manager around sending a one-way call. The span ends with it: no reply follows."""
     return _untraced if span is None else _ending(span)
 
 

@@ -131,9 +131,8 @@ class ClientCore:
     def open(self) -> None:
         """Open the sockets; from now on the loop holds the core.
         If this raises or is interrupted, `abandon` undoes it."""
-        for core in [
-            core for core in list(_open) if core.loop.closed
-        ]:  # their own calls kept their clients alive
+        # (the own calls of such a core kept its client alive)
+        for core in [core for core in list(_open) if core.loop.closed]:
             core.let_go()
         _open.add(self)
         for link in self.machine.links:
@@ -275,8 +274,7 @@ class ClientCore:
                 self.cancel(call, errors.Cancelled(f"{call.method}: the program is exiting"))
 
     def when_room(self, function: Callable[[], object], seconds: float | None = None) -> None:
-        """Call the function once calls in flight have fallen to 3/4 of the bounds, or after
-        `seconds`."""
+        """Call the function once calls in flight are down to 3/4 of the bounds, or after `seconds`."""
         if not self.full:
             function()
         elif seconds is None:
@@ -303,8 +301,7 @@ class ClientCore:
             self._idle.append(function)
 
     def give_up(self, why: str) -> None:
-        """End all calls with Unavailable and close all links in any state, after a turn was cut
-        half-way."""
+        """End all calls with Unavailable and close all links in any state, after a cut turn."""
         self.closed, self._given_up = True, why
         _open.discard(self)
         error = errors.Unavailable(why, started=None)
@@ -400,8 +397,8 @@ class ClientCore:
             self.loop.call_soon(call.disown, errors.Cancelled(text))
 
     def flush(self) -> None:
-        """Send the gathered calls and messages, and run the callbacks that wait for room or
-        idleness."""
+        """Send the gathered calls and messages.
+        Run the callbacks that wait for room or idleness."""
         self.flushing = False  # cleared only here: a full caller's stack may lose a queued flush
         if self.gathered:
             self._start_gathered()

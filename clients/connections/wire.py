@@ -1,5 +1,7 @@
-"""One link of a client on its transport: sends and receives batches, and reports connection events
-to the machine."""
+"""One link of a client on its transport.
+
+It sends and receives batches, and reports the events of the connection to the machine.
+"""
 
 from __future__ import annotations
 

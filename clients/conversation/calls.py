@@ -132,12 +132,12 @@ class CallSettings:
 
 
 class OutgoingCall:
-    """One call. A client style subclasses it: `finish` receives the result or error exactly once,
-    `item` each item.
+    """One call. A client style subclasses it.
 
-    The machine sets the id and the remaining time in `message` at each send. Every item moves a
-    stream's `deadline` on, up to `extras.latest`. `extras` holds fields that few calls need;
-    without it, a call takes the fast path.
+    `finish` receives the result or error exactly once, `item` each item. The machine sets the id
+    and the remaining time in `message` at each send. Every item moves a stream's `deadline` on, up
+    to `extras.latest`. `extras` holds fields that few calls need; without it, a call takes the fast
+    path.
     """
 
     __slots__ = ("allowed", "deadline", "extras", "link", "made", "message", "sent", "settings", "state")

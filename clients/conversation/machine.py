@@ -264,8 +264,8 @@ class ClientMachine:
             self._sender.look_at_waiting()
 
     def replace(self, link: Link) -> Link:
-        """A new link to the endpoint of a draining link, which keeps the calls that were sent over
-        it."""
+        """A new link to a draining link's endpoint.
+        The old link keeps the calls that were sent over it."""
         new = self._links.replace(link)
         self.table.links_changed()
         return new

@@ -56,8 +56,8 @@ class MapOutcomes:
         return [earlier if one is _MISSING else one for one, earlier in pairs]
 
     def passes(self, _: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
-        """The outcome of the message: an error of the whole becomes the error of each call without
-        an outcome."""
+        """The outcomes of the message.
+        An error of the whole becomes that of each call without an outcome."""
         if type(error) is NotTaken:
             return None, error
         if self.left and error is None:

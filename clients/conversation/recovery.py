@@ -1,5 +1,4 @@
-"""Recovers calls whose server refuses them, leaves, is lost or falls silent, and sends hedged calls
-to a second server."""
+"""Recovers calls whose server refuses them, leaves, is lost or falls silent. Sends hedged calls."""
 
 from __future__ import annotations
 
@@ -31,8 +30,7 @@ class Recovery:
         self._sender.look_at_waiting()
 
     def refused(self, call: OutgoingCall, message: Refusal, now: float) -> None:
-        """The server has refused the call: it has not begun, or may have begun, as the message
-        states."""
+        """The server has refused the call. `message.started`: whether the call may have begun."""
         table, link = self._table, call.link
         assert link is not None
         full = message.code == errors.ResourceExhausted.code
@@ -61,16 +59,14 @@ class Recovery:
             table.end(call, None, errors.from_wire(message.code, "", message.message, message.started))
 
     def left_behind(self, link: Link, now: float) -> None:
-        """Refuse the remaining calls of a server that has drained: it has refused them or will
-        never read them."""
+        """Refuse the remaining calls of a server that has drained: it will never answer them."""
         text = f"the server at {link.endpoint} is shutting down"
         for call in self._table.at(link):
             if call.state is not ENDED:
                 self.refused(call, Refusal(call.id, errors.Unavailable.code, text, started=False), now)
 
     def take_back(self, link: Link) -> None:
-        """Reroute the unsent calls of a link whose server is leaving, so that it need not refuse
-        them."""
+        """Reroute the unsent calls of a link whose server is leaving: it need not refuse them."""
         outbox, link.outbox = link.outbox, []
         for message in outbox:
             if isinstance(message, Call):
@@ -112,8 +108,8 @@ class Recovery:
                     self._sender.hand_over(self._table.duplicate(call), other, now)
 
     def look_at_servers(self, now: float) -> None:
-        """Ping the servers that have been quiet for a while; a server that has not answered a ping
-        is silent."""
+        """Ping the servers that have been quiet for a while.
+        One that leaves a ping unanswered is silent."""
         assert self._table.balancer is not None
         ask, silent = self._table.balancer.look(now)
         for link in ask:

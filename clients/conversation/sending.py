@@ -1,5 +1,4 @@
-"""Sends calls: chooses a link for each, adds the options that it needs, and keeps the calls that
-wait for a link."""
+"""Sends calls: chooses a link for each, adds its options, and keeps the calls that wait for a link."""
 
 from __future__ import annotations
 
@@ -168,8 +167,7 @@ class Sender:
                     log.warning("one-way call dropped: %s", error)
 
     def _keyed(self, options: CallOptions | None) -> CallOptions:
-        """The options with a key, under which the server runs the call once, however often it is
-        sent."""
+        """The options with a key: the server runs the call once, however often it is sent."""
         if options is None:
             options = CallOptions()
         if options.key is not None:

@@ -15,9 +15,9 @@ from .links import DRAINING, OPEN, Link
 
 
 class CallTable:
-    """The calls of one client that have not ended, by id: `calls`, and among them `waiting`, those
-    that wait for a link. `waiting` is in order. Ids rise and are never reused, so a late or
-    duplicate reply finds no call to end. `balancer`: None with a single server."""
+    """The calls of one client that have not ended: `calls`, by id.
+    `waiting` are those of them that wait for a link, in order. Ids rise and are never reused, so a
+    late or duplicate reply finds no call to end. `balancer`: None with a single server."""
 
     def __init__(self, balancer: Balancer[Link] | None) -> None:
         self.calls: dict[int, OutgoingCall] = {}
@@ -59,8 +59,8 @@ class CallTable:
         self.waiting[call.id] = call
 
     def pause(self, call: OutgoingCall, now: float) -> bool:
-        """Put aside a call that failed on its way and may have run; False if it has no time or
-        attempt left."""
+        """Put aside a call that failed on its way and may have run.
+        False without time or attempts left."""
         if self.retries.place(call, self.started):
             if not self.retries.delay(call, now):
                 self.retries.ended(call, answered=False)
@@ -137,8 +137,7 @@ class CallTable:
         return duplicate
 
     def goes_on_as_duplicate(self, call: OutgoingCall) -> bool:
-        """The first server will not answer: let the duplicate, if there is one, take the call's
-        place."""
+        """Let the duplicate, if there is one, replace the call: the first server will not answer."""
         extras = call.extras
         if extras is None or extras.duplicate is None:
             return False
