@@ -1,7 +1,8 @@
-"""Event loops: each file knows how one of them waits, and none knows what a call is.
+"""Event loops: each file adapts one event loop to the interface of `base.py`.
 
-`base.py` is the interface, `blocking.py` that of loops on which callers wait; the other files are the four loops and the worker threads
-that they share. A loop is found by its name among the entry points of the group `ringback.backends`.
+`blocking.py` is the interface of loops on which callers wait. The other files are the four event
+loops and the worker threads that they share. No file here knows what a call is. A loop is found by
+its name among the entry points of the group `ringback.backends`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _LOOPS = PluginGroup(
 
 names = _LOOPS.names
 
-# Options of a server that one loop alone has.
+# Server options that only one event loop has, with that loop.
 OWNERS = {"uvloop": "asyncio", "reactor": "twisted"}
 
-# The loop class of a name. Raises UsageError, as `PluginGroup.load` does.
+# Returns the loop class of a name. Raises UsageError, as `PluginGroup.load` does.
 load = _LOOPS.load

@@ -1,4 +1,4 @@
-"""asyncio, or uvloop when asked: descriptors through `add_reader`, handlers in worker threads or as tasks."""
+"""The asyncio backend, on uvloop if asked: handlers run in worker threads or as tasks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Watch:
 
 
 class AsyncioLoop(Loop):
-    """A given asyncio loop, the running one, or a new one for `run`."""
+    """The given asyncio loop, else the running one, else a new one for `run`."""
 
     name = "asyncio"
     entered_with = "async with"
@@ -47,7 +47,8 @@ class AsyncioLoop(Loop):
         self._futures = SharedFutures()
         self._stopped = False
         forks.inherit(self)
-        self.call_soon = self._loop.call_soon  # type: ignore[assignment, method-assign] # no frame of ours in between
+        # The loop's own methods, which saves a frame per call.
+        self.call_soon = self._loop.call_soon  # type: ignore[assignment, method-assign]
         self.call_soon_threadsafe = self._loop.call_soon_threadsafe  # type: ignore[assignment, method-assign]
 
     @property
@@ -59,7 +60,8 @@ class AsyncioLoop(Loop):
         return self._loop.is_closed()
 
     def watch(self, fd: int, ready: Callable[[], object]) -> Handle:
-        # In a context of its own: what is read is not only for the task that happens to be the first.
+        # An empty context: the reads serve all tasks, not just the one that happens to call this
+        # first.
         Context().run(self._loop.add_reader, fd, ready)
         return _Watch(self._loop, self._loop.remove_reader, fd)
 
@@ -119,7 +121,7 @@ class AsyncioLoop(Loop):
         asyncio.set_event_loop(self._loop)
         self._loop.call_soon(start)
         try:
-            # (a KeyboardInterrupt may be the user's own)
+            # KeyboardInterrupt passes: it may be the user's own.
             run_until(self._loop, lambda: self._stopped, SystemExit)
         finally:
             cancel_all(self._loop)
@@ -133,8 +135,8 @@ class AsyncioLoop(Loop):
         self._workers.close()
 
     def forked(self) -> None:
-        """In a child: what the loop waits for is the parent's."""
-        forks.separate(getattr(self._loop, "_selector", None))  # asyncio's own
+        """In a child: release the descriptors that the loop watches, which belong to the parent."""
+        forks.separate(getattr(self._loop, "_selector", None))  # uvloop has no such attribute
 
     def come_back(self, function: Callable[[], object]) -> None:
         call_only(self._loop, function)

@@ -1,4 +1,4 @@
-"""The gate of coroutines on asyncio; apart from the others, as it loads asyncio."""
+"""The gate for coroutines on asyncio, in a file of its own because it imports asyncio."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class AsyncioGate:
-    """For one coroutine on an asyncio loop. Opened from any thread."""
+    """A gate for one coroutine on an asyncio loop. Any thread may open it."""
 
     def __init__(self) -> None:
         self._open = False
@@ -15,7 +15,7 @@ class AsyncioGate:
 
     async def wait(self) -> None:
         waiter = self._waiter = asyncio.get_running_loop().create_future()
-        if not self._open:  # after the waiter is there to be seen
+        if not self._open:  # checked after `_waiter` is set, so that `open` in a thread finds it
             await waiter
         self._waiter = None
         self._open = False

@@ -1,4 +1,4 @@
-"""One native thread that holds an asyncio loop: where coroutines run on the backends that are not asyncio."""
+"""One native thread with an asyncio loop, which runs the coroutines of the other backends."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ class RemoteTask:
 
 
 def leaving(error: BaseException) -> RemoteError:
-    """What becomes of a coroutine that would end the program: asyncio would stop the loop, and the server with it."""
+    """The error of a coroutine that raised SystemExit or KeyboardInterrupt.
+
+    asyncio would stop its loop for these, and so the server.
+    """
     return RemoteError(name_of(error), text_of(error))
 
 
 async def outcome_of(awaitable: Awaitable[Any]) -> Any:
-    """What it becomes, in a coroutine that can be run as a task."""
+    """Await the value, in a coroutine that can run as a task."""
     try:
         return await awaitable
     except (SystemExit, KeyboardInterrupt) as error:
@@ -53,7 +56,7 @@ async def outcome_of(awaitable: Awaitable[Any]) -> Any:
 def start_task(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
 ) -> asyncio.Task[Any]:
-    """Run the coroutine as a task of that loop, in that context, and report its outcome."""
+    """Run the coroutine as a task of the loop, in the context, and report its outcome."""
 
     def done(task: asyncio.Task[Any]) -> None:
         if task.cancelled():
@@ -69,11 +72,11 @@ def start_task(
 
 
 class AsyncioThread:
-    """Starts its thread with the first coroutine."""
+    """The native thread and its asyncio loop. The first coroutine starts the thread."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: list[Any] = []  # a lock of its thread, held until that has ended
+        self._running: list[Any] = []  # the lock of its thread, held until the thread ends
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
@@ -84,7 +87,7 @@ class AsyncioThread:
         return task
 
     def come_back(self, function: Callable[[], object]) -> None:
-        """In the child of a handler: call the function, and nothing else, where the handler lets this loop go on."""
+        """In a child that a handler forked: when the loop goes on, call the function only."""
         if self._loop is not None:
             call_only(self._loop, function)
 
@@ -94,7 +97,7 @@ class AsyncioThread:
             loop.call_soon_threadsafe(loop.stop)
 
     def join(self, until: float) -> None:
-        """After `close`: wait for the thread to end, until that monotonic time at most."""
+        """After `close`: wait until the thread ends, at most until the monotonic time `until`."""
         native.join(self._running, until)
 
     def _start(self) -> asyncio.AbstractEventLoop:
@@ -102,7 +105,8 @@ class AsyncioThread:
         started.acquire()
 
         def run() -> None:
-            # Made in its own thread: under gevent's patches its sockets belong to the hub of the thread that makes them.
+            # The loop is made in its own thread: under gevent's patches its sockets belong to the
+            # hub of the thread that makes them.
             loop = self._loop = asyncio.SelectorEventLoop(native.selector())
             asyncio.set_event_loop(loop)
             started.release()
@@ -121,8 +125,11 @@ class AsyncioThread:
 def run_until(
     loop: asyncio.AbstractEventLoop, ended: Callable[[], bool], *endings: type[BaseException]
 ) -> None:
-    """Run a loop that stops when it has ended. Nothing of the service's ends it before: a task that a handler has left behind may raise
-    SystemExit, which is logged, or stop the loop."""
+    """Run the loop until `ended()` is true.
+
+    The service's own code cannot end the loop earlier: a task that a handler has left behind may
+    raise SystemExit, which is logged, or stop the loop, which then runs again.
+    """
     while not ended():
         with _logged(*endings):
             loop.run_forever()
@@ -133,16 +140,16 @@ def _logged(*endings: type[BaseException]) -> Iterator[None]:
     try:
         yield
     except endings as error:
-        log_error(log, "a task or a callback of the service's raised", error=error)
+        log_error(log, "a task or callback of the service raised", error=error)
 
 
-# What a child does not call; kept, as asyncio would complain of tasks that are dropped.
+# Callbacks that a forked child drops. They are kept, as asyncio complains of destroyed tasks.
 _others: list[Any] = []
 
 
 def call_only(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Call the function as soon as the loop goes on, and before what it would have called."""
-    ready = getattr(loop, "_ready", None)  # asyncio's own; uvloop's is not to be seen
+    """Call the function as soon as the loop goes on, and drop the callbacks that were ready."""
+    ready = getattr(loop, "_ready", None)  # asyncio's; uvloop does not expose its own
     if ready is not None:
         _others.extend(ready)
         ready.clear()
@@ -150,7 +157,7 @@ def call_only(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -
 
 
 def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what still runs on a loop that has stopped, and let it clean up."""
+    """Cancel all tasks of a stopped loop and run them until they have cleaned up."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

@@ -1,7 +1,7 @@
-"""Places to wait until somebody says go on: how those who take or give the items of a stream wait for its other end.
+"""Gates: how a producer or a consumer of a stream waits for the other end.
 
-`open` lets one `wait` through, the one that waits or the next to come; several before it count as one. So whoever waits looks for
-himself whether there is something for him, and waits again if not.
+`open` lets one `wait` return, the current one or the next. Several `open` calls before it count as
+one. So the waiting code checks by itself whether there is work for it, and waits again if not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from . import native
 
 
 class Gate(Protocol):
-    """For what may block where it runs."""
+    """A gate for code that may block where it runs."""
 
     def wait(self) -> None: ...
 
@@ -20,7 +20,7 @@ class Gate(Protocol):
 
 
 class AsyncGate(Protocol):
-    """For coroutines."""
+    """A gate for coroutines."""
 
     async def wait(self) -> None: ...
 
@@ -28,7 +28,7 @@ class AsyncGate(Protocol):
 
 
 class ThreadGate:
-    """For one thread of the operating system. Opened from one other thread."""
+    """A gate for one native thread. One other thread opens it."""
 
     def __init__(self) -> None:
         self._shut = native.allocate_lock()

@@ -1,4 +1,4 @@
-"""Futures of a handler's own, which several calls may wait for: what one of them does harms none of the others."""
+"""Futures that handlers return and several calls may wait for, without harm to one another."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from .base import Report
 
 
 class SharedFutures:
-    """The futures of one loop that calls wait for. A future is cancelled when the last call that waits for it is."""
+    """The futures of one loop that calls wait for.
+
+    A future is cancelled when the last call that waits for it is cancelled.
+    """
 
     def __init__(self) -> None:
         self._waits: dict[int, dict[Wait, None]] = {}
 
     def wait(self, future: Any, report: Report) -> tuple[Wait, bool]:
-        """One call more, and whether it is the first: `settle` is to be called when the future has come to its end."""
+        """Add the wait of one call. Returns it, and whether it is the first for this future.
+
+        The caller calls `settle` when the future is done.
+        """
         first = id(future) not in self._waits
         wait = Wait(self._waits.setdefault(id(future), {}), future, report)
         return wait, first
 
     def settle(self, future: Any, result: Any, error: BaseException | None) -> None:
-        """Tell all who wait for it what it has come to."""
+        """Report the outcome of the future to all calls that wait for it."""
         for wait in self._waits.pop(id(future), ()):
             wait.report(result, error)
 

@@ -1,10 +1,11 @@
-"""Plain threads: a loop that any thread may drive, one at a time.
+"""The threading backend: a loop that any thread may drive, one at a time.
 
-A blocking call would pay two thread switches if another thread read the socket for it. So the thread that waits is the one
-that polls: it *drives* the loop until what it waits for is done, then hands the wheel to the next that waits
-(the leader/followers pattern, Schmidt and others, PLoP 2000). A server's thread simply drives for ever. The state of the loop and of
-the core above it is touched only under `lock`, which nobody holds while polling. Functions for the next turn and followers are added
-without it.
+A blocking call would pay two thread switches if another thread read the socket for it. So the
+waiting thread itself polls: it *drives* the loop until its call is done, then wakes the next
+waiting thread to drive (the leader/followers pattern, Schmidt and others, PLoP 2000). A server's
+thread drives for ever. Threads change the state of the loop, and of the core above it, only under
+`lock`, and never hold the lock while they poll. They add callbacks for the next turn, and
+followers, without the lock.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("ringback.backends")
 
 
-# Milliseconds: what poll takes at most is 24 days; a timer further off is looked at again in between.
+# Longest poll in milliseconds. `poll` takes at most 24 days; later timers are checked in between.
 MAX_POLL = 3_600_000.0
 
 
 class DrivingGate:
-    """Where one thread waits, which drives the loop meanwhile. Opened under the loop's lock."""
+    """A gate for one thread, which drives the loop while it waits. Opened under the loop's lock."""
 
     __slots__ = ("_asleep", "_loop", "_wake", "opened")
 
@@ -60,26 +61,27 @@ class DrivingGate:
     def open(self) -> None:
         self.opened = True
         if self._asleep:
-            self._loop.followers.pop(self, None)  # so that its thread need not: it goes on without the lock
+            # Removed here, so that its thread goes on without the lock.
+            self._loop.followers.pop(self, None)
             self.rouse()
 
     def rouse(self) -> None:
-        """Let its thread look again: the gate is open, or another has to drive."""
+        """Wake the gate's thread to check again: the gate is open, or a new driver is needed."""
         if self._asleep and self._wake is not None:
             self._asleep = False
             self._wake.release()
 
     def fall_asleep(self) -> threading.Lock:
-        """Prepare to sleep: acquire what this returns."""
+        """Prepare to sleep. The caller then acquires the returned lock."""
         if self._wake is None:
             self._wake = threading.Lock()
-        self._wake.acquire(blocking=False)  # it may have been roused from a sleep that it did not begin
+        self._wake.acquire(blocking=False)  # it may be free: roused before the last sleep began
         self._asleep = True
         return self._wake
 
 
 class _Watch:
-    """`watched`: those of this loop that are watched for the same."""
+    """A watch of one descriptor. `watched`: the loop's callbacks for the same kind of event."""
 
     __slots__ = ("_fd", "_loop", "_watched")
 
@@ -106,7 +108,11 @@ class _Timer:
 
 
 class ThreadingLoop(BlockingLoop):
-    """`turn` calls a function as a turn of the loop in the calling thread; `wait` drives it until a gate is open."""
+    """An event loop that its callers drive.
+
+    `turn` calls a function as a turn of the loop in the calling thread; `wait` drives the loop
+    until a gate is open.
+    """
 
     name = "threading"
     entered_with = "with"
@@ -122,8 +128,8 @@ class ThreadingLoop(BlockingLoop):
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._count = itertools.count()
-        self.at_turn_end: Callable[[], object] | None = None  # to be called at the end of this turn, once
-        self.driver: DrivingGate | None = None  # where the driving thread waits
+        self.at_turn_end: Callable[[], object] | None = None  # called once, at the end of this turn
+        self.driver: DrivingGate | None = None  # the gate of the driving thread
         self._polling = False
         self.followers: dict[DrivingGate, None] = {}
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
@@ -132,16 +138,18 @@ class ThreadingLoop(BlockingLoop):
         os.set_blocking(self._pipe[1], False)
         self.poller.register(self._pipe[0], select.POLLIN)
         self._woken = False
-        self._waking = threading.Lock()  # nobody may write to a descriptor whose number is another's by now
+        # Held for each write to the waker: after `close`, its descriptor's number may be reused.
+        self._waking = threading.Lock()
         self._closed = False
         self.workers = self.threads = workers
         self._workers = Workers(workers)
-        self._coroutines: AsyncioThread | None = None  # until there is a coroutine
-        self._stop: DrivingGate | None = None  # where `run` waits
+        self._coroutines: AsyncioThread | None = None  # made for the first coroutine
+        self._stop: DrivingGate | None = None  # the gate of `run`
         self._served = threading.Lock()  # held while a server runs in a thread of its own
-        self.always_runs = False  # until a thread does nothing but drive
-        self.driven = time.monotonic()  # when a thread last did
-        self.waiting: set[int] = set()  # threads that do: a signal's handler must not call them in again
+        self.always_runs = False  # True once a thread does nothing but drive
+        self.driven = time.monotonic()  # when a thread last drove
+        # Threads in `wait`: a signal handler must not call `wait` in them again.
+        self.waiting: set[int] = set()
 
     @property
     def loop(self) -> ThreadingLoop:
@@ -162,7 +170,7 @@ class ThreadingLoop(BlockingLoop):
         return _Watch(self, watched, fd)
 
     def poll_for(self, fd: int) -> None:
-        """What the descriptor is watched for has changed."""
+        """Register the descriptor for the events that it is now watched for."""
         events = (select.POLLIN if fd in self.watched else 0) | (
             select.POLLOUT if fd in self._watched_writable else 0
         )
@@ -196,7 +204,7 @@ class ThreadingLoop(BlockingLoop):
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     def enter(self, begin: Begin) -> None:
-        """In a thread of its own. Where the handler of a signal cuts this short, nothing of it goes on."""
+        """Run the server in its own thread. If a signal handler raises here, the server ends."""
         started: SimpleQueue[BaseException | None] = SimpleQueue()
         lock = threading.Lock()
         runs = given_up = False
@@ -250,7 +258,7 @@ class ThreadingLoop(BlockingLoop):
             self._stop.open()
 
     def give_up(self) -> None:
-        """Under the lock: let all who wait find that this loop is closed. (What they wait for has been ended.)"""
+        """Under the lock: close the loop and wake all waiting threads, whose calls have ended."""
         self._woken = False
         self.interrupt()
         self.close()
@@ -258,7 +266,7 @@ class ThreadingLoop(BlockingLoop):
             gate.rouse()
 
     def close(self) -> None:
-        """When nothing is waited for any more; a thread may still be on its way out of the poll."""
+        """Close the loop when no thread waits; one may still be returning from its poll."""
         self._workers.close()
         if self._coroutines is not None:
             self._coroutines.close()
@@ -269,7 +277,7 @@ class ThreadingLoop(BlockingLoop):
                     os.close(fd)
 
     def forked(self) -> None:
-        """In a child: nothing is to be waited for, and the threads that held its locks are not there."""
+        """In a child: drop timers and waits, and free the locks, whose threads the child lacks."""
         self._closed = True
         self.run_soon()
         self._timers.clear()
@@ -283,11 +291,15 @@ class ThreadingLoop(BlockingLoop):
             self._coroutines.come_back(function)
 
     def turn(self, function: Callable[..., T], *args: Any) -> T:
-        """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""
+        """Call the function as a turn.
+
+        The function raises a CallError only before it has changed anything; any other exception
+        cuts the turn.
+        """
         if not self.whole and self.is_turning():
             raise RuntimeError(ENTERED)
         try:
-            # (no `with` of our own: an exception could come between its two halves and the lock)
+            # No context manager of our own: an exception could come between it and the lock.
             with self.lock:
                 if not self.whole:
                     self.begin_turn()  # which raises
@@ -308,7 +320,10 @@ class ThreadingLoop(BlockingLoop):
             raise
 
     def begin_turn(self) -> None:
-        """Before anything is changed, under the lock; at the end, `whole` is to be set. Raises Unavailable where a turn was cut."""
+        """Begin a turn, under the lock and before any change. The caller sets `whole` at its end.
+
+        Raises Unavailable if a turn was cut.
+        """
         if not self.whole:
             raise errors.Unavailable(CUT, started=False)
         self.whole = False
@@ -324,7 +339,10 @@ class ThreadingLoop(BlockingLoop):
         self._timers.clear()
 
     def mend(self) -> None:
-        """Where a turn was cut, give the loop up, with all that it is for. (In a thread of its own, where no signal's handler runs.)"""
+        """If a turn was cut, give up all connections of the loop.
+
+        This happens in a thread of its own, where no signal handler runs.
+        """
         if not self.whole and not self.is_turning():
             native.start_thread(self._mend).acquire()
         if self.followers and self.driver is None:
@@ -341,16 +359,21 @@ class ThreadingLoop(BlockingLoop):
                     self.whole = True
 
     def is_turning(self) -> bool:
-        """Whether this thread is in the midst of a turn: it was called by a signal's handler, or by the collector."""
+        """Whether this thread is in the midst of a turn.
+
+        Then a signal handler or the garbage collector has made this call.
+        """
         return not self.whole and self.lock._is_owned()  # type: ignore[attr-defined]
 
     def is_entered(self) -> bool:
-        """Whether this thread is in a call that uses this loop, and was called from there."""
+        """Whether this call came from within a call that uses this loop, in the same thread."""
         return self.is_turning() or (threading.get_ident() in self.waiting and not self.lock._is_owned())  # type: ignore[attr-defined]
 
     def end_turn(self) -> None:
-        """Call what has gathered, and tell the driver, who may be polling, of what it must see: what is left for the next turn, or
-        that it is done. Under the lock, at the end of whatever touched a socket."""
+        """Run the queued callbacks, then interrupt a polling driver if it has work or is done.
+
+        Called under the lock, at the end of everything that touched a socket.
+        """
         if self._soon or self.at_turn_end is not None:
             self.run_soon()
         driver = self.driver
@@ -367,7 +390,7 @@ class ThreadingLoop(BlockingLoop):
         _thread.start_new_thread(context.run, (work,))
 
     def wait(self, gate: DrivingGate) -> None:
-        """Return when the gate is open: as its driver, or asleep while another thread drives."""
+        """Return when the gate is open: drive meanwhile, or sleep while another thread drives."""
         lock, thread = self.lock, threading.get_ident()
         if thread in self.waiting or lock._is_owned():  # type: ignore[attr-defined]
             raise RuntimeError(ENTERED)
@@ -375,7 +398,8 @@ class ThreadingLoop(BlockingLoop):
             self.waiting.add(thread)
             while not (gate.opened or self._closed):
                 if self.driver is not None:
-                    # Without the lock: who opens the gate, or gives up driving, looks here after it.
+                    # Without the lock: a thread that opens the gate, or stops driving, checks the
+                    # followers afterwards.
                     wake = gate.fall_asleep()
                     self.followers[gate] = None
                     if self.driver is not None and not (gate.opened or self._closed):
@@ -395,8 +419,9 @@ class ThreadingLoop(BlockingLoop):
             if drove:
                 self.driver = None
             self.waiting.discard(thread)
-            # A thread that drove wakes the next: a follower looks for a driver once it stands among the followers. One that was woken to
-            # drive, and whose gate has opened meanwhile, wakes the next, too.
+            # A thread that drove wakes the next one: a follower looks for a driver only after it
+            # has joined the followers. A thread that was woken to drive, but whose gate has opened
+            # meanwhile, wakes the next one too.
             if drove or (self.followers and (self.driver is None or gate in self.followers)):
                 with lock:
                     if self.followers:
@@ -405,7 +430,7 @@ class ThreadingLoop(BlockingLoop):
                             self._promote()
 
     def _drive(self, gate: DrivingGate) -> None:
-        """Wait for an event or a timer, then deal with all that is due, until the gate is open."""
+        """Wait for events and timers, and run what is due, until the gate is open."""
         lock, poll, waker = self.lock, self.poller.poll, self._pipe[0]
         watched, writable, timers = self.watched, self._watched_writable, self._timers
         while True:
@@ -419,8 +444,10 @@ class ThreadingLoop(BlockingLoop):
                 if over:
                     self.whole = True
                     break
-                self._polling = True  # before the look at what has been gathered: who adds to it looks at this after adding
-                while timers and timers[0][2].function is None:  # it was called off
+                # Set before `_soon` is checked: a thread adds to `_soon` first and checks this
+                # then.
+                self._polling = True
+                while timers and timers[0][2].function is None:  # cancelled
                     heapq.heappop(timers)
                 timeout = None
                 if self._soon:
@@ -434,16 +461,15 @@ class ThreadingLoop(BlockingLoop):
                 self._polling = False
             with lock:
                 if self._closed:
-                    break  # the descriptors are another's by now
+                    break  # the descriptors may be reused by now
                 if not self.whole:
                     self.begin_turn()  # which raises
                 self.whole = False
                 for fd, event in events:
                     if fd == waker:
                         os.read(fd, 4096)
-                        self._woken = (
-                            False  # after the read, or a write between the two would be the last for ever
-                        )
+                        # After the read: a write between the two would be the last one for ever.
+                        self._woken = False
                         continue
                     if event != select.POLLOUT and fd in watched:
                         if self.always_runs:
@@ -463,18 +489,21 @@ class ThreadingLoop(BlockingLoop):
         self.driven = time.monotonic()
 
     def run_soon(self) -> None:
-        """Call what `call_soon` has gathered, then `at_turn_end`; what the former adds waits for the next turn."""
+        """Run the callbacks of `call_soon`, then `at_turn_end`.
+
+        Callbacks that these add wait for the next turn.
+        """
         soon = self._soon
         for _ in range(len(soon)):
             if not soon:
-                break  # a turn within one of them has called the rest
+                break  # a turn within a callback has run the rest
             self._call(*soon.popleft())
         if self.at_turn_end is not None:
             function, self.at_turn_end = self.at_turn_end, None
             function()
 
     def interrupt(self) -> None:
-        """Wake the driver, if it polls, with one write however many ask for it."""
+        """Wake a polling driver, with one write however many threads ask for it."""
         if self._polling and not self._woken:
             with self._waking:
                 if not self._closed:
@@ -482,12 +511,15 @@ class ThreadingLoop(BlockingLoop):
                     os.write(self._pipe[1], b"\x01\0\0\0\0\0\0\0")
 
     def look(self) -> None:
-        """A turn without waiting, unless another thread drives: for a loop that may have been idle for long."""
+        """Take a turn without waiting, unless another thread drives.
+
+        This serves a loop that may have been idle for long.
+        """
         with self.lock:
             if self.driver is not None:
                 return
             gate = DrivingGate(self)
-            # (for the turn after this one, which therefore does not wait)
+            # Opens the gate in the turn after next, so that this turn polls without waiting.
             self.call_soon(self.call_soon, gate.open)
         self.wait(gate)
 
@@ -505,10 +537,10 @@ class ThreadingLoop(BlockingLoop):
                 self._call(timer.function, timer.args)
 
     def _call(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """Call what is due. Where this is a server's thread, nothing that it raises ends that; a client's caller gets it."""
+        """Call a due callback. A server's thread logs its exception; a client's caller gets it."""
         try:
             function(*args)
         except Exception as error:
             if not self.always_runs:
                 raise
-            log_error(log, "what the loop has called failed", error=error)
+            log_error(log, "event loop callback failed", error=error)

@@ -1,7 +1,7 @@
-"""Worker threads: where blocking handlers run, so that the loop does not block.
+"""Worker threads, which run blocking handlers so that the event loop does not block.
 
-Shared by the asyncio, Twisted and threading loops, and by gevent for its native pool. A thread takes one piece of work at
-a time: a long one delays nobody while another thread is free.
+The asyncio, Twisted and threading loops share them, and gevent uses them for its native pool. A
+thread takes one piece of work at a time: long work delays no other while a thread is free.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from . import native
 
 
 class Workers:
-    """At most `limit` threads, each started when work waits and no thread is free."""
+    """A pool of at most `limit` threads; a thread starts when work waits and no thread is free."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._queue: native.SimpleQueue[Callable[[], object] | None] = native.SimpleQueue()
         self._threads = 0
-        # Work that waits or runs. It is counted where it comes and where it ends: how many threads are free cannot be told from what
-        # they say themselves, as one that has just got work may not have come to say so.
+        # Work that waits or runs, counted at submission and at its end. A count of free threads
+        # kept by the threads would be late: a thread that has just received work may not have
+        # updated it yet.
         self._unfinished = 0
         self._lock = native.allocate_lock()
-        self._running: list[Any] = []  # a lock of each thread, held until it has ended
+        self._running: list[Any] = []  # one lock per thread, held until the thread ends
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Raises RuntimeError where no thread can be started, and none is there."""
+        """Queue the work. Raises RuntimeError if there is no thread and none can be started."""
         with self._lock:
             self._unfinished += 1
             start = self._threads < min(self.limit, self._unfinished)
@@ -44,14 +45,14 @@ class Workers:
         self._queue.put(work)
 
     def close(self) -> None:
-        """Every thread ends after the work it has in hand and what is queued before this."""
+        """Let each thread end after its current work and the work queued so far."""
         with self._lock:
             for _ in range(self._threads):
                 self._queue.put(None)
             self._threads = 0
 
     def join(self, until: float) -> None:
-        """After `close`: wait for the threads to end, until that monotonic time at most."""
+        """After `close`: wait until the threads end, at most until the monotonic time `until`."""
         native.join(self._running, until)
 
     def _run(self) -> None:
@@ -61,7 +62,8 @@ class Workers:
                 work()
             finally:
                 if forks.generation != generation:
-                    forks.end("a worker thread")  # whatever the context: there is no other thread
-                del work  # the next wait may be long: keep no argument or result alive
+                    # A forked child, which has no thread but this.
+                    forks.end("a worker thread")
+                del work  # keep no argument or result alive during the next wait
                 with self._lock:
                     self._unfinished -= 1

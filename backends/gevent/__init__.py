@@ -1,1 +1,1 @@
-"""gevent: `server.py` is the loop of a server, `client.py` that of a client."""
+"""The gevent backend: `server.py` is a server's loop, `client.py` is a client's loop."""

@@ -1,4 +1,4 @@
-"""The loop of a client for greenlets."""
+"""The event loop of a gevent client, on the hub of its thread."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..base import Handle, T
 from ..blocking import CUT, ENTERED, BlockingLoop
 from .server import GeventLoop, GreenletGate
 
-# Seconds after which a client's timer comes again that has not been called.
+# Seconds after which a timer fires again if its call was prevented.
 AGAIN = 1.0
 
 
 class _Again:
-    """A timer of a client's loop: it comes again if a signal's handler has kept it from being called."""
+    """A client's timer: it fires again if an exception from a signal handler prevented its call."""
 
     __slots__ = ("_args", "_function", "_loop", "_timer")
 
@@ -33,9 +33,8 @@ class _Again:
         self._timer = timer
         self._function = function
         self._args = args
-        timer.start(
-            loop.turn_in_hub, self._call, update=True
-        )  # counts from now, not from when the loop last woke
+        # `update`: the time counts from now, not from the loop's last wake-up.
+        timer.start(loop.turn_in_hub, self._call, update=True)
 
     def cancel(self) -> None:
         timer, self._timer = self._timer, None
@@ -49,8 +48,11 @@ class _Again:
 
 
 class _ClientWatch:
-    """A descriptor that is watched anew if a signal's handler has kept what it calls from being called: gevent stops it then. `watches` are
-    all of the loop's: it is among them for as long as it may be active, as libev ends the process where a descriptor is closed before."""
+    """A watch that is started again if an exception from a signal handler prevented its call.
+
+    gevent stops a watcher then. `watches` lists all watches of the loop that may be active: libev
+    ends the process if a descriptor is closed before its watcher stops.
+    """
 
     __slots__ = ("_ready", "_turn", "_watches", "watcher")
 
@@ -72,22 +74,26 @@ class _ClientWatch:
         self.watcher.start(self._turn, self._ready)
 
     def cancel(self) -> None:
-        if self in self._watches and self.watcher.loop.ptr:  # else its hub was destroyed
+        if self in self._watches and self.watcher.loop.ptr:  # not if its hub was destroyed
             self.watcher.stop()
             self._watches.remove(self)
             self.watcher.close()
 
 
 class GeventClientLoop(BlockingLoop, GeventLoop):
-    """The loop of a client. All that touches its core is a turn, which a signal's handler may cut (`blocking.py`). One that raises at the
-    entry of what the hub calls keeps that from being called: it is still there, or comes again."""
+    """The loop of a client.
+
+    Everything that changes its core is a turn, which a signal handler may cut (`blocking.py`). A
+    signal handler that raises as the hub enters a callback prevents that call: the callback stays
+    queued, or its timer fires again.
+    """
 
     def __init__(self) -> None:
         BlockingLoop.__init__(self)
         GeventLoop.__init__(self)
         self._watches: list[_ClientWatch] = []
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        # The hub's call of `_run_soon`, if one is to come: one is, from the start.
+        # The hub's pending call of `_run_soon`; one is scheduled from the start.
         self._pending: Any = self._loop.run_callback(self.turn_in_hub, self._run_soon)
         self.call_soon = partial(self._call_soon, self._loop.run_callback)  # type: ignore[method-assign]
         self.call_soon_threadsafe = partial(self._call_soon, self._loop.run_callback_threadsafe)  # type: ignore[method-assign]
@@ -125,7 +131,11 @@ class GeventClientLoop(BlockingLoop, GeventLoop):
         self._soon.clear()
 
     def turn(self, function: Callable[..., T], *args: Any) -> T:
-        """Call the function as a turn. A CallError is what it raises before it has done anything; all else cuts the turn."""
+        """Call the function as a turn.
+
+        The function raises a CallError only before it has changed anything; any other exception
+        cuts the turn.
+        """
         if not self.whole:
             self.mend()
             raise Unavailable(CUT, started=False)
@@ -147,8 +157,11 @@ class GeventClientLoop(BlockingLoop, GeventLoop):
         return result
 
     def turn_in_hub(self, function: Callable[..., object], *args: Any) -> None:
-        """What a signal's handler raises here is raised in the main greenlet; but an Exception is written to standard error, as where
-        gevent calls what raises."""
+        """Take a turn in the hub.
+
+        Exceptions go where gevent puts them for any callback: an Exception goes to standard error,
+        all else is raised in the main greenlet.
+        """
         try:
             self.turn(function, *args)
         except Exception as error:
@@ -170,7 +183,10 @@ class GeventClientLoop(BlockingLoop, GeventLoop):
             function(*args)
 
     def mend(self) -> None:
-        """Give up what a turn that was cut has left. Raises RuntimeError where this is called from within a turn, by a signal's handler."""
+        """If a turn was cut, give up all connections of the loop.
+
+        Raises RuntimeError if a signal handler calls this from within a turn.
+        """
         if not self.whole:
             frame = sys._getframe(1).f_back
             while frame is not None:

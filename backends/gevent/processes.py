@@ -1,8 +1,10 @@
-"""Child processes of native threads in a program that gevent has patched: those of `executor="thread"`, and the one that runs coroutines.
+"""Child processes of native threads in a program that gevent has patched.
 
-gevent watches children on the main thread's loop alone, which reaps every child that ends: its `os.fork` and `subprocess` fail in any other
-thread, and to take the originals there would lose exit statuses. So a thread that starts a process holds the main loop up meanwhile, and
-has the child watched there.
+The threads are those of `executor="thread"`, and the one that runs coroutines. gevent watches
+children only on the main thread's loop, which reaps every child that ends. So its `os.fork` and
+`subprocess` fail in any other thread, and the original functions would lose exit statuses there. A
+thread that starts a process therefore holds the main loop meanwhile, and has the child watched
+there.
 """
 
 from __future__ import annotations
@@ -35,18 +37,18 @@ class _Child:
 
     def __init__(self) -> None:
         self.status: int | None = None
-        self.ended = native.allocate_lock()  # held until then
+        self.ended = native.allocate_lock()  # held until the process ends
         self.ended.acquire()
 
 
 class _Children:
-    """All of them. To be made in the main thread."""
+    """All processes that native threads have started. Made in the main thread."""
 
     def __init__(self) -> None:
         self.main = native.get_ident()
         self._loop: Any = gevent.get_hub().loop
         self._running: dict[int, _Child] = {}
-        self._lonely = False  # in the child of a native thread, where no loop watches
+        self._lonely = False  # in a child that a native thread forked: no loop watches there
         forks.inherit(self)
 
     def forked(self) -> None:
@@ -55,7 +57,7 @@ class _Children:
 
     @contextmanager
     def watched(self) -> Iterator[list[int]]:
-        """In a native thread: hold the main loop up, and let it watch the processes whose numbers are then in the list."""
+        """In a native thread: hold the main loop, which then watches the processes in the list."""
         pids: list[int] = []
         if self._lonely:
             yield pids
@@ -65,7 +67,7 @@ class _Children:
         over.acquire()
 
         def hold() -> None:
-            self._loop.install_sigchld()  # before one can end
+            self._loop.install_sigchld()  # before any child can end
             held.release()
             over.acquire()
             for pid in pids:
@@ -81,7 +83,7 @@ class _Children:
             over.release()
 
     def wait(self, pid: int, options: int) -> tuple[int, int] | None:
-        """As `os.waitpid`; None for a process that is none of these."""
+        """As `os.waitpid`, but None for a process that no native thread has started."""
         child = self._running.get(pid)
         if child is None:
             return None
@@ -107,7 +109,7 @@ class _Children:
 
 
 def patch() -> None:
-    """After `monkey.patch_all()`, in the main thread."""
+    """Patch `os` and `subprocess`. Call it in the main thread, after `monkey.patch_all()`."""
     children = _Children()
     gevent_fork: Any = os.fork
     gevent_waitpid: Any = os.waitpid
@@ -129,11 +131,11 @@ def patch() -> None:
         return children.wait(pid, options) or others(pid, options)
 
     def close(descriptor: int) -> None:
-        # (gevent's leaves it to the thread's hub, which may not run again)
+        # gevent's `close` leaves the work to the thread's hub, which may not run again.
         (gevent_close if native.get_ident() == children.main else _close)(descriptor)
 
     class NativePopen(_Original):  # type: ignore[misc]
-        """The standard library's, in a native thread."""
+        """The standard library's Popen, for native threads."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             with children.watched() as pids:
@@ -141,7 +143,7 @@ def patch() -> None:
                 pids.append(self.pid)
 
         def wait(self, timeout: float | None = None, _raise_exc: bool = True) -> int:
-            # (with the parameters that gevent's `call` gives it)
+            # gevent's `call` passes these parameters.
             return int(super().wait(timeout))
 
         def _try_wait(self, flags: int) -> Any:
@@ -156,7 +158,7 @@ def patch() -> None:
             return self.returncode
 
     class Popen(gevent.subprocess.Popen):  # type: ignore[misc]
-        """gevent's in the main thread."""
+        """gevent's Popen in the main thread, NativePopen elsewhere."""
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
             if native.get_ident() == children.main or cls is not Popen:
@@ -167,7 +169,7 @@ def patch() -> None:
     for changed in (subprocess, gevent.subprocess):
         changed.Popen = Popen
     changed = subprocess
-    changed._fork_exec = monkey.get_original("subprocess", "_fork_exec")  # which gevent takes away
+    changed._fork_exec = monkey.get_original("subprocess", "_fork_exec")  # gevent removes it
     changed = os
     changed.fork, changed.waitpid, changed.close = fork, waitpid, close
     if sys.version_info < (3, 14):
@@ -177,28 +179,31 @@ def patch() -> None:
 
 
 class _Watcher(asyncio.ThreadedChildWatcher):
-    """asyncio's own, in a native thread for each process."""
+    """asyncio's child watcher, with a native thread for each process."""
 
     def add_child_handler(self, pid: int, ended: Any, *args: Any) -> None:  # type: ignore[override]
         def wait() -> None:
             try:
                 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             except ChildProcessError:
-                status = 255  # somebody else has taken it: what asyncio says then
-            with suppress(RuntimeError):  # the loop is closed by now
+                status = 255  # another caller has reaped it; asyncio uses this status then
+            with suppress(RuntimeError):  # the loop is already closed
                 ended(pid, status, *args)
 
         native.start_thread(wait)
 
 
 def _refuse_pools() -> None:
-    """What would hang: the threads of a pool of processes would be greenlets, of which each blocks the others where it reads a pipe."""
+    """Make `multiprocessing.Pool` raise RuntimeError, as it would hang.
+
+    Its threads would be greenlets, and each would block the others when it reads a pipe.
+    """
     made: Any = pool.Pool
     begin = made.__init__
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         if not isinstance(self, pool.ThreadPool):
-            self._state = pool.CLOSE  # which its `__del__` looks at
+            self._state = pool.CLOSE  # its `__del__` checks this
             raise RuntimeError(
                 "a multiprocessing.Pool would hang in a program that gevent has patched, as its threads are greenlets: "
                 'give the method executor="process", or use multiprocessing.Process'

@@ -1,6 +1,7 @@
-"""gevent: descriptors and timers on the hub's libev loop, handlers in greenlets, or in native threads when asked.
+"""The gevent loop: descriptors and timers on the hub's libev loop, handlers in greenlets.
 
-The hub runs our callbacks between greenlets, so they must never block. asyncio coroutines run on one native thread.
+Handlers run in native threads where the service asks for it, and asyncio coroutines in one native
+thread. The hub runs our callbacks between greenlets, so they must never block.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from ..workers import Workers
 
 log = logging.getLogger("ringback.backends")
 
-# Seconds to wait for native threads at the end, of which some may still run a handler that nobody waits for.
+# Seconds to wait for native threads at the end. Some may still run an abandoned handler.
 LAST_THREADS = 1.0
 
-# Seconds for which workers may go on between two looks of the hub at its descriptors.
+# Seconds that workers may run between two polls of the hub.
 SLICE = 0.0005
 
-# Events of a descriptor, as libev counts them.
+# Events of a descriptor, with libev's numbers.
 READABLE, WRITABLE = 1, 2
 
 
 class _Watch:
-    """A libev watcher that ends for good when cancelled."""
+    """A libev watcher that `cancel` stops and closes."""
 
     __slots__ = ("_watcher",)
 
@@ -50,13 +51,13 @@ class _Watch:
         self._watcher = watcher
 
     def cancel(self) -> None:
-        if self._watcher.loop.ptr:  # else its hub was destroyed
+        if self._watcher.loop.ptr:  # not if its hub was destroyed
             self._watcher.stop()
             self._watcher.close()
 
 
 class GreenletGate:
-    """For one greenlet. Opened from the hub's thread."""
+    """A gate for one greenlet. Opened from the hub's thread."""
 
     def __init__(self) -> None:
         self._event = Event()
@@ -71,9 +72,9 @@ class GreenletGate:
         self._event.clear()
 
     def stay(self) -> None:
-        """Return when it is open, and leave it so."""
+        """Return when the gate is open, and leave it open."""
         if self._generation != forks.generation:
-            raise Cancelled("this call or stream began before a fork: only the parent gets what comes of it")
+            raise Cancelled("this call or stream began before a fork: only the parent gets its outcome")
         self._event.wait()
 
     def open(self) -> None:
@@ -81,7 +82,7 @@ class GreenletGate:
 
 
 class _Work:
-    """One piece of work, and the greenlet that is at it."""
+    """One piece of work, and the greenlet that runs it."""
 
     __slots__ = ("greenlet", "loop", "work")
 
@@ -95,13 +96,16 @@ class _Work:
             self.loop.run_callback(self._kill)
 
     def _kill(self) -> None:
-        """In the hub. The greenlet may have gone on to other work meanwhile, which must not be harmed."""
+        """In the hub. `greenlet` is None if the worker has gone on to other work meanwhile."""
         if self.greenlet is not None:
             self.greenlet.throw(gevent.GreenletExit)
 
 
 class GeventLoop(Loop):
-    """The hub of the thread that makes this object. `workers` bounds the greenlets that run handlers."""
+    """The hub of the thread that makes this object.
+
+    `workers` is the maximum number of greenlets that run handlers.
+    """
 
     name = "gevent"
     entered_with = "with"
@@ -117,17 +121,17 @@ class GeventLoop(Loop):
         self._running = 0
         self._waiting: deque[_Work] = deque()
         self._feeding = False
-        # When workers have to let the hub look at its descriptors; None where none has begun anything since it last did.
+        # When workers have to let the hub poll; None if no work has begun since the last poll.
         self._slice_end: float | None = None
-        self._at_work: Any = None  # the worker that was the last to begin something
-        self._references = 0  # to it, when it began
+        self._at_work: Any = None  # the worker that has begun work last
+        self._references = 0  # references to that worker when it began
         self._next_slice = self._loop.timer(0)
         self._looked = self._loop.check(ref=False)
         self._threads = Workers(self.threads)
         self._coroutines = AsyncioThread()
         self._stopped = Event()
         self._signals: list[Any] = []
-        self._serving: int | None = None  # the thread whose hub runs a server by it
+        self._serving: int | None = None  # the thread whose hub runs a server with this loop
         forks.inherit(self)
         self.call_soon = self._loop.run_callback  # type: ignore[method-assign]
         self.call_soon_threadsafe = self._loop.run_callback_threadsafe  # type: ignore[method-assign]
@@ -156,12 +160,12 @@ class GeventLoop(Loop):
         self._loop.run_callback(function, *args)
 
     def call_after_poll(self, function: Callable[[], object]) -> None:
-        self.call_later(0.0, function)  # the hub runs 50 callbacks and more before it polls its descriptors
+        self.call_later(0.0, function)  # the hub runs 50 callbacks and more between two polls
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
         timer = self._loop.timer(max(0.0, seconds))
         handle = _Watch(timer)
-        timer.start(function, *args, update=True)  # counts from now, not from when the loop last woke
+        timer.start(function, *args, update=True)  # counts from now, not from the last wake-up
         return handle
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
@@ -184,7 +188,10 @@ class GeventLoop(Loop):
 
     @contextmanager
     def _kept_alive(self) -> Iterator[None]:
-        """While only another thread works for us, the hub would find nothing to wait for, and end the program."""
+        """Keep a timer active: with nothing to wait for, the hub would end the program.
+
+        This happens while only another thread works for the server.
+        """
         alive = self._loop.timer(3600, 3600)
         alive.start(lambda: None)
         try:
@@ -194,7 +201,7 @@ class GeventLoop(Loop):
             alive.close()
 
     def _serves(self) -> None:
-        self._looked.start(self._begin_slice)  # (not for a client, whose turns a signal may cut anywhere)
+        self._looked.start(self._begin_slice)  # not for clients, whose turns a signal may cut
         self._serving = native.get_ident()
         hubs.entered(self._serving)
 
@@ -204,7 +211,7 @@ class GeventLoop(Loop):
             self._serving = None
 
     def enter(self, begin: Begin) -> None:
-        """On the hub that runs."""
+        """Start the server on the running hub."""
         self._serves()
         started: Any = AsyncResult()
         begin(lambda error: started.set_exception(error) if error else started.set(None))
@@ -224,8 +231,8 @@ class GeventLoop(Loop):
             while not self._stopped.is_set():
                 try:
                     self._stopped.wait()
-                except SystemExit as error:  # of any greenlet: gevent raises it here
-                    log_error(log, "a greenlet or a callback of the service's raised", error=error)
+                except SystemExit as error:  # from any greenlet: gevent raises it here
+                    log_error(log, "a greenlet or callback of the service raised", error=error)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -234,20 +241,19 @@ class GeventLoop(Loop):
         self._served()
         self._next_slice.close()
         self._looked.close()
-        self._slice_end = inf  # what is left runs, whatever the hub looks at
+        self._slice_end = inf  # remaining work runs without polls in between
         self._threads.close()
         self._coroutines.close()
-        # A thread that ends its hub while the interpreter ends would crash it.
+        # A thread that destroys its hub while the interpreter exits would crash the interpreter.
         until = time.monotonic() + LAST_THREADS
         self._threads.join(until)
         self._coroutines.join(until)
 
     def forked(self) -> None:
-        """In a child, whose hub goes on with greenlets of the parent's: none of them is to begin another call."""
+        """In a child, whose hub goes on with the parent's greenlets: keep them from new calls."""
         if self._hub is gevent.get_hub():
-            gevent.reinit(
-                self._hub
-            )  # as gevent's own `fork` does: else the two would share what they wait for
+            # As gevent's own `fork` does: without it, parent and child would share their watchers.
+            gevent.reinit(self._hub)
         self._served()
         self._waiting.clear()
         self._next_slice.stop()
@@ -255,7 +261,7 @@ class GeventLoop(Loop):
             self._signals.pop().cancel()
 
     def come_back(self, function: Callable[[], object]) -> None:
-        self._coroutines.come_back(function)  # not in the hub, where the child may wait
+        self._coroutines.come_back(function)  # not in the hub, as the child may wait there
 
     def on_signal(self, number: signal.Signals, function: Callable[[], object]) -> None:
         self._signals.append(signal_handler(number, function))
@@ -266,7 +272,7 @@ class GeventLoop(Loop):
             self._loop.run_callback(self._feed)
 
     def _begin_slice(self) -> None:
-        """The hub has looked at its descriptors."""
+        """The hub has polled its descriptors: the next work begins a new slice."""
         self._slice_end = None
 
     def _next(self) -> None:
@@ -274,29 +280,30 @@ class GeventLoop(Loop):
         self._loop.run_callback(self._feed)
 
     def _is_over(self) -> bool:
-        """Whether the hub is to look at its descriptors before more work begins."""
+        """Whether the hub must poll its descriptors before more work begins."""
         now = time.monotonic()
         if self._slice_end is None:
             self._slice_end = now + SLICE
         return now >= self._slice_end
 
     def _feed(self) -> None:
-        """In the hub, and so whenever the last worker waits or has ended: another worker for what is in the queue."""
+        """Start a worker for the queue. Runs in the hub, when the last worker waits or ends."""
         self._feeding = False
         if not self._waiting or self._running >= self.workers:
             return
         if self._is_over():
-            # The hub runs many callbacks before it looks at its descriptors again; a timer comes after that, and then what it finds there.
+            # The hub runs many callbacks before it polls again; a timer fires after the poll, and
+            # the callbacks of the poll come next.
             self._feeding = True
             self._next_slice.start(self._next)
             return
         self._running += 1
         self._feed_later()
-        # A raw greenlet: gevent.spawn notes the stack it was called from, which takes longer than a call.
+        # A raw greenlet: gevent.spawn records the caller's stack, which takes longer than a call.
         worker = greenlet(self._work)
         worker.waited = False
         worker.switch(worker)
-        worker.waited = True  # (or it has ended)
+        worker.waited = True  # or has ended
 
     def _count_references(self) -> int:
         return sys.getrefcount(self._at_work)
@@ -309,8 +316,12 @@ class GeventLoop(Loop):
         return self._count_references() <= self._references
 
     def _work(self, worker: Any) -> None:
-        """A worker: a greenlet that takes one piece of work after the other as long as none of them waits, nor leaves behind what refers to
-        the greenlet. That may be a Timeout, which would be thrown into another piece of work; so the hub gets it, and logs it."""
+        """The function of a worker greenlet: run one piece of work after the other.
+
+        The greenlet ends after work that has waited, or that has left a reference to the greenlet
+        behind. Such a reference may be a Timeout, which would be thrown into the next piece of
+        work; so the hub gets it, and logs it.
+        """
         over = False
         while self._waiting and not over:
             task = self._waiting.popleft()
@@ -319,7 +330,7 @@ class GeventLoop(Loop):
             try:
                 task.work()
             except gevent.GreenletExit:
-                pass  # thrown just after the handler: inside it, the work has caught and reported it
+                pass  # thrown just after the handler; within it, the work catches and reports it
             finally:
                 fresh = self.worker_is_fresh()
                 task.greenlet = None

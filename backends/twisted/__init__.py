@@ -1,1 +1,1 @@
-"""Twisted: `loop.py` is the reactor as a loop, `service.py` makes a server an IService."""
+"""The Twisted backend: `loop.py` adapts the reactor, `service.py` makes a server an IService."""

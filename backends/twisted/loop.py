@@ -1,6 +1,7 @@
-"""Twisted: descriptors as the reactor's readers, handlers in worker threads, coroutines on Deferreds where asked.
+"""The Twisted loop: descriptors as the reactor's readers and writers, handlers in worker threads.
 
-asyncio coroutines run on one native thread that holds an asyncio loop, or on the reactor's own where that is asyncio's.
+Coroutines run on Deferreds if marked `native=True`. asyncio coroutines run on one native thread
+with an asyncio loop, or on the reactor's own loop if the reactor is the asyncio one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .timers import Timers
 
 @implementer(IReadDescriptor, IWriteDescriptor)
 class _Descriptor:
-    """What the reactor asks of a descriptor, of which it has one of these, whether it is read, written or both."""
+    """The reactor's reader and writer for one descriptor, whether it is read, written or both."""
 
     def __init__(self, descriptors: dict[int, _Descriptor], fd: int) -> None:
         self._descriptors = descriptors
@@ -47,8 +48,10 @@ class _Descriptor:
         return "ringback"
 
     def connectionLost(self, reason: Any) -> None:  # noqa: ARG002, N802
-        """The descriptor has failed, or the reactor is going: whoever reads or writes will see what it is. Our own close has removed
-        or will remove this."""
+        """The descriptor has failed, or the reactor stops. The next read or write finds out which.
+
+        Our own close has removed this reader or will remove it.
+        """
         for ready in (self.doRead, self.doWrite):
             if ready is not None:
                 ready()
@@ -59,7 +62,7 @@ class _Descriptor:
 
 
 class _Watch:
-    """One of a descriptor's two: `what` calls it."""
+    """A watch for reading or writing. `what`: the descriptor's attribute, `doRead` or `doWrite`."""
 
     __slots__ = ("_descriptor", "_remove", "_what")
 
@@ -74,12 +77,12 @@ class _Watch:
         self._descriptor.forget()
 
 
-# Seconds: what epoll waits for at most is 24 days, and more ends every turn of the reactor with an error.
+# Longest wait in seconds. epoll takes at most 24 days; more fails every turn of the reactor.
 LONGEST_WAIT = 86_400.0
 
 
 class _Timer:
-    """One call of the reactor's, or one after the other, until the time has come. It follows the wall clock."""
+    """A timer of one or more successive reactor calls. It follows the wall clock."""
 
     __slots__ = ("_args", "_call", "_function", "_left", "_reactor")
 
@@ -106,7 +109,7 @@ class _Timer:
 
 
 class DeferredGate:
-    """For one coroutine on Deferreds. Opened on the reactor's thread."""
+    """A gate for one coroutine on Deferreds. Opened on the reactor's thread."""
 
     def __init__(self) -> None:
         self._open = False
@@ -126,7 +129,10 @@ class DeferredGate:
 
 
 class TwistedLoop(Loop):
-    """The installed reactor; `reactor="asyncio"` installs another before the first import of the default one."""
+    """The installed reactor.
+
+    `reactor="asyncio"` installs that reactor, if none has been imported yet.
+    """
 
     name = "twisted"
     entered_by = "startService(), as it is an IService"
@@ -139,9 +145,8 @@ class TwistedLoop(Loop):
         self._coroutines = AsyncioThread()
         self._order = itertools.count()
         self._futures = SharedFutures()
-        self._failures: WeakKeyDictionary[Deferred[Any], Failure] = (
-            WeakKeyDictionary()
-        )  # of those that have been taken
+        # Failures of Deferreds whose failure has been handled here.
+        self._failures: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
         self._descriptors: dict[int, _Descriptor] = {}
         self._timers = Timers(self.watch, self.call_soon)
         forks.inherit(self)
@@ -167,14 +172,15 @@ class TwistedLoop(Loop):
         return self._descriptors.get(fd) or _Descriptor(self._descriptors, fd)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
-        # The reactor's timers follow the wall clock: when that is set back, what is due now would be due only much later. (Not by
-        # callFromThread, which wakes the reactor through a pipe each time: that takes a tenth of a lone call.)
+        # The reactor's timers follow the wall clock: if that is set back, a call due now would be
+        # due much later. So the time is near 0. `callFromThread` would wake the reactor through a
+        # pipe each time, which takes a tenth of a lone call.
         self._reactor.callLater(0, function, *args).time = next(self._order) * 1e-6
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
         try:
             return self._timers.call_later(seconds, function, *args)
-        except OSError:  # not on this system, or no descriptor is left
+        except OSError:  # no timerfd on this system, or no descriptor left
             return _Timer(self._reactor, seconds, function, args)
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
@@ -203,10 +209,10 @@ class TwistedLoop(Loop):
 
     def _succeeded(self, result: Any, deferred: Deferred[Any]) -> Any:
         self._futures.settle(deferred, result, None)
-        return result  # for those who ask later
+        return result  # for callbacks that are added later
 
     def _failed(self, failure: Failure, deferred: Deferred[Any]) -> None:
-        """It is taken here, or Twisted would log it as one that nobody has seen."""
+        """Consume the failure, or Twisted would log it as unhandled."""
         self._failures[deferred] = failure
         self._futures.settle(deferred, None, failure.value)
 
@@ -219,7 +225,7 @@ class TwistedLoop(Loop):
         return DeferredGate()
 
     def forked(self) -> None:
-        """In a child: what the reactor waits for is the parent's."""
+        """In a child: release the watched descriptors, which belong to the parent."""
         reactor: Any = self._reactor
         loop = getattr(reactor, "_asyncioEventloop", None)
         if loop is not None:

@@ -1,4 +1,4 @@
-"""What makes a server a Twisted service, to be put into an application or started by hand."""
+"""The base class that makes a server a Twisted service, for an application or to start by hand."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 
 class Startable(Service):
-    """An IService: `startService` begins to serve (its Deferred fires when calls are answered), `stopService` drains. The other half of the
-    class is `ringback.Server`."""
+    """An IService: `startService` begins to serve, `stopService` drains.
+
+    The Deferred of `startService` fires when the server answers calls. `ringback.Server` is the
+    other half of the class.
+    """
 
     if TYPE_CHECKING:
         _loop: Loop | None
@@ -35,7 +38,7 @@ class Startable(Service):
         started_in: int | None = threadable.ioThread  # None before the reactor runs
         if started_in is not None and started_in != get_ident():
             raise UsageError(
-                "startService() was called in another thread than the reactor's: use reactor.callFromThread"
+                "startService() was called outside the reactor's thread: use reactor.callFromThread"
             )
         Service.startService(self)  # type: ignore[no-untyped-call]
         loop = self._new_loop()

@@ -1,4 +1,7 @@
-"""Timers by the monotonic clock, on one descriptor of Linux's (timerfd): for a loop whose own follow the wall clock, which can be set."""
+"""Timers of the monotonic clock on one Linux timerfd.
+
+They serve an event loop whose own timers follow the wall clock, which can be set.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from typing import Any
 from ...runtime import forks
 from ..base import Handle
 
-# Of <sys/timerfd.h> and <time.h>.
+# Constants of <sys/timerfd.h> and <time.h>.
 _MONOTONIC, _NONBLOCK, _CLOEXEC = 1, os.O_NONBLOCK, os.O_CLOEXEC
 
-# How many more timers than twice those that wait may lie in the heap, called off.
+# The heap is swept when it has more than twice the active timers plus this number.
 _SWEEP = 64
 
-# Seconds: more would not fit, and is more than anybody waits.
+# Longest timer in seconds; more would not fit.
 _LONGEST = 1e9
 
 
@@ -37,7 +40,7 @@ class _Spec(ctypes.Structure):
 
 
 def _create() -> int:
-    """A descriptor that becomes readable at the time for which it is set. Raises OSError where there is none."""
+    """A descriptor that becomes readable at the time set. Raises OSError if there is no timerfd."""
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, "there is no timerfd")
     fd: int = _libc.timerfd_create(_MONOTONIC, _NONBLOCK | _CLOEXEC)
@@ -79,11 +82,11 @@ class _Timer:
             try:
                 work(*args)
             finally:
-                self._timers.ended()  # last: mostly another one has begun
+                self._timers.ended()  # last, as `work` has mostly begun another timer
 
 
 class Timers:
-    """Those of one loop. The descriptor is watched as long as there is a timer, and then closed."""
+    """The timers of one loop. The descriptor is watched while a timer is active, then closed."""
 
     def __init__(
         self, watch: Callable[[int, Callable[[], object]], Handle], call_soon: Callable[..., object]
@@ -98,9 +101,9 @@ class Timers:
         self._generation = forks.generation
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Handle:
-        """Raises OSError where there is no such descriptor."""
+        """Start a timer. Raises OSError if no timerfd can be had."""
         if self._generation != forks.generation:
-            # The descriptor is the parent's: to set it would set the parent's timers.
+            # The descriptor belongs to the parent: setting it would change the parent's timers.
             self._generation = forks.generation
             self._heap, self._active, self._fd, self._watched = [], 0, -1, None
         if self._fd < 0:
@@ -114,9 +117,9 @@ class Timers:
         return timer
 
     def ended(self) -> None:
-        """One of them was called, or called off."""
+        """A timer was called or cancelled."""
         if self._generation != forks.generation:
-            return  # to watch the descriptor no longer would make the parent deaf
+            return  # ending the watch would end the parent's too
         self._active -= 1
         if not self._active:
             assert self._watched is not None
@@ -129,11 +132,12 @@ class Timers:
             heapq.heapify(self._heap)
 
     def _ring(self) -> None:
-        """Have the loop call what is due: it knows what to do with what that raises."""
+        """Queue the due timers on the loop, which handles their exceptions."""
         heap, now = self._heap, time.monotonic()
         while heap and (heap[0][0] <= now or heap[0][2].work is None):
             timer = heapq.heappop(heap)[2]
             if timer.work is not None:
                 self._call_soon(timer.run)
-        # Setting it takes back that it is readable; where all that is left is on its way, for as long as can be.
+        # Setting the descriptor makes it unreadable again. If no timer is left in the heap, set the
+        # longest time.
         _set(self._fd, heap[0][0] - now if heap else _LONGEST)
