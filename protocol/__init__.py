@@ -1,5 +1,6 @@
-"""What is said on the wire, and the rules of the conversation, without a socket, a clock or an event loop.
+"""The wire protocol: messages, their encoding, and the server's state machine. No I/O, no clock.
 
-`messages.py` are the words, `codec.py` turns batches of them into frames and back, `server.py` is the state machine of a server's end;
-that of a client's end is in `clients/conversation/`. The specification is docs/protocol.md.
+`messages.py` defines the messages, `codec.py` turns batches of messages into frames and back, and
+`server.py` is the state machine of a server's end. The state machine of a client's end is in
+`clients/conversation/`. The specification is docs/protocol.md.
 """

@@ -1,27 +1,29 @@
-"""Numbers and names of the protocol that both ends know, and which strings it can carry, in a file that loads nothing."""
+"""Limits and names of the protocol that both ends share, in a file without imports."""
 
-# Bytes of this length and more go in a frame of their own: from here on a copy costs more than a frame.
+# Byte strings of this length or more get a frame of their own: a copy would cost more than a frame.
 FRAME_BYTES = 64 * 1024
 
-# A batch grows to about this; more goes into further batches, so that none keeps a socket busy for long.
+# Approximate maximum bytes of a batch; the rest goes into further batches, so that no batch keeps a
+# socket busy for long.
 BATCH_BYTES = 512 * 1024
 
-# The most messages of one batch: what is sent takes three bytes at least, and many times as much when it is read.
+# Maximum messages of one batch. A message takes at least three bytes on the wire, and many times
+# that once it is decoded.
 MAX_MESSAGES = 65_536
 
-# The most ZeroMQ frames of one batch, the first among them.
+# Maximum ZeroMQ frames of one batch, including the first.
 MAX_FRAMES = 1024
 
-# The most calls of one Map.
+# Maximum calls of one Map.
 MAX_MAPPED = 10_000
 
-# Who takes all calls, and who only those that change nothing.
+# Roles of a server: a primary takes all calls, a replica only calls of readonly methods.
 ROLES = ("primary", "replica")
 
-# The integers that a priority or a version may be.
+# Valid values of a priority or a version.
 INT64 = range(-(1 << 63), 1 << 63)
 
 
 def is_text(value: object) -> bool:
-    """Whether it is a string that can be sent: without halves of surrogate pairs."""
+    """Whether the value is a string without lone surrogates, which can be sent."""
     return type(value) is str and not any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -1,5 +1,7 @@
-"""Batches of messages to frames and back. The first frame of a batch is a four-byte preamble (magic and version) and one
-MessagePack array of messages; the frames after it are bytes that the messages refer to.
+"""Batches of messages to frames and back.
+
+The first frame of a batch is a four-byte preamble (magic and version) and one MessagePack array of
+messages; the frames after it are byte strings that the messages refer to.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ VERSION = 1
 MAGIC = b"RBK"
 PREAMBLE = MAGIC + bytes([VERSION])
 
-# Bytes of a message, at least.
+# Minimum bytes of a message.
 _SHORTEST = 3
 
 M = TypeVar("M")
 
 
 class Unencodable(Exception):
-    """Messages that cannot be encoded, each with the reason: those, and no others, are not sent."""
+    """Some messages cannot be encoded: `spoiled` (with their errors), but not `sound`."""
 
     def __init__(self, sound: list[Any], spoiled: list[tuple[Any, Exception]]) -> None:
         super().__init__(f"{len(spoiled)} of {len(sound) + len(spoiled)} messages cannot be encoded")
@@ -37,18 +39,21 @@ class Unencodable(Exception):
 
 
 class Encoder:
-    """Messages to frames; one for each end."""
+    """Encodes messages to frames. Each end has one."""
 
     def __init__(self) -> None:
         self._frames: list[bytes | memoryview] = []
-        self._beside = 0  # the most of them
+        self._beside = 0  # maximum number of `_frames`
         self._encode_into = msgspec.msgpack.Encoder(enc_hook=self._attach).encode_into
 
     def encode(
         self, messages: list[Any], max_messages: int = MAX_MESSAGES, max_frames: int = MAX_FRAMES
     ) -> list[list[bytes | bytearray | memoryview]]:
-        """The messages, in order, as batches: each the frames of one ZeroMQ message, within what its reader takes. Raises
-        Unencodable where some of them cannot be."""
+        """The messages, in order, as batches within the limits of the peer.
+
+        A batch is the list of the frames of one ZeroMQ message. Raises Unencodable if some messages
+        cannot be encoded.
+        """
         frames = self._frames = []
         self._beside = max_frames - 1
         first = bytearray(PREAMBLE)
@@ -65,7 +70,7 @@ class Encoder:
         return [[first, *frames]]
 
     def _sorted(self, messages: list[Any], failure: Exception) -> Exception:
-        """Which of them cannot be encoded? Where each can, the failure is of all together."""
+        """The error to raise: Unencodable, or `failure` if each message alone can be encoded."""
         sound, spoiled = [], []
         for message in messages:
             try:
@@ -86,7 +91,10 @@ class Encoder:
 
 
 class TooMuch(ProtocolError):
-    """One call or item has more in it than the reader takes, and was not decoded: `of` is that, without its arguments or value."""
+    """One call or item exceeds a limit of the reader and was not decoded.
+
+    `of`: the message, without its arguments or value.
+    """
 
     def __init__(self, of: Call | Notify | Item, what: str) -> None:
         whose = "an item has" if type(of) is Item else "the arguments have"
@@ -95,7 +103,7 @@ class TooMuch(ProtocolError):
 
 
 class _CallHead(Struct, array_like=True, tag=3):
-    """What of a Call is read where the rest is not to be."""
+    """The fields of a Call that are read if it exceeds a limit."""
 
     id: int
     method: str
@@ -130,8 +138,12 @@ _decode_head = msgspec.msgpack.Decoder(tuple[_CallHead | _NotifyHead | _ItemHead
 
 
 class Decoder(Generic[M]):
-    """Frames to messages. `values` decodes what is in them, until the next batch. `max_elements`: the most in one batch: values, keys,
-    lists and maps, which take up to 80 times as much when they are decoded. `wary`: of keys in maps, as an Unpacker is."""
+    """Decodes frames to messages.
+
+    `values` decodes their values, until the next batch. `max_elements`: maximum values, keys, lists
+    and maps in one batch, which take up to 80 times as much memory once they are decoded. `wary`:
+    check the keys of maps, as in Unpacker.
+    """
 
     def __init__(
         self,
@@ -145,14 +157,17 @@ class Decoder(Generic[M]):
         self._max_elements = max_elements
         self._max_messages = max_messages
         self._max_frames = max_frames
-        # What is no longer cannot be over any of them, and is not looked at.
+        # A batch of at most this many bytes cannot exceed a limit, and is not checked.
         self._long = min(_SHORTEST * max_messages, max_elements)
         self.values = Unpacker(wary=wary)
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
 
     def decode(self, frames: Sequence[Buffer]) -> list[M]:
-        """The messages of one batch: its first frame as bytes, the others as whatever holds them. Raises ProtocolError, saying
-        what is wrong with the batch; TooMuch where that is one call or item."""
+        """The messages of one batch. `frames`: the first is bytes, the others are any buffers.
+
+        Raises ProtocolError, which says what is wrong with the batch, or TooMuch if one call or
+        item exceeds a limit.
+        """
         first: bytes = frames[0]
         if len(frames) > self._max_frames:
             raise ProtocolError(f"a message of {len(frames)} frames")
@@ -170,7 +185,7 @@ class Decoder(Generic[M]):
         return messages
 
     def _look_at(self, first: bytes) -> None:
-        """Before a long batch is decoded: has it more than is taken?"""
+        """Check a long batch against the limits before it is decoded. Raises ProtocolError."""
         if array_length(first, 4) > self._max_messages:
             raise ProtocolError(f"a batch of more than {self._max_messages:,} messages")
         most = self._max_elements
@@ -187,15 +202,15 @@ class Decoder(Generic[M]):
 
 def _foreign(first: bytes) -> str:
     if first[:3] == MAGIC and len(first) > 3:
-        return f"version {first[3]} of the protocol was spoken, and here is version {VERSION}"
+        return f"the peer speaks version {first[3]} of the protocol, this end version {VERSION}"
     return "this is not ringback's protocol (wrong magic)"
 
 
 def from_client(**bounds: Any) -> Decoder[FromClient]:
-    """What a server reads, within the bounds of `Decoder`."""
+    """The decoder of a server, with the limits of `Decoder`."""
     return Decoder(FromClient, **bounds, wary=True)
 
 
 def from_server() -> Decoder[FromServer]:
-    """What a client reads."""
+    """The decoder of a client."""
     return Decoder(FromServer)

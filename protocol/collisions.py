@@ -1,8 +1,8 @@
-"""The guard against hash collisions: maps that their sender could make slow, found without decoding them.
+"""The hash-collision guard: finds maps that would be slow to decode, without decoding them.
 
-The hash of a tuple or an int has no secret. A peer that knows it can send many keys that are equal in it, for which a dict takes
-quadratic time. So where no annotation says what keys there are, a large map has neither arrays as keys, which become tuples, nor integers
-of any length.
+The hash of a tuple or an int has no secret. A peer can send many keys with equal hashes, for which
+a dict takes quadratic time. So if no annotation gives the types of the keys, a large map may have
+neither arrays as keys, which become tuples, nor integers of any length.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from msgspec import Raw, inspect
 
 from .elements import EXTENSIONS, NUMBERS, ONE_BYTE, STRINGS, after_long, begun
 
-# A map of so many entries is fast whatever its keys are.
+# Entries up to which a map is fast whatever its keys are.
 SMALL = 255
-# In so many bytes a large map is hardly worth the look.
+# Bytes up to which a value is not checked: a large map in them costs little.
 FEW_BYTES = 2048
 
-# The extension that is an integer of any length.
+# The extension code of an integer of any length.
 BIG_INTEGER = 2
 
-# The least bytes of a large map.
+# Minimum bytes of a large map.
 _ROOM = 3 + 2 * (SMALL + 1)
-# What is within one another is gone over to its end each time: in all, so often the data. Then arrays are passed item by item.
+# Each nested container is scanned to its end. The scans of arrays, and those of maps, may together
+# cover the data this many times; after that, arrays are passed item by item.
 _LAYERS = 16
 
-# All up to the next large map, or long array of containers. (Runs of one kind go several times as fast as tokens one by one.)
+# Matches everything up to the next large map, or long array of containers. Runs of one kind match
+# several times as fast as single tokens.
 _PASSED = [
     rb"%s++" % ONE_BYTE,
     *[rb"(?:\xcb.{8})++", rb"(?:\xce.{4})++"],
@@ -41,14 +43,15 @@ _PASSED = [
 ]
 _pass = re.compile(rb"(?:%s)*+" % b"|".join(_PASSED), re.DOTALL).match
 
-# Keys of the most frequent kinds, which are harmless.
+# Matches keys of the most frequent harmless types.
 _HARMLESS = [rb"[\x00-\x7f\xa0\xc0-\xc3\xe0-\xff]++", *NUMBERS, *STRINGS]
 _harmless = re.compile(rb"(?:%s)*+" % b"|".join(_HARMLESS), re.DOTALL).fullmatch
 
 _ARRAYS = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
 _MAPS = (0xDE, 0xDF)
-_HEADS = frozenset([0xDC, 0xDD, *_MAPS])  # of those that are not short
-_CODES = {0xC7: 2, 0xC8: 3, 0xC9: 5, **dict.fromkeys(range(0xD4, 0xD9), 1)}  # where an extension has its code
+_HEADS = frozenset([0xDC, 0xDD, *_MAPS])  # the heads of long arrays and maps
+# Offsets of an extension's code.
+_CODES = {0xC7: 2, 0xC8: 3, 0xC9: 5, **dict.fromkeys(range(0xD4, 0xD9), 1)}
 
 _skip = msgspec.msgpack.Decoder(Raw).decode
 _parts = msgspec.msgpack.Decoder(list[Raw]).decode
@@ -56,7 +59,7 @@ _left_over = re.compile(r"trailing characters \(byte (\d+)\)").search
 
 
 def looked_at(decode: Callable[[Raw], Any]) -> Callable[[Raw], Any]:
-    """That decoder, for values whose keys are looked at first."""
+    """The decoder, preceded by a check of the keys."""
 
     def decode_checked(raw: Raw) -> Any:
         if len(raw) > FEW_BYTES:
@@ -67,7 +70,10 @@ def looked_at(decode: Callable[[Raw], Any]) -> Callable[[Raw], Any]:
 
 
 def may_be_slow(data: bytes) -> bool:
-    """Whether a large map could be in the data, which are whole. Most have none, which takes no longer than to read them once."""
+    """Whether complete data could contain a large map.
+
+    Most data contain none; to find that out takes no longer than one pass over them.
+    """
     if len(data) < _ROOM:
         return False
     if 0xDF in data and (b"\xdf\0" in data or len(data) >= 2 << 24):
@@ -77,18 +83,22 @@ def may_be_slow(data: bytes) -> bool:
 
 @cache
 def _candidate(most: int) -> Callable[[bytes], Any]:
-    """Finds what may be the head of a large map, in data that have no room for more than so many times 256 entries."""
+    """A search for the head of a large map, in data with room for at most `most` * 256 entries."""
     return re.compile(rb"\xde[\x01-%b]" % re.escape(bytes([most]))).search
 
 
 def check_keys(data: bytes) -> None:
-    """Raises msgspec.ValidationError where a map of more than 255 entries has an array or an integer of any length among its keys.
-    The data are MessagePack; where they are not, it is for the decoder to find."""
+    """Check the keys of all large maps in the data.
+
+    Raises msgspec.ValidationError if a map of more than 255 entries has an array or an integer of
+    any length among its keys. The data are MessagePack; if they are malformed, the decoder finds
+    it.
+    """
     if not may_be_slow(data):
         return
     at, end = 0, len(data)
-    left = [_LAYERS * len(data)] * 2  # of arrays and of maps
-    while (at := _pass(data, at).end()) < end:  # type: ignore[union-attr] # it matches nothing, too
+    left = [_LAYERS * len(data)] * 2  # bytes left to scan, for arrays and for maps
+    while (at := _pass(data, at).end()) < end:  # type: ignore[union-attr] # it always matches
         after = after_long(data, at)
         if after:
             at = after
@@ -96,7 +106,7 @@ def check_keys(data: bytes) -> None:
         if data[at] not in _HEADS:
             return
         is_map = data[at] in _MAPS
-        many, inside = begun(data, at)  # read as an array, a map is its keys and values in turn
+        many, inside = begun(data, at)  # as an array, a map has keys and values in turn
         if left[is_map] > 0:
             size = _length(memoryview(data)[at:])
             if not size:
@@ -106,14 +116,14 @@ def check_keys(data: bytes) -> None:
             if is_map and _check(parts[::2]):
                 del parts[::2]
             if max(map(len, parts), default=0) < _ROOM:
-                inside = at + size  # nothing in it has room for one
+                inside = at + size  # no part has room for a large map
         elif is_map:
-            raise _refused(f"maps of more than {SMALL} entries are in one another too deep")
+            raise _refused(f"maps of more than {SMALL} entries are nested too deeply")
         at = inside
 
 
 def _length(data: memoryview) -> int:
-    """Of the value that the data begin with; 0 where there is none."""
+    """Bytes of the value at the start of the data; 0 if there is none."""
     try:
         return len(_skip(data))
     except msgspec.DecodeError as error:
@@ -122,7 +132,7 @@ def _length(data: memoryview) -> int:
 
 
 def _check(keys: list[Raw]) -> bool:
-    """The keys of a large map: whether they are surely harmless."""
+    """Whether the keys of a large map are surely harmless. Raises ValidationError for bad keys."""
     if _harmless(b"".join(keys)):
         return True
     for key in keys:
@@ -139,18 +149,18 @@ def _refused(why: str) -> msgspec.ValidationError:
     return msgspec.ValidationError(f"{why}: annotate the argument")
 
 
-# What an annotation says of the keys
+# Annotations and keys
 
 
 class Chosen(enum.Enum):
-    """By whom the kinds of keys are chosen."""
+    """Who chooses the types of the keys, by the annotation."""
 
-    BY_SENDER = enum.auto()  # Any, somewhere
-    BY_AUTHOR = enum.auto()  # arrays are asked for as keys
+    BY_SENDER = enum.auto()  # the annotation contains Any
+    BY_AUTHOR = enum.auto()  # the annotation asks for arrays as keys
     FIXED = enum.auto()  # neither
 
 
-# What an array becomes that may be a key.
+# Types of keys that are decoded from arrays.
 _FROM_ARRAYS = (
     inspect.TupleType,
     inspect.VarTupleType,
@@ -159,15 +169,18 @@ _FROM_ARRAYS = (
     inspect.StructType,
     inspect.DataclassType,
 )
-# What is decoded as plain data, at first at least.
+# Types that are decoded as plain data, at least at first.
 _PLAIN = (inspect.AnyType, inspect.CustomType)
 
 
 def keys_chosen(kind: Any) -> Chosen:
-    """Raises TypeError for what values cannot be decoded as."""
+    """Who chooses the types of keys in values of that type.
+
+    Raises TypeError for a type that values cannot be decoded as.
+    """
     try:
         return _kept(kind)
-    except TypeError:  # it may just have no hash, as Annotated[int, {...}] has none
+    except TypeError:  # it may just be unhashable, as Annotated[int, {...}] is
         return _chosen(kind)
 
 
@@ -185,7 +198,7 @@ _kept = cache(_chosen)
 
 
 def parts_of(part: Any, seen: set[int]) -> Iterator[Any]:
-    """A type and all that it is made of; types may be made of themselves."""
+    """A type and all types in it. A type may contain itself; `seen` has the ids of those done."""
     if isinstance(part, tuple):
         for one in part:
             yield from parts_of(one, seen)

@@ -1,7 +1,7 @@
-"""Whether a float stands where an annotation asks for a Decimal: 0.1 + 0.2 is not money.
+"""Refuses a float where an annotation asks for a Decimal, as floats are not exact.
 
-msgspec makes a Decimal of a float, digit by digit, without a complaint. So a value whose type has Decimals in it is looked at as plain data
-too.
+msgspec converts a float to a Decimal, digit by digit, without an error. So a value whose type
+contains Decimals is also checked as plain data.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from msgspec import inspect
 
 from .collisions import parts_of
 
-# Raises msgspec.ValidationError for plain data with a float in the place of a Decimal.
+# Raises msgspec.ValidationError for plain data with a float in place of a Decimal.
 Check = Callable[[Any], object]
 
 _RECORDS = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType, inspect.NamedTupleType)
 
 
 def check_for(kind: Any) -> Check | None:
-    """What checks plain data that are to be of that type; None for a type without Decimals. Raises TypeError for what is no type."""
+    """The check of plain data for that type; None for a type without Decimals.
+
+    Raises TypeError if `kind` is no type.
+    """
     try:
         return _kept(kind)
-    except TypeError:  # it may just have no hash
+    except TypeError:  # it may just be unhashable
         return _made(kind)
 
 
@@ -41,7 +44,7 @@ _kept = cache(_made)
 
 
 def _look(info: Any, plain: Any) -> None:
-    kinds = [_bare(each) for each in getattr(_bare(info), "types", (info,))]  # those of a union
+    kinds = [_bare(each) for each in getattr(_bare(info), "types", (info,))]  # members of a union
     if type(plain) is float:
         found = {type(kind) for kind in kinds}
         if inspect.DecimalType in found and inspect.FloatType not in found:
@@ -55,14 +58,17 @@ def _look(info: Any, plain: Any) -> None:
 
 
 def _bare(info: Any) -> Any:
-    """The type without what was annotated."""
+    """The type without its annotations."""
     while isinstance(info, inspect.Metadata):
         info = info.type
     return info
 
 
 def _inside(kind: Any, plain: Any) -> Iterator[tuple[Any, Any]]:
-    """The types of what is in a map or an array, with that, as far as this type could be the one that it was read as."""
+    """Pairs of type and value for the content of a map or an array.
+
+    Empty if the data cannot be of type `kind`.
+    """
     if isinstance(kind, inspect.DictType):
         if type(plain) is dict:
             yield from zip(repeat(kind.key_type), plain)

@@ -1,15 +1,16 @@
-"""How many elements a piece of MessagePack has, without decoding it.
+"""Counts the elements of MessagePack data without decoding them.
 
-A value of 16 MiB may be 16 million empty lists, which take 1.2 GiB when they are decoded. To count them no structure is needed:
-MessagePack is a row of tokens, and each value, key, list and map is one.
+A value of 16 MiB may be 16 million empty lists, which take 1.2 GiB once they are decoded. Counting
+needs no structure: MessagePack is a sequence of tokens, and each value, key, list and map is one.
 """
 
 from __future__ import annotations
 
 import re
 
-# Tokens that say in their first bytes how long they are. (Those in front are the most frequent.)
-ONE_BYTE = rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]"  # small integers, arrays and maps; nil, bool, the empty str
+# Tokens whose first one or two bytes give their length. The most frequent come first.
+# Small integers, arrays and maps; nil, bool, the empty str.
+ONE_BYTE = rb"[\x00-\xa0\xc0-\xc3\xe0-\xff]"
 NUMBERS = [rb"[\xcb\xcf\xd3].{8}", rb"[\xca\xce\xd2].{4}", rb"[\xcd\xd1]..", rb"[\xcc\xd0]."]
 STRINGS = [rb"%c.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
 STRINGS += [
@@ -20,17 +21,18 @@ EXTENSIONS = [rb"\xd4..", rb"\xd5...", rb"\xd6.{5}", rb"\xd7.{9}", rb"\xd8.{17}"
 _TOKENS = [ONE_BYTE, *NUMBERS, *STRINGS, *EXTENSIONS, rb"[\xdc\xde]..", rb"[\xdd\xdf].{4}"]
 
 
-# So many tokens at once, in C, the most first. (More at once are no faster, and lose more where they end.)
+# Numbers of tokens to match at once, in C, the largest first. Larger numbers are no faster, and
+# lose more at the end of a run.
 _RUNS = [
     (many, re.compile(rb"(?:%s){%d}+" % (b"|".join(_TOKENS), many), re.DOTALL).match) for many in (256, 16, 1)
 ]
 
-# Tokens that say their length: how many bytes it has, and how many come between it and the data.
+# Tokens with a length field: the bytes of that field, and the bytes between it and the data.
 _LONG = {
     0xC4: (1, 0),  # bin
     0xC5: (2, 0),
     0xC6: (4, 0),
-    0xC7: (1, 1),  # ext, whose code is between
+    0xC7: (1, 1),  # ext, with its code between
     0xC8: (2, 1),
     0xC9: (4, 1),
     0xD9: (1, 0),  # str
@@ -40,12 +42,15 @@ _LONG = {
 
 
 def more_than(most: int, data: bytes, start: int = 0) -> bool:
-    """Whether the data from there on have more elements than that. What is no MessagePack or has no end is for the decoder to find."""
+    """Whether the data from `start` on have more than `most` elements.
+
+    If the data are malformed or incomplete, the decoder finds it.
+    """
     return count(data, start, most) > most
 
 
 def count(data: bytes, start: int = 0, most: int = 1 << 62) -> int:
-    """How many elements the data from there on have; where they are more than `most`, some number above it."""
+    """The number of elements in the data from `start` on; above `most`, any larger number."""
     found, at, end = 0, start, len(data)
     while at < end and found <= most:
         before = at
@@ -62,13 +67,13 @@ def count(data: bytes, start: int = 0, most: int = 1 << 62) -> int:
 
 
 def array_length(data: bytes, at: int) -> int:
-    """Of the array that begins there; 0 where none does."""
+    """The length of the array at that offset; 0 if there is no array."""
     first = data[at]
     return begun(data, at)[0] if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD) else 0
 
 
 def begun(data: bytes, at: int) -> tuple[int, int]:
-    """How much comes in a list or a map, and where that begins."""
+    """The number of values in the list or map at that offset, and the offset of the first."""
     first = data[at]
     if first <= 0x9F:
         length, after = first & 0x0F, at + 1
@@ -80,7 +85,10 @@ def begun(data: bytes, at: int) -> tuple[int, int]:
 
 
 def after_long(data: bytes, at: int) -> int:
-    """Where a token that says its length ends, which may be after the data; 0 where there is another token."""
+    """The end of the token with a length field at that offset; 0 for any other token.
+
+    The end may be beyond the data.
+    """
     long = _LONG.get(data[at])
     if long is None:
         return 0

@@ -1,16 +1,23 @@
-"""What a server has in flight: calls that are being handled or wait for that, and the bytes that these hold; in all, and of each client."""
+"""Calls in flight at a server, and the bytes that they hold: in total and for each client.
+
+A call in flight is handled, or waits for a worker.
+"""
 
 from __future__ import annotations
 
 from weakref import WeakValueDictionary
 
-# One client may have so many times in flight what it leaves free, so that none takes all that there is: the rule of Choudhury and
-# Hahne, Dynamic queue length thresholds for shared-memory packet switches (1998).
+# A client may have at most this many times the free capacity in flight, so that no client takes all
+# of it: the rule of Choudhury and Hahne, Dynamic queue length thresholds for shared-memory packet
+# switches (1998).
 TIMES_WHAT_IS_FREE = 9
 
 
 class Quota:
-    """One client's part of it. A call is in it until its handler has ended, also where it was given up before."""
+    """One client's calls in flight and their bytes.
+
+    A call counts until its handler has ended, even if the client has given it up before.
+    """
 
     __slots__ = ("__weakref__", "bytes", "calls")
 
@@ -20,7 +27,10 @@ class Quota:
 
 
 class InFlight:
-    """Of one server, with its bounds. Whoever is refused is told why; bytes are those of arguments, metadata and unread items."""
+    """The calls in flight at one server, and its limits.
+
+    The bytes are those of arguments, metadata and unread items. A refusal has its reason as text.
+    """
 
     __slots__ = ("_by_user", "bytes", "calls", "maps", "max_bytes", "max_calls")
 
@@ -29,20 +39,20 @@ class InFlight:
         self.max_bytes = max_bytes
         self.calls = 0
         self.bytes = 0
-        self.maps = 0  # that have not ended, whatever they have in flight
+        self.maps = 0  # unfinished maps, with or without calls in flight
         self._by_user: WeakValueDictionary[str, Quota] = WeakValueDictionary()
 
     @property
     def room(self) -> int:
-        """Bytes that may still come; less than none where what could not be refused is above the bound."""
+        """Free bytes; negative if messages that could not be refused exceed the limit."""
         return self.max_bytes - self.bytes
 
     def quota_of(self, user: str) -> Quota:
-        """One for all connections of that user; a new one for who has no name."""
+        """The quota shared by all connections of the user; a new one for a client without a name."""
         return self._by_user.setdefault(user, Quota()) if user else Quota()
 
     def admit(self, quota: Quota, memory: int = 0) -> str:
-        """Count one more call, with so many bytes, and return ""; or say why it is not taken."""
+        """Count one more call of `memory` bytes and return "", or return why it is refused."""
         taken = self.calls
         if quota.calls < TIMES_WHAT_IS_FREE * (self.max_calls - taken):
             if quota.bytes < TIMES_WHAT_IS_FREE * (self.max_bytes - self.bytes):
@@ -57,18 +67,18 @@ class InFlight:
         return f"this client has {quota.calls} of the {taken} calls in flight: what is left is for others"
 
     def admits(self, quota: Quota, calls: int, memory: int) -> bool:
-        """Whether `admit` would surely take that number of calls, with `memory` bytes in all."""
+        """Whether `admit` would surely take that number of calls, of `memory` bytes in total."""
         return quota.calls + calls <= TIMES_WHAT_IS_FREE * (
             self.max_calls - self.calls - calls
         ) and quota.bytes + memory <= TIMES_WHAT_IS_FREE * (self.max_bytes - self.bytes - memory)
 
     def room_for_calls(self, quota: Quota) -> int:
-        """How many more calls `admit` would take from that client."""
+        """Calls that `admit` would still take from that client."""
         free = TIMES_WHAT_IS_FREE * (self.max_calls - self.calls) - quota.calls
         return (free + TIMES_WHAT_IS_FREE) // (TIMES_WHAT_IS_FREE + 1)
 
     def admit_bytes(self, quota: Quota, size: int) -> str:
-        """The same for so many bytes more of a call."""
+        """Count `size` more bytes of a call and return "", or return why they are refused."""
         full = self._full(quota)
         if not full:
             self.bytes += size
@@ -76,21 +86,21 @@ class InFlight:
         return full
 
     def hold(self, quota: Quota, memory: int = 0, calls: int = 1) -> None:
-        """Count calls that are not refused, with `memory` bytes in all."""
+        """Count calls that cannot be refused, of `memory` bytes in total."""
         self.calls += calls
         self.bytes += memory
         quota.calls += calls
         quota.bytes += memory
 
     def release(self, quota: Quota, memory: int = 0, calls: int = 1) -> None:
-        """Handlers have ended, or will never begin."""
+        """Discount calls whose handlers have ended or will never begin."""
         self.calls -= calls
         self.bytes -= memory
         quota.calls -= calls
         quota.bytes -= memory
 
     def release_bytes(self, quota: Quota, size: int) -> None:
-        """A call needs so many of its bytes no longer."""
+        """Discount `size` bytes that a call has released."""
         self.bytes -= size
         quota.bytes -= size
 

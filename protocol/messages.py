@@ -1,7 +1,7 @@
-"""The messages: what each says, and who may say it. Field by field they are specified in docs/protocol.md.
+"""The messages of the protocol: meaning and sender of each. docs/protocol.md specifies the fields.
 
-Values (arguments, results, items) stay `msgspec.Raw`, MessagePack that is decoded only where its type is known, so that a bad
-value spoils its own call and no other.
+Values (arguments, results, items) stay `msgspec.Raw`. This MessagePack is decoded only where its
+type is known, so that a bad value spoils only its own call.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from .bounds import MAX_FRAMES, MAX_MESSAGES
 
 
 class CallOptions(Struct, omit_defaults=True, gc=False):
-    """What few calls carry; a map, so that an older peer passes over what it does not know."""
+    """Rare fields of a call, as a map, so that an older peer ignores unknown ones."""
 
-    metadata: dict[
-        str, Raw
-    ] = {}  # as it came; whoever handles the call has it decoded (`values.decode_metadata`)
+    # Still encoded; `values.decode_metadata` decodes it for the handler.
+    metadata: dict[str, Raw] = {}
     priority: int = 0
     key: str | None = None
-    versions: dict[str, int] | None = (
-        None  # seen by the caller, by service; who says them asks for those that the answer has seen
-    )
+    # By service, the versions that the caller has seen. If set, the reply reports its own
+    # (Reached).
+    versions: dict[str, int] | None = None
 
 
 class MethodFlags(Struct, omit_defaults=True, gc=False, frozen=True):
-    """What a client must know of a method before it calls, or calls again."""
+    """Properties of a method that a client needs before a call or a retry."""
 
     stream: bool = False
     idempotent: bool = False
@@ -34,16 +33,16 @@ class MethodFlags(Struct, omit_defaults=True, gc=False, frozen=True):
 
 
 class About(Struct, omit_defaults=True, gc=False, frozen=True):
-    """What a client must know of a server: to choose among many, and of what it takes."""
+    """Properties of a server that a client needs: to choose among servers, and its limits."""
 
-    role: str = ""  # of ROLES, or "" where all are equal
+    role: str = ""  # one of ROLES, or "" if all servers are equal
     zone: str = ""
     weight: float = 1.0
-    max_mapped: int = 0  # calls that one Map may have; 0: it takes none
+    max_mapped: int = 0  # maximum calls of one Map; 0: the server takes no Map
 
 
 class Hello(Struct, array_like=True, tag=1, gc=False):
-    """Client: who I am (16 random bytes), and the largest value I take, in bytes."""
+    """Client: its identity (16 random bytes), and the maximum bytes of a value that it takes."""
 
     instance: bytes
     max_size: int
@@ -51,7 +50,7 @@ class Hello(Struct, array_like=True, tag=1, gc=False):
 
 
 class Welcome(Struct, array_like=True, tag=2, gc=False):
-    """Server: who I am, what I serve, and the bounds I keep."""
+    """Server: its identity, its service and its limits."""
 
     instance: bytes
     service: str
@@ -64,8 +63,11 @@ class Welcome(Struct, array_like=True, tag=2, gc=False):
 
 
 class Call(Struct, array_like=True, tag=3, gc=False):
-    """Client: run this method. `timeout` is the time left in milliseconds; `credit` above 0 asks for a stream and allows so
-    many items."""
+    """Client: run this method.
+
+    `timeout` is the time left, in milliseconds. A `credit` above 0 asks for a stream and is the
+    number of items that the server may send.
+    """
 
     id: int
     method: str
@@ -77,7 +79,7 @@ class Call(Struct, array_like=True, tag=3, gc=False):
 
 
 class Notify(Struct, array_like=True, tag=4, gc=False):
-    """Client: run this method, and answer nothing."""
+    """Client: a one-way call. Run this method without a reply."""
 
     method: str
     args: Raw
@@ -86,27 +88,27 @@ class Notify(Struct, array_like=True, tag=4, gc=False):
 
 
 class Cancel(Struct, array_like=True, tag=5, gc=False):
-    """Client: I no longer want the answer to this call."""
+    """Client: the caller has given up this call."""
 
     id: int
 
 
 class Credit(Struct, array_like=True, tag=6, gc=False):
-    """The receiver of a stream: so many items more may come."""
+    """Receiver of a stream: the sender may send `items` more items."""
 
     id: int
     items: int
 
 
 class Item(Struct, array_like=True, tag=7, gc=False):
-    """The sender of a stream, be it an answer or an argument: the next item."""
+    """Sender of a stream, a result or an argument: the next item."""
 
     id: int
     value: Raw
 
 
 class End(Struct, array_like=True, tag=8, gc=False):
-    """The sender of a stream: that was the last item."""
+    """Sender of a stream: there are no more items."""
 
     id: int
 
@@ -119,7 +121,10 @@ class Reply(Struct, array_like=True, tag=9, gc=False):
 
 
 class Error(Struct, array_like=True, tag=10, gc=False):
-    """Server: a call that began ended without its result. `kind` is the exception's class where the handler raised."""
+    """Server: a call that had begun ended without a result.
+
+    `kind` is the exception's class if the handler raised.
+    """
 
     id: int
     code: str
@@ -128,7 +133,7 @@ class Error(Struct, array_like=True, tag=10, gc=False):
 
 
 class Refusal(Struct, array_like=True, tag=11, gc=False):
-    """Server: a call that was not carried out, and whether its handler had begun (None: nobody can know)."""
+    """Server: a call that was not carried out. `started`: its handler had begun (None: unknown)."""
 
     id: int
     code: str
@@ -137,51 +142,60 @@ class Refusal(Struct, array_like=True, tag=11, gc=False):
 
 
 class Ping(Struct, array_like=True, tag=12, gc=False):
-    """Either end: are you there? The other sends the token back at once."""
+    """Either end: a request for a Pong with the same token, at once."""
 
     token: int
 
 
 class Pong(Struct, array_like=True, tag=13, gc=False):
-    """The answer to a Ping."""
+    """The reply to a Ping."""
 
     token: int
 
 
 class Drain(Struct, array_like=True, tag=14, gc=False):
-    """Server: I am going; what I have accepted I finish, what comes from now on I refuse."""
+    """Server: it shuts down. It finishes accepted calls and refuses new calls."""
 
 
 class Drained(Struct, array_like=True, tag=15, gc=False):
-    """Client: I have sent my last call to you."""
+    """Client: it has sent its last call to this server."""
 
 
 class Bye(Struct, array_like=True, tag=16, gc=False):
-    """Server: you have had all my answers; the client says it back when it has read them. Client: I am leaving."""
+    """Server: it has sent its last reply; the client returns a Bye once it has read all replies.
+
+    Client: it leaves.
+    """
 
 
 class Fault(Struct, array_like=True, tag=17, gc=False):
-    """Either end: what you sent is not this protocol; I shall not read on."""
+    """Either end: the peer has violated the protocol; this end reads no more from it."""
 
     message: str
 
 
 class Reached(Struct, array_like=True, tag=18, gc=False):
-    """Server: what the answer to a call, which follows, has seen: versions, by service. To who has asked for it."""
+    """Server: the versions, by service, that the reply to a call has seen. The reply follows.
+
+    Sent only for a call that asked for it with `versions`.
+    """
 
     id: int
     versions: dict[str, int]
 
 
 class Map(Call, array_like=True, tag=19, gc=False):
-    """Client: run this method for each of the arrays of arguments in `args`, as calls. `first`: the place of the first of them among all
-    calls that are made together. `kwargs` and `credit` are nothing."""
+    """Client: call this method once for each array of arguments in `args`.
+
+    `first`: the index of the first call among all calls of the same map. `kwargs` and `credit` are
+    unused.
+    """
 
     first: int = 0
 
 
 class Failure(Struct, array_like=True, gc=False):
-    """Of one call of a Map, what an Error says of a call; without a `kind`, what a Refusal says."""
+    """The failure of one call of a Map: an Error, or without a `kind` a Refusal."""
 
     code: str
     message: str
@@ -190,8 +204,10 @@ class Failure(Struct, array_like=True, gc=False):
 
 
 class Mapped(Struct, array_like=True, tag=20, gc=False):
-    """Server: what became of calls of a Map, from that place in it on. `results` is an array, with nil where a call failed. The Map has
-    ended when all its calls have."""
+    """Server: outcomes of calls of a Map, from the index `first` on.
+
+    `results` is an array, with nil for a failed call. The Map has ended when all its calls have.
+    """
 
     id: int
     first: int

@@ -1,4 +1,7 @@
-"""Types that MessagePack and msgspec have no form for: pydantic's models, known by their methods, and those that no value can be."""
+"""Types that MessagePack and msgspec do not support: pydantic's models, and impossible types.
+
+Models are recognized by their methods. No value can be of an impossible type.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,24 @@ from msgspec.msgpack import Ext
 
 from .collisions import parts_of
 
-# What plain data are made of.
+# The types of plain data.
 _PLAIN = (type(None), bool, int, float, str, bytes, list, dict, datetime.datetime, Ext)
 
-# Errors of a model that are told; where there are more, to put all into words would take longer than to find them.
+# Maximum errors of a model to report. With many more, formatting them would take longer than
+# finding them.
 _ERRORS = 5
 
 
 class Refused(Exception):
-    """A model does not take the value. (No ValueError, which msgspec would make a ValidationError of, for which others look again.)"""
+    """A model refuses the value.
+
+    It is no ValueError: msgspec would turn that into a ValidationError, and the value would be
+    decoded a second time.
+    """
 
 
 def construct(kind: Any, value: Any) -> Any:
-    """A value of that type from plain data, as a decoder's `dec_hook`. Raises TypeError, or Refused."""
+    """Make a value of that type: a decoder's `dec_hook`. Raises TypeError or Refused."""
     plain = typing.get_origin(kind) or kind
     if isinstance(value, plain):
         return value
@@ -50,18 +58,18 @@ def _in_words(error: Any) -> str:
 
 
 def dumped(value: Any) -> Any:
-    """The plain data of a model, as an encoder's `enc_hook`. Raises TypeError for what is none."""
+    """The plain data of a model; an encoder's `enc_hook`. Raises TypeError for any other value."""
     kind = type(value)
     dump = getattr(kind, "model_dump", None)
     if dump is not None:
-        return dump(value, by_alias=True, round_trip=True)  # as it is validated again
+        return dump(value, by_alias=True, round_trip=True)  # the form that validation accepts
     if kind.__module__.startswith("pydantic") and not hasattr(kind, "get_secret_value"):
         return str(value)  # such as a URL
     raise TypeError(f"Encoding objects of type {kind.__name__} is unsupported")
 
 
 def has_models(kind: Any) -> bool:
-    """Whether there is a model in that type. Raises TypeError for what is no type."""
+    """Whether the type contains a model. Raises TypeError if `kind` is no type."""
     return any(
         isinstance(part, inspect.CustomType) and hasattr(part.cls, "model_validate")
         for part in parts_of(inspect.type_info(kind), set())
@@ -69,10 +77,10 @@ def has_models(kind: Any) -> bool:
 
 
 def unmet(kind: Any) -> str:
-    """Why no value can be of that type; "" where one can. Raises TypeError for what is no type."""
+    """Why no value can be of that type, or "". Raises TypeError if `kind` is no type."""
     try:
         return _kept(kind)
-    except TypeError:  # it may just have no hash
+    except TypeError:  # it may just be unhashable
         return _unmet(kind)
 
 
@@ -99,5 +107,5 @@ _kept = cache(_unmet)
 def _is_sub(kind: type, of: Any) -> bool:
     try:
         return issubclass(kind, of)
-    except TypeError:  # of a Protocol that nothing can be checked for, or has attributes
+    except TypeError:  # a Protocol that is not checkable at runtime, or that has attributes
         return not getattr(of, "_is_protocol", False) or getattr(of, "_is_runtime_protocol", False)

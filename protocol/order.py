@@ -1,4 +1,4 @@
-"""One order for the entries of maps: what says the same twice is to be the same bytes."""
+"""A fixed order for the entries of maps, so that equal values have equal bytes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 def ordered(data: bytes) -> bytes:
-    """The value in these bytes of MessagePack, with the entries of each map in one order. Where there is no such order (keys of several
-    kinds), or the value cannot be read, the bytes as they are."""
+    """The MessagePack data with the entries of each map in a fixed order.
+
+    Returns the data unchanged if there is no such order (keys of several types), or if the value
+    cannot be read.
+    """
     if not _maybe_map(data):
         return data
     try:

@@ -1,27 +1,36 @@
-"""The receiving end of a stream, at client or server: items as they come, and credit for more as they are taken. How to wait is
-each loop's own."""
+"""The receiving end of a stream, at client or server: queued items, and credit for more.
+
+Each event loop has its own way to wait.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any, Self
 
-# Items that may be on their way or unread; half of them taken, and so many more are asked for.
+# Maximum items in transit or unread. Once half of them are taken, the receiver asks for as many
+# more.
 WINDOW = 64
 
-# Where items may be large: as many as can come before their size is known, as many as can however large they are, and the bytes that
-# are to be on their way or unread: two of the largest values there are by default. (With half of it, items of 1 MiB took a tenth longer.)
+# For streams of large items: items allowed before their size is known, items allowed whatever their
+# size, and the target of bytes in transit or unread. The target is two values of the largest
+# default size. (With half of it, items of 1 MiB took a tenth longer.)
 FIRST, LEAST, WINDOW_BYTES = 4, 2, 32 * 1024 * 1024
-# A batch of the widest window, and the bytes of an item from which on it has not that width.
+# The credit batch of the widest window, and the item size in bytes above which the window is
+# narrower.
 _HALF, _LARGE = WINDOW // 2, WINDOW_BYTES // WINDOW
-# Of what is free for all streams together, one gets this part at most: the more of them there are, the less has each.
+# A stream gets at most 1/_SHARE of the bytes free for all streams: the more streams, the less for
+# each.
 _SHARE = 4
 
 
 class Window:
-    """The credit for items that may be large: many small ones, or few large ones. Those to come are taken to be as large as the largest
-    of the last few, which is `largest` at first, 0 where that is not known. `allowed` may still come; so many as a `batch` taken, and more
-    are to be asked for; `bytes` have come and are not known to be taken."""
+    """The credit for items that may be large: many small items, or few large ones.
+
+    The window assumes that the next items are as large as `largest`, the largest of the last few (0
+    if unknown). `allowed`: items that may still arrive. `batch`: items to be taken before the
+    receiver asks for more. `bytes`: bytes of items that have arrived and may not be taken yet.
+    """
 
     __slots__ = ("_sizes", "allowed", "batch", "bytes", "largest")
 
@@ -29,11 +38,11 @@ class Window:
         self.allowed = 0
         self.batch = 1
         self.bytes = 0
-        self._sizes: deque[int] = deque()  # of those that have come and are not known to be taken
+        self._sizes: deque[int] = deque()  # of arrived items that may not be taken yet
         self.largest = largest
 
     def arrived(self, size: int) -> bool:
-        """An item of so many bytes has come. Whether the window may have another width by that."""
+        """Count an arrived item of `size` bytes. Returns whether the window's width may change."""
         self.allowed -= 1
         self.bytes += size
         self._sizes.append(size)
@@ -42,14 +51,14 @@ class Window:
         return self.batch < _HALF or size > _LARGE
 
     def taken(self, items: int) -> int:
-        """So many have been taken: their bytes."""
+        """Discount that number of taken items. Returns their bytes."""
         sizes = self._sizes
         taken = sum([sizes.popleft() for _ in range(items)])
         self.bytes -= taken
         return taken
 
     def more(self, free: int = _SHARE * WINDOW_BYTES) -> int:
-        """How many more items are allowed from now on, where so many bytes are free for all streams."""
+        """Additional items to allow now. `free`: bytes that are free for all streams together."""
         width = min(WINDOW_BYTES, free // _SHARE) // (self.largest or WINDOW_BYTES // FIRST)
         width = min(max(width, LEAST), self._widest())
         self.batch = width // 2
@@ -62,8 +71,10 @@ class Window:
 
 
 class SlowWindow(Window):
-    """One that takes care that large items seldom come on the credit for small ones: it widens with the number of items that have come, and
-    forgets a large one only after some tens."""
+    """A window that seldom lets large items arrive on the credit for small ones.
+
+    It widens with the number of arrived items, and forgets a large item only after some tens.
+    """
 
     __slots__ = ("_come",)
 
@@ -88,8 +99,11 @@ class SlowWindow(Window):
 
 
 class Items:
-    """What has come and was not taken. `arrived` and `ended` are called where the protocol runs; who takes the items may be elsewhere,
-    and waits at the `gate`, which has `wait` and `open`."""
+    """The items that have arrived and are not taken yet.
+
+    `arrived` and `ended` are called where the protocol runs. The consumer may run in another
+    thread; it waits at the `gate`, which has `wait` and `open`.
+    """
 
     gate: Any
 
@@ -97,7 +111,7 @@ class Items:
         self.items: deque[Any] = deque()
         self.over = False
         self.error: BaseException | None = None
-        self.batch = WINDOW // 2  # items that are taken before `grant` is told
+        self.batch = WINDOW // 2  # taken items per call of `grant`
         self._taken = 0
 
     def arrived(self, item: Any) -> None:
@@ -105,14 +119,14 @@ class Items:
         self.gate.open()
 
     def ended(self, error: BaseException | None) -> None:
-        """There are no more; only the first of several ends counts."""
+        """The stream has ended. Only the first call counts."""
         if not self.over:
             self.error = error
             self.over = True
             self.gate.open()
 
     def grant(self, items: int) -> None:
-        """So many have been taken: let the other end send as many more, if it has not ended."""
+        """Allow the other end to send `items` more items, if the stream has not ended."""
         raise NotImplementedError
 
     def _take(self) -> Any:
@@ -129,14 +143,14 @@ class Items:
 
 
 class SyncItems(Items):
-    """For `for`."""
+    """Items for `for`."""
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
         while True:
-            over = self.over  # looked at first: the last item and the end may come between two looks
+            over = self.over  # read first: the last item and the end may arrive in between
             if self.items:
                 return self._take()
             if over:
@@ -145,7 +159,7 @@ class SyncItems(Items):
 
 
 class AsyncItems(Items):
-    """For `async for`; what the gate's `wait` returns is awaited."""
+    """Items for `async for`; the gate's `wait` is a coroutine."""
 
     def __aiter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
-"""Values between Python and MessagePack: what msgspec does, and the three extensions that ringback adds.
+"""Values between Python and MessagePack, by msgspec and three extensions of ringback's.
 
-Extension 1 stands for bytes that travel uncopied in a frame of their own; extension 2 is an integer of more than 64 bits;
-extension 3 says that an argument is a stream, whose items follow.
+Extension 1 refers to bytes that travel uncopied in a frame of their own. Extension 2 is an integer
+of more than 64 bits. Extension 3 marks an argument as a stream, whose items follow.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from .messages import CallOptions
 from .models import construct, dumped
 from .order import ordered
 
-# What holds the bytes of a frame: bytes, or what the transport received them in.
+# Any object that holds the bytes of a frame: bytes, or the transport's own buffer.
 Buffer = Any
 
 FRAME = 1
-# The argument itself, as it is packed.
+# The packed form of a stream argument.
 STREAM = Ext(3, b"")
 
 INT64_MIN, UINT64_MAX = -(1 << 63), (1 << 64) - 1
-# Types that MessagePack has and msgspec need not convert, when the annotation asks for them.
+# Types that msgspec need not convert if the annotation asks for them, as MessagePack has them.
 _BUILTIN = (bytes, bytearray, memoryview)
 _BUFFERS = frozenset(_BUILTIN)
 _SCALARS = frozenset({type(None), bool, int, float})
 
-# The arguments of a call that has none.
+# The packed arguments of a call without arguments.
 NOTHING = Raw(b"\x90")
 
-# All ways to say that an argument is a stream.
+# All encodings of a stream argument.
 _STREAMS = frozenset([b"\xc7\0\3", b"\xc8\0\0\3", b"\xc9\0\0\0\0\3"])
 
-# What in the format of a buffer (PEP 3118, struct) is an address in this process's memory. Names of fields are between colons.
+# Codes in a buffer's format (PEP 3118, struct) that are memory addresses of this process. Field
+# names are between colons.
 _ADDRESSES = re.compile(r"[OPXz&]|Z(?![fdg])")
 _NAMES = re.compile(r":[^:]*:")
 
 
 def _buffer(value: Any) -> Any:
-    """What msgspec does not know may be a buffer, such as an array of NumPy's, or a model of pydantic's."""
+    """Encode a value that msgspec does not know: a buffer (a NumPy array) or a pydantic model."""
     try:
         view = memoryview(value)
     except TypeError:
@@ -57,31 +58,31 @@ def _buffer(value: Any) -> Any:
         return dumped(value)
     _check_format(view, value)
     if view.nbytes >= FRAME_BYTES:
-        raise OverflowError("it is for a frame of its own")
+        raise OverflowError("the value needs a frame of its own")
     return view if view.c_contiguous else view.tobytes()
 
 
 def _check_format(view: memoryview, value: Any) -> None:
-    """Raises TypeError for a buffer whose bytes mean something in this process alone."""
+    """Raises TypeError for a buffer of memory addresses, which mean nothing to other processes."""
     if _ADDRESSES.search(_NAMES.sub("", view.format)):
         raise TypeError(
-            f"the {type(value).__name__} has format {view.format!r}: addresses of memory, not values"
+            f"the {type(value).__name__} has format {view.format!r}: memory addresses, not values"
         )
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_buffer).encode
-# The same bytes, if they are one value.
+# Returns the data as they are, if they are exactly one value.
 _decode_raw = msgspec.msgpack.Decoder(Raw).decode
 _encode_whole = msgspec.msgpack.Encoder(enc_hook=lambda value: value.data).encode
 
 
 def is_stream(raw: Raw) -> bool:
-    """Whether a packed argument says that it is a stream."""
+    """Whether a packed argument is a stream."""
     return len(raw) < 8 and bytes(raw) in _STREAMS
 
 
 class Frame:
-    """Bytes on their way to a frame of their own; the codec knows the number only when it fills a batch."""
+    """Bytes that will get a frame of their own. The codec numbers it when it fills a batch."""
 
     __slots__ = ("data",)
 
@@ -90,11 +91,12 @@ class Frame:
 
 
 def pack(value: Any, limit: int) -> Raw:
-    """The value as it is now, ready for a message: later changes to it do not travel.
+    """Pack the value for a message. Later changes of the value are not sent.
 
-    What cannot change and surely encodes is returned as it is, which saves a step on the hot path; the annotation says Raw because
-    that is what a message holds. Raises ResourceExhausted for a value of more than `limit` bytes, and anything else for one that
-    cannot be sent: also what its own class raises when it is looked at.
+    An immutable value that surely encodes is returned unchanged, which saves a step on the hot
+    path; the annotation says Raw because a message holds that. Raises ResourceExhausted for a value
+    of more than `limit` bytes, and any other error for a value that cannot be sent, including
+    errors that its own class raises.
     """
     kind = type(value)
     if (
@@ -110,20 +112,23 @@ def pack(value: Any, limit: int) -> Raw:
 
 
 def pack_any(value: Any, limit: int) -> Raw:
-    """`pack` without the short cut."""
+    """As `pack`, without the fast path."""
     return _measured(_extend(value), limit) if _is_large(value) else _packed(value, limit)
 
 
 def pack_args(args: tuple[Any, ...], limit: int) -> Raw:
-    """`pack_any` for the arguments of a call."""
+    """As `pack_any`, for the arguments of a call."""
     if any(type(value) in _BUFFERS and _is_large(value) for value in args):
         return _measured(_extend(args), limit)
     return _packed(args, limit)
 
 
 def _packed(value: Any, limit: int) -> Raw:
-    """A value that is likely small is encoded at once; one that turns out to be large is looked at part by part. (There may be a Raw in
-    it, of which it is not known whether it is a value.)"""
+    """Pack a value that is likely small: encode it at once.
+
+    A value that turns out to be large is packed part by part. The result is checked, as the value
+    may contain a Raw with invalid data.
+    """
     try:
         data = _encode(value)
     except OverflowError:
@@ -135,7 +140,10 @@ def _packed(value: Any, limit: int) -> Raw:
 
 
 def pack_together(values: list[Any], most: int) -> Raw | None:
-    """Many values as one array of at most so many bytes; None where it would have more, or one of them has to be looked at by itself."""
+    """Pack many values as one array of at most `most` bytes.
+
+    Returns None if the array is larger, or if some value has to be packed by itself.
+    """
     try:
         data = _encode(values)
     except Exception:
@@ -144,13 +152,13 @@ def pack_together(values: list[Any], most: int) -> Raw | None:
 
 
 def whole(packed: Any) -> bytes:
-    """A packed value as one piece of MessagePack, whose large bytes have no frames of their own."""
+    """A packed value as one piece of MessagePack, with its large bytes inside."""
     data: bytes = _encode_whole(packed)
     return data
 
 
 def size(packed: Any) -> int:
-    """Bytes that a packed value takes on the wire, with those in frames of their own. (A scalar counts as the longest.)"""
+    """Bytes of a packed value on the wire, including frames of its own. A scalar counts as 9."""
     kind = type(packed)
     if kind is Raw:
         return len(packed)
@@ -165,13 +173,15 @@ def size(packed: Any) -> int:
 
 
 def size_of_arguments(args: Any, kwargs: dict[str, Any] | None) -> int:
-    """Bytes that the packed arguments of one call take together."""
+    """Bytes of all packed arguments of one call."""
     return size(args) + (sum(map(size, kwargs.values())) if kwargs else 0)
 
 
 def key_of(args: Any, kwargs: dict[str, Any] | None) -> bytes | None:
-    """What tells these packed arguments from all others, whatever order the named ones came in, and the entries of maps; None where
-    one is in a frame of its own."""
+    """A key that identifies these packed arguments; None if one has a frame of its own.
+
+    The order of named arguments and of map entries does not matter.
+    """
     try:
         named = ordered(msgspec.msgpack.encode(sorted(kwargs.items()))) if kwargs else b""
         return ordered(msgspec.msgpack.encode(args)) + named
@@ -180,7 +190,7 @@ def key_of(args: Any, kwargs: dict[str, Any] | None) -> bytes | None:
 
 
 def _measured(extended: Any, limit: int) -> Raw:
-    """The value, if it is within the limit; encoded already, where no part of it needs a frame."""
+    """The extended value, encoded if no part of it needs a frame. Raises ResourceExhausted."""
     beside: list[int] = []
     if isinstance(extended, Frame):
         total = len(extended.data)
@@ -195,7 +205,7 @@ def _measured(extended: Any, limit: int) -> Raw:
 
 
 def _measurer(beside: list[int]) -> Callable[[Any], bytes]:
-    """An encoder that notes the lengths of what would go in frames of their own."""
+    """An encoder that appends the lengths of byte strings in frames of their own to `beside`."""
 
     def note(frame: Any) -> Ext:
         if type(frame) is not Frame:
@@ -216,7 +226,7 @@ def _is_large(value: Any) -> bool:
 
 
 def _frozen(value: Any) -> bytes | memoryview:
-    """Bytes as they are now: uncopied where they cannot change, or where a read-only view says that they will not."""
+    """The current bytes of a buffer; uncopied if it is bytes or a read-only view."""
     if type(value) is bytes:
         return value
     view = memoryview(value)
@@ -224,17 +234,17 @@ def _frozen(value: Any) -> bytes | memoryview:
     if view.readonly and view.c_contiguous:
         try:
             return view.cast("B")
-        except ValueError:  # of records, say
+        except ValueError:  # such as a view of records
             pass
     return view.tobytes()
 
 
 def _extend(value: Any) -> Any:
-    """The value with its large bytes as Frames and its large integers as extensions; containers are copied."""
+    """The value with large bytes as Frames and large integers as extensions; copies containers."""
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, str):
-        value.encode()  # raises for what is no Unicode
+        value.encode()  # raises for lone surrogates
         return value
     if _is_large(value):
         return Frame(_frozen(value))
@@ -258,7 +268,7 @@ def _extend(value: Any) -> Any:
 
 
 def decode_metadata(options: CallOptions) -> None:
-    """Of a call that has come: in place, from what each value was sent as. Raises what `plain` raises."""
+    """Decode a received call's metadata, in place. Raises the errors of `plain`."""
     options.metadata = {name: _decode_metadata(value) for name, value in options.metadata.items()}
 
 
@@ -266,15 +276,17 @@ _decode_metadata = looked_at(msgspec.msgpack.Decoder().decode)
 
 
 class Unpacker:
-    """Decodes values, given the frames of the batch they came in. One that is `wary` looks at the keys of maps first
-    (`collisions.py`), where no annotation says of which kinds they are."""
+    """Decodes values, given the frames of their batch.
+
+    If `wary`, it first checks the keys of maps (`collisions.py`) whose types no annotation gives.
+    """
 
     def __init__(self, *, wary: bool = False) -> None:
-        self.frames: Sequence[Buffer] = ()  # those of the batch whose values are decoded
-        self._copies: dict[int, bytes] = {}  # of the frames, as far as they were asked for
-        self.taken = 0  # bytes of frames that values were made of; whoever asks sets it back
-        self.limit = math.inf  # of these, for one value: it may refer to a frame often
-        self.streamed = False  # whether an argument was a stream; set by who finds it, and back by who asks
+        self.frames: Sequence[Buffer] = ()  # frames of the current batch
+        self._copies: dict[int, bytes] = {}  # copies of frames, made on first use
+        self.taken = 0  # bytes of frames in decoded values; the reader resets it
+        self.limit = math.inf  # maximum of `taken` for one value, which may use a frame repeatedly
+        self.streamed = False  # whether an argument was a stream; the reader resets it
         self._wary = wary
         self._decode_chosen = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
         self.decode: Callable[[Raw], Any] = self._decode_chosen  # as plain data
@@ -285,25 +297,28 @@ class Unpacker:
         self._typed: dict[Any, Callable[[Raw], Any]] = {}
 
     def begin(self, frames: Sequence[Buffer]) -> None:
-        """Decode values of another batch from now on, which has these frames."""
+        """Begin another batch, with these frames."""
         self.frames = frames
         if self._copies:
             self._copies = {}
 
     def plain(self, raw: Raw, keys: Chosen = Chosen.BY_SENDER) -> Any:
-        """As plain data. `keys`: whose choice they were where the value was taken before. Raises msgspec.DecodeError or
-        ProtocolValueError for what is not a value."""
+        """Decode as plain data.
+
+        `keys`: who chose the types of the keys in an earlier decoding of the value. Raises
+        msgspec.DecodeError or ProtocolValueError for an invalid value.
+        """
         return self._decode_chosen(raw) if keys is Chosen.BY_AUTHOR else self.decode(raw)
 
     def typed(self, raw: Raw, kind: Any) -> Any:
-        """As that type. Raises msgspec.ValidationError, which names what was expected and found."""
+        """Decode as that type. Raises msgspec.ValidationError with the expected and found types."""
         if kind is Any:
             return self.decode(raw)
         try:
             decode = self._typed[kind]
         except KeyError:
             decode = self._typed[kind] = self._decoder(kind)
-        except TypeError:  # it has no hash
+        except TypeError:  # unhashable
             decode = self._decoder(kind)
         try:
             return decode(raw)
@@ -315,7 +330,7 @@ class Unpacker:
         return looked_at(decode) if self._wary and keys_chosen(kind) is Chosen.BY_SENDER else decode
 
     def converted(self, raw: Raw, kind: Any) -> Any:
-        """The long way round: extensions mean something only to the plain decoder, so types are looked at after it."""
+        """Decode as plain data, then convert. Only the plain decoder can read extensions."""
         decode = self._decode_uncopied if kind is memoryview else self.decode
         if self._wary and keys_chosen(kind) is Chosen.BY_AUTHOR:
             decode = self._decode_chosen
@@ -329,7 +344,7 @@ class Unpacker:
         if code == FRAME:
             number, frame = self._frame(data)
             copy = self._copies.get(number)
-            if copy is None:  # once, however often it is referred to
+            if copy is None:  # one copy for all references
                 copy = self._copies[number] = bytes(frame)
             return copy
         if code == BIG_INTEGER:
@@ -337,7 +352,7 @@ class Unpacker:
         return Ext(code, bytes(data))
 
     def _uncopied(self, code: int, data: memoryview) -> Any:
-        """A frame as a view of the memory that it arrived in, which stays as long as the view."""
+        """Decode an extension; a frame becomes a view that keeps the received memory alive."""
         if code == FRAME:
             return memoryview(self._frame(data)[1]).toreadonly()
         return self._extension(code, data)
@@ -345,18 +360,21 @@ class Unpacker:
     def _frame(self, data: memoryview) -> tuple[int, Buffer]:
         number = int.from_bytes(data[:8], "big")
         if len(data) > 2 or number >= len(self.frames):
-            raise msgspec.DecodeError(f"a value refers to frame {number}, and there is none")
+            raise msgspec.DecodeError(f"a value refers to frame {number}, which does not exist")
         frame = self.frames[number]
         self.taken += len(frame)
         if self.taken > self.limit:
-            raise msgspec.DecodeError(f"with what it refers to, a value takes more than {self.limit:,} bytes")
+            raise msgspec.DecodeError(f"a value with its frames takes more than {self.limit:,} bytes")
         return number, frame
 
 
 def typed_decoder(kind: Any) -> Callable[[Raw], Any]:
-    """A decoder of values of that type. It raises ValidationError for values that do not fit, and for all with extensions, which
-    are `Unpacker.converted`'s to read; and whatever the types of the user's own raise. Raises TypeError for a type that cannot be
-    told from its data."""
+    """A decoder of values of that type.
+
+    The decoder raises ValidationError for values that do not fit, and for all values with
+    extensions, which `Unpacker.converted` decodes; and any error that the user's own types raise.
+    Raises TypeError for a type that cannot be recognized from its data.
+    """
     decode: Callable[[Raw], Any] = msgspec.msgpack.Decoder(
         kind, ext_hook=_not_here, dec_hook=construct
     ).decode
@@ -373,12 +391,12 @@ def typed_decoder(kind: Any) -> Callable[[Raw], Any]:
     return decode_exact
 
 
-# Whether there may be a float in MessagePack.
+# Finds a possible float in MessagePack data.
 _floats = re.compile(rb"[\xca\xcb]").search
 
 
 def _not_here(code: int, data: memoryview) -> Any:  # noqa: ARG001
-    raise msgspec.ValidationError("an extension needs its batch")
+    raise msgspec.ValidationError("an extension needs the frames of its batch")
 
 
 _decode_plain = msgspec.msgpack.Decoder(ext_hook=_not_here).decode
