@@ -21,9 +21,9 @@ CUT = (
     "handled its connections, so it has given them up; the next call connects anew"
 )
 ENTERED = (
-    "a signal handler, a destructor or an interceptor called a client while the same thread was in a "
-    "call of that client, which can only end after this one: do it after that call, or in another "
-    "thread"
+    "a signal handler, a destructor or an interceptor called a client while the same thread was in "
+    "a call of that client, which can only end after this one: do it after that call, or in "
+    "another thread"
 )
 
 

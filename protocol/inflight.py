@@ -48,7 +48,7 @@ class InFlight:
         return self.max_bytes - self.bytes
 
     def quota_of(self, user: str) -> Quota:
-        """The quota shared by all connections of the user; a new one for a client without a name."""
+        """The quota shared by all connections of the user; a new one without a name."""
         return self._by_user.setdefault(user, Quota()) if user else Quota()
 
     def admit(self, quota: Quota, memory: int = 0) -> str:

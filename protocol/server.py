@@ -3,9 +3,11 @@
 The server core passes in the messages that arrived, runs the calls that come out, and sends the
 messages of each session's `outbox`.
 
-    session:  GREETING -> OPEN -> DRAINED -> CLOSED    (hello; drained; bye, fault or loss, at any time)
-                          OPEN -> LEFT                 (loss: earlier messages are still arriving)
-    machine:  SERVING -> DRAINING -> LEAVING           (drain: refuse new calls; leave: all replies sent)
+    session:  GREETING -> OPEN -> DRAINED -> CLOSED    (hello; drained; bye, fault or loss)
+                          OPEN -> LEFT                 (loss: earlier messages still arrive)
+    machine:  SERVING -> DRAINING -> LEAVING           (refuse new calls; all replies are sent)
+
+A bye, a fault or a loss may come in any state.
 """
 
 from __future__ import annotations
@@ -200,8 +202,8 @@ class ServerMachine:
         taken = len(msgspec.msgpack.encode(self._welcome))
         if taken > WELCOME_BYTES:
             raise errors.UsageError(
-                f"service {service!r} has {len(methods):,} methods: their list takes {taken:,} bytes, and "
-                f"the limit is {WELCOME_BYTES:,}: split it into several services"
+                f"service {service!r} has {len(methods):,} methods: their list takes {taken:,} "
+                f"bytes, and the limit is {WELCOME_BYTES:,}: split it into several services"
             )
         self._visible = visible
         # Called with each call that is refused here, the code and the reason, if these are

@@ -1,1 +1,1 @@
-"""What ringback needs of the interpreter and of the process: forks, hubs that serve, plug-ins."""
+"""The interpreter and the process: forks, gevent hubs that run servers, and plug-ins."""

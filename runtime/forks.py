@@ -1,6 +1,7 @@
-"""Forks: sockets, loops and threads stay with the process that made them. In a forked child, what was made before is inert.
+"""Forks: sockets, loops and threads stay with their process, and are inert in a forked child.
 
-What must be made inert says so with `inherit`; the child of a handler or callback that comes back from it ends in `came_back`.
+Objects that must become inert register with `inherit`. A child that a handler or callback forked,
+and that returns from that handler, ends in `came_back`.
 """
 
 from __future__ import annotations
@@ -19,45 +20,54 @@ from ..errors import is_a, name_of
 
 T = TypeVar("T")
 
-# How many forks lie behind this process. What was made at another number belongs to a parent.
+# The number of forks from the first process to this one. Objects made at another number belong to a
+# parent.
 generation = 0
 
 
 class Inherited(Protocol):
-    """What a child gets a copy of, and must not use."""
+    """An object that a child gets a copy of and must not use."""
 
     def forked(self) -> None:
-        """Called in the child, in the thread that forked, the only one there is. It must not touch what parent and child share."""
+        """Called in the child, in its only thread, which forked.
+
+        It must not touch resources that parent and child share.
+        """
 
 
 _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
 _locks: list[Any] = []
 _held_back: set[int] = set()
-_masks: dict[int, set[int]] = {}  # of threads that fork
-# In the context of the code that forked, and in none of the tasks and greenlets that the child has inherited beside it: the number.
+_masks: dict[int, set[int]] = {}  # signal masks of threads that fork
+# The generation, set in the context of the code that forked, but not in the other tasks and
+# greenlets that the child has inherited.
 _here: ContextVar[int] = ContextVar("ringback.forked", default=0)
 
 
 def inherit(what: Inherited) -> None:
-    """Have `what.forked()` called in each forked child, and in the children of that, as long as it lives."""
+    """Call `what.forked()` in each forked child and in its children, as long as `what` lives."""
     _inherited.add(what)
 
 
 def freed(lock: T) -> T:
-    """The same lock, which is free in each child: the thread that held it is not there."""
+    """Have the lock freed in each child, which lacks the thread that held it. Returns the lock."""
     _locks.append(lock)
     return lock
 
 
 def free(held: Any) -> None:
-    """In a child: free a lock, unless it is an RLock of the thread that forked."""
+    """In a child: free a lock, unless it is an RLock held by the thread that forked."""
     if not (hasattr(held, "_is_owned") and held._is_owned()):
         held._at_fork_reinit()
 
 
 def separate(polls: Any, descriptors: Iterable[int] = ()) -> None:
-    """In a child: give an epoll object, or a selector with one, a list of descriptors of its own, in which nothing is waited for. It shares
-    the parent's: to take one out, as the end of a loop does, would make the parent deaf. `descriptors` can still be taken out."""
+    """In a child: give an epoll object, or a selector with one, an empty interest list of its own.
+
+    The object shares its list with the parent's: removing a descriptor, as the end of a loop does,
+    would end the parent's watch. `descriptors` are registered without events, so that they can
+    still be removed.
+    """
     if hasattr(select, "epoll") and hasattr(polls, "fileno"):
         with select.epoll() as own:
             for descriptor in set(descriptors):
@@ -66,16 +76,16 @@ def separate(polls: Any, descriptors: Iterable[int] = ()) -> None:
 
 
 def came_back(where: str, error: BaseException | None = None) -> None:
-    """In a child: code has returned, or raised the error, that was called before the fork. If it is what forked, the child ends here."""
+    """End this child if the code that forked has now returned, or raised the error."""
     if _here.get() == generation:
         end(where, error)
 
 
 def end(where: str, error: BaseException | None = None) -> NoReturn:
-    """End this child, before it does its parent's work.
+    """End this child before it does its parent's work.
 
-    SystemExit gives the exit status, as in any program; all else is said in a line, and is status 1. Buffered output is written, exit
-    handlers do not run.
+    SystemExit gives the exit status, as in any program. Any other end prints a line and gives
+    status 1. Buffered output is written; exit handlers do not run.
     """
     if error is not None and is_a(error, SystemExit):
         code = error.code
@@ -85,8 +95,8 @@ def end(where: str, error: BaseException | None = None) -> NoReturn:
         how = "came back" if error is None else f"came back with {name_of(error)}"
         status = 1
         said = (
-            f"ringback: process {os.getpid()} was forked in {where}, {how} and was ended, as its loop is its parent's. "
-            "Let a child end with sys.exit, os._exit or exec.\n"
+            f"ringback: process {os.getpid()} was forked in {where}, {how} and was ended, as its event loop "
+            "belongs to its parent. Let a child end with sys.exit, os._exit or exec.\n"
         )
     try:
         for stream in (sys.stdout, sys.stderr):
@@ -98,7 +108,10 @@ def end(where: str, error: BaseException | None = None) -> NoReturn:
 
 
 def hold_back(*numbers: int) -> None:
-    """Handlers of these signals are this process's own: let none arrive in a child before its `forked` functions have been called."""
+    """Block these signals in a child until its `forked` functions have run.
+
+    Their handlers belong to this process.
+    """
     _held_back.update(numbers)
 
 

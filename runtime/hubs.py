@@ -1,20 +1,20 @@
-"""Threads whose gevent hub runs a server of this process: a blocking client there would keep the server from answering it."""
+"""Threads whose gevent hub runs a server: there a blocking client would block that server."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-# How many servers each thread's hub runs, by the number that the operating system gives the thread.
+# Number of servers on each thread's hub, by native thread id.
 serving: Counter[int] = Counter()
 
 
 def entered(thread: int) -> None:
-    """A server begins on the hub of that thread."""
+    """A server starts on the hub of that thread."""
     serving[thread] += 1
 
 
 def left(thread: int) -> None:
-    """It has ended."""
+    """A server on the hub of that thread has ended."""
     serving[thread] -= 1
     if serving[thread] <= 0:
         del serving[thread]

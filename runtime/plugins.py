@@ -1,4 +1,4 @@
-"""Parts that are found by name: ringback's own, and those of other packages, by their entry points."""
+"""Plug-ins that are found by name: ringback's own, and those in other packages' entry points."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from ..errors import UsageError
 
 
 class PluginGroup:
-    """One group of entry points. `what`: the word for one of them. `ours` are known without a look at the installed distributions, which
-    costs 10 ms, as it does to import what looks: each by a module of this `package` and what to take from it, as "module:Name"."""
+    """One group of plug-ins, by its entry points.
+
+    `what`: the word for one plug-in. `ours`: ringback's own, as "module:Name" in `package`. These
+    load without a search of the installed distributions, which costs 10 ms, as does the import of
+    importlib.metadata.
+    """
 
     def __init__(self, what: str, group: str, package: str, ours: Mapping[str, str]) -> None:
         self._what = what
@@ -20,14 +24,14 @@ class PluginGroup:
         self._ours = ours
 
     def names(self) -> list[str]:
-        """All of them, ours first."""
+        """All names, ringback's own first."""
         from importlib.metadata import entry_points
 
         others = {point.name for point in entry_points(group=self._group)}
         return [*self._ours, *sorted(others - set(self._ours))]
 
     def load(self, name: str) -> Any:
-        """The part of that name. Raises UsageError, which names what to install or the names there are, when it cannot be had."""
+        """The plug-in of that name. Raises UsageError, with the package to install or all names."""
         try:
             if name in self._ours:
                 module, _, attribute = self._ours[name].partition(":")

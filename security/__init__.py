@@ -1,3 +1,5 @@
-"""Who is who: `keys.py` makes and reads the files of CURVE keys, `curve.py` is what an end was given of them, and `authorized.py` knows
-whose keys a server lets in.
+"""CURVE keys of servers and clients.
+
+`keys.py` makes and reads key files, `curve.py` has the keys given to a server or a client, and
+`authorized.py` has the keys that a server admits.
 """

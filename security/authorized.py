@@ -1,6 +1,6 @@
-"""Whose keys a server lets in: the public keys in a directory, read anew when it changes.
+"""The keys that a server admits: the public keys in a directory, read again when it changes.
 
-From any thread: what is known is replaced as a whole, never changed.
+Any thread may use it: the set of keys is replaced as a whole, never changed.
 """
 
 from __future__ import annotations
@@ -16,21 +16,25 @@ from .keys import PUBLIC, SECRET, checked_name, read_public
 
 log = logging.getLogger("ringback.security")
 
-# What is said in place of a directory by who lets in everybody.
+# The word in place of a directory that admits every client.
 ANYBODY = "any"
 
-# Seconds from one look at all files to the next, where the directory itself shows no change.
+# Seconds between two checks of all files while the directory's own time stamp does not change.
 LOOK = 1.0
 
-# Seconds for which a time stamp is not believed: what changes twice within one tick of a file system's clock looks unchanged.
+# Seconds for which a time stamp is too fresh to trust: a second change within one tick of the file
+# system's clock looks like no change.
 TICK = 0.1
 
 
 class Authorized:
-    """The keys in a directory's files NAME.key, by key; `every` where any key will do."""
+    """The public keys in a directory's files NAME.key. `every`: the server admits any key.
+
+    `names` has the name of each key.
+    """
 
     def __init__(self, directory: str | Path) -> None:
-        """Raises UsageError for what cannot be read."""
+        """Raises UsageError for a directory or file that cannot be read."""
         self.every = str(directory) == ANYBODY
         self.directory = Path(directory)
         self.names: Mapping[bytes, str] = {}
@@ -42,24 +46,30 @@ class Authorized:
                 self._stamp, self.names = self._read(strictly=True)
             except OSError as error:
                 raise UsageError(
-                    f"cannot read the authorized keys in {directory}: {error.strerror or error}; it must be a directory of "
-                    f"files NAME{PUBLIC}, or the word {ANYBODY}"
+                    f"cannot read the authorized keys in {directory}: {error.strerror or error}; "
+                    f"it must be a directory of files NAME{PUBLIC}, or the word {ANYBODY}"
                 ) from None
             self._read_at = time.time()
             if self.directory.stat().st_mode & 0o002:
-                log.warning("everybody on this machine may add authorized keys to %s: chmod o-w", directory)
+                log.warning("all users of this machine may add authorized keys to %s: chmod o-w", directory)
             if not self.names:
-                log.warning("there are no authorized keys in %s yet: nobody is let in", directory)
+                log.warning("no authorized keys in %s yet: no client is admitted", directory)
 
     def name_of(self, key: bytes) -> str | None:
-        """Whose it is, "" where any key will do; None where it is not let in. The newest word counts."""
+        """The name of a key: "" if any key is admitted, None if this one is not.
+
+        Changes of the directory take effect at once.
+        """
         if self.every:
             return ""
         self.look()
         return self.names.get(key)
 
     def look(self) -> None:
-        """Read the directory if it has changed: by its own time stamp at once, by those of its files at most once in a while."""
+        """Read the directory again if it has changed.
+
+        Its own time stamp is checked each time, those of its files at most every LOOK seconds.
+        """
         if self.every:
             return
         now = time.monotonic()
@@ -77,7 +87,7 @@ class Authorized:
             self._changed, self._read_at = changed, read_at
         except OSError as error:
             if self.names:
-                log.error("nobody is let in: cannot read %s: %s", self.directory, error.strerror)
+                log.error("no client is admitted: cannot read %s: %s", self.directory, error.strerror)
             self.names, self._stamp, self._read_at = {}, None, 0.0
 
     def _files(self) -> list[Path]:
@@ -85,9 +95,12 @@ class Authorized:
         return [self.directory / name for name in names]
 
     def _read(self, *, strictly: bool = False) -> tuple[object, dict[bytes, str]]:
-        """Raises OSError where the directory cannot be read, and UsageError for what is in it where it is to be strict."""
+        """Read the directory: its stamp, and the names of its keys. Raises OSError.
+
+        If strict, it raises UsageError for a bad file; otherwise it logs and ignores that file.
+        """
         files = self._files()
-        stamp = _stamp(files)  # before: what changes meanwhile is read again
+        stamp = _stamp(files)  # first: a file that changes during the reading is read again
         names: dict[bytes, str] = {}
         for path in files:
             try:
@@ -103,7 +116,7 @@ class Authorized:
                 if strictly:
                     raise
                 if path.exists() and stamp != self._stamp:
-                    log.warning("an authorized key is passed over: %s", error)
+                    log.warning("authorized key ignored: %s", error)
         return stamp, names
 
 
@@ -113,7 +126,7 @@ def _stamp(files: list[Path]) -> object:
         try:
             status = path.stat()
         except OSError:
-            continue  # it is gone, or not to be read
+            continue  # the file is gone or unreadable
         stamps.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
     return stamps
 

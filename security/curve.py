@@ -1,4 +1,4 @@
-"""The keys that a server or a client was given, and what they are for."""
+"""The CURVE keys that were given to a server or a client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .keys import KeyPair, public_key, read_secret
 
 
 class ServerKeys(NamedTuple):
-    """A server's own pair, and whose keys it lets in."""
+    """A server's own pair, and the keys that it admits."""
 
     pair: KeyPair
     authorized: Authorized
@@ -21,15 +21,15 @@ class ServerKeys(NamedTuple):
     def asked_for(
         cls, secret_key: str | Path | None, authorized_keys: str | Path | None
     ) -> ServerKeys | None:
-        """None where nobody asks for it. Raises UsageError."""
+        """The keys from the user's options; None without keys. Raises UsageError."""
         if secret_key is None:
             if authorized_keys is not None:
                 raise UsageError("authorized_keys is for a server with CURVE: give its secret_key too")
             return None
         if authorized_keys is None:
             raise UsageError(
-                f"a server with a secret_key has to know whom to let in: give authorized_keys, a directory of public keys, or {ANYBODY} "
-                "for every client whatever its key"
+                "a server with a secret_key needs authorized_keys: give a directory of public "
+                f"keys, or {ANYBODY} to admit every client whatever its key"
             )
         return cls(read_secret(secret_key), Authorized(authorized_keys))
 
@@ -42,14 +42,17 @@ class ClientKeys(NamedTuple):
 
     @property
     def raw(self) -> tuple[bytes, bytes, bytes]:
-        """The server's public key, and this client's public and secret ones, as 32 bytes each."""
+        """The server's public key, and this client's public and secret keys, as 32 bytes each."""
         return z85.decode(self.server), *self.pair.raw
 
     @classmethod
     def asked_for(
         cls, server_key: str | bytes | Path | None, secret_key: str | Path | None
     ) -> ClientKeys | None:
-        """None where nobody asks for it; a new pair where no secret key is given. Raises UsageError."""
+        """The keys from the user's options; None without keys. Raises UsageError.
+
+        Without a secret key, the client gets a new pair.
+        """
         if server_key is None:
             if secret_key is not None:
                 raise UsageError("secret_key is for a server with CURVE: give the server_key too")
@@ -62,8 +65,8 @@ class ClientKeys(NamedTuple):
 
 
 def check_encrypts(endpoint: str) -> None:
-    """Raises UsageError where keys would mean nothing."""
+    """Raises UsageError for an endpoint that cannot use keys."""
     if endpoint.startswith("inproc://"):
         raise UsageError(
-            f"{endpoint} is within one process, where nothing is encrypted and no key is asked for: use tcp or ipc with keys"
+            f"{endpoint} is within one process, without encryption and keys: use tcp or ipc with keys"
         )

@@ -1,7 +1,7 @@
-"""Files of CURVE keys: made, read, and checked before they are believed. It knows no sockets.
+"""Files of CURVE keys: makes, reads and checks them.
 
-The format is that of pyzmq and czmq (`zmq.auth`), so that their tools read ours and the other way round: NAME.key has the public
-key, NAME.key_secret both. No text of an error or of a log tells a secret key.
+The format is that of pyzmq and czmq (`zmq.auth`), so that their tools read our files and ours read
+theirs: NAME.key has the public key, NAME.key_secret both keys. No error or log shows a secret key.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from . import z85
 
 PUBLIC, SECRET = ".key", ".key_secret"
 
-# Bytes of a key file that are read: those that are made here have some 250.
+# Maximum bytes to read of a key file. The files made here have some 250.
 _LONGEST = 65_536
 _KEY = re.compile(rb"""^[ \t]*(public|secret)-key[ \t]*=[ \t]*(["']?)([^\s"']*)\2[ \t]*\r?$""", re.MULTILINE)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}")
 
 _PUBLIC_FILE = """\
-#   The public key of {name}: not secret, but whoever believes it must know that it is theirs.
+#   The public key of {name}: not secret, but check that it is theirs before you trust it.
 metadata
 curve
     public-key = "{public}"
 """
 
 _PAIR_FILE = """\
-#   The SECRET key of {name}: for {name} alone. Who has it is {name}.
+#   The SECRET key of {name}: for {name} alone. Anyone who has it can act as {name}.
 metadata
 curve
     public-key = "{public}"
@@ -41,7 +41,7 @@ curve
 
 
 class KeyPair:
-    """A public key and its secret one, in Z85 text; it shows neither."""
+    """A public key and its secret key, in Z85 text. `repr` shows neither."""
 
     __slots__ = ("public", "secret")
 
@@ -51,13 +51,13 @@ class KeyPair:
 
     @classmethod
     def fresh(cls) -> KeyPair:
-        """Raises UsageError without the library that makes keys."""
+        """A new pair. Raises UsageError if PyNaCl is not installed."""
         public, secret = _sodium().crypto_box_keypair()
         return cls(z85.encode(public), z85.encode(secret))
 
     @property
     def raw(self) -> tuple[bytes, bytes]:
-        """The public key and the secret one, as 32 bytes each."""
+        """The public and the secret key, as 32 bytes each."""
         return z85.decode(self.public), z85.decode(self.secret)
 
     def __repr__(self) -> str:
@@ -65,16 +65,19 @@ class KeyPair:
 
 
 def _sodium() -> Any:
-    """libsodium, by PyNaCl. Raises UsageError."""
+    """libsodium, by PyNaCl. Raises UsageError if it is not installed."""
     try:
-        from nacl import bindings  # not all who serve and call have keys
+        from nacl import bindings  # here, as PyNaCl is optional
     except ImportError:
         raise UsageError('keys need PyNaCl: pip install "ringback[curve]"') from None
     return bindings
 
 
 def make(directory: str | Path, name: str) -> tuple[Path, Path]:
-    """Write a new pair: the public file and the secret one. Raises UsageError, and overwrites nothing."""
+    """Write a new pair. Returns the public and the secret file. Raises UsageError.
+
+    It overwrites no files.
+    """
     pair = KeyPair.fresh()
     checked_name(name)
     directory = Path(directory)
@@ -100,16 +103,17 @@ def make(directory: str | Path, name: str) -> tuple[Path, Path]:
 
 
 def checked_name(name: str) -> str:
-    """The name, if keys may have it. Raises UsageError."""
+    """The name, if it is valid for a key. Raises UsageError."""
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise UsageError(
-            f"bad name of a key {name!r}: it must be letters, digits and . _ @ + -, and begin with a letter or digit"
+            f"bad name of a key {name!r}: it must be letters, digits and . _ @ + -, and begin with "
+            "a letter or digit"
         )
     return name
 
 
 def read_public(path: str | Path) -> bytes:
-    """The key in a public file. Raises UsageError, for a secret file too: it belongs nowhere but at its owner."""
+    """The key in a public file. Raises UsageError, also for a secret file."""
     public, secret = _read(path)
     if secret is not None:
         raise UsageError(
@@ -119,12 +123,15 @@ def read_public(path: str | Path) -> bytes:
 
 
 def public_part(path: str | Path) -> bytes:
-    """The public key in a file of either kind. Raises UsageError."""
+    """The public key in a public or secret file. Raises UsageError."""
     return _read(path)[0]
 
 
 def read_secret(path: str | Path) -> KeyPair:
-    """The pair in a file that only this user can read, or root's that its group can read too. Raises UsageError."""
+    """The pair in a secret file. Raises UsageError.
+
+    Only this user may be able to read the file, or it belongs to root and its group can read it.
+    """
     if not isinstance(path, (str, Path)) or not str(path):
         raise UsageError(f"secret_key must be the file of a secret key, not a {type(path).__name__}")
     if _is_key(os.fsencode(path)) and not os.path.exists(path):
@@ -139,7 +146,7 @@ def read_secret(path: str | Path) -> KeyPair:
 
 
 def public_key(given: str | bytes | Path) -> bytes:
-    """The public key that is given as itself, in Z85 text, or as the file that has it. Raises UsageError."""
+    """The public key given as Z85 text or as a file. Raises UsageError."""
     if not isinstance(given, (str, bytes, Path)) or not given:
         raise UsageError(
             f"server_key must be a public key, 40 characters, or the file that has it, not {given!r}"
@@ -160,11 +167,11 @@ def _is_key(text: bytes) -> bool:
 
 
 def _read(path: str | Path) -> tuple[bytes, bytes | None]:
-    """The public key in a file, and the secret one, if it is there."""
+    """The public key in a file, and the secret key or None. Raises UsageError."""
     try:
         with open(path, "rb") as file:
             text = file.read(_LONGEST)
-    except ValueError:  # no path at all
+    except ValueError:  # not a valid path
         text = b""
     except OSError as error:
         reason = error.strerror or "it cannot be read"
@@ -185,20 +192,22 @@ def _check_secrecy(path: str | Path) -> None:
         raise UsageError(f"cannot read the secret key {path}: {error.strerror}") from None
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid == 0 and os.geteuid() != 0:
-        # As who mounts secrets does it: root's, readable by the group of who is to use it. (PostgreSQL has the same rule.)
+        # Secret mounts make such files: owned by root, readable by the user's group. PostgreSQL has
+        # the same rule.
         if mode & 0o037:
             raise UsageError(f"others can read the secret key {path} (mode {mode:04o}): chmod 640 {path}")
         return
     if status.st_uid != os.geteuid():
         raise UsageError(
-            f"the secret key {path} belongs to another user: it must be this user's own, chown it or make another"
+            f"the secret key {path} belongs to another user: it must be this user's own, chown it "
+            "or make another"
         )
     if mode & 0o077:
         raise UsageError(f"others can read the secret key {path} (mode {mode:04o}): chmod 600 {path}")
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    # Exclusively, and with its mode from the first byte on.
+    # Exclusive, and with its mode from the first byte on.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "w", encoding="ascii") as file:

@@ -1,15 +1,15 @@
-"""Keys as text: 32 bytes as 40 characters (https://rfc.zeromq.org/spec/32/)."""
+"""Z85, the text form of keys: 32 bytes as 40 characters (https://rfc.zeromq.org/spec/32/)."""
 
 from __future__ import annotations
 
 _DIGITS = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
-# Digits of a group, and the bytes that they stand for.
+# Digits of a group, and the bytes that it encodes.
 _GROUP, _BYTES = 5, 4
 
 
 def encode(data: bytes) -> bytes:
-    """The text of `data`, whose length is a multiple of 4. Raises ValueError for another length."""
+    """Encode data whose length is a multiple of 4. Raises ValueError for another length."""
     if len(data) % _BYTES:
         raise ValueError(f"{len(data)} bytes are no multiple of {_BYTES}")
     text = bytearray()
@@ -20,7 +20,7 @@ def encode(data: bytes) -> bytes:
 
 
 def decode(text: bytes) -> bytes:
-    """The bytes of a text, whose length is a multiple of 5. Raises ValueError for what is not Z85."""
+    """Decode a text whose length is a multiple of 5. Raises ValueError if it is not Z85."""
     if len(text) % _GROUP:
         raise ValueError(f"{len(text)} characters are no multiple of {_GROUP}")
     data = bytearray()

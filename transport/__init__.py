@@ -1,5 +1,8 @@
-"""How messages come and go: `base.py` is what both ends need of that, `native/` speaks ZeroMQ's wire on the loop's own sockets, and
-`libzmq/` leaves it to libzmq. Others are found by name among the entry points of the group `ringback.transports`.
+"""Transports: how server and client exchange messages over the network.
+
+`base.py` is the interface for both ends. `native/` speaks ZeroMQ's wire protocol on the event
+loop's own sockets, and `libzmq/` leaves it to libzmq. Further transports are found by name among
+the entry points of the group `ringback.transports`.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from .base import Transport
     from .libzmq import ZmqContext
 
-# What is used where nobody says anything else, and the variable that may.
+# The default transport, and the environment variable that overrides it.
 DEFAULT = "native"
 VARIABLE = "RINGBACK_TRANSPORT"
 
@@ -28,13 +31,15 @@ names = _TRANSPORTS.names
 
 
 def name_of(given: str | None) -> str:
-    """The transport's name where that name, or none, is given."""
+    """The given name, else $RINGBACK_TRANSPORT, else the default."""
     return given or os.environ.get(VARIABLE) or DEFAULT
 
 
 def chosen(name: str | None, context: ZmqContext | None = None) -> Transport:
-    """The transport of that name, of $RINGBACK_TRANSPORT, or the default; a `context` without a name is for libzmq. Raises UsageError,
-    which names those that there are."""
+    """The transport of that name, else of $RINGBACK_TRANSPORT, else the default.
+
+    A `context` without a name selects libzmq. Raises UsageError, which lists the known transports.
+    """
     if name is None:
         name = "libzmq" if context is not None else name_of(None)
     transport: Transport = _TRANSPORTS.load(name)(context)

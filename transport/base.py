@@ -1,7 +1,9 @@
-"""What server and client need of the network: messages to and from peers, each a list of frames, and the news of who came and went.
+"""The interface of a transport: it exchanges messages with peers and reports their connections.
 
-A transport is chosen by its name; it implements the classes here, and calls the protocols. All of it happens on the loop's own thread.
-What lies between two ends is ZeroMQ's wire (ZMTP), whatever the transport: ends on different ones understand each other.
+A message is a list of frames. A transport is chosen by its name; it implements the `End` classes
+here and calls the `Host` protocols. All calls happen on the event loop's own thread. Every
+transport speaks ZeroMQ's wire protocol (ZMTP), so ends on different transports understand each
+other.
 """
 
 from __future__ import annotations
@@ -18,19 +20,24 @@ if TYPE_CHECKING:
     from ..security.curve import ClientKeys, ServerKeys
     from .listening import InheritedSocket
 
-# Seconds for a client's handshake, from the connection to READY.
+# Maximum seconds of a client's handshake, from the connection to READY.
 HANDSHAKE = 5.0
 
-# A client's heartbeats, in seconds: from one to the next, until silence is the end of a connection, and until it is for the server.
+# A client's heartbeats, in seconds: the interval, the silence after which the client ends the
+# connection, and the silence after which the server ends it.
 BEAT, SILENT, TTL = 5.0, 15.0, 20.0
 
-# What a socket cannot be had for where the process, or the machine, has no more of it.
+# Error numbers of a process or machine that has run out of descriptors or memory for sockets.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class ServerBounds(NamedTuple):
-    """What a server takes from its clients: the bytes and frames of a message, how many connections there may be, the seconds in which each
-    must have ended its handshake, and said its first message; and, of all together, the bytes that have come and are not served yet."""
+    """A server's limits for its clients.
+
+    `message`, `frames`: maximum bytes and frames of a message. `connections`: maximum connections.
+    `handshake`, `hello`: seconds in which each must end its handshake and send its first message.
+    `unserved`: maximum bytes received from all connections and not handled yet.
+    """
 
     message: int
     frames: int
@@ -41,131 +48,142 @@ class ServerBounds(NamedTuple):
 
 
 class AcceptedConnection(Protocol):
-    """One client, to its server. It may leave, and what it had sent come after that."""
+    """A client's connection at the server. Messages may still arrive after it has ended."""
 
-    peer: str  # its address, as far as it has one
-    user: str  # the name of its key, and the key: "" without keys
-    key: str
-    session: Any  # the server's own; None at first
+    peer: str  # its address, if it has one
+    user: str  # the name of its key; "" without keys
+    key: str  # its key; "" without keys
+    session: Any  # set and used by the server; None at first
 
     @property
     def unsent(self) -> int:
-        """Bytes of what it has taken that wait to be sent, where that is known."""
+        """Bytes of accepted messages that wait to be sent; 0 if the transport cannot tell."""
 
     def send(self, frames: Sequence[Any]) -> bool:
-        """Send one message. False where it is not taken, as too much waits for the client to read it: `ServerHost.room` is called when
-        it may be."""
+        """Send one message. Returns False if it is not accepted, as too much waits for the client.
+
+        `ServerHost.room` is called when the connection may accept messages again.
+        """
 
     def cut(self) -> None:
-        """End it, at once. `ServerHost.lost` need not be called then."""
+        """End the connection at once. `ServerHost.lost` need not be called then."""
 
 
 class ServerHost(Protocol):
-    """The server, to its transport."""
+    """The server, as its transport sees it."""
 
     def received(self, connection: AcceptedConnection, frames: list[Any]) -> Iterator[object] | None:
-        """A message arrived: the first frame is bytes, the others are any buffers. A message sent before the connection ended may arrive
-        after `lost`. For a long message the host returns an iterator; each step handles one part of the message. The transport may serve
-        other connections between two steps, and hands over the next message of this connection after the last step."""
+        """A message arrived: the first frame is bytes, the others are any buffers.
+
+        A message sent before the connection ended may arrive after `lost`. For a long message the
+        host returns an iterator; each step handles one part of the message. The transport may serve
+        other connections between two steps. It passes on the next message of this connection after
+        the last step.
+        """
 
     def turn_ended(self) -> object:
-        """That was all for now: send what has gathered."""
+        """The turn has ended: send the queued messages."""
 
     def room(self, connection: AcceptedConnection | None) -> object:
-        """What the connection did not take may be taken now; None: that of any."""
+        """The connection may accept messages again; None: any connection may."""
 
     def lost(self, connection: AcceptedConnection) -> object:
-        """It has ended."""
+        """The connection has ended."""
 
     def offends(self, connection: AcceptedConnection, why: str) -> object:
-        """It has to be cut off, as it does harm."""
+        """The connection is harmful: the host has to cut it off."""
 
     def complain(self, peer: str, why: str) -> object:
-        """One was cut off by the transport."""
+        """The transport has cut off a connection."""
 
 
 class ServerEnd(ABC):
-    """Where a server listens. `endpoints` are those that are bound, with real ports."""
+    """A server's listening end. `endpoints` are the bound ones, with real ports."""
 
     endpoints: list[str]
-    closing: Any = None  # a lock that is held while the endpoints are not free yet
+    closing: Any = None  # a lock, held until the endpoints are free
 
     @property
     def unserved(self) -> int | None:
-        """Bytes that connections have sent and nobody has handled yet; None where the transport does not tell."""
+        """Bytes received and not handled yet; None if the transport cannot tell."""
         return None
 
     @abstractmethod
     def open(self, places: Sequence[str | InheritedSocket]) -> None:
-        """Listen there. Raises UsageError where that cannot be; what is open then is closed by `close`."""
+        """Listen at the places. Raises UsageError; `close` closes those that were opened before."""
 
     @abstractmethod
     def sent(self) -> None:
-        """To be called when something was sent outside a turn of the transport's."""
+        """Call this after sending outside a turn of the transport."""
 
     @abstractmethod
     def close(self, linger: float) -> None:
-        """Close all, at once; what is still to be sent has so many seconds."""
+        """Close everything at once; unsent messages get `linger` more seconds."""
 
     @abstractmethod
     def forked(self) -> None:
-        """In a child: all of it is the parent's."""
+        """In a child: leave the sockets to the parent."""
 
 
 class ClientHost(Protocol):
-    """The client, to the end of one of its links."""
+    """The client, as the transport of one of its links sees it."""
 
     @property
     def known(self) -> bool:
-        """Whether a server at this endpoint has let this client in before."""
+        """Whether a server at this endpoint has admitted this client before."""
 
     def up(self) -> object:
-        """Connected."""
+        """The connection is established."""
 
     def received(self, frames: list[Any]) -> None:
-        """A message has come: its first frame as bytes, the others as whatever holds them."""
+        """A message arrived: the first frame is bytes, the others are any buffers."""
 
     def turn_ended(self) -> object:
-        """That was all for now, and what was not taken may be now: send what has gathered."""
+        """The turn has ended: send the queued messages, and those that were not accepted."""
 
     def lives(self, liveness: Liveness) -> object:
-        """That has changed; it is READY at first. A transport that cannot tell does not call it."""
+        """The server's liveness has changed; it is READY at first. Not all transports report it."""
 
     def lost(self, reason: str) -> object:
-        """The connection has ended; another is tried."""
+        """The connection has ended; the transport reconnects."""
 
     def failed(self, reason: str) -> object:
-        """One could not be made; another is tried."""
+        """A connection attempt has failed; the transport tries again."""
 
     def refused(self, reason: str) -> object:
-        """The server does not let this client in, or is not what it should be: no other is tried."""
+        """The server refuses this client, or is no ringback server: the transport gives up."""
 
 
 class ClientEnd(ABC):
-    """A client's way to one endpoint, for as long as it is open: connected again whenever the connection is lost."""
+    """A client's end for one endpoint. It reconnects after each loss, until it is closed."""
 
     @abstractmethod
     def open(self) -> None:
-        """Connect, from now on. What it opens is closed by `close`, also where this raises: UsageError where the endpoint cannot be
-        had, ResourceExhausted where the process cannot have another socket now."""
+        """Begin to connect. `close` closes everything that this opens, even if this raises.
+
+        Raises UsageError for an unusable endpoint, ResourceExhausted if the process can have no
+        more sockets now.
+        """
 
     @abstractmethod
     def send(self, frames: Sequence[Any]) -> bool:
-        """Send one message. False where it is not taken: then nothing of it is sent, and `ClientHost.turn_ended` is called when it may
-        be."""
+        """Send one message. Returns False if it is not accepted; then nothing of it is sent.
 
-    gathers: ClassVar[bool] = True  # whether `sent` is to be called
+        `ClientHost.turn_ended` is called when the connection may accept messages again.
+        """
 
-    def sent(self) -> None:  # noqa: B027 - most ends gather nothing
-        """To be called when something was sent, by an end that gathers what is sent."""
+    gathers: ClassVar[bool] = True  # whether `sent` must be called after sending
+
+    def sent(self) -> None:  # noqa: B027 - not all ends need it
+        """Call this after sending, if the end `gathers`."""
 
     @abstractmethod
     def close(self, linger: float) -> None:
-        """Close it for good, however far it was opened; what is still to be sent has so many seconds."""
+        """Close for good, even if half opened; unsent messages get `linger` more seconds."""
 
 
 class Transport(ABC):
-    """One way to send messages. `context`: what the user gave. Raises UsageError where it cannot be had."""
+    """One transport. `context`: the user's zmq.Context. Raises UsageError for an unusable one."""
 
     name: ClassVar[str]
 
@@ -176,10 +194,10 @@ class Transport(ABC):
     def server(
         self, loop: Loop, host: ServerHost, bounds: ServerBounds, keys: ServerKeys | None
     ) -> ServerEnd:
-        """One of a server's. Raises UsageError."""
+        """Make the end of a server. Raises UsageError."""
 
     @abstractmethod
     def client(
         self, loop: Loop, host: ClientHost, endpoint: str, keys: ClientKeys | None, message: int
     ) -> ClientEnd:
-        """One of a client's, which takes messages of so many bytes."""
+        """Make the end of a client, which accepts messages of up to `message` bytes."""

@@ -1,6 +1,6 @@
-"""Listening sockets: one of a server's own, or several that processes share.
+"""Listening sockets, for one server or shared by several processes.
 
-It loads no libzmq: the supervisor of many processes makes the sockets.
+The supervisor of several processes makes the sockets, so this file does not load libzmq.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ..endpoints import host_of, port_of
 from ..errors import UsageError
 from .paths import in_use, path_of, socket_name
 
-# Connections that wait to be accepted.
+# Maximum connections that wait to be accepted.
 BACKLOG = 1024
 
-# A free port may be taken by somebody else before it is shared: so many are tried.
+# Attempts to find a free port that can be shared: another program may take it in between.
 _ATTEMPTS = 5
 
-# What libzmq and the system's resolver say of a host that has no address.
+# Error numbers of libzmq and of the system's resolver for a host without an address.
 _UNRESOLVED = (errno.ENODEV, socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN, socket.EAI_FAIL)
 
 
 @dataclass(frozen=True)
 class InheritedSocket:
-    """A socket that listens already, made by another process: its endpoint, and its descriptor here."""
+    """A listening socket made by another process: its endpoint, and its descriptor here."""
 
     endpoint: str
     descriptor: int
@@ -37,23 +37,24 @@ class InheritedSocket:
 
     @classmethod
     def read(cls, text: str) -> InheritedSocket:
-        """What `str` has written."""
+        """Parse the output of `str`."""
         descriptor, endpoint = text.split("=", 1)
         return cls(endpoint, int(descriptor))
 
 
 def check_shared(endpoint: str) -> None:
-    """Raises UsageError for one that only one process can have."""
+    """Raises UsageError for an endpoint that processes cannot share."""
     if not endpoint.startswith(("tcp://", "ipc://")):
-        raise UsageError(f"{endpoint}: many processes can share a tcp port or an ipc path only")
+        raise UsageError(f"{endpoint}: several processes can share only a tcp port or an ipc path")
 
 
 def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
-    """Listen there, with so many sockets. Returns the real endpoint and the sockets, which do not block. Raises UsageError when it is
-    in use or cannot be had.
+    """Listen at the endpoint with `shares` sockets.
 
-    Each tcp socket gets its share of the connections from the kernel (SO_REUSEPORT): of many processes that wait on one socket
-    the same one tends to be the first, again and again. An ipc path has one socket for all.
+    Returns the real endpoint and the non-blocking sockets. Raises UsageError if the endpoint is in
+    use or unusable. The kernel gives each tcp socket its share of the connections (SO_REUSEPORT):
+    if several processes waited on one socket, the same process would tend to be first every time.
+    An ipc path has one socket for all.
     """
     check_shared(endpoint)
     any_port = port_of(endpoint) == "*"
@@ -61,7 +62,7 @@ def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
         real, alone = listen_alone(endpoint)
         if real.startswith("ipc://"):
             return real, [alone] * shares
-        # (Alone at first: whoever shares a port may share that of another server, too.)
+        # Bind alone first: a socket that shares its port could also share that of another server.
         family, address = alone.family, alone.getsockname()
         alone.close()
         try:
@@ -73,14 +74,17 @@ def listen(endpoint: str, shares: int) -> tuple[str, list[socket.socket]]:
 
 
 def listen_alone(endpoint: str) -> tuple[str, socket.socket]:
-    """Listen at a tcp port or an ipc path. Returns the real endpoint and the socket, which does not block. Raises UsageError when it is
-    in use or cannot be had."""
+    """Listen at a tcp port or an ipc path. Returns the real endpoint and the non-blocking socket.
+
+    Raises UsageError if the endpoint is in use or unusable.
+    """
     try:
         path = path_of(endpoint)
         if path is not None:
             return endpoint, _listening(socket.AF_UNIX, socket_name(path))
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-        # (a server on gevent may listen in a callback of its hub, where gevent's own must not wait)
+        # Not gevent's getaddrinfo: a gevent server may listen in a hub callback, which must not
+        # wait.
         family, _, _, _, address = native.getaddrinfo(
             None if host == "*" else host.strip("[]"),
             None if port == "*" else port,
@@ -91,7 +95,7 @@ def listen_alone(endpoint: str) -> tuple[str, socket.socket]:
         alone = _listening(family, address)
     except OSError as error:
         raise UsageError(refused(endpoint, error.errno, error.strerror or str(error))) from None
-    where = "0.0.0.0" if host == "*" else host  # noqa: S104 - as it was asked for
+    where = "0.0.0.0" if host == "*" else host  # noqa: S104 - the user asked for it
     return f"tcp://{where}:{alone.getsockname()[1]}", alone
 
 
@@ -107,13 +111,13 @@ def _listening(family: int, address: Any, *, shared: bool = False) -> socket.soc
     except OSError:
         listener.close()
         raise
-    # One process accepts; another that woke for the same connection must not wait for the next.
+    # Several processes may wake for one connection. Those that miss it must not wait for the next.
     listener.setblocking(False)
     return listener
 
 
 def refused(endpoint: str, number: int | None, reason: str) -> str:
-    """Why one cannot listen there, for people."""
+    """The error text: why the server cannot listen at the endpoint."""
     if number == errno.EADDRINUSE:
         return in_use(endpoint)
     host = host_of(endpoint)

@@ -1,4 +1,4 @@
-"""The memory that this process holds, and giving back what of it is free."""
+"""The memory of this process, and returning its free part to the system."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 _STATM = Path("/proc/self/statm")
 
-# Bytes that pass through a server before its memory is looked at; and the growth that is given back, as far as it is free.
+# Bytes of messages after which a server checks its memory; and the growth in bytes after which it
+# returns free memory.
 _PASSED, _GROWTH = 8 << 20, 12 << 20
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds; 0 where the system does not say."""
+    """Resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -21,34 +22,34 @@ def resident() -> int:
 
 
 def give_back() -> None:
-    """Let the system have what is free: the pieces of large values leave holes, which the allocator would keep."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    """Return free memory to the system: large values leave holes that the allocator would keep."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:
         trim(0)
 
 
 class Holes:
-    """What large messages leave behind in a process that serves on."""
+    """Tracks the free memory that large messages leave behind in a serving process."""
 
     def __init__(self) -> None:
         self._least = resident()
         self._passed = 0
-        self._freed = self._seen = 0  # bytes since memory was given back: now, and at the last look
+        self._freed = self._seen = 0  # bytes freed since the last return: now, at the last check
 
     @property
     def left(self) -> bool:
-        """Whether there may be something to give back once it is quiet."""
+        """Whether there may be memory to return once the server is idle."""
         return self._freed > _GROWTH
 
     def passed(self, count: int) -> None:
-        """So many bytes were kept for a message, and are free."""
+        """Count the freed bytes of a message."""
         self._freed += count
         self._passed += count
         if self._passed > _PASSED:
             self._follow()
 
     def look(self) -> None:
-        """From time to time: give back what is free where nothing large has passed since the last look."""
+        """Called periodically: return free memory if no large message has passed meanwhile."""
         if self.left and self._freed == self._seen:
             self._give_back()
         else:
@@ -56,7 +57,10 @@ class Holes:
         self._seen = self._freed
 
     def _follow(self) -> None:
-        """Give back what is free where the memory has grown since it was least. What is left then is in use, and counts as that."""
+        """Return free memory if the memory has grown from its minimum.
+
+        The remaining memory is in use, and is the new minimum.
+        """
         self._passed = 0
         now = resident()
         if now - self._least > _GROWTH:

@@ -1,7 +1,8 @@
-"""Unix socket paths of servers: checked before one is bound, locked while it is served, removed afterwards.
+"""Unix socket paths of servers: checked before binding, locked while served, removed afterwards.
 
-libzmq deletes whatever is at an `ipc://PATH` that it binds, and would take the path over from a server that uses it. So this file
-looks first, and keeps a lock file beside the path. It loads no libzmq: the supervisor of many processes needs it too.
+libzmq deletes any file at an `ipc://PATH` that it binds, and would take the path over from a server
+that uses it. So this file checks first, and keeps a lock file beside the path. The supervisor of
+several processes uses it too, so it does not load libzmq.
 """
 
 from __future__ import annotations
@@ -24,40 +25,44 @@ _KINDS = (
 
 
 def path_of(endpoint: str) -> str | None:
-    """The path of a Unix socket; None for endpoints that have none, and for `ipc://*`, whose path the server chooses."""
+    """The path of an ipc endpoint; None for other endpoints and for `ipc://*`.
+
+    The server chooses the path of `ipc://*`.
+    """
     path = endpoint.removeprefix("ipc://")
     return None if path in (endpoint, "*") else path
 
 
 def socket_name(path: str) -> str:
-    """What the system calls the socket at that path: an abstract name begins with @, as libzmq writes it."""
+    """The system's name of the socket at a path; abstract ones begin with @, as in libzmq."""
     return f"\0{path[1:]}" if path.startswith("@") else path
 
 
 def in_use(endpoint: str) -> str:
-    """The error's text, for people."""
+    """The error text for an endpoint in use."""
     return f"{endpoint} is in use: stop what listens there, or --bind another endpoint"
 
 
 class OwnedPaths:
-    """The paths that a server listens at. The kernel frees their locks when the process ends, however that happens."""
+    """The paths that a server listens at. The kernel frees their locks when the process ends."""
 
     def __init__(self) -> None:
         self._locks: list[tuple[int, str]] = []
         self._sockets: dict[str, tuple[int, int]] = {}
 
     def take(self, endpoint: str) -> None:
-        """Lock the path, and clear it of a socket that nobody serves. Raises UsageError for whatever else is there."""
+        """Lock the path, and remove an abandoned socket. Raises UsageError for any other file."""
         path = path_of(endpoint)
         if path is None:
             return
-        # The kernel guards an abstract name; libzmq still deletes a file of that name, so the rest holds.
+        # The kernel guards an abstract name. libzmq still deletes a file of that name, so the
+        # checks below apply.
         if not path.startswith("@"):
             self._lock(endpoint, f"{path}.lock")
         try:
             mode = os.lstat(path).st_mode
         except OSError:
-            return  # nothing is there
+            return  # no file
         if not stat.S_ISSOCK(mode):
             raise _refused(endpoint, path, next((kind for is_it, kind in _KINDS if is_it(mode)), "a device"))
         if _is_served(endpoint, path):
@@ -66,16 +71,16 @@ class OwnedPaths:
             os.unlink(path)  # left by a server that was killed
 
     def keep(self, endpoint: str) -> None:
-        """The path is bound: the socket that is there now is removed at the end."""
+        """The path is bound: note its socket, which `release` removes."""
         path = path_of(endpoint)
         with suppress(OSError):
             if path is not None:
                 self._sockets[path] = _identity(os.lstat(path))
 
     def release(self) -> None:
-        """To be called when nobody listens there any more."""
+        """Remove sockets and locks. Call it when the server no longer listens."""
         for path, identity in self._sockets.items():
-            with suppress(OSError):  # libzmq does not always remove its own
+            with suppress(OSError):  # libzmq does not always remove its sockets
                 if _identity(os.lstat(path)) == identity:
                     os.unlink(path)
         for fd, lock in self._locks:
@@ -86,7 +91,7 @@ class OwnedPaths:
         self._locks.clear()
 
     def forked(self) -> None:
-        """In a child: it does not keep the paths locked when its parent has ended."""
+        """In a child: drop the locks, so that they end with the parent."""
         for fd, _ in self._locks:
             os.close(fd)
         self._sockets.clear()
@@ -118,7 +123,7 @@ class OwnedPaths:
                 if _identity(os.lstat(lock)) == _identity(status):
                     self._locks.append((fd, lock))
                     return
-            os.close(fd)  # its server removed it between the two steps
+            os.close(fd)  # its server removed it in between
 
 
 def _refused(endpoint: str, path: str, kind: str) -> UsageError:
@@ -132,7 +137,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _is_served(endpoint: str, path: str) -> bool:
-    """Whether a program listens at the socket. Raises UsageError where that cannot be known."""
+    """Whether a program listens at the socket. Raises UsageError if that cannot be known."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
         caller.setblocking(False)
         number = caller.connect_ex(path)

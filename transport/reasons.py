@@ -1,4 +1,4 @@
-"""Why there is no connection, for people: in the same words whatever the transport."""
+"""Error and log texts about connections, the same for every transport."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def unresolved(host: str | None, endpoint: str) -> str:
 
 
 def mute(endpoint: str) -> str:
-    return f"what listens at {endpoint} does not answer the handshake"
+    return f"the peer at {endpoint} does not answer the handshake"
 
 
 def broken_off(endpoint: str) -> str:
@@ -22,20 +22,23 @@ def broken_off(endpoint: str) -> str:
 
 
 def has_no_keys(endpoint: str) -> str:
-    return f"the server at {endpoint} does not use CURVE: start it with --secret-key, or connect without server_key"
+    return (
+        f"the server at {endpoint} does not use CURVE: start it with --secret-key, or connect "
+        "without server_key"
+    )
 
 
 def unknown_key(endpoint: str) -> str:
     return (
-        f"the server at {endpoint} does not know this client's key: add its public key to the server's authorized keys, or give the "
-        "right secret_key"
+        f"the server at {endpoint} does not know this client's key: add its public key to the "
+        "server's authorized keys, or give the right secret_key"
     )
 
 
 def broken_off_again(endpoint: str, times: int) -> str:
     return (
-        f"{broken_off(endpoint)} {times} times in a row: the server_key is not that server's, it is no ringback server, or the network "
-        "breaks handshakes"
+        f"{broken_off(endpoint)} {times} times in a row: the server_key is not that server's, it "
+        "is no ringback server, or the network breaks handshakes"
     )
 
 
@@ -43,24 +46,24 @@ def wants_keys(endpoint: str) -> str:
     return f"the server at {endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
 
 
-# What a server says of itself
+# A server's logs about itself
 
 
 def for_trusted_clients(endpoints: Iterable[str]) -> str:
-    """Of a server on libzmq."""
+    """The warning of a server on libzmq."""
     return (
-        f"libzmq serves {', '.join(endpoints)}: a client can fill the memory of this process, or abort it; use it for trusted clients, "
-        "else the native transport"
+        f"libzmq serves {', '.join(endpoints)}: a client can fill the memory of this process, or "
+        "abort it; use it for trusted clients only, else the native transport"
     )
 
 
-# What a server says of a client
+# A server's logs about clients
 
 
 def not_authorized(key: bytes) -> str:
-    """Of a key in Z85 text, of which a part is shown."""
+    """The reason for a key in Z85 text, of which it shows a part."""
     return f"its key, {key[:8].decode()}..., is not authorized"
 
 
 def revoked(user: str) -> str:
-    return f"the key of {user or 'this client'} is not authorized any more"
+    return f"the key of {user or 'this client'} is no longer authorized"

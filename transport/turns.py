@@ -1,4 +1,4 @@
-"""What bounds a turn of the loop in which messages are taken, and what becomes of what is raised in one."""
+"""Limits of a turn of the event loop that handles messages, and the handling of its exceptions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from ..logs.errorlog import log_error
 
 log = logging.getLogger("ringback.transport")
 
-# Messages taken in one turn of the loop, and seconds after which no more are: no peer may keep timers and other peers waiting.
+# Maximum messages per turn of the loop, and the seconds after which a turn takes no more: no peer
+# may keep timers and other peers waiting.
 MESSAGES_PER_TURN = 64
 TURN = 0.001
 
 
 def contain(loop: Loop, error: BaseException, text: str) -> None:
-    """Nothing leaves a turn, or a loop would watch the descriptor no longer: gevent and Twisted do not. An Exception is logged with that
-    text; all else (a signal's KeyboardInterrupt) is raised in a turn of the loop's own. Where a loop may be cut, all leaves it."""
+    """Handle an exception of a turn, so that none leaves it.
+
+    gevent and Twisted stop watching a descriptor whose callback raises. An Exception is logged with
+    the text; any other (such as a signal's KeyboardInterrupt) is raised in a loop turn of its own.
+    On a loop whose turns may be cut, all exceptions leave the turn.
+    """
     if loop.may_be_cut():
         raise error
     if issubclass(type(error), Exception):

@@ -1,4 +1,5 @@
-"""ZMTP 3.1, the wire of ZeroMQ (https://rfc.zeromq.org/spec/37/), without I/O: bytes in, messages out; messages in, buffers out.
+"""ZMTP 3.1, ZeroMQ's wire protocol (https://rfc.zeromq.org/spec/37/), without I/O.
 
-No socket, no clock, no loop. `connection.Connection` is one end of one connection; the others are its parts.
+It turns received bytes into messages, and messages into buffers to send. It knows no socket, clock
+or event loop. `connection.Connection` is one end of one connection; the other files are its parts.
 """

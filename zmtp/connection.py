@@ -1,4 +1,4 @@
-"""One end of one connection."""
+"""One end of one ZMTP connection, as a state machine without I/O."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Buffer = bytes | bytearray | memoryview
 
 
 class _Unsealed(bytes):
-    """A command that is sealed when it is sent: the order of sealing is that of the wire."""
+    """A command to seal when it is sent, as frames must be sealed in the order of sending."""
 
 
-# From so many bytes on, a frame that is not whole has its place, and what is sent is not copied.
+# Minimum bytes of a large frame: it is received into a buffer of its own, and sent uncopied.
 LARGE = 32_768
-# What to read at once, while nothing large comes.
+# Bytes to read at once while no large frame is arriving.
 READ = 65_536
 
 _PEERS = {
@@ -32,8 +32,7 @@ _NOT_ALONE = MORE | COMMAND
 
 
 class Bounds(NamedTuple):
-    """Of what a peer may send: the bytes and frames of a message, the bytes of a command, and those of all that comes before the peer is
-    known."""
+    """Limits for a peer: bytes and frames of a message, bytes of a command and of the handshake."""
 
     message: int = 17 << 20
     frames: int = 1024
@@ -45,11 +44,14 @@ _USUAL = Bounds()
 
 
 class Connection:
-    """`feed` takes what has come and gives whole messages, each a list of frames; what is to be sent gathers in `out`, until `take_out`. It
-    is `open` once both ends know each other; then `peer` has what the other end says of itself. Where `large` is a frame that is on its
-    way, what comes next may be written to its `space`, and `feed` be given nothing.
+    """One end of one ZMTP connection.
 
-    What is kept for a peer is what it has sent, whatever its heads claim: `held` bytes.
+    `feed` takes received bytes and returns complete messages, each a list of frames. Buffers to
+    send gather in `out`, until `take_out`. The connection is `open` once the handshake is done;
+    then `peer` has the peer's properties. While `large` is an incomplete frame, the next bytes may
+    be written to its `space`, and `feed` gets no data.
+
+    Memory for a peer is what it has sent, whatever sizes its frame heads claim: `held` bytes.
     """
 
     __slots__ = (
@@ -84,43 +86,49 @@ class Connection:
         bounds: Bounds = _USUAL,
         cautious: bool = False,
     ) -> None:
-        """`cautious`: read the peer's greeting before the end of this one. libzmq closes a connection at another mechanism, and its own
-        greeting, which names it, may be lost."""
+        """`cautious`: read the peer's greeting before this end has sent all of its own.
+
+        libzmq closes a connection with another mechanism, and its own greeting, which names the
+        mechanism, may be lost.
+        """
         self._socket_type = socket_type
         self._mechanism: Mechanism = Null() if mechanism is None else mechanism
         self._said = commands.properties({b"Socket-Type": socket_type, b"Identity": identity})
         self._bounds = bounds
-        self._handshake = 0  # bytes that came before it was open
-        self._begun = False  # the handshake, behind the greeting
+        self._handshake = 0  # bytes received before the connection was open
+        self._begun = False  # whether the peer's greeting has been read
         self._rest = b""
-        self._parts: list[Buffer] = []  # frames of a message that is not whole
-        self._bytes = 0  # in them
-        self.large: Filling | None = None  # a frame that is not whole
-        self.held = 0  # bytes of all that is not
-        self._flags = 0  # its own
+        self._parts: list[Buffer] = []  # frames of an incomplete message
+        self._bytes = 0  # their bytes
+        self.large: Filling | None = None  # an incomplete large frame
+        self.held = 0  # bytes of all incomplete data
+        self._flags = 0  # flags of `large`
         self.minor = 0
         self.open = False
         self._simple = False  # open, and not encrypted
         self.peer: Mapping[bytes, bytes] = {}
-        self.ttl = (
-            0.0  # seconds of silence after which the peer wants to be given up; 0 where it has not said
-        )
+        # Seconds of silence after which the peer asks to be given up; 0 if it has not announced
+        # any.
+        self.ttl = 0.0
         self.pongs = 0
         greets = greeting.greeting(self._mechanism.name, as_server=self._mechanism.as_server)
-        self._greets = greets[greeting.BEGIN :] if cautious else b""  # what is still to be sent of it
+        self._greets = greets[greeting.BEGIN :] if cautious else b""  # its unsent part
         self.out: list[Buffer] = [greets[: greeting.BEGIN] if cautious else greets]
 
     def take_out(self) -> list[Buffer]:
-        """What is to be sent, small buffers joined."""
+        """The buffers to send; small ones are joined."""
         out, self.out = self.out, []
         if (sealer := self._mechanism.sealer) is not None:
             out = [sealer.seal(COMMAND, each) if type(each) is _Unsealed else each for each in out]
         return _joined(out) if len(out) > 1 else out
 
-    # In
+    # Receiving
 
     def feed(self, data: bytes) -> list[list[Buffer]]:
-        """The messages that are whole now. Raises ZmtpError where the connection cannot go on; what was to be sent is still to be."""
+        """Take received bytes. Returns the messages that are complete now.
+
+        Raises ZmtpError if the connection cannot go on; the buffers in `out` still have to be sent.
+        """
         if (
             len(data) > 2
             and not data[0]
@@ -128,7 +136,7 @@ class Connection:
             and self._simple
             and not (self.held or self._parts or self.large)
         ):
-            return [[data[2:]]]  # in short, for the most frequent case: one short message, whole
+            return [[data[2:]]]  # fast path for the most frequent case: one short complete message
         messages: list[list[Buffer]] = []
         try:
             if (large := self.large) is not None:
@@ -158,11 +166,11 @@ class Connection:
         return messages
 
     def _hold(self) -> None:
-        """See how much is not whole."""
+        """Update `held`, the bytes of incomplete data."""
         self.held = len(self._rest) + self._bytes + (0 if self.large is None else self.large.filled)
 
     def _not_open(self, data: bytes) -> bytes | None:
-        """What is left behind the greeting; None where that is not whole."""
+        """Read the peer's greeting. Returns the data after it; None if it is incomplete."""
         if self._begun:
             return data
         found = greeting.parse(data) if data else None
@@ -180,7 +188,7 @@ class Connection:
         return data[greeting.SIZE :]
 
     def _read(self, data: bytes, messages: list[list[Buffer]]) -> bytes:
-        """Take each whole frame. What is left of the last."""
+        """Handle all complete frames. Returns the rest of the data."""
         at, size = 0, len(data)
         while size - at > 1:
             flags = data[at]
@@ -203,7 +211,7 @@ class Connection:
             if not self.open:
                 self._handshake += end - at
                 if self._handshake > self._bounds.handshake:
-                    raise ZmtpError("a handshake without end")
+                    raise ZmtpError(f"a handshake of more than {self._bounds.handshake:,} bytes")
             if flags & _NOT_ALONE or self._parts or not self._simple:
                 self._take(flags, data[begin:end], messages)
             else:
@@ -212,7 +220,7 @@ class Connection:
         return data[at:] if at else data
 
     def _look(self, flags: int, length: int) -> None:
-        """At a frame's head, before what it claims is waited for."""
+        """Check a frame's head before waiting for the size that it claims. Raises ZmtpError."""
         if flags & ~_FLAGS or flags & (COMMAND | MORE) == COMMAND | MORE:
             raise ZmtpError(f"a frame with flags {flags:#04x}")
         if flags & COMMAND:
@@ -224,11 +232,11 @@ class Connection:
             raise ZmtpError(f"a message of more than {self._bounds.message:,} bytes")
 
     def _expect(self, flags: int, length: int) -> Filling:
-        """A large frame is on its way."""
+        """Prepare for a large frame."""
         try:
             self.large, self._flags = Filling(length), flags
         except MemoryError:
-            raise ZmtpError(f"there is no memory for a frame of {length:,} bytes") from None
+            raise ZmtpError(f"no memory for a frame of {length:,} bytes") from None
         return self.large
 
     def _take(self, flags: int, frame: bytes, messages: list[list[Buffer]]) -> None:
@@ -270,7 +278,7 @@ class Connection:
             self._say(commands.PONG, body[2:])
         elif name == commands.PONG:
             self.pongs += 1
-        # What else there may be is for other kinds of sockets, or other versions.
+        # Other commands are for other socket types or other versions.
 
     def _know(self, peer: Mapping[bytes, bytes]) -> None:
         kind = peer.get(b"socket-type", b"")
@@ -280,14 +288,14 @@ class Connection:
         self.peer, self.open = peer, True
         self._simple = self._mechanism.sealer is None
 
-    # Out
+    # Sending
 
     def send(self, frames: Sequence[Buffer]) -> None:
-        """One message. Frames of 32 KiB or more are not copied: they have to stay as they are until they are sent."""
+        """Send one message. Frames of 32 KiB or more are not copied: do not change them before."""
         self.out = [*self.take_out(), *self.framed(frames)]
 
     def framed(self, frames: Sequence[Buffer]) -> list[Buffer]:
-        """One message as the buffers to send at once, while `out` is empty."""
+        """One message as buffers to send at once, while `out` is empty."""
         last = len(frames) - 1
         if (sealer := self._mechanism.sealer) is not None:
             if not last and len(frames[0]) < LARGE:
@@ -302,15 +310,17 @@ class Connection:
         return _joined(buffers)
 
     def ping(self, ttl: float = 0.0, context: bytes = b"") -> bool:
-        """Ask whether the peer is there; after so many seconds of silence it may give this end up. False where the peer is too old to know
-        of that (ZMTP 3.0)."""
+        """Send a PING; after `ttl` seconds of silence the peer may give this end up.
+
+        Returns False if the peer is too old to know PING (ZMTP 3.0).
+        """
         if self.minor < 1:
             return False
         self._say(commands.PING, commands.ping(ttl, context))
         return True
 
     def pinged(self, ttl: float = 0.0) -> Buffer:
-        """A PING as the bytes to send at once."""
+        """A PING as bytes to send at once."""
         if (sealer := self._mechanism.sealer) is not None:
             return sealer.seal(COMMAND, commands.body_of(commands.PING, commands.ping(ttl)))
         return commands.frame(commands.PING, commands.ping(ttl))
@@ -323,7 +333,7 @@ class Connection:
 
 
 def _joined(buffers: list[Buffer]) -> list[Buffer]:
-    """The same bytes; small buffers that follow each other are one."""
+    """The same buffers, with adjacent small ones joined."""
     joined: list[Buffer] = []
     small: list[Buffer] = []
     for buffer in buffers:

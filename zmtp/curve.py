@@ -1,6 +1,7 @@
-"""CURVE: both ends prove who they are, and every frame is encrypted (https://rfc.zeromq.org/spec/26/, on the wire as in spec/25/).
+"""CURVE: both ends prove their identity, and every frame is encrypted.
 
-The cryptography is libsodium's, by PyNaCl. Keys are 32 bytes.
+It implements https://rfc.zeromq.org/spec/26/, on the wire as in spec/25/. The cryptography is
+libsodium's, by PyNaCl. Keys are 32 bytes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from nacl import bindings as sodium
-from nacl._sodium import ffi, lib  # type: ignore[import-not-found] # the calls that nacl.bindings wrap
+from nacl._sodium import ffi, lib  # type: ignore[import-not-found]
 from nacl.exceptions import CryptoError
 
 from . import commands
@@ -21,38 +22,42 @@ HELLO, WELCOME, INITIATE = b"HELLO", b"WELCOME", b"INITIATE"
 _VERSION = b"\x01\x00"
 _PADDING = bytes(72)
 _SIGNATURE = bytes(64)
-# Bytes of the bodies of HELLO and WELCOME; and of an INITIATE without properties.
+# Bytes of the bodies of HELLO, of WELCOME and of an INITIATE without properties.
 _HELLO_SIZE, _WELCOME_SIZE, _INITIATE_SIZE = 194, 160, 96 + 8 + 16 + 128
 _COOKIE = 96
 
 _MESSAGE = b"\x07MESSAGE"
-# Bytes before a frame's box: the name and the short nonce. And those that a box adds: a code of authentication.
+# Bytes before a frame's box (the name and the short nonce), and bytes that a box adds (an
+# authentication code).
 _BEFORE, _MAC = 16, 16
 # Flags inside a box.
 _INNER_MORE, _INNER_COMMAND = 1, 2
 _INNER = [bytes((flags,)) for flags in range(3)]
 
-# The calls that a frame takes. Those of nacl.bindings check and copy more, and take three times as long.
+# libsodium's functions for frames. Those of nacl.bindings check and copy more, and take three times
+# as long.
 _new, _buffer, _from_buffer, _CHARS = ffi.new, ffi.buffer, ffi.from_buffer, ffi.typeof("unsigned char[]")
 _seal, _open = lib.crypto_box_easy_afternm, lib.crypto_box_open_easy_afternm
 
 
 def keypair() -> tuple[bytes, bytes]:
-    """A new public key, and its secret one."""
+    """A new public key and its secret key."""
     return sodium.crypto_box_keypair()
 
 
 class Box:
-    """Seals frames, and opens those of the peer, with the key that two ends share: a `Sealer`. `prefix` and `peer_prefix` tell the
-    nonces of one end from those of the other."""
+    """Seals frames and opens those of the peer, with the key that both ends share: a `Sealer`.
+
+    `prefix` and `peer_prefix` distinguish the nonces of the two ends.
+    """
 
     __slots__ = ("_last", "_nonce", "_peer_prefix", "_prefix", "_shared")
 
     def __init__(self, shared: bytes, prefix: bytes, peer_prefix: bytes, nonce: int, last: int) -> None:
         self._shared = shared
         self._prefix, self._peer_prefix = prefix, peer_prefix
-        self._nonce = nonce  # the last that this end has used
-        self._last = last  # the last that the peer has used
+        self._nonce = nonce  # the last nonce of this end
+        self._last = last  # the last nonce of the peer
 
     def seal(self, flags: int, data: bytes | bytearray | memoryview) -> bytes:
         self._nonce = number = self._nonce + 1
@@ -135,8 +140,11 @@ class CurveClient:
 
 
 class CurveServer:
-    """The server's end of one handshake: a `Mechanism`. `authorized(key)` says whether the client with that public key is let in; it
-    is asked before the first message."""
+    """The server's end of one handshake: a `Mechanism`.
+
+    `authorized(key)` returns whether to admit the client with that public key; it is called before
+    the client's first message.
+    """
 
     name = b"CURVE"
     as_server = True
@@ -168,7 +176,7 @@ class CurveServer:
             raise ZmtpError("a HELLO without its signature")
         short, self._short_secret = keypair()
         self._client_short = client
-        # Of no use but to be sent back: what it would keep for a server without memory, this end remembers.
+        # Random: a stateless server would keep its state in the cookie, but this end remembers it.
         self._cookie = sodium.randombytes(_COOKIE)
         nonce = sodium.randombytes(16)
         return commands.frame(

@@ -1,4 +1,4 @@
-"""What ends a connection."""
+"""The errors that end a ZMTP connection."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Any
 
 
 class ZmtpError(Exception):
-    """The peer does not speak ZMTP, or speaks it wrongly, or goes beyond a bound: the connection cannot go on. The text is one line.
-    `before`: messages that were whole before that, and count. `farewell`: bytes that tell the peer why."""
+    """The peer violates ZMTP or a limit, and the connection cannot go on. The text is one line.
+
+    `before`: complete messages that arrived before the error, which are valid. `farewell`: bytes
+    that tell the peer the reason.
+    """
 
     before: Sequence[list[Any]] = ()
     farewell: bytes = b""
 
 
 class Refused(ZmtpError):
-    """The peer does not let this end in, and says why in `reason`."""
+    """The peer refuses this end, for that `reason`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"it refuses the connection: {reason}")
@@ -23,7 +26,7 @@ class Refused(ZmtpError):
 
 
 class NotAuthorized(ZmtpError):
-    """The peer has proved that it has this public `key`, which is not authorized."""
+    """The peer has proved its public `key`, which is not authorized."""
 
     def __init__(self, key: bytes, farewell: bytes) -> None:
         super().__init__("its key is not authorized")
@@ -35,5 +38,5 @@ class OtherMechanism(ZmtpError):
     """The peer has another security mechanism, `theirs`."""
 
     def __init__(self, theirs: str, ours: str) -> None:
-        super().__init__(f"it speaks {theirs}, and here is {ours}")
+        super().__init__(f"it uses {theirs}, this end uses {ours}")
         self.theirs = theirs

@@ -1,4 +1,4 @@
-"""Bytes that are written where they stand. A large frame comes in pieces, and to join them would copy all of it once more."""
+"""A buffer for a large frame that arrives in pieces, to save the copy of joining them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 
 
 class Filling:
-    """So many bytes, of which the first `filled` have come. Memory that nobody has written to is not taken from the system, whatever the
-    size. Raises MemoryError."""
+    """A buffer of `size` bytes, of which the first `filled` have arrived. Raises MemoryError.
+
+    The system provides memory only for the written part, whatever the size.
+    """
 
     __slots__ = ("_data", "_view", "filled", "size")
 
@@ -19,20 +21,20 @@ class Filling:
 
     @property
     def space(self) -> memoryview:
-        """Where the next bytes go: whoever writes there adds to `filled`."""
+        """The place for the next bytes. The caller that writes there adds to `filled`."""
         return self._view[self.filled :]
 
     def add(self, data: bytes | memoryview) -> int:
-        """Take as much of the data as there is room for. How much that is."""
+        """Take as much of the data as there is room for. Returns the number of bytes."""
         taken = min(len(data), self.size - self.filled)
         self._view[self.filled : self.filled + taken] = data[:taken]
         self.filled += taken
         return taken
 
     def whole(self) -> bytes:
-        """All of it, to be called once, when it has come."""
+        """The complete frame. Call it once, when all bytes have arrived."""
         data = self._data
-        del self._data, self._view  # the view does not keep alive what it shows
+        del self._data, self._view  # the view does not keep the data alive
         return data if isinstance(data, bytes) else bytes(data)
 
 
@@ -40,7 +42,10 @@ _WRITABLE = 0x200  # PyBUF_WRITE
 
 
 def _made(size: int) -> tuple[bytes | bytearray, memoryview]:
-    """Bytes, and a view to write to them. Python's C interface lets a bytes object be filled as long as nobody else has it."""
+    """Bytes, and a view to write to them.
+
+    Python's C API allows code to fill a bytes object as long as no other code refers to it.
+    """
     if sys.implementation.name != "cpython":
         data = bytearray(size)
         return data, memoryview(data)

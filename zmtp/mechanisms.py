@@ -1,4 +1,4 @@
-"""How two ends come to trust each other before the first message, and whether frames are sealed from then on."""
+"""Security mechanisms: the handshake before the first message, then the sealing of frames."""
 
 from __future__ import annotations
 
@@ -8,44 +8,47 @@ from typing import Protocol
 from . import commands
 from .errors import ZmtpError
 
-# The reason in an ERROR for a key that is not authorized: a status of ZAP, which libzmq's clients understand.
+# The reason in an ERROR for an unauthorized key: a ZAP status, which libzmq's clients understand.
 UNAUTHORIZED = "400"
 
 
 class Sealer(Protocol):
-    """Encrypts frames, and opens the peer's."""
+    """Encrypts frames, and decrypts the peer's frames."""
 
     def seal(self, flags: int, data: bytes | bytearray | memoryview) -> bytes:
-        """A whole frame, sealed."""
+        """Encrypt data to a whole frame."""
 
     def unseal(self, data: bytes) -> tuple[int, bytes]:
-        """The flags and the data of a frame that was. Raises ZmtpError."""
+        """The flags and the data of an encrypted frame. Raises ZmtpError."""
 
 
 class Mechanism(Protocol):
-    """The handshake of one end of one connection, made anew for each."""
+    """The handshake of one end of one connection. Each connection has its own object."""
 
     @property
     def name(self) -> bytes:
-        """As the greeting has it."""
+        """The name in the greeting."""
 
     @property
     def as_server(self) -> bool:
-        """Whether this end is its server."""
+        """Whether this end is the mechanism's server."""
 
     @property
     def sealer(self) -> Sealer | None:
-        """What frames go through; None where they go as they are."""
+        """The sealer of frames; None if they are not encrypted."""
 
     def start(self, properties: bytes) -> list[bytes]:
-        """Frames to send when both have greeted; `properties` are what this end says of itself."""
+        """Frames to send after both greetings. `properties`: the encoded properties of this end."""
 
     def take(self, name: bytes, body: bytes) -> tuple[list[bytes], Mapping[bytes, bytes] | None]:
-        """A command of the peer's: frames to send, and the peer's properties, once it is known who it is. Raises ZmtpError."""
+        """Handle a command of the peer. Raises ZmtpError.
+
+        Returns frames to send, and the peer's properties once the peer is known.
+        """
 
 
 class Null:
-    """NULL: each end says READY, and nothing is sealed."""
+    """NULL: each end sends READY, and frames are not encrypted."""
 
     name = b"NULL"
     as_server = False
@@ -61,7 +64,7 @@ class Null:
 
 
 class RefusingMechanism(Null):
-    """In place of another mechanism, whose name it greets with: no peer is let in, and each is told why."""
+    """A mechanism that refuses every peer, with a reason. It takes the place of the one named."""
 
     def __init__(self, reason: str, name: bytes = b"NULL") -> None:
         self._reason = reason

@@ -207,7 +207,7 @@ def test_a_command_refuses_a_secret_key_for_a_public_one(run_program, pairs, com
 def test_options_that_belong_together_are_asked_for_together(pairs):
     service, secret = ringback.Service("s"), pairs.secret("server")
     for given, said in (
-        ({"secret_key": secret}, "whom to let in"),
+        ({"secret_key": secret}, "needs authorized_keys"),
         ({"authorized_keys": "any"}, "secret_key too"),
         ({**pairs.server, "insecure": True}, "insecure is for a server without CURVE"),
         ({**pairs.server, "authorized_keys": pairs.home / "nothing"}, "must be a directory"),

@@ -71,7 +71,7 @@ def test_who_refuses_is_told(tmp_path: Any) -> None:
 
 def test_a_website_is_told_by_what_it_says(website: str) -> None:
     assert why_unavailable(website) == (
-        f"what answers at {website} is not a ringback server: not a ZeroMQ peer: it said 'HTTP/1.1 400 Bad Request'"
+        f"the peer at {website} is not a ringback server: not a ZeroMQ peer: it sent 'HTTP/1.1 400 Bad Request'"
     )
 
 
@@ -83,7 +83,7 @@ def test_who_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ringback.transport.native.client.HANDSHAKE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        assert why_unavailable(endpoint) == f"what listens at {endpoint} does not answer the handshake"
+        assert why_unavailable(endpoint) == f"the peer at {endpoint} does not answer the handshake"
 
 
 def test_who_does_not_even_refuse_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_who_does_not_shake_hands_or_say_hello_in_time_is_sent_away(
         time.sleep(1.0)  # of the lines of one second only the first is written
         with by_hand(server.endpoint, hello=False) as silent:
             assert is_closed(silent)
-            assert "it said nothing for 0.4 s" in caplog.text
+            assert "it sent nothing for 0.4 s" in caplog.text
         with (
             by_hand(server.endpoint) as client,
             blocking.connect(server.endpoint, transport="native") as other,

@@ -1,4 +1,4 @@
-"""libzmq's sockets, read and written by threads of its own. `pump.py` is the only place that reads their events."""
+"""The libzmq transport: libzmq's threads do the I/O. Only `pump.py` reads the sockets' events."""
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 

@@ -1,7 +1,8 @@
-"""Who is let in to a server with CURVE: each connection's key is known from its first message on, and looked at again as long as it lasts.
+"""Admission to a server with CURVE: checks clients' keys at first and as long as they stay.
 
-libzmq asks for a key at the handshake only, and tells a connection's end apart from what came over it. So here each batch is compared with
-the key of the connection it is taken for, and whose key is no longer authorized is cut off.
+libzmq asks for a key only at the handshake, and reports the end of a connection apart from its
+messages. So this file compares the key of each batch with the key of the connection that it is
+taken for, and cuts off connections whose key is no longer authorized.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from .curve import Guard, key_of, user_of
 
 log = logging.getLogger("ringback.server")
 
-# Seconds from one look at whose keys are authorized to the next.
+# Seconds between two checks of the authorized keys.
 RECHECK = 1.0
 
-# Events of a monitor that are for `failed`.
+# Monitor events for `failed`.
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
-# The bytes of a routing id that libzmq has drawn, of which the first is 0.
+# Bytes of a routing id that libzmq has drawn; the first byte is 0.
 _DRAWN = 5
 
 _CODE = errors.Unauthenticated.code
 
 
 class ZapAdmission:
-    """Of one server. `cut(connection, why)` ends one."""
+    """The admission of one server. `cut(connection, why)` ends a connection."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class ZapAdmission:
         loop: Loop,
         cut: Callable[[AcceptedConnection, str], object],
     ) -> None:
-        """To be made before the server binds. Raises UsageError where somebody else answers for the context."""
+        """Made before the server binds. Raises UsageError, as `Guard` does."""
         self._guard = Guard(keys, context, loop, self._refused)
         self._loop = loop
         self._cut = cut
@@ -55,7 +56,7 @@ class ZapAdmission:
         self.protect = self._guard.protect
 
     def watch(self, connections: Callable[[], Iterable[AcceptedConnection]]) -> None:
-        """Look from time to time whether all of them may stay."""
+        """Check periodically whether all connections may stay."""
         guard = self._guard
         guard.authorized.look()
         if self._known is not guard.authorized.names:
@@ -65,37 +66,37 @@ class ZapAdmission:
         self._timer = self._loop.call_later(RECHECK, self.watch, connections)
 
     def identify(self, connection: AcceptedConnection, address: bytes, frame: zmq.Frame) -> None:
-        """A new one with that routing id, by its first frame; it is cut off where it may not be here."""
+        """Identify a new connection by its first frame; cut it off if it is not admitted."""
         connection.user, connection.key = user_of(frame), key_of(frame)
         self._check(connection)
         if len(address) != _DRAWN or address[0]:
-            # Who has it next would get the last answers that are meant for who has it now.
+            # The next client with this id would get the last replies for this client.
             self._cut(connection, "it has chosen its routing id, which the protocol does not allow")
 
     def _check(self, connection: AcceptedConnection) -> None:
         if not self._guard.lets_in(connection.key):
             self._cut(connection, reasons.revoked(connection.user))
 
-    # What is said of who does not get in
+    # Logs of refused clients
 
     def _refused(self, peer: str, key: bytes) -> None:
         more = {"peer": peer, "code": _CODE}
         self._refusal(logging.WARNING, "refused %s: %s", peer, reasons.not_authorized(key), fields=more)
 
     def failed(self, event: int) -> None:
-        """A handshake has; libzmq does not say whose."""
-        # (who goes away by itself, such as a probe of the port, is no matter for a warning)
+        """A handshake has failed; libzmq does not report whose."""
+        # No warning for a peer that leaves by itself, such as a port probe.
         level = logging.WARNING if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else logging.INFO
         text = "refused a client: its handshake failed; it does not use CURVE, or has another server key"
         self._incomplete(level, text, fields={"code": _CODE})
 
     def close(self) -> None:
-        """After the server's socket, and before the context is terminated."""
+        """Close after the server's socket, and before the context is terminated."""
         if self._timer is not None:
             self._timer.cancel()
         self._guard.close()
 
 
 def is_of(frame: zmq.Frame, connection: AcceptedConnection) -> bool:
-    """Whether what came belongs to the connection, whose routing id it has."""
+    """Whether a frame with the connection's routing id really came over that connection."""
     return key_of(frame) == connection.key

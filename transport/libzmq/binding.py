@@ -1,4 +1,4 @@
-"""What a server's socket is bound to."""
+"""The endpoints that a server's socket is bound to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Bound:
         self._paths = OwnedPaths()
 
     def bind(self, socket: zmq.Socket[Any], place: str | InheritedSocket) -> None:
-        """Bind, and remember the real endpoint. Raises UsageError when it is in use or cannot be had."""
+        """Bind, and note the real endpoint. Raises UsageError if it is in use or unusable."""
         endpoint = place if isinstance(place, str) else place.endpoint
         try:
             if isinstance(place, str):
@@ -39,9 +39,9 @@ class Bound:
         self.endpoints.append(endpoint)
 
     def forked(self) -> None:
-        """In a child: the paths are the parent's."""
+        """In a child: leave the paths to the parent."""
         self._paths.forked()
 
     def release(self) -> None:
-        """Let go of the ipc paths. To be called after the socket is closed."""
+        """Release the ipc paths. Call it after the socket is closed."""
         self._paths.release()

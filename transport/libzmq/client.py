@@ -1,4 +1,4 @@
-"""A client's DEALER socket and its monitor, for one endpoint: frames in, frames out, and what libzmq tells of the connection."""
+"""A client's DEALER socket for one endpoint, and the monitor that reports on its connection."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 if TYPE_CHECKING:
     from ...security.curve import ClientKeys
 
-# Seconds from one change of the addresses that a name is looked up for to the next.
+# Minimum seconds between two switches of a name's lookup between IPv4 and IPv6.
 LOOK_UP = 1.0
 
-# Seconds from one try to send what was not taken to the next: a pipe does not say when it has room again.
+# Seconds between two tries to send a message that was not accepted: a pipe does not report free
+# room.
 RETRY = 0.02
 
 _WATCHED = (
@@ -44,7 +45,7 @@ _context: tuple[int, zmq.Context[Any]] | None = None
 
 
 def shared_context() -> zmq.Context[Any]:
-    """The ZeroMQ context of all clients of this process; a forked child gets its own, as none survives a fork."""
+    """The ZeroMQ context of all clients of this process. A forked child gets its own context."""
     global _context
     if _context is None or _context[0] != os.getpid():
         _context = (os.getpid(), new_context())
@@ -53,7 +54,7 @@ def shared_context() -> zmq.Context[Any]:
 
 
 class Dealer(ClientEnd):
-    """A client's end. `message`: bytes of a message, at most."""
+    """A client's end. `message`: maximum bytes of a message."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Dealer(ClientEnd):
         self._keys = keys
         self._message = message
         self._ipv6 = "[" in endpoint
-        self._looked_up = -math.inf  # when the socket was last told which addresses of a name to look for
+        self._looked_up = -math.inf  # when the lookup last switched
         self._handshakes = Handshakes(endpoint, with_keys=keys is not None)
         self._socket: Any = None
         self._events: Any = None
@@ -95,7 +96,8 @@ class Dealer(ClientEnd):
         socket.set(zmq.IMMEDIATE, 1)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, 64)
-        # What comes is bounded by what was asked for; a pipe that is full could abort this process (decisions/0021).
+        # No limit: the client's own calls bound the replies, and a full pipe could abort this
+        # process (decisions/0021).
         socket.set(zmq.RCVHWM, 0)
         socket.set(zmq.MAXMSGSIZE, self._message)
         socket.set(zmq.RECONNECT_IVL, 100)
@@ -137,7 +139,7 @@ class Dealer(ClientEnd):
         self._closed = True
         if self._pump is not None:
             self._pump.close(int(linger * 1000))
-        elif self._socket is not None:  # there is no such endpoint, or this was cut while it was made
+        elif self._socket is not None:  # the endpoint is unusable, or a signal cut `open`
             self._socket.disable_monitor()
             self._socket.close(0)
         if self._monitor is not None:
@@ -163,7 +165,7 @@ class Dealer(ClientEnd):
         elif event == zmq.EVENT_CLOSED:
             self._handshakes.closed()
         elif event == zmq.EVENT_DISCONNECTED:
-            self._pump.drain()  # what the server said before it went has arrived: it counts
+            self._pump.drain()  # first take the messages that arrived before the end
             self._host.lost(self._handshakes.lost())
         elif event == zmq.EVENT_CONNECT_RETRIED:
             reason = self._handshakes.retried()
@@ -182,8 +184,11 @@ class Dealer(ClientEnd):
                 self._host.refused(refusal)
 
     def _look_up(self) -> None:
-        """A name is looked up for IPv4, and for IPv6 where it has no such address. libzmq takes one address alone; asked for both, it would
-        take IPv6, where a server may not listen."""
+        """Switch a name's lookup to IPv6 if it has no IPv4 address, and back.
+
+        libzmq uses only one address; asked for both kinds, it would use IPv6, where a server may
+        not listen.
+        """
         host, now = host_of(self._endpoint), time.monotonic()
         ipv6 = self._handshakes.unresolved and not self._ipv6
         if host is None or not is_name(host) or ipv6 == self._ipv6 or now - self._looked_up < LOOK_UP:
@@ -194,13 +199,13 @@ class Dealer(ClientEnd):
         self._socket.connect(self._endpoint)
 
     def _greeted(self, mechanism: str) -> None:
-        """The server has said which mechanism it has."""
+        """Handle the mechanism in the server's greeting."""
         if mechanism == "CURVE" and not self._closed:
             self._host.refused(reasons.wants_keys(self._endpoint))
             self._host.turn_ended()
 
 
 def _ask(endpoint: str, post: Callable[..., object], greeted: Callable[[str], object]) -> None:
-    """In a thread of its own. Nothing comes of it where the loop is closed."""
+    """Ask for the server's mechanism, in a thread of its own. No effect if the loop is closed."""
     with suppress(Exception):
         post(greeted, mechanism_of(endpoint))

@@ -1,4 +1,4 @@
-"""What keys mean for libzmq's sockets, and what a server knows of who is connected."""
+"""CURVE keys on libzmq's sockets, and the keys of a server's connections."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from ...errors import UsageError
 from ...security.curve import ClientKeys, ServerKeys, check_encrypts
 from . import zap
 
-# Older ones have known holes in CURVE (CVE-2020-15166 and others).
+# Older versions have known vulnerabilities in CURVE (CVE-2020-15166 and others).
 _OLDEST = (4, 3, 3)
 
 
 def _check_library() -> None:
-    """Raises UsageError where libzmq has no CURVE that can be trusted."""
+    """Raises UsageError if libzmq has no trustworthy CURVE."""
     if not zmq.has("curve"):
         raise UsageError("keys need a libzmq with CURVE, as in pyzmq's own wheels: reinstall pyzmq")
     if zmq.zmq_version_info() < _OLDEST:
         raise UsageError(
-            f"keys need libzmq 4.3.3 or newer, not {zmq.zmq_version()}: its CURVE has known holes; upgrade pyzmq"
+            f"keys need libzmq 4.3.3 or newer, as the CURVE of {zmq.zmq_version()} has known "
+            "vulnerabilities: upgrade pyzmq"
         )
 
 
 class Guard:
-    """A server's: who may connect to its socket, and whose each connection is."""
+    """A server's CURVE: which clients may connect to its socket."""
 
     def __init__(
         self, keys: ServerKeys, context: zmq.Context[Any], loop: Loop, refused: Callable[[str, bytes], object]
     ) -> None:
-        """Raises UsageError where somebody else answers for the context, or keys cannot be had."""
+        """Raises UsageError if the context has another authenticator, or CURVE is unusable."""
         _check_library()
         self._pair, self.authorized = keys
         self._context = context
@@ -41,28 +42,28 @@ class Guard:
         zap.join(context, self._domain)
 
     def protect(self, socket: zmq.Socket[Any]) -> None:
-        """To be called before it is bound."""
+        """Set up the server's socket. Call it before binding."""
         socket.set(zmq.CURVE_SERVER, 1)
         socket.set(zmq.CURVE_SECRETKEY, self._pair.secret)
         socket.set(zmq.ZAP_DOMAIN, self._domain.name)
         socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def lets_in(self, key: str) -> bool:
-        """Whether it would let this key in now; what was read last counts."""
+        """Whether the key would be admitted now, by the keys that were read last."""
         return self.authorized.every or key.encode() in self.authorized.names
 
     def close(self) -> None:
-        """After the socket, and before its context is terminated."""
+        """Close after the socket, and before its context is terminated."""
         zap.leave(self._context, self._domain)
 
 
 def key_of(frame: zmq.Frame) -> str:
-    """Whose connection a frame came over, as it was told in the handshake: the key, in Z85 text; "" without one."""
+    """The client key of the frame's connection, in Z85 text; "" without a key."""
     return _told(frame, zap.KEY)
 
 
 def user_of(frame: zmq.Frame) -> str:
-    """The name of that key."""
+    """The name of the client key of the frame's connection."""
     return _told(frame, "User-Id")
 
 
@@ -74,7 +75,7 @@ def _told(frame: zmq.Frame, what: str) -> str:
 
 
 def protect(socket: zmq.Socket[Any], keys: ClientKeys, endpoint: str) -> None:
-    """A client's, before it connects. Raises UsageError."""
+    """Set up a client's socket before it connects. Raises UsageError."""
     _check_library()
     check_encrypts(endpoint)
     socket.set(zmq.CURVE_SERVERKEY, keys.server)

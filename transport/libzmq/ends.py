@@ -1,4 +1,4 @@
-"""What libzmq's transport makes for a server, and for a client."""
+"""The libzmq transport: makes the ends of servers and clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Libzmq(Transport):
-    """With the given context, or one for each server and one for all clients of the process."""
+    """Uses the given context, or one context per server and one for all clients of the process."""
 
     name = "libzmq"
 
@@ -24,7 +24,7 @@ class Libzmq(Transport):
         if context is not None and not isinstance(context, zmq.Context):
             raise UsageError(f"context must be a zmq.Context, not {context!r}")
         if context is not None and type(context) is not zmq.Context:
-            context = zmq.Context.shadow(context)  # one for asyncio makes sockets that are not for here
+            context = zmq.Context.shadow(context)  # an asyncio context makes unsuitable sockets
         self._context = context
 
     def server(

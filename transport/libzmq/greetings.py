@@ -1,5 +1,6 @@
-"""What a server says of itself before any handshake: the security mechanism in its greeting. Asked where libzmq cannot tell, since the end
-of the connection came before the greeting was read.
+"""Reads a server's security mechanism from its greeting, before any handshake.
+
+A client asks for it if libzmq cannot tell, as the connection ended before libzmq read the greeting.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ from typing import Any
 from ...backends import native
 from ..paths import socket_name
 
-# Seconds for all of it.
+# Maximum seconds in total.
 PATIENCE = 2.0
 
-# The signature of a greeting, and version 3 (ZMTP 3.1, https://rfc.zeromq.org/spec/37/). Who has read that much sends its whole greeting.
+# The signature of a greeting, and version 3 (ZMTP 3.1, https://rfc.zeromq.org/spec/37/). A peer
+# that has read that much sends its whole greeting.
 _HELLO = b"\xff" + bytes(8) + b"\x7f\x03"
-# Where the mechanism is in that, and how long.
+# Offset and length of the mechanism in a greeting.
 _BEGINS, _LONG = 12, 20
 
 
 def mechanism_of(endpoint: str) -> str:
-    """The mechanism, NULL or CURVE, or "" where what listens there does not say. It waits, in the thread that asks, and not in a hub."""
+    """The mechanism, NULL or CURVE; "" if the peer sends no greeting.
+
+    It blocks the calling thread, and not a hub.
+    """
     with suppress(OSError, ValueError):
         kind, address = _address(endpoint)
         connection = _socket.socket(kind, _socket.SOCK_STREAM)  # which gevent does not patch

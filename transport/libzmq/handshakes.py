@@ -1,9 +1,9 @@
-"""What it means that handshakes fail: told from libzmq's events. It knows no sockets.
+"""Why handshakes fail, inferred from libzmq's events. It knows no sockets.
 
-With libzmq 4.3.5: a key that the server does not let in is told as such, and one end with CURVE and one without as different mechanisms;
-after both, libzmq does not try again. A wrong server key is told by nothing: the server closes the connection, and libzmq tries again for
-ever. So does a proxy whose server is away; and a
-connection with a server that stands still is given up after a while.
+libzmq 4.3.5 reports a key that the server does not admit, and a mismatch of mechanisms; after both
+it does not try again. It does not report a wrong server key: the server closes the connection, and
+libzmq tries again for ever. A proxy whose server is away looks the same. After a while, libzmq
+gives up a connection with a server that hangs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HANDSHAKE_FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 
-# Seconds within which a server that does not like a handshake says so; after more, it is one that stands still.
+# Seconds within which a server rejects a handshake; a server that takes longer hangs.
 AT_ONCE = 2.0
 
 # libzmq's ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH.
@@ -28,23 +28,26 @@ _OTHER_MECHANISM = 0x11000002
 
 
 class Handshakes:
-    """Those with one endpoint, over one socket."""
+    """The handshakes of one socket with one endpoint."""
 
     def __init__(self, endpoint: str, *, with_keys: bool) -> None:
         self._endpoint = endpoint
         self._with_keys = with_keys
         self._began = 0.0
         self._broken = Broken()
-        self._reason = ""  # why the last one failed, where it did
-        self._attempted = False  # whether there was an address to connect to, since the last retry
-        self.unresolved = False  # whether there was none at the last retry
+        self._reason = ""  # why the last handshake failed, if it did
+        self._attempted = False  # whether libzmq had an address to connect to, since the last retry
+        self.unresolved = False  # whether libzmq had no address at the last retry
 
     def began(self, now: float) -> None:
         self._began = now
 
     @property
     def unclear(self) -> bool:
-        """Whether so many in a row were broken off without a word that the server is to be asked what it wants. It is asked again later."""
+        """Whether to ask the server for its mechanism.
+
+        True after each IN_A_ROW handshakes that were broken off in a row without an error.
+        """
         return not self._with_keys and bool(self._broken.count) and self._broken.count % IN_A_ROW == 0
 
     def succeeded(self) -> None:
@@ -52,16 +55,16 @@ class Handshakes:
         self._reason = ""
 
     def closed(self) -> None:
-        """An attempt to connect failed. Where none was made, libzmq did not resolve the host."""
+        """A connection attempt failed. Without an attempt, libzmq could not resolve the host."""
         self._attempted = True
 
     def lost(self) -> str:
-        """The connection is: why."""
+        """The connection is lost. Returns the reason."""
         self._attempted = True
         return self._reason or reasons.lost(self._endpoint)
 
     def retried(self) -> str:
-        """Another attempt is on its way: why the last one came to nothing."""
+        """Another attempt follows. Returns why the last one failed."""
         attempted, self._attempted = self._attempted, False
         self.unresolved = False
         if self._reason:
@@ -75,10 +78,13 @@ class Handshakes:
         return f"no server at {self._endpoint}"
 
     def failed(self, event: int, value: int, now: float, *, known: bool = False) -> str | None:
-        """Why there is no hope, and None where there is; `known`: whether the server has let this client in before."""
+        """A handshake failed. Returns why it is hopeless, or None if another attempt may succeed.
+
+        `known`: the server has admitted this client before.
+        """
         at = self._endpoint
         self._reason = (
-            f"what answers at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
+            f"the peer at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
         )
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return reasons.unknown_key(at)

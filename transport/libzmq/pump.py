@@ -1,8 +1,9 @@
 """One ZeroMQ socket on one event loop: the only place that reads a socket's events.
 
-A ZeroMQ descriptor is edge-triggered and signals any event: after every send and receive the events must be looked at
-again, and whatever input remains must get another turn of the loop, or it waits for ever. Every operation on the socket goes through
-its pump, so that nobody can forget. It knows frames, not what is in them.
+A ZeroMQ descriptor is edge-triggered and signals any event. So after every send and receive the
+events must be checked again, and any remaining input must get another turn of the loop, or it waits
+for ever. Every operation on the socket goes through its pump, which makes these checks. The pump
+does not decode frames.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ SNDMORE_NOBLOCK = int(zmq.SNDMORE) | NOBLOCK
 EVENTS = int(zmq.EVENTS)
 RCVMORE = int(zmq.RCVMORE)
 
-# pyzmq's own send, without the layer for the draft sockets' options above it.
+# pyzmq's inner send, without the layer that handles options of draft sockets.
 send: Callable[..., Any] = zmq.backend.Socket.send
 
 
 def monitor(socket: zmq.Socket[bytes], context: zmq.Context[Any], events: int) -> zmq.Socket[bytes]:
-    """A socket on which these events of another arrive. To be closed after that one."""
-    address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"  # pyzmq's own choice of a name may be taken
+    """A socket that receives these events of another socket. Close it after that one."""
+    # pyzmq's own choice of a name may be taken.
+    address = f"inproc://ringback.monitor.{os.urandom(8).hex()}"
     socket.monitor(address, events)
     pair: zmq.Socket[bytes] = context.socket(zmq.PAIR)
     try:
@@ -47,37 +49,41 @@ def monitor(socket: zmq.Socket[bytes], context: zmq.Context[Any], events: int) -
     return pair
 
 
-# Of libzmq, which its Python binding has no name for: whether what arrives stays in the pieces of 8 KiB that it arrived in.
+# ZMQ_ZERO_COPY_RECV of libzmq, which pyzmq has no name for: whether received messages stay in the 8
+# KiB blocks in which they arrived.
 _ZERO_COPY_RECV = 10
 
 
 def new_context() -> zmq.Context[Any]:
-    """One whose sockets copy what arrives, which costs nothing that can be measured: else a batch of 40 bytes, come by itself, would hold
-    8 KiB for as long as it waits to be read."""
+    """A context whose sockets copy received messages, at no measurable cost.
+
+    Without the copy, a batch of 40 bytes that arrives alone would hold 8 KiB until it is read.
+    """
     context: zmq.Context[Any] = zmq.Context()
     with suppress(zmq.ZMQError):
         context.set(_ZERO_COPY_RECV, 0)
     return context
 
 
-# Bytes from which on a frame is handed to libzmq uncopied, where that can be: nobody changes it later.
+# Minimum bytes of a frame that libzmq gets uncopied if possible. Such frames never change later.
 UNCOPIED = 65536
 
 
 def _send_large(socket: zmq.Socket[bytes], frame: Any, flags: int) -> None:
     source: Any = frame.obj if type(frame) is memoryview else None
     if isinstance(source, zmq.Frame) and len(source) == len(frame):
-        send(socket, source, flags, False)  # it has arrived as it leaves
+        send(socket, source, flags, False)  # a received frame, sent on unchanged
     else:
-        # (Copied under gevent: pyzmq would start a thread to wait for libzmq, and wait in the hub, where nobody may.)
+        # Copied under gevent: pyzmq would start a thread to wait for libzmq, and block the hub.
         send(socket, frame, flags, "gevent" in sys.modules)
 
 
 class Pump:
-    """Hands the first frame of each message to `receive`, which takes the others from the socket and deals with it, and calls
-    `turn_ended` after each turn, in which what was gathered is sent.
+    """Passes the first frame of each message to `receive`, and calls `turn_ended` after each turn.
 
-    What these raise is contained, as `turns.py` says."""
+    `receive` takes the other frames from the socket and handles the message. `turn_ended` sends the
+    queued messages. Their exceptions are contained as in `turns.py`.
+    """
 
     def __init__(
         self,
@@ -93,15 +99,15 @@ class Pump:
         self._receive = receive
         self._turn_ended = turn_ended
         self._scheduled = False
-        self._sent = False  # since the events were looked at
-        self.dry = False  # whether the last turn has taken all that there was
+        self._sent = False  # whether a message was sent since the last check of the events
+        self.dry = False  # whether the last turn took all messages
         self._closed = False
         forks.inherit(self)
         self._watch = loop.watch(int(socket.get(zmq.FD)), self.turn)
-        self.schedule()  # what came before the watch began made its edge already
+        self.schedule()  # for messages whose edge came before the watch
 
     def turn(self) -> None:
-        """Take what has come, at most so many messages, then send what was gathered."""
+        """Take the received messages, up to the limits of a turn, then send the queued ones."""
         if self._closed:
             return
         get, recv, receive = self._get, self._recv, self._receive
@@ -109,7 +115,7 @@ class Pump:
         self._sent = failed = False
         try:
             try:
-                first = recv(NOBLOCK)  # mostly there is something: this takes one look less
+                first = recv(NOBLOCK)  # there mostly is a message: this saves a check
             except zmq.Again:
                 pass
             else:
@@ -130,11 +136,11 @@ class Pump:
             except BaseException as error:
                 self._contain(error)
                 failed = True
-        if self._sent or not left or failed:  # whatever was raised must not cost the edge
+        if self._sent or not left or failed:  # an exception must not lose the edge
             self._look_again()
 
     def drain(self) -> None:
-        """Take everything that has come, now: for what must be known before something else is believed."""
+        """Take all received messages now, before the caller relies on other information."""
         while not self._closed and self._get(EVENTS) & POLLIN:
             try:
                 self._receive(self._recv(NOBLOCK))
@@ -142,14 +148,14 @@ class Pump:
                 self._contain(error)
 
     def _contain(self, error: BaseException) -> None:
-        """A message could not be dealt with, or what was gathered could not be sent: no other message is to suffer from that."""
+        """Contain a failure to handle or send a message, so that it harms no other message."""
         if not self._loop.may_be_cut():
             while not self._closed and self._get(RCVMORE):
-                self._recv(NOBLOCK)  # its other frames
-        contain(self._loop, error, "a turn of a socket failed")
+                self._recv(NOBLOCK)  # the other frames of the message
+        contain(self._loop, error, "socket turn failed")
 
     def send(self, frames: list[Any]) -> bool:
-        """Send one message; False if its pipe is full. Raises ZMQError for a ROUTER's peer that is gone."""
+        """Send one message; False if its pipe is full. A ROUTER raises ZMQError for a lost peer."""
         self._sent = True
         socket = self._socket
         try:
@@ -168,10 +174,10 @@ class Pump:
         return True
 
     def schedule(self) -> None:
-        """Another turn soon."""
+        """Schedule another turn soon."""
         self.dry = False
         if not self._scheduled:
-            self._loop.call_soon(self._scheduled_turn)  # first: it may raise, at the end of a caller's stack
+            self._loop.call_soon(self._scheduled_turn)  # first, as it may raise a RecursionError
             self._scheduled = True
 
     def _scheduled_turn(self) -> None:
@@ -184,11 +190,11 @@ class Pump:
             self.schedule()
 
     def flushed(self) -> None:
-        """To be called after sending outside a turn: sending may have swallowed the edge of an arrival."""
+        """Call this after sending outside a turn: the send may have consumed an arrival's edge."""
         self._look_again()
 
     def forked(self) -> None:
-        """In a child: what comes is the parent's, and nothing is to be sent."""
+        """In a child: receive and send nothing; the socket belongs to the parent."""
         if self._closed:
             return
         self._closed = True
@@ -197,9 +203,10 @@ class Pump:
             self._watch.cancel()
 
     def close(self, linger: int = 0) -> None:
-        """Close the socket; what it has not sent yet is kept for `linger` milliseconds."""
+        """Close the socket; unsent messages are kept for `linger` milliseconds."""
         self._closed = True
         if not self._socket.closed:
-            self._watch.cancel()  # before the close: the descriptor's number is used again at once
-            self._socket.disable_monitor()  # before its monitor is closed, or the next event blocks libzmq's I/O thread for ever
+            self._watch.cancel()  # before the close: the descriptor's number may be reused at once
+            # Before the monitor is closed, or the next event blocks libzmq's I/O thread for ever.
+            self._socket.disable_monitor()
             self._socket.close(linger)

@@ -1,7 +1,8 @@
-"""A server's ROUTER socket: frames in, frames out, and who came and who left, as libzmq tells it.
+"""A server's ROUTER socket: receives and sends frames, and tracks connections by libzmq's events.
 
-libzmq hides much of what a server has to know of its clients, and has no call to end one connection. What a client sends is bounded only
-once it is read: this end is for clients that are trusted (decisions/0021).
+libzmq hides much of what a server has to know of its clients, and has no call to end one
+connection. Limits on a client's messages apply only once the messages are read, so this end is for
+trusted clients (decisions/0021).
 """
 
 from __future__ import annotations
@@ -30,17 +31,21 @@ from .pump import NOBLOCK, RCVMORE, Pump, monitor, new_context
 
 log = logging.getLogger("ringback.transport")
 
-# Batches of one client that wait to be read, where nothing else bounds them.
+# Maximum batches of one client that wait to be read, on endpoints without another limit.
 PIPE = 512
 
-# Seconds from one try to send what was not taken to the next: a ROUTER does not say which peer's pipe has room again.
+# Seconds between two tries to send messages that were not accepted: a ROUTER does not report which
+# peer's pipe has room again.
 RETRY = 0.02
 
 
 class Peer:
-    """One client, an `AcceptedConnection`: `address` is its routing id, which may be another's once its connection is lost."""
+    """One client, an `AcceptedConnection`.
 
-    unsent = 0  # libzmq does not tell
+    `address` is its routing id, which another client may get once the connection is lost.
+    """
+
+    unsent = 0  # libzmq does not report it
     __slots__ = ("_router", "address", "key", "peer", "session", "user")
 
     def __init__(self, router: Router, address: bytes, peer: str) -> None:
@@ -79,7 +84,7 @@ class Router(ServerEnd):
         self.endpoints = self._bound.endpoints
         self._peers: dict[bytes, Peer] = {}
         self._descriptors: dict[int, Peer] = {}
-        self._left: list[Peer] = []  # disconnected, though the socket may still hold what they said
+        self._left: list[Peer] = []  # disconnected, but the socket may still hold their messages
         self._pump: Pump | None = None
         self._monitor: Pump | None = None
         self._socket: Any = None
@@ -87,10 +92,11 @@ class Router(ServerEnd):
         self._retry: Handle | None = None
         forks.inherit(self)
 
-    # Life
+    # Opening and closing
 
     def open(self, places: Sequence[str | InheritedSocket]) -> None:
-        # libzmq numbers its peers from rand(): with its fixed seed a stranger could present the next number and abort the process.
+        # libzmq numbers its peers from rand(). With the fixed seed a stranger could present the
+        # next number and abort the process.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         if self._keys is not None:
             self._admission = ZapAdmission(self._keys, self._context, self._loop, self._host.offends)
@@ -103,7 +109,8 @@ class Router(ServerEnd):
             socket.set(zmq.MAXMSGSIZE, self._bounds.message)
             socket.set(zmq.BACKLOG, BACKLOG)
             socket.set(zmq.HANDSHAKE_IVL, int(self._bounds.handshake * 1000))
-            # No heartbeats from here (decisions/0021): clients send them, and say after which time they are gone. For those that do not:
+            # The server sends no heartbeats (decisions/0021). Clients send them, with a time to
+            # live. For clients that do not, TCP keepalive finds a lost connection.
             socket.set(zmq.TCP_KEEPALIVE, 1)
             socket.set(zmq.TCP_KEEPALIVE_IDLE, 20)
             socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
@@ -111,7 +118,7 @@ class Router(ServerEnd):
             socket.set(zmq.IPV6, any("[" in str(place) for place in places))
             socket.set(zmq.LINGER, 0)
             for place in places:
-                # A pipe that is full lets any client on it abort this process (decisions/0021).
+                # A full pipe lets any client on it abort this process (decisions/0021).
                 socket.set(zmq.RCVHWM, 0 if "tcp://" in str(place) else PIPE)
                 self._bound.bind(socket, place)
             watched = zmq.EVENT_DISCONNECTED
@@ -122,7 +129,7 @@ class Router(ServerEnd):
             socket.close(0)
             raise
         self._socket, self._events = socket, events
-        # (of many processes that inherit their sockets, the supervisor warns)
+        # For processes that inherit their sockets, the supervisor logs the warning.
         own = [real for place, real in zip(places, self.endpoints, strict=True) if isinstance(place, str)]
         reached = [endpoint for endpoint in own if not endpoint.startswith("inproc://")]
         if reached:
@@ -149,14 +156,15 @@ class Router(ServerEnd):
         if not self._own_context:
             self._bound.release()
         elif not opened:
-            self._terminate()  # nothing lingers
+            self._terminate()  # there are no unsent replies
         else:
-            # Termination waits for the lingering answers: not on the loop.
+            # Termination waits for unsent replies, so it must not run on the loop.
             self.closing = native.start_thread(self._terminate)
 
     def _terminate(self) -> None:
         self._context.term()
-        self._bound.release()  # only now: a path that libzmq has still to remove must not be another server's yet
+        # Only now: no other server may have a path that libzmq has yet to remove.
+        self._bound.release()
 
     def forked(self) -> None:
         self._pump = self._monitor = None
@@ -164,10 +172,10 @@ class Router(ServerEnd):
             self._retry.cancel()
         self._bound.forked()
 
-    # In
+    # Receiving
 
     def _receive(self, address: bytes) -> None:
-        """Take one batch."""
+        """Receive one batch."""
         frames: list[Any]
         peer = self._peers.get(address)
         if peer is None:
@@ -183,7 +191,11 @@ class Router(ServerEnd):
             pass
 
     def _next_contact(self, peer: Peer) -> tuple[Peer, list[Any]]:
-        """Whose connection this is now: a routing id may be another's once its connection is lost, which is told apart from messages."""
+        """The connection and frames of the next batch of a known routing id.
+
+        Another client may get the id once the connection is lost, and libzmq reports the loss apart
+        from the messages.
+        """
         parts = self._rest()
         if is_of(parts[0], peer):
             return peer, [parts[0].bytes, *parts[1:]]
@@ -197,14 +209,18 @@ class Router(ServerEnd):
         return parts
 
     def _contacted(self, address: bytes, parts: list[zmq.Frame]) -> tuple[Peer, list[Any]]:
-        """Whose connection this is, is told by the frames themselves: the descriptor that will be named when it is lost."""
+        """Register a new connection by its first frames.
+
+        A frame has the connection's descriptor, which the monitor reports when the connection is
+        lost.
+        """
         try:
             descriptor = parts[0].get(zmq.SRCFD)
             name = str(parts[0].get("Peer-Address"))
         except zmq.ZMQError:  # inproc has neither
             descriptor, name = -1, "inproc"
         if self._monitor is not None:
-            self._monitor.drain()  # a descriptor's number is used again: first hear of those who left
+            self._monitor.drain()  # descriptors are reused: first handle the lost connections
         peer = self._peers[address] = Peer(self, address, name)
         if descriptor >= 0:
             self._descriptors[descriptor] = peer
@@ -231,16 +247,16 @@ class Router(ServerEnd):
         pump = self._pump
         if pump is not None and pump.dry:
             for peer in self._left:
-                if self._peers.get(peer.address) is peer:  # and not another who has its routing id now
+                if self._peers.get(peer.address) is peer:  # not another client
                     del self._peers[peer.address]
-                peer.session = None  # which knows the peer
+                peer.session = None  # the session refers to the peer
             self._left.clear()
         if self._retry is None:
             self._host.turn_ended()
         else:
             self._host.room(None)
 
-    # Out
+    # Sending
 
     def send(self, peer: Peer, frames: Sequence[Any]) -> bool:
         if self._pump is None:
@@ -248,7 +264,7 @@ class Router(ServerEnd):
         try:
             if self._pump.send([peer.address, *frames]):
                 return True
-        except zmq.ZMQError:  # EHOSTUNREACH: it has left, and the monitor will say so too
+        except zmq.ZMQError:  # EHOSTUNREACH: it has left; the monitor will report it too
             self._forget(peer)
             return True
         if self._retry is None:
@@ -259,25 +275,25 @@ class Router(ServerEnd):
         self._retry = None
         self._host.room(None)
 
-    # Who does harm
+    # Harmful clients
 
     def cut(self, peer: Peer) -> None:
         """End the connection from this side, for which libzmq has no call."""
         if self._monitor is not None:
-            self._monitor.drain()  # the descriptor may be another's by now
+            self._monitor.drain()  # the descriptor may belong to another connection by now
         for descriptor, other in list(self._descriptors.items()):
             if other is peer:
                 _shut_down(descriptor, peer.peer)
 
 
 def _shut_down(descriptor: int, peer: str) -> None:
-    """End the connection that libzmq holds by this descriptor, if it is (still) that peer's: libzmq has no call for it."""
+    """End libzmq's connection with this descriptor, if it (still) belongs to the peer."""
     try:
         with socketlib.socket(fileno=os.dup(descriptor)) as connection:
             local = connection.family == socketlib.AF_UNIX
             if local or connection.getpeername()[0] == peer:
-                # Reset, not finished: what the peer has still to send would wait in its own memory.
+                # Reset: after a normal close, the peer's unsent data would stay in its memory.
                 connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.shutdown(socketlib.SHUT_RDWR)
     except OSError:
-        pass  # it has ended by itself
+        pass  # the connection has already ended

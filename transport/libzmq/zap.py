@@ -1,7 +1,9 @@
-"""libzmq asks at each handshake whose key that is (ZAP, https://rfc.zeromq.org/spec/27/): answered here, on the loop of a server.
+"""The ZAP authenticator of a zmq.Context, on a server's loop (https://rfc.zeromq.org/spec/27/).
 
-There can be one who answers in each zmq.Context. So the servers that share one share it: each has a domain of its own, and it lives on the
-loop of one of them; when that one leaves, on another's.
+libzmq asks it about the client's key at each handshake. A zmq.Context can have only one
+authenticator, so servers with the same context share one. Each server has a domain of its own. The
+authenticator runs on the loop of one of the servers, and moves to another's loop when that server
+leaves.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ log = logging.getLogger("ringback.security")
 
 ENDPOINT = "inproc://zeromq.zap.01"
 
-# The name under which each message tells whose key its connection has, beside libzmq's own "User-Id".
+# The metadata property of each message with the key of its connection, beside libzmq's "User-Id".
 KEY = "X-Ringback-Key"
 
 _VERSION = b"1.0"
@@ -34,12 +36,12 @@ _CURVE = b"CURVE"
 
 
 class Domain(NamedTuple):
-    """One server, to who answers."""
+    """One server, as the authenticator sees it."""
 
     name: bytes
     authorized: Authorized
     loop: Loop
-    refused: Callable[[str, bytes], object]  # called in the answerer's thread with the address and the key
+    refused: Callable[[str, bytes], object]  # called in the authenticator's thread: address and key
 
 
 _lock = forks.freed(allocate_lock())
@@ -47,8 +49,10 @@ _answerers: dict[tuple[int, int], _Answerer] = {}
 
 
 def join(context: zmq.Context[Any], domain: Domain) -> None:
-    """Answer for this domain too. To be called on its loop, before its server binds. Raises UsageError where somebody else answers in
-    this context."""
+    """Add the domain to the context's authenticator. Call it on its loop, before its server binds.
+
+    Raises UsageError if the context has another authenticator.
+    """
     with _lock:
         place = os.getpid(), context.underlying
         answerer = _answerers.get(place)
@@ -64,7 +68,7 @@ def join(context: zmq.Context[Any], domain: Domain) -> None:
 
 
 def leave(context: zmq.Context[Any], domain: Domain) -> None:
-    """To be called on its loop, before the context is terminated."""
+    """Remove the domain. Call it on its loop, before the context is terminated."""
     with _lock:
         place = os.getpid(), context.underlying
         answerer = _answerers.get(place)
@@ -76,7 +80,7 @@ def leave(context: zmq.Context[Any], domain: Domain) -> None:
             heir = next(iter(answerer.domains.values()), None)
         if not answerer.domains:
             del _answerers[place]
-    if heir is not None:  # (without the lock: a loop may have one of its own)
+    if heir is not None:  # without the lock, as a loop may have its own lock
         heir.loop.call_soon_threadsafe(_take_over, place, heir)
 
 
@@ -88,7 +92,7 @@ def _take_over(place: tuple[int, int], domain: Domain) -> None:
 
 
 class _Answerer:
-    """The one of a context."""
+    """The authenticator of one context."""
 
     def __init__(self, context: zmq.Context[Any]) -> None:
         self._context = context
@@ -98,7 +102,7 @@ class _Answerer:
         self._pump: Pump | None = None
 
     def open(self, owner: Domain) -> None:
-        """Begin on the loop of that domain, where it has not begun."""
+        """Start on the loop of that domain, unless it has started."""
         if self.owner is not None:
             return
         socket = self._context.socket(zmq.REP)
@@ -108,15 +112,15 @@ class _Answerer:
         except zmq.ZMQError as error:
             socket.close(0)
             raise UsageError(
-                f"the zmq.Context of this server has somebody who answers at {ENDPOINT} already ({error.strerror}): stop that "
-                "authenticator, or give the server a context without one"
+                f"the zmq.Context of this server already has an authenticator at {ENDPOINT} "
+                f"({error.strerror}): stop it, or give the server a context without one"
             ) from None
         self.owner, self._socket = owner, socket
         self._pump = Pump(owner.loop, socket, self._receive, lambda: None)
 
     def close(self) -> None:
         if self._pump is not None:
-            self._socket.unbind(ENDPOINT)  # closing does it too, but later: the next may bind at once
+            self._socket.unbind(ENDPOINT)  # closing unbinds later, but the next one binds at once
             self._pump.close(0)
         self.owner = self._pump = None
 
@@ -127,19 +131,19 @@ class _Answerer:
         request = frames[1] if len(frames) > 1 else b""
         try:
             answer = self._answer(frames)
-        except Exception as error:  # who asks waits for an answer, and so does all that comes after
-            log_error(log, "a handshake could not be judged", error=error)
+        except Exception as error:  # libzmq waits for an answer, also for later requests
+            log_error(log, "handshake check failed", error=error)
             answer = [b"500", b"internal error", b"", b""]
         if self._pump is not None:
             self._pump.send([_VERSION, request, *answer])
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
-        """Status, text, user id and metadata."""
+        """The answer's status, text, user id and metadata."""
         if len(frames) != 7 or frames[0] != _VERSION or frames[5] != _CURVE or len(frames[6]) != 32:
-            return _refusal("a handshake with CURVE is needed")
+            return _refusal("this server requires CURVE")
         domain = self.domains.get(frames[2])
         if domain is None:
-            return _refusal("nobody answers for this server")
+            return _refusal("unknown domain")
         key = z85.encode(frames[6])
         name = domain.authorized.name_of(key)
         if name is None:

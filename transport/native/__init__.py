@@ -1,5 +1,5 @@
-"""ZeroMQ's wire on the loop's own sockets: what libzmq's threads do elsewhere is done here, in turns of the loop.
+"""The native transport: ZeroMQ's wire protocol on the event loop's own sockets, without threads.
 
-`stream.py` is one connection, `turns.py` how all have their turns; `server.py` listens and accepts, `client.py` connects, again and again,
-by `dialing.py`.
+`stream.py` is one connection, and `turns.py` shares the loop among connections. `server.py` listens
+and accepts. `client.py` connects and reconnects, by means of `dialing.py`.
 """

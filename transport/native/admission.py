@@ -1,4 +1,4 @@
-"""Which clients a server with CURVE admits: their keys are known before their first message, and checked for as long as they stay."""
+"""Admission to a server with CURVE: checks clients' keys at first and as long as they stay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("ringback.server")
 
 
 class Admitted(Protocol):
-    """A connection. `user` and `key` are those of its client, once they are known, `peer` its address."""
+    """A connection: its client's key and the name of that key, once known, and its address."""
 
     user: str
     key: str
@@ -32,17 +32,17 @@ A = TypeVar("A", bound=Admitted)
 
 
 class CurveAdmission:
-    """Of one server."""
+    """The admission of one server with CURVE."""
 
     def __init__(self, keys: ServerKeys) -> None:
         self._pair = keys.pair.raw
         self._authorized = keys.authorized
         self._known = keys.authorized.names
-        # Apart, so that a flood of one kind does not hide the other.
+        # Two limits, so that a flood of one kind of log does not hide the other.
         self._refusal, self._failure = Bounded(log), Bounded(log)
 
     def mechanism(self, peer: Admitted) -> Mechanism:
-        """The server's end of a handshake, which sets the peer's `user` and `key`."""
+        """The server's end of a handshake. It sets the peer's `user` and `key`."""
         from ...zmtp.curve import CurveServer  # few servers need it
 
         return CurveServer(*self._pair, partial(self._admits, peer))
@@ -56,7 +56,7 @@ class CurveAdmission:
         return True
 
     def refused(self, peer: Admitted, error: ZmtpError) -> None:
-        """Log why a handshake came to nothing."""
+        """Log why a handshake failed."""
         if isinstance(error, NotAuthorized):
             complaint, why = self._refusal, reasons.not_authorized(z85.encode(error.key))
         else:
@@ -65,7 +65,7 @@ class CurveAdmission:
         complaint(logging.WARNING, "refused %s: %s", peer.peer or "a local client", why, fields=more)
 
     def revoked(self, peers: Iterable[A]) -> list[A]:
-        """The peers whose keys are not authorized any more, since the last look."""
+        """The peers whose keys are no longer authorized; none if no key has changed since."""
         authorized = self._authorized
         authorized.look()
         if authorized.every or authorized.names is self._known:

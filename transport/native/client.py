@@ -1,4 +1,4 @@
-"""A client's way to one endpoint: connect, greet, beat; and again, after a while, whenever the connection is lost."""
+"""A client's end for one endpoint: connects, sends heartbeats, and reconnects after a loss."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ from .turns import Turns
 if TYPE_CHECKING:
     from ...security.curve import ClientKeys
 
-# Seconds before the next attempt to connect: the first, and the longest. Each waits for up to half as long more, so that not all of a
-# server's clients come back at once.
+# Seconds before the next connection attempt: at first, and at most. A random part of up to half of
+# that is added, so that a server's clients do not all reconnect at once.
 PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
-# Seconds from one beat to the next where the server has not answered the last; and by which a beat may be late and still tell something.
+# Seconds to the next heartbeat if the server has not answered the last one; and the seconds by
+# which a heartbeat may be late and still be evidence.
 LOOK, LATE = 1.0, 0.5
 
 
 class ClientStream(SocketStream):
-    """One connection."""
+    """One connection of a client."""
 
     __slots__ = ("_connector",)
 
@@ -60,7 +61,7 @@ class ClientStream(SocketStream):
 
 
 class Connector(ClientEnd):
-    """A client's end. `message`: bytes of a message, at most; `keys`: those to use with CURVE."""
+    """A client's end. `message`: maximum bytes of a message. `keys`: the CURVE keys, if any."""
 
     gathers = False
 
@@ -76,13 +77,13 @@ class Connector(ClientEnd):
         self._turns = Turns(loop, host.turn_ended)
         self._dialing: Dialing | None = None
         self._line: ClientStream | None = None
-        self._timer: Handle | None = None  # of the next attempt, of the handshake, or of the next beat
+        self._timer: Handle | None = None  # for an attempt, the handshake or a heartbeat
         self._pause = PAUSE
         self._silent = 0.0
-        self._asked = False  # whether it was asked to say PONG, of which it has said so many
-        self._pongs = 0
+        self._asked = False  # whether the last heartbeat sent a PING
+        self._pongs = 0  # PONGs received before the last heartbeat
         self._liveness = Liveness.READY
-        self.due = inf  # when it will beat next
+        self.due = inf  # when the next heartbeat is due
         self._closed = False
         forks.inherit(self)
 
@@ -109,14 +110,14 @@ class Connector(ClientEnd):
                 native.start_thread(partial(send_rest, [rest], linger))
 
     def forked(self) -> None:
-        """In a child: the connection is the parent's."""
+        """In a child: leave the connection to the parent."""
         self._closed = True
         if self._line is not None:
             self._line.forked()
         if self._timer is not None:
             self._timer.cancel()
 
-    # An attempt
+    # Connection attempts
 
     def _dial(self) -> None:
         self._timer = None
@@ -170,7 +171,7 @@ class Connector(ClientEnd):
             self._timer = self.loop.call_later(random.uniform(1, 1.5) * self._pause, self._dial_again)  # noqa: S311 - no secret
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
-    # A connection
+    # The connection
 
     def up(self) -> None:
         self._pause, self._silent = PAUSE, 0.0
@@ -192,7 +193,7 @@ class Connector(ClientEnd):
 
     @property
     def _interval(self) -> float:
-        """Seconds from one beat to the next: few where the server has not answered the last."""
+        """Seconds to the next heartbeat: fewer if the server has not answered the last one."""
         return BEAT if self._liveness is Liveness.READY else LOOK
 
     def _lives(self, liveness: Liveness) -> None:
@@ -201,22 +202,26 @@ class Connector(ClientEnd):
             self.host.lives(liveness)
 
     def _beat(self) -> None:
-        """Ask whether the server is there. Silence is counted in beats: a loop that was kept from reading has not beaten either."""
+        """Send a heartbeat, unless the server has been silent for too long.
+
+        Silence is counted in heartbeats: a loop that could not read could not send heartbeats
+        either.
+        """
         line = self._line
         if line is None:
             return
         self._silent = 0.0 if line.look() else self._silent + self._interval
         if line.machine.pongs != self._pongs:
             self._lives(Liveness.READY)
-        elif (
-            self._asked and time.monotonic() - self.due < LATE
-        ):  # else the answer may have come, and nobody has read it
+        elif self._asked and time.monotonic() - self.due < LATE:
+            # A later heartbeat proves nothing: an answer may have arrived and be unread.
             self._lives(Liveness.STALLED if self._silent >= BEAT else Liveness.BUSY)
         self._pongs = line.machine.pongs
         if self._silent >= SILENT:
             line.fail(TimeoutError(f"the server at {self._endpoint} has been silent for {SILENT:g} s"))
             return
-        # (who is driven only while it waits cannot say when it will speak again; a peer of ZMTP 3.0 cannot be asked)
+        # A loop that runs only while a caller waits cannot promise the next PING, so it sends no
+        # time to live. A peer with ZMTP 3.0 does not know PING.
         self._asked = line.machine.ping(TTL if self.loop.always_runs else 0.0)
         if self._asked:
             line.write()
@@ -225,7 +230,7 @@ class Connector(ClientEnd):
         self._beat_later()
 
     def ended(self, error: Exception | None) -> None:
-        """The connection has."""
+        """The connection has ended."""
         line, self._line, self.due = self._line, None, inf
         if self._timer is not None:
             self._timer.cancel()
@@ -242,7 +247,7 @@ class Connector(ClientEnd):
         self._turns.end()
 
     def _refusal(self, error: Exception | None) -> str:
-        """Why no other attempt could do better; an empty string where one could."""
+        """Why another attempt is hopeless; "" if it may succeed."""
         at = self._endpoint
         if isinstance(error, OtherMechanism):
             if error.theirs == "CURVE":
@@ -256,7 +261,10 @@ class Connector(ClientEnd):
         return ""
 
     def _broken_off(self) -> str:
-        """The handshake was. With keys, a server that has another key is told from one that starts anew."""
+        """The handshake was broken off. Returns why another attempt is hopeless, or "".
+
+        With keys, this distinguishes a server with another key from a restarting server.
+        """
         now = time.monotonic()
         self._broken.add(now)
         if self._keys is None:
@@ -267,11 +275,11 @@ class Connector(ClientEnd):
         return reasons.broken_off_again(self._endpoint, self._broken.count)
 
     def _why_not(self, error: Exception | None) -> str:
-        """Why a handshake came to nothing."""
+        """Why a handshake failed."""
         if isinstance(error, TimeoutError):
             return str(error)
         if isinstance(error, Refused):
             return f"the server at {self._endpoint} refuses the connection: {error.reason}"
         if isinstance(error, ZmtpError):
-            return f"what answers at {self._endpoint} is not a ringback server: {error}"
+            return f"the peer at {self._endpoint} is not a ringback server: {error}"
         return reasons.broken_off(self._endpoint)

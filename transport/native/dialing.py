@@ -1,4 +1,7 @@
-"""One attempt to connect: a name is looked up in a thread, and of its addresses the first that answers is taken (RFC 8305)."""
+"""One connection attempt: look up a name in a thread, connect to its first address that answers.
+
+The addresses are tried as in RFC 8305.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,19 @@ from .. import reasons
 from ..paths import socket_name
 from . import inproc
 
-# Seconds for one connection, and from one address to the next where the first has not answered.
+# Maximum seconds of one attempt, and seconds before the next address if the last has not answered.
 WITHIN = 5.0
 STAGGER = 0.25
 
-Address = tuple[int, Any]  # the family, and what a socket of it connects to
+Address = tuple[int, Any]  # the family, and the address for `connect`
 
 
 class Dialing:
-    """`done(connected, reason)` is called once, with a socket or with why there is none; never before this has returned."""
+    """One connection attempt.
+
+    It calls `done(connected, reason)` once, with a socket or with the reason why there is none, and
+    never before `begin` has returned.
+    """
 
     def __init__(
         self, loop: Loop, endpoint: str, done: Callable[[_socket.socket | None, str], object]
@@ -42,7 +49,7 @@ class Dialing:
         self._over = False
 
     def begin(self) -> None:
-        """Raises OSError where there is no socket for it."""
+        """Start the attempt. Raises OSError if the process can have no more sockets."""
         self._timers.append(self._loop.call_later(WITHIN, self._late))
         if self._endpoint.startswith("inproc://"):
             self._join()
@@ -92,11 +99,11 @@ class Dialing:
     def _go_on(self) -> None:
         try:
             self._next()
-        except OSError as error:  # there is no socket for it
+        except OSError as error:  # no more sockets
             self._failed(error.errno or 0)
 
     def _next(self) -> None:
-        """Try the next address, beside those that have not answered yet."""
+        """Try the next address, in parallel with those that have not answered yet."""
         if self._over or not self._addresses:
             return
         family, address = self._addresses.pop(0)
@@ -134,7 +141,7 @@ class Dialing:
         if self._tried or self._reason:
             self._end(None, f"no server at {self._endpoint}: nothing has answered for {WITHIN:g} s")
         else:
-            self._found([])  # the name is still being looked up
+            self._found([])  # the lookup of the name has not ended
 
     def _end(self, connected: _socket.socket | None, reason: str) -> None:
         if self._over:
@@ -148,7 +155,7 @@ class Dialing:
 def _look_up(
     host: str, port: int, post: Callable[..., object], found: Callable[[list[Address]], object]
 ) -> None:
-    """In a thread of its own. Nothing comes of it where the loop is closed."""
+    """Look up the name, in a thread of its own. No effect if the loop is closed."""
     try:
         addresses = _addresses(host, port)
     except (OSError, UnicodeError):
@@ -158,7 +165,7 @@ def _look_up(
 
 
 def _addresses(host: str, port: int) -> list[Address]:
-    """In the order in which they are to be tried: of each family in turn, the system's favourite first."""
+    """The addresses in the order to try them: families alternate, in the system's order."""
     found = native.getaddrinfo(host, port, type=socketlib.SOCK_STREAM)
     families = dict.fromkeys(family for family, *_ in found)
     by_family = [[(family, address) for kind, *_, address in found if kind == family] for family in families]

@@ -1,4 +1,4 @@
-"""What the native transport makes for a server, and for a client."""
+"""The native transport: makes the ends of servers and clients."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ if TYPE_CHECKING:
 
 
 class Native(Transport):
-    """Over tcp, ipc and inproc."""
+    """The native transport, for tcp, ipc and inproc."""
 
     name = "native"
 
     def __init__(self, context: Any = None) -> None:
         if context is not None:
             raise UsageError(
-                'a zmq.Context is libzmq\'s, and transport="native" uses none: leave out context, or say transport="libzmq"'
+                'context is for libzmq, and transport="native" uses none: leave it out, or give '
+                'transport="libzmq"'
             )
 
     def server(
         self, loop: Loop, host: ServerHost, bounds: ServerBounds, keys: ServerKeys | None
     ) -> ServerEnd:
-        from .server import Listeners  # a client needs none of it
+        from .server import Listeners  # clients do not need it
 
         return Listeners(loop, host, bounds, keys)
 

@@ -1,4 +1,4 @@
-"""`inproc://NAME`: the servers of this process by their names, and socket pairs to them."""
+"""`inproc://NAME`: servers of this process by name, and socket pairs that connect to them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...backends.base import Loop
 from ...errors import UsageError
 from ..paths import in_use
 
-# Connections that wait for the server's loop: each takes a descriptor.
+# Maximum connections that wait for the server's loop. Each takes a descriptor.
 BACKLOG = 128
 
 
 class Listener:
-    """One server's. `begin` takes each new connection, on the server's loop."""
+    """A server's inproc endpoints. `begin` gets each new connection, on the server's loop."""
 
     def __init__(self, loop: Loop, begin: Callable[[_socket.socket], object]) -> None:
         self._loop = loop
@@ -27,18 +27,18 @@ class Listener:
         self._closed = False
 
     def listen(self, endpoint: str) -> None:
-        """Raises UsageError where the endpoint is in use."""
+        """Listen at the endpoint. Raises UsageError if it is in use."""
         if _listeners.setdefault(endpoint, self) is not self or endpoint in self._endpoints:
             raise UsageError(in_use(endpoint))
         self._endpoints.append(endpoint)
 
     @property
     def full(self) -> bool:
-        """Whether so many connections wait for the loop that no other may come."""
+        """Whether the maximum of connections waits for the loop."""
         return len(self._coming) >= BACKLOG
 
     def add(self, connected: _socket.socket) -> None:
-        """A new connection, from any thread."""
+        """Add a new connection, from any thread."""
         self._coming.append(connected)
         if not self._closed:
             with suppress(RuntimeError):  # the loop is closed
@@ -52,7 +52,7 @@ class Listener:
         self._turn_away()
 
     def forked(self) -> None:
-        """In a child: nobody finds it any more."""
+        """In a child: withdraw the endpoints."""
         for endpoint in self._endpoints:
             _listeners.pop(endpoint, None)
 
@@ -60,7 +60,7 @@ class Listener:
         try:
             connected = self._coming.popleft()
         except IndexError:
-            return  # it was turned away
+            return  # the connection was turned away
         self._begin(connected)
 
     def _turn_away(self) -> None:
@@ -69,12 +69,16 @@ class Listener:
                 self._coming.popleft().close()
 
 
-# (Each step is one operation of a dict or a deque: no lock is needed.)
+# No lock is needed, as each step is one operation of a dict or a deque.
 _listeners: dict[str, Listener] = {}
 
 
 def connect(endpoint: str) -> _socket.socket:
-    """The client's half of a new pair. Raises ConnectionRefusedError where no server listens, OSError where there is no socket."""
+    """Connect to a server of this process. Returns the client's half of a new socket pair.
+
+    Raises ConnectionRefusedError if no server listens, OSError if the process can have no more
+    sockets.
+    """
     listener = _listeners.get(endpoint)
     if listener is None or listener.full:
         raise ConnectionRefusedError

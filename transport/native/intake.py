@@ -1,7 +1,8 @@
-"""Bounds what the connections of one end have sent and nobody has served yet, in sum.
+"""Limits the bytes that the connections of one end have sent and the end has not handled yet.
 
-At the bound, a connection that holds a part of a message is read no further, and TCP slows its sender down. One of them is still read:
-that of which most has come, as it ends first. If it is slow while others wait for it, it is closed.
+At the limit, the end stops reading connections that hold a part of a message, and TCP slows their
+senders down (backpressure). It still reads one of them: the one with the most bytes, as that
+message ends first. If that connection is slow while others wait for it, the end closes it.
 """
 
 from __future__ import annotations
@@ -13,50 +14,58 @@ from ...zmtp.connection import READ
 from ...zmtp.errors import ZmtpError
 from ..memory import Holes
 
-# Bytes that are read at once from who has sent no part of a message, while there is too much of others.
+# Bytes to read at once from a connection that holds no part of a message, while the total is above
+# the limit.
 _SIP = 4096
-# Bytes that the one who is read has to send from one look to the next, where others wait for it.
+# Minimum bytes that the connection being read has to send between two checks while others wait for
+# it.
 _LEAST = 65_536
 
 
 class UnservedConnection(Protocol):
-    """A connection. `kept`: bytes that have come over it and are not served yet; `ready_at`: how many have to wait in the
-    socket before the loop is told of them."""
+    """A connection whose unhandled bytes count.
+
+    `kept`: its bytes that are received and not handled yet. `ready_at`: bytes that have to be in
+    the socket before it becomes readable.
+    """
 
     kept: int
     ready_at: int
 
     def pause(self) -> None:
-        """Read no more."""
+        """Stop reading."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
 
     def fail(self, error: Exception) -> None:
-        """End it."""
+        """End the connection."""
 
 
 class Intake:
-    """`limit`: bytes. `UnservedConnection.kept` is the part of each connection. `holes`, where there are any, are told of bytes that are
-    no longer kept."""
+    """The unhandled bytes of all connections of one end.
+
+    `limit`: maximum bytes. `UnservedConnection.kept` is the part of one connection. `holes`, if
+    given, counts the freed bytes.
+    """
 
     def __init__(self, limit: int, holes: Holes | None) -> None:
         self._holes = holes
         self._limit = limit
         self._total = 0
-        self._streams: dict[UnservedConnection, None] = {}  # of which something is kept
+        self._streams: dict[UnservedConnection, None] = {}  # those with unhandled bytes
         self._paused: set[UnservedConnection] = set()
-        self._served: UnservedConnection | None = None  # the one that is read, where there is too much
-        self._seen = 0  # what was kept of it at the last look
+        self._served: UnservedConnection | None = None  # the one that is read above the limit
+        self._seen = 0  # its `kept` at the last check
         self.read = READ  # bytes to read at once
 
     @property
     def total(self) -> int:
-        """Bytes of all connections."""
+        """Unhandled bytes of all connections."""
         return self._total
 
     def count(self, stream: UnservedConnection, kept: int) -> None:
-        """So many bytes of the connection are kept now."""
+        """The connection now has `kept` unhandled bytes."""
         if kept < stream.kept and self._holes is not None:
             self._holes.passed(stream.kept - kept)
         self._total += kept - stream.kept
@@ -80,7 +89,7 @@ class Intake:
             self._serve_next()
 
     def admits(self, stream: UnservedConnection) -> bool:
-        """Whether the connection may be read. If not, it is read no more until `UnservedConnection.resume`."""
+        """Whether to read the connection. If not, it pauses until `UnservedConnection.resume`."""
         if self.read == READ or not stream.kept:
             return True
         if self._served is None:
@@ -92,18 +101,18 @@ class Intake:
         return False
 
     def most(self, stream: UnservedConnection) -> int:
-        """How much may be read of a large frame at once."""
+        """Maximum bytes to read of a large frame at once."""
         return sys.maxsize if stream is self._served else max(READ, self._limit - self._total)
 
     def look(self) -> None:
-        """From time to time: is the one that others wait for slow?"""
+        """Called periodically: end the connection that others wait for, if it is slow."""
         served = self._served
         if self._holes is not None:
             self._holes.look()
         if served is None or not self._paused:
             return
         if served.kept - self._seen < _LEAST and served.ready_at == 1:
-            served.fail(ZmtpError("a message that does not end, while others wait"))
+            served.fail(ZmtpError("an unfinished message was too slow while other connections waited"))
         else:
             self._seen = served.kept
 

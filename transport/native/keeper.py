@@ -1,5 +1,8 @@
-"""Keeps connections alive whose loop stands still: a thread of its own says PING in the loop's place, so that peers know that this process
-lives. One that is stopped, or whose interpreter does not change threads, says nothing, and its peers are right to give it up.
+"""Keeps connections alive while their event loop is blocked.
+
+A thread of its own sends PING in the loop's place, so that peers know that this process lives. A
+stopped process, or one whose interpreter does not switch threads, sends nothing; its peers then
+rightly give it up.
 """
 
 from __future__ import annotations
@@ -10,27 +13,28 @@ from typing import Protocol
 from ...backends import native
 from ...runtime import forks
 
-# Seconds from one look at all loops to the next; without a sign of life after which one stands still; and from one PING to the next.
+# Seconds between two checks of all loops, seconds overdue after which a loop counts as blocked, and
+# seconds between two PINGs.
 LOOK, STILL, SPEAK = 1.0, 2.0, 2.0
 
 
 class BeatingEnd(Protocol):
-    """An end that has connections. Its loop sets `due`, again and again, to the time at which it will do so next."""
+    """An end with connections. `due`: when its loop will set `due` again, if not blocked."""
 
     due: float
 
     def speak(self) -> object:
-        """Say PING to every peer. Called in another thread."""
+        """Send PING to all peers. Called in another thread."""
 
 
 class Keeper:
-    """That of a process. Its thread is there while there is an end."""
+    """The keeper of a process. Its thread runs while there is an end."""
 
     def __init__(self) -> None:
         self._lock = forks.freed(native.allocate_lock())
-        self._spoken: dict[BeatingEnd, float] = {}  # when that was, by end
+        self._spoken: dict[BeatingEnd, float] = {}  # time of the last PING, by end
         self._runs = False
-        self._none = native.allocate_lock()  # is free for a moment when the last has gone
+        self._none = native.allocate_lock()  # free for a moment when the last end has gone
         self._none.acquire()
         forks.inherit(self)
 
@@ -48,7 +52,7 @@ class Keeper:
                 self._none.release()
 
     def forked(self) -> None:
-        """In a child: neither the thread nor the connections are there."""
+        """In a child: forget the ends; the child has neither their connections nor the thread."""
         self._spoken = {}
         self._runs = False
         self._none.acquire(blocking=False)

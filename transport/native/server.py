@@ -40,16 +40,18 @@ log = logging.getLogger("ringback.transport")
 # Connections accepted in one turn of the loop.
 ACCEPTED_PER_TURN = 64
 
-# Seconds from one look at who is silent to the next; and for which nobody is accepted where the process has no descriptor left.
+# Seconds between two checks for silent clients; and the pause in accepting connections when the
+# process has no descriptor left.
 LOOK = 1.0
 REST = 0.1
 
-# Why one is refused, and how many that have been told so may be there.
-FULL, REFUSED = "there are as many connections as are taken", 16
+# The reason for a refused connection at the limit, and the maximum of refused connections still
+# open.
+FULL, REFUSED = "the server has reached its limit of connections", 16
 
 
 class ServerStream(SocketStream):
-    """One client: an `AcceptedConnection`."""
+    """The connection of one client: an `AcceptedConnection`."""
 
     __slots__ = ("_listeners", "age", "key", "peer", "session", "silent", "user")
 
@@ -63,8 +65,8 @@ class ServerStream(SocketStream):
         self.user = self.key = ""
         self.session: Any = None
         self._listeners = listeners
-        self.age = 0  # looks, until it has said something
-        self.silent = 0  # looks since it was last heard
+        self.age = 0  # checks before its first message
+        self.silent = 0  # checks since its last sign of life
 
     def room(self) -> None:
         self._listeners.host.room(self)
@@ -78,7 +80,7 @@ class ServerStream(SocketStream):
 
 
 class Listeners(ServerEnd):
-    """A server's end. All connections have their turns together."""
+    """A server's end: its listening sockets and connections."""
 
     def __init__(
         self, loop: Loop, host: ServerHost, bounds: ServerBounds, keys: ServerKeys | None = None
@@ -92,15 +94,13 @@ class Listeners(ServerEnd):
         self.endpoints = []
         self._most = bounds.connections
         self._paths = OwnedPaths()
-        self._directories: list[str] = []  # made for paths that were ours to choose
+        self._directories: list[str] = []  # made for `ipc://*`
         self._sockets: list[_socket.socket] = []
         self._watches: dict[int, Handle] = {}
         self._within = inproc.Listener(loop, self._begin_within)
         self._peers: set[ServerStream] = set()
-        self._mute: dict[
-            ServerStream, None
-        ] = {}  # those of them that have said nothing yet, the oldest first
-        self._refused: dict[ServerStream, None] = {}  # too many, and told so; they leave by themselves
+        self._mute: dict[ServerStream, None] = {}  # peers without a message yet, the oldest first
+        self._refused: dict[ServerStream, None] = {}  # refused peers, which leave by themselves
         self._look: Handle | None = None
         self.due = 0.0
         self._closed = False
@@ -111,7 +111,7 @@ class Listeners(ServerEnd):
     def unserved(self) -> int:
         return self.turns.intake.total
 
-    # Life
+    # Opening and closing
 
     def open(self, places: Sequence[str | InheritedSocket]) -> None:
         for place in places:
@@ -176,7 +176,7 @@ class Listeners(ServerEnd):
         if self._look is not None:
             self._look.cancel()
 
-    # Who comes
+    # New connections
 
     def _listen(self, bound: _socket.socket) -> None:
         if not self._closed:
@@ -190,22 +190,22 @@ class Listeners(ServerEnd):
             try:
                 descriptor, address = bound._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, ConnectionError):
-                return  # another process was faster, or it has gone again
+                return  # another process was faster, or the client has left again
             except OSError as error:
-                if error.errno in SCARCE:  # it would be told of the same at once, for as long as that lasts
+                if error.errno in SCARCE:  # the socket stays readable: pause
                     self._rest(bound, error.strerror)
                 return
             connected = _socket.socket(bound.family, bound.type, bound.proto, fileno=descriptor)
             try:
                 tune(connected)
                 name = _name_of(connected, address)
-            except OSError:  # it has gone already
+            except OSError:  # the client has already left
                 connected.close()
                 continue
             self._begin(connected, name)
 
     def _begin(self, connected: _socket.socket, name: str) -> None:
-        """Take a connection, or tell it that it is one too many."""
+        """Start a connection, or refuse it at the limit."""
         if len(self._peers) < self._most or self._make_room():
             peer = ServerStream(self, connected, name)
             self._peers.add(peer)
@@ -215,7 +215,7 @@ class Listeners(ServerEnd):
         peer.begin()
 
     def _begin_within(self, connected: _socket.socket) -> None:
-        """Take a connection from this process."""
+        """Start an inproc connection."""
         connected.setblocking(False)
         self._begin(connected, "inproc")
 
@@ -223,7 +223,7 @@ class Listeners(ServerEnd):
         return Null() if self._admission is None else self._admission.mechanism(peer)
 
     def _make_room(self) -> bool:
-        """There are as many connections as are taken: who has said nothing for longest has to go. False where all have spoken."""
+        """At the limit, cut off the oldest connection without a message. False if there is none."""
         self._hear()
         oldest = next(iter(self._mute), None)
         if oldest is not None:
@@ -231,7 +231,10 @@ class Listeners(ServerEnd):
         return oldest is not None
 
     def _refuse(self, connected: _socket.socket, name: str) -> ServerStream:
-        """One too many, which is told so and comes back later. Who does not leave upon that goes before the next of its kind."""
+        """Refuse a connection beyond the limit, with an ERROR; the client tries again later.
+
+        Above REFUSED refused connections, the oldest one that has not left is cut off.
+        """
         if len(self._refused) >= REFUSED:
             next(iter(self._refused)).cut()
         peer = ServerStream(
@@ -242,12 +245,12 @@ class Listeners(ServerEnd):
         return peer
 
     def _rest(self, bound: _socket.socket, why: str | None) -> None:
-        """Accept nobody for a while: who comes waits with the kernel."""
-        self._complaint(logging.WARNING, "accepts no connection: %s", why, fields={})
+        """Accept no connections for a while; new ones wait in the kernel's backlog."""
+        self._complaint(logging.WARNING, "accepting connections paused: %s", why, fields={})
         self._watches.pop(bound.fileno()).cancel()
         self.loop.call_later(REST, self._listen, bound)
 
-    # Who goes
+    # Ended connections
 
     def lost(self, peer: ServerStream, error: Exception | None) -> None:
         refused = peer in self._refused
@@ -259,7 +262,7 @@ class Listeners(ServerEnd):
                 self._complain(peer, str(error))
         if peer.session is not None:
             self.host.lost(peer)
-            peer.session = None  # which knows the peer
+            peer.session = None  # the session refers to the peer
         self.turns.end()
 
     def forget(self, peer: ServerStream) -> None:
@@ -268,7 +271,7 @@ class Listeners(ServerEnd):
         self._refused.pop(peer, None)
 
     def _hang_up(self, peer: ServerStream, why: str) -> None:
-        """End a connection that has said nothing yet."""
+        """End a connection without a message yet."""
         self._complain(peer, why)
         peer.cut()
 
@@ -276,7 +279,7 @@ class Listeners(ServerEnd):
         self.host.complain(peer.peer or "a local client", why)
 
     def _hear(self) -> None:
-        """Who has spoken is no longer mute."""
+        """Remove peers that have sent a message from the mute ones."""
         for peer in [peer for peer in self._mute if peer.session is not None]:
             del self._mute[peer]
 
@@ -289,7 +292,11 @@ class Listeners(ServerEnd):
         self.due = time.monotonic() + LOOK
 
     def _look_around(self) -> None:
-        """Who is silent for too long? It counts looks, and not seconds: a loop that was kept from reading has looked no more often."""
+        """Check for clients that are silent for too long, or no longer authorized.
+
+        Time is counted in checks and not in seconds: a loop that could not read could not check
+        either.
+        """
         self._look_later()
         self._hear()
         self.turns.intake.look()
@@ -301,18 +308,18 @@ class Listeners(ServerEnd):
             if not peer.machine.open and peer.age * LOOK > self._handshake:
                 self._hang_up(peer, f"its handshake took more than {self._handshake:g} s")
             elif peer.age * LOOK > self._hello:
-                self._hang_up(peer, f"it said nothing for {self._hello:g} s")
+                self._hang_up(peer, f"it sent nothing for {self._hello:g} s")
         for peer in list(self._peers):
             if peer.look() or peer.queued:
                 peer.silent = 0
                 continue
             peer.silent += 1
             if peer.machine.ttl and peer.silent * LOOK > peer.machine.ttl + LOOK:
-                peer.fail(TimeoutError("it was silent for as long as it had said"))
+                peer.fail(TimeoutError("it was silent for longer than its announced time to live"))
 
 
 def _name_of(connected: _socket.socket, address: object) -> str:
-    """The address of a tcp client; of a local one, the user, group and process, where the system tells them."""
+    """The address of a tcp client; for a local client, its user, group and process, if known."""
     if isinstance(address, tuple):
         return str(address[0])
     option = getattr(socketlib, "SO_PEERCRED", None)

@@ -1,4 +1,4 @@
-"""What is done to a socket of the native transport, beside reading and writing in turns."""
+"""Socket options of the native transport, and sending the rest of closed connections."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from ...backends import native
 from ...zmtp.connection import Buffer
 
-# Buffers that one call of the system takes.
+# Maximum buffers per system call.
 BUFFERS = 512
 
-# Seconds: TCP finds out that the other machine is gone by asking after so many of silence, as often and as many times as this says; and
-# what it does not acknowledge within these is lost.
+# TCP keepalive: seconds of silence before the first probe, seconds between probes, and their
+# number. Then: seconds after which unacknowledged data end the connection.
 _ASK_AFTER, _ASK_EVERY, _ASK_TIMES = 20, 5, 3
 _UNACKNOWLEDGED = 20
 
 
 def tune(connected: _socket.socket) -> None:
-    """Send at once, and find out when the other machine is gone."""
+    """Set the options of a connected socket: send at once, and detect a lost peer machine."""
     connected.setblocking(False)
     if connected.family == socketlib.AF_UNIX:
         return
@@ -39,7 +39,10 @@ def tune(connected: _socket.socket) -> None:
 
 
 def send_rest(rest: Sequence[tuple[_socket.socket, list[Buffer]]], seconds: float) -> None:
-    """Send what sockets have not taken, for so long at most, then close them. It waits: for a thread of its own."""
+    """Send the unsent buffers of sockets within `seconds`, then close the sockets.
+
+    It blocks, so it needs a thread of its own.
+    """
     end = time.monotonic() + seconds
     with native.selector() as selector:
         for connected, unsent in rest:
@@ -62,7 +65,7 @@ def send_rest(rest: Sequence[tuple[_socket.socket, list[Buffer]]], seconds: floa
 
 
 def after(buffers: list[Buffer], taken: int) -> list[Buffer]:
-    """What is left of them behind so many bytes."""
+    """The buffers without their first `taken` bytes."""
     for place, buffer in enumerate(buffers):
         if taken < len(buffer):
             return [memoryview(buffer)[taken:] if taken else buffer, *buffers[place + 1 :]]

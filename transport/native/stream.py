@@ -1,5 +1,8 @@
-"""A ZMTP connection on a non-blocking socket of the loop's: what one read brings is handed on in turns that are bounded, and what the
-socket does not take waits."""
+"""A ZMTP connection on a non-blocking socket of the event loop.
+
+It passes on the messages of one read in turns of limited length, and keeps the data that the socket
+does not take.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,17 @@ from ..turns import MESSAGES_PER_TURN, TURN
 from .sockets import BUFFERS, after
 from .turns import Turns
 
-# What may have to be said to a peer that takes nothing, beside messages: pongs, that is.
+# Maximum queued buffers beside messages, mostly PONGs, for a peer that reads nothing.
 _UNSAID = 1024
 
-# Bytes of a large frame that are waited for, to be read at once.
+# Maximum bytes of a large frame to wait for before a read.
 AT_ONCE = 524_288
 
 _OVER = object()
 
 
 class SocketStream(ABC):
-    """One connection, and what becomes of what comes over it. `kept`: bytes that have come and are not served yet, by `Intake`'s count."""
+    """One connection. `kept`: bytes received and not handled yet, as `Intake` counts them."""
 
     __slots__ = (
         "_came",
@@ -61,48 +64,51 @@ class SocketStream(ABC):
         turns: Turns,
         receive: Callable[[list[Any]], Iterator[object] | None],
     ) -> None:
-        """`receive` handles one message. For a long one it returns an iterator, and each step handles one part."""
+        """`receive` handles one message.
+
+        For a long message it returns an iterator, and each step handles one part.
+        """
         self._loop = loop
         self._socket = connected
         self.machine = machine
         self._turns = turns
         self._receive = receive
-        self._left: deque[list[Any]] = deque()  # messages that have come, and have to wait for their turn
+        self._left: deque[list[Any]] = deque()  # received messages that wait for their turn
         self._rest: Iterator[object] | None = None  # the remaining parts of the current message
-        self._came = 0  # bytes of the read that brought them
+        self._came = 0  # bytes of the read that brought these messages
         self.kept = 0
-        self._unsent: list[Buffer] = []  # what the socket would not take
-        self.unsent = 0  # bytes of that
+        self._unsent: list[Buffer] = []  # buffers that the socket did not take
+        self.unsent = 0  # their bytes
         self._opened = False
         self.queued = False
-        self.heard = True  # whether anything has come since somebody last looked
-        self.ready_at = 1  # bytes that have to wait in the socket before the loop is told of them
+        self.heard = True  # whether data have arrived since the last `look`
+        self.ready_at = 1  # bytes that have to be in the socket before it becomes readable
         self.closed = False
         self._writing: Handle | None = None
         self._reading: Handle | None = None
 
     def begin(self) -> None:
-        """Greet, and read from now on."""
+        """Send the greeting and start reading."""
         self.resume()
         self.write()
 
-    def opened(self) -> None:  # noqa: B027 - a server waits for more
+    def opened(self) -> None:  # noqa: B027 - servers do not need it
         """The handshake is done. Called before the first message."""
 
     @abstractmethod
     def ended(self, error: Exception | None) -> None:
-        """The connection has: by the error, or None where the peer ended it. Called once."""
+        """The connection has ended, by the error, or None if the peer ended it. Called once."""
 
     @abstractmethod
     def room(self) -> None:
-        """The socket takes more, after it did not."""
+        """The socket takes data again, after it did not."""
 
-    # In
+    # Receiving
 
     def readable(self) -> None:
-        """The socket has something: read once, so that no peer has more than its turn."""
+        """The socket is readable: read once, so that no peer gets more than its turn."""
         turns = self._turns
-        if turns.queue:  # others are waiting for their turn: so does this one
+        if turns.queue:  # other connections wait for their turn, so this one does too
             turns.add(self)
             return
         messages = self._read()
@@ -168,7 +174,7 @@ class SocketStream(ABC):
             self._turns.intake.count(self, self.machine.held + self._came)
 
     def _read(self) -> Sequence[list[Any]]:
-        """The messages that one read of the socket brings."""
+        """The messages from one read of the socket."""
         intake = self._turns.intake
         if self.closed or (self.kept and not intake.admits(self)):
             return ()
@@ -201,11 +207,11 @@ class SocketStream(ABC):
                 self._take(message)
                 while self._rest is not None:
                     self._take_next()
-            self._turns.end()  # what that is answered with is to be sent yet
+            self._turns.end()  # send the replies to these messages first
             self.fail(error)
             return ()
         except BaseException as error:
-            # A socket that stays readable would be read again at once: what is left to go wrong ends this connection.
+            # The socket may stay readable and be read again at once, so end the connection.
             self._turns.contain(error)
             self.fail(None)
             return ()
@@ -214,28 +220,32 @@ class SocketStream(ABC):
             intake.count(self, held)
         large = self.machine.large
         if large is not None and came >= READ and intake.read == READ:
-            self._be_told_at(min(large.size - large.filled, AT_ONCE))  # it comes fast: read it in few pieces
+            # Data arrive fast, so read them in few pieces.
+            self._be_told_at(min(large.size - large.filled, AT_ONCE))
         elif self.ready_at > 1:
             self._be_told_at(1)
         return messages
 
     def _be_told_at(self, size: int) -> None:
-        """Have the loop told once so many bytes wait, or the connection has ended."""
+        """Let the socket become readable at `size` bytes, or when the connection has ended."""
         if size != self.ready_at and not self.closed:
             self.ready_at = size
             self._socket.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_RCVLOWAT, size)
 
     def look(self) -> bool:
-        """Whether anything has come since the last look; what less has come than was waited for is read next."""
+        """Whether data have arrived since the last call.
+
+        If not, the socket becomes readable at one byte again, so that a shorter rest is read.
+        """
         heard, self.heard = self.heard, False
         if not heard:
             self._be_told_at(1)
         return heard
 
-    # Out
+    # Sending
 
     def send(self, frames: Sequence[Any]) -> bool:
-        """Send one message. False where it is not taken, as something waits for the socket already."""
+        """Send one message. Returns False if it is not accepted, as unsent data wait already."""
         if self._unsent:
             return False
         if not self.closed:
@@ -251,18 +261,20 @@ class SocketStream(ABC):
         return True
 
     def write(self) -> None:
-        """Send what the machine has to say, or keep it until the socket takes it."""
+        """Send the machine's output, or keep it until the socket takes it."""
         if not self._unsent:
             with self._turns.lock:
                 self._send(self.machine.take_out())
             self._watch_unsent()
         elif len(self.machine.out) > _UNSAID:
             self.machine.out.clear()
-            self.fail(ZmtpError("it asks for answers and reads none"))
+            self.fail(ZmtpError("it sends pings but reads no replies"))
 
     def _send(self, buffers: list[Buffer]) -> None:
-        """Hand them to the socket, behind what waits for it; what it does not take waits. The caller has the lock: a frame is sealed and
-        sent before another thread seals one."""
+        """Write the buffers to the socket after the unsent ones; keep those that it does not take.
+
+        The caller holds the lock: no other thread may seal a frame before this one is sent.
+        """
         if self._unsent:
             buffers = self._unsent + buffers
         try:
@@ -275,13 +287,13 @@ class SocketStream(ABC):
         except BlockingIOError:
             taken = 0
         except OSError:
-            # The connection is lost. What the peer has said before is still to be read, and then the error.
+            # The connection is lost. The next reads get the peer's last data, and then the error.
             self._put_off(())
             return
         self._put_off(after(buffers, taken))
 
     def _put_off(self, unsent: Sequence[Buffer]) -> None:
-        """This is to be sent when the socket takes it."""
+        """Keep these buffers until the socket takes them."""
         self._unsent = list(unsent)
         self.unsent = sum(map(len, unsent))
 
@@ -290,7 +302,7 @@ class SocketStream(ABC):
             self._writing = self._loop.watch_writable(self._socket.fileno(), self._writable)
 
     def speak(self, ttl: float = 0.0) -> None:
-        """Say PING from another thread, as the loop stands still; but not where a part of a frame waits to be sent."""
+        """Send PING from another thread, as the loop is blocked, unless unsent data wait."""
         machine = self.machine
         with self._turns.lock:
             if self.closed or self._unsent or not machine.open or machine.minor < 1:
@@ -320,14 +332,14 @@ class SocketStream(ABC):
             except BaseException as error:
                 self._turns.contain(error)
 
-    # The end
+    # Closing
 
     def fail(self, error: Exception | None) -> None:
-        """The connection has ended."""
+        """End the connection because of the error; None: the peer ended it."""
         if self.closed:
             return
         if self.machine.out and not self._unsent:
-            self.write()  # why, perhaps
+            self.write()  # perhaps the reason, for the peer
         self.close()
         try:
             self.ended(error)
@@ -335,7 +347,7 @@ class SocketStream(ABC):
             self._turns.contain(failure)
 
     def close(self) -> None:
-        """Close it, whatever waits to be sent."""
+        """Close the connection and drop unsent data."""
         if self.closed:
             return
         self.closed = True
@@ -344,11 +356,11 @@ class SocketStream(ABC):
         self._left.clear()
         self._rest = None
         self._put_off(())
-        self._receive = _ignore  # who is told may know this connection
+        self._receive = _ignore  # the old callback may refer to this connection
         self._socket.close()
 
     def pause(self) -> None:
-        """Read no more: what the peer sends stays where it is, and TCP slows it down."""
+        """Stop reading, so that TCP slows the peer down."""
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
@@ -364,13 +376,13 @@ class SocketStream(ABC):
             self._writing = None
 
     def forked(self) -> None:
-        """In a child: it is the parent's."""
+        """In a child: leave the connection to the parent."""
         self.closed = True
         if not self._loop.shares_watches:
             self.unwatch()
 
     def detach(self) -> tuple[_socket.socket, list[Buffer]] | None:
-        """Give up the connection for who sends what is left, if anything is; else close it."""
+        """Release the socket and its unsent buffers to the caller; close it if there are none."""
         if self.closed:
             return None
         if not self._unsent:
@@ -382,11 +394,11 @@ class SocketStream(ABC):
         return self._socket, self._unsent
 
     def reset(self) -> None:
-        """Close it so that the peer's system throws away what it has still to send."""
+        """Close with a TCP reset, so that the peer's system drops its unsent data."""
         if not self.closed:
             self._socket.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
             self.close()
 
 
 def _ignore(message: list[Any]) -> None:
-    """What comes over a connection that is closed."""
+    """Drop a message of a closed connection."""

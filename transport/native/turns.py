@@ -1,4 +1,4 @@
-"""Turns of the loop, in which connections take what has come to them: bounded, and shared among those that have more."""
+"""Turns of the event loop that handle received messages: limited, and shared among connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .intake import Intake
 
 
 class QueuedConnection(Protocol):
-    """A connection that may have more than one message to be taken. `queued`: whether it waits for its turn."""
+    """A connection that may have several messages. `queued`: whether it waits for its turn."""
 
     queued: bool
 
@@ -25,15 +25,19 @@ class QueuedConnection(Protocol):
 
 
 class Turns:
-    """Streams of which one read brought more than a turn takes: one message of each in turn, so that none waits for all of another's.
-    `ended` is called after each turn; `unserved` bounds the bytes that they keep together, of a server."""
+    """The queue of connections with more messages than one turn handles.
+
+    Each turn handles one message of each connection in turn, so that none waits for all messages of
+    another. `ended` is called after each turn. `unserved`: for a server, the maximum bytes received
+    from all connections and not handled yet.
+    """
 
     def __init__(self, loop: Loop, ended: Callable[[], object], unserved: int | None = None) -> None:
         self._loop = loop
         self.intake = Intake(sys.maxsize, None) if unserved is None else Intake(unserved, Holes())
         self._ended = ended
         self.queue: deque[QueuedConnection] = deque()
-        self.lock = native.allocate_lock()  # held while one writes to its socket
+        self.lock = native.allocate_lock()  # held while a connection writes to its socket
 
     def end(self) -> None:
         try:
@@ -42,11 +46,11 @@ class Turns:
             self.contain(error)
 
     def contain(self, error: BaseException) -> None:
-        """What was raised in one."""
-        contain(self._loop, error, "a turn of a connection failed")
+        """Handle an exception of a turn."""
+        contain(self._loop, error, "connection turn failed")
 
     def add(self, stream: QueuedConnection) -> None:
-        """It has more, or may have."""
+        """Queue a connection that has more messages, or may have."""
         if not stream.queued:
             stream.queued = True
             self.queue.append(stream)

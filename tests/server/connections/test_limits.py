@@ -138,7 +138,7 @@ def test_who_says_nothing_makes_room_for_others(start_server, connected, backend
             assert ended(each)
         assert connected(server.endpoint).call("add", 1, 2) == 3
         assert client.call("add", 1, 2) == 3
-    assert server.logged("as many connections as are taken")
+    assert server.logged("reached its limit of connections")
 
 
 def test_who_has_spoken_is_not_sent_away_for_others(start_server, connected, backend):

@@ -181,7 +181,7 @@ def test_inproc_is_for_one_process(run_program):
     status, said = run(run_program, "nosuch:thing", "--processes", "2", "--bind", "inproc://here")
     assert (status, said) == (
         2,
-        "ringback: inproc://here: many processes can share a tcp port or an ipc path only\n",
+        "ringback: inproc://here: several processes can share only a tcp port or an ipc path\n",
     )
 
 
