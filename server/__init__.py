@@ -1,3 +1,7 @@
-"""Who answers. `server.py` is what a user starts and stops; `declare/` is what a user declares, `connections/` ties a server to its
-transport, `admission/` says which calls may go on, `calls/` runs them, `scheduling/` says when, `executors/` in which other process.
+"""The server side of ringback.
+
+`server.py` is the class that a user starts and stops. `declare/` holds services and methods,
+`connections/` ties a server to its transport, `admission/` applies access rules and rates,
+`calls/` runs the calls, `scheduling/` decides their order, and `executors/` runs functions in
+other processes.
 """

@@ -1,4 +1,7 @@
-"""The lifespan of a service, entered before the server binds and left after its last answer. Whatever it raises ends no loop."""
+"""The lifespan of a service: entered before the server binds, left after its last reply.
+
+An exception from the lifespan never ends the event loop.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from ..runtime import forks
 
 log = logging.getLogger("ringback.server")
 
-# The note of an error that a lifespan raised before the server served.
+# The note added to an error that the lifespan raised at the start.
 NOTE = "the lifespan raised this, so the server did not start"
 
 
 class Lifespan:
-    """One stay in the context manager that the factory makes, on that loop."""
+    """Enters and leaves, once, the context manager that `factory` makes."""
 
     def __init__(self, factory: Callable[[], Any], service: str, loop: Loop) -> None:
         self._factory = factory
@@ -30,11 +33,11 @@ class Lifespan:
         self._generation = forks.generation
 
     def enter(self, entered: Callable[[Any, BaseException | None], object]) -> None:
-        """Call `entered(app, None)`, or `entered(None, error)` with the error noted."""
+        """Enter it. Call `entered(app, None)`, or `entered(None, error)` with a noted error."""
 
         def report(app: Any, error: BaseException | None) -> None:
             if error is not None:
-                with suppress(BaseException):  # of a class of the user's own
+                with suppress(BaseException):  # a user's exception class may refuse notes
                     error.add_note(NOTE)
             entered(app, error)
 
@@ -42,7 +45,7 @@ class Lifespan:
             self._manager = manager = self._factory()
             if not any(hasattr(manager, name) for name in ("__aenter__", "__enter__")):
                 raise UsageError(
-                    f"the lifespan of {self._service} gave {manager!r:.100}, which is no context manager: "
+                    f"the lifespan of {self._service} gave {manager!r:.100}, not a context manager: "
                     "make it a generator function that yields once"
                 )
             if hasattr(manager, "__aenter__"):
@@ -57,7 +60,7 @@ class Lifespan:
             report(app, None)
 
     def leave(self, left: Callable[[], object]) -> None:
-        """Call `left()` when it is left; what it raises is logged."""
+        """Leave it, log an exception that it raises, then call `left()`."""
 
         def report(_: Any, error: BaseException | None) -> None:
             if error is not None:
@@ -77,7 +80,7 @@ class Lifespan:
             report(None, None)
 
     def _came_back(self, error: BaseException | None = None) -> None:
-        """Where code of the lifespan has ended: a child that it has forked ends as well."""
+        """Called after code of the lifespan: ends this process if that code has forked it."""
         if self._generation != forks.generation:
             forks.came_back(f"the lifespan of {self._service}", error)
 
@@ -85,7 +88,7 @@ class Lifespan:
         async def contained() -> tuple[Any, BaseException | None]:
             try:
                 app = await work
-            except BaseException as error:  # SystemExit would end the loop, and its report with it
+            except BaseException as error:  # SystemExit would end the loop before the report
                 self._came_back(error)
                 return None, error
             self._came_back()

@@ -1,4 +1,4 @@
-"""Bounds of one server that follow from its options, or from the process that it runs in."""
+"""Bounds of one server, derived from its options and from the limits of its process."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import resource
 from ..errors import UsageError
 from .options import LimitOptions
 
-# Descriptors that connections leave to the rest of the process.
+# File descriptors reserved for the rest of the process.
 RESERVED = 100
 
-# What may wait for clients to read it, in times of the largest value, where nothing is said. With what may have come and is not served, and
-# the holes that both leave in memory, this is less than 64 MiB for values of 16.
+# Default of max_unsent, as a multiple of max_size. Unsent replies, unserved requests and the memory
+# holes that both leave take less than 64 MiB together for a max_size of 16 MiB.
 _UNSENT = 2
 
 
 def check_together(limits: LimitOptions) -> None:
-    """Raises UsageError for bounds that the largest value does not fit in."""
+    """Raises UsageError if a bound is smaller than max_size."""
     size = limits["max_size"]
     for name, most in (("max_unserved", limits["max_unserved"]), ("max_unsent", limits["max_unsent"])):
         if most is not None and most < size:
@@ -24,7 +24,7 @@ def check_together(limits: LimitOptions) -> None:
 
 
 def connections(limits: LimitOptions) -> int:
-    """The most at once: as many as are asked for, if the process may have so many descriptors."""
+    """Maximum connections: max_connections, or fewer if the process has too few descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return limits["max_connections"]
@@ -32,12 +32,12 @@ def connections(limits: LimitOptions) -> int:
 
 
 def unserved(limits: LimitOptions) -> int:
-    """Bytes."""
+    """Maximum bytes received but not yet handled."""
     bound = limits["max_unserved"]
     return limits["max_size"] if bound is None else bound
 
 
 def unsent(limits: LimitOptions) -> int:
-    """Bytes."""
+    """Maximum bytes of replies that clients have not read."""
     bound = limits["max_unsent"]
     return _UNSENT * limits["max_size"] if bound is None else bound

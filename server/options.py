@@ -1,4 +1,4 @@
-"""The options of a server: what `ringback.Server` takes, and `ringback serve` with dashes."""
+"""The options of `ringback.Server`; `ringback serve` takes the same ones, with dashes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
     from ..state import State
     from ..transport.libzmq import ZmqContext
-else:  # none is loaded for its name
+else:  # do not import these libraries only to name their types
     CollectorRegistry = State = ZmqContext = Any
-    TracerProvider = bool  # a switch, at the command line
+    TracerProvider = bool  # a switch on the command line
 
 MIB = 1 << 20
 
-# Seconds that a timeout is at most, as clocks and timers take no infinity: 30 years.
+# Longest timeout in seconds, 30 years: clocks and timers accept no infinity.
 LONGEST = 1e9
 
 LOOP, SCHEDULING, BOUNDS = "Event loop and transport", "Scheduling", "Bounds"
 STATE, MANY, SECURITY = "State", "Many servers", "Security"
 LIFE, LOGS = "Process", "Logs, metrics, traces"
-# In the order in which help shows them.
+# In the order of the help text.
 GROUPS = (LOOP, LIFE, SCHEDULING, SECURITY, STATE, MANY, LOGS, BOUNDS)
 
 
 def _amounts(words: Sequence[str]) -> dict[str, float]:
-    """What `NAME=AMOUNT`, several times, says."""
+    """Parse several `NAME=AMOUNT`."""
     amounts = {}
     for word in words:
         name, _, amount = word.partition("=")
@@ -57,7 +57,7 @@ def _limit(word: Any) -> int | str:
     return int(word) if str(word).isdecimal() else str(word)
 
 
-# The kinds of options that there are more of.
+# Shorthands for the common kinds of option.
 _bytes = partial(Option, group=BOUNDS, metavar="BYTES", unit="bytes")
 _count = partial(Option, group=BOUNDS, metavar="N", at_least=1)
 _time = partial(Option, metavar="SECONDS", unit="seconds", above=0, at_most=LONGEST)
@@ -68,10 +68,10 @@ _loop = partial(Option, group=LOOP)
 
 
 class LimitOptions(TypedDict, total=False):
-    """What one server takes from its clients."""
+    """Bounds on the input of clients."""
 
     max_size: Annotated[int, _bytes("Largest value, sent or received", 16 * MIB, at_least=FRAME_BYTES)]
-    # (With less, many small calls in one batch might have more together.)
+    # A lower bound could reject a batch of many small calls.
     max_elements: Annotated[
         int,
         _count("Maximum values, lists and maps in the arguments of a call", 1_000_000, at_least=BATCH_BYTES),
@@ -83,17 +83,15 @@ class LimitOptions(TypedDict, total=False):
     ]
     max_in_flight: Annotated[int, _count("Maximum calls that run or wait to run", 100_000)]
     max_bytes_in_flight: Annotated[
-        int, _bytes("Maximum memory for the arguments of these calls, estimated", 256 * MIB, at_least=1)
+        int, _bytes("Maximum estimated memory for the arguments of these calls", 256 * MIB, at_least=1)
     ]
     max_unserved: Annotated[
         int | None,
-        _bytes("Maximum bytes received and not yet handled, of all clients", default_text="--max-size"),
+        _bytes("Maximum bytes received but not yet handled, all clients", default_text="--max-size"),
     ]
     max_unsent: Annotated[
         int | None,
-        _bytes(
-            "Maximum bytes of answers that wait to be read, of all clients", default_text="2 x --max-size"
-        ),
+        _bytes("Maximum bytes of unread replies, all clients", default_text="2 x --max-size"),
     ]
     handshake_timeout: Annotated[
         float, _time("Time for the handshake of a new connection", 5.0, group=BOUNDS)
@@ -104,12 +102,15 @@ class LimitOptions(TypedDict, total=False):
 
 
 class ExecutorOptions(TypedDict, total=False):
-    """Where functions run outside the server's process."""
+    """Executors outside the server's process."""
 
     worker_processes: Annotated[
         int | None,
         _scheduling(
-            "Processes of --executor process", metavar="N", at_least=1, default_text="one per processor"
+            "Worker processes of --executor process",
+            metavar="N",
+            at_least=1,
+            default_text="one per processor",
         ),
     ]
     worker_memory: Annotated[
@@ -122,11 +123,13 @@ class ExecutorOptions(TypedDict, total=False):
             read=_mebibytes,
         ),
     ]
-    dask: Annotated[str | None, _scheduling("Address of the scheduler of --executor dask", metavar="ADDRESS")]
+    dask: Annotated[
+        str | None, _scheduling("Address of the Dask scheduler, for --executor dask", metavar="ADDRESS")
+    ]
 
 
 class SchedulingOptions(ExecutorOptions, total=False):
-    """What may run when, and where."""
+    """When and where calls run."""
 
     resources: Annotated[
         Mapping[str, float] | None,
@@ -140,9 +143,11 @@ class SchedulingOptions(ExecutorOptions, total=False):
     ]
     limit: Annotated[
         int | str | None,
-        _scheduling("Maximum calls that run at once; adaptive learns it", metavar="N|adaptive", read=_limit),
+        _scheduling(
+            "Maximum calls that run at once; adaptive measures it", metavar="N|adaptive", read=_limit
+        ),
     ]
-    aging: Annotated[float, _time("Waiting time that raises a call by one priority", 1.0, group=SCHEDULING)]
+    aging: Annotated[float, _time("Waiting time that raises a call's priority by one", 1.0, group=SCHEDULING)]
     max_priority: Annotated[int, _scheduling("Highest priority that a caller may ask for", 100, metavar="N")]
     executor: Annotated[
         str | None, _scheduling("Where plain functions run: thread, process or dask", metavar="NAME")
@@ -150,7 +155,7 @@ class SchedulingOptions(ExecutorOptions, total=False):
 
 
 class ServingOptions(LimitOptions, SchedulingOptions, total=False):
-    """The keyword arguments of `ringback.Server`, whatever its loop."""
+    """The keyword arguments of `ringback.Server` on every backend."""
 
     transport: Annotated[
         str | None,
@@ -193,14 +198,16 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
     role: Annotated[
         str,
         _many(
-            "primary; or replica: follows --state, serves readonly methods",
+            "primary; or replica, which follows --state and serves readonly methods",
             "",
             metavar="NAME",
             choices=("", *ROLES),
         ),
     ]
     zone: Annotated[str, _many("Zone of this server; clients of the same zone prefer it", "", metavar="NAME")]
-    weight: Annotated[float, _many("Share of the calls among many servers", 1.0, metavar="NUMBER", above=0)]
+    weight: Annotated[
+        float, _many("Share of the calls, relative to other servers", 1.0, metavar="NUMBER", above=0)
+    ]
     register: Annotated[
         str | None, _many("Registry: valkey://HOST:PORT/0, or sqlite:///FILE on one machine", metavar="URL")
     ]
@@ -210,7 +217,7 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
     advertise: Annotated[
         str | Sequence[str] | None,
         _many(
-            "Endpoint that clients reach, if not the bound one; port * is the bound port",
+            "Endpoint to announce instead of the bound one; port * is the bound port",
             metavar="ENDPOINT",
             repeated=True,
             read=list,
@@ -218,12 +225,12 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
     ]
     access: Annotated[
         str | os.PathLike[str] | None,
-        _security("TOML file with access rules; what no rule allows is denied", metavar="FILE"),
+        _security("TOML file of access rules; every other call is denied", metavar="FILE"),
     ]
     rate: Annotated[
         float | None,
         _security(
-            "Maximum calls per second of each client",
+            "Maximum calls per second for each client",
             metavar="CALLS/S",
             unit="calls per second",
             above=0,
@@ -232,20 +239,20 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
     burst: Annotated[
         float | None,
         _security(
-            "Maximum calls at once within --rate",
+            "Maximum calls in one burst within --rate",
             metavar="N",
             at_least=1,
-            default_text="those of one second",
+            default_text="one second's calls",
         ),
     ]
     secret_key: Annotated[
         str | Path | None,
-        _security("File of the server's secret key: encrypt, and know callers", metavar="FILE"),
+        _security("File of the server's secret key; turns on encryption", metavar="FILE"),
     ]
     authorized_keys: Annotated[
-        str | Path | None, _security("Directory of callers' public keys; or any", metavar="DIR|any")
+        str | Path | None, _security("Directory of callers' public keys, or any", metavar="DIR|any")
     ]
-    insecure: Annotated[bool, _security("Do not warn that others can reach it unencrypted", False)]
+    insecure: Annotated[bool, _security("Do not warn about unencrypted network access", False)]
     metrics: Annotated[
         str | CollectorRegistry | None,
         Option(
@@ -253,13 +260,13 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
             group=LOGS,
             metavar="HOST:PORT",
             fits=lambda value: value is None or isinstance(value, str) or hasattr(value, "register"),
-            wanted="HOST:PORT, or a registry of prometheus-client",
+            wanted="HOST:PORT, or a prometheus-client registry",
         ),
     ]
     trace: Annotated[
         bool | TracerProvider,
         Option(
-            "Trace calls by OpenTelemetry",
+            "Trace calls with OpenTelemetry",
             False,
             group=LOGS,
             fits=is_tracing,
@@ -269,7 +276,7 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
 
 
 class ServerOptions(ServingOptions, total=False):
-    """All of them."""
+    """All options of a server."""
 
     backend: Annotated[
         str, _loop("Event loop of the server", "asyncio", metavar="NAME", choices=backends.names)
@@ -277,5 +284,5 @@ class ServerOptions(ServingOptions, total=False):
 
 
 def longest(seconds: float) -> float:
-    """The seconds, infinity as 30 years."""
+    """The seconds, but at most 30 years."""
     return min(seconds, LONGEST)

@@ -1,4 +1,4 @@
-"""A server in the foreground: announced, told to a service manager, drained by signals or after its last call."""
+"""Runs a server in the foreground, and informs its supervisor or service manager."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .server import Server
 
 log = logging.getLogger("ringback.server")
 
-# Seconds from one look at how many calls have ended to the next.
+# Seconds between two checks of the number of ended calls.
 LOOK = 0.25
-# The part of --max-requests that chance adds, so that processes which began together do not end together.
+# Random extra share of --max-requests: processes that began together must not end together.
 JITTER = 0.1
 
 
@@ -35,8 +35,8 @@ def serve(
 ) -> int:
     """Serve in the foreground, in the main thread, until SIGTERM or SIGINT.
 
-    Prints one line per endpoint on standard output when it answers calls. Returns the exit status that tells how it ended: 0 when every
-    accepted call was answered. Raises UsageError for bad options, and where it cannot start.
+    Prints one line per endpoint on standard output once it answers calls. Returns the exit status:
+    0 if it answered every accepted call. Raises UsageError for bad options or a failed start.
     """
     return run(Server(service, bind, **options))
 
@@ -47,9 +47,13 @@ def run(
     max_requests: int | None = None,
     reports_to: int | None = None,
 ) -> int:
-    """`serve`, with the server made already; with a `channel`, its supervisor is told instead. After about `max_requests` calls the
-    server drains, or has its supervisor replace it. `reports_to`: the descriptor at which the supervisor reads what is counted. Raises
-    UsageError where it cannot start."""
+    """Like `serve`, for an existing server.
+
+    `channel`: connection to the supervisor, which receives the endpoints in place of standard
+    output. `max_requests`: after about this many calls the server drains, or asks the supervisor
+    for a replacement. `reports_to`: descriptor for metrics snapshots to the supervisor. Raises
+    UsageError if the server cannot start.
+    """
 
     def ready(_: Server) -> None:
         settings.settle()
@@ -65,7 +69,7 @@ def run(
             count(most, most)
 
     def live() -> None:
-        """Give signs of life, as long as the loop turns."""
+        """Notify the service manager's watchdog as long as the event loop turns."""
         interval = systemd.watchdog_interval()
         if interval is not None:
             systemd.notify(systemd.ALIVE)
@@ -79,7 +83,7 @@ def run(
             server.leave()
         else:
             channel.replace()
-            count(most + each, each)  # should no other process come
+            count(most + each, each)  # ask again if no replacement comes
 
     def leaving(_: Server) -> None:
         if channel is None:

@@ -1,4 +1,4 @@
-"""What a user starts: `serve` in the foreground, `Server` inside a running program."""
+"""`Server`: a service on its endpoints, embedded in a program or run in the foreground."""
 
 from __future__ import annotations
 
@@ -47,23 +47,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ringback.server")
 
-# Seconds after which a replica looks again for its store.
+# Seconds between a replica's attempts to open its store.
 _AGAIN = 0.1
 
 
 def nothing(*_: object) -> None:
-    """Where nobody asks for anything else."""
+    """Default callback: does nothing."""
 
 
 @takes(ServerOptions)
 class Server:
-    """A service on its endpoints, embedded in a running program; several may live in one process.
+    """A service on its endpoints, embedded in a running program; one process may hold several.
 
-    `with server:` serves in the background, in a thread (`threading`) or on the running hub (`gevent`); `async with server:` on the
-    running asyncio loop; with `backend="twisted"` it is an IService. Leaving drains, at most `drain_timeout` seconds; then it may be
-    started anew.
+    `with server:` serves in the background, in a thread (`threading`) or on the running hub
+    (`gevent`). `async with server:` serves on the running asyncio loop. With `backend="twisted"`
+    the server is an IService. Leaving the block drains for at most `drain_timeout` seconds; then
+    the server may start again.
 
-    `bind`: an endpoint, or several. Raises UsageError for what cannot be served, at once or when it starts.
+    `bind`: an endpoint, or several. Raises UsageError for bad options, at once or at the start.
     """
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
@@ -77,7 +78,7 @@ class Server:
         **options: Unpack[ServerOptions],
     ) -> None:
         if not isinstance(service, Service):
-            raise UsageError(f"a ringback.Service is needed, not {service!r}")
+            raise UsageError(f"service must be a ringback.Service, not {service!r}")
         given = completed(ServerOptions, options, "ringback.Server")
         _check(given)
         self.service = service
@@ -98,7 +99,7 @@ class Server:
         self._announcement: Announcement | None = None
         keys = _keys(given["secret_key"], given["authorized_keys"], self._bind)
         if keys is not None and given["insecure"]:
-            raise UsageError("insecure is for a server without CURVE: give it no secret_key, or leave it out")
+            raise UsageError("insecure is for a server without CURVE: leave out insecure or secret_key")
         self._warns = keys is None and not given["insecure"]
         self._core_options: dict[str, Any] = {
             "transport": chosen(given["transport"], given["context"]),
@@ -111,32 +112,32 @@ class Server:
             "tracing": tracing_of(given["trace"]),
         }
         self._metrics = given["metrics"]
-        self._exposed: Callable[[], object] = nothing  # ends that metrics are served
+        self._exposed: Callable[[], object] = nothing  # stops serving metrics
         self._recorder: CallRecorder | None = None
         self._lag = Histogram()
         self._given_state = given["state"]
         self._role = given["role"]
         self.drain_timeout = longest(given["drain_timeout"])
         self._state: State | None = None
-        self._source: State | None = None  # of a replica: the store that it follows
+        self._source: State | None = None  # the store that a replica follows
         self._invalidations: Invalidations | None = None
         self._loop: Loop | None = None
         self._core: ServerCore | None = None
         self._watchdog: Watchdog | None = None
         self._draining = False
         self._leave: Callable[[], object] = nothing
-        self._signals = False  # whether SIGTERM and SIGINT are its own
+        self._signals = False  # whether it handles SIGTERM and SIGINT
 
     @property
     def endpoints(self) -> list[str]:
-        """What is bound, with real port numbers; empty before the start."""
+        """The bound endpoints, with real port numbers; empty before the start."""
         return [] if self._core is None else list(self._core.end.endpoints)
 
     @property
     def endpoint(self) -> str:
         """The first of `endpoints`. Raises RuntimeError before the start."""
         if not self.endpoints:
-            raise RuntimeError("the server has not been started: it has no endpoint yet")
+            raise RuntimeError("the server has no endpoint yet: start it first")
         return self.endpoints[0]
 
     if TYPE_CHECKING:  # with `backend="twisted"`; see `backends/twisted/service.py`
@@ -209,10 +210,10 @@ class Server:
         signals: bool = True,
         channel: Channel | None = None,
     ) -> int:
-        """Serve until SIGTERM or SIGINT, or the end of the supervisor at the other end of the channel; then drain. Calls `ready` when
-        calls are answered, and `leaving` when it begins to drain.
+        """Serve until SIGTERM, SIGINT or the death of the supervisor behind `channel`; then drain.
 
-        Returns 0 when every accepted call was answered, 1 when `drain_timeout` was not enough or a second signal came.
+        Calls `ready` once it answers calls, and `leaving` when it begins to drain. Returns 0 if it
+        answered every accepted call, 1 if `drain_timeout` was too short or a second signal came.
         """
         status = 1
         failure: BaseException | None = None
@@ -271,12 +272,15 @@ class Server:
 
     @property
     def calls(self) -> int:
-        """How many calls of the service's methods have ended."""
+        """Number of ended calls of the service's methods."""
         return 0 if self._core is None else self._core.calls
 
     def observe(self) -> Callable[[], ServerSnapshot]:
-        """Count calls from now on, by method and code, with their durations: `ringback.metrics` does that. Returns the function that
-        reports what has been counted, and what there is, from any thread."""
+        """Start to count calls by method and code, with durations, for `ringback.metrics`.
+
+        Returns a function that takes a snapshot of these counts and the server's state from any
+        thread.
+        """
         if self._recorder is None:
             self._recorder = CallRecorder()
             if self._loop is not None:
@@ -284,7 +288,7 @@ class Server:
         return self._report
 
     def _record(self) -> None:
-        """On the loop."""
+        """Pass the recorder to the core. Runs on the event loop."""
         if self._core is not None and self._recorder is not None:
             self._core.observe(self._recorder)
             if self._watchdog is not None:
@@ -298,17 +302,17 @@ class Server:
             try:
                 core.report(snapshot)
                 break
-            except RuntimeError:  # the loop has changed what was being read: read it again
+            except RuntimeError:  # the loop changed a dict during the read: read again
                 native.sleep(0.001)
         return snapshot
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
-        """Call the function on the loop of the server, if it still serves then."""
+        """Call the function on the server's event loop, if it still serves then."""
         if self._loop is not None:
             self._loop.call_later(seconds, function, *args)
 
     def leave(self) -> None:
-        """From any thread, while `run` serves: drain, and end, as on the first SIGTERM."""
+        """Drain and end, as on the first SIGTERM. From any thread, while `run` serves."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._leave)
 
@@ -316,7 +320,7 @@ class Server:
 
     def _new_loop(self) -> Loop:
         if self._loop is not None:
-            raise RuntimeError("this server is running already: make another one for another start")
+            raise RuntimeError("this server is running already: make another Server for another start")
         self._loop = self._loop_class(**self._loop_options)
         forks.inherit(self)
         return self._loop
@@ -324,9 +328,12 @@ class Server:
     def _begin(
         self, loop: Loop, report: Callable[[BaseException | None], object], waited: float = 0.0
     ) -> None:
-        """Start on a running loop; where that fails, nothing stays behind but the loop. A replica has `waited` for its store."""
+        """Start on a running loop; a failed start leaves only the loop behind.
+
+        `waited`: seconds that a replica has waited for its store.
+        """
         if self._loop is not loop:
-            return  # who started it has given up meanwhile
+            return  # the start was given up meanwhile
 
         def started(error: BaseException | None) -> None:
             if error is None:
@@ -368,22 +375,22 @@ class Server:
             report(error)
 
     def forked(self) -> None:
-        """In a child: it is a server that was never started, and signals mean what they mean in any program."""
+        """In a forked child: become a server that never started; restore the default signals."""
         self._loop = self._core = None
         self._watchdog = self._announcement = self._invalidations = None
         self._exposed = nothing  # the page is the parent's
         if self._signals:
             self._signals = False
-            signal.set_wakeup_fd(-1)  # which asyncio shares with its parent
+            signal.set_wakeup_fd(-1)  # asyncio shares it with the parent
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _followed(
         self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]
     ) -> None:
-        """A replica has read all that its store has, or could not."""
+        """A replica has read its whole store, or failed to."""
         if self._loop is not loop:
-            return  # who started it has given up meanwhile
+            return  # the start was given up meanwhile
         if error is None:
             self._start(started)
         else:
@@ -393,7 +400,7 @@ class Server:
         assert self._core is not None
         try:
             if self._state is not None and self.service.caches:
-                # (heard through the replica: when its data is as new, and what is computed anew is computed from that)
+                # A replica learns of them from its own data, so that it recomputes from new data.
                 self._invalidations = Invalidations(
                     self._state, self.service.name, self.service.forget, told_to=self._source
                 )
@@ -411,13 +418,13 @@ class Server:
         self._core.drain(self.drain_timeout, ended)
 
     def _give_up(self, loop: Loop) -> None:
-        """A start has failed, or was cut short."""
+        """Clean up after a start that failed or was interrupted."""
         if self._core is not None:
             self._core.close()
         self._close(loop)
 
     def _close(self, loop: Loop) -> None:
-        """After the end: it may be started anew."""
+        """Clean up after the end; the server may then start again."""
         self._exposed()
         self._exposed = nothing
         if self._watchdog is not None:
@@ -433,7 +440,7 @@ class Server:
                 self.service.invalidated.remove(self._invalidations.tell)
             self._invalidations.close()
             self._invalidations = None
-        for state in (self._state, self._source):  # the replica first, which follows the other
+        for state in (self._state, self._source):  # the replica first: it follows the other
             if state is not None and state is not self._given_state:
                 state.close()
         self._state = self._source = None
@@ -441,14 +448,14 @@ class Server:
 
 @cache
 def _both(server: type[Server], service: type) -> type[Server]:
-    """A server that is what its loop's programs expect of a service, too."""
+    """A Server class that also has the service base class of its event loop."""
     return type(
         server.__name__, (server, service), {"__doc__": server.__doc__, "__module__": server.__module__}
     )
 
 
 def _check(options: ServerOptions) -> None:
-    """What no option can check by itself. Raises UsageError."""
+    """Check options that depend on each other. Raises UsageError."""
     check_together(options)
     checked(options["resources"] or {}, "the server")
     checked_limit(options["limit"], "the server")
@@ -460,12 +467,13 @@ def _check(options: ServerOptions) -> None:
         raise UsageError(f"state must be a State or the URL of one, not {state!r}")
     if options["role"] == "replica" and state is None:
         raise UsageError(
-            "a replica needs the state store that it follows: give the server the primary's, as with --state sqlite:///state.db"
+            "a replica needs the primary's state store: give the server its URL, such as "
+            "--state sqlite:///state.db"
         )
 
 
 def _loop_options(options: ServerOptions) -> dict[str, Any]:
-    """The options of the loop. Raises UsageError for those of another."""
+    """The options of the event loop. Raises UsageError for an option of another loop."""
     asked: dict[str, Any] = {"uvloop": options["uvloop"] or None, "reactor": options["reactor"]}
     for option, owner in backends.OWNERS.items():
         if asked[option] is not None and options["backend"] != owner:
@@ -475,7 +483,7 @@ def _loop_options(options: ServerOptions) -> dict[str, Any]:
 
 
 def _about(role: str, zone: str, weight: float) -> About | None:
-    """What clients are told; None where there is nothing to tell. Raises UsageError."""
+    """The server's description for clients; None if it has only defaults. Raises UsageError."""
     if weight == inf:
         raise UsageError("weight must be a finite number")
     about = About(role, zone, float(weight))
@@ -485,7 +493,7 @@ def _about(role: str, zone: str, weight: float) -> About | None:
 def _keys(
     secret_key: str | Path | None, authorized_keys: str | Path | None, places: Sequence[str | InheritedSocket]
 ) -> ServerKeys | None:
-    """What is read of the keys. Raises UsageError."""
+    """Read the CURVE keys. Raises UsageError."""
     if secret_key is None and authorized_keys is None:
         return None
     from ..security.curve import ServerKeys, check_encrypts  # few servers need it

@@ -92,7 +92,7 @@ def test_a_lifespan_that_is_no_context_manager_is_told(run_program, tmp_path) ->
     source = HEAD.format(raised="KeyError") + "def resources():\n    return 5\n"
     _, ran = start(run_program, tmp_path, source)
     assert (ran.status, len(tell(ran))) == (3, 1), ran
-    assert "the lifespan of broken gave 5, which is no context manager" in ran.err
+    assert "the lifespan of broken gave 5, not a context manager" in ran.err
 
 
 def test_a_lifespan_that_never_yields_is_told(run_program, tmp_path) -> None:

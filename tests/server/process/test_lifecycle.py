@@ -14,5 +14,5 @@ def test_a_server_lives_again_and_leaves_nothing_behind(backend: str, run_progra
         f"lived {' '.join(['entered left'] * 3)} {nothing}",
         f"failed {' '.join(['entered left failed'] * 3)} {nothing}",
     ]
-    again = "this server is running already: make another one for another start"
+    again = "this server is running already: make another Server for another start"
     assert ran.lines == [*both, *both, again], ran
