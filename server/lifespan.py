@@ -33,7 +33,7 @@ class Lifespan:
         self._generation = forks.generation
 
     def enter(self, entered: Callable[[Any, BaseException | None], object]) -> None:
-        """Enter it. Call `entered(app, None)`, or `entered(None, error)` with a noted error."""
+        """Enter it, then call `entered(app, None)`, or `entered(None, error)` for a noted error."""
 
         def report(app: Any, error: BaseException | None) -> None:
             if error is not None:

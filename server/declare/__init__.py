@@ -1,1 +1,1 @@
-"""What a user declares: a service, its methods, and the arguments that these take. It knows no call."""
+"""What a user declares: services, methods and their parameters. Nothing here handles calls."""

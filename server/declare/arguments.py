@@ -1,7 +1,8 @@
-"""A method's parameters: which arguments fit, checked on arrival against the annotations.
+"""A method's parameters: checks arguments on arrival against the annotations.
 
-The common case, as many positional arguments as there are parameters, is one call of a msgspec decoder. All else (keywords, defaults,
-`*args`, extensions, and every error) takes the long way, one argument at a time, which is where errors get their words.
+The fast path, as many positional arguments as parameters, is one call of a msgspec decoder.
+Keywords, defaults, `*args`, extensions and every error take the slow path, one argument at a time.
+Only the slow path writes error messages.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _NAMED = (
     inspect.Parameter.KEYWORD_ONLY,
 )
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-# The annotations of an argument that may stream, in a plain function and in a coroutine.
+# Annotations of a streamed argument, in a plain function and in a coroutine.
 _SYNC = (Iterator, Generator, Iterable)
 _ASYNC = (AsyncIterator, AsyncGenerator, AsyncIterable)
 NO_NAMES: dict[str, Any] = {}
@@ -45,8 +46,10 @@ _decode_list = msgspec.msgpack.Decoder(list[Raw]).decode
 
 
 def called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function whose code runs, and whose annotations count, when that is called: of a partial its function, of an object its
-    `__call__`, of a class its `__init__`."""
+    """The function that runs when `function` is called, and whose annotations count.
+
+    That is the inner function of a partial, the `__call__` of an object, the `__init__` of a class.
+    """
     while isinstance(function, (functools.partial, staticmethod)):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     if inspect.isclass(function):
@@ -55,15 +58,18 @@ def called(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Streamed(NamedTuple):
-    """In the place of an argument that streams: the argument's name, and the type of its items."""
+    """Placeholder for a streamed argument: its name, and the type of its items."""
 
     name: str
     kind: Any
 
 
 class Arguments:
-    """What a function takes. `waits`: how it takes the items of an argument that streams, "sync" or "async"; None where it cannot wait for
-    them. Raises UsageError for annotations that cannot be checked."""
+    """The parameters of a function, with decoders for its arguments.
+
+    `waits`: how the function iterates over a streamed argument, "sync" or "async"; None if it
+    cannot wait for items. Raises UsageError for annotations that cannot be checked.
+    """
 
     def __init__(
         self, name: str, function: Callable[..., Any], waits: Literal["sync", "async"] | None = None
@@ -80,11 +86,11 @@ class Arguments:
         self.returns: Any = hints.get("return", Any)
         parameters = self.signature.parameters.values()
         self.types = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
-        # The names of those that a caller has to send.
+        # Names of the parameters without a default.
         self.required = [
             each.name for each in parameters if each.default is each.empty and each.kind in _NAMED
         ]
-        self.streams: dict[str, Any] = {}  # the types of the items, of the arguments that stream
+        self.streams: dict[str, Any] = {}  # type of the items, by streamed argument
         for parameter, kind in self.types.items():
             items = self._item_type(parameter, kind)
             if items is not None:
@@ -94,27 +100,27 @@ class Arguments:
                 typed_decoder(kind)
             except TypeError as error:
                 raise UsageError(
-                    f"method {name!r}: values cannot be checked as {parameter}: {error}"
+                    f"method {name!r}: values cannot be checked against {parameter}: {error}"
                 ) from None
             if parameter in self.required and (why := unmet(kind)):
                 raise UsageError(
-                    f"method {name!r}: {parameter} is annotated wrongly: {why}. Use a dataclass, a msgspec.Struct, a TypedDict, a "
-                    "pydantic model, or what these are made of"
+                    f"method {name!r}: {parameter} is annotated wrongly: {why}. Use a dataclass, a "
+                    "msgspec.Struct, a TypedDict, a pydantic model, or types that these can hold"
                 )
         choices = {keys_chosen(kind) for kind in self.types.values()}
-        # Whose choice the keys in its maps are, of all arguments together.
+        # Who chooses the types of map keys, over all arguments (for the hash-collision guard).
         self.keys = Chosen.BY_AUTHOR if Chosen.BY_AUTHOR in choices else Chosen.BY_SENDER
         self._wary = Chosen.BY_SENDER in choices
-        # Decodes as many positional arguments as there are parameters. It raises anything where that is not what came.
+        # Decodes as many positional arguments as parameters; raises any exception for other input.
         self.short: Callable[[Raw], tuple[Any, ...]] | None = None
-        # (A model is asked once: to validate may take long, and have effects.)
+        # Models never take it: a second validation may be slow or have side effects.
         models = any(map(has_models, self.types.values()))
         if not self.streams and not models and all(parameter.kind in _POSITIONAL for parameter in parameters):
             self.short = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
 
     @functools.cached_property
     def short_list(self) -> Callable[[Raw], list[tuple[Any, ...]]] | None:
-        """Decodes the arguments of many calls at once, as `short` those of one."""
+        """Like `short`, for the arguments of many calls at once."""
         if self.short is None:
             return None
         decode = typed_decoder(list.__class_getitem__(tuple.__class_getitem__(tuple(self.types.values()))))
@@ -131,18 +137,21 @@ class Arguments:
     def bind(
         self, values: Unpacker, args: Raw, kwargs: dict[str, Raw] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """`(args, kwargs)` to call the function with. Raises InvalidArgument, which names method, argument and types, and nothing
-        else: whatever the user's own types raise is what is wrong with the argument."""
+        """Decode the arguments to `(args, kwargs)`.
+
+        Raises only InvalidArgument, which names method, argument and types. An exception from a
+        user's own type becomes its text.
+        """
         if kwargs is None and self.short is not None:
             try:
-                if values.frames:  # to which any of the arguments may refer
+                if values.frames:  # any argument may refer to them
                     given = _decode_list(args)
                     if len(given) == len(self.types):
                         return tuple(map(self._value, repeat(values), self.types, given)), NO_NAMES
                 if self._wary and len(args) > FEW_BYTES:
                     check_keys(bytes(args))
                 return self.short(args), NO_NAMES
-            except BaseException:  # noqa: S110 - the long way finds the words for it
+            except BaseException:  # noqa: S110 - the slow path below writes the error
                 pass
         where = ": "
         try:
@@ -166,14 +175,15 @@ class Arguments:
             raise InvalidArgument(f"{self.name}{where}{described(error)}") from None
 
     def _item_type(self, name: str, kind: Any) -> tuple[Any] | None:
-        """The type of the items, if an argument is annotated as a stream."""
+        """The type of the items as a 1-tuple, if the annotation is a stream; else None."""
         origin = typing.get_origin(kind) or kind
         wanted, other = (_ASYNC, _SYNC[:2]) if self._waits == "async" else (_SYNC, _ASYNC)
         if origin not in _SYNC + _ASYNC or (origin is Iterable and self._waits != "sync"):
             return None
         if self._waits is None:
             raise UsageError(
-                f"method {self.name!r} runs on the event loop, where it cannot wait for {name!r}"
+                f"method {self.name!r} runs on the event loop, where it cannot wait for the items of "
+                f"{name!r}: leave out inline=True"
             )
         if origin in other:
             raise UsageError(
@@ -184,7 +194,7 @@ class Arguments:
 
     def _stream(self, values: Unpacker, name: str) -> Streamed:
         if self._waits is None:
-            raise TypeError("a stream cannot be waited for on the event loop")
+            raise TypeError("a method on the event loop cannot wait for a stream")
         if name not in self.streams and self.types[name] is not Any:
             raise TypeError(f"Expected {self.types[name]}, got a stream")
         values.streamed = True
@@ -200,7 +210,7 @@ class Arguments:
 
 
 def read_metadata(method: str, options: CallOptions) -> None:
-    """Decode the metadata of a call that has come. Raises InvalidArgument."""
+    """Decode the metadata of a received call. Raises InvalidArgument."""
     if options.metadata:
         try:
             decode_metadata(options)

@@ -1,5 +1,7 @@
-"""What msgspec's JSON Schema leaves out, though a program needs it to know a type: the format of dates with a time, and keys of maps that
-are no strings, which JSON has not, as the keyword `x-keys`."""
+"""Adds keywords that msgspec leaves out of its JSON Schema: the formats of times, and map keys.
+
+JSON maps have only string keys; the keyword `x-keys` holds the schema of other keys.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any
 
 from msgspec import inspect
 
-# The schema of the keys of a map, where they are no strings.
+# Keyword for the schema of a map's keys, if they are not strings.
 KEYS = "x-keys"
 
 _NAMED = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType, inspect.NamedTupleType)
@@ -18,14 +20,14 @@ _NAMED = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType, insp
 def add_keywords(
     kinds: Sequence[Any], schemas: Sequence[dict[str, Any]], definitions: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Add them to the schemas of these types, and to the definitions that the schemas refer to."""
+    """Add the keywords to the schemas of these types, and to the definitions that they refer to."""
     walk = _Walk(definitions)
     for info, schema in zip(inspect.multi_type_info(kinds), schemas, strict=True):
         walk.visit(info, schema)
 
 
 class _Walk:
-    """Through types and their schemas side by side, each definition once."""
+    """Visits types and their schemas side by side, each definition once."""
 
     def __init__(self, definitions: Mapping[str, dict[str, Any]]) -> None:
         self._definitions = definitions
@@ -44,7 +46,7 @@ class _Walk:
             schema.setdefault("format", "date-time")
         elif isinstance(info, inspect.EnumType):
             if issubclass(info.cls, enum.Flag) and schema.pop("enum", None) is not None:
-                schema["type"] = "integer"  # which may be the sum of several
+                schema["type"] = "integer"  # a value may combine several flags
         elif isinstance(info, inspect.TimeType):
             schema.setdefault("format", "time")
         elif isinstance(info, inspect.UnionType):
@@ -88,7 +90,7 @@ class _Walk:
                     self.visit(kind, option)
 
     def _fits(self, info: Any, option: dict[str, Any]) -> bool:
-        """Whether that one of the options of a union, of which no two are alike, is of that type."""
+        """Whether this option of a union is the schema of this type; no two options are alike."""
         if isinstance(info, (*_NAMED, inspect.EnumType)):
             title = self._definitions.get(option.get("$ref", "").rpartition("/")[2], {}).get("title", "")
             return bool(title) and title.partition("[")[0] == info.cls.__name__

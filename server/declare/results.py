@@ -1,4 +1,4 @@
-"""What a handler returns, checked against its annotation."""
+"""Checks the results of a handler against its return annotation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ...protocol.values import Unpacker, typed_decoder, whole
 
 
 def result_type(returns: Any, *, is_stream: bool) -> Any:
-    """The type of the value, or of an item, that a caller gets from a handler with that annotation: of a future, what it is a future of."""
+    """The type of the result, or of a stream's item, for a return annotation.
+
+    For a future or an awaitable, that is the type of its value.
+    """
     origin = typing.get_origin(returns) or returns
     arguments = typing.get_args(returns)
     if not is_stream and not (hasattr(origin, "__await__") or hasattr(origin, "add_done_callback")):
@@ -26,7 +29,7 @@ def result_type(returns: Any, *, is_stream: bool) -> Any:
 
 
 class ResultCheck:
-    """Of one method. Raises UsageError for an annotation that no value has."""
+    """Checks one method's results. Raises UsageError for an annotation that no value can meet."""
 
     def __init__(self, name: str, returns: Any, *, is_stream: bool) -> None:
         self._name = name
@@ -38,10 +41,10 @@ class ResultCheck:
         except TypeError as error:
             why = str(error)
         if why:
-            raise UsageError(f"check_results: what method {name!r} returns cannot be checked: {why}")
+            raise UsageError(f"check_results: {self._what} of method {name!r} cannot be checked: {why}")
 
     def __call__(self, packed: Any) -> None:
-        """Raises RemoteError for another value, packed as it is, and nothing else."""
+        """Check a packed result. Raises only RemoteError, for a value of another type."""
         if self._kind is Any:
             return
         try:
@@ -49,10 +52,10 @@ class ResultCheck:
         except msgspec.ValidationError as error:
             raise self._wrong(error) from None
         except msgspec.DecodeError:
-            pass  # such as a map with maps as keys, where the annotation says Any
-        except BaseException as error:  # whatever the user's own types raise
+            pass  # such as a map with maps as keys under an annotation of Any
+        except BaseException as error:  # a user's own type may raise anything
             raise self._wrong(error) from None
 
     def _wrong(self, error: BaseException) -> RemoteError:
-        text = f"{self._what} of {self._name} is not what its annotation says: {described(error)}"
+        text = f"{self._what} of {self._name} does not match its annotation: {described(error)}"
         return RemoteError("TypeError", text)

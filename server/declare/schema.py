@@ -1,4 +1,4 @@
-"""JSON Schema (draft 2020-12) of what a method takes and gives, from its annotations, by msgspec."""
+"""JSON Schema (draft 2020-12) of a method's arguments and result, from annotations, by msgspec."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ _REFERENCE = "#/$defs/{name}"
 
 
 def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
-    """`arguments`: an object with a property for each parameter; `result`, or for a stream `item`; and the definitions that they refer
-    to, in `$defs`. An argument that streams has the schema of an array of its items. Where an annotation has no form in JSON Schema,
-    every value is allowed."""
+    """The schemas of a method: `arguments`, `result` (for a stream `item`), and their `$defs`.
+
+    `arguments` is an object with a property for each parameter. A streamed argument has the schema
+    of an array of its items. An annotation without a form in JSON Schema allows every value.
+    """
     parameters = arguments.signature.parameters.values()
     returns = result_type(arguments.returns, is_stream=is_stream)
     kinds = [arguments.types[each.name] for each in parameters]
@@ -51,7 +53,7 @@ def schema_of(arguments: Arguments, *, is_stream: bool) -> dict[str, Any]:
 def _schemas(kinds: Sequence[Any], mode: Mode) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
     try:
         return _made(kinds, mode)
-    except Exception:  # of one of them, which is left out
+    except Exception:  # one type has no schema: replace it by Any
         return _made([kind if _has_schema(kind, mode) else Any for kind in kinds], mode)
 
 
@@ -66,7 +68,7 @@ def _made(kinds: Sequence[Any], mode: Mode) -> tuple[list[dict[str, Any]], dict[
 
 
 def _lift(part: Any, found: dict[str, Any]) -> None:
-    """Collect the definitions that pydantic's models have brought with them, wherever in a schema."""
+    """Move the `$defs` of pydantic models, at any depth of a schema, into `found`."""
     if isinstance(part, dict):
         own = part.pop("$defs", {})
         found |= own
@@ -85,8 +87,11 @@ def _has_schema(kind: Any, mode: Mode) -> bool:
 
 
 def _of_model(mode: Mode, kind: Any) -> dict[str, Any]:
-    """Of a pydantic model, as it is validated or as it is sent. Its own definitions have its name before theirs, and where they are others
-    for a result, that too. Raises NotImplementedError for what is none."""
+    """The schema of a pydantic model, for validation or for serialization.
+
+    The model's name prefixes the names of its definitions; `.result` follows it if the two modes
+    differ. Raises NotImplementedError for other types.
+    """
     make = getattr(kind, "model_json_schema", None)
     if make is None:
         raise NotImplementedError
@@ -100,7 +105,7 @@ def _of_model(mode: Mode, kind: Any) -> dict[str, Any]:
 
 
 def _mark_maps(part: Any) -> None:
-    """Maps may have keys of any type, of which a model says nothing."""
+    """Allow keys of any type in maps: a model's schema does not describe keys."""
     if isinstance(part, dict):
         if isinstance(part.get("additionalProperties"), dict) and part.get("type") == "object":
             part.setdefault(KEYS, {})
@@ -116,7 +121,7 @@ def _default(value: Any) -> dict[str, Any]:
     try:
         default = msgspec.json.decode(msgspec.json.encode(value))
         msgspec.msgpack.encode(default)
-    except Exception:  # whatever it is, it is not told
+    except Exception:  # leave out a default that has no JSON form
         return {}
-    # (What JSON has not, such as infinity, has become null.)
+    # JSON encodes values that it lacks, such as infinity, as null.
     return {"default": default} if default is not None or value is None else {}

@@ -1,4 +1,4 @@
-"""What a user declares: a service, its methods and their options. It knows nothing of sockets, messages in flight or event loops."""
+"""A service, its methods and their options. Nothing here knows sockets, messages or event loops."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ADAPTIVE = "adaptive"
 
-# Bytes of a name at most.
+# Maximum bytes of a name.
 LONGEST_NAME = 4096
 
-# Seconds for which the key of a call is remembered, where the method says nothing else.
+# Default of `once`: seconds for which the server remembers the key of a call.
 DAY = 86_400.0
 
 RESERVED = "ringback."
@@ -36,7 +36,7 @@ _CALL_OPTIONS = ("callback", "errback")
 
 
 class Method:
-    """One method: its function, how it runs, and what clients are told of it."""
+    """One method: its function, how it runs, and the flags that clients receive."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Method:
         self.limit = limit
         self.resources = resources
         self.cache = cache
-        # Of what was registered, not of what that wraps: a decorator may make anything of a function.
+        # Inspect the registered function, not the wrapped one: a decorator may change its kind.
         target = called(function)
         self.is_async_stream = inspect.isasyncgenfunction(target)
         self.is_stream = inspect.isgeneratorfunction(target) or self.is_async_stream
@@ -82,12 +82,12 @@ class Method:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether a call may be run again without harm, as Dask does when it has lost a worker."""
+        """Whether a call may run again without harm, as on Dask after the loss of a worker."""
         return self.flags.idempotent or self.flags.readonly
 
     @property
     def is_found(self) -> bool:
-        """Whether another process can find the function, and give it all its arguments."""
+        """Whether another process can import the function and receive all its arguments."""
         try:
             find_elsewhere(self.name, self.function)
         except UsageError:
@@ -96,14 +96,14 @@ class Method:
 
     @property
     def arguments(self) -> Arguments:
-        """Read when the server starts: by then every name in the annotations is defined."""
+        """The parameters, read at the start of the server: then all annotations are defined."""
         if self._arguments is None:
             waits: Literal["sync", "async"] = "async" if self.is_async else "sync"
             self._arguments = Arguments(self.name, self.function, None if self.inline else waits)
         return self._arguments
 
     def check_results(self) -> None:
-        """Have results, and items, checked from now on. Raises UsageError for an annotation by which nothing can be."""
+        """Check results and items from now on. Raises UsageError for an unusable annotation."""
         self.result_check = ResultCheck(self.name, self.arguments.returns, is_stream=self.is_stream)
 
     @cached_property
@@ -143,9 +143,12 @@ class Method:
 
 
 class Service:
-    """A named set of methods. `executor` is where its plain functions run, but for those that say so themselves. Where it `needs_state`,
-    as its handlers use `current_call().state`, no server starts without a store. With `check_results`, what a handler returns or yields is
-    checked against its annotation; another value is an error of the call, a RemoteError, which costs the time to decode it.
+    """A named set of methods.
+
+    `executor`: default executor of plain functions. `needs_state`: no server starts without a state
+    store, as handlers use `current_call().state`. `check_results`: check each result and item
+    against its annotation; a mismatch fails the call with RemoteError. The check costs one
+    decoding.
 
     >>> service = Service("calc")
     >>> @service.method
@@ -171,8 +174,9 @@ class Service:
         self.methods: dict[str, Method] = {}
         self.interceptors: list[Interceptor] = []
         self.lifespan_factory: Callable[[], Any] | None = None
-        self.caches: list[Entries[Any]] = []  # results, by the servers of this process
-        self.invalidated: list[Callable[[tuple[str, ...]], object]] = []  # who else is told
+        self.caches: list[Entries[Any]] = []  # of all servers in this process
+        # Callbacks that inform other processes.
+        self.invalidated: list[Callable[[tuple[str, ...]], object]] = []
         self._add(_ping, name="ringback.ping", inline=True, readonly=True)
         self._add(self.describe, name="ringback.describe", inline=True, readonly=True)
 
@@ -199,29 +203,37 @@ class Service:
     def method(
         self, function: F | None = None, /, *, name: str | None = None, **options: Any
     ) -> F | Callable[[F], F]:
-        """Serve a function: `@service.method` or `@service.method(inline=True, ...)`. The function itself is unchanged.
+        """Serve a function: `@service.method` or `@service.method(inline=True, ...)`.
 
-        `name`: what clients call it, the function's own name where not given. `inline`: run it on the event loop
-        itself; for code that never blocks. `timeout`: seconds after which the server gives the call up, whatever time the caller
-        left. `executor`: "thread" is a native thread also on gevent, "process" another process, "dask" a Dask cluster, "inline" the same
-        as `inline`.
-        `native`: a coroutine that awaits this loop's own futures (on Twisted, Deferreds). `readonly` (has no effect; a replica runs no
-        other) and `idempotent` (safe to repeat) are told to clients. `once`: run once for each key that clients send, which the server's
-        state store remembers for so many seconds (True: a day); what comes with a key again is given what came of it first.
+        The function itself stays unchanged.
 
-        Of calls that have to wait, `priority` tells which go first: the higher; a call's own is added to it. `limit`: the most of them
-        that run at once, or "adaptive". `resources`: what each takes while it runs of what the server has, by name.
+        `name`: name for clients, by default the function's own. `inline`: run on the event loop
+        itself, for code that never blocks. `timeout`: seconds after which the server ends the call,
+        even before the caller's deadline. `executor`: "thread" is a native thread, on gevent too;
+        "process" another process; "dask" a Dask cluster; "inline" means `inline=True`. `native`: a
+        coroutine that awaits futures of this event loop (on Twisted, Deferreds).
 
-        `cache`: seconds for which a result is kept and is the answer to every call with the same arguments, or a `ringback.Cache`. Raises
-        UsageError for what cannot be served.
+        Clients receive the flags `readonly` (changes nothing; a replica runs no other methods) and
+        `idempotent` (safe to repeat). `once`: run once for each key that clients send. The state
+        store remembers the key for this many seconds (True: a day), and a repeated key gets the
+        first outcome.
+
+        `priority`: among waiting calls, the higher one runs first; the priority of a call is added
+        to the method's. `limit`: maximum calls that run at once, or "adaptive". `resources`:
+        amounts by name that each call takes from the server's resources while it runs.
+
+        `cache`: seconds for which a result answers every call with the same arguments, or a
+        `ringback.Cache`. Raises UsageError for options that do not fit the function or each other.
         """
         if function is None:
             return lambda function: self._checked(function, name=name, **options)
         return self._checked(function, name=name, **options)
 
     def lifespan(self, function: F) -> F:
-        """Run a sync or async context manager, or a generator function that is one, around the time of serving: once per process, on
-        the serving loop. What it yields is `ringback.current_call().app`."""
+        """Run a sync or async context manager, or generator function, around serving.
+
+        It runs once per process, on the serving loop. Its value is `ringback.current_call().app`.
+        """
         factory: Callable[[], Any]
         if inspect.isasyncgenfunction(function):
             factory = contextlib.asynccontextmanager(function)
@@ -233,20 +245,26 @@ class Service:
         return function
 
     def use(self, interceptor: Interceptor) -> Interceptor:
-        """Run an interceptor around every call; the first one used is outermost. See `ringback.interceptors`."""
+        """Run an interceptor around every call; the first one is outermost.
+
+        See `ringback.interceptors`.
+        """
         self.interceptors.append(checked_interceptor(interceptor))
         return interceptor
 
     def invalidate(self, *tags: str) -> None:
-        """Forget the results that are kept under one of these tags, of which the name of its method is one; without any, all. From
-        any thread or handler. It reaches the servers of this process, and others where they share a state store."""
+        """Drop cached results that have one of these tags; without tags, all of them.
+
+        The name of a method is a tag of its results. Call it from any thread or handler. It reaches
+        the servers of this process, and other processes that share the state store.
+        """
         checked = checked_tags(tags)
         self.forget(checked)
         for tell in tuple(self.invalidated):
             tell(checked)
 
     def forget(self, tags: tuple[str, ...]) -> None:
-        """`invalidate`, in this process alone."""
+        """Like `invalidate`, in this process only."""
         for cache in tuple(self.caches):
             cache.invalidate(tags)
 
@@ -258,7 +276,7 @@ class Service:
         return {"name": self.name, "methods": methods}
 
     def prepare(self) -> None:
-        """Look at every method's annotations now, so that a mistake in one stops the start and not a call."""
+        """Read all annotations now, so that a mistake in one fails the start and not a call."""
         for name, method in self.methods.items():
             streams = method.arguments.streams
             if self.check_results and not name.startswith(RESERVED):
@@ -267,11 +285,11 @@ class Service:
                 find_elsewhere(method.name, method.function)
                 if streams:
                     raise UsageError(
-                        f"method {method.name!r}: an argument that streams does not reach executor={method.executor!r}"
+                        f"method {method.name!r}: executor={method.executor!r} cannot take a streamed argument"
                     )
             if method.once is not None and streams:
                 raise UsageError(
-                    f"method {method.name!r}: once=True needs arguments that can be compared: none may stream"
+                    f"method {method.name!r}: once=True compares arguments, so none of them may stream"
                 )
 
     def _checked(self, function: F, *, name: str | None = None, **options: Any) -> F:
@@ -279,10 +297,10 @@ class Service:
             raise UsageError(f"a method must be callable, not {function!r}")
         name = name if name is not None else getattr(function, "__name__", "")
         if not name:
-            raise UsageError(f"{function!r} has no name of its own: give one with method(name=...)")
+            raise UsageError(f"{function!r} has no name: give it one with method(name=...)")
         _check_text(name, "the name of a method")
         if name.startswith(RESERVED):
-            raise UsageError(f"method {name!r}: names that begin with {RESERVED!r} are ringback's own")
+            raise UsageError(f"method {name!r}: names that begin with {RESERVED!r} are reserved")
         if name in self.methods:
             raise UsageError(f"service {self.name!r} has a method {name!r} already")
         self._add(function, name=name, **options)
@@ -309,12 +327,12 @@ class Service:
             parameters = inspect.signature(function).parameters
         except (TypeError, ValueError):
             raise UsageError(
-                f"method {name!r}: {function!r} does not tell its parameters: serve a function that calls it"
+                f"method {name!r}: the parameters of {function!r} are unknown: serve a function that calls it"
             ) from None
         for parameter in parameters:
             if parameter in _CALL_OPTIONS:
                 raise UsageError(
-                    f"method {name!r}: a parameter cannot be called {parameter!r}, which belongs to client.fire"
+                    f"method {name!r}: rename parameter {parameter!r}: client.fire has an argument of that name"
                 )
         owner = f"method {name!r}"
         if executor == "inline":
@@ -345,20 +363,22 @@ class Service:
             cache=cache_of(cache),
         )
         if cache is not None and method.once is not None:
-            raise UsageError(f"{owner}: what runs once is to be run: it has no cache=")
+            raise UsageError(f"{owner}: once= and cache= exclude each other: a cached result skips the run")
         if cache is not None and method.is_stream:
-            raise UsageError(f"{owner}: what streams is not kept: cache= is for methods with one result")
+            raise UsageError(f"{owner}: cache= is for methods with one result, not for streams")
         if executor is not None and (inline or method.is_async):
             raise UsageError(f"{owner}: executor={executor!r} is for plain functions that are not inline")
         if executor == "dask" and not method.is_repeatable:
             raise UsageError(
-                f"{owner}: Dask runs again what a lost worker has begun: executor='dask' is for methods that are idempotent or readonly"
+                f"{owner}: executor='dask' needs idempotent=True or readonly=True, because Dask repeats "
+                "the calls of a lost worker"
             )
         if executor in ELSEWHERE and method.is_stream:
-            raise UsageError(f"{owner}: a stream runs in this process, not by executor={executor!r}")
+            raise UsageError(f"{owner}: executor={executor!r} cannot run a stream")
         if method.is_stream and limit == ADAPTIVE:
             raise UsageError(
-                f"method {name!r}: how long a stream takes is its reader's choice: give it a number as limit"
+                f"method {name!r}: limit='adaptive' cannot measure a stream, as its reader sets the pace: "
+                "give a number"
             )
         if inline and method.is_async:
             raise UsageError(
@@ -368,24 +388,24 @@ class Service:
             raise UsageError(f"method {name!r}: native=True is for coroutines (async def)")
         if method.once is not None and (inline or native or method.is_stream or executor in ELSEWHERE):
             raise UsageError(
-                f"{owner}: once=True is for functions and asyncio coroutines that run in the server's own process, not inline: "
-                "the store must be asked before, and told after"
+                f"{owner}: once=True is for functions and asyncio coroutines that run in the server's own "
+                "process, not inline: the server reads the store before the run and writes it after"
             )
         self.methods[name] = method
 
 
 def _check_text(text: Any, what: str) -> None:
-    """Clients are told of it. Raises UsageError for what cannot be sent."""
+    """Raises UsageError for text that cannot be sent to clients."""
     try:
         if len(text.encode()) <= LONGEST_NAME:
             return
     except (AttributeError, UnicodeEncodeError):
         pass
-    raise UsageError(f"{what} is text of at most {LONGEST_NAME:,} bytes in UTF-8, not {text!r:.100}")
+    raise UsageError(f"{what} must be text of at most {LONGEST_NAME:,} bytes in UTF-8, not {text!r:.100}")
 
 
 def checked_once(once: bool | float, owner: str) -> float | None:
-    """Seconds for which keys are remembered, or None where calls have none. Raises UsageError for all else."""
+    """Seconds for which the server remembers keys; None without `once`. Raises UsageError."""
     if once is False or once is None:
         return None
     if once is True:
@@ -393,19 +413,20 @@ def checked_once(once: bool | float, owner: str) -> float | None:
     if isinstance(once, (int, float)) and 0 < once <= LONGEST_TTL:
         return float(once)
     raise UsageError(
-        f"{owner}: once must be True, or seconds above 0 for which keys are remembered, at most {LONGEST_TTL:,}, not {once!r}"
+        f"{owner}: once must be True, or the seconds to remember keys, above 0 and at most "
+        f"{LONGEST_TTL:,}, not {once!r}"
     )
 
 
 def checked_limit(limit: int | str | None, owner: str) -> int | str | None:
-    """A number of calls, "adaptive", or None for no limit. Raises UsageError for all else."""
+    """The limit, if it is a number of calls, "adaptive" or None. Raises UsageError otherwise."""
     if limit is None or limit == ADAPTIVE or (type(limit) is int and limit >= 1):
         return limit
     raise UsageError(f"{owner}: limit must be a number of calls from 1 on or {ADAPTIVE!r}, not {limit!r}")
 
 
 def checked_executor(executor: str | None, owner: str) -> str | None:
-    """What may be the executor of many methods, or None. Raises UsageError for all else."""
+    """The executor, if a service or server may have it, or None. Raises UsageError otherwise."""
     allowed = [name for name in NAMES if name != "inline"]
     if executor is None or executor in allowed:
         return executor
@@ -413,7 +434,7 @@ def checked_executor(executor: str | None, owner: str) -> str | None:
 
 
 def reserved(name: str, function: Callable[..., Any]) -> Method:
-    """A method of ringback's own, ready to be called."""
+    """A method of ringback's own, such as `ringback.stats`."""
     return Method(
         name,
         function,
@@ -431,7 +452,7 @@ def reserved(name: str, function: Callable[..., Any]) -> Method:
 
 
 def _ping() -> str:
-    """Answers at once."""
+    """Return "pong" at once."""
     return "pong"
 
 

@@ -1,3 +1,3 @@
-"""What a server keeps of each method that it serves: where its calls wait and run, what became of them, and the keys of those that run
-once.
+"""The methods that a server serves: the queue, executor and statistics of each, and the keys of
+those that run once.
 """

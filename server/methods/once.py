@@ -1,7 +1,8 @@
-"""Runs a handler under its call's key: claims the key, runs, stores what came of it; or tells what came of it before.
+"""Runs a handler once per key: claims the key, runs, stores the outcome; or returns a stored one.
 
-At most once for any handler: a run that was cut leaves its key `Aborted`. Exactly once for one that does all its work in the call's
-transaction, which is committed together with the key's outcome: what was cut has done nothing, and is run again.
+A handler runs at most once: an interrupted run leaves its key `Aborted`. A handler that does all
+its work in the call's transaction runs exactly once: the transaction commits together with the
+key's outcome, so an interrupted run has no effect and runs again.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from ...state.store import State
 from ...state.transactions import Overtaken, Transaction
 from ..declare.service import Method
 
-# What came of a run that leaves nothing behind: the next may try.
+# Errors that give the key back if the run had no effect: the next call may try again.
 _NOTHING_DONE = (errors.Unavailable, errors.DeadlineExceeded, Overtaken)
 
 
 class RunOnce(Protocol):
-    """The call that a run is for."""
+    """The part of a call that a run needs."""
 
     @property
     def args(self) -> tuple[Any, ...]: ...
@@ -42,10 +43,10 @@ class RunOnce(Protocol):
     def kwargs(self) -> dict[str, Any]: ...
 
     def pack(self, result: Any) -> Raw:
-        """Its result for the wire. Raises a CallError."""
+        """Pack the result for the wire. Raises CallError."""
 
     def fitting(self, value: Raw) -> Raw:
-        """A result that was stored. Raises ResourceExhausted where it is more than the caller takes."""
+        """Return a stored result. Raises ResourceExhausted if it is too large for the caller."""
 
 
 class Once:
@@ -59,7 +60,10 @@ class Once:
         self.keep = method.once
 
     def run_of(self, message: Call | Notify, values: Unpacker, size: int) -> KeyedRun:
-        """The run of one call. Raises InvalidArgument where it has no key, or arguments that cannot be told from others."""
+        """The run of one call.
+
+        Raises InvalidArgument if the key is missing or the arguments cannot be compared.
+        """
         key = None if message.options is None else message.options.key
         if not key or len(key) > 255:
             raise errors.InvalidArgument(
@@ -74,7 +78,7 @@ class Once:
 
 
 class KeyedRun:
-    """The handling of one call under its key, in a worker (`work`) or on an asyncio loop (`work_async`)."""
+    """Runs one call under its key, in a worker (`work`) or on an asyncio loop (`work_async`)."""
 
     __slots__ = ("_claim", "_fingerprint", "_once", "key", "pause", "transaction")
 
@@ -87,15 +91,18 @@ class KeyedRun:
         self.transaction: Transaction | None = None
 
     def open(self) -> Transaction:
-        """The transaction of this run, which is committed when the handler has returned."""
+        """The transaction of this run; it commits after the handler returns."""
         if self.transaction is None:
             self.transaction = Transaction(self._once.state)
             self._once.keys.works_in_transaction(self._once.method.name, self.transaction)
         return self.transaction
 
     def work(self, call: RunOnce) -> tuple[bool, Any]:
-        """Whether there is a result, and that, packed; if not, somebody else has the key, and this is to be called again after `pause`
-        seconds. Raises what the handler raises, now or at the first run."""
+        """Return `(True, packed result)`, or `(False, None)` while another run holds the key.
+
+        In the second case, call it again after `pause` seconds. Raises the handler's exception,
+        from this run or from the first one.
+        """
         claimed = self._claimed()
         if claimed is None:
             self._wait_longer()
@@ -125,14 +132,14 @@ class KeyedRun:
         raise AssertionError("the last attempt has no pause")
 
     async def work_async(self, call: RunOnce) -> Any:
-        """The result, packed."""
+        """Like `work`, but waits for the key. Returns the packed result."""
         run = self._once.state.run
         try:
             while (claimed := await _to_its_end(run(self._claimed))) is None:
                 await asyncio.sleep(self.pause)
                 self._wait_longer()
         except asyncio.CancelledError:
-            if self._claim is not None:  # it came too late
+            if self._claim is not None:  # the claim succeeded after the cancellation
                 await _to_its_end(run(self._claim.give_back))
             raise
         if isinstance(claimed, KeyOutcome):
@@ -163,7 +170,7 @@ class KeyedRun:
         return claimed
 
     def _finish(self, claim: KeyClaim, outcome: KeyOutcome) -> None:
-        self._claim = None  # whatever else goes wrong, this is what came of it
+        self._claim = None  # this outcome stands, even if the store fails
         try:
             claim.finish(outcome, self.transaction)
         except Conflict:
@@ -171,9 +178,9 @@ class KeyedRun:
             raise
 
     def _failed(self, claim: KeyClaim, error: BaseException) -> None:
-        """The run has ended without a result: is that what came of it, or may the next try?"""
+        """The run failed: store the error as the outcome, or give the key back for another try."""
         if self._claim is None:
-            return  # it was stored, and something else went wrong
+            return  # the outcome is stored; another step failed
         self._claim = None
         cut = _was_stopped(error)
         harmless = self.transaction is not None or self._once.method.flags.idempotent
@@ -184,14 +191,14 @@ class KeyedRun:
         try:
             claim.finish(outcome)
         except errors.CallError:
-            pass  # nobody hears of it: the claim runs out, and its key is `Aborted`
+            pass  # the claim then expires, and its key is `Aborted`
 
     def _wait_longer(self) -> None:
         self.pause = min(self.pause * 1.5, LATEST)
 
 
 def _was_stopped(error: BaseException) -> bool:
-    """Whether a handler raised that because it was stopped from outside, as a task or a greenlet is. (All else is what came of it.)"""
+    """Whether the error shows that the handler was stopped from outside (as task or greenlet)."""
     return errors.is_a(error, (asyncio.CancelledError, GeneratorExit)) or any(
         kind.__name__ == "GreenletExit" for kind in type(error).__mro__
     )
@@ -205,8 +212,10 @@ def _told(outcome: KeyOutcome) -> Raw:
 
 
 def _fingerprint(message: Call | Notify, values: Unpacker, size: int, keys: Chosen) -> bytes:
-    """What tells these arguments from others, whatever order the entries of a map came in. Large ones may have travelled in frames,
-    numbered within one batch: they count themselves."""
+    """A hash of the arguments that ignores the order of map entries.
+
+    Large values may be references to numbered frames of one batch: their content is hashed instead.
+    """
     told: Callable[[Raw], bytes] = bytes
     if size >= FRAME_BYTES:
         told = lambda raw: whole(values.plain(raw, keys))  # noqa: E731
@@ -217,7 +226,7 @@ def _fingerprint(message: Call | Notify, values: Unpacker, size: int, keys: Chos
 
 
 async def _to_its_end(work: Awaitable[Any]) -> Any:
-    """Also where the one who waits for it is cancelled."""
+    """Await the work to its end, even if the caller is cancelled."""
     future = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(future)

@@ -1,20 +1,21 @@
-"""What became of the calls of each method: counted by a server so cheaply that it is always on, told by `ringback.stats`."""
+"""Statistics of each method's calls. They cost little and are always on; see `ringback.stats`."""
 
 from __future__ import annotations
 
 from math import log2
 
-# Parts of an octave, and the shortest time that has one of its own, in seconds. `seconds_at` says what an index stands for.
+# Histogram buckets per octave, and the start of the first one in seconds; it counts shorter times
+# too. `seconds_at` maps an index back to seconds.
 PARTS = 4
 SHORTEST = 1e-6
 _LONGEST = 120
 
 
 class MethodStatistics:
-    """Calls that are over, those of them that ended in an error, and those that were refused unstarted.
+    """Ended calls, those of them that ended in an error, and calls refused before their start.
 
-    `times` counts response times, from arrival to answer, by how many quarters of an octave they are above a microsecond. Of the calls that
-    end in one turn of the loop, one is timed.
+    `times` is a histogram of response times, from arrival to reply, in quarter octaves above a
+    microsecond. It samples one of the calls that end in one turn of the loop.
     """
 
     __slots__ = ("calls", "errors", "largest_item", "refused", "times")
@@ -22,12 +23,12 @@ class MethodStatistics:
     def __init__(self) -> None:
         self.calls = 0
         self.errors = 0
-        self.largest_item = 0  # in bytes, of the arguments that streamed; not told
+        self.largest_item = 0  # bytes, of streamed arguments; not in the snapshot
         self.refused = 0
         self.times: list[int] = []
 
     def took(self, seconds: float) -> None:
-        """A call was answered so long after it came."""
+        """Record the response time of a call."""
         index = min(_LONGEST, int(PARTS * log2(seconds / SHORTEST))) if seconds > SHORTEST else 0
         try:
             self.times[index] += 1
@@ -35,7 +36,7 @@ class MethodStatistics:
             self.times += [0] * (index - len(self.times)) + [1]
 
     def snapshot(self) -> dict[str, object]:
-        """As plain data."""
+        """The statistics as plain data."""
         return {
             "calls": self.calls,
             "errors": self.errors,
@@ -45,5 +46,5 @@ class MethodStatistics:
 
 
 def seconds_at(index: int) -> float:
-    """The middle of what is counted at that index of `times`."""
+    """The middle of the histogram bucket at that index of `times`, in seconds."""
     return SHORTEST * float(2 ** ((index + 0.5) / PARTS))

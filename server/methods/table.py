@@ -1,4 +1,4 @@
-"""What a server was told about what may run when, made into a scheduler, and what it keeps of each method that it serves."""
+"""The method table: builds a scheduler from the server's options, and holds each served method."""
 
 from __future__ import annotations
 
@@ -26,40 +26,39 @@ from ..scheduling.scheduler import Queue, Scheduler
 from .once import Once
 from .statistics import MethodStatistics
 
-# Why a replica runs nothing that changes something.
+# Reason of a replica to refuse a method.
 _READS_ONLY = "this server is a replica of the primary's data: it takes readonly methods only"
 
 
 @dataclass(slots=True)
 class ServedMethod:
-    """A method as one server serves it: where its calls wait, None if they never do; why none can ever run here, "" if they can; what
-    became of them; where they run; by what each runs once, if it does; and what is kept of their results."""
+    """A method as one server serves it."""
 
     method: Method
-    short: Callable[[Raw], tuple[Any, ...]] | None  # decodes its arguments, as `Arguments.short`
-    bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]  # its arguments, as `Arguments.bind`
-    queue: Queue | None
-    never: str
+    short: Callable[[Raw], tuple[Any, ...]] | None  # `Arguments.short`
+    bind: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]  # `Arguments.bind`
+    queue: Queue | None  # of waiting calls; None if calls never wait
+    never: str  # why its calls can never run here; "" if they can
     statistics: MethodStatistics
-    executor: Executor | None  # None for one that runs in this process
-    once: Once | None  # for one that runs once for each key
-    in_thread: bool  # a native one, whatever the loop's workers are
-    cached: Entries[Any] | None
-    # Whether its handler runs at once, in the loop, and its result is the answer; False once it has returned a future.
+    executor: Executor | None  # None if it runs in this process
+    once: Once | None  # if it runs once for each key
+    in_thread: bool  # in a native thread, whatever the loop's workers are
+    cached: Entries[Any] | None  # results, if the method has a cache
+    # Whether its handler runs inline and returns the reply itself; False once it returned a future.
     immediate: bool
-    # Where its calls wait that go to a worker together, and whether they may now; None where they never do.
+    # Queue of calls that go to a worker as a batch, and whether they may now; None if never.
     batches: Queue | None = None
     pace: Pace | None = None
-    # When its calls ended in this turn that ran at once; None where durations are not recorded.
+    # End times of its inline calls in this turn; None if durations are not recorded.
     ends: list[float] | None = None
 
     @property
     def in_a_row(self) -> bool:
-        """Whether a worker may run several of its calls one after the other, as one call of the scheduler's."""
+        """Whether a worker may run several of its calls in sequence, as one scheduled call."""
         return (
             self.queue is not None
             and self.queue.pool is not None
-            and not self.queue.limiters  # which learn from each call
+            and not self.queue.limiters  # they learn from each call
             and not self.never
             and self.method.is_plain
             and self.executor is None
@@ -69,7 +68,7 @@ class ServedMethod:
 
 
 class MethodTable:
-    """One server's."""
+    """The methods of one server, with their scheduler, pools, limits and executors."""
 
     def __init__(
         self,
@@ -120,7 +119,7 @@ class MethodTable:
                 False,
             )
         name = self._place(method)
-        # (Dask's own scheduler looks after what its workers have)
+        # Dask's own scheduler handles resources of its workers.
         named, never = self._named.needs({} if name == "dask" else method.resources)
         executor = self._executor(name) if name in executors.ELSEWHERE else None
         queue = None if method.inline else self._queue(method, named, name)
@@ -146,13 +145,13 @@ class MethodTable:
         )
 
     def batch(self, served: ServedMethod) -> None:
-        """Have its calls go to a worker together, where that is possible."""
+        """Let its calls go to a worker in batches, if that is possible."""
         queue = served.queue
         if served.in_a_row and queue is not None and queue.pool is not None and not queue.named:
             served.batches, served.pace = queue.sharing(queue.pool.batches), Pace()
 
     def close(self) -> None:
-        """Nothing more is to be run."""
+        """Close the executors and drop the caches: no more calls run."""
         for cached in self._caches:
             self._service.caches.remove(cached)
         self._caches.clear()
@@ -167,7 +166,10 @@ class MethodTable:
         return Once(method, self._keys, self._state)
 
     def _place(self, method: Method) -> str | None:
-        """The executor that it asks for, or else the server or its service for all that can run there; None for the loop's workers."""
+        """The name of the method's executor; None for the loop's workers.
+
+        The server's or the service's default counts only for methods that can run there.
+        """
         if method.executor is not None or not method.is_plain or method.inline:
             return method.executor
         name = self._scheduling["executor"] or self._service.executor
@@ -181,19 +183,19 @@ class MethodTable:
         return self._executors[name]
 
     def priority(self, own: int, asked: int) -> int:
-        """What a call has whose method has so much, and whose caller asked for so much."""
+        """The priority of a call, from the method's `own` and the caller's `asked`."""
         most = self._scheduling["max_priority"]
         return own + max(-most, min(asked, most))
 
     def look(self, now: float) -> None:
-        """From time to time: what has become of what was learned?"""
+        """Periodic update of pools and adaptive limits."""
         for pool in self._pools.values():
             pool.look(now)
         for limiter in self._learned:
             limiter.look(now)
 
     def report(self, snapshot: ServerSnapshot) -> None:
-        """The same for metrics, from any thread."""
+        """Write the scheduler's state into a metrics snapshot. From any thread."""
         snapshot.waiting = self.scheduler.waiting()
         snapshot.workers = {name: pool.workers for name, pool in self._pools.items()}
         snapshot.workers_taken = {name: pool.taken for name, pool in self._pools.items()}
@@ -201,7 +203,7 @@ class MethodTable:
         snapshot.limits |= {each.resource.name: int(each.limit) for each in self._learned}
 
     def snapshot(self) -> dict[str, Any]:
-        """What waits, by priority, and what is taken of what there is, as plain data."""
+        """Waiting calls by priority, and use of resources, workers and limits, as plain data."""
         return {
             "waiting": self.scheduler.waiting(),
             "resources": self._named.used(),
@@ -228,10 +230,10 @@ class MethodTable:
         return [self._fixed[-1]]
 
     def _queue(self, method: Method, named: Needs, place: str | None) -> Queue | None:
-        """None for a method of which every call begins at once."""
+        """The method's queue; None if every call begins at once."""
         limits = self._limit(method.name, method.limit)
         pool = None
-        if not method.is_stream:  # which is at a worker only as far as its reader lets it
+        if not method.is_stream:  # a stream runs only as fast as its reader
             limits += self._server
             if not method.is_coroutine:
                 pool = self._pools.get(place or "workers", self._pools["workers"])
@@ -247,4 +249,4 @@ class MethodTable:
 
 
 def _no_state(who: str) -> UsageError:
-    return UsageError(f"{who} needs a state store: give the server one, as with --state sqlite:///state.db")
+    return UsageError(f"{who} needs a state store: give the server one, such as --state sqlite:///state.db")

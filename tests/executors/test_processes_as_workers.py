@@ -191,7 +191,7 @@ async def coroutine() -> None: ...
 @pytest.mark.parametrize(
     ("function", "options", "why"),
     [
-        (stream, {"executor": "process"}, "a stream runs in this process"),
+        (stream, {"executor": "process"}, "executor='process' cannot run a stream"),
         (coroutine, {"executor": "process"}, "is for plain functions that are not inline"),
         (coroutine, {"executor": "thread"}, "is for plain functions that are not inline"),
         (ended, {"executor": "process", "inline": True}, "is for plain functions that are not inline"),
@@ -206,7 +206,7 @@ def test_what_no_executor_can_do_is_refused_when_it_is_declared(function, option
 def test_an_argument_that_streams_does_not_reach_another_process():
     service = ringback.Service("bad")
     service.method(executor="process")(numbers)
-    with pytest.raises(errors.UsageError, match="an argument that streams does not reach executor='process'"):
+    with pytest.raises(errors.UsageError, match="executor='process' cannot take a streamed argument"):
         service.prepare()
 
 

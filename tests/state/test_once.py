@@ -422,7 +422,7 @@ def answers(client) -> bool:
 def test_a_method_that_runs_once_needs_a_store(run_program):
     ran = run_program("-m", "ringback", "serve", f"{KEPT}:service", "--bind", "tcp://127.0.0.1:*")
     assert ran.status == 3
-    assert "needs a state store: give the server one, as with --state sqlite:///state.db" in ran.err
+    assert "needs a state store: give the server one, such as --state sqlite:///state.db" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_parameters_that_belong_to_fire_are_refused() -> None:
 
 def test_reserved_names_are_refused() -> None:
     service = ringback.Service("s")
-    with pytest.raises(errors.UsageError, match="ringback's own"):
+    with pytest.raises(errors.UsageError, match="are reserved"):
         service.method(name="ringback.mine")(_named("mine"))
 
 

@@ -126,7 +126,7 @@ def later(value: int):
 
 @pytest.mark.parametrize("handler", [int, max, functools.partial(max)])
 def test_what_does_not_tell_its_parameters_is_refused_when_it_is_registered(handler):
-    with pytest.raises(UsageError, match="does not tell its parameters"):
+    with pytest.raises(UsageError, match=r"the parameters of .* are unknown"):
         ringback.Service("kinds").method(name="it")(handler)
 
 

@@ -77,7 +77,7 @@ def test_a_result_is_what_its_annotation_says(backend: str, method: str) -> None
         assert client.call(method, RIGHT) in (RIGHT, [RIGHT])
         for wrong in (WRONG, {"name": "tea"}, "tea"):
             with pytest.raises(
-                errors.RemoteError, match=f"the result of {method} is not what its annotation says: "
+                errors.RemoteError, match=f"the result of {method} does not match its annotation: "
             ):
                 client.call(method, wrong)
         assert client.call(method, RIGHT) in (RIGHT, [RIGHT])
@@ -88,7 +88,7 @@ def test_items_are_what_the_annotation_says(backend: str, method: str) -> None:
     with serving(service, backend) as client:
         assert list(client.stream(method, [RIGHT, RIGHT])) == [RIGHT, RIGHT]
         found = []
-        with pytest.raises(errors.RemoteError, match=f"an item of {method} is not what its annotation says"):
+        with pytest.raises(errors.RemoteError, match=f"an item of {method} does not match its annotation"):
             found.extend(client.stream(method, [RIGHT, WRONG]))
         with client.stream(method, [RIGHT, WRONG]) as stream:
             assert next(stream) == RIGHT
@@ -137,7 +137,7 @@ def test_whatever_a_check_raises_is_the_error_of_the_call(backend: str) -> None:
     with serving(made, backend) as client:
         for method in ("later", "at_once"):
             assert client.call(method, 1) == {"number": 1}
-            with pytest.raises(errors.RemoteError, match="is not what its annotation says"):
+            with pytest.raises(errors.RemoteError, match="does not match its annotation"):
                 client.options(timeout=SOON).call(method, -1)
         assert client.call("bare") == "anything"
         with pytest.raises(errors.CallError):  # no plain data have such keys, at this end
@@ -168,6 +168,6 @@ def test_an_annotation_that_nothing_can_be_checked_by_keeps_a_server_from_starti
     made.method(give)
     with pytest.raises(
         UsageError,
-        match=r"check_results: what method 'give' returns cannot be checked: no value that is sent can be a .*Own",
+        match=r"check_results: the result of method 'give' cannot be checked: no value that is sent can be a .*Own",
     ):
         made.prepare()

@@ -198,7 +198,7 @@ def test_a_stream_takes_no_learned_limit():
     def numbers():
         yield 1
 
-    with pytest.raises(errors.UsageError, match="how long a stream takes is its reader's choice"):
+    with pytest.raises(errors.UsageError, match="limit='adaptive' cannot measure a stream"):
         ringback.Service("bad").method(limit="adaptive")(numbers)
 
 
