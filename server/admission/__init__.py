@@ -1,1 +1,1 @@
-"""Which calls are admitted, before a method is looked up: access rules, and rates."""
+"""Admission of calls by access rules and rates, before a server looks up their method."""

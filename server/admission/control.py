@@ -1,6 +1,6 @@
-"""Lets in the calls that their callers may make, and as many of them as they may: before a method is looked up or an argument decoded.
+"""Admits calls by access rules and rates, before the server looks up a method or decodes arguments.
 
-It stands before the dispatcher, and only where there are access rules or rates: a server without them does not pass through here.
+It stands before the dispatcher. A server without access rules and rates does not use it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ audit = logging.getLogger("ringback.audit")
 
 
 class AccessControl:
-    """One server's. `rate` is of each client for which no rule says another."""
+    """Access control of one server. `rate`: rate of each client without a rate in its rule."""
 
     def __init__(
         self, access: AccessFile | None, rate: Rate | None, methods: Mapping[str, MethodFlags]
@@ -32,13 +32,14 @@ class AccessControl:
         self._rate = rate
         self._flags = methods
         self._buckets = Buckets()
-        self._audits: dict[str, Bounded] = {}  # by user, so that none can hide what another does
+        # By user, so that one cannot crowd out the log lines of another.
+        self._audits: dict[str, Bounded] = {}
         self._warn()
 
     def passed(
         self, refusals: Refusals, session: Session, messages: Sequence[Call | Notify]
     ) -> list[Call | Notify]:
-        """Those calls that may go on; the others are refused."""
+        """Return the admitted calls; refuse the others."""
         now = time.monotonic()
         passed = []
         for message in messages:
@@ -50,7 +51,8 @@ class AccessControl:
                     continue
                 _bound(message, rule)
             rate = self._rate
-            # Who has a key has one bucket, however many connections; of a rule with a rate, one for this rule.
+            # A user with a key has one bucket over all connections, and one for each rule with a
+            # rate.
             client: object = session.user or session.client
             if rule is not None and rule.rate is not None:
                 rate, client = rule.rate, (client, rule.number)
@@ -62,7 +64,7 @@ class AccessControl:
         return passed
 
     def visible(self, session: Session) -> Mapping[str, MethodFlags] | None:
-        """What a client is told of the methods; None where it is to know nothing of this service."""
+        """The methods that a client sees; None if it may know nothing of this service."""
         if self._access is None:
             return self._flags
         rules = self._access.rules
@@ -71,14 +73,14 @@ class AccessControl:
         return {method: self._flags[method] for method in rules.allowed(session.user, self._flags)}
 
     def look(self, now: float) -> None:
-        """From time to time."""
+        """Periodic check: drop full buckets, and reload the rules if their file has changed."""
         self._buckets.look(now)
         if self._access is not None and self._access.look(now):
             self._buckets.clear()
             self._warn()
 
     def _deny(self, refusals: Refusals, session: Session, message: Call | Notify) -> None:
-        # (the text is the same for a method that is not there)
+        # The text is the same for an unknown method.
         method, who = shortened(message.method), session.user or ANONYMOUS
         error = errors.PermissionDenied(f"{who} may not call {method!r}")
         refusals.refuse(session, message, error, quiet=True)
@@ -95,7 +97,7 @@ class AccessControl:
 
 
 def _bound(message: Call | Notify, rule: AccessRule) -> None:
-    """Bring down what the caller asks for."""
+    """Lower the call's priority to the rule's maximum."""
     options, most = message.options, rule.max_priority
     if most is not None and options is not None and options.priority > most:
         options.priority = most

@@ -1,4 +1,4 @@
-"""How many calls a second each client may make: token buckets. Now is an argument; who a client is, is the caller's to say."""
+"""Rate limits per client, by token buckets. The time and the client's identity are arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many calls a second in the long run, and at most `burst` at once."""
+    """`calls` per second in the long run, and at most `burst` calls at once."""
 
     calls: float
     burst: float
@@ -21,7 +21,7 @@ class Rate:
 
 
 class Bucket:
-    """What one client has left: in any span of t seconds it may make at most burst + calls * t calls."""
+    """One client's tokens: in any t seconds it may make at most burst + calls * t calls."""
 
     __slots__ = ("_filled", "_left", "_rate")
 
@@ -31,7 +31,7 @@ class Bucket:
         self._filled = now
 
     def take(self, now: float) -> bool:
-        """Whether one call more may be made now; then it counts."""
+        """Take a token. Returns whether there was one, so that the call may go on."""
         self._fill(now)
         if self._left < 1.0:
             return False
@@ -39,7 +39,7 @@ class Bucket:
         return True
 
     def full(self, now: float) -> bool:
-        """Whether it is as if it were new."""
+        """Whether the bucket is full, as a new one is."""
         self._fill(now)
         return self._left >= self._rate.burst
 
@@ -50,7 +50,7 @@ class Bucket:
 
 
 class Buckets:
-    """One for each client that has called of late; those that are full again are forgotten, so that they do not pile up."""
+    """A bucket for each client that has called recently; full ones are dropped to save memory."""
 
     def __init__(self) -> None:
         self._buckets: dict[Hashable, Bucket] = {}
@@ -59,24 +59,24 @@ class Buckets:
         return len(self._buckets)
 
     def take(self, client: Hashable, rate: Rate, now: float) -> bool:
-        """Whether that client may make one call more now."""
+        """Take a token of that client. Returns whether there was one."""
         bucket = self._buckets.get(client)
         if bucket is None:
             bucket = self._buckets[client] = Bucket(rate, now)
         return bucket.take(now)
 
     def look(self, now: float) -> None:
-        """From time to time: forget who has not called for a while."""
+        """Periodic check: drop the buckets of clients that have not called for a while."""
         for client in [client for client, bucket in self._buckets.items() if bucket.full(now)]:
             del self._buckets[client]
 
     def clear(self) -> None:
-        """Other rates hold from now on."""
+        """Drop all buckets, as the rates have changed."""
         self._buckets.clear()
 
 
 def checked_rate(calls: object, burst: object, owner: str) -> Rate | None:
-    """What was asked for, None where nothing was; a burst that is not given is what comes in a second. Raises UsageError."""
+    """The rate, or None without one. Default of `burst`: one second's calls. Raises UsageError."""
     if calls is None:
         if burst is not None:
             raise UsageError(f"{owner}: burst needs a rate, in calls a second")

@@ -1,13 +1,16 @@
-"""Who may call what: rules from a TOML file, and the decision. It knows nothing of sessions, messages or event loops.
+"""Access rules from a TOML file: which user may call which method.
+
+Nothing here knows sessions, messages or event loops.
 
     [[rule]]
-    who = ["alice", "billing-*"]          # names of keys; "*": whoever has one; "anonymous": who has none
+    who = ["alice", "billing-*"]          # names of keys; "*": any key; "anonymous": no key
     methods = ["balance", "accounts.*"]
-    max_priority = 10                     # of what they ask for
+    max_priority = 10                     # highest priority that a caller may ask for
     rate = 100                            # calls a second of each client
-    burst = 200                           # so many of them at once
+    burst = 200                           # calls of each client at once
 
-A call is allowed where any rule of its caller has its method; of these the first says the limits. What no rule allows is refused.
+A call is allowed if any rule of its caller includes its method; the first such rule gives the
+limits. Every other call is denied.
 """
 
 from __future__ import annotations
@@ -27,15 +30,15 @@ from .rates import Rate, checked_rate
 
 log = logging.getLogger("ringback.server")
 
-# Who has no key, as rules and logs name them. (A key of that name is not meant by it.)
+# The name of callers without a key in rules and logs. A key of that name does not match it.
 ANONYMOUS = "anonymous"
 
-# What everyone may call, as it tells nothing but that there is a server.
+# The method that everyone may call: it reveals only that there is a server.
 PING = "ringback.ping"
-# What may be called by who may call anything else, of which alone it tells.
+# The method for every caller that may call another one; it describes only the allowed methods.
 DESCRIBE = "ringback.describe"
 
-# Seconds between two looks at the file.
+# Seconds between two checks of the file.
 INTERVAL = 1.0
 
 _KEYS = ("who", "methods", "max_priority", "rate", "burst")
@@ -43,7 +46,10 @@ _KEYS = ("who", "methods", "max_priority", "rate", "burst")
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """One rule: where it stands in its file, and what it says. `max_priority` is None where it is the server's, `rate` where that is."""
+    """One rule, and its number in its file.
+
+    If `max_priority` or `rate` is None, the server's own value applies.
+    """
 
     number: int
     who: tuple[str, ...]
@@ -61,16 +67,17 @@ _ALWAYS = AccessRule(0, (), (PING,))
 
 
 class AccessRules:
-    """All rules of one file, and what they come to for each user."""
+    """All rules of one file, with the rules of each user cached."""
 
     def __init__(self, rules: Sequence[AccessRule]) -> None:
         self.rules = tuple(rules)
         self._who = [_matcher([one for one in rule.who if one != ANONYMOUS]) for rule in rules]
         self._methods = [_matcher(rule.methods) for rule in rules]
-        self._of: dict[str, list[tuple[re.Pattern[str], AccessRule]]] = {}  # users are as many as keys
+        # By user; no larger than the number of keys.
+        self._of: dict[str, list[tuple[re.Pattern[str], AccessRule]]] = {}
 
     def may(self, user: str, method: str) -> AccessRule | None:
-        """The first rule that lets this user ("" is who has no key) call that method; None where none does."""
+        """The first rule that lets this user call the method, or None. User "" has no key."""
         if method == PING:
             return _ALWAYS
         mine = self._of.get(user)
@@ -82,15 +89,15 @@ class AccessRules:
         return mine[0][1] if mine and method == DESCRIBE else None
 
     def allowed(self, user: str, methods: Iterable[str]) -> list[str]:
-        """Those of the methods that this user may call."""
+        """The methods that this user may call."""
         return [method for method in methods if self.may(user, method) is not None]
 
     def is_known(self, user: str) -> bool:
-        """Whether this user may call anything at all, but for pings."""
+        """Whether this user may call any method except ping."""
         return self.may(user, DESCRIBE) is not None
 
     def unused(self, methods: Iterable[str]) -> list[str]:
-        """The patterns that no method fits, each with its rule: likely slips of the pen."""
+        """The patterns that match no method, each with its rule: probably typing errors."""
         names = list(methods)
         return [
             f"rule {rule.number}: {pattern!r}"
@@ -108,7 +115,7 @@ class AccessRules:
 
 
 class AccessFile:
-    """The rules in a file, read anew when it has changed. Raises UsageError where it cannot be read to begin with."""
+    """The rules in a file, reloaded when it changes. Raises UsageError if the first read fails."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -117,7 +124,10 @@ class AccessFile:
         self.rules = read(self.path)
 
     def look(self, now: float) -> bool:
-        """From time to time: whether there are other rules now. What is broken is logged, once, and the old ones go on."""
+        """Periodic check: reload a changed file. Returns whether the rules are new.
+
+        A broken file is logged once, and the old rules stay.
+        """
         if now - self._looked < INTERVAL:
             return False
         self._looked = now
@@ -128,13 +138,13 @@ class AccessFile:
         try:
             self.rules = read(self.path)
         except UsageError as error:
-            log.error("the access rules stay as they were: %s", error)
+            log.error("access rules not reloaded, the old ones stay: %s", error)
             return False
-        log.info("new access rules from %s: %d", self.path, len(self.rules.rules))
+        log.info("access rules reloaded from %s: %d rules", self.path, len(self.rules.rules))
         return True
 
     def _sign(self) -> tuple[int, int, int] | None:
-        """What differs when the file is another one."""
+        """A signature that changes with the file; None if it cannot be read."""
         try:
             found = self.path.stat()
         except OSError:
@@ -143,7 +153,7 @@ class AccessFile:
 
 
 def read(path: Path) -> AccessRules:
-    """The rules of a file. Raises UsageError with one line that says what is wrong where."""
+    """The rules of a file. Raises UsageError with one line that names the error and its place."""
     try:
         told = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -180,10 +190,10 @@ def _patterns(told: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
         )
     for one in given:
         if "[" in one or "]" in one:
-            raise UsageError(f"{place}: {key}: {one!r} is no pattern: only * and ? mean something in it")
+            raise UsageError(f"{place}: {key}: {one!r} is not a pattern: use only * and ? as wildcards")
     return tuple(given)
 
 
 def _matcher(patterns: Sequence[str]) -> re.Pattern[str]:
-    """What matches whole texts that fit one of the patterns; of none, nothing."""
+    """A regular expression for whole names that match any pattern; without patterns, for none."""
     return re.compile("|".join(map(translate, patterns)) if patterns else r"(?!)")

@@ -1,1 +1,1 @@
-"""A server on its transport: `core.py` ties it to a loop, `outgoing.py` holds what clients have yet to read."""
+"""A server on its transport: `core.py` ties it to a loop, `outgoing.py` holds unread replies."""

@@ -1,6 +1,7 @@
-"""A server on its transport: frames in, frames out, who came and who left, and the way it ends.
+"""The core of a server: ties the protocol machine and the dispatcher to a transport on a loop.
 
-Ties the protocol's machine and the dispatcher to a transport on a loop. Everything here runs on the loop's thread.
+It handles frames in and out, connections that open and close, and the drain at the end. Everything
+here runs on the loop's thread.
 """
 
 from __future__ import annotations
@@ -43,25 +44,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ringback.server")
 
-# Seconds to wait for clients to say that they have read their last answers, before the server closes anyway.
+# Seconds to wait at the end for clients to confirm their last replies; then the server closes
+# anyway.
 FAREWELL = 1.0
 
-# Seconds from one look at what has to be done from time to time to the next.
+# Seconds between two periodic checks.
 LOOK = 0.25
 
-# Messages of a long batch that one step handles. Other clients get their turn between two steps.
+# Messages of a long batch that one step handles. Other clients get a turn between two steps.
 PART = 32
 
 _CLOSED = SessionState.CLOSED  # looked up once (see protocol/server.py)
 
-# Batches that a client may have sent before it knew that nothing more is taken from it.
+# Batches that the server ignores from a client after the end of its session: the client may have
+# sent them before it learned of the end.
 IGNORED = 1000
 
 
 class ServerCore:
-    """One service on one transport, of which it is the host.
+    """One service on one transport; the host that the transport calls.
 
-    `start` calls back when it answers calls, or with the error that keeps it from that; `drain` when it has ended.
+    `start` calls back once it answers calls, or with the error that prevents it; `drain` calls back
+    at the end.
     """
 
     def __init__(
@@ -135,29 +139,29 @@ class ServerCore:
         self._closed = False
         self._ended: Callable[[bool], object] | None = None
         self._timers: list[Handle] = []
-        self._complaint = Bounded(log)  # of clients that are cut off
+        self._complaint = Bounded(log)  # about clients that are cut off
         self._unsendable = Bounded(log)
         self._look: Handle | None = None
         forks.inherit(self)
 
     @property
     def calls(self) -> int:
-        """How many calls of the service's methods have ended."""
+        """Number of ended calls of the service's methods."""
         return self._dispatcher.reports.calls
 
     def observe(self, recorder: CallRecorder) -> None:
-        """Record how each call ends from now on."""
+        """Record the end of each call from now on."""
         self._calls.observer.record(recorder)
 
     def report(self, snapshot: ServerSnapshot) -> None:
-        """What there is at the moment, from any thread."""
+        """Write the current state into a metrics snapshot. From any thread."""
         self._dispatcher.reports.report(snapshot, self._calls.observer)
         snapshot.connection_bytes = self.end.unserved
 
     # Life
 
     def start(self, done: Callable[[BaseException | None], object]) -> None:
-        """Enter the lifespan, bind, answer."""
+        """Enter the lifespan, bind, and answer calls."""
 
         def entered(app: Any, error: BaseException | None) -> None:
             if error is None:
@@ -171,7 +175,7 @@ class ServerCore:
                     self._leave_lifespan(lambda: done(problem))
                     return
             else:
-                self._lifespan = None  # what was not entered cannot be left
+                self._lifespan = None  # it was not entered, so do not leave it
                 self._close()
             done(error)
 
@@ -183,9 +187,9 @@ class ServerCore:
         self._lifespan.enter(entered)
 
     def drain(self, timeout: float, ended: Callable[[bool], object]) -> None:
-        """Refuse new calls, finish the accepted ones, deliver their answers, then close.
+        """Refuse new calls, finish the accepted ones, deliver their replies, then close.
 
-        Calls `ended(True)`; or `ended(False)` when `timeout` seconds were not enough.
+        Calls `ended(True)`, or `ended(False)` if this takes longer than `timeout` seconds.
         """
         if self._ended is not None:
             return
@@ -195,14 +199,14 @@ class ServerCore:
         self._tell_all()
 
     def close(self) -> None:
-        """Close at once: what is unanswered stays so."""
+        """Close at once: unfinished calls get no reply."""
         for session in list(self._machine.sessions):
             self._machine.lost(session)
         self._close()
         self._leave_lifespan(lambda: None)
 
     def forked(self) -> None:
-        """In a child: calls are the parent's."""
+        """In a forked child: drop all calls, as they belong to the parent."""
         if self._closed:
             return
         self._closed = True
@@ -225,7 +229,7 @@ class ServerCore:
         self.end.close(FAREWELL)
 
     def _look_after(self) -> None:
-        """What has to be done from time to time."""
+        """Run the periodic checks, and schedule the next ones."""
         self._calls.look()
         if self._access is not None:
             self._access.look(time.monotonic())
@@ -234,14 +238,14 @@ class ServerCore:
     # In
 
     def received(self, connection: AcceptedConnection, frames: list[Any]) -> Iterator[None] | None:
-        """Handle one batch. Returns an iterator that handles a long batch, one part a step."""
+        """Handle one batch. Returns an iterator for a long one; each step handles a part."""
         session: Session | None = connection.session
         if session is None:
             session = self._connected(connection)
         if session.state is _CLOSED:
             session.ignored += 1
             if session.ignored == IGNORED:
-                self._cut_off(session, f"it goes on after its end: {IGNORED} batches")
+                self._cut_off(session, f"it sent {IGNORED} batches after the end of its session")
             return None
         try:
             messages = self._decoder.decode(frames)
@@ -272,11 +276,11 @@ class ServerCore:
                 self._maps.begin(session, each, self._decoder.values.frames)
 
     def _full(self, session: Session) -> str:
-        """Why the client may make no more calls now, or ""."""
+        """Why the client may not make calls now, or ""."""
         return self._out.full(session) if self._out.held else ""
 
     def _in_parts(self, session: Session, messages: list[FromClient], values: list[Any]) -> Iterator[None]:
-        """Handle a long batch, one part a step. `values`: the frames that hold its values."""
+        """Handle a long batch, one part at each step. `values`: the frames that hold its values."""
         for first in range(0, len(messages), PART):
             if session.state is _CLOSED:
                 return
@@ -290,12 +294,15 @@ class ServerCore:
             yield
 
     def _failed(self, session: Session, error: Exception) -> None:
-        """An error of ringback's own ends the session that caused it, and nothing else."""
-        self._machine.fault(session, "the server failed at what this client sent")
-        self._complain(session, "the server failed at what it sent", error)
+        """End the one session that caused an internal error of ringback."""
+        self._machine.fault(session, "the server failed on messages of this client")
+        self._complain(session, "the server failed on its messages", error)
 
     def _refuse_unread(self, session: Session, error: codec.TooMuch) -> None:
-        """One call is too much to be decoded: what is wrong with it otherwise is said first. An item that is ends its call."""
+        """Refuse a call that is too large to decode; its other errors take precedence.
+
+        An item of a stream that is too large ends its call.
+        """
         if type(error.of) is Item:
             invocation = session.calls.get(error.of.id)
             if invocation is not None:
@@ -328,13 +335,13 @@ class ServerCore:
         self._complaint(logging.WARNING, "cut off %s: %s", peer, why, fields={"peer": peer})
 
     def _complain(self, session: Session, text: str, error: Exception | None = None) -> None:
-        """Log why a peer's session ends; with a traceback, where that is not the peer's fault."""
+        """Log why a peer's session ends, with a traceback if it is not the peer's fault."""
         more = {"peer": session.peer, "code": errors.ProtocolError.code}
         level = logging.WARNING if error is None else logging.ERROR
         self._complaint(level, "cut off %s: %s", session.peer, text, fields=more, error=error)
 
     def _cut_off(self, session: Session, why: str) -> None:
-        """End the connection from this side."""
+        """Log the reason, and close the connection from this side."""
         self._complain(session, why)
         self._machine.cut(session)
         self._out.forget(session)
@@ -348,19 +355,19 @@ class ServerCore:
             self._flush()
 
     def _flush(self) -> None:
-        """Send what has gathered, when that is not the end of a turn of the transport's."""
+        """Send queued messages outside a turn of the transport."""
         if not self._closed:
             self.turn_ended()
             self.end.sent()
 
     def turn_ended(self) -> None:
-        """Send what has gathered."""
+        """Send queued messages."""
         if not self._closed:
             self._out.send()
             self._check_ending()
 
     def _spoiled(self, session: Session, message: FromServer, failure: errors.CallError) -> None:
-        """A message cannot be sent: its call ends in its place."""
+        """A message cannot be sent: end its call with an error instead."""
         more = {"peer": session.peer, "code": failure.code}
         kind = type(message).__name__
         cause = failure.__cause__ if isinstance(failure.__cause__, Exception) else None
@@ -371,7 +378,7 @@ class ServerCore:
         number: int | None = getattr(message, "id", None)
         if number is not None:
             call = session.calls.get(number)
-            if call is not None:  # a stream, that goes on
+            if call is not None:  # a stream that still runs
                 call.fail(failure)
             elif type(message) is not Reached:
                 session.outbox.append(Error(number, *errors.to_wire(failure)))
@@ -379,7 +386,7 @@ class ServerCore:
     def _tell_all(self) -> None:
         for session in self._machine.sessions:
             self._out.add_soon(session)
-        self.loop.call_soon(self._flush)  # also where there is nobody to tell
+        self.loop.call_soon(self._flush)  # also if there are no sessions
 
     # The end
 
@@ -395,7 +402,7 @@ class ServerCore:
             self.loop.call_soon(self._end, True)
 
     def _out_of_time(self) -> None:
-        log.warning("gave up draining with %d calls unfinished", self._machine.in_flight.calls)
+        log.warning("drain timed out: %d calls unfinished", self._machine.in_flight.calls)
         self._end(False)
 
     def _end(self, complete: bool) -> None:
@@ -406,7 +413,7 @@ class ServerCore:
         self._leave_lifespan(lambda: self._when_free(lambda: ended(complete)))
 
     def _when_free(self, done: Callable[[], object]) -> None:
-        """When the endpoints may be another server's."""
+        """Call `done` once another server can bind the endpoints."""
         if self.end.closing is not None and self.end.closing.locked():
             self.loop.call_later(0.005, self._when_free, done)
         else:

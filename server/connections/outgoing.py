@@ -1,4 +1,4 @@
-"""Answers on their way out: sent in batches, and held, within bounds, for a client that does not read them."""
+"""Sends replies in batches, and holds them, within bounds, for clients that do not read."""
 
 from __future__ import annotations
 
@@ -15,27 +15,32 @@ from ...protocol.server import Session
 from ...transport.base import AcceptedConnection
 from ...transport.memory import Holes
 
-# A client that has read nothing for so long (seconds), though there is something, is not coming back to it.
+# Seconds after which a client that does not read its replies is cut off.
 PATIENCE = 30.0
-# Seconds from one look at who reads nothing to the next.
+# Seconds between two checks for clients that do not read.
 LOOK = 1.0
-# What may wait for one client, in times of the largest value. Above the first its streams rest. Above the second its calls are refused if
-# it does not read. Above the third they are refused in any case, and the client is cut off if it does not read. (The
-# bound of all together is twice the largest value, where nothing is said.)
+# Thresholds for the bytes held for one client, as multiples of max_size. Above REST_AT its streams
+# rest. Above REFUSE_AT its calls are refused if it does not read. Above CUT_AT they are refused in
+# any case, and the client is cut off if it does not read. (The default bound for all clients
+# together, max_unsent, is twice max_size.)
 REST_AT, REFUSE_AT, CUT_AT = 0.5, 1, 1.5
-# The part of what may wait for all clients together above which the calls of those that do not read are refused, and streams rest.
+# Share of max_unsent above which streams rest, and the calls of clients that do not read are
+# refused.
 REFUSE_PART = 0.5
 
-# Seconds without reading after which a client counts as one that does not read.
+# Seconds after which a client counts as one that does not read.
 NOT_READING = 0.1
 
-# Bytes that a client is sent however much waits for others, where nothing waits for it. Where its socket does not take them it is cut off.
+# Bytes that the server sends to a client without held replies, whatever it holds for others. If the
+# socket does not take them, the client is cut off.
 SMALL = 65_536
 
 
 class Held:
-    """What waits for one client: batches that its connection has not taken, and what the connection has taken and not sent. `bytes` is how
-    much that is, `since` when the client was last seen to read."""
+    """The replies held for one client: batches here, and unsent bytes in its connection.
+
+    `bytes`: total of both. `since`: time at which the client last read.
+    """
 
     __slots__ = ("_batched", "_batches", "_connection", "bytes", "since")
 
@@ -54,23 +59,25 @@ class Held:
             self.bytes += size
 
     def send(self) -> None:
-        """As much as the connection takes."""
+        """Send as many batches as the connection takes."""
         while self._batches and self._connection.send(self._batches[0]):
             self._batched -= sum(map(len, self._batches.popleft()))
 
     def look(self) -> None:
-        """See how much waits. If that is less than at the last look, the client reads."""
+        """Update `bytes`. A smaller value than before means that the client reads."""
         before, self.bytes = self.bytes, self._batched + self._connection.unsent
         if self.bytes < before:
             self.since = time.monotonic()
 
 
 class Outgoing:
-    """All answers of one server: `max_size` bytes are the largest, `max_unsent` what may wait for all clients together. `cut(session, why)`
-    has to cut a client off, `spoiled(session, message, error)` ends the one call whose message cannot be sent, `flush` is called when there
-    is something to be sent.
+    """The outgoing replies of one server.
 
-    What waits for all clients stays within `max_unsent`: an answer beyond it is not kept, and its call ends as ResourceExhausted."""
+    `max_size`: bytes of the largest reply. `max_unsent`: bytes held for all clients together; a
+    reply beyond it is dropped, and its call ends as ResourceExhausted. `cut(session, why)` cuts a
+    client off. `spoiled(session, message, error)` ends the one call whose message cannot be sent.
+    `flush` is called when there is something to send.
+    """
 
     def __init__(
         self,
@@ -93,17 +100,17 @@ class Outgoing:
         self._unsent: set[Session] = set()
         self._flushing = False
         self._look: Handle | None = None
-        self._looked = 0.0  # when room was last made
-        self._total = 0  # bytes of what is held
+        self._looked = 0.0  # time of the last attempt to make room
+        self._total = 0  # bytes held for all clients
         self._holes = Holes()
         self.held: dict[Session, Held] = {}
 
     def add(self, session: Session) -> None:
-        """It has something in its outbox, that is sent when this turn of the transport ends."""
+        """Send the session's outbox when this turn of the transport ends."""
         self._unsent.add(session)
 
     def add_soon(self, session: Session) -> None:
-        """The same, from outside such a turn."""
+        """Send the session's outbox soon; for callers outside such a turn."""
         self.add(session)
         if not self._flushing:
             self._flushing = True
@@ -114,7 +121,7 @@ class Outgoing:
         self._let_go(session)
 
     def _let_go(self, session: Session) -> None:
-        """Nothing is held for it any more."""
+        """Drop the held replies of a session."""
         held = self.held.pop(session, None)
         if held is not None:
             self._total -= held.bytes
@@ -126,18 +133,18 @@ class Outgoing:
             self._look.cancel()
 
     def send(self) -> None:
-        """Send what has gathered, a batch for each client."""
+        """Send all outboxes, one batch per client."""
         unsent, self._unsent = self._unsent, set()
         for session in unsent:
             messages, session.outbox = session.outbox, []
             if messages:
                 try:
                     self._send(session, messages)
-                except Exception as error:  # none of them alone, but all together: for want of memory, say
-                    self._cut(session, f"its answers cannot be encoded: {errors.described(error)}")
+                except Exception as error:  # not one message's fault: out of memory, for example
+                    self._cut(session, f"its replies cannot be encoded: {errors.described(error)}")
 
     def room(self, session: Session | None) -> None:
-        """The client's connection takes more; None: that of some client may."""
+        """The client's connection takes more bytes; with None, that of any client may."""
         for each in list(self.held) if session is None else (session,):
             held = self.held.get(each)
             if held is not None:
@@ -145,11 +152,11 @@ class Outgoing:
                 self._count(each, held)
 
     def full(self, session: Session) -> str:
-        """The reason to refuse the client's calls, if it leaves too many answers unread; else an empty string."""
+        """Why to refuse the client's calls, if it leaves too many replies unread; else ""."""
         held = self.held.get(session)
         if held is None or not self._refuses(held):
             return ""
-        return f"{held.bytes:,} bytes of answers wait to be read by this client"
+        return f"this client has {held.bytes:,} bytes of replies to read first"
 
     def _refuses(self, held: Held) -> bool:
         if held.bytes > self._cut_at:
@@ -163,14 +170,14 @@ class Outgoing:
         except codec.Unencodable:
             self._send_singly(session, messages)
             return
-        # (One batch alone is no more than the largest answer, which always fits.)
+        # A single batch is no larger than the largest reply, which always fits.
         if (self._total or len(batches) > 1) and not self._fits(session, _size(batches)):
             self._send_singly(session, messages)
         else:
             self._send_batches(session, batches)
 
     def _send_singly(self, session: Session, messages: list[FromServer]) -> None:
-        """Send each message by itself. One that cannot be encoded, or does not fit, ends its call."""
+        """Send each message alone. One that cannot be encoded, or does not fit, ends its call."""
         ended = set()
         for message in messages:
             number = getattr(message, "id", None)
@@ -181,11 +188,11 @@ class Outgoing:
                 batches = self._encoder.encode([message])
             except codec.Unencodable as found:
                 ((_, error),) = found.spoiled
-                failure = errors.ProtocolError(f"the answer cannot be encoded: {errors.described(error)}")
+                failure = errors.ProtocolError(f"the reply cannot be encoded: {errors.described(error)}")
                 failure.__cause__ = error
             else:
                 if type(message) in (Reply, Item, Mapped) and not self._fits(session, _size(batches)):
-                    text = f"{self._total:,} bytes of answers wait for clients to read them: this one is not kept"
+                    text = f"clients leave {self._total:,} bytes of replies unread: this reply was dropped"
                     failure = errors.ResourceExhausted(text)
             if failure is not None:
                 if type(message) is not Reached:
@@ -196,13 +203,16 @@ class Outgoing:
             self._send_batches(session, batches)
 
     def _fits(self, session: Session, size: int) -> bool:
-        """Whether so many bytes may be kept for the client. Cuts off clients that do not read, this one among them, if that makes room.
-        (What is sent over a connection that was cut off goes nowhere.)"""
+        """Whether the server may hold `size` more bytes for the client.
+
+        To make room, it cuts off clients that do not read, perhaps this one too. A connection that
+        was cut off discards its messages.
+        """
         if self._total + size <= self._most or (size <= SMALL and session not in self.held):
             return True
         now = time.monotonic()
         latest = now - NOT_READING
-        if self._looked < now - NOT_READING / 2:  # as looking at all of them takes a while
+        if self._looked < now - NOT_READING / 2:  # a check of all clients takes a while
             self._looked = now
             for held in self.held.values():
                 self._measure(held)
@@ -210,8 +220,8 @@ class Outgoing:
             for each in sorted(silent, key=lambda each: self.held[each].since):
                 if self._total + size <= self._most:
                     break
-                waits = f"{self._total:,} bytes of answers wait for all clients"
-                self._cut(each, f"it reads none of its answers, and {waits}")
+                why = f"it reads no replies, and all clients leave {self._total:,} bytes unread"
+                self._cut(each, why)
         return self._total + size <= self._most
 
     def _send_batches(self, session: Session, batches: Sequence[Sequence[Any]]) -> None:
@@ -232,7 +242,7 @@ class Outgoing:
         self._keep(session, held, batches)
         if self._total > self._most and not self._fits(session, 0) and session in self.held:
             self._cut(
-                session, f"it leaves answers unread, and {self._total:,} bytes of them wait for all clients"
+                session, f"it leaves replies unread, and all clients leave {self._total:,} bytes unread"
             )
         if self._look is None:
             self._look = self._loop.call_later(LOOK, self._look_again)
@@ -244,9 +254,9 @@ class Outgoing:
         self._count(session, held)
 
     def _count(self, session: Session, held: Held) -> None:
-        """How much waits for the client now? What is too much ends its connection."""
+        """Update the held bytes. If they are too many, rest the client's streams or cut it off."""
         if self.held.get(session) is not held:
-            return  # to send has shown that its connection is lost
+            return  # sending showed that the connection is lost
         self._measure(held)
         if not held.bytes:
             self._let_go(session)
@@ -254,7 +264,7 @@ class Outgoing:
         much = held.bytes > self._rest_at or (held.bytes > SMALL and self._total > self._refuse_all_at)
         _let_rest(session, rests=much)
         if held.bytes > self._cut_at and held.since < time.monotonic() - NOT_READING:
-            self._cut(session, f"it leaves {held.bytes:,} bytes of answers unread")
+            self._cut(session, f"it leaves {held.bytes:,} bytes of replies unread")
 
     def _measure(self, held: Held) -> None:
         before = held.bytes
@@ -267,10 +277,10 @@ class Outgoing:
         self._look = None
         now = time.monotonic()
         for session, held in list(self.held.items()):
-            if session in self.held:  # who has not been cut off on account of another
+            if session in self.held:  # not cut off meanwhile to make room
                 self._count(session, held)
                 if now - held.since > PATIENCE and session in self.held:
-                    self._cut(session, f"it has not read its answers for {PATIENCE:g} s")
+                    self._cut(session, f"it has not read its replies for {PATIENCE:g} s")
         self._holes.look()
         if self.held or self._holes.left:
             self._look = self._loop.call_later(LOOK, self._look_again)
@@ -281,12 +291,12 @@ class Outgoing:
 
 
 def _size(batches: Iterable[Sequence[Any]]) -> int:
-    """Bytes."""
+    """Bytes of all batches."""
     return sum(sum(map(len, batch)) for batch in batches)
 
 
 def _let_rest(session: Session, *, rests: bool) -> None:
-    """Have its streams rest, or go on."""
+    """Pause the session's streams, or let them go on."""
     if session.rests is not rests:
         session.rests = rests
         for call in () if rests else list(session.calls.values()):

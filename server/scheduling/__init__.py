@@ -1,1 +1,5 @@
-"""Which calls run when: `scheduler.py` has the rules, `resources.py` what calls take, `limiter.py` limits that are learned."""
+"""Decides which calls run when.
+
+`scheduler.py` orders the waiting calls, `resources.py` counts what running calls take, `limiter.py`
+learns concurrency limits, and `pace.py` decides whether short calls run in batches.
+"""

@@ -1,9 +1,10 @@
-"""How many calls to run at once, learned from how long they take: no loop, no clock, chance as an argument.
+"""Learns a concurrency limit from running times. No loop, no clock; randomness is an argument.
 
-If calls take R seconds where R0 would do, then of the L that run only L * R0 / R are served while the others wait inside (Little 1961):
-so many are enough, and a few more to learn from. That is the gradient of Netflix's concurrency-limits (GradientLimit, 2018). R0 is
-measured again from time to time with hardly any call beside, as Envoy's adaptive concurrency filter does: under a steady overload it
-would creep up.
+If calls take R seconds and would take R0 without load, then only L * R0 / R of the L running calls
+are being served; the others wait inside (Little 1961). That number is enough, plus a few calls to
+learn from. This is the gradient of Netflix's concurrency-limits (GradientLimit, 2018). R0 is
+measured again from time to time with almost no other call, as in Envoy's adaptive concurrency
+filter: under a steady overload it would creep up.
 """
 
 from __future__ import annotations
@@ -16,34 +17,38 @@ from .resources import Resource
 
 K = TypeVar("K")
 
-# Where learning begins, and its bounds.
+# The initial limit, and its bounds.
 FIRST, LEAST, MOST = 10, 1, 10_000
 
-# Calls that run at once while R0 is measured, and how long that may take, in seconds.
+# Calls that run at once during a measurement of R0, and its maximum duration in seconds.
 _QUIET = 2
 _QUIET_SECONDS = 2.0
 
-# Seconds until R0 is measured again, give or take a tenth; and that time at least so many times what the measurement took.
+# Seconds until the next measurement of R0, give or take a tenth; at least _RARELY times the
+# duration of the last one.
 _AGAIN = 10.0
 _RARELY = 50.0
 
-# A mean is known of so many calls at least, when its standard error is below this part of it; or of so many at most. R0, which stays for
-# long, needs more calls: among few there may be none of the long ones.
+# A mean is known after _CALLS calls if its standard error is below the share _ERROR of it, and
+# after _MANY calls in any case. R0 stays in use for long and needs _QUIET_CALLS: a few calls may
+# include no long one. A method with fewer than _FEW calls keeps its old R0.
 _CALLS, _ERROR, _MANY = 10, 0.15, 200
 _QUIET_CALLS = 50
 _FEW = 5
 
-# Seconds after which a measurement is given up: calls that take longer would keep all others from beginning.
+# Seconds after which a measurement is abandoned: longer calls would keep all others from beginning.
 _PATIENCE = 5.0
 
-# Calls may take so many times R0 before that is put down to too many of them.
+# Calls may take this multiple of R0 before the limiter counts it as overload.
 _TOLERANCE = 1.5
 
-# How far a new limit goes from the old one to what was found, and what part of the old one has to be in use for it to grow.
+# Step of a new limit from the old one to the estimate, and the share of the old limit that must be
+# in use before it may grow.
 _STEP = 0.5
 _FULL = 0.9
 
-# Waiting may take this part of the time that a call has beside its running: estimates err, and what begins too late runs for nobody.
+# Share of a call's spare time (until its deadline, without its run) that it may spend waiting:
+# estimates err, and a call that begins too late is wasted work.
 _HOPE = 0.5
 
 # The weight of the newest running time in the mean.
@@ -51,7 +56,7 @@ _NEWEST = 0.05
 
 
 class LimiterSample:
-    """Running times, in seconds."""
+    """A sample of running times, in seconds."""
 
     __slots__ = ("many", "squares", "total")
 
@@ -70,7 +75,7 @@ class LimiterSample:
         return self.total / self.many
 
     def known(self, least: int) -> bool:
-        """Whether the mean is more than an accident of the sample."""
+        """Whether the mean is statistically reliable."""
         if self.many < least:
             return False
         mean = self.mean
@@ -79,9 +84,9 @@ class LimiterSample:
 
 
 class Limiter:
-    """Learns the total of its `resource`, of which every call that runs takes one.
+    """Learns the total of its `resource`, of which every running call takes one unit.
 
-    Calls of several methods may share it. Running times are counted in those of their method: R0 is 1 for all.
+    Several methods may share it: running times count as multiples of their method's R0.
     """
 
     def __init__(self, name: str, chance: random.Random) -> None:
@@ -89,11 +94,11 @@ class Limiter:
         self._chance = chance
         self._limit = float(FIRST)
         self._seconds = 0.0
-        self._waiting: dict[int, int] = {}  # calls, by priority
-        self._clients: dict[object, int] = {}  # and by client
+        self._waiting: dict[int, int] = {}  # waiting calls, by priority
+        self._clients: dict[object, int] = {}  # waiting calls, by client
         self._base: dict[str, float] = {}  # R0, by method
         self._loaded = LimiterSample()
-        # The measurement of R0: since when it goes on, since when it is quiet, and what was measured, by method.
+        # The measurement of R0: its start, the start of its quiet part, and the samples by method.
         self._asked: float | None = None
         self._quiet: float | None = None
         self._measured: dict[str, LimiterSample] = {}
@@ -101,28 +106,32 @@ class Limiter:
 
     @property
     def limit(self) -> int:
-        """How many calls may run at once, but for the moments in which R0 is measured."""
+        """Maximum calls that run at once, except during a measurement of R0."""
         return int(self._limit)
 
     def waits(self, client: object, priority: int, by: int = 1) -> None:
-        """So many calls of that client and priority more wait for the limit."""
+        """Count `by` more waiting calls of that client and priority."""
         _count(self._waiting, priority, by)
         _count(self._clients, client, by)
 
     def too_late(self, client: object, priority: int, left: float) -> bool:
-        """Whether a call that comes now is likely to wait for too long, if beside its running so many seconds are left to it."""
+        """Whether a new call would probably wait too long.
+
+        `left`: seconds until its deadline, without its running time.
+        """
         before = sum(many for other, many in self._waiting.items() if other >= priority)
-        # Clients take turns, so that of each as many are before it as it has itself.
+        # Clients take turns, so each has at most as many calls before this one as its own client
+        # has.
         before = min(before, (self._clients.get(client, 0) + 1) * len(self._clients))
         return before * self._seconds / self._limit > _HOPE * left
 
     def look(self, now: float) -> None:
-        """From time to time: a measurement that calls keep from ending is given up."""
+        """Periodic check: abandon a measurement that long calls keep from ending."""
         if self._asked is not None and now - self._asked > _PATIENCE:
             self._end(now)
 
     def finished(self, method: str, began: float, now: float) -> None:
-        """A call has ended that began then; the resource is free of it."""
+        """Record an ended call. Its unit of the resource is already free."""
         took = now - began
         self._seconds += (took - self._seconds) * (_NEWEST if self._seconds else 1.0)
         if self._asked is not None:
@@ -134,20 +143,20 @@ class Limiter:
             self._learn(took / self._base[method] if self._base[method] else 1.0)
 
     def _learn(self, times: float) -> None:
-        """A call has taken so many times R0."""
+        """Record a running time, as a multiple of R0."""
         loaded = self._loaded
         loaded.add(times)
         if loaded.many < self._limit / 2 or not loaded.known(_CALLS):
             return
         found = self._limit * min(1.0, _TOLERANCE / loaded.mean) + sqrt(self._limit)
-        # Where calls were too few to fill it, that they were served well says nothing of a higher limit.
+        # If too few calls filled the limit, their good times say nothing about a higher one.
         if found < self._limit or self.resource.taken + 1 >= _FULL * self.resource.total:
             self._limit = min(float(MOST), max(float(LEAST), self._limit + _STEP * (found - self._limit)))
             self.resource.total = int(self._limit)
         self._loaded = LimiterSample()
 
     def _compare(self, method: str, began: float, now: float) -> None:
-        """While R0 is measured: what began when it was quiet counts."""
+        """Record a call during a measurement of R0; only calls begun in its quiet part count."""
         assert self._asked is not None
         if self._quiet is None:
             if self.resource.taken < _QUIET:
@@ -157,12 +166,12 @@ class Limiter:
             self._measured.setdefault(method, LimiterSample()).add(now - began)
         over = now - self._quiet >= _QUIET_SECONDS
         if over or any(sample.known(_QUIET_CALLS) for sample in self._measured.values()):
-            # A method that was called too rarely keeps what is known of it.
+            # A method with too few calls keeps its old R0.
             self._base |= {name: each.mean for name, each in self._measured.items() if each.many >= _FEW}
             self._end(now)
 
     def _end(self, now: float) -> None:
-        """The measurement is over."""
+        """End the measurement."""
         assert self._asked is not None
         passed, self._asked = now - self._asked, None
         self._next = now + max(_AGAIN, _RARELY * passed) * self._chance.uniform(0.9, 1.1)

@@ -1,4 +1,7 @@
-"""What calls need in order to run, so much of each: workers, places under a limit, and what a user names. No loop, no clock."""
+"""Resources that running calls take: workers, slots under a limit, and resources of the user's.
+
+No loop, no clock.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,27 @@ from collections.abc import Mapping
 
 from ...errors import UsageError
 
-# What users name is counted in whole parts of this size, so that what is given back is exactly what was taken.
+# Integer units per 1.0 of a user's resource: integers make returned and taken amounts exactly
+# equal.
 _PARTS = 1_000_000
 
-# Calls that are handed to workers which are all busy, so that none has to wait for the loop between two short calls: as many as end in
-# so many seconds, and no more than so many. Who comes with a higher priority has to wait for them.
+# Extra calls that wait at busy workers, so that no worker waits for the loop between two short
+# calls: as many as end in AHEAD_SECONDS, at most AHEAD. A call of higher priority has to wait
+# behind them.
 AHEAD = 32
 AHEAD_SECONDS = 0.001
-# Batches of calls that are handed to workers at once, and to greenlets: enough that none waits for the loop between two, and so few that a
-# client with thousands of calls has hardly any ahead of others.
+# Batches that workers, or greenlets, hold at once: enough that no worker waits for the loop between
+# two batches, and few enough that a client with thousands of calls gains almost no lead over
+# others.
 BATCHES, GREENLET_BATCHES = 3, 2
-# Seconds for which ended calls are counted, and after which nothing is known any more.
+# Seconds of one count of ended calls, and seconds without waiting calls after which the count is
+# stale.
 _COUNTED = 0.005
 _REST = 1.0
 
 
 class Resource:
-    """Something of which calls that run take a part: `taken` of `total`."""
+    """A counted resource; running calls hold `taken` units of `total`."""
 
     __slots__ = ("name", "taken", "total")
 
@@ -36,10 +43,11 @@ Needs = tuple[tuple[Resource, int], ...]
 
 
 class Pool(Resource):
-    """So many workers, and some calls more that are handed over before a worker is free for them.
+    """Workers, and extra calls that go to them before one is free.
 
-    Where they are `cooperative`, greenlets of the loop's own thread, the loop runs in one go what it has been handed: there, it is not
-    those beyond the workers that are counted but, by the `door`, those that no worker has taken yet.
+    `cooperative`: the workers are greenlets of the loop's own thread, and the loop starts all of
+    them in one turn. Then the pool does not count calls beyond the workers; its `door` counts calls
+    that no worker has taken yet.
     """
 
     __slots__ = ("_ahead", "_rests", "_since", "batches", "door", "ended", "needs", "workers")
@@ -52,26 +60,28 @@ class Pool(Resource):
         self.needs: Needs = ((self, 1),) if self.door is None else ((self, 1), (self.door, 1))
         self._ahead = 0
         self._rests = 0.0
-        self.ended = 0  # calls that are over, counted by who ends them
-        self._since = 0.0  # 0 where nothing waits, so that what ends tells only how many calls come
+        self.ended = 0  # ended calls, counted by the code that ends them
+        # Start of the count; 0 while nothing waits, as ended calls then only show the rate of
+        # arrival.
+        self._since = 0.0
 
     def idle(self, now: float) -> None:
-        """No call waits any more."""
+        """Note that no call waits any more."""
         self._since, self._rests = 0.0, now
 
     def look(self, now: float) -> None:
-        """From time to time: when nothing has waited for a while, the next calls may be long ones."""
+        """Periodic check: after a while without waiting calls, the next ones may be long."""
         if not self._since and self._ahead and now - self._rests > _REST:
             self._ahead = 0
             self._hand_over()
 
     def adapt(self, now: float) -> None:
-        """While calls wait: hand over as many ahead as have ended lately in so short a time."""
+        """While calls wait: adjust the number of extra calls to the rate of ended ones."""
         passed = now - self._since
         if not self._since:
             self.ended, self._since = 0, now
         elif passed >= _COUNTED:
-            # (half of what it was at the least: one short window may have had other reasons)
+            # Shrink by at most half: one slow window may have other causes.
             self._ahead = max(min(AHEAD, int(self.ended / passed * AHEAD_SECONDS)), self._ahead // 2)
             self._hand_over()
             self.ended, self._since = 0, now
@@ -84,13 +94,13 @@ class Pool(Resource):
 
 
 class Named:
-    """The resources that a server was given, by name."""
+    """The resources in a server's options, by name."""
 
     def __init__(self, totals: Mapping[str, float]) -> None:
         self.resources = {name: Resource(name, _parts(total)) for name, total in totals.items()}
 
     def needs(self, amounts: Mapping[str, float]) -> tuple[Needs, str]:
-        """What so much of each is; and, in words, why a call that needs it can never run: "" where it can."""
+        """The needs for these amounts, and why such a call can never run ("" if it can)."""
         found = []
         for name, amount in amounts.items():
             resource = self.resources.get(name)
@@ -105,7 +115,7 @@ class Named:
         return tuple(found), ""
 
     def used(self) -> dict[str, dict[str, float]]:
-        """What is taken of each, and what there is."""
+        """The taken amount and the total of each resource."""
         return {
             name: {"taken": each.taken / _PARTS, "total": each.total / _PARTS}
             for name, each in self.resources.items()
@@ -113,7 +123,7 @@ class Named:
 
 
 def checked(amounts: Mapping[str, float], owner: str) -> dict[str, float]:
-    """The amounts by name, if they are such. Raises UsageError."""
+    """The amounts by name, checked. Raises UsageError."""
     if not isinstance(amounts, Mapping):
         raise UsageError(f"{owner}: resources must be amounts by name, such as {{'db': 1}}, not {amounts!r}")
     for name, amount in amounts.items():

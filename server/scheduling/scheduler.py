@@ -1,21 +1,26 @@
-"""What runs next: which of the calls that wait may begin, by priority, deadline, turn and what they need.
+"""Decides which waiting calls begin: by priority, deadline, fair turns and free resources.
 
-It knows no loop, no clock and no socket: the time comes in as an argument, and what may begin goes out as a value. All that a call
-needs is a `Resource`: a worker of its pool, a place under its method's limit or the server's, and what the user has named. Calls of one
-method need the same, so each method has a queue of its own, and only the first of each queue has to be looked at.
+The scheduler has no loop, clock or socket: it takes the time as an argument and returns the calls
+that may begin. Everything that a call needs is a `Resource`: a worker of its pool, a slot under its
+method's or the server's limit, and resources that the user has named. Calls of one method have the
+same needs, so each method has its own queue, and only the head of each queue needs a check.
 
-The order in a queue, and between those that can begin:
+The order in a queue, and between queues whose heads can begin:
 
-1. Rank: the interval of `aging` seconds in which a call came, less its priority. Of two calls that came in one interval the higher
-   priority is first, and a call gains one priority for each interval that it waits longer: nothing starves. Behind other calls of its own
-   client it does not gain: or whoever has thousands of them would be served before all who come later.
-2. Turn: clients take turns, so that one with thousands of calls holds up nobody (start-time fair queueing; Goyal, Vin and Cheng,
-   SIGCOMM 1996).
-3. Deadline: of one client's calls, and of clients whose turn is the same, what is due first.
+1. Rank: the interval of `aging` seconds in which a call arrived, minus its priority. Of two calls
+of
+   one interval, the higher priority goes first. A call gains one priority for each interval that it
+   waits longer, so nothing starves. A call behind others of its own client does not age: otherwise
+   a client with thousands of calls would go before all later clients.
+2. Turn: clients take turns, so that a client with thousands of calls delays no other (start-time
+fair
+   queueing; Goyal, Vin and Cheng, SIGCOMM 1996).
+3. Deadline: the earliest first, among the calls of one client and of clients with the same turn.
 4. Arrival.
 
-A call that waits for what is taken does not hold up others that could run. But where it has waited for longer than `aging` for what is
-named, it claims all that it needs, and no call behind it gets any of that: many small needs would starve a large one.
+A call that waits for a busy resource does not block others that could run. But a call that has
+waited longer than `aging` for named resources claims all its needs, and no call behind it may take
+them: otherwise many small needs would starve a large one.
 """
 
 from __future__ import annotations
@@ -35,32 +40,32 @@ _NEWEST = 0.1
 
 
 class Decision(enum.Enum):
-    """What becomes of a call."""
+    """The decision about a new call."""
 
     BEGIN = "begin"
     WAIT = "wait"
-    SHED = "shed"  # it would not end in its time
+    SHED = "shed"  # it would miss its deadline
 
 
 class TurnTaker(Protocol):
-    """Who takes turns."""
+    """A client, for fair turns."""
 
     turn: int
 
 
 class Schedulable(Protocol):
-    """What is known of a call. `began` and `held` are the scheduler's to write."""
+    """A call as the scheduler sees it. The scheduler writes `began` and `held`."""
 
     @property
     def session(self) -> TurnTaker: ...
     @property
-    def calls(self) -> int: ...  # as how many it counts among those that wait
+    def calls(self) -> int: ...  # number of calls that it stands for in `waiting`
     @property
-    def queue(self) -> Queue | None: ...  # None only of one that the scheduler is not given
+    def queue(self) -> Queue | None: ...  # None only for calls that bypass the scheduler
 
     priority: int
     deadline: float | None
-    ended: bool  # nobody wants it any more
+    ended: bool  # the caller has given it up
     began: float
     held: Needs
 
@@ -71,7 +76,10 @@ _BEGIN = Decision.BEGIN  # looked up once (see protocol/server.py)
 
 
 class Ordered:
-    """The least first: a line where what comes is in order already, as it mostly is, and a heap for what is not."""
+    """A priority queue, least entry first.
+
+    A deque holds entries that arrive in order, as most do; a heap holds the others.
+    """
 
     __slots__ = ("_heap", "_line")
 
@@ -80,7 +88,7 @@ class Ordered:
         self._heap: list[Any] = []
 
     def push(self, entry: Any) -> bool:
-        """Whether it is the first now."""
+        """Add an entry. Returns whether it is now the first."""
         line = self._line
         if line and line[-1] <= entry:
             line.append(entry)
@@ -116,20 +124,26 @@ class Ordered:
 
 
 class Line:
-    """One client's calls in one queue, in their order; `ticket` is where the first of them stands among those of other clients."""
+    """One client's calls in one queue, in order.
+
+    `ticket` orders the first of these calls among those of other clients.
+    """
 
     __slots__ = ("calls", "client", "since", "ticket")
 
     def __init__(self, client: TurnTaker) -> None:
         self.client = client
-        self.since = -inf  # the interval in which it last had a turn
-        self.calls = Ordered()  # rank, deadline, a number that no other has, arrival, call
-        self.ticket: Any = None  # rank, turn, deadline, the number, arrival, line
+        self.since = -inf  # the interval of its last turn
+        self.calls = Ordered()  # entries: rank, deadline, unique number, arrival, call
+        self.ticket: Any = None  # rank, turn, deadline, unique number, arrival, line
 
 
 class Queue:
-    """The calls of one method. `named` is what a user has named of its needs; a `pool` has its workers, and `limiters` learn how many
-    calls may run."""
+    """The waiting calls of one method, and their needs.
+
+    `named`: needs of resources that a user has named. `pool`: its workers. `limiters`: adaptive
+    limits on its running calls.
+    """
 
     __slots__ = ("inside", "limiters", "lines", "name", "named", "needs", "pool", "seconds", "tickets")
 
@@ -148,20 +162,23 @@ class Queue:
         self.limiters = tuple(limiters)
         units = [*limits, *(limiter.resource for limiter in limiters)]
         self.needs: Needs = (*(pool.needs if pool else ()), *((each, 1) for each in units), *named)
-        # What a call holds when it is past the door of its pool.
+        # What a call holds once a worker has taken it from the pool's door.
         self.inside: Needs = tuple(each for each in self.needs if pool is None or each[0] is not pool.door)
-        self.seconds = 0.0  # that a call runs for, on average; known where there are limiters
+        self.seconds = 0.0  # mean running time; kept only with limiters
         self.lines: dict[TurnTaker, Line] = {}
-        self.tickets = Ordered()  # of all lines; one that is no longer its line's counts for nothing
+        self.tickets = Ordered()  # of all lines; a replaced ticket is ignored
 
     def sharing(self, resource: Resource) -> Queue:
-        """Another queue, whose calls need the same and one of that resource. For one with a pool, and without what a user has named."""
+        """A second queue for the same needs plus one unit of `resource`.
+
+        For queues with a pool and without named needs.
+        """
         assert self.pool is not None
         limits = [each for each, _ in self.needs[len(self.pool.needs) :]]
         return Queue(self.name, pool=self.pool, limits=[*limits, resource])
 
     def fits(self) -> bool:
-        """Whether all that a call needs is free."""
+        """Whether everything that a call needs is free."""
         for resource, amount in self.needs:  # noqa: SIM110 - `all` takes twice as long
             if resource.taken + amount > resource.total:
                 return False
@@ -169,22 +186,22 @@ class Queue:
 
 
 class Scheduler(Generic[C]):
-    """The calls that wait, and what those that run hold.
+    """The waiting calls, and the resources that running calls hold.
 
-    `add` says what becomes of a new call, `finished` and `release` take note of what is free again; after some of these, it is to be asked
-    what is `following`: then nothing waits that could begin.
+    `add` decides about a new call; `finished` and `release` free resources. After any of these,
+    call `following` for the calls that can now begin.
     """
 
     def __init__(self, aging: float = 1.0) -> None:
         self._aging = aging
-        self._queues: dict[Queue, None] = {}  # those in which calls wait
+        self._queues: dict[Queue, None] = {}  # queues with waiting calls
         self._claimed: set[Resource] = set()
-        self._turn = 0  # the last that was taken
+        self._turn = 0  # the last turn taken
         self._now = self._interval = 0.0
         self._number = 0
 
     def add(self, call: C, now: float) -> Decision:
-        """A call has come."""
+        """Decide about a new call: begin, wait or shed."""
         queue = call.queue
         assert queue is not None
         lines = queue.lines
@@ -199,7 +216,7 @@ class Scheduler(Generic[C]):
             for limiter in queue.limiters:
                 limiter.waits(client, call.priority)
         self._number = number = self._number + 1
-        if now != self._now:  # many come at once
+        if now != self._now:  # many calls arrive at the same time
             self._now, self._interval = now, floor(now / self._aging)
         rank = self._interval - call.priority
         entry = (rank, inf if deadline is None else deadline, number, now, call)
@@ -214,7 +231,10 @@ class Scheduler(Generic[C]):
         return Decision.WAIT
 
     def following(self, now: float) -> list[C]:
-        """All that waits no longer, in its order: what holds what it needs begins; what does not is shed, perhaps because it has ended."""
+        """All calls that stop waiting, in order.
+
+        A call that holds its needs begins. Any other is shed: too late, or already ended.
+        """
         found: list[C] = []
         queues = self._queues
         for queue in queues:
@@ -226,7 +246,7 @@ class Scheduler(Generic[C]):
                 return found
             self._take(first, now, found)
         self._claimed.clear()
-        for queue in list(queues):  # the one that is left, if any
+        for queue in list(queues):  # at most one is left
             while queue.lines and queue.fits():
                 self._take(queue, now, found)
             if queue.lines:
@@ -234,7 +254,7 @@ class Scheduler(Generic[C]):
         return found
 
     def swept(self) -> list[C]:
-        """All that has ended while it waits: it waits no longer."""
+        """Remove and return all calls that ended while waiting."""
         found: list[C] = []
         for queue in list(self._queues):
             lines = list(queue.lines.values())
@@ -257,7 +277,7 @@ class Scheduler(Generic[C]):
         return found
 
     def withdraw(self, queue: Queue, client: TurnTaker, now: float) -> list[C]:
-        """All calls of that client in that queue, in their order: they wait no longer. For queues without limiters."""
+        """Remove and return a client's calls in a queue, in order. For queues without limiters."""
         line = queue.lines.pop(client, None)
         if line is None:
             return []
@@ -267,31 +287,34 @@ class Scheduler(Generic[C]):
         return [entry[4] for entry in sorted(line.calls)]
 
     def _leave(self, queue: Queue, now: float) -> None:
-        """Nothing waits there any more."""
+        """Drop an empty queue."""
         del self._queues[queue]
         if queue.pool is not None and all(other.pool is not queue.pool for other in self._queues):
             queue.pool.idle(now)
 
     def _first(self, queue: Queue) -> Any:
-        """The ticket that is next in that queue."""
+        """The next valid ticket of the queue."""
         tickets = queue.tickets
         while True:
             ticket = tickets.first
             line = ticket[5]
             if line.ticket is not ticket:
                 tickets.pop()
-            elif ticket[1] <= line.client.turn:  # it had its turn in another queue
+            elif ticket[1] <= line.client.turn:  # the client had its turn in another queue
                 tickets.pop()
                 self._stand(queue, line, line.client.turn + 1)
             else:
                 return ticket
 
     def _stand(self, queue: Queue, line: Line, turn: int) -> None:
-        """Give the line a ticket for its first call. Behind others of its own client a call does not age: clients would take no turns."""
+        """Give the line a ticket for its first call.
+
+        A call does not age behind others of its own client; otherwise clients would not take turns.
+        """
         rank, due, number, came, _ = line.calls.first
         rank += max(0, line.since - floor(came / self._aging))
         line.ticket = ticket = (rank, turn, due, number, came, line)
-        if len(queue.tickets) > 2 * len(queue.lines) + 1024:  # most are no line's any more
+        if len(queue.tickets) > 2 * len(queue.lines) + 1024:  # most tickets are stale
             queue.tickets = Ordered()
             for ticket in sorted(each.ticket for each in queue.lines.values()):
                 queue.tickets.push(ticket)
@@ -299,7 +322,7 @@ class Scheduler(Generic[C]):
             queue.tickets.push(ticket)
 
     def _next(self, now: float) -> Queue | None:
-        """Of several queues the one whose call is next; None where all have to wait."""
+        """The queue of the call that begins next; None if all must wait."""
         claimed = self._claimed
         claimed.clear()
         for queue in sorted(self._queues, key=self._first):
@@ -309,13 +332,13 @@ class Scheduler(Generic[C]):
         return None
 
     def _claim(self, queue: Queue, now: float) -> None:
-        """What its first call needs, if that has waited for long enough, is not for those behind it."""
+        """Reserve the needs of the queue's first call if it has waited longer than `aging`."""
         if queue.named and now - self._first(queue)[4] > self._aging:
             self._claimed.update(resource for resource, _ in queue.named)
             self._claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
 
     def _take(self, queue: Queue, now: float, found: list[C]) -> None:
-        """The call that is next in that queue, and those behind it while they need not take turns with anybody."""
+        """Take the queue's next call, and those behind it while no other client waits."""
         _, turn, _, _, _, line = self._first(queue)
         tickets, calls, needs, limiters = queue.tickets, line.calls, queue.needs, queue.limiters
         tickets.pop()
@@ -341,7 +364,10 @@ class Scheduler(Generic[C]):
         self._turn = max(self._turn, turn)
 
     def finished(self, call: C, now: float, *, ran: bool = True) -> None:
-        """A call is over, and gives back what it holds. `ran` tells whether the time that it took is one that such calls take."""
+        """Free the resources of an ended call.
+
+        `ran`: whether its duration is typical of such calls, for the limiters to learn from.
+        """
         held, call.held = call.held, ()
         for resource, amount in held:
             resource.taken -= amount
@@ -356,14 +382,14 @@ class Scheduler(Generic[C]):
                 limiter.finished(queue.name, call.began, now)
 
     def release(self, call: C, resource: Resource) -> None:
-        """A call gives back one of the things that it holds, and goes on."""
+        """Free one resource of a call that goes on."""
         for each in call.held:
             if each[0] is resource:
                 resource.taken -= each[1]
                 call.held = tuple(other for other in call.held if other is not each)
 
     def waiting(self) -> dict[int, int]:
-        """How many calls wait, by priority. It looks at all of them: a count would cost every call."""
+        """Waiting calls by priority. It scans all of them; a running count would slow each call."""
         lines = (line for queue in self._queues for line in queue.lines.values())
         waiting: Counter[int] = Counter()
         for line in lines:

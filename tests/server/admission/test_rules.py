@@ -126,7 +126,7 @@ def test_a_call_is_allowed_if_and_only_if_some_rule_has_user_and_method(given_ru
         ("[[rule]]\nwho = []\nmethods = ['b']", "rule 1: who must be a list"),
         ("[[rule]]\nwho = ['']\nmethods = ['b']", "rule 1: who must be a list"),
         ("[[rule]]\nwho = ['a']\nmethods = [1]", "rule 1: methods must be a list"),
-        ("[[rule]]\nwho = ['a']\nmethods = ['b']\n[[rule]]\nwho = ['a']\nmethods = ['b[0-9']", "rule 2: methods: 'b[0-9' is no pattern"),
+        ("[[rule]]\nwho = ['a']\nmethods = ['b']\n[[rule]]\nwho = ['a']\nmethods = ['b[0-9']", "rule 2: methods: 'b[0-9' is not a pattern"),
         ("[[rule]]\nwho = ['a']\nmethods = ['b']\nmethod = ['c']", "rule 1: 'method' is not known"),
         ("[[rule]]\nwho = ['a']\nmethods = ['b']\nrate = -1", "rule 1: rate must be a number of calls a second above 0, not -1"),
         ("[[rule]]\nwho = ['a']\nmethods = ['b']\nrate = nan", "rule 1: rate must be"),
@@ -186,7 +186,7 @@ def test_a_broken_file_leaves_the_old_rules_and_is_complained_of_once(path, capl
     assert number(file.rules.may("alice", "balance")) == 1
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert "stay as they were" in record.getMessage()
+    assert "the old ones stay" in record.getMessage()
     path.write_text("[[rule]]\nwho = ['bob']\nmethods = ['*']\n")
     assert file.look(9.0)
 
