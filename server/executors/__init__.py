@@ -1,6 +1,7 @@
-"""Where plain functions run that are not to run in this process: a file an executor, and `elsewhere.py` is what they run there.
+"""Executors: they run plain functions outside this process.
 
-A new one is a class with the interface of `base.Executor` and a name in `make`.
+Each executor has a file; `elsewhere.py` is the code that they run there. A new executor is a
+subclass of `base.Executor` with a name in `make`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from ...errors import UsageError
 from ..options import ExecutorOptions
 from .base import Executor
 
-# Those that run in this process need no executor: the loop has workers and threads.
+# These run in this process and need no Executor: the event loop has workers and threads.
 HERE = ("inline", "thread")
 ELSEWHERE = ("process", "dask")
 NAMES = (*HERE, *ELSEWHERE)
 
 
 def make(name: str, options: ExecutorOptions) -> Executor:
-    """The executor of that name, not yet started. Raises UsageError that names the extra, where its library is not installed."""
+    """Make the executor of that name. Raises UsageError, naming the extra, without its library."""
     made: dict[str, Callable[[ExecutorOptions], Executor]] = {"process": _process, "dask": _dask}
     return made[name](options)
 
@@ -30,7 +31,7 @@ def _dask(options: ExecutorOptions) -> Executor:
     if find_spec("distributed") is None:
         raise UsageError("executor='dask' needs distributed: install it with pip install 'ringback[dask]'")
     if options["dask"] is None:
-        raise UsageError("executor='dask' needs to know the cluster's scheduler: --dask tcp://HOST:8786")
+        raise UsageError("executor='dask' needs the address of the Dask scheduler: --dask tcp://HOST:8786")
     return DaskExecutor(options)
 
 

@@ -1,4 +1,4 @@
-"""What the server needs of an executor: a place outside this process where functions run."""
+"""The interface of an executor, which runs functions outside this process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ log = logging.getLogger("ringback.server")
 
 
 class Job(NamedTuple):
-    """A function to be called elsewhere; `call` is what `current_call()` tells there, but for the deadline: another host has another clock,
-    so `left` has the seconds until then. `priority` and `resources` are for executors that schedule calls themselves. `trace`: the trace
-    context, of a server that traces."""
+    """A function to call elsewhere.
+
+    `call`: the value of `current_call()` there, without the deadline. Clocks of hosts differ, so
+    `left` is the time until the deadline in seconds. `priority` and `resources` are for executors
+    with their own scheduler. `trace`: the trace context, on a server that traces.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -33,7 +36,10 @@ class Job(NamedTuple):
 
 
 class JobFailed(NamedTuple):
-    """What a function has raised there: the words of `errors.to_wire`, and its traceback where it was not meant as an answer."""
+    """An exception from elsewhere: the fields of `errors.to_wire`, and the traceback.
+
+    The traceback is "" for ringback's own errors, which are deliberate replies.
+    """
 
     code: str
     kind: str
@@ -42,13 +48,13 @@ class JobFailed(NamedTuple):
 
 
 class Failures:
-    """What functions raise elsewhere, as errors here; tracebacks stay in this server's log."""
+    """Turns exceptions from elsewhere into errors here, and logs their tracebacks."""
 
     def __init__(self) -> None:
         self._raised = Bounded(log, 100)
 
     def error(self, job: Job, failed: JobFailed) -> errors.CallError:
-        """What the caller gets."""
+        """The error for the caller."""
         if failed.trace:
             name, peer = job.call.method, job.call.peer
             more = {"method": name, "peer": peer, "code": errors.RemoteError.code}
@@ -58,26 +64,29 @@ class Failures:
 
 
 class Executor(ABC):
-    """One place; all its methods are called on the serving loop."""
+    """Runs functions in one place elsewhere. The server calls its methods on the serving loop."""
 
-    slots: int  # how many calls it runs at once
+    slots: int  # maximum calls that it runs at once
 
     @abstractmethod
     def run(self, job: Job, report: Report) -> Handle:
-        """Run it, and report its outcome once, from any thread. Cancelling ends it as far as that can be done here."""
+        """Run the job, and report its outcome once, from any thread.
+
+        Cancelling the handle stops the job if this executor can stop it.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Nothing more is to be run."""
+        """End the executor: no more jobs come."""
 
 
 def check(name: str, function: Callable[..., Any]) -> None:
-    """Raises UsageError for a function that could not be found elsewhere: it has to be there under its name in its module."""
+    """Raises UsageError for a function that other processes cannot import by module and name."""
     module, path = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     found: Any = sys.modules.get(module or "")
     for part in path.split("."):
         found = getattr(found, part, None)
     if found is not function:
         raise UsageError(
-            f"method {name!r}: what runs in another process must be a function at the top of a module, under its own name"
+            f"method {name!r}: a function for another process must be at the top of a module, under its own name"
         )

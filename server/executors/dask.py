@@ -1,7 +1,8 @@
-"""A Dask cluster, through a process of our own that is its client: `dask_client.py`.
+"""The executor for a Dask cluster, through a client process of our own (`dask_client.py`).
 
-Dask's client brings a loop and threads of its own, which would not get on with gevent, and libraries that the serving process has no other
-use for. So all backends reach it in one way: jobs go there through a pipe, packed, and answers come back.
+Dask's client brings its own loop and threads, which conflict with gevent, and libraries that the
+server does not need otherwise. So every backend sends packed jobs to that process through a pipe,
+and receives the results.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ from ..options import ExecutorOptions
 from .base import Executor, Failures, Job
 from .orders import CancelOrder, JobAnswer, JobOrder
 
-# Calls that are given to Dask's own scheduler at once. More wait here, in the order of ours.
+# Calls that Dask's own scheduler holds at once. Further calls wait here, in the order of our
+# scheduler.
 AT_ONCE = 1000
 
-_ENDED = "the client of Dask has ended"
+_ENDED = "the Dask client process has ended"
 
 
 def serve(channel: Connection, address: str) -> None:
-    """The client's whole process. Only there is its library imported."""
+    """The main function of the client process, the only one that imports Dask."""
     from .dask_client import run
 
     run(channel, address)
 
 
 class _Running:
-    """One call, and where it can be called off: what Dask has begun is abandoned, not stopped."""
+    """A handle to cancel one call. A call that Dask has begun is abandoned, not stopped."""
 
     def __init__(self, orders: SimpleQueue[Any], number: int) -> None:
         self._orders = orders
@@ -48,7 +50,10 @@ class _Running:
 
 
 class DaskExecutor(Executor):
-    """The cluster of one scheduler. Its client is started anew where it has died: what was with it is `Unavailable`, and may have run."""
+    """Runs jobs on the cluster of one Dask scheduler.
+
+    A client process that has died is replaced. Its calls end as `Unavailable`, and may have run.
+    """
 
     slots = AT_ONCE
 
@@ -67,7 +72,7 @@ class DaskExecutor(Executor):
         self._calls[number] = job, report
         try:
             packed = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
-        except Exception as error:  # arguments that cannot travel
+        except Exception as error:  # arguments that cannot be pickled
             self._end(number, None, errors.RemoteError(errors.name_of(error), errors.text_of(error)))
         else:
             self._orders.put(JobOrder(number, job.call.method, packed, job.priority, dict(job.resources)))
@@ -77,7 +82,7 @@ class DaskExecutor(Executor):
         self._orders.put(None)
 
     def _talk(self) -> None:
-        """Start the client, and tell it what there is to do."""
+        """Start the client process, and send it the orders."""
         client, ours, sent = self._start()
         while (order := self._orders.get()) is not None:
             if not client.is_alive():
@@ -90,14 +95,13 @@ class DaskExecutor(Executor):
                 if isinstance(order, JobOrder):
                     self._end(order.number, None, errors.Unavailable(_ENDED, started=False))
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(ours.fileno())) as pipe:
-            pipe.shutdown(
-                socket.SHUT_RDWR
-            )  # at which it ends; closing would not do while another thread waits for it
+            # The client ends at this. Closing would not do while another thread waits for the pipe.
+            pipe.shutdown(socket.SHUT_RDWR)
         client.join(5.0)
         client.kill()
 
     def _start(self) -> tuple[Any, Connection, set[int]]:
-        """The process, our end of its pipe, and what it has been sent that is not ended."""
+        """Start a client. Returns its process, our end of the pipe, and its unfinished calls."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         for end in (ours, theirs):
@@ -113,10 +117,10 @@ class DaskExecutor(Executor):
         return client, ours, sent
 
     def _listen(self, ours: Connection, sent: set[int]) -> None:
-        """Until the client has ended."""
+        """Receive results until the client ends."""
         try:
             while True:
-                wait([ours])  # which gevent patches; reading what is not there yet would block its hub
+                wait([ours])  # patched by gevent; a blocking read would block its hub
                 answer: JobAnswer = ours.recv()
                 sent.discard(answer.number)
                 self._answered(answer)
@@ -133,7 +137,7 @@ class DaskExecutor(Executor):
             return
         job, _ = self._calls[answer.number]
         try:
-            result, failed = pickle.loads(answer.packed)  # noqa: S301 - of our own cluster, which is trusted
+            result, failed = pickle.loads(answer.packed)  # noqa: S301 - a trusted cluster
         except Exception as error:
             result, failed = None, errors.RemoteError(errors.name_of(error), errors.text_of(error))
         else:

@@ -1,6 +1,7 @@
-"""The process that is a client of Dask: orders come through a pipe, and answers go back. It ends with the pipe.
+"""The client process of Dask: receives orders through a pipe, and sends results back.
 
-A job stays packed on its way: of what a user's module has, Dask's scheduler need not know anything.
+It ends when the pipe closes. A job stays packed on its way, so Dask's scheduler needs nothing from
+the user's modules.
 """
 
 from __future__ import annotations
@@ -25,25 +26,26 @@ from ... import errors
 from .elsewhere import work
 from .orders import CancelOrder, JobAnswer, JobOrder
 
-# Seconds to connect to the scheduler in, and for which what its workers have is taken to be known.
+# Timeout to connect to the scheduler, and lifetime of the known resources of its workers, in
+# seconds.
 _CONNECT = 5.0
 _KNOWN = 1.0
 
 
 def run(channel: Connection, address: str) -> None:
-    """The whole process."""
+    """The main function of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which drains
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it are the calls' errors
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the calls' errors say enough
     asyncio.run(Bridge(channel, address).run())
 
 
 def work_packed(packed: bytes) -> bytes:
-    """On a worker of Dask."""
-    return pickle.dumps(work(pickle.loads(packed)), pickle.HIGHEST_PROTOCOL)  # noqa: S301 - the cluster is trusted
+    """Unpack and run a job, and pack its outcome. Runs on a Dask worker."""
+    return pickle.dumps(work(pickle.loads(packed)), pickle.HIGHEST_PROTOCOL)  # noqa: S301 - trusted
 
 
 class Bridge:
-    """One scheduler's client. Lost, it is connected again with the next call."""
+    """Passes orders to the client of one scheduler. A lost client reconnects at the next call."""
 
     def __init__(self, channel: Connection, address: str) -> None:
         self._channel = channel
@@ -55,7 +57,7 @@ class Bridge:
         self._asked = 0.0
 
     async def run(self) -> None:
-        """Until the pipe is closed."""
+        """Handle orders until the pipe closes."""
         loop, over = asyncio.get_running_loop(), asyncio.Event()
 
         def read() -> None:
@@ -91,14 +93,14 @@ class Bridge:
         except errors.CallError as refused:
             error = refused
         except FutureCancelledError:  # not by us
-            text = f"the scheduler of Dask was lost while {order.method} ran"
+            text = f"the Dask scheduler was lost while {order.method} ran"
             error = errors.Unavailable(text, started=None)
         except KilledWorker:
-            text = f"the workers of Dask on which {order.method} ran have died"
+            text = f"the Dask workers that ran {order.method} died"
             error = errors.RemoteError("KilledWorker", text)
-        except Exception as raised:  # as where a worker has no such module
+        except Exception as raised:  # such as a module that a worker does not have
             error = errors.RemoteError(errors.name_of(raised), errors.text_of(raised))
-        with contextlib.suppress(OSError):  # nobody is there any more
+        with contextlib.suppress(OSError):  # the server is gone
             self._channel.send(JobAnswer(order.number, packed, error))
 
     async def _submitted(self, order: JobOrder) -> bytes:
@@ -109,10 +111,10 @@ class Bridge:
             work_packed,
             order.packed,
             key=f"{order.method}-{order.number}-{time.time_ns()}",
-            pure=False,  # equal calls are not one call
+            pure=False,  # do not merge equal calls
             priority=order.priority,
             resources=order.resources or None,
-            fifo_timeout="0ms",  # Dask would put calls of 100 ms together and run the last of them first
+            fifo_timeout="0ms",  # or Dask groups the calls of 100 ms and runs the last one first
         )
         try:
             result: bytes = await future
@@ -137,12 +139,12 @@ class Bridge:
                         name="ringback",
                     )
                 except (OSError, TimeoutError, ValueError) as error:
-                    text = f"there is no scheduler of Dask at {self._address}: {error}"
+                    text = f"there is no Dask scheduler at {self._address}: {error}"
                     raise errors.Unavailable(text, started=False) from None
             return self._client
 
     async def _check(self, client: Any, order: JobOrder) -> None:
-        """Raises FailedPrecondition where no worker has what it needs: Dask would let it wait for ever."""
+        """Raises FailedPrecondition if no worker has the resources: Dask would wait forever."""
         now = time.monotonic()
         if now - self._asked > _KNOWN:
             known = await client.scheduler.identity()
@@ -153,5 +155,5 @@ class Bridge:
                 return
         needs = ", ".join(f"{amount:g} of {name!r}" for name, amount in order.resources.items())
         raise errors.FailedPrecondition(
-            f"{order.method} can not run: it needs {needs}, which no worker of Dask has been given"
+            f"{order.method} cannot run: it needs {needs}, which no Dask worker has"
         )

@@ -1,6 +1,6 @@
-"""The other end of an executor: what runs in another process, around the function. It knows no server and no loop.
+"""The far end of an executor: runs a job's function in another process, without server or loop.
 
-What comes of a call goes back as plain data: an exception of the user's may not be made to travel.
+The outcome returns as plain data, because a user's exception may not be picklable.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from .base import Job, JobFailed
 
 
 class _There(Handling):
-    """What `current_call()` tells: all but the lifespan's value, which is of the serving process. Nested calls pass versions on, but what
-    they bring does not get back."""
+    """The context behind `current_call()`, without the lifespan's value of the serving process.
+
+    Nested calls pass versions on, but new versions do not return to the server.
+    """
 
     def __init__(self, call: CurrentCall) -> None:
         self._call = call
@@ -30,7 +32,7 @@ class _There(Handling):
 
 
 def work(job: Job) -> tuple[Any, JobFailed | None]:
-    """Call the function here."""
+    """Run the job in this process. Returns its result, or its failure."""
     if job.left is not None:
         job.call.deadline = time.monotonic() + job.left
     try:
@@ -41,7 +43,7 @@ def work(job: Job) -> tuple[Any, JobFailed | None]:
 
 
 def _called(job: Job) -> Any:
-    """In a context of the call's own: the process has had others, and will have."""
+    """Call the function. Runs in a context of its own, as the process runs other calls too."""
     handling.set(_There(job.call))
     if job.trace is not None:
         from ...tracing.spans import attach  # few calls need it

@@ -1,4 +1,4 @@
-"""What goes through the pipe between a server and its client of Dask."""
+"""The messages between a server and its Dask client process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ... import errors
 
 
 class JobOrder(NamedTuple):
-    """To the client: run that job, with what it needs of Dask's workers."""
+    """To the client: run this packed job, on a Dask worker with these resources."""
 
     number: int
     method: str
@@ -18,13 +18,13 @@ class JobOrder(NamedTuple):
 
 
 class CancelOrder(NamedTuple):
-    """To the client: nobody waits for that one any more."""
+    """To the client: cancel that job, as its caller has given it up."""
 
     number: int
 
 
 class JobAnswer(NamedTuple):
-    """Of the client: what `elsewhere.work` has returned, packed; or why it has not."""
+    """From the client: the packed outcome of `elsewhere.work`, or the error that prevented it."""
 
     number: int
     packed: bytes

@@ -1,6 +1,7 @@
-"""Processes of this machine, by Pebble: a crash ends one call alone, and a call whose time is over or that is cancelled is stopped.
+"""The executor for processes of this machine, by Pebble.
 
-Each is started anew (spawned), imports the service's module, and gets arguments and gives results as values.
+A crash ends only one call. A call that is cancelled or passes its deadline is stopped. Each process
+is spawned and imports the service's module; arguments and results are pickled.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .elsewhere import work
 
 
 class _Running:
-    """One call: `begin` and `stop` are for the thread that talks to the pool, `cancel` for the serving loop."""
+    """One call. The pool's thread calls `begin` and `stop`; the serving loop calls `cancel`."""
 
     def __init__(self, executor: ProcessExecutor, job: Job, report: Report) -> None:
         self._executor = executor
@@ -37,7 +38,7 @@ class _Running:
         try:
             self._future = self._executor.scheduled(self._job)
         except Exception as error:
-            text = f"there is no process for {self._job.call.method}: {error}"
+            text = f"no worker process for {self._job.call.method}: {error}"
             self._report(None, errors.Unavailable(text, started=False))
         else:
             self._future.add_done_callback(self._done)
@@ -54,10 +55,10 @@ class _Running:
 
 
 class ProcessExecutor(Executor):
-    """`slots` processes; one that dies or is stopped is replaced.
+    """Runs jobs in `slots` processes; one that dies or is stopped is replaced.
 
-    The pool's calls may block, or (its start) take long: they are made by a thread of their own, in order. Where gevent has patched
-    threads, that is a greenlet, as Pebble's own are.
+    Pebble's functions may block, and the start of the pool is slow, so one thread calls them in
+    order. If gevent has patched threads, that thread is a greenlet, and so are Pebble's own.
     """
 
     def __init__(self, options: ExecutorOptions) -> None:
@@ -92,16 +93,16 @@ class ProcessExecutor(Executor):
         )
 
     def scheduled(self, job: Job) -> Any:
-        """The pool's future of it. Raises what the pool does where it cannot have any process at all."""
+        """Give the job to the pool, and return its future. Raises the pool's own errors."""
         if not self._pool.active:
-            # Pebble gives a whole pool up when a process dies that had nothing to do.
+            # Pebble abandons the whole pool when an idle process dies.
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = self._new_pool()
         return self._pool.schedule(work, args=(job,))
 
     def outcome(self, job: Job, future: Any) -> tuple[Any, BaseException | None]:
-        """What came of it, as it is reported."""
+        """The result and the error of a finished job, for its report."""
         try:
             result, failed = future.result()
         except CancelledError:
@@ -109,13 +110,13 @@ class ProcessExecutor(Executor):
         except ProcessExpired as error:
             text = f"the process in which {job.call.method} ran ended with status {error.exitcode}"
             return None, errors.RemoteError("ProcessExpired", text)
-        except BaseException as error:  # arguments or a result that cannot travel
+        except BaseException as error:  # arguments or a result that cannot be pickled
             return None, error
         return (result, None) if failed is None else (None, self._failures.error(job, failed))
 
 
 def _begin(memory: int | None) -> None:
-    """In each process, before its first call."""
+    """Initialize a worker process, before its first call. `memory`: bytes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which drains
     if memory is not None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

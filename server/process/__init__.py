@@ -1,3 +1,3 @@
-"""The processes of `ringback serve`: their supervisor, logs, registration, the watchdog of a blocked loop, and the settings of a
-dedicated process.
+"""Server processes: supervisor, logs, registration, the watchdog of a blocked loop, and settings of
+a dedicated process.
 """

@@ -1,6 +1,6 @@
-"""What the server says of itself: set up for a process that serves, as text or as JSON, and bounded where peers can cause it.
+"""Logging of a server process: as text or as JSON, by the standard library.
 
-Every line is the standard library's; its fields `call`, `method`, `user`, `peer`, `code` and `trace_id` are attributes of the record.
+The fields `call`, `method`, `user`, `peer`, `code` and `trace_id` are attributes of the log record.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ FIELDS = ("call", "method", "user", "peer", "code", "trace_id")
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
-# Characters of what a peer has said that are written.
+# Maximum characters of a peer's text in a log line.
 _LONGEST = 200
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger, message. Control characters are escaped, as a peer may have chosen some text; a traceback has its lines."""
+    """Time, level, logger, message.
+
+    Control characters are escaped, as text may come from a peer; a traceback keeps its lines.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -38,8 +41,12 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time` (ISO 8601, UTC), `level`, `logger`, `process`, `message`, the fields that the record has, and
-    `exception` where there is one. What a handler logs has the `trace_id` of its call, on a server that traces."""
+    """One JSON object per line.
+
+    Keys: `time` (ISO 8601, UTC), `level`, `logger`, `process`, `message`, the record's own fields,
+    and `exception` if there is one. On a server that traces, log lines of a handler have the
+    `trace_id` of its call.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -59,15 +66,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def _sound(text: str) -> str:
-    """Without surrogates, which no file can hold: names of files may have some."""
+    """The text with surrogates escaped: file names may have some, but UTF-8 cannot encode them."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(level: str | None, form: str | None, file: str | None = None) -> None:
-    """Write all that is logged to standard error, or do what the file says. Raises UsageError for a file that cannot be used."""
+    """Log to standard error, or as the file configures. Raises UsageError for a bad file."""
     if file is not None:
         if level is not None or form is not None:
-            raise UsageError("--log-config says all by itself: leave out --log-level and --log-format")
+            raise UsageError("--log-config replaces --log-level and --log-format: leave these out")
         _configure_as(Path(file))
         return
     handler = logging.StreamHandler()
@@ -76,7 +83,7 @@ def configure(level: str | None, form: str | None, file: str | None = None) -> N
 
 
 def _configure_as(file: Path) -> None:
-    """JSON and TOML as `logging.config.dictConfig` takes them, all else as `fileConfig` does."""
+    """Configure by `logging.config.dictConfig` for JSON and TOML, by `fileConfig` otherwise."""
     import logging.config
     import tomllib
 
@@ -93,7 +100,7 @@ def _configure_as(file: Path) -> None:
 
 
 def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:
-    """In the log of a server without CURVE: who can reach it may call it, and read along."""
+    """Log that a server without CURVE lets anyone who can reach it call it and read its traffic."""
     exposed = [endpoint for endpoint in endpoints if is_exposed(endpoint)]
     if exposed:
         logging.getLogger("ringback.server").warning(
@@ -104,5 +111,5 @@ def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:
 
 
 def shortened(text: str) -> str:
-    """What a peer has said, as much of it as somebody would read."""
+    """A peer's text, cut to a readable length."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"

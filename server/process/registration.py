@@ -1,4 +1,4 @@
-"""What a server was told of a registry, checked before it starts, and what it will announce there once it answers calls."""
+"""The registration of a server: its options, checked before the start, and its announcement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ...transport.listening import InheritedSocket
 
 
 class Registration(NamedTuple):
-    """Where, as what, and at which endpoints: those of `advertise`, or what is bound where there are none."""
+    """The registry, the service name, and the endpoints to announce.
+
+    The endpoints are those of `advertise`, or the bound ones if it is empty.
+    """
 
     url: str
     service: str
@@ -32,7 +35,7 @@ class Registration(NamedTuple):
         about: About,
         backend: str,
     ) -> Self | None:
-        """None where nobody asks for it. Raises UsageError for what cannot be announced."""
+        """The registration from a server's options, or None. Raises UsageError for bad options."""
         if register is None:
             for option, given in (("service_name", service_name), ("advertise", advertise)):
                 if given is not None:
@@ -40,7 +43,8 @@ class Registration(NamedTuple):
             return None
         if not isinstance(register, str) or "://" not in register:
             raise UsageError(
-                f"register must be the URL of a registry, such as valkey://host:6379/0 or sqlite:///file.db, not {register!r}"
+                "register must be the URL of a registry, such as valkey://host:6379/0 or "
+                f"sqlite:///file.db, not {register!r}"
             )
         given = (advertise,) if isinstance(advertise, str) else tuple(advertise or ())
         bound = [place if isinstance(place, str) else place.endpoint for place in bind]
@@ -48,13 +52,11 @@ class Registration(NamedTuple):
             _check_reachable(checked(endpoint), given)
         ports = [port for endpoint in bound if (port := port_of(endpoint)) is not None]
         if "*" in map(port_of, given) and (len(set(ports)) != 1 or ports.count("*") > 1):
-            raise UsageError(
-                "port * in advertise is the one port that is bound: give its number where there are more, or none"
-            )
+            raise UsageError("port * in advertise needs exactly one bound port: give a port number instead")
         return cls(register, service if service_name is None else service_name, given, about, backend)
 
     def opened(self) -> Announcement:
-        """What tells it. Raises UsageError for what is no registry."""
+        """Open the registry. Raises UsageError if the URL is not a registry."""
         return Announcement(
             self.url,
             self.service,
@@ -65,7 +67,7 @@ class Registration(NamedTuple):
         )
 
     def endpoints(self, bound: Sequence[str]) -> list[str]:
-        """Where clients reach it, of a server that is bound there."""
+        """The endpoints to announce, for these bound endpoints."""
         port = next((port for endpoint in bound if (port := port_of(endpoint)) is not None), "")
         return [
             f"{endpoint[:-1]}{port}" if port_of(endpoint) == "*" else endpoint
@@ -75,11 +77,11 @@ class Registration(NamedTuple):
 
 def _check_reachable(endpoint: str, advertised: tuple[str, ...]) -> None:
     if endpoint.startswith("inproc://"):
-        raise UsageError(f"{endpoint} cannot be announced: it is reached from within its own process alone")
+        raise UsageError(f"{endpoint} cannot be announced: only its own process can reach it")
     if is_everywhere(endpoint):
         if advertised:
-            raise UsageError(f"{endpoint} cannot be announced: nobody can connect to all addresses at once")
+            raise UsageError(f"{endpoint} cannot be announced: it is all addresses, and clients need one")
         raise UsageError(
-            f"{endpoint} is all addresses of this machine: say with advertise at which one clients reach it, "
+            f"{endpoint} is all addresses of this machine: set advertise to the one that clients reach, "
             "such as tcp://10.0.0.7:*"
         )

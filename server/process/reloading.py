@@ -1,4 +1,4 @@
-"""`--reload`: a thread that watches source files, and has the supervisor replace its processes when one changes."""
+"""`--reload`: a thread watches source files; on a change the supervisor replaces its workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("ringback.supervisor")
 
 
 def folders(target: str) -> list[Path]:
-    """Where the module or file of a target is, if that is not below the working directory."""
+    """The folder of a target's file, if it is outside the working directory."""
     file = Path(target.rpartition(":")[0])
     if file.suffix != ".py":
         return []
@@ -24,7 +24,10 @@ def folders(target: str) -> list[Path]:
 
 
 def watch(folders: Sequence[Path]) -> None:
-    """Send this process SIGHUP whenever a Python file in the folders, or below, has changed. Raises UsageError without watchfiles."""
+    """Send this process SIGHUP whenever a Python file in or below the folders changes.
+
+    Raises UsageError without watchfiles.
+    """
     try:
         import watchfiles
     except ImportError:

@@ -1,7 +1,7 @@
-"""What the processes of a supervisor report of their calls, for metrics of all of them together.
+"""Metrics snapshots from server processes to their supervisor, which sums them.
 
-Each process sends a snapshot twice a second, and a last one at its end, over a socket of its own. What a process that has ended had counted
-remains in the sum.
+Each process sends a snapshot twice a second and at its end, over its own socket. The counts of
+ended processes remain in the sum.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import msgspec
 from ...backends import native
 from ...metrics.snapshot import ServerSnapshot, total
 
-# Seconds from one report to the next: a call is counted at most so long after its end.
+# Seconds between two reports, so the longest delay before an ended call is counted.
 PAUSE = 0.5
-# Seconds for the last report.
+# Timeout of the last report, in seconds.
 _LAST = 2.0
 
 _LENGTH = struct.Struct("!I")
@@ -27,7 +27,7 @@ _decode = msgspec.msgpack.Decoder(ServerSnapshot).decode
 
 
 class Reporter:
-    """The end of a process that serves: sends what `report` returns, from a thread of its own, until closed."""
+    """Server process's end: a thread sends the snapshots that `report` returns, until closed."""
 
     def __init__(self, descriptor: int, report: Callable[[], ServerSnapshot]) -> None:
         self._descriptor = descriptor
@@ -39,7 +39,7 @@ class Reporter:
         self._thread = native.start_thread(self._run)
 
     def close(self) -> None:
-        """Send the last report."""
+        """Send the last report, and end the thread."""
         self._end.release()
         native.join([self._thread], time.monotonic() + _LAST)
 
@@ -62,28 +62,28 @@ class Reporter:
 
 
 class Reports:
-    """The supervisor's end: the sum of what all processes have reported."""
+    """The supervisor's end: the sum of the snapshots of all processes."""
 
     def __init__(self) -> None:
-        self._gone = ServerSnapshot()  # what processes had counted that have ended
+        self._gone = ServerSnapshot()  # counts of ended processes
         self._latest: dict[Source, ServerSnapshot] = {}
         self._lock = native.allocate_lock()
 
     def observe(self) -> Callable[[], ServerSnapshot]:
-        """The function that reports the sum, from any thread."""
+        """A function that returns the sum, from any thread."""
         return self._total
 
     def source(self) -> Source:
-        """The end of one more process."""
+        """Open a socket for one more process."""
         return Source(self)
 
     def arrived(self, source: Source, snapshot: ServerSnapshot) -> None:
-        """A process has reported."""
+        """Keep the latest snapshot of a process."""
         with self._lock:
             self._latest[source] = snapshot
 
     def gone(self, source: Source) -> None:
-        """A process has ended."""
+        """Add the counters of an ended process to the sum for good."""
         with self._lock:
             last = self._latest.pop(source, None)
             if last is not None:
@@ -95,7 +95,7 @@ class Reports:
 
 
 class Source:
-    """What one process sends. `theirs` is its end, until it has been started."""
+    """Receives one process's snapshots. `theirs`: the process's end, needed until its start."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
@@ -104,7 +104,7 @@ class Source:
         self.socket.setblocking(False)
 
     def receive(self) -> bool:
-        """Take what has come. Whether there may be more later."""
+        """Read all available data. Returns whether more may follow."""
         while True:
             try:
                 data = self.socket.recv(1 << 20)
@@ -128,7 +128,7 @@ class Source:
             self._reports.arrived(self, snapshot)
 
     def close(self) -> None:
-        """The process has ended: take what it has sent before."""
+        """Read the rest of an ended process's data, and close the socket."""
         self.receive()
         self.socket.close()
         self._reports.gone(self)

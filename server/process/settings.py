@@ -1,4 +1,4 @@
-"""Process-wide settings of a dedicated server process: memory allocator, thread switches, garbage collection."""
+"""Settings of a dedicated server process: memory allocator, thread switches, garbage collection."""
 
 from __future__ import annotations
 
@@ -8,39 +8,48 @@ import os
 import sys
 from contextlib import suppress
 
-# The variable, and its value for glibc's own ways.
+# The environment variable, and the value that keeps glibc's defaults.
 VARIABLE, DEFAULT = "RINGBACK_MALLOC", "default"
 
-# Of <malloc.h>: from which size on a piece is mapped by itself, and how much freed memory at the end is given back.
+# mallopt parameters of <malloc.h>: free memory at the top of the heap to keep, and the size from
+# which malloc maps a block by itself.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
-# Bytes. A larger piece goes back to the system when it is freed, or attacks by such values would leave their memory behind; where smaller
-# ones were, the next find their place.
+# Bytes: the size from which malloc maps a block, and the free memory that it keeps. A mapped block
+# goes back to the system when freed; otherwise attacks with large values would leave their memory
+# behind. Smaller freed blocks are reused.
 _MAPPED_FROM, _KEPT = 4 << 20, 16 << 20
 
-# Seconds after which a thread that computes must let a waiting thread run: Python's default, and a server's. The loop waits for its turn
-# after each system call. Beside eight computing workers, calls to other methods take a third to a half of the time, and the work itself
-# 3 to 8 % more.
+# Python's default switch interval, and a server's, in seconds: a computing thread may hold the
+# interpreter lock this long while the loop waits for it after each system call. With eight
+# computing workers, the shorter interval cuts the time of calls to other methods to a third or a
+# half; the work itself takes 3 to 8 % longer.
 _DEFAULT_SWITCH, _SERVER_SWITCH = 0.005, 0.001
 
 
 def prepare() -> None:
-    """Before it serves."""
+    """Apply the settings before the server starts."""
     _keep_freed()
     if sys.getswitchinterval() == _DEFAULT_SWITCH:
         sys.setswitchinterval(_SERVER_SWITCH)
 
 
 def settle() -> None:
-    """Exempt all objects that exist at the start from garbage collection: a full collection of imported modules stops the loop for 20 ms,
-    and comes back whenever calls leave enough objects."""
+    """Exempt all objects that exist at the start from garbage collection.
+
+    A full collection of imported modules stops the loop for 20 ms, each time that calls leave
+    enough objects.
+    """
     gc.collect()
     gc.freeze()
 
 
 def _keep_freed() -> None:
-    """Let what is freed be used again: values of a megabyte would else be mapped anew each time, which costs more than all else that is
-    done with them (a page fault for each 4 KiB). With glibc only, and not where $RINGBACK_MALLOC is "default"."""
+    """Let malloc reuse freed blocks.
+
+    Otherwise each value of a megabyte is mapped anew, which costs more than all other work on it (a
+    page fault for each 4 KiB). Only with glibc, and not if $RINGBACK_MALLOC is "default".
+    """
     if os.environ.get(VARIABLE) == DEFAULT:
         return
     with suppress(OSError, AttributeError):

@@ -1,7 +1,9 @@
-"""`--processes N`: one service on one port from many processes, watched over by one that does nothing else.
+"""`--processes N`: a supervisor for many server processes of one service on one port.
 
-It imports neither the service nor zmq. The workers share its listening sockets, each is started anew as a process of its own, and a
-channel to each tells it that the worker is ready, and the worker that its supervisor is gone.
+The supervisor only supervises: it imports neither the service nor zmq. The server processes
+("workers" in this file) inherit its listening sockets, and each starts as a fresh process. A
+channel to each of them reports to the supervisor that the worker is ready, and to the worker that
+the supervisor has died.
 """
 
 from __future__ import annotations
@@ -27,20 +29,23 @@ from .reports import Reports
 
 log = logging.getLogger("ringback.supervisor")
 
-# Seconds before a worker that died is replaced: doubled with each that dies within a second of being ready.
+# Seconds before a dead worker is replaced, and their maximum; they double with each worker that
+# dies within a second of being ready.
 RESTART_AFTER = 0.1
 RESTART_AFTER_AT_MOST = 10.0
-# Seconds that a worker gets to end after its own time for draining is over.
+# Seconds after the drain timeout before a worker is killed.
 GRACE = 5.0
-# How a worker that serves asks to be replaced.
+# The message of a worker that asks for its replacement.
 REPLACE = b"replace\n"
-# Seconds: epoll takes at most 24 days.
+# Longest wait in seconds: epoll takes at most 24 days.
 LONGEST_WAIT = 86_400.0
 
 
 class Worker:
-    """One process that serves. `place` is the number of its listening sockets; `generation`, how often all were to be replaced before it
-    was started."""
+    """One server process.
+
+    `place`: index of its listening sockets. `generation`: number of reloads before its start.
+    """
 
     def __init__(
         self,
@@ -62,7 +67,7 @@ class Worker:
         for endpoint, listener in listeners.items():
             words += ["--inherited", str(InheritedSocket(endpoint, listener.fileno()))]
         try:
-            # In a session of its own: Ctrl-C is the supervisor's to pass on.
+            # Its own session: the supervisor passes Ctrl-C on.
             self.process = subprocess.Popen(
                 [*command, *words],
                 stdin=subprocess.DEVNULL,
@@ -83,7 +88,7 @@ class Worker:
         self.ready_lines = ""
         self.told = b""
         self.replaces: Worker | None = None
-        self.asks = False  # to be replaced
+        self.asks = False  # asks for its replacement
         self.leaving = False
 
     @property
@@ -92,10 +97,11 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps `processes` workers serving at the endpoints until it is told to stop.
+    """Keeps `processes` workers serving at the endpoints until a signal.
 
-    SIGTERM and SIGINT drain them all (a second one stops them at once); SIGHUP replaces them one after the other. A worker that
-    dies is replaced. Raises UsageError for endpoints that cannot be had.
+    SIGTERM and SIGINT drain all workers (a second one stops them at once). SIGHUP replaces them one
+    after the other. A worker that dies is replaced. Raises UsageError for endpoints that cannot be
+    bound.
     """
 
     def __init__(
@@ -107,23 +113,23 @@ class Supervisor:
         drain_timeout: float,
         metrics: str | None = None,
     ) -> None:
-        """`metrics`: HOST:PORT at which those of all workers are served."""
+        """`metrics`: HOST:PORT that serves the metrics of all workers."""
         self._command = command
         self._processes = processes
         self._drain_timeout = drain_timeout
         self._workers: dict[int, Worker] = {}
-        self._generation = 0  # workers of an earlier one are to be replaced
+        self._generation = 0  # workers of an earlier one need replacement
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._delay = RESTART_AFTER
         self._serving = False  # once all workers have been ready
         self._stopping = False
-        self._reloading = False  # as the service manager knows it
+        self._reloading = False  # the state that the service manager knows
         self._status = 0
         self._paths = OwnedPaths()
-        self._listeners: dict[str, list[socket.socket]] = {}  # of each endpoint, one for each place
-        self._reports: Reports | None = None  # of the workers, where metrics are served
-        self._hide: Callable[[], object] = lambda: None  # ends that they are
+        self._listeners: dict[str, list[socket.socket]] = {}  # by endpoint, one per place
+        self._reports: Reports | None = None  # of the workers, if metrics are served
+        self._hide: Callable[[], object] = lambda: None  # stops serving metrics
         try:
             for endpoint in endpoints:
                 if isinstance(endpoint, InheritedSocket):
@@ -143,7 +149,7 @@ class Supervisor:
             raise
 
     def run(self) -> int:
-        """Returns the exit status: 0 when every worker answered all that it had accepted."""
+        """Supervise until the end. Returns 0 if every worker answered all its accepted calls."""
         woken, wakes = socket.socketpair()
         for one in (woken, wakes):
             one.setblocking(False)
@@ -153,7 +159,7 @@ class Supervisor:
         self._selector.register(woken, selectors.EVENT_READ, lambda: self._signalled(woken.recv(4096)))
         self._live()
         try:
-            self._start(0)  # the others when it serves: what keeps the first from it would keep all
+            self._start(0)  # the others once it serves: they would fail for the same reason
             while self._workers or not self._stopping:
                 for key, _ in self._selector.select(self._seconds_to_wait()):
                     key.data()
@@ -170,7 +176,7 @@ class Supervisor:
         listeners = {endpoint: shared[place] for endpoint, shared in self._listeners.items()}
         try:
             worker = Worker(self._command, place, self._generation, listeners, self._reports)
-        except OSError as error:  # there are too many processes, or there is no memory for one
+        except OSError as error:  # too many processes, or out of memory
             if not self._serving:
                 raise
             log.error("no process can be started: %s", error)
@@ -187,7 +193,11 @@ class Supervisor:
         log.info("process %d started", worker.pid)
 
     def _heard(self, worker: Worker) -> None:
-        """The lines that say what it serves, ended by an empty one, and later that it asks to be replaced; or the end of the process."""
+        """Read a worker's channel.
+
+        First come its endpoint lines, ended by an empty one; later, requests for replacement. EOF
+        is the end of the process.
+        """
         try:
             told = worker.channel.recv(65536)
         except OSError:
@@ -220,12 +230,12 @@ class Supervisor:
                 announce(worker.ready_lines)
                 systemd.notify(systemd.READY)
                 if any(one.generation < self._generation for one in self._workers.values()):
-                    self._reload()  # SIGHUP came meanwhile
+                    self._reload()  # for a SIGHUP during the start
         old, worker.replaces = worker.replaces, None
         if old is not None:
             log.info("process %d takes over from process %d", worker.pid, old.pid)
             if old.pid not in self._workers:
-                self._replace_next()  # it has died meanwhile
+                self._replace_next()  # the old one died meanwhile
             elif not old.leaving:
                 self._tell_to_leave(old)
 
@@ -235,18 +245,18 @@ class Supervisor:
             if status is not None:
                 del self._workers[worker.pid]
                 if worker.source is not None:
-                    with suppress(KeyError):  # where its end was seen before
+                    with suppress(KeyError):  # unregistered at EOF
                         self._selector.unregister(worker.source.socket)
                     worker.source.close()
                 self._ended(worker, status)
         self._reap_orphans()
 
     def _reap_orphans(self) -> None:
-        """As the first process of a container, the supervisor gets the children of processes that have ended."""
-        with suppress(ChildProcessError):  # there is none at all
+        """As PID 1 of a container, reap the children of ended processes."""
+        with suppress(ChildProcessError):  # no child at all
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid in self._workers:
-                    break  # it has ended just now, and its signal comes
+                    break  # a worker that ended just now; its SIGCHLD follows
                 os.waitpid(ended.si_pid, 0)
 
     def _ended(self, worker: Worker, status: int) -> None:
@@ -260,33 +270,32 @@ class Supervisor:
             how,
         )
         if self._stopping:
-            if (
-                worker.ready_since is not None or not self._serving
-            ):  # else it has never served, and owes no answer
+            # A replacement that never served owes no reply.
+            if worker.ready_since is not None or not self._serving:
                 self._status = self._status or (status if status >= 0 else 1)
         elif not self._serving:
             self._status = status if status > 0 else 1
             self._stop(signal.SIGTERM)
         elif worker.replaces is not None:
             if worker.replaces.pid in self._workers:
-                log.error("it never served: the processes that were to be replaced go on")
-                for each in self._workers.values():  # until they are to be replaced once more
+                log.error("replacement failed before it served: the old processes go on")
+                for each in self._workers.values():  # until the next reload
                     each.generation, each.asks = max(each.generation, worker.generation), False
             else:
-                self._restart_later(worker)  # which has died meanwhile
+                self._restart_later(worker)  # the old one died meanwhile
             self._replace_next()
         elif any(other.replaces is worker for other in self._workers.values()):
-            pass  # its successor is on the way
+            pass  # its replacement is starting
         elif not worker.leaving:
             self._restart_later(worker)
         else:
             self._replace_next()
 
     def _restart_later(self, worker: Worker) -> None:
-        """Nobody serves in its place."""
+        """Start a worker in the place of a dead one, after a delay."""
         lived = worker.ready_since is not None and time.monotonic() - worker.ready_since > 1.0
         self._delay = RESTART_AFTER if lived else min(2 * self._delay, RESTART_AFTER_AT_MOST)
-        log.info("another process is started in %.1f s", self._delay)
+        log.info("starting another process in %.1f s", self._delay)
         self._after(self._delay, lambda: self._restart(worker.place))
 
     def _restart(self, place: int) -> None:
@@ -294,7 +303,7 @@ class Supervisor:
             self._start(place)
 
     def _replace_next(self) -> None:
-        """Start a process in the place of the next that is to be replaced; one at a time."""
+        """Start the replacement of the next worker that needs one; one at a time."""
         workers = self._workers.values()
         if self._stopping or not self._serving or any(one.leaving or one.replaces for one in workers):
             return
@@ -317,7 +326,7 @@ class Supervisor:
                 self._stop(number)
 
     def _renew(self) -> None:
-        """Replace all processes that there are now, as soon as they serve: some may have loaded the service already, some not."""
+        """Replace all current workers once they serve, as some may have loaded the old code."""
         self._generation += 1
         if self._serving and not self._stopping:
             self._reload()
@@ -345,13 +354,13 @@ class Supervisor:
 
         def kill() -> None:
             if worker.process.poll() is None:
-                log.error("process %d did not end in its time, and is killed", worker.pid)
+                log.error("process %d did not end in time: killing it", worker.pid)
                 worker.process.kill()
 
         self._after(self._drain_timeout + GRACE, kill)
 
     def _live(self) -> None:
-        """Give the service manager signs of life, if it waits for some."""
+        """Notify the service manager's watchdog, if it expects that."""
         interval = systemd.watchdog_interval()
         if interval is not None:
             systemd.notify(systemd.ALIVE)
@@ -381,7 +390,7 @@ class Supervisor:
 
 
 class Channel:
-    """The worker's end: says when it is ready, and hears when its supervisor is gone."""
+    """The worker's end of the channel: reports readiness, and detects the supervisor's death."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -391,11 +400,11 @@ class Channel:
         os.write(self.descriptor, ("\n".join(lines) + "\n\n").encode())
 
     def replace(self) -> None:
-        """Ask for another process in the place of this one."""
+        """Ask the supervisor to replace this process."""
         os.write(self.descriptor, REPLACE)
 
     def watch(self, loop: Any, gone: Callable[[], object]) -> None:
-        """Call the function, on the loop, when the supervisor has died: nobody else would ever stop this process."""
+        """Call `gone` on the loop when the supervisor dies: nothing else would end this process."""
 
         def readable() -> None:
             handle.cancel()

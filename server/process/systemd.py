@@ -1,7 +1,7 @@
-"""A service manager's side of a server: what it is told (sd_notify), and the sockets that it hands over (LISTEN_FDS).
+"""The interface to a service manager: notifications (sd_notify) and inherited sockets (LISTEN_FDS).
 
-Both are protocols of systemd, sd_notify(3) and sd_listen_fds(3); other managers speak them too. Where none started this process, nothing
-is told and nothing is there.
+Both are systemd's protocols, sd_notify(3) and sd_listen_fds(3); other managers implement them too.
+If no manager started this process, nothing is sent and no socket is inherited.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from contextlib import suppress
 from ...errors import UsageError
 from ...transport.listening import InheritedSocket
 
-# Variables that are for this process alone, and not for those that it starts.
+# Environment variables for this process only, not for its children.
 _OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-# The descriptor of the first socket that is handed over.
+# The descriptor of the first inherited socket.
 _FIRST = 3
 
 READY, STOPPING, ALIVE = "READY=1", "STOPPING=1", "WATCHDOG=1"
 
 
 def notify(*lines: str) -> None:
-    """Tell the manager, in one datagram. What keeps it from hearing that harms nobody."""
+    """Send the lines to the manager in one datagram. Errors are ignored: they do no harm."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -35,12 +35,12 @@ def notify(*lines: str) -> None:
 
 
 def reloading() -> None:
-    """Tell that a reload has begun; READY ends it."""
+    """Notify the manager that a reload has begun; READY ends it."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two signs of life; None where the manager expects none."""
+    """Seconds between two keep-alive notifications; None if the manager expects none."""
     try:
         seconds = int(os.environ.get("WATCHDOG_USEC", "")) / 1e6
         own = int(os.environ.get("WATCHDOG_PID", os.getpid())) == os.getpid()
@@ -50,7 +50,7 @@ def watchdog_interval() -> float | None:
 
 
 def inherited_sockets() -> list[InheritedSocket]:
-    """The listening sockets that the manager hands over, none where it does not. Raises UsageError for what nobody can connect to."""
+    """The listening sockets inherited from the manager. Raises UsageError for other sockets."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     try:
@@ -77,9 +77,9 @@ def _inherited(descriptor: int) -> InheritedSocket:
     if listens and family in (socket.AF_INET, socket.AF_INET6):
         host = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
         return InheritedSocket(f"tcp://{host}:{address[1]}", descriptor)
-    raise UsageError(f"LISTEN_FDS: descriptor {descriptor} is no listening tcp or Unix stream socket")
+    raise UsageError(f"LISTEN_FDS: descriptor {descriptor} is not a listening TCP or Unix stream socket")
 
 
 def without_own(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for another process."""
+    """The environment without the manager's variables, for a child process."""
     return {name: value for name, value in environment.items() if name not in _OWN}

@@ -1,7 +1,8 @@
-"""Notices a loop that is blocked, and says which method blocks it.
+"""Detects a blocked event loop, and logs the method that blocks it.
 
-A thread asks the loop for a sign of life; where none comes for 100 ms, the stack of the loop's thread shows whose code is running.
-It costs the calls nothing. A loop that merely waits for the interpreter's lock runs no method, and is not reported.
+A thread schedules a callback on the loop; if it does not run within 100 ms, the stack of the loop's
+thread shows the method that is running. Calls pay nothing for it. A loop that only waits for the
+interpreter lock runs no method, and is not reported.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from ..declare.service import Service
 
 log = logging.getLogger("ringback.server")
 
-# Seconds without a sign of life after which a loop counts as blocked.
+# Seconds without a callback after which a loop counts as blocked.
 BLOCKED = 0.1
 
 
 class Watchdog:
-    """Watches the loop in whose thread it is made, until closed."""
+    """Watches the event loop of the thread that creates it, until closed."""
 
     def __init__(self, loop: Loop, service: Service, lag: Histogram | None = None) -> None:
-        """`lag`: where to count how long the loop takes to give the sign."""
+        """`lag`: histogram for the delays of the callback, in seconds."""
         self._loop = loop
         self.lag = lag
         self._asked = 0.0

@@ -198,14 +198,14 @@ REGISTER = {"register": "sqlite:///registry.db"}
         (
             "tcp://0.0.0.0:5555",
             REGISTER,
-            "tcp://0.0.0.0:5555 is all addresses of this machine: say with advertise at which",
+            "tcp://0.0.0.0:5555 is all addresses of this machine: set advertise to the one",
         ),
         ("tcp://*:5555", REGISTER, "tcp://*:5555 is all addresses"),
         ("tcp://[::]:5555", REGISTER, "tcp://[::]:5555 is all addresses"),
         (
             "tcp://127.0.0.1:5555",
             {**REGISTER, "advertise": "tcp://0.0.0.0:5555"},
-            "nobody can connect to all addresses",
+            "cannot be announced: it is all addresses",
         ),
         ("inproc://calc", REGISTER, "inproc://calc cannot be announced"),
         (
@@ -217,7 +217,7 @@ REGISTER = {"register": "sqlite:///registry.db"}
         (
             "ipc:///tmp/calc",
             {**REGISTER, "advertise": ["tcp://10.0.0.7:*"]},
-            "port * in advertise is the one port that is bound",
+            "port * in advertise needs exactly one bound port",
         ),
         (
             ["tcp://10.0.0.7:*", "tcp://10.0.0.8:*"],

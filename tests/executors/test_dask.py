@@ -111,7 +111,7 @@ def test_dask_gives_out_what_its_workers_have(client, tmp_path):
 
 
 def test_what_no_worker_has_is_refused_at_once(client):
-    with pytest.raises(errors.FailedPrecondition, match="needs 1 of 'tpu', which no worker of Dask has"):
+    with pytest.raises(errors.FailedPrecondition, match="needs 1 of 'tpu', which no Dask worker has"):
         client.call("never")
 
 
@@ -214,7 +214,7 @@ def test_a_local_cluster_does_as_well(start_server, backend, connected, monkeypa
 
 def test_only_what_may_be_repeated_runs_on_dask():
     service = ringback.Service("bad")
-    with pytest.raises(errors.UsageError, match="for methods that are idempotent or readonly"):
+    with pytest.raises(errors.UsageError, match="needs idempotent=True or readonly=True"):
         service.method(executor="dask")(_children)
 
 
@@ -222,5 +222,6 @@ def test_without_an_address_a_server_does_not_start(run_program):
     ran = run_program("-m", "ringback.server", f"{SERVICE}:service")
     assert ran.status == 3
     assert (
-        ran.err == "ringback: executor='dask' needs to know the cluster's scheduler: --dask tcp://HOST:8786\n"
+        ran.err
+        == "ringback: executor='dask' needs the address of the Dask scheduler: --dask tcp://HOST:8786\n"
     )

@@ -159,7 +159,7 @@ def test_a_file_says_how_to_log(start_server, connected, tmp_path, name, content
         ("log.json", "{", (), "--log-config .*log.json: Expecting property name"),
         ("log.json", '{"root": {"handlers": ["none"]}}', (), "--log-config .*log.json: "),
         ("log.ini", "", (), "--log-config .*log.ini: "),
-        ("log.toml", IN_TOML, ("--log-level", "info"), "--log-config says all by itself"),
+        ("log.toml", IN_TOML, ("--log-level", "info"), "--log-config replaces --log-level and --log-format"),
     ],
 )
 def test_a_file_that_says_nothing_of_use_is_refused_in_one_line(tmp_path, name, content, options, says):

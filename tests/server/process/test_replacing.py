@@ -88,7 +88,7 @@ def test_a_service_is_edited_under_load_and_no_call_fails(backend: str, tmp_path
         write(path, 2)
         eventually(lambda: any(version == 2 for version, _ in calls.seen))
         path.write_text("this is no Python")
-        assert server.logged("it never served: the processes that were to be replaced go on")
+        assert server.logged("replacement failed before it served: the old processes go on")
         write(path, 3)
         eventually(lambda: any(version == 3 for version, _ in calls.seen))
         write(path, 4)  # as long as the last, and perhaps in the same second

@@ -201,7 +201,7 @@ def test_a_socket_without_a_path_is_served(options: tuple[str, ...], backend: st
 
 def test_a_socket_that_nobody_can_connect_to_is_refused(backend: str) -> None:
     with pytest.raises(
-        AssertionError, match="ended with 3: ringback: LISTEN_FDS: descriptor 3 is no listening"
+        AssertionError, match="ended with 3: ringback: LISTEN_FDS: descriptor 3 is not a listening"
     ):
         ServerProcess(backend, "service", inside=given("datagram"))
 
