@@ -163,7 +163,7 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         loop = self._loop
-        if loop is not None:  # as it is in a forked child
+        if loop is not None:  # None in a forked child
             loop.leave(self._drain)
             self._close(loop)
 
@@ -190,7 +190,7 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         loop = self._loop
-        if loop is not None:  # as it is in a forked child
+        if loop is not None:  # None in a forked child
             await loop.leave_async(self._drain)
             self._close(loop)
 

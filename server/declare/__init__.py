@@ -1,1 +1,1 @@
-"""What a user declares: services, methods and their parameters. Nothing here handles calls."""
+"""Declarations by users: services, methods and their parameters. Nothing here handles calls."""

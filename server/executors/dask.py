@@ -64,7 +64,7 @@ class DaskExecutor(Executor):
         self._calls: dict[int, tuple[Job, Report]] = {}
         self._orders: SimpleQueue[JobOrder | CancelOrder | None] = SimpleQueue()
         self._failures = Failures()
-        # Threads, as a pipe may block; greenlets where gevent has patched them.
+        # A thread, because the pipe may block; a greenlet if gevent has patched threads.
         threading.Thread(target=self._talk, name="ringback-dask", daemon=True).start()
 
     def run(self, job: Job, report: Report) -> Handle:

@@ -1,3 +1,1 @@
-"""The methods that a server serves: the queue, executor and statistics of each, and the keys of
-those that run once.
-"""
+"""The methods of a server: the queue, executor and statistics of each, and runs once per key."""

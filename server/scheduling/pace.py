@@ -24,7 +24,7 @@ class Pace:
     def __init__(self) -> None:
         self.until = 0.0
         self._pause = AGAIN
-        self._stuck: float | None = None  # when a worker got stuck, if no batch has ended since
+        self._stuck: float | None = None  # when a worker got stuck, if all batches since did
 
     def ran(self, calls: int, long: int, now: float, *, stuck: bool) -> None:
         """Record a batch of `calls`, of which `long` were long.

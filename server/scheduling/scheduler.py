@@ -8,13 +8,11 @@ same needs, so each method has its own queue, and only the head of each queue ne
 The order in a queue, and between queues whose heads can begin:
 
 1. Rank: the interval of `aging` seconds in which a call arrived, minus its priority. Of two calls
-of
-   one interval, the higher priority goes first. A call gains one priority for each interval that it
-   waits longer, so nothing starves. A call behind others of its own client does not age: otherwise
-   a client with thousands of calls would go before all later clients.
+   of one interval, the higher priority goes first. A call gains one priority for each interval that
+   it waits longer, so nothing starves. A call behind others of its own client does not age:
+   otherwise a client with thousands of calls would go before all later clients.
 2. Turn: clients take turns, so that a client with thousands of calls delays no other (start-time
-fair
-   queueing; Goyal, Vin and Cheng, SIGCOMM 1996).
+   fair queueing; Goyal, Vin and Cheng, SIGCOMM 1996).
 3. Deadline: the earliest first, among the calls of one client and of clients with the same turn.
 4. Arrival.
 
@@ -65,7 +63,7 @@ class Schedulable(Protocol):
 
     priority: int
     deadline: float | None
-    ended: bool  # the caller has given it up
+    ended: bool  # it is over and must not run
     began: float
     held: Needs
 
@@ -162,7 +160,7 @@ class Queue:
         self.limiters = tuple(limiters)
         units = [*limits, *(limiter.resource for limiter in limiters)]
         self.needs: Needs = (*(pool.needs if pool else ()), *((each, 1) for each in units), *named)
-        # What a call holds once a worker has taken it from the pool's door.
+        # Needs that a call holds once a worker has taken it from the pool's door.
         self.inside: Needs = tuple(each for each in self.needs if pool is None or each[0] is not pool.door)
         self.seconds = 0.0  # mean running time; kept only with limiters
         self.lines: dict[TurnTaker, Line] = {}
