@@ -64,7 +64,7 @@ def relink(text: str, page: Path, source: Path) -> str:
     return _LINK.sub(target, text)
 
 
-def read_source(app: Any, name: str, text: list[str]) -> None:  # noqa: ARG001 - Sphinx's arguments
+def read_source(app: Any, name: str, text: list[str]) -> None:
     """Take in the page that another one includes, and mend the links of both."""
     page = HERE / f"{name}.md"
     included = _INCLUDED.match(text[0])
@@ -72,22 +72,29 @@ def read_source(app: Any, name: str, text: list[str]) -> None:  # noqa: ARG001 -
     text[0] = relink(text[0] if included is None else source.read_text(), page, source)
 
 
-def read_docstring(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:  # noqa: ARG001
+def read_docstring(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
     """Make reStructuredText of our docstrings: indented lines are code, and outside of backticks no character is markup."""
     made: list[str] = []
-    code = False
+    code = option = False
     for line in lines:
-        if not line.startswith("    "):
-            code = code and not line
-            parts = re.split(r"(`[^`]*`)", line)
-            parts[::2] = [re.sub(r"[*|]|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
-            line = "".join(parts)
-            if _OPTION.match(line):
-                made += [""] if made and made[-1] and not _OPTION.match(made[-1][2:]) else []
-                line = f"- {line}"
-        elif not code and made and not made[-1]:
-            code = True
-            made += ["::", ""]
+        if line.startswith("    "):
+            if not code and made and not made[-1]:
+                code = True
+                made += ["::", ""]
+            made.append(line)
+            continue
+        code = code and not line
+        parts = re.split(r"(`[^`]*`)", line)
+        parts[::2] = [re.sub(r"[*|]|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
+        line = "".join(parts)
+        if _OPTION.match(line):
+            made += [] if option else [""]
+            option = True
+            line = f"- {line}"
+        elif option and line:  # it goes on with the text of the option
+            line = f"  {line}"
+        else:
+            option = False
         made.append(line)
     lines[:] = made
 
@@ -99,7 +106,7 @@ def read_signature(
     of: Any,
     options: Any,
     signature: str | None,
-    returned: str | None,  # noqa: ARG001
+    returned: str | None,
 ) -> tuple[str | None, str | None]:
     return signature and signature.replace("Ellipsis", "..."), returned
 

@@ -55,13 +55,17 @@ def long_lines(path: Path) -> Iterator[int]:
     code = False
     for number, line in enumerate(path.read_text().splitlines(), 1):
         code ^= path.suffix == ".md" and line.lstrip().startswith("```")
-        forced = "://" in line or (path.suffix == ".md" and (code or line.lstrip().startswith("|") or "](" in line))
+        forced = "://" in line or (
+            path.suffix == ".md" and (code or line.lstrip().startswith("|") or "](" in line)
+        )
         if len(line) > COLUMNS and not forced and "# noqa" not in line and "# type: ignore" not in line:
             yield number
 
 
 def main() -> int:
-    listed = subprocess.run(["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     problems: list[str] = []
     heads: list[str] = []
     for name in listed.stdout.split():
