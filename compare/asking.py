@@ -24,9 +24,9 @@ from .load.plan import STYLES
 from .options import BACKENDS, CompareOptions, Given
 from .results import Arm
 from .run.budget import affordable
-from .run.lanes import lines
 from .run.pair import ANYWHERE, Placement
 from .run.request import SCENARIO, SERVICE, CompareRequest
+from .run.treatments import lines
 from .workloads import variants
 from .workloads.table import CORE, QUICK, WORKLOADS, Workload
 

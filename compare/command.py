@@ -31,9 +31,9 @@ from .report.table import WIDE, changed, place, view
 from .report.verdict import verdict
 from .results import Arm, Design, Report
 from .run.environment import environment
-from .run.lanes import lanes
 from .run.request import CompareRequest
 from .run.rounds import Experiment
+from .run.treatments import treatments
 from .statistics.analysis import analyse
 from .statistics.predictions import predict
 from .workloads.handlers import steps_of_cpu
@@ -118,9 +118,9 @@ def _conditions(texts: Sequence[str], cells: Iterable[NamedCell], *, older: bool
 
 
 def _asked(request: CompareRequest) -> Iterator[NamedCell]:
-    for lane in lanes(request):
-        for job in lane.jobs:
-            yield _Asked(lane.backend, lane.client, job.style, job.workload)
+    for treatment in treatments(request):
+        for job in treatment.jobs:
+            yield _Asked(treatment.arm, treatment.client, job.style, job.workload)
 
 
 def _start(request: CompareRequest, words: Sequence[str]) -> Report:

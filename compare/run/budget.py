@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ...errors import UsageError
-from .lanes import Lane, lanes
 from .request import CellJob, CompareRequest
+from .treatments import Treatment, treatments
 
 # Seconds for a pair of processes to start, beside others, to run warm in each cell, and to stop: as long as that takes where much else
 # runs, and the least that is reckoned with; and around each slice, for what is still in flight and for counting.
@@ -36,32 +36,36 @@ _SWIFT = Pace(LEAST_PAIR_SECONDS)
 
 
 def round_seconds(
-    request: CompareRequest, found: Sequence[Lane], pace: Pace, units: Mapping[CellJob, int], number: int = 1
+    request: CompareRequest,
+    found: Sequence[Treatment],
+    pace: Pace,
+    units: Mapping[CellJob, int],
+    number: int = 1,
 ) -> float:
-    """What a round takes, with so many units of each cell: in each every lane has two slices; one of those
+    """What a round takes, with so many units of each cell: in each every treatment has two slices; one of those
     that are long, and in the rehearsal."""
-    total = pace.pair * len({lane.server for lane in found})
-    for lane in found:
-        for job in lane.jobs:
+    total = pace.pair * len({treatment.server for treatment in found})
+    for treatment in found:
+        for job in treatment.jobs:
             load = request.load(job, number)
             often = (1 if load.long else 2) * units[job] if number else 1
             total += often * (load.window + pace.slice)
     return total
 
 
-def a_round(request: CompareRequest, failed: Collection[Lane] = ()) -> list[Lane]:
-    """Such lanes as each round has, whichever arm is there twice."""
-    there = lanes(request, failed)
-    return lanes(request, failed, twin=there[0].backend if there else None)
+def a_round(request: CompareRequest, failed: Collection[Treatment] = ()) -> list[Treatment]:
+    """Such treatments as each round has, whichever arm is there twice."""
+    there = treatments(request, failed)
+    return treatments(request, failed, twin=there[0].arm if there else None)
 
 
 def rehearsal_seconds(request: CompareRequest, pace: Pace) -> float:
     """What comes before the rounds, and after them."""
-    return round_seconds(request, lanes(request), pace, {}, 0) + AFTER_SECONDS
+    return round_seconds(request, treatments(request), pace, {}, 0) + AFTER_SECONDS
 
 
 def spend(
-    request: CompareRequest, seconds: float, pace: Pace, failed: Collection[Lane] = ()
+    request: CompareRequest, seconds: float, pace: Pace, failed: Collection[Treatment] = ()
 ) -> CompareRequest:
     """What is measured in that time: as many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer
     workloads, then nothing, in no round."""
@@ -69,7 +73,7 @@ def spend(
         return replace(request, units={job: request.weight(job) for job in request.jobs})
     while True:
         found = a_round(request, failed)
-        ones = {job: 1 for lane in found for job in lane.jobs}
+        ones = {job: 1 for treatment in found for job in treatment.jobs}
         least = round_seconds(request, found, pace, ones)
         fewest = min(request.fewest, request.rounds)
         wanted = max(fewest, min(request.rounds, round(seconds / _ROUND_SECONDS)))
@@ -83,9 +87,11 @@ def spend(
         request = fewer
 
 
-def _units(request: CompareRequest, found: Sequence[Lane], pace: Pace, seconds: float) -> dict[CellJob, int]:
+def _units(
+    request: CompareRequest, found: Sequence[Treatment], pace: Pace, seconds: float
+) -> dict[CellJob, int]:
     """So many of each that a round takes so long, in the proportion of their weights, which become whole numbers one after another."""
-    jobs = dict.fromkeys(job for lane in found for job in lane.jobs)
+    jobs = dict.fromkeys(job for treatment in found for job in treatment.jobs)
     low, high = 0.0, 64.0
     units = dict.fromkeys(jobs, 1)
     for _ in range(24):

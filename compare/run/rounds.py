@@ -21,12 +21,12 @@ from ..load.plan import FIRE_AND_CALLBACK, LoadPlan, OfferedLoad
 from ..results import Report
 from ..statistics.noise import Doubled
 from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, a_round, rehearsal_seconds, round_seconds, spend
-from .lanes import Lane, groups, lacking, lanes, server
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
 from .pair import Generator, Pair, Serving, Slice
 from .processes import ChildFailed
 from .request import CellJob, CompareRequest
+from .treatments import Treatment, groups, lacking, server, treatments
 
 # Where one thread fires more calls a second than this, it times one in 16: what that takes is no part of a call.
 _FAST = 5_000
@@ -42,9 +42,9 @@ _OVER = 0.02
 # be as busy as it can be.
 _MODERATE = 0.25
 
-Running = list[tuple[Lane, Pair]]
-# Of a lane and a cell, the slices of each unit.
-Slices = dict[tuple[Lane, CellJob], list[list[Slice]]]
+Running = list[tuple[Treatment, Pair]]
+# By treatment and cell: the slices of each unit.
+Slices = dict[tuple[Treatment, CellJob], list[list[Slice]]]
 
 
 class Watcher(Protocol):
@@ -74,7 +74,7 @@ class Experiment:
         self._began = time.monotonic()
         self._chance = random.Random(request.seed)  # noqa: S311
         # What is not tried again.
-        self._failed: set[Lane] = set()
+        self._failed: set[Treatment] = set()
         self._directory = ""  # of state stores
         self._capacity: dict[tuple[str, str, CellJob], float] = {}
         # Seconds, of each pair of processes beside others until it is warm; and of each slice beside the calls' own.
@@ -92,10 +92,10 @@ class Experiment:
         rough = spend(request, request.seconds - around, Pace())
         one = self._seconds(rough, Pace())
         watcher.planned(rough.rounds, around + rough.rounds * one)
-        self._round(0, lanes(request))
+        self._round(0, treatments(request))
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = self._pace()
-        if not lanes(request, self._failed):
+        if not treatments(request, self._failed):
             return  # none has come through the rehearsal, as the report's failures say
         if (request.scenario or request.arms) and self._spoilt():
             return  # what a person wrote does not work: nobody should wait for minutes to be told
@@ -145,12 +145,16 @@ class Experiment:
         design.units = {f"{job.workload}, {job.style}": units for job, units in self._request.units.items()}
         design.lacking = lacking(self._request)
 
-    def _with_twin(self) -> list[Lane]:
-        """The lanes of a round, in which one of the arms is measured twice."""
-        ours = [lane.backend for lane in lanes(self._request, self._failed) if lane.kind == "backend"]
-        return lanes(self._request, self._failed, twin=self._chance.choice(ours) if ours else None)
+    def _with_twin(self) -> list[Treatment]:
+        """The treatments of a round, in which one of the arms is measured twice."""
+        ours = [
+            treatment.arm
+            for treatment in treatments(self._request, self._failed)
+            if treatment.kind == "backend"
+        ]
+        return treatments(self._request, self._failed, twin=self._chance.choice(ours) if ours else None)
 
-    def _round(self, number: int, found: list[Lane]) -> None:
+    def _round(self, number: int, found: list[Treatment]) -> None:
         """All that are compared are there at once, and take turns."""
         slices: Slices = {}
         began = time.monotonic()
@@ -167,21 +171,23 @@ class Experiment:
         if number:
             self._take(number, began, slices)
 
-    def _started(self, number: int, group: Sequence[Lane], running: ExitStack) -> Running:
+    def _started(self, number: int, group: Sequence[Treatment], running: ExitStack) -> Running:
         """Those whose servers start, twice tried, and are warm. All processes start beside each other; each client has one generator, which
         calls all servers, but in a duet, where each server has its own."""
         began = time.monotonic()
         servers: dict[tuple[str, str], Serving] = {}
         generators: dict[object, Generator] = {}
-        for lane in group:
-            self._watcher.begin(number, f"{lane}: starting")
-            if lane.server not in servers:
-                servers[lane.server] = running.enter_context(self._serving(lane))
-            if self._caller(lane) not in generators:
-                generators[self._caller(lane)] = Generator(self._plan(lane), self._request.placement)
+        for treatment in group:
+            self._watcher.begin(number, f"{treatment}: starting")
+            if treatment.server not in servers:
+                servers[treatment.server] = running.enter_context(self._serving(treatment))
+            if self._caller(treatment) not in generators:
+                generators[self._caller(treatment)] = Generator(
+                    self._plan(treatment), self._request.placement
+                )
         try:
             for name in list(servers):
-                served = [lane for lane in group if lane.server == name]
+                served = [treatment for treatment in group if treatment.server == name]
                 with self._failing(*served):
                     servers[name] = self._answering(served[0], servers[name], running)
         finally:
@@ -189,165 +195,173 @@ class Experiment:
             for generator in generators.values():
                 running.enter_context(generator)
         for caller, generator in generators.items():
-            with self._failing(*(lane for lane in group if self._caller(lane) == caller)):
+            with self._failing(*(treatment for treatment in group if self._caller(treatment) == caller)):
                 generator.wait()
         pairs = [
-            (lane, Pair(servers[lane.server], generators[self._caller(lane)]))
-            for lane in group
-            if lane not in self._failed
+            (treatment, Pair(servers[treatment.server], generators[self._caller(treatment)]))
+            for treatment in group
+            if treatment not in self._failed
         ]
         self._chance.shuffle(pairs)  # in this order they are called first
-        for lane, pair in pairs:
-            with self._failing(lane):
-                self._warm(pair, lane)
+        for treatment, pair in pairs:
+            with self._failing(treatment):
+                self._warm(pair, treatment)
         self._starts.append((time.monotonic() - began) / len(servers))
         return pairs
 
-    def _caller(self, lane: Lane) -> object:
+    def _caller(self, treatment: Treatment) -> object:
         """Tells its generator from others."""
-        return lane if self._request.duet else lane.client
+        return treatment if self._request.duet else treatment.client
 
-    def _serving(self, lane: Lane) -> Serving:
+    def _serving(self, treatment: Treatment) -> Serving:
         """Each server has a store of its own: what earlier ones have left in it would be part of what it costs to use it."""
         store = f"sqlite:///{self._directory}/{token_hex(8)}.db"
-        return Serving(server(self._request, lane, store), self._request.placement)
+        return Serving(server(self._request, treatment, store), self._request.placement)
 
-    def _answering(self, lane: Lane, serving: Serving, running: ExitStack) -> Serving:
+    def _answering(self, treatment: Treatment, serving: Serving, running: ExitStack) -> Serving:
         """Once it answers, if need be another of the kind."""
         try:
             serving.wait()
         except ChildFailed:
-            serving = running.enter_context(self._serving(lane))
+            serving = running.enter_context(self._serving(treatment))
             serving.wait()
         return serving
 
     @contextmanager
-    def _failing(self, *those: Lane) -> Iterator[None]:
-        """Where a child fails meanwhile, these lanes have failed, and the others go on."""
+    def _failing(self, *those: Treatment) -> Iterator[None]:
+        """Where a child fails meanwhile, these treatments have failed, and the others go on."""
         try:
             yield
         except ChildFailed as error:
             self._report.failures.append(f"{those[0]}: {error}")
             self._failed.update(those)
 
-    def _units(self, number: int, group: Sequence[Lane]) -> list[CellJob]:
+    def _units(self, number: int, group: Sequence[Treatment]) -> list[CellJob]:
         """Each cell as often as it has units."""
-        jobs = sorted({job for lane in group for job in lane.jobs})
+        jobs = sorted({job for treatment in group for job in treatment.jobs})
         return [job for job in jobs for _ in range(self._request.weight(job) if number else 1)]
 
     def _unit(self, number: int, job: CellJob, pairs: Running, slices: Slices) -> None:
         """A slice of each that has the cell, in random order, or of all at once; and, but for a rehearsal, the same mirrored."""
-        order = [(lane, pair) for lane, pair in pairs if job in lane.jobs and lane not in self._failed]
+        order = [
+            (treatment, pair)
+            for treatment, pair in pairs
+            if job in treatment.jobs and treatment not in self._failed
+        ]
         self._chance.shuffle(order)
         if number:
             self.speeds.look()
         turns = [[each] for each in order]
         if number and self._request.duet:  # the clients of a server in turn: what it uses is one's own
-            clients = dict.fromkeys(lane.client for lane, _ in order)
+            clients = dict.fromkeys(treatment.client for treatment, _ in order)
             turns = [[each for each in order if each[0].client == client] for client in clients]
         if number and not self._request.load(job, number).long:
             turns += [turn[::-1] for turn in turns[::-1]]
-        for lane, _ in order:
-            slices.setdefault((lane, job), []).append([])
+        for treatment, _ in order:
+            slices.setdefault((treatment, job), []).append([])
         for turn in turns:
-            for lane, window in self._turn(number, job, turn):
-                slices[lane, job][-1].append(window)
+            for treatment, window in self._turn(number, job, turn):
+                slices[treatment, job][-1].append(window)
 
-    def _turn(self, number: int, job: CellJob, turn: Running) -> Iterator[tuple[Lane, Slice]]:
+    def _turn(self, number: int, job: CellJob, turn: Running) -> Iterator[tuple[Treatment, Slice]]:
         """A slice of one, or of several at once."""
-        there = [(lane, pair) for lane, pair in turn if lane not in self._failed]
+        there = [(treatment, pair) for treatment, pair in turn if treatment not in self._failed]
         if not there:
             return
         who = str(there[0][0]) if len(there) == 1 else "all at once"
         self._watcher.begin(number, f"{who}: {job.workload}, {job.style}")
         began, begun = time.monotonic(), []
-        for lane, pair in there:
-            with self._failing(lane):
-                pair.begin(self._load(job, number, lane))
-                begun.append((lane, pair))
-        for lane, pair in begun:
-            with self._failing(lane):
+        for treatment, pair in there:
+            with self._failing(treatment):
+                pair.begin(self._load(job, number, treatment))
+                begun.append((treatment, pair))
+        for treatment, pair in begun:
+            with self._failing(treatment):
                 window = pair.end()
                 if number == 0:
                     self._rests.append(max(0.0, time.monotonic() - began - window.load.window))
-                    self._capacity[lane.backend, lane.client, job] = speed(window)
-                    self._cell(lane, job, window).rehearsed(window.sample)
-                yield lane, window
+                    self._capacity[treatment.arm, treatment.client, job] = speed(window)
+                    self._cell(treatment, job, window).rehearsed(window.sample)
+                yield treatment, window
         self._watcher.measured()
 
-    def _cell(self, lane: Lane, job: CellJob, window: Slice) -> Measured:
-        """That of the lane, which is empty at first."""
-        key = (lane.backend, lane.client, job)
+    def _cell(self, treatment: Treatment, job: CellJob, window: Slice) -> Measured:
+        """That of the treatment, which is empty at first."""
+        key = (treatment.arm, treatment.client, job)
         if key not in self.cells:
-            backend = self._request.arm(lane.backend).backend
-            difference = peers.load(lane.backend).DIFFERENCE if lane.kind == "peer" else ""
+            backend = self._request.arm(treatment.arm).backend
+            difference = peers.load(treatment.arm).DIFFERENCE if treatment.kind == "peer" else ""
             self.cells[key] = Measured(
-                lane.backend, lane.client, window.load, self._request.serving, backend, difference
+                treatment.arm, treatment.client, window.load, self._request.serving, backend, difference
             )
         return self.cells[key]
 
     def _take(self, number: int, began: float, slices: Slices) -> None:
-        """Make a round of what each lane has in each cell, and one more of what was measured twice."""
-        together: dict[tuple[bool, str, CellJob], dict[Lane, list[list[Slice]]]] = {}
-        for (lane, job), units in slices.items():
-            if lane not in self._failed and any(units):
-                together.setdefault((lane.kind == "peer", lane.client, job), {})[lane] = units
+        """Make a round of what each treatment has in each cell, and one more of what was measured twice."""
+        together: dict[tuple[bool, str, CellJob], dict[Treatment, list[list[Slice]]]] = {}
+        for (treatment, job), units in slices.items():
+            if treatment not in self._failed and any(units):
+                together.setdefault((treatment.kind == "peer", treatment.client, job), {})[treatment] = units
         made = {}
         for (_, _, job), beside_each_other in together.items():
             turns = [
-                {lane: units[place] for lane, units in beside_each_other.items() if place < len(units)}
+                {
+                    treatment: units[place]
+                    for treatment, units in beside_each_other.items()
+                    if place < len(units)
+                }
                 for place in range(max(map(len, beside_each_other.values())))
             ]
             lone = self._request.load(job, number).concurrency == 1
             speeds = _beside(speed, turns)
             times = _beside(median_time, turns) if lone else {}
-            for lane, units in beside_each_other.items():
+            for treatment, units in beside_each_other.items():
                 windows = [window for unit in units for window in unit]
                 figures = round_of(
                     number,
                     began - self._began,
                     windows,
-                    throughput=speeds.get(lane),
-                    p50=times.get(lane),
+                    throughput=speeds.get(treatment),
+                    p50=times.get(treatment),
                 )
-                made[lane, job] = windows, figures
-        for (lane, job), (windows, figures) in made.items():
-            if lane.kind == "twin":
-                own = made.get((lane._replace(kind="backend"), job))
+                made[treatment, job] = windows, figures
+        for (treatment, job), (windows, figures) in made.items():
+            if treatment.kind == "twin":
+                own = made.get((treatment._replace(kind="backend"), job))
                 if own is not None:
-                    self.twins.append(Doubled(job.workload, lane.client, job.style, own[1], figures))
+                    self.twins.append(Doubled(job.workload, treatment.client, job.style, own[1], figures))
                 continue
-            cell = self._cell(lane, job, windows[0])
+            cell = self._cell(treatment, job, windows[0])
             cell.add(figures, windows)
             self._watcher.measured(cell)
 
-    def _plan(self, lane: Lane) -> LoadPlan:
+    def _plan(self, treatment: Treatment) -> LoadPlan:
         request = self._request
         return LoadPlan(
-            client=peers.load(lane.backend).LOOP if lane.kind == "peer" else lane.client,
+            client=peers.load(treatment.arm).LOOP if treatment.kind == "peer" else treatment.client,
             cpu_steps=self._report.environment.cpu_steps,
             # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
             timeout=10.0 + request.most_callers * 0.01,
             max_callers=request.most_callers,
             connections=request.connections,
-            peer=lane.backend if lane.kind == "peer" else "",
-            scenario="" if lane.kind == "peer" else request.scenario,
+            peer=treatment.arm if treatment.kind == "peer" else "",
+            scenario="" if treatment.kind == "peer" else request.scenario,
         )
 
-    def _warm(self, pair: Pair, lane: Lane) -> None:
+    def _warm(self, pair: Pair, treatment: Treatment) -> None:
         """A little of everything."""
-        for job in lane.jobs:
-            pair.measure(self._load(job, 0, lane)._replace(window=_WARM_SECONDS))
+        for job in treatment.jobs:
+            pair.measure(self._load(job, 0, treatment)._replace(window=_WARM_SECONDS))
 
-    def _load(self, job: CellJob, number: int, lane: Lane) -> OfferedLoad:
+    def _load(self, job: CellJob, number: int, treatment: Treatment) -> OfferedLoad:
         """Where calls are to come at a rate that nobody gave, the rehearsal is a closed loop, which finds it."""
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
-        own = self._capacity.get((lane.backend, lane.client, job), 0.0)
+        own = self._capacity.get((treatment.arm, treatment.client, job), 0.0)
         if number and workload.overload:
             return load._replace(rate=workload.overload * own, timeout=workload.timeout, peak=own)
         if number and workload.open and load.rate is None:
-            client = self._request.clients[0] if lane.kind == "peer" else lane.client
+            client = self._request.clients[0] if treatment.kind == "peer" else treatment.client
             capacities = [found for (_, *cell), found in self._capacity.items() if cell == [client, job]]
             return load._replace(rate=_MODERATE * min(capacities, default=own))
         fired = not load.open and load.style == FIRE_AND_CALLBACK
@@ -357,6 +371,8 @@ class Experiment:
 
 
 def _beside(
-    figure: Callable[[Slice], float], turns: Sequence[Mapping[Lane, list[Slice]]]
-) -> dict[Lane, float]:
-    return beside([{lane: list(map(figure, windows)) for lane, windows in turn.items()} for turn in turns])
+    figure: Callable[[Slice], float], turns: Sequence[Mapping[Treatment, list[Slice]]]
+) -> dict[Treatment, float]:
+    return beside(
+        [{treatment: list(map(figure, windows)) for treatment, windows in turn.items()} for turn in turns]
+    )

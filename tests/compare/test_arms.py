@@ -16,7 +16,7 @@ from ringback.compare.options import CompareOptions
 from ringback.compare.options import seconds as read_seconds
 from ringback.compare.report.listing import listing
 from ringback.compare.results import Arm, Design
-from ringback.compare.run import lanes
+from ringback.compare.run import treatments
 from ringback.compare.run.pair import ANYWHERE
 from ringback.compare.run.rounds import Experiment
 from ringback.compare.statistics.analysis import analyse
@@ -82,7 +82,7 @@ def test_two_arms_are_measured_and_named_in_the_report(
 ) -> None:
     monkeypatch.setattr("ringback.compare.statistics.analysis.FEWEST", 3)
     # Without the control it takes three quarters.
-    monkeypatch.setattr(Experiment, "_with_twin", lambda made: lanes.lanes(made._request))
+    monkeypatch.setattr(Experiment, "_with_twin", lambda made: treatments.treatments(made._request))
     file = tmp_path / "arms.json"
     words = ["compare", "--arm", "few=threading --workers 1", "--arm", "many=threading --workers 8"]
     more = ["--workload", "io", "--style", "fire-and-callback", "--rounds", "3", "--concurrency", "8"]
@@ -106,7 +106,7 @@ def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> No
     )
     assert asked.backends == ("asyncio-native", "asyncio-libzmq", "uv-native", "uv-libzmq")
     assert {asked.arm(name).transport for name in asked.backends} == {"native", "libzmq"}
-    started = lanes.server(asked, lanes.Lane("uv-native", "threading", ()), "")
+    started = treatments.server(asked, treatments.Treatment("uv-native", "threading", ()), "")
     assert started.transport == "native"
     assert " ".join(started.words).endswith("--transport native --uvloop")
     alone = request_of(CompareOptions(backend=["gevent", "asyncio"], transport=["native"]))
@@ -179,8 +179,8 @@ def test_each_arm_is_there_once_more_served_by_another_installation(other: Path)
     request = request_of(named)
     assert request.backends == ("threading", "two", "threading-against", "two-against")
     assert request.arm("two-against").options == request.arm("two").options == ("--workers", "2")
-    ours = [lane for lane in lanes.lanes(request) if lane.client == "threading"]
-    _, own, _, again = (lanes.server(request, lane, "") for lane in ours)
+    ours = [treatment for treatment in treatments.treatments(request) if treatment.client == "threading"]
+    _, own, _, again = (treatments.server(request, treatment, "") for treatment in ours)
     assert own.words == again.words
     assert (own.python, again.python) == ("", against.python)
 

@@ -31,8 +31,8 @@ from ringback.compare.report import progress
 from ringback.compare.report.outputs import Outputs
 from ringback.compare.report.verdict import verdict
 from ringback.compare.results import Check, Report
-from ringback.compare.run.lanes import lacking
 from ringback.compare.run.observe import Speeds
+from ringback.compare.run.treatments import lacking
 from ringback.compare.statistics.checks import SelfCheck, self_check
 from samples import cell, environment, report, result
 

@@ -13,8 +13,8 @@ from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, ST
 from ringback.compare.options import BACKENDS, CompareOptions
 from ringback.compare.results import Arm
 from ringback.compare.run.budget import AFTER_SECONDS, Pace, a_round, affordable, round_seconds, spend
-from ringback.compare.run.lanes import Lane, groups, lanes, server
 from ringback.compare.run.request import CellJob, CompareRequest
+from ringback.compare.run.treatments import Treatment, groups, server, treatments
 from ringback.compare.workloads.table import CORE, WORKLOADS, figure_of
 from ringback.errors import UsageError
 
@@ -71,7 +71,7 @@ def test_what_was_asked_for_is_measured_whatever_it_takes_and_as_often_as_is_giv
     assert spend(asked, 1.0, Pace()).units == units | given
 
 
-def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one() -> None:
+def test_a_round_has_two_slices_of_each_treatment_in_every_unit_and_a_rehearsal_one() -> None:
     asked = replace(REQUEST, workloads=("io",), styles=(REQUEST_REPLY,))
     [job] = asked.jobs
     pace = Pace(pair=10.0, slice=1.0)
@@ -79,7 +79,7 @@ def test_a_round_has_two_slices_of_each_lane_in_every_unit_and_a_rehearsal_one()
     # Two backends, of which one is there twice.
     found = [round_seconds(asked, a_round(asked), pace, {job: units}) for units in (1, 5)]
     assert found == pytest.approx([3 * (10.0 + 2 * units * (window + 1.0)) for units in (1, 5)])
-    before = round_seconds(asked, lanes(asked), pace, {}, 0)
+    before = round_seconds(asked, treatments(asked), pace, {}, 0)
     assert before == pytest.approx(2 * (10.0 + asked.load(job, 0).window + 1.0))
 
 
@@ -97,7 +97,7 @@ def test_with_rounds_and_a_time_so_many_rounds_are_made_to_fit() -> None:
     assert (asked.rounds, asked.fewest, asked.fixed) == (20, 20, False)
     assert asked.dropped
     swift = Pace(0.4)
-    before = round_seconds(asked, lanes(asked), swift, {}, 0)
+    before = round_seconds(asked, treatments(asked), swift, {}, 0)
     spent = spend(asked, 100.0 - before - AFTER_SECONDS, swift)
     assert (spent.rounds, spent.dropped) == (20, asked.dropped)
     assert request_of(CompareOptions(rounds=20)).fixed
@@ -126,7 +126,7 @@ def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
     options: CompareOptions, least: int, seconds: float
 ) -> None:
     request = replace(request_of(options), backends=BACKENDS)
-    before = round_seconds(request, lanes(request), Pace(), {}, 0)
+    before = round_seconds(request, treatments(request), Pace(), {}, 0)
     left = request.seconds - before - AFTER_SECONDS
     spent = spend(request, left, Pace())
     assert spent.dropped == ()
@@ -192,17 +192,17 @@ def test_what_cells_of_a_workload_are_compared_by(workload: str, opened: bool, f
 def test_a_round_has_every_backend_once_and_one_of_them_twice_in_all_cells() -> None:
     found = a_round(REQUEST)
     *arms, twin, other = found
-    assert [(lane.kind, lane.backend, lane.client) for lane in arms] == [
+    assert [(treatment.kind, treatment.arm, treatment.client) for treatment in arms] == [
         ("backend", backend, client) for backend in REQUEST.backends for client in ("threading", RAW)
     ]
     assert {twin.kind, other.kind} == {"twin"}
     assert twin.server == other.server
-    assert {lane._replace(kind="backend") for lane in (twin, other)} == {
-        lane for lane in arms if lane.backend == twin.backend
+    assert {treatment._replace(kind="backend") for treatment in (twin, other)} == {
+        treatment for treatment in arms if treatment.arm == twin.arm
     }
-    # All lanes of an arm have one server, and between them every cell.
-    assert len({lane.server for lane in arms}) == 2
-    assert {lane.client: {job.workload for job in lane.jobs} for lane in arms} == {
+    # All treatments of an arm have one server, and between them every cell.
+    assert len({treatment.server for treatment in arms}) == 2
+    assert {treatment.client: {job.workload for job in treatment.jobs} for treatment in arms} == {
         "threading": {*CORE} - {"flood"},
         RAW: {"flood"},
     }
@@ -212,7 +212,7 @@ def test_those_that_are_compared_run_beside_each_other_and_other_libraries_alone
     asked = replace(REQUEST, clients=("threading", "asyncio"), workloads=("echo",), peers=("pyzmq",))
     ours, [peer] = groups(a_round(asked))
     assert (peer.kind, peer.client) == ("peer", "pyzmq")
-    assert Counter((lane.kind, lane.client) for lane in ours) == {
+    assert Counter((treatment.kind, treatment.client) for treatment in ours) == {
         (kind, client): many for kind, many in (("backend", 2), ("twin", 1)) for client in asked.clients
     }
 
@@ -244,7 +244,7 @@ def test_an_arm_is_a_backend_with_options_of_its_server_perhaps_of_another_insta
     asked = replace(
         REQUEST, backends=("asyncio", "many", "old"), workloads=("echo",), arms={"many": many, "old": old}
     )
-    plain, twofold, other = (server(asked, lane, "") for lane in lanes(asked))
+    plain, twofold, other = (server(asked, treatment, "") for treatment in treatments(asked))
     assert plain.words[:4] == ("ringback.server", asked.service, "--backend", "asyncio")
     assert twofold == plain._replace(words=(*plain.words, "--processes", "2"))
     words = tuple("gevent" if word == "asyncio" else word for word in plain.words)
@@ -252,12 +252,14 @@ def test_an_arm_is_a_backend_with_options_of_its_server_perhaps_of_another_insta
 
 
 def test_what_failed_is_not_tried_again() -> None:
-    failed = {Lane("gevent", "threading", REQUEST.jobs)}
-    assert [str(lane) for lane in lanes(REQUEST, failed)] == [
+    failed = {Treatment("gevent", "threading", REQUEST.jobs)}
+    assert [str(treatment) for treatment in treatments(REQUEST, failed)] == [
         "asyncio, threading client",
         "asyncio, raw client",
         "gevent, raw client",
     ]
-    assert lanes(REQUEST, lanes(REQUEST)) == []
+    assert treatments(REQUEST, treatments(REQUEST)) == []
     # To fail once more is no reason to be left out.
-    assert lanes(REQUEST, {lane._replace(kind="twin") for lane in lanes(REQUEST)}) == lanes(REQUEST)
+    assert treatments(
+        REQUEST, {treatment._replace(kind="twin") for treatment in treatments(REQUEST)}
+    ) == treatments(REQUEST)

@@ -17,12 +17,12 @@ from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, ST
 from ringback.compare.results import Arm, Report
 from ringback.compare.run import observe
 from ringback.compare.run.environment import environment
-from ringback.compare.run.lanes import Lane, lanes
 from ringback.compare.run.measured import Measured
 from ringback.compare.run.pair import ANYWHERE, Pair, Placement, Serving, Slice
 from ringback.compare.run.processes import Child, ChildFailed
 from ringback.compare.run.request import CellJob, CompareRequest
 from ringback.compare.run.rounds import Experiment
+from ringback.compare.run.treatments import Treatment, treatments
 from samples import installation
 
 UNITS = 3
@@ -124,10 +124,10 @@ class Run:
             edge(pair, window.load, window)
             return window
 
-        def serves(experiment: Experiment, lane: Lane) -> Serving:
-            made = serving(experiment, lane)
-            self.servers.append((lane.backend, made.pid))
-            served(lane.backend, made)
+        def serves(experiment: Experiment, treatment: Treatment) -> Serving:
+            made = serving(experiment, treatment)
+            self.servers.append((treatment.arm, made.pid))
+            served(treatment.arm, made)
             return made
 
         with pytest.MonkeyPatch.context() as patch:
@@ -148,8 +148,8 @@ class Run:
         yield servers, generators
 
 
-def without_twin(made: Experiment) -> list[Lane]:
-    return lanes(made._request, made._failed)
+def without_twin(made: Experiment) -> list[Treatment]:
+    return treatments(made._request, made._failed)
 
 
 def blank() -> Report:
@@ -170,7 +170,7 @@ def small() -> Run:
 
 
 ARMS = ("asyncio", "threading")
-LANES = [f"{arm}, {client} client" for arm in ARMS for client in ("threading", "asyncio", RAW)]
+TREATMENTS = [f"{arm}, {client} client" for arm in ARMS for client in ("threading", "asyncio", RAW)]
 
 
 def test_a_round_has_the_slices_of_every_arm_with_every_client_in_every_style(small: Run) -> None:
@@ -202,7 +202,7 @@ def test_a_round_has_the_slices_of_every_arm_with_every_client_in_every_style(sm
 def test_one_arm_is_measured_twice_in_each_round_with_all_its_clients(small: Run) -> None:
     names = [who for who, _ in small.watcher.of(1, starting=True)]
     twins = [who for who in names if "again" in who]
-    assert sorted(names) == sorted([*LANES, *twins])
+    assert sorted(names) == sorted([*TREATMENTS, *twins])
     assert {who.replace(" again", "").partition(", ")[2] for who in twins} == {
         f"{client} client" for client in ("threading", "asyncio", RAW)
     }
@@ -214,7 +214,7 @@ def test_one_arm_is_measured_twice_in_each_round_with_all_its_clients(small: Run
         assert (each.own.round, each.again.round) == (1, 1)
         assert (each.own.slices, each.again.slices) == (2 * UNITS, 2 * UNITS)
         assert each.own.cpu.server_per_call != each.again.cpu.server_per_call
-    assert sorted(who for who, _ in small.watcher.of(0, starting=True)) == sorted(LANES)
+    assert sorted(who for who, _ in small.watcher.of(0, starting=True)) == sorted(TREATMENTS)
 
 
 def test_in_each_unit_all_take_turns_and_again_in_the_mirrored_order(small: Run) -> None:
@@ -292,14 +292,16 @@ def test_in_a_duet_all_servers_work_at_once(duet: Run) -> None:
 
 def test_in_a_duet_no_server_works_for_two_clients_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Unmeasured(duet=True)
-    turns: list[list[Lane]] = []
-    monkeypatch.setattr(made, "_turn", lambda *asked: turns.append([lane for lane, _ in asked[-1]]) or ())
-    pairs = [(lane, None) for lane in made._with_twin()]
+    turns: list[list[Treatment]] = []
+    monkeypatch.setattr(
+        made, "_turn", lambda *asked: turns.append([treatment for treatment, _ in asked[-1]]) or ()
+    )
+    pairs = [(treatment, None) for treatment in made._with_twin()]
     made._unit(1, ECHO, pairs, {})
     first, second, *mirrored = turns
-    clients = {frozenset(lane.client for lane in turn) for turn in (first, second)}
+    clients = {frozenset(treatment.client for treatment in turn) for turn in (first, second)}
     assert clients == {frozenset({"asyncio"}), frozenset({"threading"})}
-    assert [len({lane.server for lane in turn}) for turn in (first, second)] == [3, 3]
+    assert [len({treatment.server for treatment in turn}) for turn in (first, second)] == [3, 3]
     assert mirrored == [second[::-1], first[::-1]]
     made._unit(0, ECHO, pairs, {})
     assert [len(turn) for turn in turns[4:]] == [1] * 6  # a rehearsal tells how fast each is alone
@@ -378,7 +380,7 @@ class Unmeasured(Experiment):
         super().__init__(replace(SMALL, **{**usual, **changes}), blank(), Silent())
         self.units: list[Mapping[CellJob, int]] = []
 
-    def _round(self, number: int, lanes: list[Lane]) -> None:
+    def _round(self, number: int, treatments: list[Treatment]) -> None:
         self.units += [self._request.units] if number else []
 
 
@@ -393,8 +395,8 @@ def test_a_run_that_ends_without_a_round_has_failed() -> None:
 def test_a_run_of_which_no_arm_starts_ends_after_the_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Unmeasured()
 
-    def no_child_starts(_: int, lanes: list[Lane]) -> None:
-        with made._failing(*lanes):
+    def no_child_starts(_: int, treatments: list[Treatment]) -> None:
+        with made._failing(*treatments):
             raise ChildFailed("no")
 
     monkeypatch.setattr(made, "_round", no_child_starts)
@@ -404,9 +406,9 @@ def test_a_run_of_which_no_arm_starts_ends_after_the_rehearsal(monkeypatch: pyte
 
 def test_the_arm_that_is_measured_twice_changes_from_round_to_round_by_the_seed() -> None:
     made, again = Unmeasured(), Unmeasured()
-    twins = [made._with_twin()[-1].backend for _ in range(20)]
+    twins = [made._with_twin()[-1].arm for _ in range(20)]
     assert {*twins} == {*ARMS}
-    assert twins == [again._with_twin()[-1].backend for _ in range(20)]
+    assert twins == [again._with_twin()[-1].arm for _ in range(20)]
 
 
 def test_the_time_that_there_is_goes_into_units() -> None:
@@ -429,14 +431,16 @@ def test_calls_come_at_a_quarter_of_what_the_slowest_arm_does_in_the_rehearsal_w
     made, rated = Unmeasured(workloads=("echo-rate",)), CellJob("echo-rate", FIRE_AND_CALLBACK)
     speeds = {("asyncio", "threading"): 8e3, ("threading", "threading"): 4e3, ("threading", "asyncio"): 1e3}
     made._capacity = {(*who, rated): speed for who, speed in speeds.items()}
-    lane = Lane("asyncio", "threading", (rated,))
-    assert made._load(rated, 0, lane).rate is None
-    assert [made._load(rated, 1, each).rate for each in (lane, lane._replace(client="asyncio"))] == [
+    treatment = Treatment("asyncio", "threading", (rated,))
+    assert made._load(rated, 0, treatment).rate is None
+    assert [
+        made._load(rated, 1, each).rate for each in (treatment, treatment._replace(client="asyncio"))
+    ] == [
         1e3,
         250.0,
     ]
     # Another library has a client of its own.
-    assert made._load(rated, 1, Lane("pyzmq", "pyzmq", (rated,), "peer")).rate == 1e3
+    assert made._load(rated, 1, Treatment("pyzmq", "pyzmq", (rated,), "peer")).rate == 1e3
 
 
 def test_under_an_overload_a_server_that_learns_its_limit_refuses_what_it_cannot_do_and_does_the_rest(
