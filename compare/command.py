@@ -163,7 +163,7 @@ def _finish(report: Report, experiment: Experiment) -> None:
     report.peers = [cell for cell in cells if cell.peer]
     report.design.rounds = experiment.rounds
     report.speed = experiment.speeds.found()
-    analyse(report, experiment.twins)
+    analyse(report, experiment.controls)
     predict(report)
     report.verdict = verdict(report)
     report.finished = datetime.now(UTC).isoformat(timespec="seconds")

@@ -56,7 +56,7 @@ def round_seconds(
 def a_round(request: CompareRequest, failed: Collection[Treatment] = ()) -> list[Treatment]:
     """Such treatments as each round has, whichever arm is there twice."""
     there = treatments(request, failed)
-    return treatments(request, failed, twin=there[0].arm if there else None)
+    return treatments(request, failed, control=there[0].arm if there else None)
 
 
 def rehearsal_seconds(request: CompareRequest, pace: Pace) -> float:

@@ -19,7 +19,7 @@ from typing import Protocol
 from .. import peers
 from ..load.plan import FIRE_AND_CALLBACK, LoadPlan, OfferedLoad
 from ..results import Report
-from ..statistics.noise import Doubled
+from ..statistics.noise import ControlPair
 from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, a_round, rehearsal_seconds, round_seconds, spend
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
@@ -61,11 +61,11 @@ class Watcher(Protocol):
 
 
 class Experiment:
-    """One run. `twins` has what was measured twice in a round."""
+    """One run. `controls` has the A/A controls: cells measured twice in a round."""
 
     def __init__(self, request: CompareRequest, report: Report, watcher: Watcher) -> None:
         self.cells: dict[tuple[str, str, CellJob], Measured] = {}
-        self.twins: list[Doubled] = []
+        self.controls: list[ControlPair] = []
         self.speeds = Speeds()
         self.rounds = 0
         self._request = request
@@ -108,7 +108,7 @@ class Experiment:
                 break  # the machine became slower than it was in the rehearsal; what was found so far plays no part in this
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
             began = time.monotonic()
-            self._round(number, self._with_twin())
+            self._round(number, self._with_control())
             self.rounds = number
             took.append(time.monotonic() - began)
             one = median(took)
@@ -145,14 +145,14 @@ class Experiment:
         design.units = {f"{job.workload}, {job.style}": units for job, units in self._request.units.items()}
         design.lacking = lacking(self._request)
 
-    def _with_twin(self) -> list[Treatment]:
-        """The treatments of a round, in which one of the arms is measured twice."""
+    def _with_control(self) -> list[Treatment]:
+        """The treatments of a round, one arm of which is there twice, as A/A control."""
         ours = [
             treatment.arm
             for treatment in treatments(self._request, self._failed)
             if treatment.kind == "backend"
         ]
-        return treatments(self._request, self._failed, twin=self._chance.choice(ours) if ours else None)
+        return treatments(self._request, self._failed, control=self._chance.choice(ours) if ours else None)
 
     def _round(self, number: int, found: list[Treatment]) -> None:
         """All that are compared are there at once, and take turns."""
@@ -326,10 +326,12 @@ class Experiment:
                 )
                 made[treatment, job] = windows, figures
         for (treatment, job), (windows, figures) in made.items():
-            if treatment.kind == "twin":
+            if treatment.kind == "control":
                 own = made.get((treatment._replace(kind="backend"), job))
                 if own is not None:
-                    self.twins.append(Doubled(job.workload, treatment.client, job.style, own[1], figures))
+                    self.controls.append(
+                        ControlPair(job.workload, treatment.client, job.style, own[1], figures)
+                    )
                 continue
             cell = self._cell(treatment, job, windows[0])
             cell.add(figures, windows)

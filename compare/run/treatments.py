@@ -22,7 +22,7 @@ class Treatment(NamedTuple):
     arm: str
     client: str
     jobs: tuple[CellJob, ...]
-    kind: str = "backend"  # or "twin", "peer"
+    kind: str = "backend"  # or "control" (the second one of an arm), "peer"
 
     @property
     def server(self) -> tuple[str, str]:
@@ -32,13 +32,14 @@ class Treatment(NamedTuple):
     def __str__(self) -> str:
         if self.kind == "peer":
             return f"peer {self.arm}"
-        return f"{self.arm}{' again' * (self.kind == 'twin')}, {self.client} client"
+        return f"{self.arm}{' (A/A control)' * (self.kind == 'control')}, {self.client} client"
 
 
 def treatments(
-    request: CompareRequest, failed: Collection[Treatment] = (), *, twin: str | None = None
+    request: CompareRequest, failed: Collection[Treatment] = (), *, control: str | None = None
 ) -> list[Treatment]:
-    """All that is compared, but what has failed. One of the arms, the `twin`, is there once more: what that shows is noise."""
+    """All treatments but the failed ones. The arm `control` is there twice, as A/A control: its
+    differences are noise."""
     ours = [
         Treatment(arm, client, request.jobs_of(client))
         for arm in request.backends
@@ -51,7 +52,7 @@ def treatments(
         for treatment in (*ours, *others)
         if treatment.jobs and treatment._replace(jobs=()) not in gone
     ]
-    return [*there, *(treatment._replace(kind="twin") for treatment in there if treatment.arm == twin)]
+    return [*there, *(treatment._replace(kind="control") for treatment in there if treatment.arm == control)]
 
 
 def groups(found: Sequence[Treatment]) -> list[list[Treatment]]:

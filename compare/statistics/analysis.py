@@ -17,7 +17,7 @@ from ..workloads.table import place
 from . import inference, noise
 from .contrasts import Contrast, Judged, Rule, contrasts, judge, turned
 from .figures import CLAIMED, FIGURES, Figure, claimed, common, values
-from .noise import Doubled
+from .noise import ControlPair
 
 # With fewer rounds nothing is claimed: what scatters is not known.
 FEWEST = 4
@@ -51,8 +51,8 @@ class _Group(NamedTuple):
         return self.limit and self.figure.name != "server_cpu" and cell.client_limited
 
 
-def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
-    """Fill in intervals, twins, checks and claims."""
+def analyse(report: Report, controls: Sequence[ControlPair]) -> None:
+    """Fill in intervals, A/A controls, checks and claims."""
     confidence = report.design.confidence
     for result in (*report.results, *report.peers):
         intervals = {name: inference.interval(values(name, result), confidence) for name in CLAIMED}
@@ -60,7 +60,7 @@ def analyse(report: Report, doubled: Sequence[Doubled]) -> None:
     figures = {
         (each.workload, each.client, each.style): _claimed(each, report).name for each in report.results
     }
-    report.twins = noise.twins(doubled, figures, confidence)
+    report.twins = noise.controls(controls, figures, confidence)
     report.checks = list(_checks(report))
     report.claims = []
     made = [(group, contrast) for group in _groups(report) for contrast in group.contrasts()]

@@ -1,4 +1,4 @@
-"""The control: an arm beside itself, in the figures that the run makes claims of."""
+"""A/A control: an arm compared with itself, by each figure of the run's claims."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .figures import FIGURES, value
 _ALPHA = 0.001
 
 
-class Doubled(NamedTuple):
-    """One cell of one arm, measured twice in the same round, each time in processes of its own."""
+class ControlPair(NamedTuple):
+    """A/A control: one cell of an arm, measured twice in a round, each time in its own processes."""
 
     workload: str
     client: str
@@ -27,13 +27,13 @@ class Doubled(NamedTuple):
 Cell = tuple[str, str, str]
 
 
-def twins(doubled: Sequence[Doubled], figures: Mapping[Cell, str], confidence: float) -> list[Twin]:
+def controls(pairs: Sequence[ControlPair], figures: Mapping[Cell, str], confidence: float) -> list[Twin]:
     """One for each figure, of the cells (workload, client, style) that are compared by it.
 
     The round is the unit: its cells, which share their processes, are one value together. Figures share the error alike (Bonferroni).
     """
-    groups: dict[str, list[Doubled]] = {}
-    for each in doubled:
+    groups: dict[str, list[ControlPair]] = {}
+    for each in pairs:
         figure = figures.get((each.workload, each.client, each.style))
         if figure is not None and each.own.little.ok and each.again.little.ok:
             groups.setdefault(figure, []).append(each)
@@ -57,7 +57,7 @@ def twins(doubled: Sequence[Doubled], figures: Mapping[Cell, str], confidence: f
     return made
 
 
-def _ratios(group: Sequence[Doubled], figure: str) -> list[float]:
+def _ratios(group: Sequence[ControlPair], figure: str) -> list[float]:
     """One for each round, above 1 where the first did better."""
     side = 1 if FIGURES[figure].larger_is_better else -1
     rounds: dict[int, list[float]] = {}

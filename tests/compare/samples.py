@@ -33,7 +33,7 @@ from ringback.compare.results import (
 )
 from ringback.compare.run.measured import histogram
 from ringback.compare.statistics.analysis import analyse
-from ringback.compare.statistics.noise import Doubled
+from ringback.compare.statistics.noise import ControlPair
 from ringback.compare.statistics.predictions import predict
 
 BACKENDS = ("asyncio", "gevent", "threading", "twisted")
@@ -173,9 +173,9 @@ def whole() -> Report:
     )
 
 
-def finished(made: Report, doubled: Sequence[Doubled] = ()) -> Report:
+def finished(made: Report, controls: Sequence[ControlPair] = ()) -> Report:
     """The same, with all that is worked out from it."""
-    analyse(made, doubled)
+    analyse(made, controls)
     predict(made)
     made.verdict = verdict(made)
     return made

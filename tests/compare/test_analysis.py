@@ -20,13 +20,13 @@ from ringback.compare.results import (
     Result,
     Speed,
 )
-from ringback.compare.statistics.noise import Doubled
+from ringback.compare.statistics.noise import ControlPair
 from ringback.compare.workloads.table import WORKLOADS
 from samples import STYLES, cell, environment, finished, printed, report, result
 
 
-def analysed(*results: Result, doubled: list[Doubled] | None = None, **changes: Any) -> Report:
-    return finished(report(*results, **changes), doubled or [])
+def analysed(*results: Result, controls: list[ControlPair] | None = None, **changes: Any) -> Report:
+    return finished(report(*results, **changes), controls or [])
 
 
 def outcomes(made: Report) -> dict[tuple[str, str], str]:
@@ -254,9 +254,9 @@ def test_what_is_not_sound_is_not_compared(changes: dict[str, object]) -> None:
 # The control, and other checks
 
 
-def twins(
+def controls(
     workload: str = "io", noise: float = 0.0, cpu_noise: float = 0.0, ratio: float = 1.0, rounds: int = 8
-) -> list[Doubled]:
+) -> list[ControlPair]:
     """Of calls/s and times that differ by so much, one way and the other, and of CPU time that does."""
     found = []
     for style in STYLES:
@@ -264,7 +264,7 @@ def twins(
             speed, cost = (1 + size * (-1) ** one.round for size in (noise, cpu_noise))
             changed = replace(one, throughput=100.0 * speed, p50=0.1 / speed, cpu=Cpu(cost))
             other = replace(one, throughput=100.0 / ratio, p50=0.1 * ratio, cpu=Cpu(1.0))
-            found.append(Doubled(workload, "threading", style, changed, other))
+            found.append(ControlPair(workload, "threading", style, changed, other))
     return found
 
 
@@ -275,7 +275,7 @@ def failed(made: Report) -> list[str]:
 def test_the_control_is_an_arm_beside_itself() -> None:
     made = analysed(
         *cell({"asyncio": 1000.0, "gevent": 900.0}),
-        doubled=[each for each in twins(noise=0.2) if each.style == STYLES[0]],
+        controls=[each for each in controls(noise=0.2) if each.style == STYLES[0]],
     )
     [twin] = made.twins
     assert twin.ok
@@ -289,13 +289,13 @@ def test_the_control_is_an_arm_beside_itself() -> None:
     assert check.says == f"an arm beside itself in 8 rounds: {told}"
 
 
-def test_a_twin_in_which_littles_law_is_off_does_not_count() -> None:
+def test_a_control_in_which_littles_law_is_off_does_not_count() -> None:
     spoilt = {"throughput": 1.0, "little": Little(0.9, False)}
     off = [
         each._replace(again=replace(each.again, **spoilt if each.own.round == 3 else {}))
-        for each in twins(noise=0.01)
+        for each in controls(noise=0.01)
     ]
-    [twin] = analysed(*cell({"asyncio": 1000.0, "gevent": 900.0}), doubled=off).twins
+    [twin] = analysed(*cell({"asyncio": 1000.0, "gevent": 900.0}), controls=off).twins
     assert (twin.rounds, twin.ok) == (7, True)
     assert twin.high / twin.low < 1.1
 
@@ -303,7 +303,7 @@ def test_a_twin_in_which_littles_law_is_off_does_not_count() -> None:
 def test_the_control_is_judged_by_the_figure_of_its_cell() -> None:
     results = [made for style in STYLES for made in cell({"asyncio": 1000.0, "gevent": 800.0}, "echo", style)]
     # The client's own calls/s do not scatter at all, as they would not where all are given one rate.
-    made = analysed(*results, doubled=twins("echo", noise=0.0, cpu_noise=0.3))
+    made = analysed(*results, controls=controls("echo", noise=0.0, cpu_noise=0.3))
     [twin] = made.twins
     assert twin.figure == "server_cpu"
     assert twin.high / twin.low > 1.05
@@ -316,9 +316,9 @@ def test_a_control_has_each_figure_once_that_is_claimed_and_cells_of_a_round_are
         for style in STYLES[: 1 if workload == "lone" else 2]
         for made in cell({"asyncio": 1000.0, "gevent": 800.0}, workload, style)
     ]
-    lone = [*twins("lone")[:8], *twins("lone", ratio=9.0)[8:]]
-    doubled = [*twins("io", noise=0.1), *twins("io-async", noise=-0.1), *lone]
-    made = analysed(*results, doubled=doubled)
+    lone = [*controls("lone")[:8], *controls("lone", ratio=9.0)[8:]]
+    pairs = [*controls("io", noise=0.1), *controls("io-async", noise=-0.1), *lone]
+    made = analysed(*results, controls=pairs)
     found = {twin.figure: twin for twin in made.twins}
     assert found.keys() == {"throughput", "p50"}
     assert found["throughput"].rounds == 8
@@ -332,7 +332,7 @@ def test_a_control_has_each_figure_once_that_is_claimed_and_cells_of_a_round_are
 @pytest.mark.parametrize(("off", "ok"), [(0.15, True), (0.25, False)])
 def test_the_control_refuses_what_chance_does_once_in_a_thousand_runs(off: float, ok: bool) -> None:
     """t(7) is 5.41 at p = 0.001: here 3.9 (p = 0.006) and 6.5 (p = 0.0003)."""
-    made = analysed(*cell({"asyncio": 1000.0, "gevent": 500.0}), doubled=twins(noise=0.1, ratio=1 + off))
+    made = analysed(*cell({"asyncio": 1000.0, "gevent": 500.0}), controls=controls(noise=0.1, ratio=1 + off))
     assert [twin.ok for twin in made.twins] == [ok]
     assert bool(made.claims) == ok
     assert failed(made) == ([] if ok else ["control"])
@@ -573,7 +573,7 @@ def test_a_duet_claims_server_cpu_time_only_and_nothing_of_styles() -> None:
     assert figures(alone) == {"throughput", "p50"}
     assert any(each.of_styles for each in alone.claims)
     design = replace(alone.design, duet=True)
-    duet = analysed(*results, design=design, doubled=twins(cpu_noise=0.01))
+    duet = analysed(*results, design=design, controls=controls(cpu_noise=0.01))
     assert figures(duet) == {twin.figure for twin in duet.twins} == {"server_cpu"}
     assert not any(each.of_styles for each in duet.claims)
     # Arms, and ways to do a thing.

@@ -82,7 +82,7 @@ def test_two_arms_are_measured_and_named_in_the_report(
 ) -> None:
     monkeypatch.setattr("ringback.compare.statistics.analysis.FEWEST", 3)
     # Without the control it takes three quarters.
-    monkeypatch.setattr(Experiment, "_with_twin", lambda made: treatments.treatments(made._request))
+    monkeypatch.setattr(Experiment, "_with_control", lambda made: treatments.treatments(made._request))
     file = tmp_path / "arms.json"
     words = ["compare", "--arm", "few=threading --workers 1", "--arm", "many=threading --workers 8"]
     more = ["--workload", "io", "--style", "fire-and-callback", "--rounds", "3", "--concurrency", "8"]

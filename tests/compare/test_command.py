@@ -376,7 +376,7 @@ class Fixed:
         self.request = request
         made.failures += self.found.get("failures", [])
         self.cells = {number: self.Cell(each) for number, each in enumerate(self.results)}
-        self.twins: list[Any] = []
+        self.controls: list[Any] = []
         self.speeds = Speeds()
         self.rounds = 8
         return self

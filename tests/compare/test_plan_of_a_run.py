@@ -191,14 +191,14 @@ def test_what_cells_of_a_workload_are_compared_by(workload: str, opened: bool, f
 
 def test_a_round_has_every_backend_once_and_one_of_them_twice_in_all_cells() -> None:
     found = a_round(REQUEST)
-    *arms, twin, other = found
+    *arms, control, other = found
     assert [(treatment.kind, treatment.arm, treatment.client) for treatment in arms] == [
         ("backend", backend, client) for backend in REQUEST.backends for client in ("threading", RAW)
     ]
-    assert {twin.kind, other.kind} == {"twin"}
-    assert twin.server == other.server
-    assert {treatment._replace(kind="backend") for treatment in (twin, other)} == {
-        treatment for treatment in arms if treatment.arm == twin.arm
+    assert {control.kind, other.kind} == {"control"}
+    assert control.server == other.server
+    assert {treatment._replace(kind="backend") for treatment in (control, other)} == {
+        treatment for treatment in arms if treatment.arm == control.arm
     }
     # All treatments of an arm have one server, and between them every cell.
     assert len({treatment.server for treatment in arms}) == 2
@@ -213,7 +213,7 @@ def test_those_that_are_compared_run_beside_each_other_and_other_libraries_alone
     ours, [peer] = groups(a_round(asked))
     assert (peer.kind, peer.client) == ("peer", "pyzmq")
     assert Counter((treatment.kind, treatment.client) for treatment in ours) == {
-        (kind, client): many for kind, many in (("backend", 2), ("twin", 1)) for client in asked.clients
+        (kind, client): many for kind, many in (("backend", 2), ("control", 1)) for client in asked.clients
     }
 
 
@@ -261,5 +261,5 @@ def test_what_failed_is_not_tried_again() -> None:
     assert treatments(REQUEST, treatments(REQUEST)) == []
     # To fail once more is no reason to be left out.
     assert treatments(
-        REQUEST, {treatment._replace(kind="twin") for treatment in treatments(REQUEST)}
+        REQUEST, {treatment._replace(kind="control") for treatment in treatments(REQUEST)}
     ) == treatments(REQUEST)

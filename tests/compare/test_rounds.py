@@ -148,7 +148,7 @@ class Run:
         yield servers, generators
 
 
-def without_twin(made: Experiment) -> list[Treatment]:
+def without_control(made: Experiment) -> list[Treatment]:
     return treatments(made._request, made._failed)
 
 
@@ -201,16 +201,16 @@ def test_a_round_has_the_slices_of_every_arm_with_every_client_in_every_style(sm
 
 def test_one_arm_is_measured_twice_in_each_round_with_all_its_clients(small: Run) -> None:
     names = [who for who, _ in small.watcher.of(1, starting=True)]
-    twins = [who for who in names if "again" in who]
-    assert sorted(names) == sorted([*TREATMENTS, *twins])
-    assert {who.replace(" again", "").partition(", ")[2] for who in twins} == {
+    controls = [who for who in names if "(A/A control)" in who]
+    assert sorted(names) == sorted([*TREATMENTS, *controls])
+    assert {who.replace(" (A/A control)", "").partition(", ")[2] for who in controls} == {
         f"{client} client" for client in ("threading", "asyncio", RAW)
     }
-    assert len({who.partition(" again")[0] for who in twins}) == 1
-    doubled = small.experiment.twins
-    found = [(each.client, CellJob(each.workload, each.style)) for each in doubled]
+    assert len({who.partition(" (A/A control)")[0] for who in controls}) == 1
+    pairs = small.experiment.controls
+    found = [(each.client, CellJob(each.workload, each.style)) for each in pairs]
     assert sorted(found) == sorted({(client, job) for _, client, job in small.experiment.cells})
-    for each in doubled:
+    for each in pairs:
         assert (each.own.round, each.again.round) == (1, 1)
         assert (each.own.slices, each.again.slices) == (2 * UNITS, 2 * UNITS)
         assert each.own.cpu.server_per_call != each.again.cpu.server_per_call
@@ -221,7 +221,7 @@ def test_in_each_unit_all_take_turns_and_again_in_the_mirrored_order(small: Run)
     slices, units = small.watcher.of(1), []
     while slices:
         what = slices[0][1]
-        many = 3 if what.startswith("flood") else 6  # two arms and a twin, with one client or with two
+        many = 3 if what.startswith("flood") else 6  # two arms and a control, with one client or with two
         unit, slices = slices[: 2 * many], slices[2 * many :]
         assert {each for _, each in unit} == {what}
         order = tuple(who for who, _ in unit)
@@ -247,7 +247,7 @@ def test_each_arm_has_one_server_for_all_clients_and_each_client_one_generator_f
 ) -> None:
     rehearsal, one_round = small.processes
     assert [len(each) for each in rehearsal] == [2, 3]
-    assert [len(each) for each in one_round] == [3, 3]  # with a twin
+    assert [len(each) for each in one_round] == [3, 3]  # with a control
     assert len({edge[1:3] for edge in small.edges if edge.number}) == 3 * 3
     assert len(small.servers) == 2 + 3  # in each round they are fresh
 
@@ -275,7 +275,7 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_in_a_duet_all_servers_work_at_once(duet: Run) -> None:
     assert duet.report.failures == []
     assert [cell.rounds[0].slices for cell in duet.experiment.cells.values()] == [2 * UNITS] * 2
-    assert len(duet.experiment.twins) == 1
+    assert len(duet.experiment.controls) == 1
     edges = [edge for edge in duet.edges if edge.number == 1]
     turns = [edges[at : at + 6] for at in range(0, len(edges), 6)]
     assert len(turns) == 2 * UNITS
@@ -296,7 +296,7 @@ def test_in_a_duet_no_server_works_for_two_clients_at_once(monkeypatch: pytest.M
     monkeypatch.setattr(
         made, "_turn", lambda *asked: turns.append([treatment for treatment, _ in asked[-1]]) or ()
     )
-    pairs = [(treatment, None) for treatment in made._with_twin()]
+    pairs = [(treatment, None) for treatment in made._with_control()]
     made._unit(1, ECHO, pairs, {})
     first, second, *mirrored = turns
     clients = {frozenset(treatment.client for treatment in turn) for turn in (first, second)}
@@ -336,7 +336,7 @@ def troubled() -> Run:
 
     plan = Experiment._plan
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Experiment, "_with_twin", without_twin)
+        patch.setattr(Experiment, "_with_control", without_control)
         # So long a generator waits for the answers of the one that was killed.
         patch.setattr(Experiment, "_plan", lambda *of: msgspec.structs.replace(plan(*of), timeout=1.0))
         return Run(replace(ONE, backends=("nosuch", *ARMS), units={ECHO: UNITS}, rounds=2), kill, stop)
@@ -406,9 +406,9 @@ def test_a_run_of_which_no_arm_starts_ends_after_the_rehearsal(monkeypatch: pyte
 
 def test_the_arm_that_is_measured_twice_changes_from_round_to_round_by_the_seed() -> None:
     made, again = Unmeasured(), Unmeasured()
-    twins = [made._with_twin()[-1].arm for _ in range(20)]
-    assert {*twins} == {*ARMS}
-    assert twins == [again._with_twin()[-1].arm for _ in range(20)]
+    controls = [made._with_control()[-1].arm for _ in range(20)]
+    assert {*controls} == {*ARMS}
+    assert controls == [again._with_control()[-1].arm for _ in range(20)]
 
 
 def test_the_time_that_there_is_goes_into_units() -> None:
@@ -447,7 +447,7 @@ def test_under_an_overload_a_server_that_learns_its_limit_refuses_what_it_cannot
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """How much that is depends on what else runs here: benchmarks tell."""
-    monkeypatch.setattr(Experiment, "_with_twin", without_twin)
+    monkeypatch.setattr(Experiment, "_with_control", without_control)
     asked = replace(ONE, backends=("learns",), styles=(FIRE_AND_CALLBACK,), workloads=("overload",), units={})
     arm = Arm("learns", "asyncio", ("--limit", "adaptive"))
     made = Run(replace(asked, concurrency=64, arms={"learns": arm}))
