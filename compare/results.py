@@ -68,7 +68,7 @@ class Little(msgspec.Struct, frozen=True):
 
 class Consistency(msgspec.Struct, frozen=True):
     """Of workloads that have a check: effects that are lost, there twice, or were read when they no longer held, from the first
-    call of the rehearsal to the last."""
+    call of the calibration to the last."""
 
     lost_updates: int = 0
     duplicated_effects: int = 0
@@ -114,7 +114,7 @@ class Result(msgspec.Struct, kw_only=True):
     The `arm` is a `backend` with the options of its server. `server_cpu` is the server's CPU seconds a call.
 
     `calls` were answered rightly within slices of `seconds` in all, and `throughput` is how many of them a second. `errors` and `wrong`
-    (answers that belong to other arguments) count from the first call of the rehearsal to the last; `why` is what made the first wrong
+    (answers that belong to other arguments) count from the first call of the calibration to the last; `why` is what made the first wrong
     answer one, or the first error. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is counted
     from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does not.
     `protect` is what keeps the counters of this workload consistent, `optimise` what speeds up its reads; "none" is one of either.

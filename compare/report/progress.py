@@ -58,7 +58,7 @@ class LiveProgress:
 
     def _view(self) -> RenderableType:
         left = round(self.left)
-        where = f"round {self._number}/{self._rounds}" if self._number else "rehearsal"
+        where = f"round {self._number}/{self._rounds}" if self._number else "calibration"
         line = Text(f"{where}, {self._what} | {left // 60}:{left % 60:02} left", no_wrap=True)
         if not self._values:
             return line

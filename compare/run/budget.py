@@ -43,7 +43,7 @@ def round_seconds(
     number: int = 1,
 ) -> float:
     """What a round takes, with so many units of each cell: in each every treatment has two slices; one of those
-    that are long, and in the rehearsal."""
+    that are long, and in the calibration."""
     total = pace.pair * len({treatment.server for treatment in found})
     for treatment in found:
         for job in treatment.jobs:
@@ -59,7 +59,7 @@ def a_round(request: CompareRequest, failed: Collection[Treatment] = ()) -> list
     return treatments(request, failed, control=there[0].arm if there else None)
 
 
-def rehearsal_seconds(request: CompareRequest, pace: Pace) -> float:
+def calibration_seconds(request: CompareRequest, pace: Pace) -> float:
     """What comes before the rounds, and after them."""
     return round_seconds(request, treatments(request), pace, {}, 0) + AFTER_SECONDS
 
@@ -108,10 +108,10 @@ def _units(
 
 
 def affordable(request: CompareRequest) -> CompareRequest:
-    """What of it fits its time together with its rehearsal, as far as can be told before anything runs: if need be with fewer workloads.
+    """What of it fits its time together with its calibration, as far as can be told before anything runs: if need be with fewer workloads.
     Raises UsageError where not even one fits."""
     while not request.fixed:
-        before = rehearsal_seconds(request, _SWIFT)
+        before = calibration_seconds(request, _SWIFT)
         spent = spend(request, request.seconds - before, _SWIFT)
         least = min(request.fewest, request.rounds)
         if spent.rounds >= least and spent.dropped == request.dropped:
@@ -121,7 +121,7 @@ def affordable(request: CompareRequest) -> CompareRequest:
             ones = dict.fromkeys(request.jobs, 1)
             needed = before + least * round_seconds(spent, a_round(request), _SWIFT, ones)
             raise UsageError(
-                f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} alone, with their rehearsal, take about "
+                f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} alone, with their calibration, take about "
                 f"{needed:.0f} s; give them with --time"
             )
         request = fewer

@@ -113,7 +113,7 @@ class Measured:
         """Whether another library serves."""
         return bool(self.difference)
 
-    def rehearsed(self, sample: Sample) -> None:
+    def count_errors(self, sample: Sample) -> None:
         """A slice whose times do not count, but whose mistakes do."""
         self._errors.update(sample.errors)
         self._wrong += sample.wrong
@@ -129,9 +129,9 @@ class Measured:
         return f"{codes}: {self.why}" if codes else ""
 
     def add(self, made: Round, windows: Sequence[Slice]) -> None:
-        self.load = windows[0].load  # the rehearsal's may have been another
+        self.load = windows[0].load  # the calibration's may have been another
         for window in windows:
-            self.rehearsed(window.sample)
+            self.count_errors(window.sample)
         self.rounds.append(made)
         self._slices.append(windows)
 

@@ -17,8 +17,8 @@ SCENARIO = "scenario"
 
 # Seconds of a slice: so short that a machine whose speed changes a few times a second has changed little before the next arm's.
 _FIRED, _WAITED, _OPEN = 0.025, 0.03, 0.05
-# Of a rehearsal.
-_REHEARSED = 0.1
+# Of a calibration.
+_CALIBRATION = 0.1
 # Calls that are due in a slice at least, where that is not too long.
 _DUE, _LONGEST, _MANY = 20.0, 1.0, 1e9
 
@@ -114,14 +114,14 @@ class CompareRequest:
         return workload.concurrency or self.concurrency or workload.usual
 
     def load(self, job: CellJob, number: int) -> OfferedLoad:
-        """A slice of the cell in that round; the first round is only a rehearsal."""
+        """A slice of the cell in that round; the first round is only a calibration."""
         workload = self.workload(job.workload)
         rate = None if workload.overload else self.rate
         window = workload.window or (_FIRED if job.style == FIRE_AND_CALLBACK else _WAITED)
         if workload.open or rate is not None:
             window = max(window, _OPEN, min(_LONGEST, _DUE / (rate or _MANY)))
         if number == 0:
-            window = max(window, _REHEARSED)
+            window = max(window, _CALIBRATION)
         return OfferedLoad(
             workload=job.workload,
             style=job.style,

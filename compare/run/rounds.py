@@ -20,7 +20,15 @@ from .. import peers
 from ..load.plan import FIRE_AND_CALLBACK, LoadPlan, OfferedLoad
 from ..results import Report
 from ..statistics.noise import ControlPair
-from .budget import AFTER_SECONDS, LEAST_PAIR_SECONDS, Pace, a_round, rehearsal_seconds, round_seconds, spend
+from .budget import (
+    AFTER_SECONDS,
+    LEAST_PAIR_SECONDS,
+    Pace,
+    a_round,
+    calibration_seconds,
+    round_seconds,
+    spend,
+)
 from .measured import Measured, beside, median_time, round_of, speed
 from .observe import Speeds
 from .pair import Generator, Pair, Serving, Slice
@@ -88,7 +96,7 @@ class Experiment:
 
     def _run(self) -> None:
         request, watcher = self._request, self._watcher
-        around = rehearsal_seconds(request, Pace())
+        around = calibration_seconds(request, Pace())
         rough = spend(request, request.seconds - around, Pace())
         one = self._seconds(rough, Pace())
         watcher.planned(rough.rounds, around + rough.rounds * one)
@@ -96,7 +104,7 @@ class Experiment:
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = self._pace()
         if not treatments(request, self._failed):
-            return  # none has come through the rehearsal, as the report's failures say
+            return  # none has come through the calibration, as the report's failures say
         if (request.scenario or request.arms) and self._spoilt():
             return  # what a person wrote does not work: nobody should wait for minutes to be told
         plan = self._request = spend(request, left, pace, self._failed)
@@ -105,7 +113,7 @@ class Experiment:
         took: list[float] = []
         for number in range(1, plan.rounds + 1):
             if not request.fixed and self._late(one):
-                break  # the machine became slower than it was in the rehearsal; what was found so far plays no part in this
+                break  # the machine became slower than it was in the calibration; what was found so far plays no part in this
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
             began = time.monotonic()
             self._round(number, self._with_control())
@@ -114,11 +122,11 @@ class Experiment:
             one = median(took)
         if not self.rounds:
             self._report.failures.append(
-                f"the rehearsal took so long that no round fits into {request.seconds:g} s: give more with --time"
+                f"the calibration took so long that no round fits into {request.seconds:g} s: give more with --time"
             )
 
     def _spoilt(self) -> bool:
-        """Whether something went wrong in the rehearsal; what calls did is added to the failures."""
+        """Whether something went wrong in the calibration; what calls did is added to the failures."""
         found = [(who, cell.broken) for who, cell in self.cells.items() if cell.broken]
         if found:
             (arm, client, job), why = found[0]
@@ -130,7 +138,7 @@ class Experiment:
         return round_seconds(request, a_round(request, self._failed), pace, request.units)
 
     def _pace(self) -> Pace:
-        """As in the rehearsal. Its medians: what else runs may hold one of them up for long."""
+        """As in the calibration. Its medians: what else runs may hold one of them up for long."""
         if not self._starts or not self._rests:
             return Pace()
         return Pace(max(LEAST_PAIR_SECONDS, median(self._starts)), median(self._rests))
@@ -242,7 +250,7 @@ class Experiment:
         return [job for job in jobs for _ in range(self._request.weight(job) if number else 1)]
 
     def _unit(self, number: int, job: CellJob, pairs: Running, slices: Slices) -> None:
-        """A slice of each that has the cell, in random order, or of all at once; and, but for a rehearsal, the same mirrored."""
+        """A slice of each that has the cell, in random order, or of all at once; and, but for a calibration, the same mirrored."""
         order = [
             (treatment, pair)
             for treatment, pair in pairs
@@ -281,7 +289,7 @@ class Experiment:
                 if number == 0:
                     self._rests.append(max(0.0, time.monotonic() - began - window.load.window))
                     self._capacity[treatment.arm, treatment.client, job] = speed(window)
-                    self._cell(treatment, job, window).rehearsed(window.sample)
+                    self._cell(treatment, job, window).count_errors(window.sample)
                 yield treatment, window
         self._watcher.measured()
 
@@ -356,7 +364,7 @@ class Experiment:
             pair.measure(self._load(job, 0, treatment)._replace(window=_WARM_SECONDS))
 
     def _load(self, job: CellJob, number: int, treatment: Treatment) -> OfferedLoad:
-        """Where calls are to come at a rate that nobody gave, the rehearsal is a closed loop, which finds it."""
+        """Where calls are to come at a rate that nobody gave, the calibration is a closed loop, which finds it."""
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
         own = self._capacity.get((treatment.arm, treatment.client, job), 0.0)

@@ -188,7 +188,7 @@ UNKNOWN = " UNIMPLEMENTED: nosuch: MethodNotFound: there is no method 'nosuch' a
 @pytest.mark.parametrize(
     ("spoilt", "told"), [({"wrong": "(x % 20 == 0)"}, WRONG), ({"method": "nosuch"}, UNKNOWN)]
 )
-def test_a_scenario_that_does_not_work_ends_with_the_rehearsal_and_is_told_where(
+def test_a_scenario_that_does_not_work_ends_with_the_calibration_and_is_told_where(
     spoilt: dict[str, str], told: str, own: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert own(**spoilt) == 1
@@ -455,7 +455,7 @@ def test_a_run_that_measured_nothing_says_so_and_leaves_older_files_alone(tmp_pa
     older.write_text("a good run")
     status, _, err = run(Fixed(), "--json", str(older))
     assert (status, err) == (1, "ringback: nothing was measured, so no file was written\n")
-    assert run(Fixed(ends=KeyboardInterrupt), "--json", str(older))[0] == 130  # in the rehearsal
+    assert run(Fixed(ends=KeyboardInterrupt), "--json", str(older))[0] == 130  # in the calibration
     assert older.read_text() == "a good run"
     assert run(Fixed(failures=["gevent: it died"]), "--json", str(older))[0] == 1
     assert "it died" in older.read_text()

@@ -199,9 +199,9 @@ def test_a_cell_has_all_slices_of_all_rounds_and_says_who_was_measured() -> None
     assert (as_it_comes.arm, as_it_comes.backend) == ("asyncio", "asyncio")
 
 
-def test_the_times_of_a_rehearsal_do_not_count_but_its_mistakes_do() -> None:
+def test_the_times_of_a_calibration_do_not_count_but_its_mistakes_do() -> None:
     made = cell([window()])
-    made.rehearsed(window(calls=9_000, errors={"UNAVAILABLE": 2}, wrong=1, why="it lied").sample)
+    made.count_errors(window(calls=9_000, errors={"UNAVAILABLE": 2}, wrong=1, why="it lied").sample)
     result = made.result()
     assert (result.calls, len(result.rounds)) == (500, 1)
     assert (result.errors, result.errors_by_code) == (2, {"UNAVAILABLE": 2})

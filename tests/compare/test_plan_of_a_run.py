@@ -71,7 +71,7 @@ def test_what_was_asked_for_is_measured_whatever_it_takes_and_as_often_as_is_giv
     assert spend(asked, 1.0, Pace()).units == units | given
 
 
-def test_a_round_has_two_slices_of_each_treatment_in_every_unit_and_a_rehearsal_one() -> None:
+def test_a_round_has_two_slices_of_each_treatment_in_every_unit_and_one_in_the_calibration() -> None:
     asked = replace(REQUEST, workloads=("io",), styles=(REQUEST_REPLY,))
     [job] = asked.jobs
     pace = Pace(pair=10.0, slice=1.0)
@@ -155,7 +155,7 @@ def test_a_slice_at_a_rate_has_calls_in_it_if_that_takes_no_second(rate: float, 
     assert (load.rate, load.window) == (rate, window)
 
 
-def test_slices_of_a_rehearsal_are_longer() -> None:
+def test_slices_of_a_calibration_are_longer() -> None:
     job = CellJob("echo", FIRE_AND_CALLBACK)
     assert REQUEST.load(job, 1).window < REQUEST.load(job, 0).window
 

@@ -84,7 +84,7 @@ class Silent:
 
 
 class Edge(NamedTuple):
-    """Where a slice of a round began (then it has no window) or ended; those of warm-ups and of the rehearsal are of round 0."""
+    """Where a slice of a round began (then it has no window) or ended; those of warm-ups and of the calibration are of round 0."""
 
     number: int
     server: int
@@ -138,7 +138,7 @@ class Run:
 
     @property
     def processes(self) -> Iterator[tuple[set[int], set[int]]]:
-        """The servers and the generators of the rehearsal, and of the round after it."""
+        """The servers and the generators of the calibration, and of the round after it."""
         later = [edge for edge in self.edges if edge.number]
         servers, generators = {edge.server for edge in later}, {edge.generator for edge in later}
         yield (
@@ -235,7 +235,7 @@ def test_in_each_unit_all_take_turns_and_again_in_the_mirrored_order(small: Run)
     assert len({order for _, order in units}) > 2
 
 
-def test_the_rehearsal_has_each_cell_once(small: Run) -> None:
+def test_the_calibration_has_each_cell_once(small: Run) -> None:
     assert sorted(small.watcher.of(0)) == sorted(
         (f"{arm}, {client} client", f"{job.workload}, {job.style}")
         for arm, client, job in small.experiment.cells
@@ -245,8 +245,8 @@ def test_the_rehearsal_has_each_cell_once(small: Run) -> None:
 def test_each_arm_has_one_server_for_all_clients_and_each_client_one_generator_for_all_servers(
     small: Run,
 ) -> None:
-    rehearsal, one_round = small.processes
-    assert [len(each) for each in rehearsal] == [2, 3]
+    calibration, one_round = small.processes
+    assert [len(each) for each in calibration] == [2, 3]
     assert [len(each) for each in one_round] == [3, 3]  # with a control
     assert len({edge[1:3] for edge in small.edges if edge.number}) == 3 * 3
     assert len(small.servers) == 2 + 3  # in each round they are fresh
@@ -304,7 +304,7 @@ def test_in_a_duet_no_server_works_for_two_clients_at_once(monkeypatch: pytest.M
     assert [len({treatment.server for treatment in turn}) for turn in (first, second)] == [3, 3]
     assert mirrored == [second[::-1], first[::-1]]
     made._unit(0, ECHO, pairs, {})
-    assert [len(turn) for turn in turns[4:]] == [1] * 6  # a rehearsal tells how fast each is alone
+    assert [len(turn) for turn in turns[4:]] == [1] * 6  # a calibration tells how fast each is alone
 
 
 def test_an_arm_of_another_installation_is_served_by_that_one(duet: Run) -> None:
@@ -352,7 +352,7 @@ def test_an_arm_that_does_not_start_is_told_and_the_others_go_on(troubled: Run) 
 
 def test_a_server_that_does_not_start_is_tried_once_more(troubled: Run) -> None:
     tried = Counter(arm for arm, _ in troubled.servers)
-    # Once more in the rehearsal; and then in both rounds, but for what has failed.
+    # Once more in the calibration; and then in both rounds, but for what has failed.
     assert tried == {"nosuch": 2, "asyncio": 2 + 2, "threading": 1 + 2}
 
 
@@ -389,10 +389,10 @@ def test_a_run_that_ends_without_a_round_has_failed() -> None:
     made.run()
     assert made.rounds == 0
     [failure] = made._report.failures
-    assert failure.startswith("the rehearsal took so long that no round fits into 3.5 s")
+    assert failure.startswith("the calibration took so long that no round fits into 3.5 s")
 
 
-def test_a_run_of_which_no_arm_starts_ends_after_the_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_which_no_arm_starts_ends_after_the_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Unmeasured()
 
     def no_child_starts(_: int, treatments: list[Treatment]) -> None:
@@ -427,7 +427,7 @@ def test_the_time_that_there_is_goes_into_units() -> None:
 # Open loops
 
 
-def test_calls_come_at_a_quarter_of_what_the_slowest_arm_does_in_the_rehearsal_with_that_client() -> None:
+def test_calls_come_at_a_quarter_of_what_the_slowest_arm_does_in_the_calibration_with_that_client() -> None:
     made, rated = Unmeasured(workloads=("echo-rate",)), CellJob("echo-rate", FIRE_AND_CALLBACK)
     speeds = {("asyncio", "threading"): 8e3, ("threading", "threading"): 4e3, ("threading", "asyncio"): 1e3}
     made._capacity = {(*who, rated): speed for who, speed in speeds.items()}
