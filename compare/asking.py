@@ -188,14 +188,14 @@ def _fits(asked: CompareOptions, workload: Workload) -> bool:
 
 def _time(asked: CompareOptions, workloads: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
     """Rounds, and the seconds of all. Of --rounds and --time each alone is all that counts; where both are given, so many rounds are
-    made to fit into that time. Without --time there are more for other libraries, and for further ways to measure a workload."""
+    made to fit into that time. Without --time there are more for other libraries, and for further variants of a workload."""
     rounds, seconds = 8, 165.0
     if asked.quick:
         rounds, seconds = 5, 54.0
     elif asked.thorough:
         rounds, seconds = 30, 1800.0
-    ways = sum(variants.plain(name) != name for name in workloads)
-    seconds += len(others) * _PEER_SECONDS + ways * variants.SECONDS
+    further = sum(variants.plain(name) != name for name in workloads)
+    seconds += len(others) * _PEER_SECONDS + further * variants.SECONDS
     if asked.time is not None:
         rounds, seconds = _MOST_ROUNDS, asked.time
     return {

@@ -262,7 +262,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_workloads(self) -> bool:
-        """Whether it is about two ways to do a thing."""
+        """Whether it is about two variants of a workload."""
         return self.workload != self.against_workload
 
 

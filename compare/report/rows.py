@@ -141,7 +141,7 @@ def details(result: Result) -> Iterator[str]:
     if result.workload == "stream":
         yield f"{result.throughput * ITEMS:,.0f} items/s"
     if result.consistency is not None:
-        yield variants.said(result.consistency) or "consistent"
+        yield variants.described(result.consistency) or "consistent"
     if result.errors:
         yield f"errors: {codes(result.errors_by_code)}"
     if result.wrong:

@@ -91,15 +91,15 @@ def _bound(claims: Sequence[Claim], report: Report) -> str:
 
 
 def _others(report: Report) -> Iterator[str]:
-    """What a call style gives beside the other one, and a way to do a thing beside the plain one, of the same arm and client."""
+    """What a call style gives beside the other one, and a variant beside the plain one, of the same arm and client."""
     found: dict[str, list[Claim]] = {}
     for each in report.claims:
         if each.of_styles:
             lead = f"{each.workload} by {each.style}, beside {each.against_style} ({each.client} client)"
             found.setdefault(lead, []).append(each)
         elif each.of_workloads:
-            kind, way = variants.known(each.workload)
-            lead = f"{kind.workload} with {way}, beside {kind.plain} ({each.style}, {each.client} client)"
+            varied, variant = variants.known(each.workload)
+            lead = f"{varied.workload} with {variant}, beside {varied.plain} ({each.style}, {each.client} client)"
             found.setdefault(lead, []).append(each)
     for lead, claims in found.items():
         yield f"{lead}: {_parts(claims)}{_least(claims, report)}."
@@ -130,7 +130,7 @@ def _outcomes(figure: Figure) -> dict[str, str]:
 
 
 def _least(claims: Sequence[Claim], report: Report) -> str:
-    """Of which of the better ways the load generator was the limit, so that they may be better yet."""
+    """Of which of the better variants the load generator was the limit, so that they may be better yet."""
     better = {
         (each.workload, each.client, each.style, each.arm)
         for each in claims

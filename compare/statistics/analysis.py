@@ -79,7 +79,7 @@ def _claimed(result: Result, report: Report) -> Figure:
 
 
 def _groups(report: Report) -> Iterator[_Group]:
-    """All that can be claimed: arms, then call styles, then ways to do a thing."""
+    """All that can be claimed: arms, then call styles, then variants."""
     sound = [each for each in report.results if each.sound and not each.overloaded]
     sound.sort(key=lambda each: (place(each.workload), each.workload, each.client, STYLES.index(each.style)))
     for _, cell in groupby(sound, key=lambda each: (each.workload, each.client, each.style)):
@@ -87,10 +87,10 @@ def _groups(report: Report) -> Iterator[_Group]:
         yield _Group(_claimed(next(iter(arms.values())), report), arms)
     if not report.design.duet:
         yield from _styles(sound)
-    for way in variants.groups(sound):
-        plain = way.kind.plain
-        if plain in way.cells:
-            yield _Group(_claimed(way.cells[plain], report), way.cells, each=plain)
+    for group in variants.groups(sound):
+        plain = group.varied.plain
+        if plain in group.cells:
+            yield _Group(_claimed(group.cells[plain], report), group.cells, each=plain)
 
 
 def _styles(sound: Sequence[Result]) -> Iterator[_Group]:

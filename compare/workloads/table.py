@@ -84,9 +84,9 @@ def _stream(numbers: Iterator[int], _steps: int) -> Script:
             raise WrongReply
 
 
-def _counter(way: str, explanation: str, method: str, *, keyed: bool = False) -> Workload:
+def _counter(variant: str, explanation: str, method: str, *, keyed: bool = False) -> Workload:
     return Workload(
-        variants.COUNTER.row(way),
+        variants.COUNTER.row(variant),
         f"add 1 to one of {counters.COUNTERS} counters, {explanation}",
         partial(counters.script, method, keyed),
         methods=(method, "total_of"),
@@ -99,9 +99,9 @@ def _counter(way: str, explanation: str, method: str, *, keyed: bool = False) ->
     )
 
 
-def _read(way: str, explanation: str, method: str) -> Workload:
+def _read(variant: str, explanation: str, method: str) -> Workload:
     return Workload(
-        variants.READ.row(way),
+        variants.READ.row(variant),
         f"one of {reads.KEYS} values that each take {reads.READ_SECONDS * 1000:.0f} ms to read, {explanation}",
         partial(reads.script, method),
         methods=(method,),

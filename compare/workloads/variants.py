@@ -1,7 +1,8 @@
-"""Workloads that are measured in several ways: what protects them, or speeds them up. Each way is a row of the table of workloads, and is
-compared with the plain one, of the same arm, client and call style.
+"""Workloads with several variants: protections of a counter, and faster ways to read a value.
 
-Knows names, and what is claimed of them; `counters` and `reads` have what the calls do.
+Each variant is a row of the table of workloads. It is compared with the plain variant of the same
+arm, client and call style. This module knows names and promises; `counters` and `reads` make the
+calls.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from msgspec.structs import asdict
 
 from ..results import Consistency, Result
 
-# The way that all others are compared with.
+# The variant that all others are compared with.
 PLAIN = "none"
 
-# How much more time there is for each other way.
+# Seconds added to the run's time for each other variant.
 SECONDS = 30.0
 
 _EVERYTHING = Consistency.__struct_fields__
@@ -24,66 +25,70 @@ _RACES = ("lost_updates", "stale_reads")
 _WRITES = ("lost_updates", "duplicated_effects")
 
 
-class Kind(NamedTuple):
-    """A workload and its ways, each with what it keeps from going wrong. All are compared with the `plain` one."""
+class VariedWorkload(NamedTuple):
+    """A workload and its variants, each with the fields of `Consistency` that it keeps at 0.
+
+    All other variants are compared with the `plain` one.
+    """
 
     workload: str
-    ways: Mapping[str, tuple[str, ...]]
+    variants: Mapping[str, tuple[str, ...]]
     plain: str = PLAIN
 
-    def row(self, way: str) -> str:
-        """The name of the workload, measured that way."""
-        return self.workload if way == self.plain else f"{self.workload}-{way}"
+    def row(self, variant: str) -> str:
+        """The variant's name in the table of workloads."""
+        return self.workload if variant == self.plain else f"{self.workload}-{variant}"
 
 
-COUNTER = Kind(
+COUNTER = VariedWorkload(
     "counter",
     {PLAIN: (), "lock": _RACES, "version": _RACES, "idempotency": _EVERYTHING},
 )
-READ = Kind(
+READ = VariedWorkload(
     "read",
     {PLAIN: _EVERYTHING, "cache": _WRITES, "async-io": _EVERYTHING},
 )
-KINDS = (COUNTER, READ)
+VARIED = (COUNTER, READ)
 
-_ROWS = {kind.row(way): (kind, way) for kind in KINDS for way in kind.ways}
+_ROWS = {varied.row(variant): (varied, variant) for varied in VARIED for variant in varied.variants}
 
 
 def plain(workload: str) -> str:
-    """The workload of which that is a way; any other is itself."""
+    """The plain workload of a variant; any other workload is returned as it is."""
     return _ROWS[workload][0].workload if workload in _ROWS else workload
 
 
 def expanded(names: Iterable[str]) -> tuple[str, ...]:
-    """These workloads, each once: with all its ways, or, where one way is named, that beside the plain one."""
+    """These workloads, each once: a varied one with all variants, a named variant with the plain one."""
     found: list[str] = []
     for name in names:
-        kind, way = _ROWS.get(name, (None, PLAIN))
-        if kind is None:
+        varied, variant = _ROWS.get(name, (None, PLAIN))
+        if varied is None:
             found.append(name)
         else:
-            found += map(kind.row, kind.ways if way == kind.plain else (kind.plain, way))
+            chosen = varied.variants if variant == varied.plain else (varied.plain, variant)
+            found += map(varied.row, chosen)
     return tuple(dict.fromkeys(found))
 
 
-def known(workload: str) -> tuple[Kind, str]:
-    """The kind and the way that this row of the table is."""
+def known(workload: str) -> tuple[VariedWorkload, str]:
+    """The varied workload of this row, and its variant."""
     return _ROWS[workload]
 
 
-def way(workload: str, of: Kind) -> str | None:
-    """The way in which that workload is measured, if it is of that kind."""
-    kind, way = _ROWS.get(workload, (None, None))
-    return way if kind is of else None
+def variant(workload: str, of: VariedWorkload) -> str | None:
+    """The variant that this row is; None if it belongs to another workload."""
+    varied, variant = _ROWS.get(workload, (None, None))
+    return variant if varied is of else None
 
 
-# What was measured
+# Results
 
 
 class Group(NamedTuple):
-    """The cells of one arm, client and call style, by the way they were measured."""
+    """The cells of one arm, client and call style, by variant."""
 
-    kind: Kind
+    varied: VariedWorkload
     client: str
     style: str
     arm: str
@@ -91,36 +96,36 @@ class Group(NamedTuple):
 
 
 def groups(results: Iterable[Result]) -> list[Group]:
-    """All that were measured in any way, in the order of the results."""
+    """The results of varied workloads, grouped, in the order of the results."""
     found: dict[tuple[str, str, str, str], Group] = {}
     for each in results:
         if each.workload in _ROWS:
-            kind, way = _ROWS[each.workload]
-            key = kind.workload, each.client, each.style, each.arm
-            found.setdefault(key, Group(kind, *key[1:], {})).cells[way] = each
+            varied, variant = _ROWS[each.workload]
+            key = varied.workload, each.client, each.style, each.arm
+            found.setdefault(key, Group(varied, *key[1:], {})).cells[variant] = each
     return list(found.values())
 
 
-# What went wrong
+# Inconsistencies
 
 
 def total(found: Iterable[Consistency]) -> Consistency:
-    """All of them together."""
+    """The sum of each field."""
     rows = [asdict(each) for each in found]
     return Consistency(**{name: sum(each[name] for each in rows) for name in _EVERYTHING})
 
 
-def said(found: Consistency) -> str:
-    """In words; empty where nothing went wrong."""
+def described(found: Consistency) -> str:
+    """The counts in words; empty if nothing went wrong."""
     counts = asdict(found)
     return ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _EVERYTHING if counts[name])
 
 
 def broken(result: Result) -> str:
-    """What was to be kept from going wrong and did, in words: of a way what it promises, of all else everything."""
+    """The broken promises of the cell, in words: of a variant its own, of any other workload all."""
     if result.consistency is None:
         return ""
-    kind, way = _ROWS.get(result.workload, (None, ""))
-    kept = _EVERYTHING if kind is None else kind.ways[way]
+    varied, variant = _ROWS.get(result.workload, (None, ""))
+    promised = _EVERYTHING if varied is None else varied.variants[variant]
     counts = asdict(result.consistency)
-    return said(Consistency(**{name: counts[name] for name in kept}))
+    return described(Consistency(**{name: counts[name] for name in promised}))

@@ -1,4 +1,4 @@
-"""Workloads measured in several ways: what protects a counter, what speeds up a read, what it costs, and what goes wrong."""
+"""Workloads measured in several variants: what protects a counter, what speeds up a read, what it costs, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ringback.compare.scenario import KEY, Call, Ended
 from ringback.compare.workloads import counters, reads, variants
 from ringback.compare.workloads.numbers import EACH
 from ringback.compare.workloads.table import WORKLOADS
-from ringback.compare.workloads.variants import COUNTER, KINDS, Kind
+from ringback.compare.workloads.variants import COUNTER, VARIED, VariedWorkload
 from ringback.state import open_state
 from samples import STYLES, cell, finished, printed, report
 
@@ -185,31 +185,33 @@ def request(**options: Any) -> tuple[str, ...]:
     return request_of(CompareOptions(backend=["threading"], pin=False, time=600, **options)).workloads
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
-def test_every_way_is_a_row_of_the_table_and_all_are_measured_where_none_is_named(kind: Kind) -> None:
-    rows = tuple(kind.row(way) for way in kind.ways)
+@pytest.mark.parametrize("varied", VARIED, ids=lambda varied: varied.workload)
+def test_every_variant_is_a_row_of_the_table_and_all_are_measured_where_none_is_named(
+    varied: VariedWorkload,
+) -> None:
+    rows = tuple(varied.row(variant) for variant in varied.variants)
     assert set(rows) <= set(WORKLOADS)
-    assert request(workload=[kind.workload]) == rows
-    assert [variants.way(name, kind) for name in rows] == list(kind.ways)
+    assert request(workload=[varied.workload]) == rows
+    assert [variants.variant(name, varied) for name in rows] == list(varied.variants)
 
 
-def test_a_way_that_is_named_is_measured_beside_the_plain_one() -> None:
+def test_a_variant_that_is_named_is_measured_beside_the_plain_one() -> None:
     expected = ("echo", "counter", "counter-lock", "counter-version")
     assert request(workload=["echo", "counter-lock", "counter-version"]) == expected
 
 
-def test_each_way_but_the_first_has_time_of_its_own() -> None:
+def test_each_variant_but_the_first_has_time_of_its_own() -> None:
     one, three = (
-        request_of(CompareOptions(workload=ways, quick=True)).seconds
-        for ways in (["counter-lock"], ["counter-lock", "counter-version", "counter-idempotency"])
+        request_of(CompareOptions(workload=names, quick=True)).seconds
+        for names in (["counter-lock"], ["counter-lock", "counter-version", "counter-idempotency"])
     )
     assert three > one
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.workload)
-def test_where_nothing_is_said_of_time_there_is_enough_for_all_ways(kind: Kind) -> None:
-    asked = request_of(CompareOptions(workload=[kind.workload], pin=False))
-    assert (asked.workloads, asked.dropped) == (tuple(kind.row(way) for way in kind.ways), ())
+@pytest.mark.parametrize("varied", VARIED, ids=lambda varied: varied.workload)
+def test_where_nothing_is_said_of_time_there_is_enough_for_all_variants(varied: VariedWorkload) -> None:
+    asked = request_of(CompareOptions(workload=[varied.workload], pin=False))
+    assert (asked.workloads, asked.dropped) == (tuple(varied.row(variant) for variant in varied.variants), ())
 
 
 # What is claimed
@@ -219,17 +221,17 @@ def judged(*results: Result) -> Report:
     return finished(report(*results))
 
 
-def ways(
+def counter_report(
     speeds: dict[str, float],
     found: dict[str, Consistency] | None = None,
     **changes: Any,
 ) -> Report:
-    """A report of one arm, as fast as `speeds` says of each way."""
+    """A report of one arm, as fast as `speeds` says of each variant."""
     results = []
-    for way, speed in speeds.items():
-        [made] = cell({"asyncio": speed}, COUNTER.row(way), seed=len(results) + 1)
-        made.protect, made.consistency = way, (found or {}).get(way, Consistency())
-        for name, value in changes.get(way, {}).items():
+    for variant, speed in speeds.items():
+        [made] = cell({"asyncio": speed}, COUNTER.row(variant), seed=len(results) + 1)
+        made.protect, made.consistency = variant, (found or {}).get(variant, Consistency())
+        for name, value in changes.get(variant, {}).items():
             setattr(made, name, value)
         results.append(made)
     return judged(*results)
@@ -239,8 +241,8 @@ SPEEDS = {"none": 1000.0, "lock": 300.0, "version": 1004.0, "idempotency": 600.0
 FOUND = {"none": Consistency(1234, 56, 78), "lock": Consistency(0, 55, 0), "version": Consistency(0, 54, 0)}
 
 
-def test_each_way_is_compared_with_the_plain_one_of_the_same_arm() -> None:
-    made = ways(SPEEDS)
+def test_each_variant_is_compared_with_the_plain_one_of_the_same_arm() -> None:
+    made = counter_report(SPEEDS)
     assert {(each.workload, each.against_workload, each.verdict) for each in made.claims} == {
         ("counter-lock", "counter", "worse"),
         ("counter-version", "counter", "equal"),
@@ -257,38 +259,41 @@ def test_each_way_is_compared_with_the_plain_one_of_the_same_arm() -> None:
     assert msgspec.json.decode(made.json(), type=Report).claims == made.claims
 
 
-def test_a_way_is_not_compared_with_the_plain_one_of_another_arm() -> None:
+def test_a_variant_is_not_compared_with_the_plain_one_of_another_arm() -> None:
     made = judged(*cell({"asyncio": 1000.0}, "counter"), *cell({"gevent": 300.0}, "counter-lock"))
     assert made.claims == []
     both = judged(
         *cell({"asyncio": 1000.0, "gevent": 2000.0}, "counter"),
         *cell({"asyncio": 500.0, "gevent": 500.0}, "counter-lock", seed=2),
     )
-    prices = {each.arm: each.ratio for each in both.claims if each.of_workloads}
-    assert prices == {"asyncio": pytest.approx(0.5, rel=0.05), "gevent": pytest.approx(0.25, rel=0.05)}
+    ratios = {each.arm: each.ratio for each in both.claims if each.of_workloads}
+    assert ratios == {"asyncio": pytest.approx(0.5, rel=0.05), "gevent": pytest.approx(0.25, rel=0.05)}
 
 
-def test_without_the_plain_one_there_is_no_price() -> None:
-    assert ways({"lock": 300.0, "version": 1000.0}).claims == []
+def test_without_the_plain_one_there_is_no_claim() -> None:
+    assert counter_report({"lock": 300.0, "version": 1000.0}).claims == []
 
 
 def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse() -> None:
     outcomes = {
-        speed: ways({"none": 1000.0, "lock": speed}, lock={"limit": "client"}).claims[0].verdict
+        speed: counter_report({"none": 1000.0, "lock": speed}, lock={"limit": "client"}).claims[0].verdict
         for speed in (3000.0, 1000.0, 300.0)
     }
     assert outcomes == {3000.0: "better", 1000.0: "unclear", 300.0: "unclear"}
 
 
 def test_what_may_be_better_yet_is_said_and_what_it_is_compared_with_may_be_as_good() -> None:
-    made = ways({"none": 1000.0, "lock": 2000.0}, lock={"limit": "client"})
+    made = counter_report({"none": 1000.0, "lock": 2000.0}, lock={"limit": "client"})
     assert "at least, as the load generator was the limit, on asyncio" in " ".join(made.verdict.text)
-    [plain] = ways({"none": 1000.0, "lock": 2000.0}, none={"limit": "client"}).claims
+    [plain] = counter_report({"none": 1000.0, "lock": 2000.0}, none={"limit": "client"}).claims
     assert (plain.verdict, plain.sure) == ("unclear", False)
 
 
 def test_the_words_claim_no_more_than_the_intervals() -> None:
-    text, lead = " ".join(ways(SPEEDS).verdict.text), "beside none (request-reply, threading client)"
+    text, lead = (
+        " ".join(counter_report(SPEEDS).verdict.text),
+        "beside none (request-reply, threading client)",
+    )
     assert f"counter with lock, {lead}: fewer calls/s on asyncio 0.30" in text
     assert f"counter with version, {lead}: the same calls/s within the margin on asyncio" in text
     [plain], [lock] = (
@@ -297,8 +302,8 @@ def test_the_words_claim_no_more_than_the_intervals() -> None:
     assert "unclear on asyncio" in " ".join(judged(plain, lock).verdict.text)
 
 
-def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
-    made = ways(SPEEDS, FOUND, lock={"wrong": 1})
+def test_a_run_that_cannot_be_trusted_has_counts_and_no_claims() -> None:
+    made = counter_report(SPEEDS, FOUND, lock={"wrong": 1})
     assert not made.verdict.trusted
     assert made.claims == []
     assert "beside none" not in " ".join(made.verdict.text)
@@ -306,14 +311,16 @@ def test_a_run_that_cannot_be_trusted_has_counts_and_no_prices() -> None:
 
 
 def test_what_went_wrong_is_told_again_where_it_should_not_have() -> None:
-    assert not [each for each in ways(SPEEDS, FOUND).verdict.caveats if "Inconsistent" in each]
-    made = ways(SPEEDS, {**FOUND, "version": Consistency(3, 54, 0), "idempotency": Consistency(0, 1, 0)})
+    assert not [each for each in counter_report(SPEEDS, FOUND).verdict.caveats if "Inconsistent" in each]
+    made = counter_report(
+        SPEEDS, {**FOUND, "version": Consistency(3, 54, 0), "idempotency": Consistency(0, 1, 0)}
+    )
     caveats = [each for each in made.verdict.caveats if "Inconsistent" in each]
     assert [each.rpartition(": ")[2] for each in caveats] == ["3 lost updates.", "1 duplicated effects."]
 
 
 def test_the_table_and_the_page_have_what_went_wrong() -> None:
-    made = ways(SPEEDS, FOUND)
+    made = counter_report(SPEEDS, FOUND)
     for shown in (printed(made, 76), html(made)):
         for words in ("1,234 lost updates, 56 duplicated effects, 78 stale reads", "consistent"):
             assert words in shown
@@ -322,7 +329,7 @@ def test_the_table_and_the_page_have_what_went_wrong() -> None:
 
 
 def test_what_goes_wrong_can_be_a_condition() -> None:
-    made = ways(SPEEDS, FOUND)
+    made = counter_report(SPEEDS, FOUND)
     made.results += cell({"asyncio": 1.0})  # which has no check
 
     def broken(text: str) -> list[str]:
@@ -347,7 +354,7 @@ def test_a_report_shows_the_store_of_an_arm_but_not_its_password() -> None:
 
 
 def run(folder: Path, *words: str) -> dict[str, Result]:
-    """By the way in which it was measured."""
+    """By variant."""
     file = folder / "run.json"
     args = ["--style", STYLES[0], "--rounds", "1", "--quick", "--json", str(file)]
     assert main(["compare", *args, *words]) == 0
@@ -358,14 +365,14 @@ def run(folder: Path, *words: str) -> dict[str, Result]:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """Every way of counters and of reads."""
+    """Every variant of counters and of reads."""
     kinds = ("--workload", "counter", "--workload", "read", "--concurrency", "8", "--backend", "asyncio")
     return run(tmp_path_factory.mktemp("real"), *kinds)
 
 
 def test_counters_keep_what_their_protection_promises(real: dict[str, Result]) -> None:
-    found = {way: real[COUNTER.row(way)] for way in COUNTER.ways}
-    assert [each.protect for each in found.values()] == list(COUNTER.ways)
+    found = {variant: real[COUNTER.row(variant)] for variant in COUNTER.variants}
+    assert [each.protect for each in found.values()] == list(COUNTER.variants)
     plain = found["none"].consistency
     assert plain is not None
     assert plain.lost_updates > 0
@@ -384,11 +391,13 @@ def test_counters_may_be_in_a_store_of_ones_own_and_are_not_left_there(tmp_path:
         assert [each.key for each in state.changes() if not each.deleted] == []
 
 
-def test_reads_are_measured_in_each_way(real: dict[str, Result]) -> None:
-    found = {way: real[variants.READ.row(way)] for way in variants.READ.ways}
-    assert [each.optimise for each in found.values()] == list(variants.READ.ways)
+def test_reads_are_measured_in_each_variant(real: dict[str, Result]) -> None:
+    found = {variant: real[variants.READ.row(variant)] for variant in variants.READ.variants}
+    assert [each.optimise for each in found.values()] == list(variants.READ.variants)
     assert not [each.optimise for each in found.values() if variants.broken(each)]
-    fastest = {way: HdrHistogram.decode(each.histogram).get_min_value() / 1e9 for way, each in found.items()}
+    fastest = {
+        variant: HdrHistogram.decode(each.histogram).get_min_value() / 1e9 for variant, each in found.items()
+    }
     # Whatever else runs here: who waits for a database waits for so long at least, and what is kept need not be waited for.
     assert fastest["cache"] < 0.9 * reads.READ_SECONDS
-    assert min(fastest[way] for way in ("none", "async-io")) > 0.99 * reads.READ_SECONDS
+    assert min(fastest[variant] for variant in ("none", "async-io")) > 0.99 * reads.READ_SECONDS
