@@ -89,7 +89,7 @@ def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[st
     after = runs(newer)
     shown = after[-1]
     found = UNCHANGED if older is None else changes(runs(older), after)
-    if older is not None and not found.differences and not found.untold:
+    if older is not None and not found.differences and not found.not_compared:
         raise UsageError(
             f"{older} and {newer} have no cell in common: none with the same loop, callers and workers"
         )

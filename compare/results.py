@@ -246,7 +246,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def said(self) -> str:
+    def wording(self) -> str:
         """The verdict, and whether it is sure, in words."""
         return f"{self.verdict}, sure" if self.sure else self.verdict
 

@@ -87,6 +87,6 @@ def held(objective: Objective | None, value: float | None) -> bool:
     return objective is None or (value is not None and value <= objective.seconds)
 
 
-def told(rank: str, samples: int) -> bool:
+def enough_for(rank: str, samples: int) -> bool:
     """Whether so many response times are enough for that rank of them. A mean and a maximum are of any number."""
     return rank not in _PARTS or enough(samples, _PARTS[rank])

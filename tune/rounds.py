@@ -13,7 +13,7 @@ import numpy as np
 from ..compare.run.measured import latency
 from ..compare.statistics import inference
 from ..compare.statistics.contrasts import Contrast, Rule, contrasts, judge, turned
-from .measure import Failed, Seen, held, told
+from .measure import Failed, Seen, enough_for, held
 from .request import TuneRequest
 from .results import Figures, Finalist
 from .settings import MARGIN, Settings
@@ -83,7 +83,7 @@ class Rounds:
             rounds=[each.figures for each in seen],
             throughput=inference.mean([each.figures.throughput for each in seen]),
             value=value,
-            enough=told(rank, len(responses)),
+            enough=enough_for(rank, len(responses)),
             held=held(objective, value),
             kept=sum(held(objective, getattr(each.figures.latency, rank)) for each in seen),
         )

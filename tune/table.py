@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from .measure import told
+from .measure import enough_for
 from .request import TuneRequest
 from .results import Figures, Finalist, Trial, Tuning
 from .rounds import FEWEST
@@ -47,7 +47,7 @@ def trial(request: TuneRequest, made: Trial) -> str:
 def _figures(request: TuneRequest, figures: Figures) -> str:
     value = getattr(figures.latency, request.rank)
     # Of so few calls that the rank is an accident of some.
-    rough = "" if told(request.rank, figures.calls) else "~"
+    rough = "" if enough_for(request.rank, figures.calls) else "~"
     return f"{figures.throughput:8,.0f}  {f'{rough}{value * 1000:,.1f}':>8}"
 
 

@@ -27,12 +27,12 @@ def verdict(request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[F
         return _of_rounds(request, finalists)
     best = next(iter(keeping))
     if request.space.is_default(best):
-        best, said = request.space.defaults, f"of {len(trials)} trials none was better than the defaults"
+        best, sentence = request.space.defaults, f"of {len(trials)} trials none was better than the defaults"
     else:
-        said = (
+        sentence = (
             "the best of the search, measured once or twice there: not shown to be better than the defaults"
         )
-    return _with(request, best, [said], shown=False)
+    return _with(request, best, [sentence], shown=False)
 
 
 def _with(request: TuneRequest, best: Settings, sentences: list[str], *, shown: bool) -> TuneVerdict:
@@ -63,12 +63,12 @@ def _of_rounds(request: TuneRequest, finalists: Sequence[Finalist]) -> TuneVerdi
     if better:
         best = _simplest(better)
         sure = f"sure at 95%, {rounds} rounds{_together(finalists)}"
-        said = f"{_ratio(best)}, {_time(request, best.value)}; {sure}"
-        return _with(request, best.settings, [said, *_caveats(request, best)], shown=True)
-    said = f"no better than the defaults that could be shown in {rounds} rounds"
+        sentence = f"{_ratio(best)}, {_time(request, best.value)}; {sure}"
+        return _with(request, best.settings, [sentence, *_caveats(request, best)], shown=True)
+    sentence = f"no better than the defaults that could be shown in {rounds} rounds"
     if keeping:
-        said += f": the best of the others has {_ratio(max(keeping, key=lambda each: each.throughput))}"
-    return _with(request, defaults.settings, [said, *_caveats(request, defaults)], shown=False)
+        sentence += f": the best of the others has {_ratio(max(keeping, key=lambda each: each.throughput))}"
+    return _with(request, defaults.settings, [sentence, *_caveats(request, defaults)], shown=False)
 
 
 def _simplest(finalists: Sequence[Finalist]) -> Finalist:
@@ -82,9 +82,9 @@ def _instead(request: TuneRequest, defaults: Finalist, best: Finalist) -> TuneVe
     """Where the defaults do not keep the objective. That is shown only where the rounds agree."""
     rounds = len(defaults.rounds)
     missed = f"{_time(request, defaults.value)}, kept in {defaults.kept} of {rounds} rounds"
-    said = f"the defaults do not keep {request.objective} ({missed}); these do, with {_ratio(best)}, {_time(request, best.value)}"
+    sentence = f"the defaults do not keep {request.objective} ({missed}); these do, with {_ratio(best)}, {_time(request, best.value)}"
     shown = best.kept == rounds and not defaults.kept
-    return _with(request, best.settings, [said, *_caveats(request, best)], shown=shown)
+    return _with(request, best.settings, [sentence, *_caveats(request, best)], shown=shown)
 
 
 def _ratio(each: Finalist) -> str:
@@ -99,17 +99,17 @@ def _together(finalists: Sequence[Finalist]) -> str:
 
 
 def _caveats(request: TuneRequest, best: Finalist) -> list[str]:
-    said = []
+    sentences = []
     if request.objective is not None:
-        said.append(f"{request.objective} was kept in {best.kept} of {len(best.rounds)} rounds")
+        sentences.append(f"{request.objective} was kept in {best.kept} of {len(best.rounds)} rounds")
     if not best.enough:
-        said.append(f"{request.rank} is of so few calls that it may be far from what it is")
+        sentences.append(f"{request.rank} is of so few calls that it may be far from what it is")
     busy = [each.client_busy for each in best.rounds if each.client_busy is not None]
     if busy and median(busy) >= _BUSY:
-        said.append(
+        sentences.append(
             "the load generator had nothing to spare: with more of it the calls/s may be higher, and differ more"
         )
-    return said
+    return sentences
 
 
 def value(request: TuneRequest, trial: Trial) -> float | None:

@@ -112,18 +112,18 @@ class Caller:
             if raised is not error:
                 self._wrong(raised)
                 return
-            self.why = self.why or f"{self._call.method}: {said(error)}"
+            self.why = self.why or f"{self._call.method}: {described(error)}"
             code = getattr(error, "code", None)
             self.errors[code if isinstance(code, str) else type(error).__name__] += 1
             self._start()
 
     def _wrong(self, error: Exception) -> None:
         self.wrong += 1
-        self.why = self.why or said(error)
+        self.why = self.why or described(error)
         self._start()
 
 
-def said(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """An error in a line; where its script raised it, with the place, what stands there, and the values of the names in that."""
     text, _, _ = f"{type(error).__name__}: {error}".partition("\n")
     text = text.rstrip(": ")

@@ -116,7 +116,7 @@ def check(
 
 
 def _changed(condition: Condition, changes: ReportChanges) -> Iterator[tuple[NamedCell, Interval | None]]:
-    for each in (*changes.differences, *changes.untold):
+    for each in (*changes.differences, *changes.not_compared):
         if each.figure == condition.metric and condition.picks(each):
             yield each, _after(each) if changes.trusted else None
 

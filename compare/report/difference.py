@@ -1,4 +1,4 @@
-"""Runs of before and of after: what changed, how sure that is, and what cannot be told of them.
+"""Runs of before and of after: what changed, how sure that is, and what cannot be distinct of them.
 
 The run is the unit, not the round: a run has an effect of its own, of how its processes and its machine happened to be, that all its rounds
 share. So one run of each claims nothing. Only like is compared with like: a cell of as many callers, workers and servers, and calls that
@@ -57,14 +57,14 @@ class ReportChanges(NamedTuple):
     whether they can be trusted."""
 
     differences: Sequence[Difference] = ()
-    untold: Sequence[Difference] = ()
+    not_compared: Sequence[Difference] = ()
     remarks: Sequence[str] = ()
     trusted: bool = True
 
     def omitted(self) -> Iterator[str]:
-        """What is untold, in a line for each reason and group of cells."""
+        """What is not_compared, in a line for each reason and group of cells."""
         groups: dict[tuple[str, str, str, str], list[str]] = {}
-        for each in self.untold:
+        for each in self.not_compared:
             groups.setdefault((each.workload, each.style, each.figure, each.why), []).append(who(each))
         for (workload, style, figure, why), names in groups.items():
             yield f"Not compared: {figure} of {workload}, {style} ({'; '.join(names)}): {why}."
@@ -80,7 +80,7 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
     # In a duet all else hangs on the servers that worked at the same time.
     duet = any(run.design.duet for run in runs)
     compared: list[tuple[Difference, Contrast | None]] = []
-    untold = []
+    not_compared = []
     for key, now in cells[len(before)].items():
         if not all(key in each for each in cells):
             continue
@@ -92,7 +92,7 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
             if not why and not all(by_run):
                 why = "a run has it in no round, or of too few calls in one"
             if why:
-                untold.append(found._replace(why=why))
+                not_compared.append(found._replace(why=why))
             else:
                 means = [inference.mean(each) for each in by_run]
                 compared.append(_compared(found, means[: len(before)], means[len(before) :]))
@@ -105,7 +105,7 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
             low, high, outcome = decided(contrast, next(levels), rule)
             found = found._replace(interval=(low, high), outcome=outcome if trusted else "unclear")
         differences.append(found)
-    return ReportChanges(differences, untold, list(_remarks(before, after, differences)), trusted)
+    return ReportChanges(differences, not_compared, list(_remarks(before, after, differences)), trusted)
 
 
 def _compared(
@@ -176,9 +176,9 @@ def _unlike(runs: Sequence[Report]) -> Iterator[str]:
     for package in sorted({package for run in runs for package in run.environment.packages}):
         found[package] = [run.environment.packages.get(package) for run in runs]
     for name, each in found.items():
-        told = list(dict.fromkeys(map(_text, each)))
-        if len(told) > 1:
-            yield f"{name.replace('_', ' ')} {', then '.join(told)}"
+        distinct = list(dict.fromkeys(map(_text, each)))
+        if len(distinct) > 1:
+            yield f"{name.replace('_', ' ')} {', then '.join(distinct)}"
 
 
 def _text(value: object) -> str:

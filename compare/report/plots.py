@@ -58,7 +58,7 @@ def beside_best(report: Report) -> Iterator[Plot]:
         figure.add_scatter(
             x=[claim.ratio for _, claim in own],
             y=[f"{name}: {arm}" for name, _ in own],
-            text=[claim.said for _, claim in own],
+            text=[claim.wording for _, claim in own],
             name=arm,
             mode="markers",
             marker={"color": colour, "symbol": marker, "size": 8},

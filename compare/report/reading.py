@@ -80,6 +80,6 @@ def _claim(each: dict[str, Any], *, turned: bool = False, **sides: str) -> dict[
         outcome = {"better": "worse", "worse": "better"}.get(outcome, outcome)
     own = {name: each[name] for name in ("workload", "client", "style", "p", "detectable", "rounds")}
     arm = each["backend"]
-    said = {"figure": each["metric"], "ratio": ratio, "low": low, "high": high, "verdict": outcome}
-    made = {**own, **said, "arm": arm, "against": arm, "sure": outcome != "unclear", **sides}
+    claim = {"figure": each["metric"], "ratio": ratio, "low": low, "high": high, "verdict": outcome}
+    made = {**own, **claim, "arm": arm, "against": arm, "sure": outcome != "unclear", **sides}
     return {"against_style": made["style"], "against_workload": made["workload"], **made}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..results import Report, Result
-from ..statistics.figures import FIGURES, ratio, told
+from ..statistics.figures import FIGURES, ratio, reliable
 from ..workloads import variants
 from ..workloads.table import ITEMS, SLOW
 from .difference import ReportChanges
@@ -60,7 +60,7 @@ def claimed(report: Report) -> Table:
                 FIGURES[each.figure].words,
                 each.against if each.of_arms else other,
                 ratio(each.ratio, each.low, each.high, digits=3),
-                each.said,
+                each.wording,
                 f"{each.detectable:.1%}",
             )
         )
@@ -120,13 +120,13 @@ def times(result: Result, ranks: Sequence[str] = RANKS) -> list[str]:
     """The response times at these ranks."""
     if result.overloaded:
         return ["overloaded", *[""] * (len(ranks) - 1)]
-    shown = told(result.latency, result.calls)
+    shown = reliable(result.latency, result.calls)
     return [FIGURES[rank].text(getattr(shown, rank)) for rank in ranks]
 
 
 def methods(result: Result, ranks: Sequence[str] = RANKS) -> dict[str, list[str]]:
     """Those of each method, where several are called. The rarest one of any workload has a tenth of all calls."""
-    shown = {method: told(found, result.calls * SLOW) for method, found in result.methods.items()}
+    shown = {method: reliable(found, result.calls * SLOW) for method, found in result.methods.items()}
     return {
         method: [FIGURES[rank].text(getattr(found, rank)) for rank in ranks]
         for method, found in shown.items()

@@ -70,7 +70,7 @@ def changed(changes: ReportChanges) -> Iterator[RenderableType]:
     if changes.differences:
         yield Text()
         yield _shown(rows.changed(changes))
-    if changes.differences or changes.untold:
+    if changes.differences or changes.not_compared:
         yield Text()
     yield from (Text(text, "bold") for text in changes.remarks)
     yield from (Text(text, "dim") for text in changes.omitted())

@@ -107,7 +107,7 @@ def value(figure: str, made: Round) -> float | None:
     return found
 
 
-def told(latency: Latency, calls: float) -> Latency:
+def reliable(latency: Latency, calls: float) -> Latency:
     """Without the ranks that so many calls are too few for."""
     parts = {"p90": 0.9, "p99": 0.99, "p999": 0.999}
     few = dict.fromkeys(name for name, part in parts.items() if not enough(int(calls), part, _BEYOND))

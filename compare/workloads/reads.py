@@ -54,7 +54,7 @@ def script(method: str, numbers: Iterator[int], _steps: int) -> Script:
         space, key = measurement(number), int(KEYS ** spread(number))
         then = newest()
         match (yield Call(method, (space, key))):
-            case [int(told), int(value)] if told == key:
+            case [int(returned), int(value)] if returned == key:
                 if value < then:
                     _stale[space].append(number)
             case _:

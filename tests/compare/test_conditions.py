@@ -144,9 +144,9 @@ def test_a_percentage_is_of_the_older_runs(text: str, change: Difference, outcom
 
 
 def test_what_runs_cannot_tell_is_undecided() -> None:
-    untold = Difference(*CELL[:3], "io", "throughput", why="the load generator was the limit")
+    not_compared = Difference(*CELL[:3], "io", "throughput", why="the load generator was the limit")
     conditions = [Condition.parse("io.throughput<95%")]
-    assert check(conditions, report(), ReportChanges([SLOWER], [untold])).undecided
+    assert check(conditions, report(), ReportChanges([SLOWER], [not_compared])).undecided
     assert check(
         [Condition.parse("throughput<95%")], report(), ReportChanges([SLOWER], trusted=False)
     ).undecided

@@ -34,7 +34,7 @@ def figures(made: ReportChanges) -> set[str]:
 
 
 def why(made: ReportChanges) -> set[str]:
-    return {each.why for each in made.untold}
+    return {each.why for each in made.not_compared}
 
 
 def several(many: int = RUNS, seed: int = 1, **speeds: float) -> list[Report]:
@@ -150,7 +150,7 @@ def test_runs_that_are_the_same_are_equal_and_warn_of_nothing() -> None:
 )
 def test_cells_of_another_layout_are_other_cells(changes: dict[str, Any]) -> None:
     made = found(one(), one(**changes))
-    assert (list(made.differences), list(made.untold)) == ([], [])
+    assert (list(made.differences), list(made.not_compared)) == ([], [])
 
 
 def test_calls_of_a_limited_generator_are_not_the_servers() -> None:
@@ -158,8 +158,8 @@ def test_calls_of_a_limited_generator_are_not_the_servers() -> None:
     for pair in ((limited, one()), (one(), limited)):
         made = found(*pair)
         assert figures(made) == {"p99", "server_cpu"}
-        [untold] = made.untold
-        assert (untold.figure, untold.why) == (
+        [not_compared] = made.not_compared
+        assert (not_compared.figure, not_compared.why) == (
             "throughput",
             "in one of the runs the load generator was the limit",
         )

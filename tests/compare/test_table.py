@@ -17,7 +17,7 @@ from ringback.compare.results import (
     Twin,
     Verdict,
 )
-from ringback.compare.statistics.figures import FIGURES, told
+from ringback.compare.statistics.figures import FIGURES, reliable
 from samples import STYLES, cell, finished, printed, report, result, whole
 
 
@@ -214,11 +214,11 @@ def test_a_name_is_shown_as_it_is_whatever_it_looks_like(name: str) -> None:
     assert printed(report(slow)).count(name) == 2
 
 
-def test_ranks_of_too_few_calls_are_not_told() -> None:
+def test_ranks_of_too_few_calls_are_not_shown() -> None:
     all_of_them = Latency(1.0, 2.0, 3.0, 4.0, 5.0, 1.5)
-    assert told(all_of_them, 20_000) == all_of_them
-    assert told(all_of_them, 2_000) == Latency(1.0, 2.0, 3.0, None, 5.0, 1.5)
-    assert told(all_of_them, 100) == Latency(1.0, None, None, None, 5.0, 1.5)
+    assert reliable(all_of_them, 20_000) == all_of_them
+    assert reliable(all_of_them, 2_000) == Latency(1.0, 2.0, 3.0, None, 5.0, 1.5)
+    assert reliable(all_of_them, 100) == Latency(1.0, None, None, None, 5.0, 1.5)
 
 
 def test_what_is_worth_knowing_of_some_workloads_alone() -> None:
