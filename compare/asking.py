@@ -1,4 +1,4 @@
-"""The options of `ringback compare`, made into a request, or refused in one line."""
+"""Make a request from the options of `ringback compare`, or refuse them in one line."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from .run.treatments import lines
 from .workloads import variants
 from .workloads.table import CORE, QUICK, WORKLOADS, Workload
 
-# To each server where one has several processes: a connection is one process's.
+# Connections to each server, if one has several processes: a connection reaches one process.
 _CONNECTIONS = 8
 
-# Behind the name of an arm, that which another installation serves.
+# Suffix of an arm's name that is served by another installation.
 _AGAINST = "-against"
 
-# The name of an arm: in a condition, dots stand between names.
+# An arm's name. It has no dot: dots separate the names of a condition.
 _NAME = re.compile(r"[\w-]+")
 
-# Backends and client styles that need a library which ringback itself does not.
+# Backends and client styles whose library is optional.
 _LIBRARIES = ("gevent", "twisted")
 
-# The fewest rounds of a run that is not a quick one, and the most that a given time is spent on.
+# Minimum rounds of a run without --quick, and maximum rounds that a given time is spent on.
 FEWEST = 6
 _MOST_ROUNDS = 100
 
-# What peers add to the time, in seconds.
+# Seconds added to the run's time for each peer.
 _PEER_SECONDS = 15.0
 
 
 def request_of(asked: CompareOptions) -> CompareRequest:
-    """Raises UsageError or typer.BadParameter that says what is wrong with them."""
+    """The request of these options. Raises UsageError or typer.BadParameter for wrong ones."""
     if asked.quick and asked.thorough:
         raise UsageError("--quick and --thorough exclude each other")
     all_peers = "all" in (asked.peer or ())
@@ -79,10 +79,12 @@ def request_of(asked: CompareOptions) -> CompareRequest:
         **_time(asked, workloads, chosen_peers),
     )
     if not request.jobs:
-        raise UsageError(f"no chosen workload has calls in the style {', '.join(request.styles)}")
+        raise UsageError(
+            f"--style: none of the chosen workloads has calls in style {', '.join(request.styles)}"
+        )
     bare = [name for name in workloads if request.workload(name).client]
     if bare and asked.rate:
-        raise UsageError(f"--rate: {', '.join(bare)} is called without a client, in a closed loop alone")
+        raise UsageError(f"--rate: {', '.join(bare)} has no client, so it can only be a closed loop")
     _check_duet(asked, request)
     for name in request.backends:
         require("backend", request.arm(name).backend)
@@ -94,15 +96,18 @@ def request_of(asked: CompareOptions) -> CompareRequest:
 
 
 def _arms(asked: CompareOptions) -> tuple[tuple[str, ...], dict[str, Arm]]:
-    """The names of what is compared, and what those are that are no backend as it comes. Arms stand alone, unless backends are named;
-    one by itself stands beside its backend."""
+    """Names of all arms, and the definitions of those that are not plain backends.
+
+    Without --backend, the given arms are compared with each other; a single one is compared with
+    its plain backend.
+    """
     arms: dict[str, Arm] = {}
     for text in asked.arm or ():
         name, sign, settings = text.partition("=")
         if not sign or not _NAME.fullmatch(name):
             raise UsageError(f"--arm: {text!r} is not NAME=SETTINGS, such as 'uv=asyncio --uvloop'")
         if name in arms or name in installed.names() or name in peers.NAMES:
-            raise UsageError(f"--arm: there are two arms {name}: give each a name of its own")
+            raise UsageError(f"--arm: the name {name} is taken: give each arm a name of its own")
         try:
             words = shlex.split(settings)
         except ValueError as error:
@@ -127,7 +132,8 @@ def _arms(asked: CompareOptions) -> tuple[tuple[str, ...], dict[str, Arm]]:
 
 
 def _over_transports(asked: CompareOptions, names: Sequence[str], arms: dict[str, Arm]) -> tuple[str, ...]:
-    """Each of them over each transport, at both ends; where there are several, with the transport in its name."""
+    """Add each arm over each transport, which both ends use, to `arms`. Returns their names, which
+    have the transport as suffix if there are several."""
     given = chosen("--transport", asked.transport, transports())
     found = {}
     for name in names:
@@ -145,13 +151,14 @@ def _check_duet(asked: CompareOptions, request: CompareRequest) -> None:
     apart = [name for name in request.workloads if request.workload(name).open]
     if apart or request.rate:
         named = f": not for {', '.join(apart)}" if apart else ""
-        raise UsageError(f"--duet is for closed loops{named}")
+        raise UsageError(f"--duet supports closed loops only{named}")
     if len(request.backends) < 2:
-        raise UsageError("--duet needs two backends or arms at least")
+        raise UsageError("--duet needs at least two backends or arms")
 
 
 def _placement(asked: CompareOptions, processes: int) -> Placement:
-    """Servers and load generators apart, if the servers of every arm have a processor for each of their processes then."""
+    """Separate processors for servers and load generators, if each server process then has one;
+    else none are pinned."""
     apart = Placement.halves() if asked.pin else ANYWHERE
     return apart if processes == 1 or processes <= len(apart.server) else ANYWHERE
 
@@ -159,36 +166,37 @@ def _placement(asked: CompareOptions, processes: int) -> Placement:
 def _check_peers(request: CompareRequest, all_peers: bool) -> None:
     if request.peers and request.scenario:
         raise UsageError(
-            "--peer is for the workloads of ringback: other libraries do not serve your own service"
+            "--peer works with ringback's workloads only: other libraries cannot serve your own service"
         )
     idle = [name for name in request.peers if not lines(request, name)]
     if idle and (not all_peers or len(idle) == len(request.peers)):
-        raise UsageError(
-            f"--peer: none of the chosen workloads and styles can be measured of {', '.join(idle)}"
-        )
+        raise UsageError(f"--peer: {', '.join(idle)} can run none of the chosen workloads and styles")
 
 
 def _workloads(asked: CompareOptions) -> tuple[str, ...]:
     if (asked.service is None) != (asked.scenario is None):
-        raise UsageError("--service and --scenario go together: the one serves what the other calls")
+        raise UsageError("--service and --scenario go together: the scenario calls the service")
     if asked.scenario is None:
         usual = tuple(WORKLOADS) if asked.thorough else QUICK if asked.quick else CORE
         default = [name for name in usual if _fits(asked, WORKLOADS[name])]
         return variants.expanded(chosen("--workload", asked.workload, tuple(WORKLOADS), default))
     if asked.workload:
-        raise UsageError("--workload is for the workloads of ringback: a --scenario is your own")
+        raise UsageError("--workload and --scenario exclude each other: a scenario is a workload of your own")
     scenario.load(asked.scenario)
     return (SCENARIO,)
 
 
 def _fits(asked: CompareOptions, workload: Workload) -> bool:
-    """Whether it is measured where nobody asks for it by name."""
+    """Whether a default set of workloads may include this one."""
     return not (workload.open and asked.duet) and not (workload.client and asked.rate)
 
 
 def _time(asked: CompareOptions, workloads: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
-    """Rounds, and the seconds of all. Of --rounds and --time each alone is all that counts; where both are given, so many rounds are
-    made to fit into that time. Without --time there are more for other libraries, and for further variants of a workload."""
+    """The request's fields of rounds and time.
+
+    --rounds alone fixes the rounds, --time alone the seconds; with both, the rounds are made to fit
+    into the time. Without --time, peers and further variants of a workload extend the usual time.
+    """
     rounds, seconds = 8, 165.0
     if asked.quick:
         rounds, seconds = 5, 54.0
@@ -207,20 +215,23 @@ def _time(asked: CompareOptions, workloads: Sequence[str], others: Sequence[str]
 
 
 def installation(venv: str) -> tuple[str, str]:
-    """The interpreter of a virtual environment, and the version of its ringback. Raises UsageError where it has none."""
+    """The interpreter of a virtual environment, and the version of its ringback.
+
+    Raises UsageError if either is missing.
+    """
     python = Path(venv).absolute() / "bin" / "python"
     if not os.access(python, os.X_OK):
-        raise UsageError(f"--against: {venv} is no virtual environment: there is no {python}")
+        raise UsageError(f"--against: {venv} is not a virtual environment: {python} does not exist")
     asked = [str(python), "-P", "-c", "import ringback; print(ringback.__version__)"]
     found = subprocess.run(asked, capture_output=True, text=True)
     if found.returncode:
         why = found.stderr.strip().rpartition("\n")[2]
-        raise UsageError(f"--against: no ringback can be imported in {venv}: {why}")
+        raise UsageError(f"--against: {venv} cannot import ringback: {why}")
     return str(python), found.stdout.strip()
 
 
 def available() -> tuple[str, ...]:
-    """Our backends of which the library is installed."""
+    """Our backends whose library is installed."""
     return tuple(name for name in BACKENDS if not missing(name))
 
 
@@ -230,18 +241,19 @@ def missing(name: str) -> bool:
 
 
 def require(kind: str, name: str) -> None:
-    """Raises UsageError that names the extra, where the library is not installed."""
+    """Raises UsageError, which names the extra to install, if the library is missing."""
     if missing(name):
         raise UsageError(f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'")
 
 
 def _check_drivable(client: str) -> None:
-    """Raises UsageError for a style of another package whose calls are awaited: the generator knows asyncio and the reactor only."""
-    from ..clients.blocking import BlockingClient  # it takes a while
+    """Raises UsageError for another package's client style whose calls are awaited: the load
+    generator can run only the event loops of asyncio and Twisted."""
+    from ..clients.blocking import BlockingClient  # slow to import
 
     if client not in BACKENDS and not issubclass(clients.load(client), BlockingClient):
         raise UsageError(
-            f"--client: the comparison cannot drive {client}, whose calls are awaited on a loop of its own"
+            f"--client: compare cannot drive {client}: its calls need an event loop of their own"
         )
 
 

@@ -1,4 +1,7 @@
-"""`ringback compare` and `ringback report`: have it measured or read, show the table, write the files, and say in one line what failed."""
+"""`ringback compare` and `ringback report`: measure or read, write files, show the table.
+
+Failures are reported in one line on standard error.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ from .statistics.analysis import analyse
 from .statistics.predictions import predict
 from .workloads.handlers import steps_of_cpu
 
-# Exit statuses beside 0 and 1 (it failed).
+# Exit statuses, besides 0 and 1 (failed).
 USAGE = 2
 BROKEN = 3
 UNDECIDED = 4
@@ -54,11 +57,14 @@ class _Asked(NamedTuple):
 
 
 def compare(options: CompareOptions, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]) -> int:
-    """The exit status: 1 where a reply was wrong or something could not be measured, 2 for what cannot be asked for, 3 where a condition is
-    met, 4 where that cannot be told. `words` are the command's own, to repeat it by."""
+    """Run the comparison and return the exit status.
+
+    1: a reply was wrong, or a measurement failed; 2: usage error; 3: a condition is met; 4: a
+    condition is undecided. `words` are the command line's words, kept in the report to repeat it.
+    """
     for kind, names in (("backend", options.backend), ("client", options.client)):
         for name in names or ():
-            require(kind, name)  # a library that is missing is not the fault of the words
+            require(kind, name)  # a missing library is no usage error
     for name in set(options.peer or ()) & set(peers.NAMES):
         peers.load(name)
     try:
@@ -85,13 +91,17 @@ def compare(options: CompareOptions, outputs: Outputs, fail_if: Sequence[str], w
 
 
 def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[str]) -> int:
-    """Show a run again, or the last of several, beside older ones if there are any. The exit status is that of `compare`."""
+    """Show a saved run, or the last of several, and its changes from older runs, if given.
+
+    Returns the exit status, as `compare` does.
+    """
     after = runs(newer)
     shown = after[-1]
     found = UNCHANGED if older is None else changes(runs(older), after)
     if older is not None and not found.differences and not found.not_compared:
         raise UsageError(
-            f"{older} and {newer} have no cell in common: none with the same loop, callers and workers"
+            f"{older} and {newer} have no cell in common: cells match by arm, client, style, workload, loop, "
+            "calls in flight and workers"
         )
     try:
         conditions = _conditions(fail_if, [*shown.results, *shown.peers], older=older is not None)
@@ -108,7 +118,7 @@ def _refuse(error: UsageError) -> int:
 
 
 def _conditions(texts: Sequence[str], cells: Iterable[NamedCell], *, older: bool) -> list[Condition]:
-    """Before minutes are spent on what they could not be asked of."""
+    """Parse the conditions, and refuse those that match no cell, before minutes are spent."""
     try:
         conditions = [Condition.parse(text) for text in texts]
         refuse(conditions, cells, older=older)
@@ -124,7 +134,8 @@ def _asked(request: CompareRequest) -> Iterator[NamedCell]:
 
 
 def _start(request: CompareRequest, words: Sequence[str]) -> Report:
-    """A report without results, before anything runs that could disturb what it says of the machine."""
+    """A report without results. It is made before the run, whose load would disturb its figures of
+    the machine."""
     if "--seed" not in words:
         words = [*words, "--seed", str(request.seed)]
     return Report(
@@ -148,7 +159,7 @@ def _start(request: CompareRequest, words: Sequence[str]) -> Report:
 
 
 def _public(word: str) -> str:
-    """Without the name and the password of a URL."""
+    """The word without a URL's user name and password."""
     return re.sub(r"(?<=://)[^/@]*@|(?<=[?&]password=)[^&]*", "", word)
 
 
@@ -157,7 +168,7 @@ def _public_arm(arm: Arm) -> Arm:
 
 
 def _finish(report: Report, experiment: Experiment) -> None:
-    """Make the most of what is there, which may be less than all."""
+    """Fill in the report from the rounds that were measured, even if the run was cut short."""
     cells = sorted((cell.result() for cell in experiment.cells.values() if cell.rounds), key=place)
     report.results = [cell for cell in cells if not cell.peer]
     report.peers = [cell for cell in cells if cell.peer]
@@ -174,9 +185,10 @@ def _terminated(_number: int, _frame: object) -> None:
 
 
 def _deliver(report: Report, outputs: Outputs, found: ReportChanges = UNCHANGED) -> None:
-    """Write the files, and show the table whatever becomes of them. The files come first, as whoever reads the table may leave."""
+    """Write the files, then show the table, even if writing failed. The reader of the table may
+    quit, so the files come first."""
     try:
-        # A run that ended before its first round must not take the place of an older one's file.
+        # A run that ended before its first round must not overwrite an older report.
         if _tells(report):
             outputs.write(report, found)
     finally:
@@ -184,14 +196,15 @@ def _deliver(report: Report, outputs: Outputs, found: ReportChanges = UNCHANGED)
 
 
 def _tells(report: Report) -> bool:
-    """Whether it says anything: figures, or why there are none."""
+    """Whether the report has figures or failures."""
     return bool(report.results or report.peers or report.failures)
 
 
 def _show(report: Report, outputs: Outputs, found: ReportChanges) -> None:
-    """The table where no file goes. On a terminal rows fit its width and sentences are wrapped; elsewhere every line is whole."""
+    """Print the table, on standard error if a file goes to standard output. On a terminal rows fit
+    the width and sentences wrap; elsewhere lines are never broken."""
     console = _console(sys.stderr if outputs.on_stdout else sys.stdout)
-    bounded = console.file.isatty()  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this
+    bounded = console.file.isatty()  # not `is_terminal`: FORCE_COLOR in a pipe asks for colour only
     if not bounded:
         console.width = WIDE
     for each in (*view(report, console.width), *changed(found)):
@@ -213,7 +226,7 @@ def _status(report: Report, conditions: Sequence[Condition], found: ReportChange
         if outcome.broken:
             status, problems = BROKEN, [f"condition met: {each}" for each in outcome.broken]
         elif outcome.undecided:
-            status, problems = UNDECIDED, [f"cannot be told: {each}" for each in outcome.undecided]
+            status, problems = UNDECIDED, [f"undecided: {each}" for each in outcome.undecided]
             if not (report.verdict.trusted and found.trusted):
                 problems.insert(0, "the run cannot be trusted")
     if problems:
@@ -222,7 +235,7 @@ def _status(report: Report, conditions: Sequence[Condition], found: ReportChange
 
 
 def _bad(report: Report) -> list[str]:
-    """What makes a measurement worthless: answers to other arguments, or none at all."""
+    """Cells without value: some replies were wrong, or no call was answered."""
     bad = []
     for result in (*report.results, *report.peers):
         if result.wrong:

@@ -1,6 +1,7 @@
-"""The outcome as data: these classes are the JSON, schema 2. Fields may be added; one that is there keeps its meaning.
+"""The results as data: these classes are the JSON, schema 2. Fields may be added; none changes.
 
-Times are in seconds, memory in bytes, shares in 0..1. A `None` is what could not be measured here, or makes no sense for the cell.
+Times are in seconds, memory in bytes, fractions in 0..1. `None` is a figure that could not be
+measured on this machine, or that the cell does not have.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Interval = tuple[float, float]
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Where the times lie at these ranks; None where there are too few samples to tell."""
+    """Times at these ranks; None if there are too few samples for the rank."""
 
     p50: float | None = None
     p90: float | None = None
@@ -30,10 +31,12 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Of an open loop, in calls a second; `skipped` arrivals were due but never sent, as all callers were busy until the end.
+    """Calls a second of an open loop: `offered` by arrivals, and `achieved`.
 
-    `overloaded` is where calls came faster than they were answered: then response times only tell how long the window was. Where that was
-    meant, and calls had so little time that it is their errors that tell of it, `peak` is what the server does when callers wait.
+    `skipped` arrivals were due but never sent: all callers were busy until the end. `overloaded`
+    means that calls arrived faster than the server answered them; response times then only reflect
+    the length of the window. In a deliberate overload calls have a short timeout, so it shows in
+    their errors instead; `peak` is then the server's calls a second in a closed loop.
     """
 
     offered: float
@@ -44,7 +47,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Cpu(msgspec.Struct, frozen=True):
-    """Of both ends: CPU seconds a call, and the part of the window in which that end had no processor to spare."""
+    """CPU seconds a call of server and client, and the fraction of the time that each was busy."""
 
     server_per_call: float | None = None
     client_per_call: float | None = None
@@ -53,22 +56,28 @@ class Cpu(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Resident bytes at the end of the window."""
+    """Resident memory in bytes at the end of the window."""
 
     server: int | None = None
     client: int | None = None
 
 
 class Little(msgspec.Struct, frozen=True):
-    """Little's law, its sides measured apart: `whole` is (calls x mean response) / (in flight x time) from empty to empty."""
+    """Check of Little's law, whose two sides are measured separately.
+
+    `whole` is (calls x mean response time) / (mean calls in flight x time), over a slice that
+    begins and ends with no call in flight.
+    """
 
     whole: float | None
     ok: bool
 
 
 class Consistency(msgspec.Struct, frozen=True):
-    """Of workloads that have a check: effects that are lost, there twice, or were read when they no longer held, from the first
-    call of the calibration to the last."""
+    """Inconsistencies found by a workload's check: lost updates, doubled effects, stale reads.
+
+    They count from the first call of the calibration to the last call of the run.
+    """
 
     lost_updates: int = 0
     duplicated_effects: int = 0
@@ -76,11 +85,11 @@ class Consistency(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pair of processes has shown in a round, in so many `slices`: the unit of the statistics. `at` is seconds since the run
-    began.
+    """Figures of one cell in one round, from one pair of processes: the unit of the statistics.
 
-    In each slice calls are made for a moment, and then waited for. `throughput` and, of calls that come one by one, `p50` are by the
-    median of how each arm did beside the others that took turns with it; all else is of all slices together.
+    `at` is in seconds since the run began; `slices` is how many slices the round had. `throughput`,
+    and with a single caller `p50`, are medians over units of the arm's figure relative to the
+    others of the unit. All other figures are of all slices together.
     """
 
     round: int
@@ -100,7 +109,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Intervals(msgspec.Struct, frozen=True):
-    """95 % intervals over rounds, of the geometric mean; None with fewer than two rounds."""
+    """95 % intervals of the geometric mean over rounds; None with fewer than two rounds."""
 
     throughput: Interval | None = None
     p50: Interval | None = None
@@ -109,16 +118,18 @@ class Intervals(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """One cell: an arm (or peer), a client style, a call style, a workload; all its good rounds together, or all where it is void.
+    """One cell: an arm (or peer), client style, call style and workload, over all its good rounds.
 
-    The `arm` is a `backend` with the options of its server. `server_cpu` is the server's CPU seconds a call.
+    A void cell has all its rounds; `void` is then the reason why it proves nothing. The `arm` is a
+    `backend` with options of its server. `server_cpu` is the server's CPU seconds a call.
 
-    `calls` were answered rightly within slices of `seconds` in all, and `throughput` is how many of them a second. `errors` and `wrong`
-    (answers that belong to other arguments) count from the first call of the calibration to the last; `why` is what made the first wrong
-    answer one, or the first error. `latency` is counted from when a call was due: in a closed loop, when it was made. `service` is counted
-    from when it was sent, and `slip` is how much later than due that was. `void` says why the cell proves nothing, if it does not.
-    `protect` is what keeps the counters of this workload consistent, `optimise` what speeds up its reads; "none" is one of either.
-    `histogram` is the HDR histogram of `latency` in nanoseconds, V2, deflated, base64.
+    `calls` is the correct replies in all slices, which took `seconds`; `throughput` is calls a
+    second. `errors` and `wrong` (replies to other arguments) count from the first call of the
+    calibration to the last; `why` describes the first of them. `latency` runs from the time when a
+    call was due (in a closed loop: when it was made), `service` from when it was sent; `slip` is
+    the delay between the two. `protect` is how this workload keeps its counters consistent,
+    `optimise` how it speeds up reads; "none" is a value of both. `histogram` is the HDR histogram
+    of `latency` in nanoseconds: V2, deflated, base64.
     """
 
     backend: str
@@ -156,34 +167,35 @@ class Result(msgspec.Struct, kw_only=True):
     histogram: str = ""
 
     def __post_init__(self) -> None:
-        """What schema 1 did not have."""
+        """Fill in fields that schema 1 lacks."""
         self.arm = self.arm or self.backend
         if self.server_cpu is None:
             self.server_cpu = self.cpu.server_per_call
 
     @property
     def good(self) -> list[Round]:
-        """The rounds in which Little's law closed: what the others show is not known."""
+        """The rounds in which Little's law holds; the figures of the others are not reliable."""
         return [made for made in self.rounds if made.little.ok]
 
     @property
     def sound(self) -> bool:
-        """Whether its figures mean anything: there were calls, all answered rightly, and Little's law held."""
+        """Whether its figures count: it has calls, all replies are correct, Little's law holds."""
         return bool(self.calls) and not self.errors and not self.wrong and not self.void
 
     @property
     def client_limited(self) -> bool:
-        """Whether its calls/s and times are those of the load generator."""
+        """Whether the load generator limited its calls/s and times."""
         return self.limit == "client"
 
     @property
     def overloaded(self) -> bool:
-        """Whether it is an open loop that the server or the callers could not keep up with."""
+        """Whether it is an open loop in which the server or the callers could not keep up."""
         return self.rate is not None and self.rate.overloaded
 
 
 class Twin(msgspec.Struct, frozen=True, kw_only=True):
-    """An arm measured against itself in each round: what this says is different is noise, in the cells that are compared by `figure`."""
+    """A/A control: an arm against itself in the cells compared by `figure`; differences are
+    noise."""
 
     figure: str
     ratio: float
@@ -194,7 +206,7 @@ class Twin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """Something that must hold if the figures are to be trusted."""
+    """A condition for trusting the figures, and its outcome in words (`says`)."""
 
     name: str
     ok: bool
@@ -202,13 +214,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of two cells that differ in one thing: `arm` beside the arm `against`; or of one arm its `style` beside
-    `against_style`, or its `workload` beside `against_workload`.
+    """Comparison of two cells that differ in one thing: arm, call style or variant of a workload.
 
-    They are compared by the `figure` throughput, p50, p99 or server_cpu. A `ratio` above 1 means that the first is better, whatever the
-    figure; `low` to `high` is its interval, and `verdict` what the first is. A claim that is `sure` holds at 95 % together with all others
-    of the run (Holm), another one together with those of its cell (Tukey). `detectable` is the smallest difference (0.05 is 5 %) that a run
-    like this one finds four times in five; `p` is not corrected.
+    The first is `arm`, `style`, `workload`; the second `against`, `against_style`,
+    `against_workload`. `figure` is throughput, p50, p99 or server_cpu. A `ratio` above 1 means that
+    the first is better, whatever the figure; `low` to `high` is its interval, and `verdict` is the
+    first cell's. A `sure` claim holds at 95 % together with all others of the run (Holm), any other
+    together with those of its cell (Tukey). `detectable` is the smallest difference (0.05 is 5 %)
+    that a run like this one detects 80 % of the time; `p` is not corrected.
     """
 
     workload: str
@@ -229,7 +242,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
 
     def turned(self) -> Claim:
-        """The same, said of the other."""
+        """The same claim with the two cells exchanged."""
         turned: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
         return msgspec.structs.replace(
             self,
@@ -247,27 +260,30 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wording(self) -> str:
-        """The verdict, and whether it is sure, in words."""
+        """The verdict and its sureness, in words."""
         return f"{self.verdict}, sure" if self.sure else self.verdict
 
     @property
     def of_arms(self) -> bool:
-        """Whether it is about two arms."""
+        """Whether it compares two arms."""
         return self.arm != self.against
 
     @property
     def of_styles(self) -> bool:
-        """Whether it is about two call styles."""
+        """Whether it compares two call styles."""
         return self.style != self.against_style
 
     @property
     def of_workloads(self) -> bool:
-        """Whether it is about two variants of a workload."""
+        """Whether it compares two variants of a workload."""
         return self.workload != self.against_workload
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """What a formula says of a cell, from measurements of other cells, beside what was measured; `error` is relative to that."""
+    """A formula's prediction for a cell from measurements of other cells, with the measured value.
+
+    `error` is relative to the measured value.
+    """
 
     arm: str
     client: str
@@ -283,7 +299,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """In words."""
+    """The conclusions of a run, in words."""
 
     text: list[str] = []
     caveats: list[str] = []
@@ -291,21 +307,22 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Speed(msgspec.Struct, frozen=True):
-    """How fast the processors ran, as parts of the best that was seen: from the twentieth of all looks that was slowest to the median."""
+    """Speed of the processors in repeated probes, as fractions of the fastest one: the 5 % quantile
+    (`slowest`) and the median."""
 
     slowest: float
     median: float
 
 
 class Overshoot(msgspec.Struct, frozen=True):
-    """Seconds that a sleep of 1 ms takes longer."""
+    """Seconds by which a sleep of 1 ms ends late."""
 
     p50: float
     p99: float
 
 
 class Environment(msgspec.Struct, kw_only=True):
-    """What the figures depend on."""
+    """The machine and the software that the figures depend on."""
 
     ringback: str
     python: str
@@ -325,11 +342,11 @@ class Environment(msgspec.Struct, kw_only=True):
 
 
 class Design(msgspec.Struct, kw_only=True):
-    """How the run was laid out, before anything was measured. `command` repeats it with the same seed. In each round all arms take turns as
-    often as `units` says, by cell; in a `duet` they work at once.
+    """The plan of the run, fixed before the first round. `command` repeats it with the same seed.
 
-    `dropped` are workloads for which there was no time; `lacking` has for each other library the cells that it has nothing for;
-    `state` is where workloads that need a store have theirs.
+    `units` is the number of units a round, by workload and call style; in a `duet` all servers work
+    at once. `dropped` workloads were left out for lack of time; `lacking` lists for each peer the
+    cells that it does not support; `state` is the store of workloads that need one.
     """
 
     command: str = ""
@@ -349,8 +366,11 @@ class Design(msgspec.Struct, kw_only=True):
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """What is compared under that name: a backend, with options of `ringback serve`; where another installation of ringback serves, with
-    that one's interpreter (`python`) and `version`. `transport` is that of both ends, where they are told one."""
+    """A named backend with options of `ringback serve`.
+
+    `python` and `version` are the interpreter and version of another installation of ringback, if
+    that one serves. `transport` is the transport of both ends; empty for their default.
+    """
 
     name: str
     backend: str
@@ -361,7 +381,7 @@ class Arm(msgspec.Struct, frozen=True):
 
     @property
     def processes(self) -> int:
-        """Of its server."""
+        """Processes of its server."""
         for word, after in pairwise((*self.options, "")):
             name, _, value = word.partition("=")
             if name == "--processes":
@@ -371,8 +391,9 @@ class Arm(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """A whole run. `skipped` are backends whose library is not installed, `failures` what could not be measured, and why. `twins` has one
-    for each figure that is claimed anything of."""
+    """A whole run. `skipped` are backends whose library is not installed; `failures` are
+    measurements that failed, with the reason. `twins` has an A/A control for each figure that
+    claims use."""
 
     schema: int = SCHEMA
     environment: Environment
@@ -392,5 +413,5 @@ class Report(msgspec.Struct, kw_only=True):
     finished: str = ""
 
     def json(self) -> bytes:
-        """As a file that a person can read too."""
+        """The report as indented JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

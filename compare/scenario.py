@@ -1,7 +1,8 @@
-"""A user's own work, for `ringback compare --service app.py:service --scenario scenario.py`.
+"""Calls of a user's own, for `ringback compare --service app.py:service --scenario scenario.py`.
 
-A scenario is a generator function of a number that no other run of it has. It yields calls and is sent what each returned; what it
-raises, be it by `assert`, counts as a wrong reply, and an error of a call that it does not catch as that error:
+A scenario is a generator function. Its argument is a number, different in each run of it. It yields
+calls, and each `yield` returns the call's result. An exception of its own, such as that of an
+`assert`, counts as a wrong reply; a call's error that it does not catch counts as that error:
 
     from ringback.compare.scenario import call
 
@@ -9,8 +10,8 @@ raises, be it by `assert`, counts as a wrong reply, and an error of a call that 
         total = yield call("add", number, 1)
         assert total == number + 1
 
-Where calls have effects, a second generator function may look at the end of each measurement, when its calls have ended, at what has become
-of them:
+If calls have effects, a second generator function can check them at the end of each measurement,
+after its calls have ended:
 
     from ringback.compare.scenario import Consistency, checked_by
 
@@ -33,12 +34,12 @@ from ..errors import UsageError
 from ..targets import find
 from .results import Consistency
 
-# Of workloads that are `keyed`, the keyword that is no argument but the call's own idempotency key.
+# The keyword that gives a call of a `keyed` workload its idempotency key. It is no argument.
 KEY = "idempotency_key"
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """A method and what it is called with."""
+    """A method and its arguments."""
 
     method: str
     args: tuple[Any, ...] = ()
@@ -46,8 +47,10 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ended(NamedTuple):
-    """The calls of one measurement, from the first to the last: those that were answered rightly, and those of which nobody knows. The
-    numbers that its scenarios were given begin with `first`."""
+    """Counts of one measurement's calls: `answered` correctly, and `failed`, with unknown effect.
+
+    The numbers of its scenarios begin at `first`.
+    """
 
     answered: int
     failed: int
@@ -56,12 +59,12 @@ class Ended(NamedTuple):
 
 Script = Generator[Call, Any, None]
 Scenario = Callable[[int], Script]
-# Returns what it found; raises, be it by `assert`, where even that cannot be told.
+# Returns the inconsistencies; raises, for example by `assert`, if it cannot determine them.
 Check = Callable[[Ended], Generator[Call, Any, Consistency]]
 
 
 class WrongReply(Exception):
-    """The answer belongs to other arguments."""
+    """The reply belongs to other arguments."""
 
 
 def call(method: str, /, *args: Any, **kwargs: Any) -> Call:
@@ -70,7 +73,7 @@ def call(method: str, /, *args: Any, **kwargs: Any) -> Call:
 
 
 def checked_by(check: Check) -> Callable[[Scenario], Scenario]:
-    """Decorates a scenario: what its calls have left behind is looked at by this."""
+    """Decorator of a scenario: `check` inspects the effects of its calls."""
 
     def checked(scenario: Scenario) -> Scenario:
         _checks[scenario] = check
@@ -87,20 +90,22 @@ class Loaded(NamedTuple):
     check: Check | None
 
     def script(self, numbers: Iterator[int], _steps: int) -> Script:
-        """The scenario again and again, each time with the next number."""
+        """Run the scenario repeatedly, each time with the next number."""
         for number in numbers:
             yield from self.scenario(number)
 
 
 def load(target: str) -> Loaded:
-    """The scenario that `FILE.py[:NAME]` or `MODULE:NAME` names.
+    """The scenario at `FILE.py[:NAME]` or `MODULE:NAME`.
 
-    Raises UsageError where its first step is no call.
+    Raises UsageError if its first step is not a call.
     """
     scenario = find(f"{target}:scenario" if target.endswith(".py") else target)
     script = scenario(0) if callable(scenario) else None
     if not isinstance(script, Generator):
-        raise UsageError(f"{target} is no scenario: it must be a function of a number that yields calls")
+        raise UsageError(
+            f"{target} is not a scenario: it must be a function that takes a number and yields calls"
+        )
     try:
         first = next(script)
     except StopIteration:
@@ -108,6 +113,6 @@ def load(target: str) -> Loaded:
     except Exception as error:
         raise UsageError(f"{target} fails before its first call: {type(error).__name__}: {error}") from error
     if not isinstance(first, Call):
-        raise UsageError(f"{target} yields {first!r} where a call must be: yield call('method', ...)")
+        raise UsageError(f"{target} yields {first!r} instead of a call: yield call('method', ...)")
     script.close()
     return Loaded(scenario, _checks.get(scenario))

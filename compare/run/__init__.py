@@ -1,1 +1,1 @@
-"""The experiment: what is to be measured, the processes, and how the time is spent."""
+"""The experiment: the request, the child processes, the time budget and the rounds."""

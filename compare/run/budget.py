@@ -1,7 +1,8 @@
-"""How the time is spent: so many rounds, and in each so many units of each cell, decided before they are measured and never by what they
-show.
+"""The time budget: the number of rounds, and of units of each cell in a round.
 
-Source: rule R4 of docs/comparison.md; to go on until a difference is significant finds one between equal servers in one run of five.
+Both are fixed before the rounds and never depend on their figures: a run that continues until a
+difference is significant finds one between equal servers in one run of five.
+Source: rule R4 of docs/comparison.md.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ from ...errors import UsageError
 from .request import CellJob, CompareRequest
 from .treatments import Treatment, treatments
 
-# Seconds for a pair of processes to start, beside others, to run warm in each cell, and to stop: as long as that takes where much else
-# runs, and the least that is reckoned with; and around each slice, for what is still in flight and for counting.
+# Seconds for a pair of processes to start, beside others, to warm up in each cell, and to stop: on
+# a loaded machine, and the least that the budget assumes. Then seconds around each slice, to drain
+# its calls in flight and to count.
 PAIR_SECONDS, LEAST_PAIR_SECONDS = 0.9, 0.4
 SLICE_SECONDS = 0.015
-# Seconds for statistics and outputs, of which a page takes most.
+# Seconds for statistics and outputs; the HTML page takes most of them.
 AFTER_SECONDS = 3.0
-# A round in which that long is measured is worth its start.
+# Seconds of measurement that are worth the start-up of a round.
 _ROUND_SECONDS = 20.0
 
 
 class Pace(NamedTuple):
-    """Seconds that things take here, beside slices."""
+    """Overhead on this machine in seconds: for each pair of processes, and for each slice."""
 
     pair: float = PAIR_SECONDS
     slice: float = SLICE_SECONDS
 
 
-# That of a machine which does nothing else: what does not fit then fits nowhere.
+# On an idle machine: a run that does not fit at this pace fits nowhere.
 _SWIFT = Pace(LEAST_PAIR_SECONDS)
 
 
@@ -42,8 +44,11 @@ def round_seconds(
     units: Mapping[CellJob, int],
     number: int = 1,
 ) -> float:
-    """What a round takes, with so many units of each cell: in each every treatment has two slices; one of those
-    that are long, and in the calibration."""
+    """Seconds of round `number` with these units of each cell.
+
+    Each treatment has two slices in a unit, but one if slices are long, and one in the calibration
+    (round 0).
+    """
     total = pace.pair * len({treatment.server for treatment in found})
     for treatment in found:
         for job in treatment.jobs:
@@ -54,21 +59,24 @@ def round_seconds(
 
 
 def a_round(request: CompareRequest, failed: Collection[Treatment] = ()) -> list[Treatment]:
-    """Such treatments as each round has, whichever arm is there twice."""
+    """The treatments of a round, with some arm as A/A control: for the time that a round takes."""
     there = treatments(request, failed)
     return treatments(request, failed, control=there[0].arm if there else None)
 
 
 def calibration_seconds(request: CompareRequest, pace: Pace) -> float:
-    """What comes before the rounds, and after them."""
+    """Seconds of the calibration, and of statistics and outputs after the rounds."""
     return round_seconds(request, treatments(request), pace, {}, 0) + AFTER_SECONDS
 
 
 def spend(
     request: CompareRequest, seconds: float, pace: Pace, failed: Collection[Treatment] = ()
 ) -> CompareRequest:
-    """What is measured in that time: as many rounds as are asked for, with as many units as fit; if need be fewer rounds, then fewer
-    workloads, then nothing, in no round."""
+    """The request with rounds, units and workloads that fit in these seconds.
+
+    It keeps the rounds asked for, with as many units as fit; if necessary it has fewer rounds, then
+    fewer workloads, and at last no rounds.
+    """
     if request.fixed:
         return replace(request, units={job: request.weight(job) for job in request.jobs})
     while True:
@@ -90,7 +98,10 @@ def spend(
 def _units(
     request: CompareRequest, found: Sequence[Treatment], pace: Pace, seconds: float
 ) -> dict[CellJob, int]:
-    """So many of each that a round takes so long, in the proportion of their weights, which become whole numbers one after another."""
+    """Units of each cell for a round of these seconds, in proportion to their weights.
+
+    Cells are rounded up at different scales, so that units grow one cell at a time.
+    """
     jobs = dict.fromkeys(job for treatment in found for job in treatment.jobs)
     low, high = 0.0, 64.0
     units = dict.fromkeys(jobs, 1)
@@ -108,8 +119,11 @@ def _units(
 
 
 def affordable(request: CompareRequest) -> CompareRequest:
-    """What of it fits its time together with its calibration, as far as can be told before anything runs: if need be with fewer workloads.
-    Raises UsageError where not even one fits."""
+    """The request with the workloads that fit in its time, calibration included, on an idle
+    machine.
+
+    Raises UsageError if not even one workload fits.
+    """
     while not request.fixed:
         before = calibration_seconds(request, _SWIFT)
         spent = spend(request, request.seconds - before, _SWIFT)
@@ -121,8 +135,8 @@ def affordable(request: CompareRequest) -> CompareRequest:
             ones = dict.fromkeys(request.jobs, 1)
             needed = before + least * round_seconds(spent, a_round(request), _SWIFT, ones)
             raise UsageError(
-                f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} alone, with their calibration, take about "
-                f"{needed:.0f} s; give them with --time"
+                f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} alone, with their "
+                f"calibration, take about {needed:.0f} s. Use --time {needed:.0f} or more"
             )
         request = fewer
     return request

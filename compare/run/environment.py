@@ -1,4 +1,4 @@
-"""What the figures depend on, read from the machine: Python, the kernel, the processors, the libraries, the load, the clocks."""
+"""The environment of a run: Python, kernel, processors, libraries, load and sleep accuracy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SLEEP = 0.001
 
 
 def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
-    """This machine, now. Takes a quarter of a second."""
+    """The environment, read now. Takes a quarter of a second."""
     return Environment(
         ringback=__version__,
         python=platform.python_version(),
@@ -62,7 +62,7 @@ def _load() -> list[float] | None:
 
 
 def overslept(seconds: float, times: int) -> list[float]:
-    """By how many seconds each of some sleeps of these seconds ends late, in ascending order."""
+    """Seconds by which each of `times` sleeps of these seconds ends late, in ascending order."""
     late = []
     for _ in range(times):
         due = time.monotonic() + seconds

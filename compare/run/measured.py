@@ -1,4 +1,7 @@
-"""The slices of one cell, round after round, and what they are together. Runs in the parent, between slices."""
+"""The slices of one cell, and their figures by round and in total.
+
+Runs in the parent process, between slices.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +27,27 @@ from .pair import Slice
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
-# A round's percentile is only kept where so many samples lie beyond it.
+# A round reports a percentile only if at least this many samples lie beyond it.
 _BEYOND = 10
 
 # The histogram's range, in nanoseconds, and its precision, in digits.
 _HIGHEST = 3_600 * 10**9
 _DIGITS = 3
 
-# How far Little's law may be off; and the seconds of each call that are between its two clocks.
+# Allowed deviation from Little's law, and seconds of each call between its two clocks.
 _WHOLE = 0.01
 _BETWEEN = 3e-6
 
-# Of so many rounds at least the law must close, and of half of them.
+# The law must hold in at least this many rounds, and in half of all.
 _FEWEST = 2
 
-# A client that sends later than this is the limit of an open loop.
+# Seconds. An open loop whose p99 of sending late exceeds this is limited by the client.
 _SLIP = 0.0015
 
 
 class Times(NamedTuple):
-    """The timed calls of a window, seconds: when they ended (from the window's opening), how long they took from when they were due and
-    from when they were sent, and how late that was."""
+    """The timed calls of some slices, in seconds: when each ended (from the window's opening), how
+    long it took from when it was due and from when it was sent, and how late it was sent."""
 
     ended: Floats
     response: Floats
@@ -53,7 +56,7 @@ class Times(NamedTuple):
 
     @classmethod
     def of(cls, windows: Iterable[Slice], method: str | None = None) -> Times:
-        """All of them, or those of one method."""
+        """The times of all calls, or of one method."""
         timed = [each for window in windows for each in window.sample.timed if method in (None, each.method)]
         due, sent, ended = (
             np.concatenate([np.frombuffer(getattr(each, name)) for each in timed] or [np.empty(0)])
@@ -63,12 +66,15 @@ class Times(NamedTuple):
 
 
 def rank(ordered: Floats, part: float) -> float:
-    """The least sample that so large a part of all does not exceed, of one sample at least, in ascending order."""
+    """The quantile at `part` (0..1): the least sample that this part of all does not exceed.
+
+    `ordered` is in ascending order, and not empty.
+    """
     return float(ordered[max(1, int(np.ceil(len(ordered) * part - 1e-9))) - 1])
 
 
 def latency(samples: Floats) -> Latency:
-    """Where they lie; all None where there is none."""
+    """Percentiles, maximum and mean of the samples; all None if there are none."""
     if not len(samples):
         return Latency()
     ordered = np.sort(samples)
@@ -77,12 +83,12 @@ def latency(samples: Floats) -> Latency:
 
 
 def enough(samples: int, part: float, beyond: int = _BEYOND) -> bool:
-    """Whether that rank of so many samples is more than the accident of a few."""
+    """Whether at least `beyond` of the samples lie beyond the quantile at `part`."""
     return samples * (1 - part) >= beyond - 1e-9
 
 
 def histogram(samples: Floats) -> HdrHistogram:
-    """The samples, which are seconds, as nanoseconds."""
+    """A histogram in nanoseconds of samples in seconds."""
     made = HdrHistogram(1, _HIGHEST, _DIGITS)
     for value, count in zip(
         *np.unique(np.rint(samples * 1e9).astype(np.int64), return_counts=True), strict=True
@@ -93,7 +99,7 @@ def histogram(samples: Floats) -> HdrHistogram:
 
 @dataclass(eq=False)
 class Measured:
-    """One cell: who serves and calls, in which style, what; and its rounds. A peer is one with a `difference`, in words."""
+    """One cell and its rounds. A peer's cell has a `difference` from ringback, in words."""
 
     arm: str
     client: str
@@ -110,11 +116,11 @@ class Measured:
 
     @property
     def peer(self) -> bool:
-        """Whether another library serves."""
+        """Whether the server is another library."""
         return bool(self.difference)
 
     def count_errors(self, sample: Sample) -> None:
-        """A slice whose times do not count, but whose mistakes do."""
+        """Count a slice's errors, wrong replies and inconsistencies, but not its times."""
         self._errors.update(sample.errors)
         self._wrong += sample.wrong
         self.why = self.why or sample.why
@@ -129,14 +135,15 @@ class Measured:
         return f"{codes}: {self.why}" if codes else ""
 
     def add(self, made: Round, windows: Sequence[Slice]) -> None:
-        self.load = windows[0].load  # the calibration's may have been another
+        self.load = windows[0].load  # the calibration's load may differ
         for window in windows:
             self.count_errors(window.sample)
         self.rounds.append(made)
         self._slices.append(windows)
 
     def result(self) -> Result:
-        """All rounds together; those in which Little's law is off only where it is in too many, and nothing is claimed of the cell."""
+        """The figures of all good rounds together. A void cell, of which nothing is claimed, has
+        all its rounds."""
         void = _void(self.rounds)
         good = [
             (made, slices)
@@ -188,7 +195,7 @@ class Measured:
 
 
 def beside(units: Sequence[Mapping[T, Sequence[float]]]) -> dict[T, float]:
-    """By arm, of figures that its slices had in each unit, in which all arms took turns: see `level_beside`."""
+    """By arm: one figure from those of its slices in each unit; see `level_beside`."""
     return level_beside(
         [
             {arm: float(np.mean(np.log(found))) for arm, found in unit.items() if found and min(found) > 0}
@@ -198,8 +205,11 @@ def beside(units: Sequence[Mapping[T, Sequence[float]]]) -> dict[T, float]:
 
 
 def level_beside(units: Sequence[Mapping[T, float]]) -> dict[T, float]:
-    """By arm, of the logarithms of its figure in each unit: the median of how it did beside the others, on their common level. One slice
-    that a neighbour hit moves no median."""
+    """By arm: one figure from the logarithms of its figure in each unit.
+
+    It is the median over units of the arm's deviation from the unit's mean, added to the mean of
+    all units. A single slice that a neighbour disturbed moves no median.
+    """
     units = [unit for unit in units if unit]
     if not units:
         return {}
@@ -219,7 +229,7 @@ def speed(window: Slice) -> float:
 
 
 def median_time(window: Slice) -> float:
-    """Of its response times; 0 where it has none."""
+    """Median response time in seconds; 0 if it has none."""
     return latency(Times.of([window]).response).p50 or 0.0
 
 
@@ -231,7 +241,8 @@ def round_of(
     throughput: float | None = None,
     p50: float | None = None,
 ) -> Round:
-    """The figures of one round; the two that are given are by what took turns with it."""
+    """The figures of one round. `throughput` and `p50`, if given, replace those of its own slices:
+    they are relative to the arms that took turns with it."""
     times = Times.of(windows)
     load = windows[0].load
     calls = sum(each.sample.answered for each in windows)
@@ -260,12 +271,17 @@ def round_of(
 
 
 def rate(windows: Sequence[Slice]) -> Rate:
-    """Of an open loop. It is overloaded where more than 1 % of what was due is missing, and more than chance has left in flight."""
+    """The rates of an open loop.
+
+    It is overloaded if more than 1 % of the due calls have no reply, and more than chance leaves in
+    flight.
+    """
     seconds = sum(window.load.window for window in windows)
     due, calls, skipped = (
         sum(getattr(window.sample, name) for window in windows) for name in ("due", "calls", "skipped")
     )
-    # Arrivals are random: so are, with the spread of a Poisson number, those that are under way at either edge of a window.
+    # Arrivals are random, so the calls in flight at either edge of a window vary like a Poisson
+    # number.
     under_way = sum(
         2 * window.sample.calls / window.load.window * window.sample.residence for window in windows
     )
@@ -293,13 +309,13 @@ def _limit(seen: Limit, times: Times, *, open: bool) -> Limit:  # noqa: A002
 
 
 def _largest(found: Iterable[Memory]) -> Memory:
-    """What it takes to run; 0 where nothing is known."""
+    """The largest memory of each end; 0 if unknown."""
     server, client = zip(*((each.server or 0, each.client or 0) for each in found), strict=True)
     return Memory(max(server), max(client))
 
 
 def _void(rounds: list[Round]) -> str:
-    """Why the cell proves nothing; "" where it may."""
+    """Why the cell is void; "" if it is not."""
     broken = [each.little for each in rounds if not each.little.ok]
     good = len(rounds) - len(broken)
     if not broken or (good >= _FEWEST and good >= len(broken)):

@@ -1,6 +1,7 @@
-"""What the two ends of a slice cost, read from outside, so that what is measured does nothing for it; and how fast processors are.
+"""CPU time and memory of servers and clients, read from the parent; and the speed of processors.
 
-On Linux by the clock of another process's CPU time, which is read in a microsecond; elsewhere by psutil.
+The measured processes do no work for it. On Linux the parent reads the CPU clock of another
+process, which takes a microsecond; elsewhere it uses psutil.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from ..results import Cpu, Limit, Speed
 
 LINUX = sys.platform == "linux"
 
-# An end is busy that could have used little more of its processors; one that is free could have used a good part more.
+# Fractions of its processors' time: an end that uses at least _BUSY is busy, one below _FREE is
+# free.
 _BUSY = 0.90
 _FREE = 0.85
 
-# The steps of a look at how fast a processor is: about 0.2 ms.
+# Steps of a probe of a processor's speed: about 0.2 ms.
 _STEPS = 3_000
-# The part of all looks that is slower than what is told of the slowest.
+# Fraction of the probes that are slower than the reported slowest speed.
 _SLOWEST = 0.05
 
 
 class ProcessSnapshot(NamedTuple):
-    """One edge of a slice: the time, and the CPU time of either end, in seconds."""
+    """The start or end of a slice: the time, and the CPU time of server and client, in seconds."""
 
     at: float
     server: float
@@ -37,14 +39,18 @@ class ProcessSnapshot(NamedTuple):
 
 
 def snapshot(servers: Sequence[int], client: int) -> ProcessSnapshot:
-    """Now. All processes of a server are one end. Raises ProcessLookupError where one of the processes, given by their ids, is gone."""
+    """A snapshot of these process ids, taken now; `servers` are all processes of one server.
+
+    Raises ProcessLookupError if one of them has ended.
+    """
     return ProcessSnapshot(time.monotonic(), sum(map(_cpu, servers)), _cpu(client))
 
 
 def _cpu(pid: int) -> float:
     if LINUX:
         try:
-            # Of another process, in nanoseconds: CPUCLOCK_SCHED in the clock's lowest bits, see the kernel's posix-timers.h.
+            # The clock id of another process, with CPUCLOCK_SCHED in its lowest bits: see the
+            # kernel's posix-timers.h.
             return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
         except OSError:
             raise ProcessLookupError(pid) from None
@@ -55,7 +61,7 @@ def _cpu(pid: int) -> float:
 
 @contextmanager
 def _process(pid: int) -> Iterator[psutil.Process]:
-    """Raises ProcessLookupError where it is gone."""
+    """Raises ProcessLookupError if it has ended."""
     try:
         yield psutil.Process(pid)
     except psutil.NoSuchProcess:
@@ -65,8 +71,11 @@ def _process(pid: int) -> Iterator[psutil.Process]:
 def cost(
     before: ProcessSnapshot, after: ProcessSnapshot, calls: int, seconds: float, processors: int = 1
 ) -> Cpu:
-    """What is between two snapshots, for each of so many calls, which took so many seconds. Python uses as many processors as the server
-    has, but one for each of its processes; the client is one."""
+    """CPU use between two snapshots, for `calls` that took `seconds`.
+
+    `processors` is how many the server can use: one for each of its processes, as Python runs on
+    one. The client has one process.
+    """
     many = calls or 1
     server, client = after.server - before.server, after.client - before.client
     return Cpu(
@@ -78,7 +87,8 @@ def cost(
 
 
 def limit_of(server: float, client: float) -> Limit:
-    """Which end had nothing to spare, of the parts of the time in which each was busy."""
+    """The limit of a slice, by the fractions of the time that each end was busy: that end,
+    "waiting" if both were free, "both" otherwise."""
     if server >= _BUSY and client < _FREE:
         return "server"
     if client >= _BUSY and server < _FREE:
@@ -87,13 +97,13 @@ def limit_of(server: float, client: float) -> Limit:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that the process has now. Raises ProcessLookupError where it is gone."""
+    """Resident memory of the process in bytes. Raises ProcessLookupError if it has ended."""
     with _process(pid) as process:
         return int(process.memory_info().rss)
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that it has started, and those that they have."""
+    """Its child processes, and theirs."""
     with _process(pid) as process:
         return [child.pid for child in process.children(recursive=True)]
 
@@ -105,13 +115,13 @@ def processors() -> list[int]:
 
 
 class Speeds:
-    """Looks at how fast processors are: a fixed piece of work, again and again."""
+    """Probes the speed of processors with a fixed amount of work."""
 
     def __init__(self) -> None:
         self._looks: dict[int, list[float]] = {}
 
     def look(self) -> None:
-        """At each processor that this process may use, in turn."""
+        """Probe each processor that this process may use, in turn."""
         ours = processors()
         for number in ours:
             if LINUX:
@@ -121,7 +131,7 @@ class Speeds:
             os.sched_setaffinity(0, ours)
 
     def found(self) -> Speed | None:
-        """Of all processors; None where there were few looks."""
+        """The speed of all processors together; None after too few probes."""
         looks = sorted(seconds for each in self._looks.values() for seconds in each)
         if len(looks) < 1 / _SLOWEST:
             return None
@@ -130,7 +140,7 @@ class Speeds:
 
 
 def _work() -> float:
-    """Seconds of this thread's CPU time."""
+    """Seconds of CPU time that one probe takes."""
     began, x = time.thread_time(), 1
     for _ in range(_STEPS):
         x = (x * 1103515245 + 12345) & 0x7FFFFFFF

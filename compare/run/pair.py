@@ -1,4 +1,4 @@
-"""A server and a load generator, both fresh, and one measurement after another between them."""
+"""A fresh server and a fresh load generator, and the slices measured between them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from .processes import START_SECONDS, Child, ChildFailed, pin
 
 _READY = re.compile(rb"ringback: .* on (\S+) \(\S+\)|ready (\S+)")
 
-# Of all measurements of this process: each has numbers for itself.
+# Numbers the measurements of this process: each has its own range of numbers for scripts.
 _measurements = itertools.count(1)
 
 
 class ServerCommand(NamedTuple):
-    """How a server is started: the words behind `python -m`, and the interpreter, where it is another than this one. Its clients call over
-    that `transport`, where one is told."""
+    """The words after `python -m` that start a server, and the interpreter, if not this one.
+
+    `transport` is the transport of its clients; empty for the default.
+    """
 
     words: tuple[str, ...]
     python: str = ""
@@ -48,7 +50,7 @@ def backend(
 
 
 def null() -> ServerCommand:
-    """That which does nothing."""
+    """The server that does nothing: `load/null.py`."""
     return ServerCommand(("ringback.compare.load.null",))
 
 
@@ -57,14 +59,14 @@ def peer(name: str, workers: int) -> ServerCommand:
 
 
 class Placement(NamedTuple):
-    """The processors of server and client; where empty, both have all."""
+    """The processors of server and client; if empty, both use all."""
 
     server: tuple[int, ...] = ()
     client: tuple[int, ...] = ()
 
     @classmethod
     def halves(cls) -> Placement:
-        """Half of the processors each, where there are two and they can be chosen."""
+        """Half of the processors each, if there are at least two and the system is Linux."""
         ours = observe.processors()
         if len(ours) < 2 or not observe.LINUX:
             return cls()
@@ -82,7 +84,7 @@ ANYWHERE = Placement()
 
 
 class Slice(NamedTuple):
-    """What came of one slice."""
+    """The result of one slice."""
 
     load: OfferedLoad
     sample: Sample
@@ -91,26 +93,25 @@ class Slice(NamedTuple):
 
 
 class Serving(Child):
-    """A server, until the `with` is left. It starts beside whatever else starts; `wait` until it has."""
+    """A server process, until the `with` block ends. It starts in the background; `wait` for it."""
 
     def __init__(self, server: ServerCommand, placement: Placement) -> None:
         super().__init__(*server.words, python=server.python)
         self.endpoint = ""
         self.transport = server.transport
-        self.pids: list[int] = []  # of all its processes
+        self.pids: list[int] = []  # all its processes
         self._placement = placement
 
     def wait(self) -> None:
-        """Until it answers; from then on it has the processors of servers alone. Raises ChildFailed where it does not start."""
+        """Wait until it serves, then pin it to the servers' processors. Raises ChildFailed if it
+        does not start."""
         try:
             line = self.line(START_SECONDS)
         except ChildFailed as error:
             raise ChildFailed(f"its server {error}") from None
         ready = _READY.fullmatch(line)
         if ready is None:
-            raise ChildFailed(
-                f"its server printed {line.decode(errors='replace')!r} in place of its endpoint"
-            )
+            raise ChildFailed(f"its server printed {line.decode(errors='replace')!r} instead of its endpoint")
         self.endpoint = (ready[1] or ready[2]).decode()
         self.pids = [self.pid, *observe.descendants(self.pid)]
         for pid in self.pids:
@@ -118,7 +119,8 @@ class Serving(Child):
 
     @property
     def processors(self) -> int:
-        """How many it can use: one for each process that serves, of those that it has."""
+        """Processors that it can use: one for each serving process, at most those it is pinned
+        to."""
         return min(
             len(self._placement.server) or len(observe.processors()),
             max(1, len(self.pids) - 1),
@@ -126,25 +128,24 @@ class Serving(Child):
 
 
 class Generator(Child):
-    """A load generator, until the `with` is left."""
+    """A load generator process, until the `with` block ends."""
 
     def __init__(self, plan: LoadPlan, placement: Placement) -> None:
         super().__init__("ringback.compare.load.generate")
         self.plan = plan
         self._processors = placement.client
-        self._owed = (
-            0.0  # seconds within which there is an answer that nobody has read; 0 where there is none
-        )
+        self._owed = 0.0  # seconds within which an unread answer will come; 0 if there is none
 
     def wait(self) -> None:
-        """Until it can make calls; from then on it has the processors of clients alone. Raises ChildFailed where it does not start."""
+        """Wait until it can make calls, then pin it to the clients' processors. Raises ChildFailed
+        if it does not start."""
         self.say(msgspec.json.encode(self.plan))
         self.line(START_SECONDS)
         pin(self.pid, self._processors)
 
     def settle(self) -> None:
-        """Let it end what it was asked for and nobody waited for: calls of a server that died, until their time is over. Raises ChildFailed
-        where it does not."""
+        """Wait for a measurement that the parent gave up: its calls to a dead server end with their
+        timeout. Raises ChildFailed if it does not finish."""
         if self._owed:
             self.line(self._owed + self.plan.timeout)
             self._owed = 0.0
@@ -154,14 +155,15 @@ class Generator(Child):
         self._owed = cell.load.warmup + cell.load.window + self.plan.timeout + START_SECONDS
 
     def answer(self, needs: Child) -> Sample:
-        """What came of it. Raises ChildFailed where there is no answer in time, or where the server that it `needs` has ended."""
+        """The sample of the cell. Raises ChildFailed if none comes in time, or the server that it
+        `needs` has ended."""
         line = self.line(self._owed, needs=needs)
         self._owed = 0.0
         return msgspec.json.decode(line, type=Sample)
 
 
 class Pair:
-    """A server and a load generator that calls it, perhaps among others."""
+    """A server and a load generator that calls it, perhaps besides other servers."""
 
     def __init__(self, server: Serving, generator: Generator) -> None:
         self.server = server
@@ -169,13 +171,13 @@ class Pair:
         self._begun: tuple[OfferedLoad, ProcessSnapshot]
 
     def measure(self, load: OfferedLoad) -> Slice:
-        """One slice, from the first call to the last reply. Raises ChildFailed where either process did not survive it, or did not end it
-        in time."""
+        """Measure one slice, from the first call to the last reply. Raises ChildFailed if either
+        process ends, or does not finish in time."""
         self.begin(load)
         return self.end()
 
     def begin(self, load: OfferedLoad) -> None:
-        """Begin a slice. Raises ChildFailed where either process is not there."""
+        """Begin a slice. Raises ChildFailed if either process has ended."""
         first = next(_measurements) * numbers.EACH
         cell = Cell(load, self.server.endpoint, first, self.server.transport)
         with self._explained():
@@ -185,7 +187,7 @@ class Pair:
         self._begun = load, before
 
     def end(self) -> Slice:
-        """The slice that was begun, once it has ended. Raises ChildFailed as `measure` does."""
+        """Wait for the end of the slice that was begun. Raises ChildFailed as `measure` does."""
         load, before = self._begun
         with self._explained():
             sample = self.generator.answer(self.server)
@@ -203,18 +205,18 @@ class Pair:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Raises ChildFailed that says which of the two has failed, and how."""
+        """Raises ChildFailed, which names the process that failed, and how."""
         try:
             yield
         except (ChildFailed, OSError) as error:
             if end := self.server.end():
                 raise ChildFailed(f"its server {end}") from None
-            raise ChildFailed(f"its client {self.generator.end() or f'gave {error}'}") from None
+            raise ChildFailed(f"its client {self.generator.end() or f'failed: {error}'}") from None
 
 
 @contextmanager
 def alone(server: ServerCommand, plan: LoadPlan, placement: Placement) -> Iterator[Pair]:
-    """A server and a load generator for themselves. Raises ChildFailed where a process does not start."""
+    """A pair of their own. Raises ChildFailed if a process does not start."""
     with Serving(server, placement) as serving, Generator(plan, placement) as generator:
         serving.wait()
         generator.wait()

@@ -1,4 +1,4 @@
-"""Child processes that cannot outstay their welcome: every wait has a deadline, and what a child logged is kept to explain its end."""
+"""Child processes: every wait has a deadline, and a child's log explains its failure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from ...runtime import interpreter
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 
-# How often, in seconds, another process is looked at while one is waited for.
+# Seconds between checks of the server while the parent waits for its client.
 _LOOK_SECONDS = 0.25
 
 
 class ChildFailed(Exception):
-    """A child ended too early, or did not say in time what it was to say. The text is one line, with its last line of log."""
+    """A child ended too early, or did not answer in time. The text is one line, with its last log
+    line."""
 
 
 class Child:
-    """`python -m ...`, of this interpreter or of another; ended, if need be killed, when the `with` is left."""
+    """`python -m ...`, with this interpreter or another. The end of the `with` block ends it, by
+    SIGKILL if necessary."""
 
     def __init__(self, *words: str, python: str = "") -> None:
         self._unread = b""
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__; a pipe that nobody reads would fill up
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__; an unread pipe would fill up
         self._process = subprocess.Popen(
             interpreter.command("-m", *words, python=python),
             stdin=subprocess.PIPE,
@@ -46,7 +48,7 @@ class Child:
         return self._process.pid
 
     def say(self, line: bytes) -> None:
-        """A line for its standard input. Raises ChildFailed where nobody is there to read it."""
+        """Write a line to its standard input. Raises ChildFailed if it has ended."""
         stdin = self._process.stdin
         assert stdin is not None
         try:
@@ -57,8 +59,11 @@ class Child:
             raise ChildFailed(self.end()) from None
 
     def line(self, within: float, needs: Child | None = None) -> bytes:
-        """The next line of its standard output. Raises ChildFailed where there is none in so many seconds, or where the other one, which it
-        `needs` for that, has ended."""
+        """The next line of its standard output.
+
+        Raises ChildFailed if none comes `within` these seconds, or if this child or the one that it
+        `needs` has ended.
+        """
         out = self._process.stdout
         assert out is not None
         end = time.monotonic() + within
@@ -79,7 +84,7 @@ class Child:
         return line
 
     def end(self) -> str | None:
-        """How it ended, with its last line of log; None while it runs."""
+        """How it ended, with its last log line; None while it runs."""
         status = self._process.poll()
         if status is None:
             return None
@@ -87,8 +92,9 @@ class Child:
         return f"ended {how}{self._last_words()}"
 
     def stop(self) -> None:
-        """The end of its input, SIGTERM, and SIGKILL for what is still there after a while."""
-        # Twisted's reactor takes SIGTERM for itself, and sees it only when it does not wait for input.
+        """Close its input, send SIGTERM, and SIGKILL if it still runs after STOP_SECONDS."""
+        # Twisted's reactor handles SIGTERM itself, and sees it only when it does not wait for
+        # input.
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -105,7 +111,7 @@ class Child:
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
-        return f"; its last words: {lines[-1].strip()}" if lines else ""
+        return f"; its last log line: {lines[-1].strip()}" if lines else ""
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +120,7 @@ class Child:
         try:
             self.stop()
         finally:
-            self._process.kill()  # nothing, where it has ended
+            self._process.kill()  # no effect if it has ended
             self._process.wait()
             if self._process.stdout is not None:
                 self._process.stdout.close()
@@ -122,9 +128,9 @@ class Child:
 
 
 def pin(pid: int, processors: Sequence[int]) -> None:
-    """Have a process run on these processors alone, if there are any: all threads that it has, and so those that they make."""
+    """Pin all threads of a process, and thus their future ones, to these processors, if any."""
     if processors:
-        with contextlib.suppress(FileNotFoundError):  # a process that has just ended
+        with contextlib.suppress(FileNotFoundError):  # the process has just ended
             for task in Path(f"/proc/{pid}/task").iterdir():
-                with contextlib.suppress(ProcessLookupError):  # a thread that has
+                with contextlib.suppress(ProcessLookupError):  # the thread has
                     os.sched_setaffinity(int(task.name), processors)

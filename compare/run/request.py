@@ -1,4 +1,4 @@
-"""What is to be measured: the cells, and how long a slice of each takes."""
+"""The request: the cells to measure, and the load and length of their slices."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ SERVICE = "ringback.compare.workloads:service"
 STATEFUL = "ringback.compare.workloads:stateful"
 SCENARIO = "scenario"
 
-# Seconds of a slice: so short that a machine whose speed changes a few times a second has changed little before the next arm's.
+# Seconds of a slice. Machines change their speed a few times a second; the slices of two arms must
+# be close enough in time to see the same speed.
 _FIRED, _WAITED, _OPEN = 0.025, 0.03, 0.05
-# Of a calibration.
+# Minimum seconds of a slice in the calibration.
 _CALIBRATION = 0.1
-# Calls that are due in a slice at least, where that is not too long.
+# Minimum calls due in a slice of an open loop, its maximum seconds, and a rate if none is given.
 _DUE, _LONGEST, _MANY = 20.0, 1.0, 1e9
 
 
 class CellJob(NamedTuple):
-    """A workload in one call style: a cell, but for who serves and who calls."""
+    """A workload in one call style: a cell without its treatment."""
 
     workload: str
     style: str
@@ -32,13 +33,16 @@ class CellJob(NamedTuple):
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """Every list is complete and without doubles. `backends` are the names of what is compared; `arms` says of those that are no backend as
-    it comes what they are. Callers share so many `connections` to each server. `rate` makes every cell an open loop. In a `duet` all
-    servers work at once.
+    """A comparison to run. Every list is complete and has no duplicates.
 
-    `rounds` is what is asked for, or the most that the `seconds` of the budget are spent on; `fewest` are those without which a workload is
-    not worth measuring; where they are `fixed`, there is no budget. `units` are how often all arms take turns in a round, by job, where
-    that is known. `dropped` is what there was no time for. `service` and `scenario` are targets.
+    `backends` are the names of all arms; `arms` defines those that are not plain backends. Callers
+    share `connections` connections to each server. `rate`, in calls/s, makes every cell an open
+    loop. In a `duet` all servers work at once.
+
+    `rounds` is the number asked for, or the maximum for the budget of `seconds`. With fewer than
+    `fewest` rounds a workload is not measured. `fixed` rounds have no budget. `units` are the units
+    of each job in a round, once they are known. `dropped` workloads did not fit in the time.
+    `service` and `scenario` are targets, such as FILE:ATTRIBUTE.
     """
 
     backends: tuple[str, ...]
@@ -66,7 +70,7 @@ class CompareRequest:
 
     @property
     def jobs(self) -> tuple[CellJob, ...]:
-        """The cells, but for who serves and who calls."""
+        """The workloads and call styles to measure."""
         return tuple(
             CellJob(workload, style)
             for workload in self.workloads
@@ -76,12 +80,12 @@ class CompareRequest:
 
     @property
     def callers(self) -> tuple[str, ...]:
-        """Who calls: the clients that are asked for, and those that a workload has for itself."""
+        """The clients asked for, and those that a workload prescribes."""
         own = (self.workload(name).client for name in self.workloads)
         return tuple(dict.fromkeys((*self.clients, *filter(None, own))))
 
     def jobs_of(self, client: str) -> tuple[CellJob, ...]:
-        """The cells that are measured with that client."""
+        """The jobs measured with this client."""
         own = "" if client in self.clients else client
         return tuple(job for job in self.jobs if self.workload(job.workload).client == own)
 
@@ -89,32 +93,33 @@ class CompareRequest:
         return self.arms.get(name) or Arm(name, name)
 
     def workload(self, name: str) -> Workload:
-        """The workload of that name, be it the user's own."""
+        """The workload of this name, or the user's own scenario."""
         if name == SCENARIO:
             return Workload(name, f"{self.scenario} on {self.service}", WORKLOADS["echo"].script, methods=())
         return WORKLOADS[name]
 
     @property
     def stored(self) -> bool:
-        """Whether servers need a state store."""
+        """Whether the servers need a state store."""
         return any(self.workload(name).stored for name in self.workloads)
 
     @property
     def most_callers(self) -> int:
-        """At once, in any cell."""
+        """Maximum calls in flight of any cell."""
         return max(self.in_flight(self.workload(name)) for name in self.workloads)
 
     @property
     def serving(self) -> int:
-        """The workers of each server: as many as there are callers at most, unless other is asked for."""
+        """Workers of each server: the maximum of calls in flight, unless the user asks for
+        another."""
         return self.workers or self.most_callers
 
     def in_flight(self, workload: Workload) -> int:
-        """The calls of it that are in flight in a closed loop."""
+        """Calls in flight of this workload in a closed loop."""
         return workload.concurrency or self.concurrency or workload.usual
 
     def load(self, job: CellJob, number: int) -> OfferedLoad:
-        """A slice of the cell in that round; the first round is only a calibration."""
+        """The load of a slice in round `number`; round 0 is the calibration."""
         workload = self.workload(job.workload)
         rate = None if workload.overload else self.rate
         window = workload.window or (_FIRED if job.style == FIRE_AND_CALLBACK else _WAITED)
@@ -133,10 +138,10 @@ class CompareRequest:
         )
 
     def weight(self, job: CellJob) -> int:
-        """How often all arms take turns in a round, where nothing else is known."""
+        """Units of the job in a round; before the budget has set them, the workload's share."""
         return self.units.get(job) or self.workload(job.workload).units
 
     def without_last(self) -> CompareRequest | None:
-        """The same with one workload fewer; None where there is but one."""
+        """The request without its last workload; None if it has only one."""
         *kept, last = self.workloads
         return replace(self, workloads=tuple(kept), dropped=(last, *self.dropped)) if kept else None

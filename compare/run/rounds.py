@@ -1,8 +1,8 @@
-"""The experiment: in each round every arm once, in fresh server and client processes, which take turns of a few milliseconds.
+"""The experiment: each round has every treatment in fresh processes, which take turns of a few ms.
 
-A unit is a slice of each arm in random order, and, unless slices are long, the same mirrored, so that a machine that becomes slower
-meanwhile does so for all. Units of all cells come in random order. What is measured is in `cells` as it comes, so that an interrupted run
-keeps it.
+A unit is a slice of each treatment in random order, and, unless slices are long, the same in
+reverse: a machine that slows down during a unit slows all of them equally. Units of all cells come
+in random order. `cells` is updated during the run, so an interrupted run keeps its measurements.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from .processes import ChildFailed
 from .request import CellJob, CompareRequest
 from .treatments import Treatment, groups, lacking, server, treatments
 
-# Where one thread fires more calls a second than this, it times one in 16: what that takes is no part of a call.
+# A thread that fires more calls a second than this times one in 16, as timing must not slow them.
 _FAST = 5_000
 _STRIDE = 16
 
-# Seconds of each cell before a round, so that threads that it starts are there in all that follow.
+# Seconds of warm-up of each cell before a round, which starts its threads for all later slices.
 _WARM_SECONDS = 0.03
 
-# What part of the budget may be exceeded.
+# Fraction by which a run may exceed its budget.
 _OVER = 0.02
 
-# At this part of what the slowest arm can do, the rate at which response times are compared: at half of it the client would already
-# be as busy as it can be.
+# The common rate of open loops, as a fraction of the slowest arm's capacity: at half of it the
+# client would already be fully busy.
 _MODERATE = 0.25
 
 Running = list[tuple[Treatment, Pair]]
@@ -56,16 +56,16 @@ Slices = dict[tuple[Treatment, CellJob], list[list[Slice]]]
 
 
 class Watcher(Protocol):
-    """Is told how far the run is."""
+    """Receives the progress of the run."""
 
     def planned(self, rounds: int, seconds: float) -> None:
-        """So many rounds there will be, and all that is left takes so many seconds."""
+        """The run will have these rounds, and ends in about `seconds`."""
 
     def begin(self, number: int, what: str) -> None:
-        """This is being done now, in that round."""
+        """This work begins now, in round `number`."""
 
     def measured(self, cell: Measured | None = None) -> None:
-        """There is one slice more, or a round of that cell, which is to be shown."""
+        """A slice has ended, or a round of this cell, whose figures can be shown."""
 
 
 class Experiment:
@@ -81,16 +81,17 @@ class Experiment:
         self._watcher = watcher
         self._began = time.monotonic()
         self._chance = random.Random(request.seed)  # noqa: S311
-        # What is not tried again.
-        self._failed: set[Treatment] = set()
+        self._failed: set[Treatment] = set()  # not tried again
         self._directory = ""  # of state stores
+        # Calls/s in the calibration, by arm, client and job.
         self._capacity: dict[tuple[str, str, CellJob], float] = {}
-        # Seconds, of each pair of processes beside others until it is warm; and of each slice beside the calls' own.
+        # Seconds: start and warm-up of each pair of processes beside others; overhead of each
+        # slice.
         self._starts: list[float] = []
         self._rests: list[float] = []
 
     def run(self) -> None:
-        """Measure everything; an arm that cannot be measured is one of the report's failures, and the others go on."""
+        """Measure everything. A treatment that fails is noted in the report; the others go on."""
         with TemporaryDirectory(prefix="ringback-compare-") as self._directory:
             self._run()
 
@@ -104,16 +105,16 @@ class Experiment:
         left = self._began + request.seconds - time.monotonic() - AFTER_SECONDS
         pace = self._pace()
         if not treatments(request, self._failed):
-            return  # none has come through the calibration, as the report's failures say
+            return  # all failed in the calibration, as the report's failures say
         if (request.scenario or request.arms) and self._spoilt():
-            return  # what a person wrote does not work: nobody should wait for minutes to be told
+            return  # the user's scenario or arm does not work: fail now rather than after minutes
         plan = self._request = spend(request, left, pace, self._failed)
         self._note()
         one = self._seconds(plan, pace)
         took: list[float] = []
         for number in range(1, plan.rounds + 1):
             if not request.fixed and self._late(one):
-                break  # the machine became slower than it was in the calibration; what was found so far plays no part in this
+                break  # the machine became slower than in the calibration; figures play no part in this
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
             began = time.monotonic()
             self._round(number, self._with_control())
@@ -122,15 +123,16 @@ class Experiment:
             one = median(took)
         if not self.rounds:
             self._report.failures.append(
-                f"the calibration took so long that no round fits into {request.seconds:g} s: give more with --time"
+                f"the calibration took so long that no round fits in {request.seconds:g} s: give more with --time"
             )
 
     def _spoilt(self) -> bool:
-        """Whether something went wrong in the calibration; what calls did is added to the failures."""
+        """Whether something failed in the calibration. Errors of calls are added to the
+        failures."""
         found = [(who, cell.broken) for who, cell in self.cells.items() if cell.broken]
         if found:
             (arm, client, job), why = found[0]
-            others = f" (so with {len(found) - 1} more)" if len(found) > 1 else ""
+            others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             self._report.failures.append(f"{arm}, {client} client, {job.workload}: {why}{others}")
         return bool(self._report.failures)
 
@@ -138,13 +140,13 @@ class Experiment:
         return round_seconds(request, a_round(request, self._failed), pace, request.units)
 
     def _pace(self) -> Pace:
-        """As in the calibration. Its medians: what else runs may hold one of them up for long."""
+        """The pace of the calibration, by medians: other programs may delay a single start."""
         if not self._starts or not self._rests:
             return Pace()
         return Pace(max(LEAST_PAIR_SECONDS, median(self._starts)), median(self._rests))
 
     def _late(self, seconds: float) -> bool:
-        """Whether what takes so long would end too late."""
+        """Whether work of these seconds would end too late."""
         return time.monotonic() - self._began + seconds + AFTER_SECONDS > (1 + _OVER) * self._request.seconds
 
     def _note(self) -> None:
@@ -163,7 +165,7 @@ class Experiment:
         return treatments(self._request, self._failed, control=self._chance.choice(ours) if ours else None)
 
     def _round(self, number: int, found: list[Treatment]) -> None:
-        """All that are compared are there at once, and take turns."""
+        """Start the processes of each group and run its units in random order."""
         slices: Slices = {}
         began = time.monotonic()
         there = groups(found)
@@ -180,8 +182,11 @@ class Experiment:
             self._take(number, began, slices)
 
     def _started(self, number: int, group: Sequence[Treatment], running: ExitStack) -> Running:
-        """Those whose servers start, twice tried, and are warm. All processes start beside each other; each client has one generator, which
-        calls all servers, but in a duet, where each server has its own."""
+        """Start and warm up the pairs of a group; a server that does not start is tried once more.
+
+        All processes start at the same time. Each client style has one generator, which calls all
+        servers; in a duet each treatment has its own.
+        """
         began = time.monotonic()
         servers: dict[tuple[str, str], Serving] = {}
         generators: dict[object, Generator] = {}
@@ -199,7 +204,7 @@ class Experiment:
                 with self._failing(*served):
                     servers[name] = self._answering(served[0], servers[name], running)
         finally:
-            # Last, to be ended first: a server that is told to end waits for its clients.
+            # Entered last, to end first: a stopping server waits for its clients.
             for generator in generators.values():
                 running.enter_context(generator)
         for caller, generator in generators.items():
@@ -210,7 +215,7 @@ class Experiment:
             for treatment in group
             if treatment not in self._failed
         ]
-        self._chance.shuffle(pairs)  # in this order they are called first
+        self._chance.shuffle(pairs)  # the order of their first calls
         for treatment, pair in pairs:
             with self._failing(treatment):
                 self._warm(pair, treatment)
@@ -218,16 +223,17 @@ class Experiment:
         return pairs
 
     def _caller(self, treatment: Treatment) -> object:
-        """Tells its generator from others."""
+        """Identity of its load generator."""
         return treatment if self._request.duet else treatment.client
 
     def _serving(self, treatment: Treatment) -> Serving:
-        """Each server has a store of its own: what earlier ones have left in it would be part of what it costs to use it."""
+        """Start its server, with a state store of its own: leftovers of earlier servers would make
+        its store slower."""
         store = f"sqlite:///{self._directory}/{token_hex(8)}.db"
         return Serving(server(self._request, treatment, store), self._request.placement)
 
     def _answering(self, treatment: Treatment, serving: Serving, running: ExitStack) -> Serving:
-        """Once it answers, if need be another of the kind."""
+        """Wait until the server serves; if it fails, start another one once."""
         try:
             serving.wait()
         except ChildFailed:
@@ -237,7 +243,7 @@ class Experiment:
 
     @contextmanager
     def _failing(self, *those: Treatment) -> Iterator[None]:
-        """Where a child fails meanwhile, these treatments have failed, and the others go on."""
+        """If a child fails inside, mark these treatments as failed, and go on with the others."""
         try:
             yield
         except ChildFailed as error:
@@ -245,12 +251,13 @@ class Experiment:
             self._failed.update(those)
 
     def _units(self, number: int, group: Sequence[Treatment]) -> list[CellJob]:
-        """Each cell as often as it has units."""
+        """Each job, once for each of its units."""
         jobs = sorted({job for treatment in group for job in treatment.jobs})
         return [job for job in jobs for _ in range(self._request.weight(job) if number else 1)]
 
     def _unit(self, number: int, job: CellJob, pairs: Running, slices: Slices) -> None:
-        """A slice of each that has the cell, in random order, or of all at once; and, but for a calibration, the same mirrored."""
+        """Measure a slice of each treatment that has the job, in random order, or in a duet of all
+        at once; then, except in the calibration, the same in reverse."""
         order = [
             (treatment, pair)
             for treatment, pair in pairs
@@ -260,7 +267,9 @@ class Experiment:
         if number:
             self.speeds.look()
         turns = [[each] for each in order]
-        if number and self._request.duet:  # the clients of a server in turn: what it uses is one's own
+        if (
+            number and self._request.duet
+        ):  # one client style at a time: a server's CPU time must be that of one client
             clients = dict.fromkeys(treatment.client for treatment, _ in order)
             turns = [[each for each in order if each[0].client == client] for client in clients]
         if number and not self._request.load(job, number).long:
@@ -272,7 +281,7 @@ class Experiment:
                 slices[treatment, job][-1].append(window)
 
     def _turn(self, number: int, job: CellJob, turn: Running) -> Iterator[tuple[Treatment, Slice]]:
-        """A slice of one, or of several at once."""
+        """Measure a slice of one treatment, or of several at once."""
         there = [(treatment, pair) for treatment, pair in turn if treatment not in self._failed]
         if not there:
             return
@@ -294,7 +303,7 @@ class Experiment:
         self._watcher.measured()
 
     def _cell(self, treatment: Treatment, job: CellJob, window: Slice) -> Measured:
-        """That of the treatment, which is empty at first."""
+        """The cell of the treatment, created on first use."""
         key = (treatment.arm, treatment.client, job)
         if key not in self.cells:
             backend = self._request.arm(treatment.arm).backend
@@ -305,7 +314,7 @@ class Experiment:
         return self.cells[key]
 
     def _take(self, number: int, began: float, slices: Slices) -> None:
-        """Make a round of what each treatment has in each cell, and one more of what was measured twice."""
+        """Compute the round of each cell; that of an A/A control goes to `controls`."""
         together: dict[tuple[bool, str, CellJob], dict[Treatment, list[list[Slice]]]] = {}
         for (treatment, job), units in slices.items():
             if treatment not in self._failed and any(units):
@@ -350,7 +359,7 @@ class Experiment:
         return LoadPlan(
             client=peers.load(treatment.arm).LOOP if treatment.kind == "peer" else treatment.client,
             cpu_steps=self._report.environment.cpu_steps,
-            # A call waits for all that are before it: 10 ms for each is far above what any of them takes.
+            # A call waits for all calls before it: 10 ms for each is far more than any takes.
             timeout=10.0 + request.most_callers * 0.01,
             max_callers=request.most_callers,
             connections=request.connections,
@@ -359,12 +368,13 @@ class Experiment:
         )
 
     def _warm(self, pair: Pair, treatment: Treatment) -> None:
-        """A little of everything."""
+        """Call each job for a moment."""
         for job in treatment.jobs:
             pair.measure(self._load(job, 0, treatment)._replace(window=_WARM_SECONDS))
 
     def _load(self, job: CellJob, number: int, treatment: Treatment) -> OfferedLoad:
-        """Where calls are to come at a rate that nobody gave, the calibration is a closed loop, which finds it."""
+        """The load of a slice. For an open loop without --rate, the calibration is a closed loop,
+        which finds the capacities that its rate depends on."""
         load = self._request.load(job, number)
         workload = self._request.workload(job.workload)
         own = self._capacity.get((treatment.arm, treatment.client, job), 0.0)

@@ -56,13 +56,14 @@ def treatments(
 
 
 def groups(found: Sequence[Treatment]) -> list[list[Treatment]]:
-    """Those that are there at once: all of ringback. Each other library is for itself: it may not rest when idle."""
+    """Treatments that run at the same time: all of ringback together, each peer alone, as a peer
+    may use its processor while idle."""
     ours = [treatment for treatment in found if treatment.kind != "peer"]
     return [ours] * bool(ours) + [[treatment] for treatment in found if treatment.kind == "peer"]
 
 
 def lines(request: CompareRequest, name: str) -> tuple[CellJob, ...]:
-    """The cells that another library can be measured in."""
+    """The cells that this peer supports."""
     module = peers.load(name)
     fires = hasattr(module.Client, "fire")
     found = []
@@ -75,7 +76,7 @@ def lines(request: CompareRequest, name: str) -> tuple[CellJob, ...]:
 
 
 def lacking(request: CompareRequest) -> dict[str, list[str]]:
-    """By other library, the cells of which it has none."""
+    """By peer: the cells that it does not support."""
     missing = {name: {*request.jobs} - {*lines(request, name)} for name in request.peers}
     return {
         name: [f"{job.workload}, {job.style}" for job in request.jobs if job in jobs]
@@ -85,7 +86,8 @@ def lacking(request: CompareRequest) -> dict[str, list[str]]:
 
 
 def server(request: CompareRequest, treatment: Treatment, store: str) -> pair.ServerCommand:
-    """How the treatment's server is started; its state, if it needs any, is in that `store`."""
+    """The command of the treatment's server. `store` is the URL of its state store, if the
+    workloads need one."""
     if treatment.kind == "peer":
         return pair.peer(treatment.arm, request.serving)
     arm = request.arm(treatment.arm)

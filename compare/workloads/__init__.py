@@ -1,4 +1,4 @@
-"""What is measured: the service that every backend serves unchanged, and the table of workloads that call it."""
+"""The service that every backend serves unchanged, and the table of workloads that call it."""
 
 from .handlers import after, cpu, service, stateful, steps_of_cpu
 from .table import WORKLOADS, Workload

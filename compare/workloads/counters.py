@@ -1,8 +1,9 @@
-"""The workload `counter`: calls add to a few counters in a state store, unprotected or in one of several protected ways.
+"""The workload `counter`: calls add to a few counters in a state store, with or without protection.
 
-The handlers run in the servers, the scripts in the load generators; nothing but calls is between them. What the counters say at the end is
-compared with what was acknowledged. Some calls are sent twice, as by a client that lost the first answer: each caller has a counter of
-its own for those, to which it adds one call after another, so that what is there twice is told from what is lost in a race.
+The handlers run in the servers, the scripts in the load generators; only calls connect them. At the
+end the script compares the counters with the acknowledged updates. Some calls are sent twice, like
+those of a client that lost the first reply. Each caller sends these to a counter of its own, one
+after another, so a doubled effect is distinguishable from an update lost in a race.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from .numbers import measurement, spread
 
 COUNTERS = 4
 CALLERS = 8
-# A caller who is overtaken again and again waits for a good part of this.
+# Seconds. A caller that repeatedly loses the race waits for a good part of them.
 WINDOW = 0.2
 
-# Of the calls, those that are made twice, and those that only read.
+# Fractions of the calls: those sent twice, and those that only read.
 TWICE = 0.05
 READS = 0.2
 
-# In the names of counters, so that no two runs on one store have the same.
+# Part of the counters' names, so that two runs on one store use different ones.
 _RUN = secrets.token_hex(6)
 
 Answer = tuple[int, int]
@@ -39,7 +40,7 @@ Answer = tuple[int, int]
 
 
 def add(number: int, counter: str) -> Answer:
-    """Read, modify, write, as if nobody else did."""
+    """Read, add 1, write, without protection."""
     state = _state()
     total = state.get(counter, 0) + 1
     state.put(counter, total)
@@ -47,7 +48,7 @@ def add(number: int, counter: str) -> Answer:
 
 
 def add_locked(number: int, counter: str) -> Answer:
-    """The same by one at a time, and only while the lock is held."""
+    """The same under a lock; the write carries the lock's fencing token."""
     state = _state()
     with state.lock(counter) as lock:
         total = state.get(counter, 0) + 1
@@ -56,12 +57,12 @@ def add_locked(number: int, counter: str) -> Answer:
 
 
 def add_versioned(number: int, counter: str) -> Answer:
-    """The same again, until nobody else has written between reading and writing."""
+    """The same, repeated until no other write came between reading and writing."""
     return number, _state().update(counter, lambda total: total + 1, 0)
 
 
 def add_once(number: int, counter: str) -> Answer:
-    """The same, once for each key however often it is called: what is written is committed together with the key."""
+    """The same, once for each idempotency key: write and key are committed together."""
     tx = current_call().transaction
     total = tx.get(counter, 0) + 1
     tx.put(counter, total)
@@ -69,12 +70,12 @@ def add_once(number: int, counter: str) -> Answer:
 
 
 def total_of(number: int, counter: str) -> Answer:
-    """What the counter says."""
+    """The counter's total."""
     return number, _state().get(counter, 0)
 
 
 def take(counters: list[str]) -> list[int]:
-    """What the counters say; they are gone after it."""
+    """Read and delete the counters."""
     with _state().transaction() as tx:
         totals = [tx.get(counter, 0) for counter in counters]
         for counter in counters:
@@ -90,8 +91,8 @@ def _state() -> State:
 
 
 class _Ledger:
-    """What the callers of one measurement know of each counter: updates that were acknowledged, those of which nobody knows, the highest
-    total that was told; and how many reads were stale."""
+    """By counter, the callers' view of one measurement: acknowledged updates, updates of unknown
+    outcome, and the highest total received; and the number of stale reads."""
 
     def __init__(self) -> None:
         self.acknowledged: Counter[str] = Counter()
@@ -101,17 +102,17 @@ class _Ledger:
         self.lock = Lock()
 
     def promised(self, counter: str) -> int:
-        """What whoever reads now must be shown at least."""
+        """The least total that a read which starts now must return."""
         with self.lock:
             return max(self.acknowledged[counter], self.highest[counter])
 
 
-# By measurement; all callers of one are made by one thread, before any of them calls.
+# By measurement. One thread creates all its callers, before the first of them calls.
 _ledgers: defaultdict[int, _Ledger] = defaultdict(_Ledger)
 
 
 def script(method: str, keyed: bool, numbers: Iterator[int], _steps: int) -> Script:
-    """One caller's calls. Where they are `keyed`, a call that is made twice has the same key both times."""
+    """One caller's calls. With `keyed`, both sends of a doubled call carry the same key."""
     first = next(numbers)
     ledger = _ledgers[measurement(first)]
     own = f"{_RUN}/{first:x}"
@@ -153,7 +154,8 @@ def _total(call: Call, reply: Any) -> int:
 
 
 def check(ended: Ended) -> Generator[Call, Any, Consistency]:
-    """What the counters say against what was acknowledged. An update of which nobody knows may be there or not."""
+    """Compare the counters with the acknowledged updates. An update of unknown outcome may count or
+    not."""
     ledger = _ledgers.pop(measurement(ended.first), _Ledger())
     counters = list(ledger.acknowledged | ledger.unknown)
     totals = (yield Call("take", (counters,))) if counters else []

@@ -1,4 +1,4 @@
-"""What every backend serves unchanged, and what of it can be known without a call."""
+"""The services that every backend serves unchanged, and the expected results of `cpu`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 32  # bytes in a value
 IO_SECONDS = 0.010
 CPU_SECONDS = 0.001
 
-# The steps of `cpu`: x -> (x * MULTIPLIER + INCREMENT) modulo 2**31, which can be checked without walking them.
+# A step of `cpu` is x -> (x * MULTIPLIER + INCREMENT) modulo 2**31. `after` computes many at once.
 MULTIPLIER = 1103515245
 INCREMENT = 12345
 MASK = 2**31 - 1
@@ -23,33 +23,33 @@ MASK = 2**31 - 1
 
 @service.method(inline=True)
 def echo(value: bytes) -> bytes:
-    """The value, on the event loop itself."""
+    """Return the value, inline on the event loop."""
     return value
 
 
 @service.method
 def pooled(value: bytes) -> bytes:
-    """The value, by way of a worker."""
+    """Return the value, in a worker."""
     return value
 
 
 @service.method
 def io(value: bytes) -> bytes:
-    """The value, after a wait as for a database."""
+    """Return the value after a wait in the worker, as for a database."""
     time.sleep(IO_SECONDS)
     return value
 
 
 @service.method
 async def io_async(value: bytes) -> bytes:
-    """The value, after a wait that takes no worker."""
+    """Return the value after a wait that occupies no worker."""
     await asyncio.sleep(IO_SECONDS)
     return value
 
 
 @service.method
 def cpu(start: int, steps: int) -> int:
-    """A number that takes that many steps of pure Python."""
+    """Compute a number in that many steps of pure Python."""
     for _ in range(steps):
         start = (start * MULTIPLIER + INCREMENT) & MASK
     return start
@@ -57,7 +57,7 @@ def cpu(start: int, steps: int) -> int:
 
 @service.method
 def numbers(start: int, count: int) -> Iterator[int]:
-    """That many numbers from `start` on, one by one."""
+    """Stream `count` numbers, beginning with `start`."""
     yield from range(start, start + count)
 
 
@@ -65,7 +65,7 @@ service.method(reads.read)
 service.method(reads.read_async)
 service.method(name="read_cached", cache=reads.CACHE_SECONDS)(reads.read)
 
-# All of these, and what needs a state store, without which it is refused at the start.
+# These methods, and those that need a state store. A server without one refuses it at start.
 stateful = Service(service.name)
 stateful.methods.update(service.methods)
 stateful.method(counters.add)
@@ -80,7 +80,8 @@ _jumps: dict[int, tuple[int, int]] = {}
 
 
 def after(start: int, steps: int) -> int:
-    """What `cpu` returns, in one step: so many steps together are one multiplication and one addition."""
+    """The result of `cpu`, in one step: any number of steps is one multiplication and one
+    addition."""
     if steps not in _jumps:
         factor, summand = 1, 0
         by, plus, left = MULTIPLIER, INCREMENT, steps
@@ -94,7 +95,8 @@ def after(start: int, steps: int) -> int:
 
 
 def steps_of_cpu() -> int:
-    """How many steps take this machine about `CPU_SECONDS`, by the fastest of several tries: the least disturbed one."""
+    """Steps of `cpu` that take about `CPU_SECONDS` on this machine, by the fastest of 200 tries,
+    the least disturbed one."""
     tried = 2_000
     seconds = []
     for _ in range(200):

@@ -1,19 +1,19 @@
-"""The numbers that scripts are given: no two of a run are the same, and those of one measurement lie together."""
+"""The numbers of scripts: unique in a run, and contiguous within a measurement."""
 
 from __future__ import annotations
 
-# So many are for each measurement alone.
+# Numbers reserved for each measurement.
 EACH = 1 << 32
 
-# Spreads numbers evenly but out of step (Fibonacci hashing; Knuth, volume 3, section 6.4).
+# Spreads consecutive numbers evenly and irregularly (Fibonacci hashing; Knuth, volume 3, 6.4).
 SCATTER = 2654435769
 
 
 def measurement(number: int) -> int:
-    """That to which a number belongs."""
+    """The measurement that a number belongs to."""
     return number // EACH
 
 
 def spread(number: int) -> float:
-    """Where it falls from 0 to 1: of any numbers in turn, so large a part falls below each value as that is."""
+    """Map a number to 0..1. The values of consecutive numbers are uniformly distributed."""
     return (number * SCATTER) % EACH / EACH

@@ -1,7 +1,8 @@
-"""The workload `read`: calls that read a value from something slow, plainly or in one of several quicker ways.
+"""The workload `read`: calls that read a value from a slow source, directly or by faster variants.
 
-There is no database: a wait stands for its time, and the clock for what others write to it. All processes of the machine share that clock,
-so whoever reads knows which value was the newest when it began to.
+There is no database: a wait stands for its latency, and the clock for the values that others write.
+All processes of the machine share that clock, so a caller knows which value was the newest when its
+read began.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from .numbers import measurement, spread
 
 READ_SECONDS = 0.005
 
-# Different keys, few of which are read often: the one of rank r about 1/r times as often as the first (Zipf).
+# Number of keys. The key of rank r is read about 1/r times as often as the first (Zipf).
 KEYS = 300
 
-# How often each value changes, and for how long a cache keeps it: whoever writes it tells nobody.
+# Seconds after which a value changes, and for which a cache keeps it. Writes invalidate no cache.
 CHANGE_SECONDS = 0.2
 CACHE_SECONDS = 0.1
 
@@ -29,23 +30,26 @@ Answer = tuple[int, int]
 
 
 def read(_space: int, key: int) -> Answer:
-    """The key and its value, after a wait that takes a worker. No measurement reads in the space of another."""
+    """Return the key and its value, after a wait that occupies a worker.
+
+    Each measurement reads in a key space of its own.
+    """
     time.sleep(READ_SECONDS)
     return key, newest()
 
 
 async def read_async(_space: int, key: int) -> Answer:
-    """The same, after a wait that takes none."""
+    """The same, after a wait that occupies no worker."""
     await asyncio.sleep(READ_SECONDS)
     return key, newest()
 
 
 def newest() -> int:
-    """The value that all keys have now."""
+    """The current value of all keys."""
     return int(time.monotonic() / CHANGE_SECONDS)
 
 
-# By measurement, the numbers of the reads that were stale.
+# By measurement: the numbers of its stale reads.
 _stale: defaultdict[int, list[int]] = defaultdict(list)
 
 

@@ -1,4 +1,4 @@
-"""A service whose `cpu` works a tenth more: a difference that a comparison must find."""
+"""A service whose `cpu` does 10 % more work: a difference that the self-check must detect."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def cpu(start: int, steps: int) -> int:
 
 @service.method(inline=True)
 def echo(value: bytes) -> bytes:
-    """The value: there has to be something to warm up with."""
+    """Return the value; the warm-up calls it."""
     return value

@@ -1,7 +1,7 @@
-"""The table of workloads: which calls, how they come, and what is to be known of each.
+"""The table of workloads: their calls, their load and the figure they are compared by.
 
-A new workload is a method of the service and a row of the table. Each call has arguments of its own, and its script knows the one right
-answer without doing the work.
+A new workload is a method of the service and a row of the table. Each call has arguments of its
+own, and its script knows the correct reply without doing the work.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from . import counters, reads, variants
 from .handlers import CPU_SECONDS, IO_SECONDS, MASK, SIZE, after
 from .numbers import SCATTER, measurement, spread
 
-SLOW = 0.1  # of mixed
-ITEMS = 1_000  # of a stream
+SLOW = 0.1  # fraction of `cpu` calls in `mixed`
+ITEMS = 1_000  # in each stream
 OVERLOAD = 3.0
 OVERLOAD_TIMEOUT = 0.25
 
 
 class Workload(NamedTuple):
-    """Calls, and how they come: `script(numbers, cpu_steps)` makes one caller's calls, with numbers that no other caller gets.
+    """A row of the table. `script(numbers, cpu_steps)` makes one caller's calls, with unique
+    numbers.
 
-    `concurrency` and `client` are for a workload that fixes them, and `usual` the calls in flight where nothing is said. One that is
-    `open` has calls come at a rate, whatever the server does. `window` are the seconds of a slice, where other than usual, and `units` how
-    many there are of it beside those of others. `figure` is what it is compared by. `check` looks at what the calls of a slice have left
-    behind. One that is `stored` has servers with a state store, and some calls of one that is `keyed` bring a key.
-    `overload` has so many times the calls come that the server can do, each with a `timeout`, in seconds.
+    `concurrency` and `client`, if given, cannot be changed by options; `usual` is the default
+    number of calls in flight. An `open` workload has arrivals at a rate, however slow the server
+    is; with `overload` the rate is this multiple of the server's capacity, and each call has a
+    `timeout` in seconds. `window` is the length of a slice in seconds, if not the usual one;
+    `units` its share of the units of a round. `figure` is the figure of its claims. `check`
+    verifies the effects of a slice's calls. A `stored` workload needs servers with a state store;
+    some calls of a `keyed` one carry an idempotency key.
     """
 
     name: str
@@ -53,7 +56,7 @@ class Workload(NamedTuple):
 
 
 def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script:
-    """A value of that size, which has to come back."""
+    """Calls with a value of `size` bytes, which must come back."""
     filling = bytes(size - SIZE)
     for number in numbers:
         value = number.to_bytes(SIZE, "big") + filling
@@ -63,14 +66,14 @@ def _same(method: str, size: int, numbers: Iterator[int], _steps: int) -> Script
 
 def _cpu(numbers: Iterator[int], steps: int) -> Script:
     for number in numbers:
-        # The numbers of two measurements differ in their higher bits alone.
+        # The numbers of two measurements differ only in their higher bits.
         start = (number + measurement(number) * SCATTER) & MASK
         if (yield Call("cpu", (start, steps))) != after(start, steps):
             raise WrongReply
 
 
 def _mixed(numbers: Iterator[int], steps: int) -> Script:
-    """Calls of `cpu` spread evenly but out of step among those of `echo`."""
+    """Calls of `echo`, with calls of `cpu` spread evenly and irregularly among them."""
     for number in numbers:
         if spread(number) < SLOW:
             yield from _cpu(iter((number,)), steps)
@@ -119,8 +122,11 @@ def _back(
     figure: str = "server_cpu",
     **how: Any,
 ) -> Workload:
-    """Calls that give their value back. Of short ones a generator in Python is the limit sooner than a server: what they cost the server is
-    what tells arms apart."""
+    """A workload whose calls return their value.
+
+    With short calls the load generator, which is Python, reaches its limit before the server does,
+    so the default figure is the server's CPU time.
+    """
     return Workload(name, explanation, partial(_same, method, size), (method,), figure=figure, **how)
 
 
@@ -129,7 +135,7 @@ WORKLOADS = {
     for workload in (
         _back(
             "lone",
-            f"{SIZE} bytes back, one caller: the time of a call",
+            f"{SIZE} bytes back, one caller: the time of a single call",
             styles=(REQUEST_REPLY,),
             concurrency=1,
             figure="p50",
@@ -146,7 +152,7 @@ WORKLOADS = {
         ),
         _back(
             "echo-rate",
-            f"{SIZE} bytes back, calls coming at one rate for all backends",
+            f"{SIZE} bytes back, arrivals at the same rate for all backends",
             styles=(FIRE_AND_CALLBACK,),
             usual=8,
             open=True,
@@ -178,7 +184,7 @@ WORKLOADS = {
         ),
         Workload(
             "overload",
-            f"cpu, {OVERLOAD:g} times as many calls coming as it can do, {OVERLOAD_TIMEOUT * 1000:.0f} ms for each",
+            f"cpu, arrivals at {OVERLOAD:g} times the server's capacity, timeout {OVERLOAD_TIMEOUT * 1000:.0f} ms",
             _cpu,
             methods=("cpu",),
             styles=(FIRE_AND_CALLBACK,),
@@ -190,7 +196,7 @@ WORKLOADS = {
         ),
         Workload(
             "mixed",
-            f"{1 - SLOW:.0%} echo behind {SLOW:.0%} cpu: do slow calls delay quick ones?",
+            f"{1 - SLOW:.0%} echo among {SLOW:.0%} cpu: do slow calls delay quick ones?",
             _mixed,
             methods=("echo", "cpu"),
         ),
@@ -205,10 +211,10 @@ WORKLOADS = {
         ),
         _counter("none", "by get and put", "add"),
         _counter("lock", "under a lock, with its fencing token", "add_locked"),
-        _counter("version", "by put-if-version, again until nobody was quicker", "add_versioned"),
+        _counter("version", "by put-if-version, retried until it succeeds", "add_versioned"),
         _counter("idempotency", "once for each key, in the call's transaction", "add_once", keyed=True),
         _read("none", "in a plain def", "read"),
-        _read("cache", f"kept by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"),
+        _read("cache", f"cached by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"),
         _read("async-io", "in a coroutine", "read_async"),
     )
 }
@@ -218,7 +224,8 @@ QUICK = ("echo", "cpu", "io")
 
 
 def figure_of(name: str, *, opened: bool) -> str:
-    """What cells of that workload are compared by; `opened`, where its calls come at a rate. A user's own scenario has no row here."""
+    """The figure of the workload's claims. `opened`: it runs as an open loop. A user's own scenario
+    has no row, so it has a default."""
     workload = WORKLOADS.get(name)
     if workload is None or (opened and not workload.open):
         return "p50" if opened else "throughput"
@@ -226,7 +233,7 @@ def figure_of(name: str, *, opened: bool) -> str:
 
 
 def place(name: str) -> int:
-    """Where a workload stands in the table; a user's own scenario stands behind all."""
+    """A workload's position in the table; a user's own scenario comes last."""
     return _PLACES.get(name, len(_PLACES))
 
 

@@ -198,7 +198,7 @@ def test_a_scenario_that_does_not_work_ends_with_the_calibration_and_is_told_whe
     [failure] = found["failures"]
     assert failure.startswith("asyncio, threading client, scenario: ")
     assert told in failure
-    assert failure.endswith("(so with 1 more)")  # the other call style
+    assert failure.endswith("(and 1 more)")  # the other call style
     assert f"ringback: {failure}\n" in err
 
 
@@ -275,7 +275,10 @@ def read_until(terminal: int, text: str) -> str:
         ("--quick --thorough", "exclude each other"),
         ("--service app.py:service", "--service and --scenario go together"),
         ("--service a:b --scenario nosuch.py", "there is no file nosuch.py"),
-        ("--style request-reply --workload flood", "no chosen workload has calls in the style request-reply"),
+        (
+            "--style request-reply --workload flood",
+            "none of the chosen workloads has calls in style request-reply",
+        ),
         ("--fail-if p98>1ms", "--fail-if: bad condition"),
         ("--fail-if throughput<95%", "it needs an older run"),
         ("--fail-if nosuch.p99>1ms", "picks nothing: no cell has nosuch"),
@@ -283,16 +286,16 @@ def read_until(terminal: int, text: str) -> str:
         ("--json nowhere/f", "--json: nowhere/f cannot be written"),
         ("--html nowhere/f", "--html: nowhere/f cannot be written"),
         ("--json - --csv -", "only one of --json, --csv and --html"),
-        ("--against nowhere", "--against: nowhere is no virtual environment"),
-        ("--duet --backend asyncio", "--duet needs two backends or arms at least"),
-        ("--duet --workload echo-rate", "--duet is for closed loops: not for echo-rate"),
+        ("--against nowhere", "--against: nowhere is not a virtual environment"),
+        ("--duet --backend asyncio", "--duet needs at least two backends or arms"),
+        ("--duet --workload echo-rate", "--duet supports closed loops only: not for echo-rate"),
         ("--time 5", "5 s are too few: 6 rounds of lone alone"),
         ("--self-check --quick", "--self-check does not take --quick"),
         ("--self-check --no-pin --seed 3", "--self-check does not take --pin"),
         ("--seed 9007199254740992", "--seed"),
         (
             "--peer pyzmq --workload stream",
-            "--peer: none of the chosen workloads and styles can be measured of pyzmq",
+            "--peer: pyzmq can run none of the chosen workloads and styles",
         ),
         ("--workload counter-prayer", "there is no 'counter-prayer': choose of lone, echo"),
     ],
@@ -328,7 +331,7 @@ def test_other_libraries_do_not_serve_ones_own_service(
     )
     args = ["--service", "app.py:service", "--scenario", str(tmp_path / "work.py"), "--peer", "pyzmq"]
     assert main(["compare", *args]) == 2
-    assert "--peer is for the workloads of ringback" in capsys.readouterr().err
+    assert "--peer works with ringback's workloads only" in capsys.readouterr().err
 
 
 def test_what_another_library_has_nothing_for_is_said() -> None:
@@ -440,8 +443,8 @@ def test_what_makes_figures_worthless_is_one_line_and_exit_status_1(
     [
         ("throughput<500", 0, ""),
         ("throughput<2000", 3, "condition met: throughput<2000 in io, request-reply: asyncio"),
-        ("io.throughput<1000", 4, "cannot be told: io.throughput<1000 in io, request-reply: asyncio"),
-        ("cpu.throughput<1000", 4, "cannot be told: cpu.throughput<1000, as no such cell was measured"),
+        ("io.throughput<1000", 4, "undecided: io.throughput<1000 in io, request-reply: asyncio"),
+        ("cpu.throughput<1000", 4, "undecided: cpu.throughput<1000, as no such cell was measured"),
     ],
 )
 def test_a_condition_sets_the_exit_status(condition: str, status: int, told: str, run: Ran) -> None:
@@ -536,8 +539,8 @@ def test_runs_are_shown_beside_older_ones(
         ("{0} {1}", "asyncio.throughput<90%", 3, "condition met: {} in io, request-reply: asyncio"),
         ("{0} {1}", "asyncio.p99>110%", 3, "condition met: {} in io, request-reply: asyncio"),
         ("{0} {1}", "gevent.throughput<50%", 0, ""),
-        ("{0}/0.json {1}/0.json", "asyncio.throughput<90%", 4, "cannot be told: {} in io, request-reply"),
-        ("{0}/0.json {1}", "gevent.throughput<50%", 4, "cannot be told: {} in io, request-reply"),
+        ("{0}/0.json {1}/0.json", "asyncio.throughput<90%", 4, "undecided: {} in io, request-reply"),
+        ("{0}/0.json {1}", "gevent.throughput<50%", 4, "undecided: {} in io, request-reply"),
         ("{1}", "throughput<95%", 2, "condition '{}' is relative: it needs an older run"),
         ("{0} {1}", "twisted.throughput<95%", 2, "condition '{}' picks nothing: no cell has twisted"),
     ],

@@ -115,7 +115,7 @@ def test_what_cannot_fit_its_time_is_left_out_before_anything_runs() -> None:
     [CompareOptions(time=10.0), CompareOptions(time=60.0, rounds=90), CompareOptions(time=3.0, quick=True)],
 )
 def test_a_time_that_holds_nothing_is_refused(options: CompareOptions) -> None:
-    with pytest.raises(UsageError, match=r"s are too few: \d+ rounds of \w+ alone.*give them with --time"):
+    with pytest.raises(UsageError, match=r"s are too few: \d+ rounds of \w+ alone.*Use --time \d+ or more"):
         request_of(options)
 
 

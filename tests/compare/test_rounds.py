@@ -389,7 +389,7 @@ def test_a_run_that_ends_without_a_round_has_failed() -> None:
     made.run()
     assert made.rounds == 0
     [failure] = made._report.failures
-    assert failure.startswith("the calibration took so long that no round fits into 3.5 s")
+    assert failure.startswith("the calibration took so long that no round fits in 3.5 s")
 
 
 def test_a_run_of_which_no_arm_starts_ends_after_the_calibration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,10 +104,10 @@ def test_a_scenario_is_repeated_with_new_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("scenario = 3\n", "is no scenario"),
-        ("def scenario(number): return [number]\n", "is no scenario"),
-        ("def scenario(number):\n    yield 3\n", "yields 3 where a call must be"),
-        ("def scenario(number):\n    return\n    yield\n", "yields None where a call must be"),
+        ("scenario = 3\n", "is not a scenario"),
+        ("def scenario(number): return [number]\n", "is not a scenario"),
+        ("def scenario(number):\n    yield 3\n", "yields 3 instead of a call"),
+        ("def scenario(number):\n    return\n    yield\n", "yields None instead of a call"),
         ("def scenario(number):\n    yield unknown\n", "fails before its first call: NameError"),
         ("def other(number):\n    yield\n", "has no 'scenario'"),
     ],
