@@ -1,1 +1,1 @@
-"""The load generator: a process of its own that makes the calls of one measurement after another."""
+"""The load generator: a separate process that makes the calls of one measurement after another."""

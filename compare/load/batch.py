@@ -1,4 +1,4 @@
-"""All the callers of one cell, in an open loop with the arrivals they answer, and what came of them."""
+"""All callers of one slice, its arrivals in an open loop, and its sample."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .callers import Caller, TimeInFlight
 from .plan import Cell, LoadPlan
 from .sample import Sample, Timed
 
-# Seconds after the window's end until which calls that were due in it may still be sent: timers wake late.
+# Seconds after the window's end in which its due calls may still be sent, as timers wake late.
 _LATE = 0.05
 
-# Seconds that a call may take longer than its own timeout before it counts as lost.
+# Seconds beyond its timeout after which a call counts as lost.
 _GRACE = 5.0
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
-    """When calls are due, ascending: at random, as many independent callers make them (a Poisson process), so many a second on average. The
-    same seed gives the same times."""
+    """Times in seconds at which calls are due, ascending: a Poisson process, as of many independent
+    callers, with `rate` calls a second on average. The same seed gives the same times."""
     chance = random.Random(seed)  # noqa: S311
     time = chance.expovariate(rate)
     while time < seconds:
@@ -34,7 +34,8 @@ def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
 
 
 class Batch:
-    """The callers of one cell, and in an open loop the arrivals they answer. Made when the cell begins."""
+    """The callers of one slice and, in an open loop, its arrivals. Created when the slice
+    begins."""
 
     def __init__(self, plan: LoadPlan, cell: Cell, workload: Workload) -> None:
         self.cell = cell
@@ -46,7 +47,7 @@ class Batch:
         times = arrivals(load.rate, load.warmup + load.window, load.seed) if load.rate else ()
         self.dues = [self.began + time for time in times]
         self.stops = self.closes + _LATE
-        # Every call has had its reply or its timeout by then.
+        # By then every call has its reply or its timeout.
         self.gives_up = self.closes + plan.timeout + _GRACE
         self.most = plan.max_in_flight // 2
         self.flight = TimeInFlight()
@@ -67,17 +68,17 @@ class Batch:
 
     @property
     def patience(self) -> float:
-        """Seconds for which its calls are still waited for."""
+        """Seconds to wait for the calls in flight."""
         return max(0.0, self.gives_up - monotonic())
 
     def another(self) -> Caller:
-        turn = len(self.callers) * 7  # callers are timed at other turns
+        turn = len(self.callers) * 7  # callers do not time the same turns
         caller = Caller(self._new_script, self.closes, self.cell.load.stride, self.flight, turn)
         self.callers.append(caller)
         return caller
 
     def check(self, left: int) -> None:
-        """Raises RuntimeError where callers have not ended."""
+        """Raises RuntimeError if `left` callers have not ended."""
         if left:
             raise RuntimeError(
                 f"{self.cell.load.workload} {self.cell.load.style}: {left} of {len(self.callers)} callers got neither reply nor error "
@@ -93,7 +94,7 @@ class Batch:
         return sum(caller.errors.total() + caller.wrong for caller in self.callers)
 
     def ending(self) -> Script:
-        """The calls that are still to be made when all callers have ended: those of the workload's own check."""
+        """The calls after all callers have ended: those of the workload's check."""
         if self.workload.check is None:
             return
         ended = Ended(self._answered, self._failed, self.cell.first)
@@ -105,7 +106,7 @@ class Batch:
             )
 
     def sample(self) -> Sample:
-        """What came of it, once all callers have ended."""
+        """The sample of the slice, after all callers have ended."""
         opens, closes, load = self.opens, self.closes, self.cell.load
         methods: dict[str, list[tuple[float, float, float]]] = {}
         inside = spent = 0.0
@@ -117,7 +118,8 @@ class Batch:
                 if opens <= ended < closes:
                     answered += 1
                     inside += ended - sent
-                # In an open loop those count that were due in the window, however long they took: the slowest end after it.
+                # In an open loop the calls due in the window count, however late they end: the
+                # slowest ones end after it.
                 if opens <= (due if load.open else ended) < closes:
                     methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
         return Sample(

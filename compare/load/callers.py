@@ -1,4 +1,4 @@
-"""One caller: it has one call in flight at most, checks the answer, and stamps the calls that are timed.
+"""One caller: it has at most one call in flight, checks the reply and takes the call's times.
 
 It knows no event loop; `drive.py` makes the calls.
 """
@@ -21,7 +21,8 @@ from ..scenario import Call, Script
 
 @dataclass(slots=True, eq=False)
 class TimeInFlight:
-    """The time that calls spend in flight, by a clock and a counter of its own: the other side of Little's law."""
+    """Sum of the calls' seconds in flight, by a counter and clock readings of its own: the second
+    side of Little's law."""
 
     area: float = 0.0
     _now: int = 0
@@ -29,7 +30,7 @@ class TimeInFlight:
     _lock: Lock = field(default_factory=Lock)
 
     def change(self, by: int) -> None:
-        """So many calls more, or fewer, are in flight from here on."""
+        """Change the number of calls in flight."""
         with self._lock:
             now = monotonic()
             self.area += self._now * (now - self._last)
@@ -39,8 +40,10 @@ class TimeInFlight:
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """Makes the calls of one script, one after another, until the window `closes`; one in `stride` is timed. A script that failed begins
-    again with numbers of its own."""
+    """Makes the calls of one script, one after another, until the window `closes`.
+
+    One call in `stride` is timed. After a failure the script starts again, with new numbers.
+    """
 
     new_script: Callable[[], Script]
     closes: float
@@ -48,10 +51,10 @@ class Caller:
     flight: TimeInFlight
     turn: int = 0
     made: int = 0
-    # All that were answered rightly, timed or not.
+    # Calls with a correct reply, timed or not.
     answered: int = 0
     times: list[tuple[str, float, float, float]] = field(default_factory=list)
-    # Seconds that timed calls spent in flight of which nothing else is kept, as they failed.
+    # Seconds in flight of timed calls that failed.
     lost: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
@@ -69,9 +72,9 @@ class Caller:
         self._call = next(self._script)
 
     def begin(self, due: float | None = None) -> Call | None:
-        """The next call; in a closed loop, where none is `due`, None when the window has closed."""
+        """The next call. In a closed loop (`due` is None), None after the window has closed."""
         self.turn += 1
-        now = monotonic()  # also for a call that is not timed: callers that ended at their next timed one would end one by one
+        now = monotonic()  # for untimed calls too: else each caller would end at its next timed call
         if due is None:
             if now >= self.closes:
                 return None
@@ -102,7 +105,7 @@ class Caller:
                 self.times.append((method, self._due, sent, ended))
 
     def fail(self, error: BaseException) -> None:
-        """The call failed. Its script may know what to do about that."""
+        """The call failed. Its script may handle the error."""
         if self._sent:
             self.lost += monotonic() - self._sent
             self.flight.change(-1)
@@ -124,7 +127,8 @@ class Caller:
 
 
 def described(error: BaseException) -> str:
-    """An error in a line; where its script raised it, with the place, what stands there, and the values of the names in that."""
+    """The error in one line; if a script raised it, with file and line, the source line and the
+    values of its names."""
     text, _, _ = f"{type(error).__name__}: {error}".partition("\n")
     text = text.rstrip(": ")
     theirs = [

@@ -1,5 +1,8 @@
-"""The calls of one batch, made by clients of any style: request-reply as coroutines that wait for each of their calls, fire-and-callback by
-callbacks. How they wait is the `loop_*.py` files' own; a blocking client is one whose coroutines never have to.
+"""Make the calls of one batch with clients of any style.
+
+Request-reply callers are coroutines that await each call; fire-and-callback callers use callbacks.
+The `loop_*.py` files implement waiting for each client style. With a blocking client the coroutines
+never suspend.
 """
 
 from __future__ import annotations
@@ -21,28 +24,29 @@ Invoke = Callable[..., Any]
 
 
 class ClientLoop(Protocol):
-    """How a client style waits: `waits` says whether its calls are awaited, or have their result when they return."""
+    """How a client style waits. `waits`: its calls return awaitables, not results."""
 
     waits: bool
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
-        """Do it."""
+        """Run the coroutine to its end."""
 
     async def sleep(self, seconds: float) -> None:
-        """So long."""
+        """Wait for these seconds."""
 
     async def together(self, callers: Sequence[Coroutine[Any, Any, None]], batch: Batch) -> int:
-        """Run them side by side. How many have not ended when the batch has no more patience."""
+        """Run the callers concurrently. Returns how many have not ended after `batch.patience`."""
 
     async def until_over(self, start: Start, batch: Batch) -> None:
-        """Start something, and wait until it calls what it is given, as long as the batch has patience."""
+        """Call `start` with a callback, and wait until it is called, at most `batch.patience`."""
 
     def items(self, stream: Callable[..., Any]) -> Invoke:
-        """A call that reads a stream to its end."""
+        """A function that makes a streaming call and returns all its items."""
 
 
 async def measure(loop: ClientLoop, clients: Sequence[Any], batch: Batch) -> None:
-    """Make the calls; a caller keeps to one client. Raises RuntimeError where calls are lost."""
+    """Make the calls of the batch; each caller uses one client. Raises RuntimeError if calls are
+    lost."""
     prepared = [_prepared(client, batch) for client in clients]
     if batch.cell.load.style == REQUEST_REPLY:
         if batch.workload.stream:
@@ -67,8 +71,8 @@ async def measure(loop: ClientLoop, clients: Sequence[Any], batch: Batch) -> Non
 async def _call(
     loop: ClientLoop, invoke: Invoke, caller: Caller, dues: Iterator[float] | None, stops: float
 ) -> None:
-    """One call after another: in a closed loop until the window closes; in an open one of all that is due, what comes next; what nobody
-    took until it stops is skipped."""
+    """Make one call after another: in a closed loop until the window closes, in an open loop the
+    next due arrival. Arrivals that no caller has taken at `stops` are skipped."""
     waits, due = loop.waits, None
     while True:
         if dues is not None:
@@ -93,7 +97,7 @@ async def _call(
 
 
 async def _run(loop: ClientLoop, invoke: Invoke, script: Script) -> None:
-    """The calls that a script makes by itself, one after another. It is told of errors, and ends with them if it does not catch them."""
+    """Make the calls of a script, one after another. Errors are raised in the script."""
     resume: Callable[[], Call] = partial(next, script)
     with suppress(StopIteration):
         while True:
@@ -109,7 +113,7 @@ async def _run(loop: ClientLoop, invoke: Invoke, script: Script) -> None:
 
 
 def _prepared(client: Any, batch: Batch) -> Any:
-    """The client, with the time that each call of the batch has, and for calls that may bring a key."""
+    """The client with the timeout of the batch's calls, and with keys if the workload has them."""
     timeout = batch.cell.load.timeout
     if timeout is not None:
         client = client.options(timeout=timeout)
@@ -117,7 +121,7 @@ def _prepared(client: Any, batch: Batch) -> Any:
 
 
 class _Keyed:
-    """A client whose calls may bring an idempotency key among their keywords."""
+    """A client that accepts an idempotency key as a keyword of each call."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

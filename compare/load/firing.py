@@ -1,4 +1,5 @@
-"""Fire-and-callback: one that makes calls and goes on, being called back. Closed: each callback makes the next call. Open: a pacer does."""
+"""Fire-and-callback load: in a closed loop each callback makes the next call, in an open loop a
+pacer does."""
 
 from __future__ import annotations
 
@@ -12,30 +13,34 @@ from typing import Any
 from .batch import Batch
 from .callers import Caller
 
-# So many calls late, a pacer lets others run before it goes on.
+# A pacer that is late yields to others after this many calls.
 _LATE = 64
 
 Fire = Callable[..., Any]
 Sleep = Callable[[float], Awaitable[None]]
-# Starts what calls its argument at its end.
+# Starts calls; it calls its argument when all have ended.
 Start = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 class Firing:
-    """All the calls that one cell fires, by the clients in turn; a caller keeps to one."""
+    """The fired calls of one slice. Callers are distributed over the clients; each keeps its
+    own."""
 
     def __init__(self, fires: Sequence[Fire], batch: Batch) -> None:
         self._fires: Iterator[Fire] = cycle(fires)
         self._batch = batch
         self._over: Callable[[], object]
         self._idle: list[_Fired] = []
-        # Callers that have not ended; the one that fires is there too, until it has fired its last.
+        # Callers with a call in flight; the pacer counts as one until it has fired its last call.
         self.left = 1
         self._lock = Lock()
 
     async def start(self, sleep: Sleep, over: Callable[[], object]) -> None:
-        """Have the calls fired: all that open with their time, or the first of each caller. `over` is called once, when none is left in
-        flight and none is to come."""
+        """Fire the calls: in an open loop each at its time, in a closed loop the first of each
+        caller.
+
+        `over` is called once, when no call is in flight and none will follow.
+        """
         self._over = over
         if self._batch.cell.load.open:
             await self._open(sleep)
@@ -46,7 +51,8 @@ class Firing:
         self._ended()
 
     async def _open(self, sleep: Sleep) -> None:
-        """Fire each call when it is due, whatever became of those before it. What is far too late is skipped."""
+        """Fire each call when it is due, whether or not earlier ones have ended; skip late
+        arrivals."""
         self._idle += map(self._fired, self._batch.callers)
         for number, due in enumerate(self._batch.dues):
             if monotonic() >= self._batch.stops:
@@ -81,8 +87,10 @@ class Firing:
 
 @dataclass(slots=True, eq=False)
 class _Fired:
-    """A caller with its callbacks, made once for all its calls. When it has been called back it goes on with `then`, and where it makes no
-    more calls it has `ended`."""
+    """A caller with its callbacks, which are created once for all its calls.
+
+    It calls `then` after each callback, and `ended` when it makes no more calls.
+    """
 
     caller: Caller
     invoke: Fire
@@ -95,7 +103,7 @@ class _Fired:
         self._replied, self._failed = self.replied, self.failed
 
     def fire(self, due: float | None = None) -> None:
-        """Make the next call; in a closed loop, where none is `due`, only while the window is open."""
+        """Make the next call; in a closed loop (`due` is None), only while the window is open."""
         call = self.caller.begin(due)
         if call is None:
             self.ended()

@@ -1,6 +1,7 @@
-"""The load generator, in a process of its own: `python -m ringback.compare.load.generate`, a line of JSON for each measurement either way.
+"""The load generator's process: `python -m ringback.compare.load.generate`.
 
-One generator has one client style, since gevent's patches and Twisted's reactor are for a whole process.
+It reads a line of JSON for each measurement, and answers with one. It has one client style, since
+gevent's patches and Twisted's reactor apply to the whole process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Measure = Callable[[Sequence[Any], Batch], Awaitable[None]]
 
 
 def main() -> None:
-    """Measure one cell after another, until there is no more input."""
+    """Measure one cell after another, until the end of the input."""
     plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=LoadPlan)
     if plan.client == "gevent":
         from gevent import monkey
@@ -71,7 +72,7 @@ async def _measure_all(plan: LoadPlan, measure: Measure) -> None:
 
 
 def _client(plan: LoadPlan) -> tuple[Callable[[Cell], Any], Callable[[Any], Any]]:
-    """How a client of a cell's server is made, and closed."""
+    """Functions that create a client of a cell's server, and close it."""
     if plan.client == RAW:
         return lambda cell: raw.Raw(cell.endpoint), raw.Raw.close
     if plan.peer:

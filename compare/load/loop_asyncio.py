@@ -1,4 +1,5 @@
-"""How an asyncio client waits: N tasks that each await their call, or one task with N calls outstanding."""
+"""Waiting of an asyncio client: N tasks that each await a call, or one task with N calls in
+flight."""
 
 from __future__ import annotations
 

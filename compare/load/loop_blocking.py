@@ -1,6 +1,6 @@
-"""How a blocking client waits: N threads that each wait for their call, or one with N calls outstanding.
+"""Waiting of a blocking client: N threads that each wait for a call, or one with N calls in flight.
 
-With gevent's patches, which `generate` applies, the same threads are greenlets and wait as its client does.
+With gevent's patches, which `generate` applies, these threads are greenlets.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ waits = False
 
 
 def run(main: Job) -> None:
-    """To its end at once: where waiting is plain, nothing that is awaited has to wait."""
+    """Run the coroutine to its end. It never suspends, as all its waits block."""
     try:
         main.send(None)
     except StopIteration:
         return
-    raise RuntimeError("a blocking client has nothing that waits for an event loop")
+    raise RuntimeError("the coroutine of a blocking client suspended; it must not")
 
 
 async def sleep(seconds: float) -> None:
@@ -49,13 +49,14 @@ async def together(callers: Sequence[Job], batch: Batch) -> int:
 
 
 class _Crew:
-    """Threads that stay: to start as many for each slice would cost as much as it does."""
+    """Threads kept for all slices: starting them for each would cost as much as the slice."""
 
     def __init__(self) -> None:
         self._queues: list[SimpleQueue[tuple[Job, SimpleQueue[None]]]] = []
 
     def work(self, jobs: Sequence[Job], patience: float) -> int:
-        """Do all at once, each in a thread. How many have not ended in so many seconds."""
+        """Run all jobs concurrently, each in a thread. Returns how many have not ended after
+        `patience` seconds."""
         ended: SimpleQueue[None] = SimpleQueue()
         while len(self._queues) < len(jobs):
             self._queues.append(SimpleQueue())

@@ -1,4 +1,5 @@
-"""How a Twisted client waits: N coroutines that each await their call's Deferred, or one with N calls outstanding."""
+"""Waiting of a Twisted client: N coroutines that each await a Deferred, or one with N calls in
+flight."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""A server that does nothing: `python -m ringback.compare.load.null`. It gives each call's first argument back and knows no methods, so
-that what a load generator gets out of it is the generator's own ceiling.
+"""A server that does nothing: `python -m ringback.compare.load.null`.
+
+It returns each call's first argument, whatever the method. The throughput of a load generator with
+it is the generator's own ceiling.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ _MAX_SIZE = 1 << 24
 
 
 def serve() -> None:
-    """Serve until the process is ended; its first line says where."""
+    """Serve until the process is killed. The first line of output has the endpoint."""
     router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
     router.set_hwm(0)
     router.bind("tcp://127.0.0.1:*")
@@ -28,7 +30,7 @@ def serve() -> None:
         answers: list[object] = []
         for message in decode(frames):
             if type(message) is Call:
-                # An array of one argument is that argument behind one byte.
+                # An array of one argument is one byte and that argument.
                 answers.append(Reply(message.id, msgspec.Raw(bytes(message.args)[1:])))
             elif type(message) is Ping:
                 answers.append(Pong(message.token))

@@ -1,6 +1,7 @@
-"""What the parent asks of a load generator, a JSON line each on its standard input: a `LoadPlan`, then `Cell`s.
+"""Messages from the parent to a load generator, JSON lines on its standard input: a `LoadPlan`,
+then `Cell`s.
 
-The answer to the plan is a line `ready`, to a cell a `sample.Sample`.
+The generator answers the plan with the line `ready`, and a cell with a `sample.Sample`.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ REQUEST_REPLY = "request-reply"
 FIRE_AND_CALLBACK = "fire-and-callback"
 STYLES = (REQUEST_REPLY, FIRE_AND_CALLBACK)
 
-# The client that is none: calls by the protocol itself.
+# The name for calls without a client, by the protocol itself: see `raw.py`.
 RAW = "raw"
 
-# Seconds.
+# Seconds of a long slice: within it a machine changes its speed more than between two slices.
 _LONG = 0.2
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How one generator makes all its calls. `peer` is the library that stands in place of ringback; `scenario` a FILE:ATTRIBUTE.
+    """How one generator makes all its calls. `peer` is another library to use instead of ringback;
+    `scenario` is a FILE:ATTRIBUTE.
 
-    Its callers share so many `connections` to each server, each caller with one that it keeps: of a server with many processes, one
-    connection is one process.
+    Its callers share `connections` connections to each server, and each caller keeps to one: a
+    connection reaches one process of a server.
     """
 
     client: str
@@ -37,16 +39,17 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def max_in_flight(self) -> int:
-        """The client's bound, which must not be what is measured."""
+        """The client's limit of calls in flight, high enough not to affect the measurement."""
         return 2 * max(10_000, self.max_callers)
 
 
 class OfferedLoad(NamedTuple):
-    """Calls, how they come, and for how long: seconds of warm-up and window, after which no more are made.
+    """The calls of a slice: how they arrive, and for how long (`warmup` and `window`, in seconds).
 
-    A closed loop has `concurrency` callers. An open loop, where `rate` is given, has arrivals at so many calls a second; `seed` gives every
-    backend the same ones, and nothing else. One call in `stride` is timed. `timeout` is each call's own, in seconds, where not the plan's;
-    `peak` the calls/s that the server can do, where more are to come.
+    A closed loop has `concurrency` callers. An open loop has a `rate` of arrivals, in calls/s;
+    `seed` gives every backend the same arrival times, and has no other effect. One call in `stride`
+    is timed. `timeout` in seconds replaces the plan's; `peak` is the server's capacity in calls/s,
+    given for an overload.
     """
 
     workload: str
@@ -62,20 +65,21 @@ class OfferedLoad(NamedTuple):
 
     @property
     def long(self) -> bool:
-        """Whether a machine changes more within a slice than from one to the next."""
+        """Whether a machine changes its speed more within this slice than from one to the next."""
         return self.window >= _LONG
 
     @property
     def open(self) -> bool:
-        """Whether calls come when they are due, rather than when callers are free."""
+        """Whether calls arrive at a rate, rather than when callers are free."""
         return self.rate is not None
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One slice, which begins when it is read, of the server at this `endpoint`, called over that `transport` where one is told.
+    """One slice with the server at `endpoint`, which begins when the generator reads it.
 
-    Its scripts are given numbers from `first` on, which no other measurement of the run is given. They fit 64 bits, signed: larger ones
-    would be coded in another way than those that users call with.
+    `transport` is the client's; empty for the default. Its scripts get numbers from `first` on,
+    which no other measurement of the run gets. They fit in 64 bits, signed: larger ones would have
+    another encoding than usual arguments.
     """
 
     load: OfferedLoad

@@ -1,6 +1,7 @@
-"""Calls by the protocol itself, without a client: what a server can do where its callers cost as little as can be.
+"""Calls by the protocol itself, without a client: the server's capacity with the cheapest callers.
 
-One thread has all callers, whatever the call style: what has come is answered by the next calls, in one batch.
+One thread has all callers, whatever the call style: for each batch of replies it sends a batch of
+calls.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from .batch import Batch
 from .callers import Caller
 
 _MAX_SIZE = 1 << 24
-# Seconds that a server may take to welcome a connection.
+# Seconds in which a server must welcome a connection.
 _WELCOME = 5.0
 
 
 class Raw:
-    """A connection. Raises RuntimeError where the server does not welcome it."""
+    """A connection. Raises RuntimeError if the server does not welcome it."""
 
     def __init__(self, endpoint: str) -> None:
         self._context: zmq.Context[Any] = zmq.Context()
@@ -49,8 +50,10 @@ class Raw:
         self._context.destroy(linger=0)
 
     def drive(self, batch: Batch) -> None:
-        """Make the calls of all its callers, until its window closes and the last reply has come. Those without a reply in time have
-        failed, as they have with a client."""
+        """Make the calls of all callers, until the window has closed and the last reply is in.
+
+        Calls without a reply in time fail with DeadlineExceeded, as with a client.
+        """
         for caller in batch.callers:
             self._next(caller)
         self._send()
@@ -78,7 +81,7 @@ class Raw:
             return
         caller = self._waiting.pop(message.id, None)
         if caller is None:
-            return  # it came too late
+            return  # it was too late
         if isinstance(message, Reply):
             caller.reply(self._decoder.values.plain(message.result))
         else:
@@ -92,7 +95,7 @@ class Raw:
                 self._socket.send_multipart(batch)
 
     def _received(self, seconds: float) -> list[Any]:
-        """The next batch; empty where none comes within these seconds."""
+        """The next batch of messages; empty if none comes within these seconds."""
         if not self._socket.poll(int(seconds * 1000)):
             return []
         return self._decoder.decode(self._socket.recv_multipart())

@@ -1,4 +1,4 @@
-"""What a load generator found in one window: raw times, so that whatever is made of them is made later and elsewhere."""
+"""A load generator's sample of one slice: raw times, which the parent evaluates later."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from ..results import Consistency
 
 
 class Timed(msgspec.Struct, frozen=True):
-    """The timed calls of one method: native float64 each, seconds from the window's opening, in no order.
+    """The timed calls of one method, as arrays of native float64: seconds from the window's
+    opening, in no order.
 
-    `due` is when a call was to be sent (of a closed loop: when it was), `sent` when it was, `ended` when its right answer came.
+    `due` is when a call should be sent (in a closed loop: when it was made), `sent` when it was
+    sent, `ended` when its correct reply came.
     """
 
     method: str
@@ -29,13 +31,14 @@ class Timed(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One slice of one cell, from the first call to the last reply: so many `seconds`, in which `answered` calls were answered rightly. Its
-    window `opened` then, on the clock of `time.monotonic`, which all processes share.
+    """One slice of one cell, from the first call to the last reply.
 
-    `calls` are those of them within the window. Of an open loop, `due` arrivals fell in it and `skipped` of all arrivals were never sent.
-    `errors` and `wrong` count from the first call to the last. `whole` is Little's law, see `results.Little`; `residence` is the mean
-    seconds that a call took. `consistency` is what the workload's check found at the end, if it has one. `made` are all calls, whatever
-    came of them.
+    It took `seconds`, in which `answered` calls had a correct reply; `calls` is those within the
+    window, which `opened` at that reading of `time.monotonic`, a clock that all processes share. In
+    an open loop `due` arrivals fell in the window, and `skipped` of all arrivals were never sent.
+    `errors` and `wrong` count from the first call to the last. `whole` is Little's law, see
+    `results.Little`; `residence` is the mean response time in seconds. `consistency` is the result
+    of the workload's check, if it has one. `made` counts all calls, failed ones included.
     """
 
     opened: float

@@ -1,7 +1,7 @@
-"""Other RPC libraries as reference lines: each with its own idiomatic server and client, on the workloads of `compare`.
+"""Other RPC libraries for reference, each with an idiomatic server and client, on our workloads.
 
-A file is one library, and twin to the others: `serve` is its server, `connect` its client. A server has nothing to save,
-so SIGTERM ends it as it ends any process.
+Each file is one library, and all have the same names: `serve` is the server, `connect` the client.
+A server has nothing to save, so it does not handle SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...errors import UsageError
 Callback = Callable[[Any], object]
 Errback = Callable[[BaseException], object]
 
-# By the name of the peer, what is imported of it.
+# By peer: the module that it imports.
 _LIBRARIES = {
     "pyzmq": "zmq",
     "zerorpc": "zerorpc",
@@ -29,12 +29,13 @@ NAMES = tuple(_LIBRARIES)
 
 
 def installed() -> list[str]:
-    """The names of those whose library is there. None is imported: gevent's have to be patched for first."""
+    """The names of peers whose library is installed. It imports none, as gevent must patch
+    first."""
     return [name for name, library in _LIBRARIES.items() if find_spec(library) is not None]
 
 
 def load(name: str) -> ModuleType:
-    """The module of that name. Raises UsageError, naming what to install or the names there are, when it cannot be had."""
+    """The peer's module. Raises UsageError for an unknown name or a missing library."""
     if name not in _LIBRARIES:
         raise UsageError(f"there is no peer {name!r}: choose one of {', '.join(NAMES)}")
     try:
@@ -48,12 +49,13 @@ def load(name: str) -> ModuleType:
 
 
 def ready(address: str) -> None:
-    """Tell the parent that calls are taken at HOST:PORT."""
+    """Report to the parent that the server accepts calls at HOST:PORT."""
     print(f"ready {address}", flush=True)  # noqa: T201
 
 
 def settle(take: Callable[[], Any], callback: Callback, errback: Errback) -> None:
-    """Run the one of the two that fits what `take` returns or raises, a cancellation too."""
+    """Pass the result of `take` to `callback`, or its exception, cancellation included, to
+    `errback`."""
     try:
         result = take()
     except BaseException as error:

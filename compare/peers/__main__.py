@@ -10,7 +10,7 @@ from . import load
 if __name__ == "__main__":
     name, workers = sys.argv[1:]
     if name == "zerorpc":
-        # Before anything is imported that keeps references to what is patched.
+        # Before the import of modules that keep references to unpatched functions.
         from gevent import monkey
 
         monkey.patch_all()

@@ -1,6 +1,7 @@
-"""gRPC with threads: a server with a pool of them, and one channel that all threads share.
+"""gRPC with threads: a server with a thread pool, and one channel that all client threads share.
 
-Generic handlers without generated code: the bytes of echo and io are the message, the numbers of cpu are packed.
+Generic handlers without generated code: the message of echo and io is the value's bytes, that of
+cpu its packed numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LOOP = "threading"
 METHODS = ("echo", "io", "cpu")
 DIFFERENCE = "HTTP/2 in C++ threads; no codec for bytes; all calls, echo too, in a pool of threads"
 
-# By default a server cancels calls at random where more than a thousand wait for it.
+# By default a server cancels calls at random if more than a thousand are waiting.
 OPTIONS = [
     ("grpc.server.max_pending_requests", 1_000_000),
     ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
@@ -42,13 +43,13 @@ def compute(request: bytes, _: Any) -> bytes:
 
 
 def handlers(**functions: Callable[[bytes, Any], Any]) -> tuple[Any, ...]:
-    """What a server takes for `add_generic_rpc_handlers`."""
+    """Handlers in the form of `add_generic_rpc_handlers`."""
     methods = {name: grpc.unary_unary_rpc_method_handler(function) for name, function in functions.items()}
     return (grpc.method_handlers_generic_handler("peer", methods),)
 
 
 def callables(channel: Any) -> dict[str, Callable[..., Any]]:
-    """What calls each method: takes its arguments as a tuple."""
+    """By method: a function that calls it, with the arguments as a tuple."""
     return {
         "echo": channel.unary_unary("/peer/echo", _only),
         "io": channel.unary_unary("/peer/io", _only),

@@ -1,4 +1,7 @@
-"""gRPC on asyncio: a server of coroutines, and one channel that all tasks share. The messages are those of `grpc.py`."""
+"""gRPC on asyncio: coroutine handlers, and one channel that all tasks share.
+
+It has the messages of `grpc.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Bare ZeroMQ, the floor under whatever is built on it: a ROUTER that sends back what it receives, and DEALERs.
+"""Plain ZeroMQ, the lower bound of any library on top of it: a ROUTER that echoes, and DEALERs.
 
-No high-water marks, as a ROUTER drops what is above its own.
+It has no high-water marks, as a ROUTER drops messages beyond its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ METHODS = ("echo",)
 DIFFERENCE = "no codec, no dispatch: bytes in, bytes out; one thread serves, a connection a caller"
 
 
-def serve(workers: int) -> None:  # noqa: ARG001 - the one thread is all there is
+def serve(workers: int) -> None:  # noqa: ARG001 - one thread serves
     router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
     router.set_hwm(0)
     router.bind("tcp://127.0.0.1:*")
@@ -29,7 +29,8 @@ def serve(workers: int) -> None:  # noqa: ARG001 - the one thread is all there i
 
 
 class Client:
-    """A socket for each thread that calls, as threads must not share one; another, in a thread of its own, for what is fired."""
+    """A socket for each calling thread, as threads must not share one; fired calls have a socket in
+    a thread of its own."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
@@ -73,7 +74,8 @@ class Client:
         return dealer
 
     def _run(self, bell: zmq.Socket[bytes]) -> None:
-        """Many requests on their way over one socket. They are served in turn, so the replies need no numbers."""
+        """Pipeline fired calls over one socket. The server answers in order, so replies need no
+        ids."""
         dealer = self._dealer()
         callbacks: deque[Callback] = deque()
         poller = zmq.Poller()

@@ -1,6 +1,7 @@
-"""RPyC: a server with a thread for each connection, and a connection for each thread that calls.
+"""RPyC: a server with a thread for each connection, and a connection for each calling thread.
 
-A method is looked up once a connection: `connection.root.echo(...)` would ask the server for it each time.
+Methods are looked up once for each connection: `connection.root.echo(...)` would ask the server
+each time.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ DIFFERENCE = "a connection a caller, a thread a connection"
 
 
 class EchoService(rpyc.Service):  # type: ignore[misc]
-    """What is called; its methods lose their prefix."""
+    """The service; clients see its methods without their prefix."""
 
     exposed_echo, exposed_io, exposed_cpu = staticmethod(echo), staticmethod(io), staticmethod(cpu)
 
 
-def serve(workers: int) -> None:  # noqa: ARG001 - as many threads as connections; its ThreadPoolServer is a tenth as fast
+def serve(workers: int) -> None:  # noqa: ARG001 - a thread for each connection; ThreadPoolServer has a tenth of the speed
     server = ThreadedServer(EchoService(), hostname="127.0.0.1", port=0)
-    server.listener.listen(server.backlog)  # as start() does, but that does not return to tell of it
+    server.listener.listen(
+        server.backlog
+    )  # start() does this too, but never returns, so ready() could not follow
     ready(f"{server.host}:{server.port}")
     server.start()
 
@@ -44,11 +47,11 @@ class Client:
         return own.methods[method](*args)
 
     def close(self) -> None:
-        del self._own  # and with it the connections of all threads
+        del self._own  # closes the connections of all threads
 
 
 class _Connection:
-    """Closed when nobody has it any more, so when its thread ends."""
+    """Closed by garbage collection when its thread ends."""
 
     def __init__(self, endpoint: str) -> None:
         host, port = endpoint.split(":")

@@ -1,6 +1,6 @@
-"""zerorpc: its server with a pool of greenlets, and one client that all greenlets share.
+"""zerorpc: a server with a pool of greenlets, and one client that all greenlets share.
 
-Without heartbeats, of which each call would have its own at either end.
+Heartbeats are off: each call would have its own at both ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def serve(workers: int) -> None:
 
 
 class Client:
-    """One client for all greenlets: it tells replies apart by their channels."""
+    """One client for all greenlets: replies belong to channels."""
 
     def __init__(self, endpoint: str) -> None:
         self._client = zerorpc.Client(f"tcp://{endpoint}", heartbeat=None)
@@ -36,7 +36,8 @@ class Client:
 
     def fire(self, method: str, *args: Any, callback: Callback, errback: Errback) -> None:
         result = self._client(method, *args, **{"async": True})
-        # A greenlet, as the result's own callbacks run in the hub and must not wait, which to make a call does.
+        # A greenlet, as the result's own callbacks run in the hub, which must not block, and the
+        # callback may make a call, which blocks.
         gevent.spawn(settle, result.get, callback, errback)
 
     def close(self) -> None:
