@@ -151,7 +151,9 @@ def _start(request: CompareRequest, words: Sequence[str]) -> Report:
             workers=request.serving,
             loop="closed" if request.rate is None else "open",
             duet=request.duet,
-            state="a SQLite file of each server, but where an arm has its own" if request.stored else "",
+            state="a SQLite file of each server, unless its arm has a --state of its own"
+            if request.stored
+            else "",
             pinned=str(request.placement),
             explanations={name: request.workload(name).explanation for name in request.workloads},
         ),

@@ -1,4 +1,4 @@
-"""Which settings of `ringback serve` suit a service, learned by trying them: `ringback tune`.
+"""`ringback tune`: find the settings of `ringback serve` that suit a service, by trying them.
 
-A layer above `compare`, whose processes, windows and statistics it uses.
+It uses the processes, slices and statistics of `compare`.
 """

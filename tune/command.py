@@ -1,4 +1,7 @@
-"""`ringback tune`: say the plan, search, measure the best again, say what it amounts to. However it ends, what is known is shown."""
+"""`ringback tune`: show the plan, search, measure the best again, show the verdict.
+
+An interrupted run shows its results so far.
+"""
 
 from __future__ import annotations
 
@@ -32,20 +35,20 @@ from .verdict import verdict
 
 STDOUT = "-"
 
-# Seconds of a window in the search, and in the rounds, which have to tell small differences.
+# Seconds of a window in the search, and in the rounds, which must detect smaller differences.
 _TRIAL_WINDOW = 0.5
 _ROUND_WINDOW = 1.0
 
-# What part of the time is searched in, and how many of the best are measured again.
+# Fraction of the time for the search, and maximum settings to measure again.
 _SEARCHED = 0.6
 _FINALISTS = 3
 
-# Seconds that a measurement takes beside its window, before any is known.
+# Assumed seconds of a measurement besides its window, before the first one.
 _BESIDE = 2.0
 
 
 class Run:
-    """One run, and what is known of it so far."""
+    """One run, and its results so far."""
 
     def __init__(self, request: TuneRequest, tuning: Tuning, *, to_stderr: bool) -> None:
         self._request = request
@@ -56,7 +59,7 @@ class Run:
         self._rounds: Rounds | None = None
 
     def run(self) -> None:
-        """All of it."""
+        """Search, then measure the best settings again."""
         request = self._request
         self._say(table.plan(self._tuning, request))
         self._say(["", table.head(request)])
@@ -71,14 +74,16 @@ class Run:
         self._say([table.trial(self._request, made)])
 
     def _for_search(self) -> float | None:
-        """Seconds; the rounds that have to be, of the defaults and one other, keep theirs."""
+        """Seconds of the search. It leaves time for the minimum rounds of the defaults and one
+        other."""
         seconds = self._request.seconds
         if seconds is None:
             return None
         return min(_SEARCHED * seconds, seconds - 2 * FEWEST * (_BESIDE + _ROUND_WINDOW))
 
     def _again(self, others: Sequence[Settings]) -> None:
-        """As many of the best as there are rounds enough for, in as many rounds as there is time for."""
+        """Measure the best settings and the defaults again, in as many rounds as the time allows.
+        With too little time for the minimum rounds there are fewer settings."""
         one = self._seconds_each()
         many, rounds = min(_FINALISTS, len(others)), FEWEST
         if self._request.seconds is not None:
@@ -92,16 +97,16 @@ class Run:
         for number in range(1, rounds + 1):
             self._say([table.round_line(number, settings, self._rounds.round(number))])
             if self._rounds.over:
-                return  # nothing is left to be compared with the defaults
+                return  # no settings are left to compare with the defaults
 
     def _seconds_each(self) -> float:
-        """What one measurement of the rounds takes, by what those of the search took."""
+        """Seconds of one measurement in the rounds, estimated from those of the search."""
         starts = [trial.at for trial in self._search.trials]
         took = [after - before for before, after in pairwise(starts)]
         return median(took or [_BESIDE + _TRIAL_WINDOW]) + _ROUND_WINDOW - _TRIAL_WINDOW
 
     def finish(self, json: str | None) -> None:
-        """Make the most of what is there, show it and write it."""
+        """Evaluate what was measured, write the JSON, and show the result."""
         tuning = self._tuning
         tuning.trials = self._search.trials
         if self._rounds is not None:
@@ -119,7 +124,11 @@ class Run:
 
 
 def tune(options: TuneOptions, json: str | None, words: Sequence[str]) -> int:
-    """The exit status: 1 where no settings can be advised, 2 for what cannot be asked for. `words` are the command's own, to repeat it."""
+    """Run `ringback tune` and return the exit status: 1 if it finds no settings, 2 for usage
+    errors.
+
+    `words` are the command line's words, kept in the results to repeat it.
+    """
     try:
         request = request_of(options)
         _check(json)
@@ -143,7 +152,7 @@ def tune(options: TuneOptions, json: str | None, words: Sequence[str]) -> int:
 def _start(request: TuneRequest, words: Sequence[str]) -> Tuning:
     if "--seed" not in words:
         words = [*words, "--seed", str(request.seed)]
-    placed = str(request.placement) or "server and client on all of them"
+    placed = str(request.placement) or "server and client on all CPUs"
     return Tuning(
         environment=_environment(request),
         optuna=optuna.__version__,
@@ -165,7 +174,7 @@ def _terminated(_number: int, _frame: object) -> None:
 
 
 def _check(json: str | None) -> None:
-    """Before minutes are spent on it. Raises UsageError where the file cannot be written."""
+    """Check the file before the run. Raises UsageError if it cannot be written."""
     if json is None or json == STDOUT:
         return
     path = Path(json)

@@ -1,4 +1,5 @@
-"""Settings measured once: a server with them and a load generator, both fresh, a little to warm them, one window."""
+"""Measure settings once: a fresh server with them, a fresh load generator, a warm-up, one
+window."""
 
 from __future__ import annotations
 
@@ -13,35 +14,41 @@ from .request import TuneRequest
 from .results import Figures
 from .settings import Settings
 
-# Seconds of the first calls, which find what is broken and how long calls take; then those in which a limit is learned.
+# Seconds of the first calls, which show errors and response times; then minimum seconds of warm-up,
+# in which an adaptive limit is learned.
 _FIRST = 0.2
 _WARM = 0.5
 
-# Calls that wait for each other end in waves, so a window holds so many times what one takes; but no window is longer.
+# Calls that queue end in waves, so a window is at least _RESPONSES response times long, but at most
+# _LONGEST seconds.
 _RESPONSES = 10.0
 _LONGEST = 3.0
 
-# How far Little's law may be off, from empty to empty. Within a window it holds of calls that come and go evenly, as they do not where a
-# limit is being learned.
+# Allowed deviation from Little's law, over a slice that begins and ends without calls in flight.
+# Within a window the law needs a steady load, which an adaptive limit does not give while it
+# learns.
 _LITTLE = 0.01
 
-# Of ranks, the part of all samples that lies below.
+# By rank: the fraction of samples below it.
 _PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 
 class Failed(Exception):
-    """Settings that cannot be used. The text is one line that says why."""
+    """The settings do not work. The text is one line with the reason."""
 
 
 class Seen(NamedTuple):
-    """What is shown of a window, and the response times themselves."""
+    """The figures of a window, and its response times in seconds."""
 
     figures: Figures
     responses: Floats
 
 
 def measure(request: TuneRequest, settings: Settings, window: float) -> Seen:
-    """At least so many seconds of calls. Raises Failed where a process did not live through them, or an answer was wrong or an error."""
+    """Measure the settings with a window of at least these seconds.
+
+    Raises Failed if a process ends, a reply is wrong, or a call fails.
+    """
     try:
         with alone(settings.server(request.service), request.plan, request.placement) as pair:
             first = pair.measure(request.load(0.0, _FIRST))
@@ -68,25 +75,25 @@ def measure(request: TuneRequest, settings: Settings, window: float) -> Seen:
 
 
 def _check(sample: Sample) -> None:
-    """Raises Failed for what no figure makes good."""
+    """Raises Failed for wrong replies, errors and inconsistencies."""
     if sample.wrong:
         raise Failed(f"{sample.wrong} wrong replies{f': {sample.why}' * bool(sample.why)}")
     if sample.errors:
-        codes = ", ".join(f"{code} {many}" for code, many in sorted(sample.errors.items()))
+        codes = ", ".join(f"{many} {code}" for code, many in sorted(sample.errors.items()))
         raise Failed(f"calls failed: {codes}")
     found = sample.consistency
     if found is not None and (found.lost_updates or found.duplicated_effects or found.stale_reads):
         raise Failed(
-            f"the check at the end: {found.lost_updates} updates lost, {found.duplicated_effects} effects there twice, "
-            f"{found.stale_reads} stale reads"
+            f"the check at the end found {found.lost_updates} lost updates, {found.duplicated_effects} duplicated "
+            f"effects, {found.stale_reads} stale reads"
         )
 
 
 def held(objective: Objective | None, value: float | None) -> bool:
-    """Whether a response time is short enough."""
+    """Whether a response time meets the objective."""
     return objective is None or (value is not None and value <= objective.seconds)
 
 
 def enough_for(rank: str, samples: int) -> bool:
-    """Whether so many response times are enough for that rank of them. A mean and a maximum are of any number."""
+    """Whether there are enough samples for this rank. A mean and a maximum need no minimum."""
     return rank not in _PARTS or enough(samples, _PARTS[rank])

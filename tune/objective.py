@@ -1,4 +1,4 @@
-"""What response times are asked for: the objective of `--slo`."""
+"""The objective of `--slo`: a maximum response time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ _FORM = re.compile(r"\s*(p50|p90|p99|p999|p99\.9|max|mean)\s*(?:=|<=?)\s*(\d+(?:
 
 
 class Objective(NamedTuple):
-    """A response time, by its field in `results.Latency`, that must not be more than so many seconds."""
+    """A response time, named by its field in `results.Latency`, and its maximum in seconds."""
 
     rank: str
     seconds: float
 
     @classmethod
     def parse(cls, text: str) -> Objective:
-        """`p99=20ms`. Raises ValueError, which says how it must look."""
+        """The objective in a text such as `p99=20ms`. Raises ValueError, which explains the
+        form."""
         match = _FORM.fullmatch(text)
         if match is None:
-            raise ValueError(f"bad objective {text!r}: it must look like p99=20ms")
+            raise ValueError(f"bad objective {text!r}: use the form p99=20ms")
         return cls(match[1].replace(".", ""), float(match[2]) * UNITS[match[3]])
 
     def __str__(self) -> str:

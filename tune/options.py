@@ -13,22 +13,25 @@ from ..options.option import Option
 SEARCH, LOAD = "Search", "Load"
 
 
-# The kinds of options that there are more of.
+# Options of one group share its settings.
 _search = partial(Option, group=SEARCH, metavar="N")
 _load = partial(Option, group=LOAD, metavar="N")
 
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What a run is asked for; None and nothing stand for the defaults."""
+    """Options of a run. None and () stand for the defaults."""
 
     service: Annotated[str, Option("The service", in_command=False)]
     scenario: Annotated[
         str | None,
-        _load("Function of a number that yields calls, as for compare; required", metavar="FILE[:NAME]"),
+        _load(
+            "Function that takes a number and yields calls, as for compare; required", metavar="FILE[:NAME]"
+        ),
     ] = None
     slo: Annotated[
-        str | None, _search("Objective that the settings have to keep, as p99=50ms", metavar="OBJECTIVE")
+        str | None,
+        _search("Maximum response time that the settings must meet, such as p99=50ms", metavar="OBJECTIVE"),
     ] = None
     backend: Annotated[
         Sequence[str] | None,
@@ -38,12 +41,12 @@ class TuneOptions:
         int | None, _search("Maximum processes", at_least=1, default_text="one per processor")
     ] = None
     trials: Annotated[
-        int | None, _search("Maximum settings to try; without --time, that many", at_least=1)
+        int | None, _search("Maximum number of trials; without --time, their exact number", at_least=1)
     ] = None
     time: Annotated[
         float | None,
         _search(
-            "Time of the run",
+            "Length of the run",
             metavar="SECONDS",
             unit="seconds",
             at_least=40,
@@ -51,7 +54,7 @@ class TuneOptions:
         ),
     ] = None
     seed: Annotated[
-        int | None, _search("Seed of what is tried in which order", at_least=0, at_most=2**32 - 1)
+        int | None, _search("Seed of the search, to repeat a run", at_least=0, at_most=2**32 - 1)
     ] = None
     style: Annotated[
         str,
@@ -63,5 +66,5 @@ class TuneOptions:
     ] = "request-reply"
     concurrency: Annotated[int, _load("Calls in flight", at_least=1)] = 64
     connections: Annotated[
-        int, _load("Connections that the callers share; one reaches one process", at_least=1)
+        int, _load("Connections that the callers share; each reaches one server process", at_least=1)
     ] = 8

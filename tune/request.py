@@ -1,4 +1,4 @@
-"""What is to be searched, made of what a person asks `ringback tune` for, or refused in one line."""
+"""Make a request from the options of `ringback tune`, or refuse them in one line."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from .objective import Objective
 from .options import TuneOptions
 from .space import Space
 
-# Seconds of a run where nothing is said.
+# Default seconds of a run.
 _USUAL_SECONDS = 180.0
 
-# A loop with many connections costs the load generator less than threads do.
+# An event loop with many connections costs the load generator less than threads.
 _CLIENT = "asyncio"
 
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """`trials` and `seconds` are bounds, None where there is none. The load is a closed loop of `concurrency` callers."""
+    """A search to run. `trials` and `seconds` are its limits; None is no limit.
+
+    The load is a closed loop of `concurrency` callers.
+    """
 
     service: str
     scenario: str
@@ -44,20 +47,20 @@ class TuneRequest:
 
     @property
     def rank(self) -> str:
-        """The response time that is shown."""
+        """The response time to show: the objective's, or p99."""
         return self.objective.rank if self.objective else "p99"
 
     def load(self, warmup: float, window: float) -> OfferedLoad:
-        """The calls of one measurement."""
+        """The load of one measurement."""
         return OfferedLoad(SCENARIO, self.style, self.concurrency, warmup, window)
 
     @property
     def plan(self) -> LoadPlan:
-        """How the load generator makes them."""
+        """The load generator's plan."""
         return LoadPlan(
             client=_CLIENT,
-            cpu_steps=0,  # of a workload that is not called here
-            # As in a comparison: a call waits for all that are before it.
+            cpu_steps=0,  # for a workload that is not used here
+            # As in a comparison: a call waits for all calls before it.
             timeout=10.0 + self.concurrency * 0.01,
             max_callers=self.concurrency,
             scenario=self.scenario,
@@ -74,7 +77,7 @@ class TuneRequest:
 
 
 def request_of(asked: TuneOptions) -> TuneRequest:
-    """Raises UsageError or typer.BadParameter that says what is wrong with them."""
+    """The request of these options. Raises UsageError or typer.BadParameter for wrong ones."""
     if asked.scenario is None:
         raise typer.BadParameter(
             "a scenario is needed: a function that yields the calls", param_hint="--scenario"
@@ -107,7 +110,7 @@ def _objective(asked: TuneOptions) -> Objective | None:
 
 
 def placement(processes: int) -> Placement:
-    """Where servers and load generator run: apart, if every server has a processor for each of its processes then. Else all of them have
-    all processors, so that no settings are held back by where they were put."""
+    """Separate processors for servers and load generator, if each of at most `processes` server
+    processes then has one. Else all use all processors, so that pinning limits no settings."""
     apart = Placement.halves()
     return apart if processes <= len(apart.server) else ANYWHERE

@@ -1,6 +1,7 @@
-"""The outcome as data: these classes are what `--json` writes, schema 1. Fields may be added; one that is there keeps its meaning.
+"""The results as data: these classes are the JSON of `--json`, schema 1. Fields may be added; none
+changes.
 
-Times are in seconds. A `None` is what could not be measured, or was not asked for.
+Times are in seconds. `None` is a figure that could not be measured, or was not asked for.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ SCHEMA = 1
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """One window of `window` seconds. `client_busy` is the part of it in which the load generator had no processor to spare; `little`,
-    whether Little's law holds in it."""
+    """One window of `window` seconds. `client_busy` is the fraction of it in which the load
+    generator was busy; `little` is whether Little's law holds in it."""
 
     throughput: float
     calls: int
@@ -26,7 +27,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings that were tried `at` so many seconds: what was measured, or why nothing was. `held` is whether the objective was kept."""
+    """Settings tried `at` these seconds from the start: their figures, or why they `failed`.
+
+    `held` is whether they met the objective.
+    """
 
     number: int
     at: float
@@ -37,10 +41,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finalist(msgspec.Struct, kw_only=True):
-    """Settings that were measured again, and their figures of each round. `value` is the response time of the objective, of all rounds
-    together, `enough` whether there were calls enough to tell it, and `kept` the rounds in which it was short enough.
+    """Settings that were measured again, and their figures in each round.
 
-    `ratio` is their calls/s to those of the defaults, round by round; the interval is corrected for all finalists.
+    `value` is the response time of the objective over all rounds, `enough` whether there were
+    enough calls for it, and `kept` the number of rounds that met the objective. `ratio` is their
+    calls/s relative to the defaults in the same rounds; the interval is corrected for all
+    finalists.
     """
 
     settings: Settings
@@ -56,7 +62,8 @@ class Finalist(msgspec.Struct, kw_only=True):
 
 
 class TuneVerdict(msgspec.Struct, kw_only=True):
-    """The settings to use, None where none keep the objective; why, in words; and whether that was shown in rounds."""
+    """The `best` settings, None if none meet the objective; the reasons in words; and whether
+    rounds have proved it (`shown`)."""
 
     best: Settings | None = None
     command: str = ""
@@ -65,7 +72,7 @@ class TuneVerdict(msgspec.Struct, kw_only=True):
 
 
 class Tuning(msgspec.Struct, kw_only=True):
-    """A run. `finalists` has the defaults first."""
+    """A run. The first of `finalists` is the defaults."""
 
     schema: int = SCHEMA
     environment: Environment
@@ -83,5 +90,5 @@ class Tuning(msgspec.Struct, kw_only=True):
     verdict: TuneVerdict = msgspec.field(default_factory=TuneVerdict)
 
     def json(self) -> bytes:
-        """As a file."""
+        """The results as indented JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

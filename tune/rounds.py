@@ -1,6 +1,7 @@
-"""The best of a search and the defaults once more: in each round each of them once, in fresh processes, in random order.
+"""Measure the best settings of a search and the defaults again: each once in a round, in fresh
+processes, in random order.
 
-The search's own figures prove nothing: of many that are equal, the best is the one that had the most luck.
+The figures of the search prove nothing: among many equal settings the best is the luckiest.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from .request import TuneRequest
 from .results import Figures, Finalist
 from .settings import MARGIN, Settings
 
-# The fewest rounds that can tell a difference of 10 % from noise, and the most that time is spent on.
+# Minimum rounds, which can distinguish a difference of 10 % from noise, and maximum rounds.
 FEWEST = 5
 MOST = 30
 
 
 class Rounds:
-    """Of settings, the first of which are the defaults. `measure` raises Failed, as settings do that fail twice: they are out, with the
-    reason in `failures`."""
+    """The rounds of some settings, the first of which are the defaults.
+
+    `measure` may raise Failed. Settings that fail twice in a round are dropped, with the reason in
+    `failures`.
+    """
 
     def __init__(
         self, request: TuneRequest, settings: Sequence[Settings], measure: Callable[[Settings], Seen]
@@ -39,11 +43,11 @@ class Rounds:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to be compared."""
+        """Whether nothing is left to compare."""
         return self._defaults not in self._seen or len(self._seen) < 2
 
     def round(self, number: int) -> dict[Settings, Figures]:
-        """One round of those that are not out."""
+        """Measure one round of the settings that were not dropped."""
         order = list(self._seen)
         self._chance.shuffle(order)
         for settings in order:
@@ -61,7 +65,7 @@ class Rounds:
             return self._measure(settings)
 
     def finalists(self) -> list[Finalist]:
-        """What came of all whole rounds, the defaults first; empty where they are out."""
+        """The figures of all complete rounds, the defaults first; empty if the defaults failed."""
         if self._defaults not in self._seen:
             return []
         whole = set.intersection(*(set(seen) for seen in self._seen.values()))
@@ -90,7 +94,11 @@ class Rounds:
 
 
 def compare(finalists: Sequence[Finalist]) -> None:
-    """Give each but the first its ratio to the first, by the rounds in which Little's law holds for both; the intervals hold together."""
+    """Set the ratio of each finalist to the first, over rounds in which Little's law holds for
+    both.
+
+    The intervals hold together.
+    """
     defaults, *others = finalists
     made: list[tuple[Finalist, Contrast]] = []
     for each in others:
@@ -101,7 +109,7 @@ def compare(finalists: Sequence[Finalist]) -> None:
         }
         for found in contrasts(values, larger_is_better=True):
             made.append((each, found if found.arm == "own" else turned(found)))
-    # A difference within the margin is none to change settings for.
+    # A difference within the margin is no reason to change settings.
     rule = Rule(MARGIN, 1 + MARGIN)
     for (each, _), judged in zip(made, judge([found for _, found in made], rule), strict=True):
         each.ratio, each.interval = judged.ratio, (judged.low, judged.high)

@@ -1,4 +1,4 @@
-"""All that may be tried, and how Optuna chooses of it."""
+"""The search space, and how Optuna chooses from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 256
 
-# What servers have where --workers is not given: threads, or greenlets; as far as the search goes.
+# Default workers of servers, threads or greenlets, within the search space.
 _WORKERS = {"gevent": MOST_WORKERS}
 _USUAL_WORKERS = 32
 
@@ -23,7 +23,8 @@ _NONE = "none"
 
 @dataclass(frozen=True)
 class Space:
-    """Backends of which the library is installed, whether uvloop is, too, and the most processes."""
+    """The search space: backends to try, whether uvloop is installed, and the maximum of
+    processes."""
 
     backends: tuple[str, ...]
     uvloop: bool
@@ -31,26 +32,27 @@ class Space:
 
     @property
     def loops(self) -> tuple[str, ...]:
-        """The backends, and asyncio once more on uvloop: one choice, since uvloop is none of the others'."""
+        """The backends, and asyncio on uvloop. This is one choice, as only asyncio can use
+        uvloop."""
         with_uvloop = [f"asyncio{_UVLOOP}"] if self.uvloop and "asyncio" in self.backends else []
         return (*self.backends, *with_uvloop)
 
     @property
     def defaults(self) -> Settings:
-        """What a server has that is told nothing, but for the backend where asyncio is not to be tried."""
+        """The defaults of a server, or of the first backend if asyncio is not in the space."""
         return Settings(backend="asyncio" if "asyncio" in self.backends else self.backends[0])
 
     def suggested(self, trial: optuna.Trial) -> Settings:
-        """What Optuna would try next."""
+        """The settings that Optuna suggests for the trial."""
         loop = trial.suggest_categorical("backend", self.loops)
-        # Between 1 and 2 workers lies as much as between 100 and 200.
+        # A logarithmic scale: from 1 to 2 workers is as far as from 100 to 200.
         workers = trial.suggest_int("workers", 1, MOST_WORKERS, log=True)
         limit = trial.suggest_categorical("limit", (_NONE, ADAPTIVE))
         processes = trial.suggest_int("processes", 1, self.processes)
         return _on(loop, workers=workers, limit=None if limit == _NONE else limit, processes=processes)
 
     def parameters(self, settings: Settings) -> Mapping[str, str | int]:
-        """The choices that lead to these settings, or for what they leave to the server, as near as can be."""
+        """Optuna's parameters for these settings; for the server's defaults, the closest values."""
         return {
             "backend": settings.backend + _UVLOOP * settings.uvloop,
             "workers": settings.workers or _WORKERS.get(settings.backend, _USUAL_WORKERS),
@@ -59,12 +61,13 @@ class Space:
         }
 
     def guesses(self, concurrency: int) -> list[Settings]:
-        """What is likely to be good: each backend with a worker for each call in flight."""
+        """Settings that are likely to be good: each backend with a worker for each call in
+        flight."""
         workers = min(MOST_WORKERS, concurrency)
         return [_on(loop, workers=workers) for loop in self.loops]
 
     def is_default(self, settings: Settings) -> bool:
-        """Whether they are what a server has by itself, be they written out."""
+        """Whether the settings equal the server's defaults, even if written out."""
         return self.parameters(settings) == self.parameters(self.defaults)
 
     def __str__(self) -> str:

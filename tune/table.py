@@ -1,4 +1,5 @@
-"""A run as lines of text: what is going to be done, a line for each trial and each round as it ends, and the verdict."""
+"""A run as lines of text: the plan, a line for each trial and round when it ends, and the
+verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _WIDTH = 120
 
 
 def plan(tuning: Tuning, request: TuneRequest) -> Iterator[str]:
-    """Before it starts."""
+    """The plan of the run."""
     here = tuning.environment
     yield (
         f"ringback tune, seed {request.seed}, {here.implementation} {here.python}, {here.cpus} CPUs ({here.cpu_model}); "
@@ -31,12 +32,12 @@ def plan(tuning: Tuning, request: TuneRequest) -> Iterator[str]:
 
 
 def head(request: TuneRequest) -> str:
-    """What stands above the trials."""
+    """The heading of the trials."""
     return f"trial   calls/s  {f'{request.rank} ms':>8}  settings"
 
 
 def trial(request: TuneRequest, made: Trial) -> str:
-    """One line."""
+    """The line of a trial."""
     note = " (the defaults)" if made.number == 1 else ""
     if made.figures is None:
         return f"{made.number:5}    failed            {made.settings}{note}: {made.failed}"
@@ -46,13 +47,13 @@ def trial(request: TuneRequest, made: Trial) -> str:
 
 def _figures(request: TuneRequest, figures: Figures) -> str:
     value = getattr(figures.latency, request.rank)
-    # Of so few calls that the rank is an accident of some.
+    # A rank of too few calls depends on single ones.
     rough = "" if enough_for(request.rank, figures.calls) else "~"
     return f"{figures.throughput:8,.0f}  {f'{rough}{value * 1000:,.1f}':>8}"
 
 
 def finalists(settings: Sequence[Settings], rounds: int) -> Iterator[str]:
-    """What is measured again, by letters."""
+    """The settings that are measured again, with letters."""
     yield ""
     yield f"{rounds} rounds, calls/s:"
     for place, each in enumerate(settings):
@@ -60,7 +61,7 @@ def finalists(settings: Sequence[Settings], rounds: int) -> Iterator[str]:
 
 
 def round_line(number: int, settings: Sequence[Settings], found: Mapping[Settings, Figures]) -> str:
-    """One round of them."""
+    """The line of a round."""
     cells = (
         f"{_letter(place)} {found[each].throughput:,.0f}" if each in found else f"{_letter(place)} -"
         for place, each in enumerate(settings)
@@ -69,18 +70,18 @@ def round_line(number: int, settings: Sequence[Settings], found: Mapping[Setting
 
 
 def result(request: TuneRequest, tuning: Tuning) -> Iterator[str]:
-    """The end."""
+    """The result of the run."""
     yield ""
     for place, each in enumerate(tuning.finalists):
         yield f"  {_letter(place)}  {_finalist(request, each)}"
     for failure in tuning.failures:
-        yield from _wrapped(f"out: {failure}")
+        yield from _wrapped(f"dropped: {failure}")
     if tuning.finalists:
         yield ""
     if not tuning.complete:
-        yield "interrupted: this is what was known by then"
+        yield "interrupted: these are the results so far"
     if tuning.verdict.best is None:
-        return  # which is an error, and said as one
+        return  # the command reports this as an error
     yield f"  {tuning.verdict.command}"
     for sentence in tuning.verdict.sentences:
         yield from _wrapped(sentence)
@@ -91,7 +92,7 @@ def _finalist(request: TuneRequest, each: Finalist) -> str:
     ratio = ""
     if each.ratio is not None and each.interval is not None:
         ratio = f"  {each.ratio:.2f} ({each.interval[0]:.2f}..{each.interval[1]:.2f}) of A"
-    kept = f", kept in {each.kept} of {len(each.rounds)}" if request.objective else ""
+    kept = f", met in {each.kept} of {len(each.rounds)} rounds" if request.objective else ""
     return f"{each.throughput:8,.0f} calls/s  {request.rank} {value}{kept}{ratio}"
 
 

@@ -1,7 +1,8 @@
-"""The search: Optuna says which settings to try next, from what came of those before. The server's defaults are the first, then what is
-likely to be good.
+"""The search: Optuna suggests the next settings from the results so far. The server's defaults come
+first, then settings that are likely to be good.
 
-Failed settings are told to Optuna as pruned: of trials that are said to have failed it learns nothing, and would try the like again.
+Failed settings are reported to Optuna as pruned: it learns nothing from trials in state FAIL, and
+would suggest similar ones again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _KEPT = "objective"
 
 
 class Search:
-    """What was tried is in `trials` as it comes, so that an interrupted search keeps it. `measure` raises Failed."""
+    """A search. `trials` grows during the run, so an interrupted search keeps its results.
+
+    `measure` may raise Failed.
+    """
 
     def __init__(self, request: TuneRequest, measure: Callable[[Settings], Seen]) -> None:
         self.trials: list[Trial] = []
@@ -37,7 +41,10 @@ class Search:
             self._study.enqueue_trial(dict(request.space.parameters(settings)))
 
     def run(self, seconds: float | None, tried: Callable[[Trial], None]) -> None:
-        """So many trials as were asked for, or as fit into that time, and two at least. Ends after the first where the defaults fail."""
+        """Make the trials asked for, or as many as fit in these seconds, but at least two.
+
+        Stops after the first if the defaults fail.
+        """
         began = time.monotonic()
         took: list[float] = []
         while len(self.trials) < (self._request.trials or float("inf")):
@@ -54,7 +61,9 @@ class Search:
         settings = self._request.space.suggested(asked)
         number = len(self.trials) + 1
         if number == 1:
-            settings = self._request.space.defaults  # which leaves to the server what Optuna has a number for
+            settings = (
+                self._request.space.defaults
+            )  # without the values that Optuna has for the server's defaults
         try:
             figures = self._measure(settings).figures
         except Failed as error:
@@ -77,7 +86,8 @@ class Search:
 
 
 def ranked(trials: Sequence[Trial]) -> dict[Settings, float]:
-    """Those that kept the objective in more than half of their trials, with their median calls/s, the most first."""
+    """Settings that met the objective in more than half of their trials, with median calls/s,
+    fastest first."""
     by_settings: defaultdict[Settings, list[Trial]] = defaultdict(list)
     for trial in trials:
         by_settings[trial.settings].append(trial)
@@ -90,8 +100,11 @@ def ranked(trials: Sequence[Trial]) -> dict[Settings, float]:
 
 
 def contenders(values: Mapping[Settings, float]) -> list[Settings]:
-    """Of what was ranked, what is worth being measured again, in that order: the best, the simplest that is as good, and all others. Those
-    that differ in the number of workers only are too like each other."""
+    """The ranked settings worth measuring again: the best, the simplest equally good ones, the
+    others.
+
+    Settings that differ only in the number of workers count once.
+    """
     kinds: dict[object, Settings] = {}
     for settings in values:
         kinds.setdefault(settings.kind, settings)
@@ -102,7 +115,7 @@ def contenders(values: Mapping[Settings, float]) -> list[Settings]:
 
 
 def nearest(trials: Sequence[Trial], rank: str) -> Trial | None:
-    """The one whose response time was the shortest; None where nothing was measured."""
+    """The trial with the shortest response time; None if nothing was measured."""
     measured = [trial for trial in trials if trial.figures is not None]
     return min(
         measured,

@@ -1,4 +1,5 @@
-"""What a run amounts to: the settings to use, and how sure that is, in words. Values in, values out."""
+"""The verdict of a run: the settings to use, and how sure that is, in words. Values in, values
+out."""
 
 from __future__ import annotations
 
@@ -10,16 +11,18 @@ from .results import Finalist, Trial, TuneVerdict
 from .settings import MARGIN, Settings
 from .trials import nearest, ranked
 
-# From what part of the time on a load generator that is busy is taken for the limit.
+# Fraction of the time above which a busy load generator counts as the limit.
 _BUSY = 0.9
 
 
 def verdict(request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> TuneVerdict:
-    """Of what was measured, be it not all that was to be."""
+    """The verdict of these measurements, of which an interrupted run has fewer."""
     if not trials:
         return TuneVerdict(sentences=["nothing was measured"])
     if trials[0].failed:
-        return TuneVerdict(sentences=[f"nothing to compare with, as the defaults fail: {trials[0].failed}"])
+        return TuneVerdict(
+            sentences=[f"the defaults fail, so there is nothing to compare with: {trials[0].failed}"]
+        )
     keeping = ranked(trials)
     if not keeping:
         return _none(request, trials)
@@ -29,9 +32,7 @@ def verdict(request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[F
     if request.space.is_default(best):
         best, sentence = request.space.defaults, f"of {len(trials)} trials none was better than the defaults"
     else:
-        sentence = (
-            "the best of the search, measured once or twice there: not shown to be better than the defaults"
-        )
+        sentence = "the best of the search, which measured it once or twice: not proved to be better than the defaults"
     return _with(request, best, [sentence], shown=False)
 
 
@@ -46,8 +47,8 @@ def _none(request: TuneRequest, trials: Sequence[Trial]) -> TuneVerdict:
 
 
 def _nothing(request: TuneRequest, what: str, near: Settings, took: float | None) -> TuneVerdict:
-    had = f"the nearest had {_time(request, took)}: {near.command(request.service)}"
-    return TuneVerdict(sentences=[f"{what} kept {request.objective}; {had}"])
+    had = f"the closest had {_time(request, took)}: {near.command(request.service)}"
+    return TuneVerdict(sentences=[f"{what} met {request.objective}; {had}"])
 
 
 def _of_rounds(request: TuneRequest, finalists: Sequence[Finalist]) -> TuneVerdict:
@@ -65,31 +66,35 @@ def _of_rounds(request: TuneRequest, finalists: Sequence[Finalist]) -> TuneVerdi
         sure = f"sure at 95%, {rounds} rounds{_together(finalists)}"
         sentence = f"{_ratio(best)}, {_time(request, best.value)}; {sure}"
         return _with(request, best.settings, [sentence, *_caveats(request, best)], shown=True)
-    sentence = f"no better than the defaults that could be shown in {rounds} rounds"
+    sentence = f"{rounds} rounds proved no settings better than the defaults"
     if keeping:
-        sentence += f": the best of the others has {_ratio(max(keeping, key=lambda each: each.throughput))}"
+        sentence += f"; the best of the others has {_ratio(max(keeping, key=lambda each: each.throughput))}"
     return _with(request, defaults.settings, [sentence, *_caveats(request, defaults)], shown=False)
 
 
 def _simplest(finalists: Sequence[Finalist]) -> Finalist:
-    """Of those that are as good as the best."""
+    """The simplest of those as good as the best."""
     most = max(each.throughput for each in finalists)
     as_good = [each for each in finalists if each.throughput * (1 + MARGIN) >= most]
     return min(as_good, key=lambda each: each.settings.complexity)
 
 
 def _instead(request: TuneRequest, defaults: Finalist, best: Finalist) -> TuneVerdict:
-    """Where the defaults do not keep the objective. That is shown only where the rounds agree."""
+    """The verdict if the defaults do not meet the objective. It is proved only if all rounds
+    agree."""
     rounds = len(defaults.rounds)
-    missed = f"{_time(request, defaults.value)}, kept in {defaults.kept} of {rounds} rounds"
-    sentence = f"the defaults do not keep {request.objective} ({missed}); these do, with {_ratio(best)}, {_time(request, best.value)}"
+    missed = f"{_time(request, defaults.value)}, met in {defaults.kept} of {rounds} rounds"
+    sentence = (
+        f"the defaults do not meet {request.objective} ({missed}); these do, with {_ratio(best)}, "
+        f"{_time(request, best.value)}"
+    )
     shown = best.kept == rounds and not defaults.kept
     return _with(request, best.settings, [sentence, *_caveats(request, best)], shown=shown)
 
 
 def _ratio(each: Finalist) -> str:
     if each.ratio is None or each.interval is None:
-        return "calls/s of which too few rounds were measured to compare them with those of the defaults"
+        return "too few rounds to compare its calls/s with the defaults"
     low, high = each.interval
     return f"{each.ratio:.2f} times ({low:.2f}..{high:.2f}) the calls/s of the defaults"
 
@@ -101,13 +106,13 @@ def _together(finalists: Sequence[Finalist]) -> str:
 def _caveats(request: TuneRequest, best: Finalist) -> list[str]:
     sentences = []
     if request.objective is not None:
-        sentences.append(f"{request.objective} was kept in {best.kept} of {len(best.rounds)} rounds")
+        sentences.append(f"{request.objective} was met in {best.kept} of {len(best.rounds)} rounds")
     if not best.enough:
-        sentences.append(f"{request.rank} is of so few calls that it may be far from what it is")
+        sentences.append(f"{request.rank} is inaccurate: there were too few calls")
     busy = [each.client_busy for each in best.rounds if each.client_busy is not None]
     if busy and median(busy) >= _BUSY:
         sentences.append(
-            "the load generator had nothing to spare: with more of it the calls/s may be higher, and differ more"
+            "the load generator was the limit: with a faster one the calls/s may be higher, and differ more"
         )
     return sentences
 

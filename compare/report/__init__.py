@@ -1,1 +1,1 @@
-"""What a person gets to see: the table, the page, files, conditions, and what changed."""
+"""Outputs for people: the table, the page, files, conditions, and changes between runs."""

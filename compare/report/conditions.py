@@ -1,7 +1,9 @@
-"""`--fail-if 'p99>20ms'`: conditions on the figures, decided only where their whole interval over rounds is on one side.
+"""`--fail-if 'p99>20ms'`: conditions on figures, decided only if the whole interval over rounds is
+on one side.
 
-`[NAME.]...METRIC OP VALUE`: the names pick cells by arm, workload, style or client, all of which must fit; the value is in calls/s, a
-number, a time with its unit, or a percentage of an older run.
+The form is `[NAME.]...METRIC OP VALUE`. The names select cells by arm, workload, style or client;
+all must match. The value is in calls/s, a number, a time with its unit, or a percentage of an older
+run.
 """
 
 from __future__ import annotations
@@ -25,16 +27,16 @@ _FORM = re.compile(
 UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "%": 0.01}
 _SIGNS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 
-# Rounds have these, so they have an interval.
+# Rounds have these figures, so they have an interval.
 _TIMES = ("p50", "p90", "p99", "mean")
 _MEASURED = ("throughput", *_TIMES, "server_cpu")
-# These are what happened, which has none; the last ones where a workload has a check, and where one of several servers is slow.
+# Counts, which have no interval; the last ones exist if the workload has a check.
 _COUNTED = ("errors", "wrong", "calls", *Consistency.__struct_fields__)
 METRICS = (*_MEASURED, *_COUNTED)
 
 
 class Condition(NamedTuple):
-    """One of them; `relative` to an older run."""
+    """One condition. If `relative`, `value` is a fraction of the figure in an older run."""
 
     text: str
     names: frozenset[str]
@@ -45,45 +47,46 @@ class Condition(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Raises ValueError that says how it must look."""
+        """Raises ValueError, which explains the form."""
         match = _FORM.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"bad condition {text!r}: it must look like 'p99>20ms' or 'asyncio.echo.throughput<5000'"
+                f"bad condition {text!r}: use the form 'p99>20ms' or 'asyncio.echo.throughput<5000'"
             )
         names, metric, sign, number, unit = match.groups()
         if metric not in METRICS:
             raise ValueError(
-                f"bad condition {text!r}: there is no {metric!r}, choose of {', '.join(METRICS)}"
+                f"bad condition {text!r}: there is no {metric!r}; choose from {', '.join(METRICS)}"
             )
         if unit == "%" and metric not in COMPARED:
-            raise ValueError(f"bad condition {text!r}: of two runs only {', '.join(COMPARED)} are compared")
+            raise ValueError(f"bad condition {text!r}: % compares two runs, by {', '.join(COMPARED)} only")
         if unit not in ("", "%") and metric not in (*_TIMES, "server_cpu"):
-            raise ValueError(f"bad condition {text!r}: {metric} is no time")
+            raise ValueError(f"bad condition {text!r}: {metric} is not a time; leave out the unit")
         if unit == "" and metric in _TIMES:
-            raise ValueError(f"bad condition {text!r}: {metric} needs a unit, us, ms or s")
+            raise ValueError(f"bad condition {text!r}: {metric} needs a unit: us, ms or s")
         value = float(number) * UNITS[unit]
         return cls(text.strip(), frozenset(names.split(".")[:-1]), metric, sign, value, unit == "%")
 
     def picks(self, cell: NamedCell) -> bool:
-        """Whether it is about that cell."""
+        """Whether it applies to this cell."""
         return self.names <= {cell.arm, cell.workload, cell.style, cell.client}
 
     def holds(self, interval: Interval) -> bool | None:
-        """Whether it does for all values of the interval; None where it does for some of them."""
+        """Whether it holds for all values of the interval; None if for some of them only."""
         low, high = (bool(_SIGNS[self.sign](value, self.value)) for value in interval)
         return low if low == high else None
 
 
 class ConditionsMet(NamedTuple):
-    """Of all conditions: those that are met in some cell beyond doubt, and those of which that cannot be told."""
+    """The conditions met in a cell with certainty, and those undecided in one."""
 
     broken: list[str]
     undecided: list[str]
 
 
 def refuse(conditions: Sequence[Condition], cells: Iterable[NamedCell], *, older: bool) -> None:
-    """Raises ValueError where a condition can pick none of the cells, or needs an older run and there is none."""
+    """Raises ValueError if a condition applies to no cell, or needs an older run and there is
+    none."""
     known = list(cells)
     for condition in conditions:
         if condition.relative and not older:
@@ -92,13 +95,14 @@ def refuse(conditions: Sequence[Condition], cells: Iterable[NamedCell], *, older
             )
         if not any(map(condition.picks, known)):
             lack = f"no cell has {' and '.join(sorted(condition.names))}" if known else "there is no cell"
-            raise ValueError(f"condition {condition.text!r} picks nothing: {lack}")
+            raise ValueError(f"condition {condition.text!r} applies to nothing: {lack}")
 
 
 def check(
     conditions: Sequence[Condition], report: Report, changes: ReportChanges = UNCHANGED
 ) -> ConditionsMet:
-    """What is met where. Of a run that cannot be trusted, only what was counted is told."""
+    """Check the conditions. In a run that cannot be trusted, only conditions on counts are
+    decided."""
     broken, undecided = [], []
     for condition in conditions:
         relative = condition.relative
@@ -122,7 +126,7 @@ def _changed(condition: Condition, changes: ReportChanges) -> Iterator[tuple[Nam
 
 
 def _after(difference: Difference) -> Interval | None:
-    """The figure after, as a part of that before; None where too few runs tell."""
+    """The interval of the figure after as a fraction of that before; None with too few runs."""
     if difference.interval is None or FIGURES[difference.figure].larger_is_better:
         return difference.interval
     low, high = difference.interval
@@ -141,17 +145,17 @@ def _measured(condition: Condition, report: Report) -> Iterator[tuple[NamedCell,
 
 
 def _interval(metric: str, result: Result, report: Report) -> Interval | None:
-    """Where the metric lies; None where that is not known."""
+    """The interval of the metric; None if it is not known."""
     if result.void or not result.calls or not report.verdict.trusted:
         return None
     if metric in _TIMES and result.overloaded:
-        # Calls wait the longer the longer it goes on, so no time is the end of it; but whose fault is it?
+        # Response times grow without bound in an overload, unless the client is its cause.
         return None if result.client_limited else (inf, inf)
     found: Interval | None = getattr(result.interval, metric, None)
     found = found or inference.interval(values(metric, result), report.design.confidence)
     if found is None or not result.client_limited:
         return found
-    # The generator could not call faster, or sent late: the server is at least as good.
+    # The generator could not call faster, or sent late: the server is at least this good.
     low, high = found
     if metric == "throughput":
         return low, inf

@@ -1,8 +1,8 @@
-"""Runs of before and of after: what changed, how sure that is, and what cannot be distinct of them.
+"""Older and newer runs: changes with their confidence, and cells that cannot be compared.
 
-The run is the unit, not the round: a run has an effect of its own, of how its processes and its machine happened to be, that all its rounds
-share. So one run of each claims nothing. Only like is compared with like: a cell of as many callers, workers and servers, and calls that
-come at the same rate.
+The unit is the run, not the round: all rounds of a run share the state of its processes and
+machine. So one run of each supports no claim. Cells are comparable only with the same number of
+callers and workers, and the same arrival rate.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from ..statistics.contrasts import Contrast, Rule, decided, unpaired
 from ..statistics.figures import FIGURES, values
 from .names import what, who
 
-# What a cell is compared by: in a closed loop the median response time is the throughput once more, by Little's law.
+# Figures to compare. In a closed loop the median response time has, by Little's law, the same
+# information as throughput.
 _CLOSED = ("throughput", "p99", "server_cpu")
 _OPEN = ("p50", "p99", "server_cpu")
 
-# With fewer runs of either nothing is claimed: how runs differ by themselves is not known.
+# Minimum runs of either side for a claim: with fewer the variance between runs is not known.
 RUNS = 3
 
-# So far apart, as a part of either, rates at which calls come are still the same, and the steps of `cpu` the same work.
+# Relative difference up to which arrival rates count as the same, and so do the steps of `cpu`.
 _ALIKE = 0.05
 
-# What figures depend on, beside what tells cells apart.
+# Fields that figures depend on and that must be alike in all runs.
 _MACHINE = ("ringback", "implementation", "python", "gil", "kernel", "cpu_model", "cpus")
 _LAYOUT = ("pinned", "workers", "duet")
 
@@ -36,8 +37,11 @@ _Key = tuple[str, str, str, str, str, int, int]
 
 
 class Difference(NamedTuple):
-    """One figure of one cell, the geometric mean of the runs of either. A `ratio` above 1 means that after is better; there is an
-    `interval` where there are runs enough. Where it cannot be compared, `why`."""
+    """One figure of one cell: the geometric mean of the runs before, and of those after.
+
+    A `ratio` above 1 means that after is better; it has an `interval` if there are enough runs. If
+    the cell cannot be compared, `why` is the reason.
+    """
 
     arm: str
     client: str
@@ -53,8 +57,10 @@ class Difference(NamedTuple):
 
 
 class ReportChanges(NamedTuple):
-    """From some runs to others, and what of them cannot be compared. `remarks` say in what they differ that was not to be measured, and
-    whether they can be trusted."""
+    """Changes from some runs to others, and figures that cannot be compared.
+
+    `remarks` list differences of machine and layout, and runs that cannot be trusted.
+    """
 
     differences: Sequence[Difference] = ()
     not_compared: Sequence[Difference] = ()
@@ -62,7 +68,7 @@ class ReportChanges(NamedTuple):
     trusted: bool = True
 
     def omitted(self) -> Iterator[str]:
-        """What is not_compared, in a line for each reason and group of cells."""
+        """The figures that are not compared, in a line for each reason and group of cells."""
         groups: dict[tuple[str, str, str, str], list[str]] = {}
         for each in self.not_compared:
             groups.setdefault((each.workload, each.style, each.figure, each.why), []).append(who(each))
@@ -74,10 +80,13 @@ UNCHANGED = ReportChanges()
 
 
 def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
-    """Of all cells that all runs have. Intervals are corrected for their number; where a run cannot be trusted all is unclear."""
+    """Compare all cells that every run has.
+
+    Intervals are corrected for their number. If a run cannot be trusted, all outcomes are unclear.
+    """
     runs = [*before, *after]
     cells = [{_key(result): result for result in run.results} for run in runs]
-    # In a duet all else hangs on the servers that worked at the same time.
+    # In a duet all other figures depend on the servers that run at the same time.
     duet = any(run.design.duet for run in runs)
     compared: list[tuple[Difference, Contrast | None]] = []
     not_compared = []
@@ -90,7 +99,7 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
             by_run = [values(figure, cell) for cell in everywhere]
             why = _why_not(figure, everywhere)
             if not why and not all(by_run):
-                why = "a run has it in no round, or of too few calls in one"
+                why = "a run has no such figure, or too few calls for it in a round"
             if why:
                 not_compared.append(found._replace(why=why))
             else:
@@ -111,7 +120,7 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
 def _compared(
     found: Difference, before: list[float], after: list[float]
 ) -> tuple[Difference, Contrast | None]:
-    """With the figure of either, and what that proves, if there are runs enough."""
+    """The difference with both means, and its contrast, if there are enough runs."""
     larger = FIGURES[found.figure].larger_is_better
     was, now = inference.mean(before), inference.mean(after)
     enough = min(len(before), len(after)) >= RUNS
@@ -127,18 +136,18 @@ def _key(result: Result) -> _Key:
 
 
 def _why_not(figure: str, cells: Sequence[Result]) -> str:
-    """Why the figure says nothing; "" where it does."""
+    """Why the figure cannot be compared; "" if it can."""
     if not all(cell.sound for cell in cells):
-        return "in one of the runs it has errors, or is void"
+        return "it has errors or is void in one of the runs"
     if any(cell.overloaded for cell in cells):
-        return "in one of the runs more calls came than were answered"
+        return "it is overloaded in one of the runs"
     if figure == "throughput" and any(cell.client_limited for cell in cells):
-        return "in one of the runs the load generator was the limit"
+        return "the load generator was the limit in one of the runs"
     if cells[0].loop == "closed":
         return ""
     offered = [cell.rate.offered if cell.rate else 0.0 for cell in cells]
     if not _alike(min(offered), max(offered)):
-        return f"calls came at other rates, {min(offered):,.0f}/s to {max(offered):,.0f}/s"
+        return f"arrival rates differ, {min(offered):,.0f}/s to {max(offered):,.0f}/s"
     return ""
 
 
@@ -149,29 +158,29 @@ def _alike(one: float, other: float) -> bool:
 def _remarks(before: Sequence[Report], after: Sequence[Report], found: Sequence[Difference]) -> Iterator[str]:
     if found and min(len(before), len(after)) < RUNS:
         yield (
-            f"{len(before)} and {len(after)} runs claim nothing: runs differ by themselves, and by how much is not known. Give "
-            f"folders with {RUNS} runs or more of each, or measure both in one run: ringback compare --against VENV."
+            f"{len(before)} and {len(after)} runs support no claims: the variance between runs is not known. Give folders "
+            f"with at least {RUNS} runs of each, or measure both in one run: ringback compare --against VENV."
         )
     for name, runs in (("older", before), ("newer", after)):
         failed = [check.name for run in runs for check in run.checks if not check.ok]
         if not all(run.verdict.trusted for run in runs):
-            why = ", ".join(dict.fromkeys(failed)) or "it says so"
-            yield f"A run of the {name} cannot be trusted ({why}), so no difference is claimed."
+            why = ", ".join(dict.fromkeys(failed)) or "as its report says"
+            yield f"One of the {name} runs cannot be trusted ({why}), so no difference is claimed."
     unlike = "; ".join(_unlike([*before, *after]))
     if unlike:
-        yield f"Not alike in all runs: {unlike}."
+        yield f"The runs differ in {unlike}."
     cells = [{_key(each): each for each in run.results} for run in (*before, *after)]
     everywhere = set.intersection(*map(set, cells))
     alone = [what(each) for run in cells for key, each in run.items() if key not in everywhere]
     if alone:
-        yield f"In some of the runs only, or there with another load: {'; '.join(dict.fromkeys(alone))}."
+        yield f"Only in some of the runs, or with a different load: {'; '.join(dict.fromkeys(alone))}."
 
 
 def _unlike(runs: Sequence[Report]) -> Iterator[str]:
     found = {name: [getattr(run.environment, name) for run in runs] for name in _MACHINE}
     found |= {name: [getattr(run.design, name) for run in runs] for name in _LAYOUT}
     steps = [run.environment.cpu_steps for run in runs]
-    if not _alike(min(steps), max(steps)):  # it is measured anew in each run
+    if not _alike(min(steps), max(steps)):  # measured anew in each run
         found["cpu_steps"] = steps
     for package in sorted({package for run in runs for package in run.environment.packages}):
         found[package] = [run.environment.packages.get(package) for run in runs]

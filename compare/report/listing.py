@@ -1,4 +1,4 @@
-"""`ringback compare --list`: what there is to be measured."""
+"""`ringback compare --list`: workloads, backends and other libraries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..workloads.table import CORE, QUICK, WORKLOADS, figure_of
 
 
 def listing() -> Iterator[str]:
-    """Lines for a person."""
-    yield "workloads (* without options, + with --quick), and what they are compared by:"
+    """The lines of the list."""
+    yield "workloads (* by default, + with --quick), and the figure they are compared by:"
     width = max(map(len, WORKLOADS))
     for name, workload in WORKLOADS.items():
         marks = f"{'*' if name in CORE else ' '}{'+' if name in QUICK else ' '}"

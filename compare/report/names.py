@@ -1,4 +1,4 @@
-"""What a cell is called, wherever it is named: no two of a report have the same name."""
+"""Names of cells, unique in a report."""
 
 from __future__ import annotations
 
@@ -9,45 +9,48 @@ from ...clients import names as styles
 from ..load.plan import RAW
 from ..results import Claim, Report
 
-# The client style that goes without saying.
+# The client style that names leave out.
 _USUAL = "threading"
 
 
 class NamedCell(Protocol):
-    """Anything that is said of one server, one client and what they do. Another library's name is its arm and its client."""
+    """Anything with the names of a cell. A peer's name is both its arm and its client."""
 
     @property
     def arm(self) -> str:
-        """Who serves."""
+        """Name of the arm."""
 
     @property
     def client(self) -> str:
-        """Who calls."""
+        """Client style."""
 
     @property
     def workload(self) -> str:
-        """Which calls."""
+        """Name of the workload."""
 
     @property
     def style(self) -> str:
-        """How they are made."""
+        """Call style."""
 
 
 def who(cell: NamedCell) -> str:
-    """The arm, and the client where it is another than the usual one. Another library has its own, which needs no name."""
+    """The arm, and the client unless it is the usual one, or a peer's own."""
     if cell.client == _USUAL or cell.client not in (*styles(), RAW):
         return cell.arm
     return f"{cell.arm}, {cell.client} client"
 
 
 def what(cell: NamedCell) -> str:
-    """The whole cell."""
+    """The name of the cell."""
     return f"{cell.workload}, {cell.style}: {who(cell)}"
 
 
 def contests(report: Report) -> dict[str, list[Claim]]:
-    """The claims about arms by the name of their cell, with its client where there are several; none of a run that cannot be trusted. In
-    each the best arm comes first, beside all others."""
+    """The claims about arms, by the name of their cell; none for a run that cannot be trusted.
+
+    The name has the client if there are several. In each list the claims of the best arm come
+    first.
+    """
     claims = [each for each in report.claims if each.of_arms and report.verdict.trusted]
     cells = {(each.workload, each.style, each.client) for each in claims}
     several = len({cell[:2] for cell in cells}) < len(cells)
@@ -59,5 +62,5 @@ def contests(report: Report) -> dict[str, list[Claim]]:
 
 
 def of_best(claims: Sequence[Claim]) -> list[Claim]:
-    """Of one cell's claims, those of its best arm beside each of the others."""
+    """The claims of the best arm, from the claims of one cell."""
     return [each for each in claims if each.arm == claims[0].arm]

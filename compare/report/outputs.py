@@ -1,4 +1,4 @@
-"""A report as files: JSON with everything, CSV with a line for each cell, HTML to be looked at."""
+"""A report as files: JSON with everything, CSV with a line for each cell, HTML with plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STDOUT = "-"
 
 
 class Outputs(NamedTuple):
-    """Where each goes; `-` is standard output, None nowhere."""
+    """The file of each format; `-` is standard output, None is no output."""
 
     json: str | None = None
     csv: str | None = None
@@ -28,11 +28,11 @@ class Outputs(NamedTuple):
 
     @property
     def on_stdout(self) -> bool:
-        """Whether standard output is taken."""
+        """Whether one format goes to standard output."""
         return STDOUT in self
 
     def check(self) -> None:
-        """Before minutes are spent on it. Raises UsageError where one cannot be written."""
+        """Check the files before the run. Raises UsageError if one cannot be written."""
         if self.count(STDOUT) > 1:
             raise UsageError("only one of --json, --csv and --html can go to standard output")
         for option, name in zip(self._fields, self, strict=True):
@@ -43,7 +43,8 @@ class Outputs(NamedTuple):
                 raise UsageError(f"--{option}: {name} cannot be written")
 
     def write(self, report: Report, changes: ReportChanges = UNCHANGED) -> None:
-        """All that are asked for. Raises UsageError, after those that can be written, where one cannot after all."""
+        """Write all files. Raises UsageError, after writing the others, if one cannot be
+        written."""
         failed = []
         for option, name in zip(self._fields, self, strict=True):
             if name is None:
@@ -52,7 +53,7 @@ class Outputs(NamedTuple):
             try:
                 _put(data, name)
             except BrokenPipeError:
-                raise  # who read it has gone, which is no failure of the file
+                raise  # the reader of the pipe has quit, which is no failure to write
             except OSError as error:
                 failed.append(f"--{option}: {name} cannot be written: {error.strerror}")
         if failed:
@@ -78,7 +79,8 @@ def _csv(report: Report, _: ReportChanges) -> str:
 
 
 def _flat(value: object, *names: str) -> Iterator[tuple[str, object]]:
-    """The fields of a cell that it has, as in the JSON, with the names of what they are in; without its rounds and its histogram."""
+    """The fields of a cell as in the JSON, except None, rounds and histogram; nested fields have
+    the names of their parents as prefix."""
     match value:
         case None:
             return
@@ -94,7 +96,7 @@ def _flat(value: object, *names: str) -> Iterator[tuple[str, object]]:
 
 
 def _html(report: Report, changes: ReportChanges) -> str:
-    from .page import html  # plotly is not imported by those who do not ask for it
+    from .page import html  # imports plotly only if it is needed
 
     return html(report, changes)
 

@@ -1,4 +1,5 @@
-"""A report as one HTML page that needs no network: what the run says, whether to trust it, and plots with the questions they answer."""
+"""A report as one HTML page without network access: verdict, trust, and plots with the questions
+that they answer."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from .rows import Table
 
 
 class Section(NamedTuple):
-    """A heading, the question that it answers, and the answer: sentences, plots, a table; a `folded` table is shown on demand."""
+    """A heading, the question it answers, and the answer: sentences, plots, a table. A `folded`
+    table is shown on demand."""
 
     name: str
     title: str
@@ -29,7 +31,7 @@ class Section(NamedTuple):
 
 
 def html(report: Report, changes: ReportChanges = UNCHANGED) -> str:
-    """The whole page; what changed from an older run comes first, if there is one."""
+    """The whole page. Changes from older runs, if any, come first."""
     environment = Environment(
         loader=PackageLoader("ringback.compare.report", ""),
         autoescape=True,
@@ -46,7 +48,7 @@ def html(report: Report, changes: ReportChanges = UNCHANGED) -> str:
 
 
 def _figure(plot: Plot) -> Markup:
-    """The figure as JSON that may stand inside a script: nothing in it can end that."""
+    """The figure as JSON, escaped so that it cannot end the script element around it."""
     text = plot.figure.to_json()
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -57,71 +59,70 @@ def _sections(report: Report, changes: ReportChanges) -> Iterator[Section]:
     yield Section(
         "changes",
         "Before and after",
-        "What changed from the older runs to these? A ratio above 1 means that it is better now. Runs differ by themselves, so several of "
-        "each are needed to claim anything.",
+        "What changed from the older runs to these? A ratio above 1 means that it is better now. Runs vary, so a claim needs several "
+        "of each.",
         [*changes.remarks, *changes.omitted()],
         table=rows.changed(changes),
     )
     yield Section(
         "verdict",
         "Verdict",
-        "What to choose for which work, by how much, and how sure is that?",
+        "Which arm is best for which work, by how much, and how sure is that?",
         report.verdict.text or ["Nothing was compared."],
         plots.beside_best(report),
     )
-    yield Section("mind", "Mind", "Under which conditions does that hold?", report.verdict.caveats)
+    yield Section("mind", "Caveats", "Under which conditions does that hold?", report.verdict.caveats)
     yield Section(
         "trust",
         "Can I trust this?",
-        "Is any of it real, or is it noise, the load generator, or the machine?",
+        "Are the differences real, or effects of noise, the load generator or the machine?",
         table=rows.trusted(report),
     )
     yield Section(
         "claims",
         "Every claim",
-        "What differs from what, and how sure is that? An interval that holds 1 proves no difference; "
-        f'"equal" is one within {report.design.margin:.0%} of it.',
+        "Which cells differ, and how sure is that? An interval that contains 1 proves no difference; "
+        f"one within {report.design.margin:.0%} of 1 proves that they are equal.",
         table=rows.claimed(report),
         folded=True,
     )
     yield Section(
         "throughput",
         "Throughput",
-        "How many calls a second, when callers push? Grey bars are other libraries, each with its own client; hatched bars are "
-        "lower bounds, as there the load generator was the limit.",
+        "How many calls a second can callers make? Grey bars are other libraries, each with its own client. Hatched bars are lower "
+        "bounds, as the load generator was the limit.",
         plots=plots.throughput(report),
     )
     yield Section(
         "cost",
         "Cost",
-        "What does a call cost the server, whatever the client is able to send?",
+        "How much CPU time does a call cost the server, however fast the client is?",
         plots=plots.cost(report),
     )
     yield Section(
         "response",
         "Response time",
-        "How long do callers wait? Where calls come at a rate, from when a call was due: a stall of the server counts for all calls that "
-        "it kept waiting.",
+        "How long do callers wait? In an open loop, from when a call was due: a stall of the server counts for all calls that it "
+        "delayed.",
         plots=plots.response(report),
     )
     yield Section(
         "models",
-        "Models beside measurements",
-        "Do the textbook formulas hold here? Of the predicted cell itself they know only how its calls come; the rest is named in the "
-        "row, and comes from other cells of this run where these have it. Good is within 25 %; a formula that is further off is not "
-        "valid here.",
+        "Models and measurements",
+        "Do the textbook formulas hold here? From the predicted cell itself they use only its load. Their other inputs are in the row, "
+        "and come from other cells of this run if possible. A prediction is good within 25 %; otherwise the formula is not valid here.",
         table=rows.predicted(report),
     )
     yield Section(
         "figures",
         "Every figure",
-        "What was measured? All rounds together: throughput is calls answered rightly within the slices; CPU time is of the whole "
-        "process, for each call.",
+        "What was measured, over all rounds? Throughput counts correct replies within the slices; CPU time is that of the whole "
+        "process, per call.",
         table=rows.measured([*report.results, *report.peers]),
     )
     yield Section(
         "environment",
         "Environment",
-        "On what does this depend, and how is it repeated?",
+        "What do the figures depend on, and how can the run be repeated?",
         table=rows.environment(report),
     )

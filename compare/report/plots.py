@@ -1,4 +1,5 @@
-"""The plots of a report: each a plotly figure under its title. The page sets the colours of text and grids."""
+"""The plots of a report, as plotly figures with titles. The page sets the colours of text and
+grids."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from ..results import Interval, Report, Result
 from ..statistics.figures import FIGURES, Figure
 from .names import NamedCell, contests, of_best, who
 
-# Okabe and Ito 2008: told apart with any colour vision. An arm keeps its colour, its marker and its dash everywhere.
+# Okabe and Ito 2008: distinct in any colour vision. An arm has the same colour, marker and dash in
+# all plots.
 _LOOKS = {
     "asyncio": ("#0072B2", "circle", "solid"),
     "gevent": ("#009E73", "square", "dash"),
@@ -27,25 +29,25 @@ _OTHERS = (
     ("#F0E442", "hexagon", "solid"),
     ("#999999", "cross", "dash"),
 )
-# The same arm with another client than the usual one: added to its marker.
+# Suffix of an arm's marker, if the client is not the usual one.
 _CLIENTS = {"asyncio": "-open", "gevent": "-dot", "twisted": "-open-dot", "raw": "-open"}
 _GREY = "#888888"
 
-# Percentiles of a curve, as the part of calls that are slower, and how many calls at least have to be.
+# Percentiles of a curve, as the fraction of slower calls, and the minimum number of these.
 _TAIL = np.logspace(0, -3, 46)
 _BEYOND = 20
 _MARKS = (1, 2, 10, 100, 1000)
 
 
 class Plot(NamedTuple):
-    """A figure under its title."""
+    """A figure with its title."""
 
     title: str
     figure: go.Figure
 
 
 def beside_best(report: Report) -> Iterator[Plot]:
-    """In every cell the arms beside its best one, in one plot with one scale."""
+    """The arms of every cell relative to its best one, in one plot with one scale."""
     beside = [
         (name, claim.turned()) for name, claims in contests(report).items() for claim in of_best(claims)
     ]
@@ -65,25 +67,25 @@ def beside_best(report: Report) -> Iterator[Plot]:
             error_x=_errors([(claim.ratio, (claim.low, claim.high)) for _, claim in own]),
         )
     figure.add_vline(1, line={"color": _GREY, "width": 1})
-    figure.update_xaxes(title="beside the best: 1 is as good, less is worse")
+    figure.update_xaxes(title="relative to the best: 1 is as good, less is worse")
     order = [f"{name}: {claim.arm}" for name, claim in beside]
     figure.update_yaxes(automargin=True, categoryorder="array", categoryarray=order[::-1])
-    yield Plot("Each arm beside the best of its cell", figure)
+    yield Plot("Each arm relative to the best of its cell", figure)
 
 
 def throughput(report: Report) -> Iterator[Plot]:
-    """Calls/s of closed loops, by arm and style; other libraries grey."""
+    """Calls/s of closed loops, by arm and style; other libraries are grey."""
     closed = [each for each in (*report.results, *report.peers) if each.loop == "closed"]
     return _bars(report, closed, FIGURES["throughput"])
 
 
 def cost(report: Report) -> Iterator[Plot]:
-    """CPU time of the server for a call."""
+    """CPU time of the server per call."""
     return _bars(report, [each for each in report.results if each.server_cpu], FIGURES["server_cpu"])
 
 
 def _bars(report: Report, results: Iterable[Result], shown: Figure) -> Iterator[Plot]:
-    """For each workload, from 0, with intervals."""
+    """A bar plot for each workload, from 0, with intervals."""
     for workload, everyone in _by_workload(results):
         figure = _figure(340, barmode="group")
         for style, opacity in zip(STYLES, (0.55, 0.95), strict=True):
@@ -109,7 +111,7 @@ def _bars(report: Report, results: Iterable[Result], shown: Figure) -> Iterator[
 
 
 def response(report: Report) -> Iterator[Plot]:
-    """How many calls take how long: where they come at a rate, and one by one."""
+    """Response times by percentile, for open loops and for single callers."""
     times = [each for each in report.results if not each.overloaded and (each.rate or each.concurrency == 1)]
     for workload, everyone in _by_workload(times):
         for style in STYLES:
@@ -141,25 +143,25 @@ def _curves(title: str, results: list[Result]) -> Plot:
 
 
 def looks_of(cell: NamedCell) -> tuple[str, str, str]:
-    """Colour, marker and dash: of an arm, but for the marker, which shows the client too."""
-    # Of an arm that is no backend by itself, always the same one.
+    """Colour, marker and dash of the cell's arm; the marker also shows the client."""
+    # Other arms choose by name, so that each looks the same everywhere.
     colour, marker, dash = _LOOKS.get(cell.arm) or _OTHERS[sum(cell.arm.encode()) % len(_OTHERS)]
     return colour, f"{marker}{_CLIENTS.get(cell.client, '')}", dash
 
 
 def _by_workload(results: Iterable[Result]) -> Iterator[tuple[str, list[Result]]]:
-    """Those that have calls."""
+    """The results that have calls, by workload."""
     groups: dict[str, list[Result]] = {}
     for each in results:
         if each.calls:
             groups.setdefault(each.workload, []).append(each)
     for name, found in groups.items():
-        if not all(each.peer for each in found):  # what other libraries alone have is none of the comparison
+        if not all(each.peer for each in found):  # leave out workloads that only peers have
             yield name, sorted(found, key=lambda each: (each.peer, each.client, each.arm))
 
 
 def _figure(height: int, **layout: object) -> go.Figure:
-    """An empty one of that height, in pixels."""
+    """An empty figure of this height in pixels."""
     figure = go.Figure()
     figure.update_layout(
         height=height,
@@ -173,7 +175,7 @@ def _figure(height: int, **layout: object) -> go.Figure:
 
 
 def _errors(values: list[tuple[float, Interval | None]], scale: float = 1.0) -> dict[str, object]:
-    """Error bars, for values with their intervals."""
+    """Error bars of values with intervals."""
     return {
         "type": "data",
         "array": [0 if found is None else max(0.0, found[1] - value) * scale for value, found in values],

@@ -1,6 +1,6 @@
-"""What runs, how long it takes still, and the table as it fills: a live view on a terminal, nothing elsewhere.
+"""Live progress on a terminal: current work, time left and the figures so far; elsewhere nothing.
 
-It is drawn between windows only, so that it takes no processor time from what is measured.
+It is drawn between slices only, so that it takes no processor time from them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..run.measured import Measured
 
 
 class LiveProgress:
-    """A watcher of a run."""
+    """Shows the progress of a run; see `rounds.Watcher`."""
 
     def __init__(self, console: Console) -> None:
-        # Not `is_terminal`: FORCE_COLOR in a pipe asks for colour, not for this.
+        # Not `is_terminal`: FORCE_COLOR in a pipe asks for colour only.
         self._shown = console.file.isatty()
         self._live = Live(console=console, transient=True, auto_refresh=False)
         self._rounds = self._number = 0
@@ -32,16 +32,16 @@ class LiveProgress:
         self._values: dict[tuple[str, str], dict[str, Measured]] = {}
 
     def planned(self, rounds: int, seconds: float) -> None:
-        """So many rounds there will be, and all that is left takes so many seconds."""
+        """The run will have these rounds, and ends in about `seconds`."""
         self._rounds, self._seconds, self._since = rounds, seconds, time.monotonic()
 
     def begin(self, number: int, what: str) -> None:
-        """This is being done now, in that round."""
+        """This work begins now, in round `number`."""
         self._number, self._what = number, what
         self._draw()
 
     def measured(self, cell: Measured | None = None) -> None:
-        """There is one window more, of that cell if it is to be shown."""
+        """A slice has ended, or a round of this cell, which is shown."""
         if cell is not None:
             row = cell.load.workload, cell.load.style
             self._values.setdefault(row, {})[_column(cell)] = cell
@@ -49,7 +49,7 @@ class LiveProgress:
 
     @property
     def left(self) -> float:
-        """Seconds until the end, as far as is known."""
+        """Estimated seconds until the end."""
         return max(0.0, self._seconds - (time.monotonic() - self._since))
 
     def _draw(self) -> None:

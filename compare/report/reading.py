@@ -1,4 +1,4 @@
-"""Reports that were written as JSON: of this schema, and of the first one."""
+"""Read reports from JSON: of this schema, and of the first one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ _FIRST = 1
 
 
 def runs(name: str) -> list[Report]:
-    """The report of a file, or those of all files of a folder whose names end in .json. Raises UsageError as `read` does, and where a
-    folder has none."""
+    """The report of a file, or the reports of all *.json files of a folder.
+
+    Raises UsageError as `read` does, and if the folder has no such file.
+    """
     if not Path(name).is_dir():
         return [read(name)]
     files = sorted(Path(name).glob("*.json"))
     if not files:
-        raise UsageError(f"{name} has no file whose name ends in .json")
+        raise UsageError(f"{name} has no .json files")
     return [read(str(each)) for each in files]
 
 
 def read(name: str) -> Report:
-    """A report. Raises UsageError where it cannot be read, or is none."""
+    """The report of a file. Raises UsageError if it cannot be read, or is not a report."""
     try:
         data = Path(name).read_bytes()
     except OSError as error:
@@ -42,11 +44,12 @@ def read(name: str) -> Report:
             )
         return msgspec.convert(found, Report)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UsageError(f"{name} is no report of ringback compare: {error}") from None
+        raise UsageError(f"{name} is not a report of ringback compare: {error}") from None
 
 
 def _renew(found: dict[str, Any]) -> None:
-    """Make schema 2 of schema 1: arms were backends, claims had a class for each kind, and a window that was disturbed had no limit."""
+    """Convert schema 1 to 2 in place. In schema 1 arms were backends, each kind of claim had a
+    class, and a disturbed window had the limit "machine"."""
     for result in (*found.get("results", ()), *found.get("peers", ())):
         for made in (result, *result.get("rounds", ())):
             if made.get("limit") == "machine":
@@ -60,7 +63,7 @@ def _renew(found: dict[str, Any]) -> None:
 
 def _claims(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for each in found.get("comparisons", ()):
-        # What is best comes first now.
+        # In schema 2 the best arm comes first.
         yield _claim(each, arm=each["best"], against=each["backend"], turned=True)
     for each in found.get("styles", ()):
         yield _claim(each, against_style=each["than"])
@@ -73,7 +76,7 @@ def _claims(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _claim(each: dict[str, Any], *, turned: bool = False, **sides: str) -> dict[str, Any]:
     low, high = each["interval"]
     ratio, outcome = each["ratio"], each["outcome"]
-    # A ratio was of the figures: of times, less was better.
+    # In schema 1 a ratio was that of the figures, so a ratio of times below 1 was better.
     if (each["metric"] != "throughput") != turned:
         ratio, low, high = 1 / ratio, 1 / high, 1 / low
     if turned:

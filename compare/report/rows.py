@@ -1,4 +1,4 @@
-"""The tables of a report as texts: a terminal and a page show the same ones."""
+"""The tables of a report as texts, for both the terminal and the page."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ RANKS = ("p50", "p90", "p99", "p999", "max")
 
 
 class Table(NamedTuple):
-    """A head, and rows of as many texts."""
+    """Column headings, and rows with a text for each column."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 def changed(changes: ReportChanges) -> Table:
-    """What is different after, beside before."""
+    """The figures before and after, and their ratio."""
     rows = []
     for each in changes.differences:
         figure = FIGURES[each.figure]
@@ -34,11 +34,11 @@ def changed(changes: ReportChanges) -> Table:
         if each.interval is not None:
             beside = f"{ratio(each.ratio, *each.interval)} {each.outcome}"
         rows.append((what(each), figure.title, figure.text(each.before), figure.text(each.after), beside))
-    return Table(("", "figure", "before", "after", "after beside before"), rows)
+    return Table(("", "figure", "before", "after", "after vs before"), rows)
 
 
 def predicted(report: Report) -> Table:
-    """What the models say, beside what was measured."""
+    """The predictions of the models, and the measured values."""
     rows = []
     for each in report.predictions:
         figure = FIGURES[each.figure]
@@ -46,7 +46,7 @@ def predicted(report: Report) -> Table:
         rows.append(
             (what(each), each.model, each.inputs, figure.title, *values, f"{each.error:+.0%}", each.judgement)
         )
-    return Table(("cell", "model", "from", "what", "predicted", "measured", "error", "it is"), rows)
+    return Table(("cell", "model", "from", "figure", "predicted", "measured", "error", "judgement"), rows)
 
 
 def claimed(report: Report) -> Table:
@@ -64,23 +64,23 @@ def claimed(report: Report) -> Table:
                 f"{each.detectable:.1%}",
             )
         )
-    return Table(("", "figure", "beside", "ratio", "it is", "could have seen"), rows)
+    return Table(("", "figure", "compared with", "ratio", "verdict", "detectable"), rows)
 
 
 def trusted(report: Report) -> Table:
-    """What speaks for and against the run."""
+    """The checks of the run, and their outcomes."""
     rows = [("ok" if each.ok else "no", each.name, each.says) for each in report.checks]
     if report.claims:
         seen = sorted(each.detectable for each in report.claims)
-        says = f"the smallest difference it could have found: {seen[0]:.0%} to {seen[-1]:.0%}, by cell"
-        rows.append(("ok", "sight", says))
+        says = f"it detects differences of {seen[0]:.0%} to {seen[-1]:.0%}, by cell, 80 % of the time"
+        rows.append(("ok", "sensitivity", says))
     if not report.complete:
         rows.append(("no", "complete", "; ".join(report.failures) or "the run was interrupted"))
-    return Table(("", "check", "it says"), rows)
+    return Table(("", "check", "outcome"), rows)
 
 
 def measured(results: Iterable[Result]) -> Table:
-    """Every figure of every cell, and of each method where it calls several."""
+    """All figures of each cell, and the times of each method if it calls several."""
     rows: list[list[str]] = []
     for each in results:
         ends = [each.style, each.arm, each.client]
@@ -99,7 +99,7 @@ def measured(results: Iterable[Result]) -> Table:
 
 
 def environment(report: Report) -> Table:
-    """What the figures depend on, and how the run was laid out."""
+    """The design of the run, and its environment."""
     rows = []
     for part in (report.design, report.environment):
         for name, value in msgspec.to_builtins(part).items():
@@ -108,11 +108,11 @@ def environment(report: Report) -> Table:
             if isinstance(value, dict):
                 value = ", ".join(f"{key} {each}" for key, each in value.items() if each)
             rows.append((name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)))
-    return Table(("what", "value"), rows)
+    return Table(("field", "value"), rows)
 
 
 def limit(result: Result) -> str:
-    """What a cell is bound by; or that it proves nothing."""
+    """The limit of a cell, or "void"."""
     return "void" if result.void else result.limit
 
 
@@ -125,7 +125,8 @@ def times(result: Result, ranks: Sequence[str] = RANKS) -> list[str]:
 
 
 def methods(result: Result, ranks: Sequence[str] = RANKS) -> dict[str, list[str]]:
-    """Those of each method, where several are called. The rarest one of any workload has a tenth of all calls."""
+    """The response times of each method, if the cell calls several. The rarest method of any
+    workload has a tenth of all calls."""
     shown = {method: reliable(found, result.calls * SLOW) for method, found in result.methods.items()}
     return {
         method: [FIGURES[rank].text(getattr(found, rank)) for rank in ranks]
@@ -134,10 +135,10 @@ def methods(result: Result, ranks: Sequence[str] = RANKS) -> dict[str, list[str]
 
 
 def details(result: Result) -> Iterator[str]:
-    """What is worth knowing of some workloads alone, and what went wrong."""
+    """Details of some workloads, and errors."""
     if result.rate is not None and result.rate.peak:
         part = result.throughput / result.rate.peak
-        yield f"{part:.0%} of the {result.rate.peak:,.0f} calls/s that it does when callers wait"
+        yield f"{part:.0%} of its {result.rate.peak:,.0f} calls/s in a closed loop"
     if result.workload == "stream":
         yield f"{result.throughput * ITEMS:,.0f} items/s"
     if result.consistency is not None:
@@ -149,5 +150,5 @@ def details(result: Result) -> Iterator[str]:
 
 
 def codes(errors: Mapping[str, int]) -> str:
-    """Errors by their code."""
+    """The counts of errors by code, as text."""
     return ", ".join(f"{number:,} {code}" for code, number in errors.items())

@@ -1,4 +1,4 @@
-"""The report for a person in a terminal: what to make of it, a table for each workload, client and style, and what else is to be known."""
+"""The report for a terminal: verdict, a table for each workload, client and call style, caveats."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from .names import contests, of_best
 
 BEST = "*"
 _SIGNS = {"better": "+", "equal": "=", "worse": "-", "unclear": "?"}
-# Before a ratio, which figure it is of, where it is not of calls/s.
+# The figure's name before a ratio, unless it is calls/s.
 _SHORT = {"throughput": "", "server_cpu": "CPU "}
 _RANKS = ("p50", "p99")
 _INDENT = 4
-# Where no terminal bounds them.
+# Width in characters if the output is not a terminal.
 WIDE = 200
 
 
 def place(result: Result) -> tuple[int, str, int, str]:
-    """Where it stands among others: by workload, client, style, arm."""
+    """Sort key: workload, client, style, arm."""
     return (where(result.workload), result.client, STYLES.index(result.style), result.arm)
 
 
 def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
-    """The whole report, for a terminal of that width in characters; without results, only the caveats."""
+    """The whole report, for a terminal of this width in characters; only the caveats if it has no
+    results."""
     if report.results:
         yield from map(Text, _head(report))
         yield Text()
@@ -66,7 +67,7 @@ def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
 
 
 def changed(changes: ReportChanges) -> Iterator[RenderableType]:
-    """What is different after, beside before, and what of it to believe."""
+    """The figures before and after, and the remarks on their reliability."""
     if changes.differences:
         yield Text()
         yield _shown(rows.changed(changes))
@@ -77,7 +78,8 @@ def changed(changes: ReportChanges) -> Iterator[RenderableType]:
 
 
 def _shown(table: rows.Table) -> Table:
-    """Its first columns and the last one are words, of which the first ones may be wrapped."""
+    """The table for a terminal. The first two columns and the last are left-aligned; the first two
+    may wrap."""
     words = (*table.head[:2], table.head[-1])
     shown = _table(*table.head, left=words, wrapped=table.head[:2])
     for row in table.rows:
@@ -93,12 +95,13 @@ def _table(*titles: str, left: Sequence[str], wrapped: Sequence[str] = ()) -> Ta
 
 
 def _add(table: Table, *cells: str, style: str = "") -> None:
-    """A row of plain text: brackets in a name are no markup."""
+    """Add a row of plain text, so that brackets in a name are not taken for markup."""
     table.add_row(*map(Text, cells), style=style)
 
 
 def _group(results: Sequence[Result], claims: Sequence[Claim], width: int) -> RenderableType:
-    """The table of one group. Where it is too wide, first what a call costs is left out, then intervals."""
+    """The table of one group. If it is too wide, it leaves out first the costs, then the
+    intervals."""
     for cost, interval in ((True, True), (False, True), (False, False)):
         table = Padding(_cells(results, claims, cost, interval), (0, 0, 0, _INDENT), expand=False)
         if _wide(table) <= width:
@@ -107,8 +110,8 @@ def _group(results: Sequence[Result], claims: Sequence[Claim], width: int) -> Re
 
 
 def _cells(results: Sequence[Result], claims: Sequence[Claim], cost: bool, interval: bool) -> Table:
-    head = ("", "calls/s", "beside best", "p50 ms", "p99 ms", *["server us"] * cost, "limit")
-    table = _table(*head, left=("", "beside best", "limit"))
+    head = ("", "calls/s", "vs best", "p50 ms", "p99 ms", *["server us"] * cost, "limit")
+    table = _table(*head, left=("", "vs best", "limit"))
     best = claims[0].arm if claims else ""
     beside = {each.against: each.turned() for each in of_best(claims)}
     for each in results:
@@ -149,19 +152,19 @@ def _head(report: Report) -> Iterator[str]:
     failed = [check.name for check in report.checks if not check.ok]
     checks = f"failed: {', '.join(failed)}" if failed else "ok" if report.checks else "none"
     control = ", ".join(f"{each.figure} {each.ratio:.3f}" for each in report.twins) or "none"
-    yield f"an arm beside itself: {control}; checks: {checks}"
+    yield f"A/A control: {control}; checks: {checks}"
 
 
 def _legend(report: Report) -> str:
     return (
-        f"{BEST} best of its group, by calls/s or by what stands before the ratio. = equal within {report.design.margin:.0%}, - worse, "
-        f"? unclear; above 1 is better, whatever the figure. {report.design.confidence:.0%} intervals over rounds, corrected for all "
-        "claims of the run where sure, else for those of the cell. Limit: what the figure is bound by."
+        f"{BEST} best of its group, by calls/s or the figure named before the ratio. = equal within {report.design.margin:.0%}, "
+        f"- worse, ? unclear; a ratio above 1 is better, whatever the figure. {report.design.confidence:.0%} intervals over rounds: "
+        "sure ones are corrected for all claims of the run, others for those of the cell. Limit: the end that limits the figures."
     )
 
 
 def _load(results: list[Result]) -> str:
-    """How the calls of one workload come."""
+    """The load of a workload, in words."""
     rates = [each.rate.offered for each in results if each.rate is not None]
     if not rates:
         many = results[0].concurrency

@@ -1,6 +1,8 @@
-"""What a run says, in words: for each kind of work which arms to choose, by how much, and how sure that is. No overall score, no crown.
+"""The verdict of a run in words: for each cell the arms to choose, by how much, and how sure that
+is.
 
-Only what is shown to be worse is called that, and only what is shown to be equal; the condition travels with the claim.
+There is no overall score. An arm is called worse, or equal, only if that is proved; each claim
+comes with its conditions.
 """
 
 from __future__ import annotations
@@ -15,20 +17,20 @@ from ..workloads import variants
 from .caveats import caveats
 from .names import contests, of_best
 
-# A difference that whoever asks would like to see.
+# Difference that a run should be able to detect.
 _WANTED = 0.10
-# Nobody waits for longer, in seconds.
+# Longest run to recommend, in seconds.
 _PATIENCE = 86_400.0
 
 
 def verdict(report: Report) -> Verdict:
-    """The words for a report whose claims are there."""
+    """The verdict of a report that has its claims."""
     beside = list(caveats(report))
     failed = [check for check in report.checks if not check.ok]
     if failed:
         reasons = "; ".join(f"{check.name}: {check.says}" for check in failed)
         return Verdict(
-            [f"This run cannot be trusted, so it claims nothing. {reasons}."], beside, trusted=False
+            [f"This run cannot be trusted, so it makes no claims. {reasons}."], beside, trusted=False
         )
     text = [f"{name}: {answer(claims, report)}" for name, claims in contests(report).items()]
     if text:
@@ -37,7 +39,7 @@ def verdict(report: Report) -> Verdict:
 
 
 def answer(claims: Sequence[Claim], report: Report) -> str:
-    """What to choose in one cell."""
+    """The arms to choose in one cell, and how the others compare."""
     best, words = claims[0].arm, FIGURES[claims[0].figure].words
     beside = of_best(claims)
     worse = [each for each in beside if each.verdict == "better"]
@@ -45,9 +47,9 @@ def answer(claims: Sequence[Claim], report: Report) -> str:
     widest = max(furthest(each.low, each.high) for each in beside)
     if not worse and not unclear:
         everyone = _listed(sorted([best, *(each.against for each in beside)]), "or")
-        return f"any of {everyone}: alike within {percent(widest)} in {words} ({_sure(beside)}){_bound(claims, report)}."
+        return f"any of {everyone}: equal within {percent(widest)} in {words} ({_sure(beside)}){_bound(claims, report)}."
     if not worse:
-        return f"no difference in {words} was shown; any is below {percent(widest)}{_longer(beside, report)}{_bound(claims, report)}."
+        return f"no significant difference in {words} (below {percent(widest)}){_longer(beside, report)}{_bound(claims, report)}."
     surely = sorted([best, *(each.against for each in beside if each.verdict == "equal")])
     perhaps = f", perhaps {_listed([each.against for each in unclear], 'or')}" if unclear else ""
     parts = ", ".join(f"{each.against} {_difference(each)}" for each in worse)
@@ -55,7 +57,7 @@ def answer(claims: Sequence[Claim], report: Report) -> str:
 
 
 def _difference(claim: Claim) -> str:
-    """How much worse the other is."""
+    """How much worse the other arm is."""
     fewer = FIGURES[claim.figure].larger_is_better
     low, middle, high = (1 - 1 / each if fewer else each - 1 for each in (claim.low, claim.ratio, claim.high))
     spread = f"{percent(low).removesuffix(' %')}..{percent(high)}"
@@ -67,12 +69,13 @@ def _sure(claims: Sequence[Claim]) -> str:
 
 
 def _longer(claims: Sequence[Claim], report: Report) -> str:
-    """In what time a difference that matters would be seen: half-widths shrink as the root of it."""
+    """The time of a run that would detect a difference of _WANTED: half-widths shrink with its
+    square root."""
     half = max(log(each.high / each.low) / 2 for each in claims)
     seconds = report.design.seconds * (half / log(1 + _WANTED)) ** 2
     if half <= log(1 + _WANTED) or not 0 < seconds < _PATIENCE:
         return ""
-    return f"; to know within {percent(_WANTED)}: --time {ceil(seconds / 60)}m"
+    return f"; to detect {percent(_WANTED)}: --time {ceil(seconds / 60)}m"
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
@@ -80,7 +83,7 @@ def _listed(names: Sequence[str], word: str = "and") -> str:
 
 
 def _bound(claims: Sequence[Claim], report: Report) -> str:
-    """For a closed loop whose generator was the limit, what can be said of its calls/s."""
+    """The lower bound of calls/s of a closed loop that the load generator limited; else ""."""
     cell = claims[0].workload, claims[0].client, claims[0].style
     results = [each for each in report.results if (each.workload, each.client, each.style) == cell]
     limited = [each for each in results if each.client_limited and each.loop == "closed"]
@@ -91,15 +94,20 @@ def _bound(claims: Sequence[Claim], report: Report) -> str:
 
 
 def _others(report: Report) -> Iterator[str]:
-    """What a call style gives beside the other one, and a variant beside the plain one, of the same arm and client."""
+    """Sentences on claims between call styles, and between a variant and the plain workload."""
     found: dict[str, list[Claim]] = {}
     for each in report.claims:
         if each.of_styles:
-            lead = f"{each.workload} by {each.style}, beside {each.against_style} ({each.client} client)"
+            lead = (
+                f"{each.workload} by {each.style}, compared with {each.against_style} ({each.client} client)"
+            )
             found.setdefault(lead, []).append(each)
         elif each.of_workloads:
             varied, variant = variants.known(each.workload)
-            lead = f"{varied.workload} with {variant}, beside {varied.plain} ({each.style}, {each.client} client)"
+            lead = (
+                f"{varied.workload} with {variant}, compared with {varied.plain} "
+                f"({each.style}, {each.client} client)"
+            )
             found.setdefault(lead, []).append(each)
     for lead, claims in found.items():
         yield f"{lead}: {_parts(claims)}{_least(claims, report)}."
@@ -130,7 +138,7 @@ def _outcomes(figure: Figure) -> dict[str, str]:
 
 
 def _least(claims: Sequence[Claim], report: Report) -> str:
-    """Of which of the better variants the load generator was the limit, so that they may be better yet."""
+    """The arms whose better variant the load generator limited, so that it may be better still."""
     better = {
         (each.workload, each.client, each.style, each.arm)
         for each in claims
@@ -141,7 +149,7 @@ def _least(claims: Sequence[Claim], report: Report) -> str:
         for each in report.results
         if (each.workload, each.client, each.style, each.arm) in better and each.client_limited
     ]
-    return f"; at least, as the load generator was the limit, on {_listed(limited)}" if limited else ""
+    return f"; lower bounds on {_listed(limited)}, as the load generator was the limit" if limited else ""
 
 
 def _condition(report: Report) -> str:

@@ -1,1 +1,1 @@
-"""What the measurements prove: figures, claims, models; and whether the comparison can be trusted."""
+"""Figures, claims and models, and the checks that the comparison can be trusted."""

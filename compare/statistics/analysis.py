@@ -1,7 +1,6 @@
-"""From rounds to claims: which arm differs from which, one call style from the other, and a protected or quicker way to do a thing from
-the plain one; corrected for all that the run claims.
+"""From rounds to claims: differences between arms, call styles, and variants of a workload.
 
-Rounds are the unit, and paired; what a contrast is and how it is corrected is in `contrasts`.
+Rounds are the unit, and paired. All claims of a run are corrected together; see `contrasts`.
 """
 
 from __future__ import annotations
@@ -19,13 +18,17 @@ from .contrasts import Contrast, Judged, Rule, contrasts, judge, turned
 from .figures import CLAIMED, FIGURES, Figure, claimed, common, values
 from .noise import ControlPair
 
-# With fewer rounds nothing is claimed: what scatters is not known.
+# Minimum rounds of a claim: with fewer the variance is not known.
 FEWEST = 4
 
 
 class _Group(NamedTuple):
-    """What is contrasted in one cell, by the name that tells it from the others there, and by which figure. Where `each` is "", all pairs
-    are claimed, else those with that one alone. Where calls/s are meant to be the client's own, it is no `limit`."""
+    """Cells to contrast by one figure, under the name that distinguishes them.
+
+    All pairs make a claim, or, if `each` is given, only the pairs with that one. `limit`: a cell
+    limited by the load generator may be better than its figure; False if the client's own speed is
+    what is compared.
+    """
 
     figure: Figure
     cells: Mapping[str, Result]
@@ -33,7 +36,7 @@ class _Group(NamedTuple):
     limit: bool = True
 
     def contrasts(self) -> list[Contrast]:
-        """By what all have in every round that is good of all; none of too few rounds."""
+        """The contrasts over the rounds that are good for all cells; empty if these are too few."""
         by_round = common(self.figure, {name: result.good for name, result in self.cells.items()})
         if min(map(len, by_round.values()), default=0) < FEWEST:
             return []
@@ -47,7 +50,7 @@ class _Group(NamedTuple):
         ]
 
     def limited(self, cell: Result) -> bool:
-        """Whether it can do more than it shows."""
+        """Whether the cell may be better than its figure."""
         return self.limit and self.figure.name != "server_cpu" and cell.client_limited
 
 
@@ -79,7 +82,7 @@ def _claimed(result: Result, report: Report) -> Figure:
 
 
 def _groups(report: Report) -> Iterator[_Group]:
-    """All that can be claimed: arms, then call styles, then variants."""
+    """The groups that claims can be made of: arms, then call styles, then variants."""
     sound = [each for each in report.results if each.sound and not each.overloaded]
     sound.sort(key=lambda each: (place(each.workload), each.workload, each.client, STYLES.index(each.style)))
     for _, cell in groupby(sound, key=lambda each: (each.workload, each.client, each.style)):
@@ -94,8 +97,10 @@ def _groups(report: Report) -> Iterator[_Group]:
 
 
 def _styles(sound: Sequence[Result]) -> Iterator[_Group]:
-    """Both call styles of an arm with as many calls in flight, wherever callers wait for each other. Where the client is the limit, these
-    calls/s are its own, and so they are meant."""
+    """Both call styles of an arm in a closed loop with the same calls in flight.
+
+    If the client is the limit, the calls/s are its own, which is what this compares.
+    """
     waiting = {
         (each.workload, each.client, each.arm, each.concurrency): each
         for each in sound
@@ -111,7 +116,8 @@ def _styles(sound: Sequence[Result]) -> Iterator[_Group]:
 def _claim(group: _Group, judged: Judged) -> Claim:
     contrast = judged.contrast
     own, other = group.cells[contrast.arm], group.cells[contrast.against]
-    # What can do more than it shows is surely better than what it beats; all else is not known of it.
+    # A cell that may be better than its figure is surely better than one it beats; no other outcome
+    # is known.
     hidden: list[Outcome] = []
     hidden += ["worse", "equal"] if group.limited(own) else []
     hidden += ["better", "equal"] if group.limited(other) else []
@@ -148,11 +154,11 @@ def _checks(report: Report) -> Iterator[Check]:
         yield Check(
             "control",
             all(twin.ok for twin in report.twins),
-            f"an arm beside itself in {rounds} rounds: {says}",
+            f"the same arm twice in {rounds} rounds: {says}",
         )
     wrong = sum(result.wrong for result in report.results)
     yield Check("replies", not wrong, f"{wrong} wrong of {sum(each.calls for each in report.results):,}")
     void = [result for result in report.results if result.void]
     open_laws = sum(not made.little.ok for made in windows)
-    says = f"closes in {len(windows) - open_laws} of {len(windows)} windows; void cells: {len(void)}"
+    says = f"holds in {len(windows) - open_laws} of {len(windows)} rounds of cells; void cells: {len(void)}"
     yield Check("Little's law", len(void) * 2 <= len(report.results), says)

@@ -1,4 +1,5 @@
-"""`ringback compare --self-check`: does the comparison find what is there, and nothing that is not? On this machine, now."""
+"""`ringback compare --self-check`: does the comparison, on this machine, find the differences that
+exist, and no others?"""
 
 from __future__ import annotations
 
@@ -35,14 +36,14 @@ _SECONDS = 0.06
 _LONG = 0.3
 _RULE = Rule(margin=0.05)
 
-# A server that stands still for this long, once in so many seconds.
+# A server that stalls for _STALL seconds, once in _EVERY seconds.
 _STALL, _EVERY = 0.5, 1.0
 _STALLED_SECONDS = 3.0
 _STALLED_RATE = 200.0
 
 
 class SelfCheck:
-    """All checks; `windows` are what was measured for them."""
+    """All checks; `windows` are the slices measured for them."""
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = secrets.randbelow(2**32) if seed is None else seed
@@ -52,17 +53,20 @@ class SelfCheck:
         self.windows: list[Slice] = []
 
     def run(self) -> Iterator[Check]:
-        """One after another. Raises ChildFailed where a server or a client does not start, or does not survive."""
+        """Run the checks, one after another. Raises ChildFailed if a server or client does not
+        start, or ends early."""
         yield from self._comparisons()
         yield self._ceiling()
         yield from self._stalls()
         yield from self._little()
 
     def _comparisons(self) -> Iterator[Check]:
-        """The same server twice, and one that works a tenth more: each fresh in each round, in turns as in a comparison."""
+        """Compare the same server twice, and one that does 10 % more work: fresh in each round,
+        taking turns as in a comparison."""
         servers = {"one": SERVICE, "same": SERVICE, "slowed": _SLOWED}
         values: dict[str, list[float]] = {name: [] for name in servers}
-        # One caller: how threads fight for the interpreter differs from process to process, and is not the question here.
+        # One caller: contention of threads for the interpreter differs from process to process, and
+        # is not the question here.
         load = OfferedLoad("cpu", REQUEST_REPLY, 1, 0.0, _SECONDS)
         for _ in range(_ROUNDS):
             with contextlib.ExitStack() as running:
@@ -94,8 +98,8 @@ class SelfCheck:
             yield Check(what, ok, says)
 
     def _ceiling(self) -> Check:
-        """Who is the limit is seen from outside, by what each end uses of its processor: the client before a server that does nothing, the
-        server where it computes."""
+        """The parent finds which end is the limit, by its use of its processor: the client with a
+        server that does nothing, the server if it computes."""
         with self._pair(pair.null()) as running:
             load = OfferedLoad("echo", FIRE_AND_CALLBACK, _CALLERS, 0.0, _LONG)
             null = [self._window(running, load) for _ in range(3)]
@@ -104,14 +108,15 @@ class SelfCheck:
             computing = [self._window(running, load) for _ in range(3)]
         ceiling = median(map(speed, null))
         says = "; ".join(
-            f"before a server that {does}, server and client are busy for {server:.0%} and {client:.0%} of the time"
+            f"with a server that {does}, server and client are busy {server:.0%} and {client:.0%} of the time"
             for does, (server, client) in (("does nothing", _busy(null)), ("computes", _busy(computing)))
         )
         says += f"; the ceiling is {ceiling:,.0f} calls/s"
         return Check("the generator's ceiling", _shown("client", null) and _shown("server", computing), says)
 
     def _stalls(self) -> Iterator[Check]:
-        """Coordinated omission: who waits for an answer before the next call makes none while the server stands still."""
+        """Coordinated omission: a caller that waits for each reply makes no calls while the server
+        stalls."""
         usual = OfferedLoad("echo", REQUEST_REPLY, 1, 0.0, _STALLED_SECONDS)
         p99 = {}
         for name, load in (
@@ -124,20 +129,28 @@ class SelfCheck:
             ):
                 window = running.measure(load)
             p99[name] = latency(Times.of([window]).response).p99 or 0.0
-        # Half of all calls come at random moments of the stall: 1 in 100 within its first 10 ms.
+        # Half of all calls arrive at random moments of the stall: 1 in 100 in its first 10 ms.
         exact = _STALL - 0.01 * _EVERY
-        says = f"p99 {p99['open'] * 1e3:.0f} ms of a server that stalls 500 ms once a second (exactly {exact * 1e3:.0f} ms)"
+        says = (
+            f"p99 is {p99['open'] * 1e3:.0f} ms with a server that stalls 500 ms once a second "
+            f"(expected: {exact * 1e3:.0f} ms)"
+        )
         yield Check("the open loop shows a stall", abs(p99["open"] / exact - 1) <= 0.1, says)
-        says = f"p99 {p99['closed'] * 1e3:.1f} ms with one caller of the same server (under 50 ms)"
+        says = f"p99 is {p99['closed'] * 1e3:.1f} ms with one caller of that server (expected: under 50 ms)"
         yield Check("a closed loop hides it", p99["closed"] < 0.05, says)
 
     def _little(self) -> Iterator[Check]:
-        """Of all slices that these checks have measured, but for those of the server that stalls. A machine may stand still between two
-        clocks."""
+        """Little's law in all slices of these checks, except those of the server that stalls.
+
+        A few may fail: a machine may stall between two clock readings.
+        """
         laws = [round_of(1, 0.0, [each]).little for each in self.windows]
         whole = max(abs((law.whole or 1.0) - 1) for law in laws)
         closing = sum(law.ok for law in laws)
-        says = f"{closing} of {len(laws)} slices close, {whole:.2%} off at most (1 %, in 95 of 100 slices)"
+        says = (
+            f"holds in {closing} of {len(laws)} slices, off by at most {whole:.2%} "
+            "(expected: within 1 % in 95 % of slices)"
+        )
         yield Check("Little's law", closing >= 0.95 * len(laws), says)
 
     def _window(self, running: Pair, load: OfferedLoad) -> Slice:
@@ -147,7 +160,7 @@ class SelfCheck:
 
     @contextlib.contextmanager
     def _pair(self, server: ServerCommand) -> Iterator[Pair]:
-        """That server and its generator, warmed up."""
+        """The server and a load generator, warmed up."""
         plan = LoadPlan(client="threading", cpu_steps=self._steps, timeout=10.0, max_callers=_CALLERS)
         with alone(server, plan, self._placement) as running:
             for style in STYLES:
@@ -156,7 +169,7 @@ class SelfCheck:
 
 
 def _busy(windows: Sequence[Slice]) -> tuple[float, float]:
-    """The part of the time in which the server, and the client, had nothing to spare."""
+    """The fractions of the time that server and client were busy."""
     server, client = (
         median(getattr(each.cpu, name) or 0.0 for each in windows) for name in ("server_busy", "client_busy")
     )
@@ -164,14 +177,15 @@ def _busy(windows: Sequence[Slice]) -> tuple[float, float]:
 
 
 def _shown(end: Limit, windows: Sequence[Slice]) -> bool:
-    """Whether that end was the limit: of the two the busier one, where other programs leave neither all of its processor."""
+    """Whether this end was the limit, which is the busier one: other programs may leave neither its
+    whole processor."""
     server, client = _busy(windows)
     return (client > server) == (end == "client")
 
 
 @contextlib.contextmanager
 def _stalling(pid: int) -> Iterator[None]:
-    """The process stands still for a while, again and again, and runs when the `with` is left."""
+    """Stop the process periodically inside the `with` block; it runs again after it."""
     over = threading.Event()
 
     def stall() -> None:
@@ -190,7 +204,8 @@ def _stalling(pid: int) -> Iterator[None]:
 
 
 def self_check(outputs: Outputs, seed: int | None = None, show: Callable[[str], object] = typer.echo) -> int:
-    """The exit status: 4 where the comparison cannot be trusted here. Each check is shown when it is known."""
+    """Run the self-check, and show each check as it ends. The exit status is 4 if the comparison
+    cannot be trusted on this machine."""
     outputs.check()
     checks = SelfCheck(seed)
     report = Report(environment=environment(seed=checks.seed, quick=False, cpu_steps=steps_of_cpu()))
@@ -199,10 +214,12 @@ def self_check(outputs: Outputs, seed: int | None = None, show: Callable[[str], 
             report.checks.append(check)
             show(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.says}")
     except ChildFailed as error:
-        raise UsageError(f"the self-check cannot be ended: {error}") from None
+        raise UsageError(f"the self-check failed: {error}") from None
     report.complete = True
     outputs.write(report)
     failed = [check.name for check in report.checks if not check.ok]
     if failed:
-        typer.echo(f"ringback: this comparison cannot be trusted here: {'; '.join(failed)}", err=True)
+        typer.echo(
+            f"ringback: comparisons on this machine cannot be trusted; failed: {'; '.join(failed)}", err=True
+        )
     return 4 if failed else 0

@@ -1,7 +1,8 @@
-"""What rounds prove of arms: each pair of a cell contrasted, and what that amounts to beside all else that the run claims.
+"""Contrasts of arms over rounds: each pair of a cell, judged together with all claims of the run.
 
-Values in, values out. What is measured is positive and its noise multiplies, so everything happens on logarithms. A contrast is
-turned so that above 1 is better, whatever the figure.
+Values in, values out. Measurements are positive and their noise is multiplicative, so all
+statistics use logarithms. The direction of a contrast is such that a ratio above 1 is better,
+whatever the figure.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ from scipy import stats
 from ..results import Outcome
 from .inference import FURTHEST, NOTHING, levels, ratio
 
-# Where the scatter of one arm is so many times that of another, they have no variance in common. An arm alone that scatters widely moves
-# the mean of all: that is seen in the differences of pairs, whose variances are as unlike as this by chance in so few cells.
+# Arms have no common variance if the standard deviation of one is _UNLIKE times that of another. A
+# single arm with a wide scatter moves the mean of all; it shows in the differences of pairs, whose
+# variances differ this much by chance with probability _CHANCE.
 _UNLIKE = 3.0
 _CHANCE = 0.003
 _POWER = 0.8
 
 
 class Contrast(NamedTuple):
-    """`arm` beside `against`: the logarithm of how much better it is, the standard error of that and its degrees of freedom; among how many
-    `arms` of the cell, measured in how many `rounds`. `pooled` is whether all arms of the cell share the error."""
+    """`arm` compared with `against`, on logarithms.
+
+    `change` is the log ratio, above 0 if `arm` is better; `error` its standard error, with
+    `freedom` degrees of freedom. The cell has `arms` arms in `rounds` rounds. `pooled`: all arms of
+    the cell share the error.
+    """
 
     arm: str
     against: str
@@ -41,14 +47,15 @@ class Contrast(NamedTuple):
 
     @property
     def p(self) -> float:
-        """That of a test of "they are equal", not corrected."""
+        """The uncorrected p-value of the hypothesis that both are equal."""
         if self.error < NOTHING:
             return 1.0 if abs(self.change) < NOTHING else 0.0
         return float(2 * stats.t.sf(abs(self.change) / self.error, self.freedom))
 
 
 class Judged(NamedTuple):
-    """A contrast in words. `sure` claims hold together with all others of the run, the others within their cell."""
+    """A contrast with its interval and outcome. A `sure` one holds together with all others of the
+    run, any other within its cell."""
 
     contrast: Contrast
     ratio: float
@@ -60,21 +67,23 @@ class Judged(NamedTuple):
 
 
 def contrasts(values: Mapping[str, Sequence[float]], *, larger_is_better: bool) -> list[Contrast]:
-    """All pairs of the arms of one cell, the better first; `values` are one for each round, by arm. Empty with fewer than two of either.
+    """All pairs of the arms of one cell, the better arm first; empty with fewer than two arms or
+    rounds.
 
-    What a round does to all arms alike is taken out; what is left gives one variance for the cell, with (arms - 1) x (rounds - 1)
-    degrees of freedom. Where arms scatter unlike, each pair has its own. Raises ValueError where arms have unlike numbers of rounds, or
-    a value is not positive.
-    Source: the two-way layout without interaction, Scheffe 1959, The Analysis of Variance, chapter 4; of two arms it is the paired t test.
+    `values` has one value for each round, by arm. The effect of a round on all arms is removed; the
+    residuals give one variance for the cell, with (arms - 1) x (rounds - 1) degrees of freedom. If
+    the arms' variances are unlike, each pair has its own. Raises ValueError if arms have different
+    numbers of rounds, or a value is not positive. Source: the two-way layout without interaction,
+    Scheffe 1959, The Analysis of Variance, chapter 4; with two arms it is the paired t test.
     """
     names = list(values)
     if len({len(each) for each in values.values()}) > 1:
-        raise ValueError("arms are contrasted in the same rounds")
+        raise ValueError("all arms need the same number of rounds")
     if len(names) < 2 or len(values[names[0]]) < 2:
         return []
     table = np.asarray([values[name] for name in names], dtype=np.float64)
     if not (table > 0).all():
-        raise ValueError("a ratio is of positive values")
+        raise ValueError("all values must be positive")
     logs = np.log(table) if larger_is_better else -np.log(table)
     arms, rounds = logs.shape
     beside = logs - logs.mean(axis=0)
@@ -103,7 +112,8 @@ def contrasts(values: Mapping[str, Sequence[float]], *, larger_is_better: bool) 
 
 
 def unpaired(values: Sequence[float], against: Sequence[float], *, larger_is_better: bool) -> Contrast:
-    """Two arms that were not measured in the same rounds: values of each, two at least, all positive.
+    """The contrast of two arms measured in different rounds: at least two values of each, all
+    positive.
 
     Source: Welch 1947, Biometrika 34(1-2), with Satterthwaite's degrees of freedom.
     """
@@ -118,23 +128,24 @@ def unpaired(values: Sequence[float], against: Sequence[float], *, larger_is_bet
 
 
 def turned(contrast: Contrast) -> Contrast:
-    """The same, the other way round."""
+    """The contrast with its two arms exchanged."""
     return contrast._replace(arm=contrast.against, against=contrast.arm, change=-contrast.change)
 
 
 class Rule(NamedTuple):
-    """A difference within the `margin` is none that matters (0.05 is 5 %); one below the factor `least` is not claimed."""
+    """Arms are equal within the `margin` (0.05 is 5 %); a factor below `least` is not claimed."""
 
     margin: float = 0.05
     least: float = 1.0
 
 
 def judge(found: Sequence[Contrast], rules: Sequence[Rule] | Rule, confidence: float = 0.95) -> list[Judged]:
-    """All that one run claims, in the same order; there is one rule for each, or one for all.
+    """Judge all contrasts of one run, in the same order, with one rule for each or one for all.
 
-    What holds at the level that Holm's procedure leaves each of them is sure; what holds among the arms of its cell alone is likely.
-    Sources: Holm 1979, Scandinavian Journal of Statistics 6(2); Tukey 1953, The Problem of Multiple Comparisons; for equality that has
-    to be shown, Schuirmann 1987, Journal of Pharmacokinetics 15(6).
+    An outcome that holds at the contrast's level in Holm's procedure is sure; one that holds only
+    among the arms of its cell is likely.
+    Sources: Holm 1979, Scandinavian Journal of Statistics 6(2); Tukey 1953, The Problem of Multiple
+    Comparisons; for the proof of equality, Schuirmann 1987, Journal of Pharmacokinetics 15(6).
     """
     each_has = [rules] * len(found) if isinstance(rules, Rule) else rules
     corrected = levels([each.p for each in found], confidence)
@@ -157,19 +168,20 @@ def _judged(contrast: Contrast, level: float, rule: Rule, confidence: float) -> 
 
 
 def decided(contrast: Contrast, level: float, rule: Rule) -> tuple[float, float, Outcome]:
-    """The interval of the ratio at that level, and what it amounts to."""
+    """The interval of the ratio at this confidence level, and its outcome."""
     low, high = _interval(contrast, float(stats.t.ppf((1 + level) / 2, contrast.freedom)))
     return low, high, _outcome(contrast.change, low, high, rule)
 
 
 def _interval(contrast: Contrast, width: float) -> tuple[float, float]:
-    """So many standard errors to either side."""
+    """The interval of `width` standard errors to either side."""
     low, high = (ratio(contrast.change + side * width * contrast.error) for side in (-1, 1))
     return low, high
 
 
 def _within(contrast: Contrast, confidence: float) -> float:
-    """Standard errors that hold for all pairs of its cell together."""
+    """Half-width, in standard errors, of an interval that holds for all pairs of the cell
+    together."""
     if contrast.pooled:
         return _tukey(contrast.arms, contrast.freedom, confidence)
     pairs = contrast.arms * (contrast.arms - 1) / 2
@@ -190,12 +202,13 @@ def _outcome(change: float, low: float, high: float, rule: Rule) -> Outcome:
 
 
 def furthest(low: float, high: float) -> float:
-    """The largest difference that an interval leaves open: 0.05 is 5 %."""
+    """The largest difference within an interval: 0.05 is 5 %."""
     return max(high, 1 / low) - 1 if low > 0 else inf
 
 
 def _alike(rest: NDArray[np.float64], pairs: Sequence[float]) -> bool:
-    """Whether one variance stands for all, of what is left of the arms, and the scatter of each pair's difference."""
+    """Whether one variance describes all arms: by their residuals, and by the standard deviation of
+    each pair's difference."""
     arms, rounds = rest.std(axis=1), rest.shape[1]
     if max(pairs) < NOTHING:
         return True
@@ -204,5 +217,6 @@ def _alike(rest: NDArray[np.float64], pairs: Sequence[float]) -> bool:
 
 @cache
 def _unlike(rounds: int) -> float:
-    """How many times another the scatter of one of two like differences is, once in a while."""
+    """The ratio of two pairs' standard deviations that equal ones exceed with probability
+    _CHANCE."""
     return sqrt(float(stats.f.ppf(1 - _CHANCE, rounds - 1, rounds - 1)))

@@ -1,5 +1,5 @@
-"""The figures of a cell, one row each: what a figure is called, in what unit it is told and how it is written, which way it is better, and
-from what factor on a difference is claimed. The table, the page, the listing and the claims have it from here."""
+"""The figures of a cell: name, unit and format of each, whether larger is better, and the factor
+from which a difference is claimed. Table, page, listing and claims use these."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from ..results import Latency, Result, Round
 from ..run.measured import enough
 from ..workloads.table import figure_of
 
-# A rank of all rounds together is told where so many calls lie beyond it.
+# A percentile of all rounds is shown if at least this many calls lie beyond it.
 _BEYOND = 20
 
 
 class Figure(NamedTuple):
-    """`words` are its name for a person, `unit` what its text is in: the value times `scale`. Of a figure that is claimed, `less` says how
-    much less good an arm is, and a difference is claimed from the factor `least` on."""
+    """One figure. `words` is its display name; `unit` is the unit of its text, which is the value
+    times `scale`. A figure of claims has `less`, the phrase for a worse arm, and `least`, the
+    smallest factor that is claimed as a difference."""
 
     name: str
     words: str
@@ -30,7 +31,7 @@ class Figure(NamedTuple):
     least: float = 1.0
 
     def text(self, value: float | None) -> str:
-        """In its unit, with three digits that count; a dash for None."""
+        """The value in its unit, with three significant digits; a dash for None."""
         if value is None:
             return "-"
         scaled = value * self.scale
@@ -39,7 +40,7 @@ class Figure(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Above a column of it."""
+        """The heading of its column."""
         return self.words if self.words == self.unit else f"{self.words}, {self.unit}"
 
 
@@ -53,7 +54,7 @@ FIGURES = {
         Figure("throughput", "calls/s", "calls/s", larger_is_better=True, less="does {} fewer calls/s"),
         _time("p50", "median time", "takes {} longer at the median"),
         _time("p90", "p90 time"),
-        # The accident of few calls, but for where they differ much.
+        # It depends on few calls, so only a large factor is claimed.
         _time("p99", "p99 time", "takes {} longer at p99", least=2.0),
         _time("p999", "p99.9 time"),
         _time("max", "longest time"),
@@ -64,19 +65,21 @@ FIGURES = {
         Figure("client_cpu", "client CPU time a call", "us", 1e6),
     )
 }
-# Those that claims are made of, and intervals are told of.
+# The figures that have claims and intervals.
 CLAIMED = tuple(name for name, figure in FIGURES.items() if figure.less)
 
 
 def claimed(workload: str, *, opened: bool = False, duet: bool = False) -> Figure:
-    """By what its cells are compared, which is fixed beforehand. Where servers work at once, only what each of them uses is its own."""
+    """The figure that the workload's cells are compared by, fixed beforehand. In a duet servers
+    work at once, so only their CPU time is independent of the others."""
     if duet:
         return FIGURES["server_cpu"]
     return FIGURES[figure_of(workload, opened=opened)]
 
 
 def common(figure: Figure, rounds: Mapping[str, Sequence[Round]]) -> dict[str, list[float]]:
-    """By name, one value for each round that all have; without those who lack the figure in one of them."""
+    """By name: the values of the rounds that all have, without names that lack the figure in
+    one."""
     shared = set.intersection(*({made.round for made in each} for each in rounds.values()))
     found = {
         name: [value(figure.name, made) for made in each if made.round in shared]
@@ -86,29 +89,29 @@ def common(figure: Figure, rounds: Mapping[str, Sequence[Round]]) -> dict[str, l
 
 
 def values(figure: str, result: Result) -> list[float]:
-    """One for each round; none at all where a round lacks it."""
+    """One value for each good round; empty if a round lacks the figure."""
     found = [value(figure, made) for made in result.good]
     return [each for each in found if each] if all(found) else []
 
 
 def ratio(value: float, low: float, high: float, digits: int = 2) -> str:
-    """One figure beside another, with its interval."""
+    """A ratio with its interval, as text."""
     return f"{value:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
 
 
 def percent(part: float) -> str:
-    """A part of a whole, in words."""
+    """A fraction as text: 0.05 is "5 %"."""
     return f"{part * 100:.0f} %" if abs(part) >= 0.01 else f"{part * 100:.1f} %"
 
 
 def value(figure: str, made: Round) -> float | None:
-    """The figure of one round; None where it has none."""
+    """The figure of one round; None if it has none."""
     found: float | None = made.cpu.server_per_call if figure == "server_cpu" else getattr(made, figure)
     return found
 
 
 def reliable(latency: Latency, calls: float) -> Latency:
-    """Without the ranks that so many calls are too few for."""
+    """The times without the percentiles for which there are too few calls."""
     parts = {"p90": 0.9, "p99": 0.99, "p999": 0.999}
     few = dict.fromkeys(name for name, part in parts.items() if not enough(int(calls), part, _BEYOND))
     return msgspec.structs.replace(latency, **few)

@@ -1,6 +1,7 @@
-"""What several values of one figure prove: intervals of their means, and levels corrected for all that is claimed.
+"""Intervals of the mean of several values, and confidence levels corrected for many claims.
 
-Values in, values out. Throughputs, times and CPU times are positive, and their noise multiplies, so everything happens on logarithms.
+Values in, values out. Throughputs, times and CPU times are positive and their noise is
+multiplicative, so all statistics use logarithms.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ from scipy import stats
 
 from ..results import Interval
 
-# Of a logarithm of which a float still holds the ratio, and its inverse.
+# Largest logarithm whose ratio, and its inverse, a float can represent.
 FURTHEST = 700.0
-# An error below this is none.
+# An error below this counts as 0.
 NOTHING = 1e-12
 
 
 def ratio(change: float) -> float:
-    """Of a logarithm. What reaches further than floats do ends there."""
+    """The ratio of a log ratio, limited to the range of floats."""
     return exp(max(-FURTHEST, min(FURTHEST, change)))
 
 
 def mean(values: Sequence[float]) -> float:
-    """The geometric one, of positive values."""
+    """The geometric mean of positive values."""
     return float(np.exp(np.log(values).mean()))
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
-    """Of the geometric mean; None where there are fewer than two values, or one is not positive.
+    """The interval of the geometric mean; None with fewer than two values, or a non-positive one.
 
-    Source: Student 1908, Biometrika 6(1), on logarithms. Of five to ten rounds it keeps its promise where the percentile bootstrap calls
-    equal servers different in 10 to 17 % of all runs.
+    Source: Student 1908, Biometrika 6(1), on logarithms. With five to ten rounds it keeps its
+    level; the percentile bootstrap calls equal servers different in 10 to 17 % of all runs.
     """
     if len(values) < 2 or min(values) <= 0:
         return None
@@ -46,10 +47,12 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval | No
 
 
 def levels(ps: Sequence[float], confidence: float = 0.95) -> list[float]:
-    """The confidence of each claim's interval, so that it excludes 1 just where Holm's procedure rejects: each has the level of its own
-    step, and from the step at which the procedure stops on, all have that one's.
+    """The confidence of each claim's interval, such that it excludes 1 exactly if Holm's procedure
+    rejects. Each claim has the level of its own step; from the step at which the procedure stops,
+    all have the level of that step.
 
-    Source: Holm 1979; for intervals as tests turned round, Lehmann and Romano 2005, Testing Statistical Hypotheses, section 3.5.
+    Source: Holm 1979; for intervals as inverted tests, Lehmann and Romano 2005, Testing Statistical
+    Hypotheses, section 3.5.
     """
     alpha, found, step = 1 - confidence, [confidence] * len(ps), 0.0
     stopped = False

@@ -10,12 +10,13 @@ from ..results import Round, Twin
 from . import inference
 from .figures import FIGURES, value
 
-# A run in which nothing is wrong says this rarely that an arm differs from itself, for all of its figures together.
+# Probability that a correct run reports a difference of an arm from itself, in any of its figures.
 _ALPHA = 0.001
 
 
 class ControlPair(NamedTuple):
-    """A/A control: one cell of an arm, measured twice in a round, each time in its own processes."""
+    """A/A control: one cell of an arm, measured twice in a round, each time in its own
+    processes."""
 
     workload: str
     client: str
@@ -28,9 +29,10 @@ Cell = tuple[str, str, str]
 
 
 def controls(pairs: Sequence[ControlPair], figures: Mapping[Cell, str], confidence: float) -> list[Twin]:
-    """One for each figure, of the cells (workload, client, style) that are compared by it.
+    """One A/A control for each figure, over the cells (workload, client, style) compared by it.
 
-    The round is the unit: its cells, which share their processes, are one value together. Figures share the error alike (Bonferroni).
+    The round is the unit: its cells share their processes, so they make one value. The figures
+    share the error probability equally (Bonferroni).
     """
     groups: dict[str, list[ControlPair]] = {}
     for each in pairs:
@@ -58,7 +60,7 @@ def controls(pairs: Sequence[ControlPair], figures: Mapping[Cell, str], confiden
 
 
 def _ratios(group: Sequence[ControlPair], figure: str) -> list[float]:
-    """One for each round, above 1 where the first did better."""
+    """One ratio for each round, above 1 if the first measurement was better."""
     side = 1 if FIGURES[figure].larger_is_better else -1
     rounds: dict[int, list[float]] = {}
     for each in group:

@@ -1,7 +1,7 @@
-"""What the formulas of `models` say of the cells of a run, from what other cells of it measured, beside what these cells measured.
+"""Predictions of `models` for the cells of a run, from measurements of its other cells.
 
-Nothing comes from the cell that is predicted but how its calls come, and nothing is fitted to it.
-Each prediction says what it was made from.
+From the predicted cell itself they use only its load, and nothing is fitted to it. Each prediction
+lists its inputs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from ..workloads.handlers import CPU_SECONDS, IO_SECONDS
 from ..workloads.table import SLOW
 from . import models
 
-# Backends whose handlers have threads, which share one interpreter; on the other one a handler runs to its end.
+# Backends whose handlers run in threads, which share one interpreter. On gevent a handler computes
+# to its end.
 _SHARING = ("asyncio", "threading", "twisted")
 
 
 def predict(report: Report) -> None:
-    """Fill in the predictions that the run has the measurements for."""
+    """Fill in the predictions for which the run has the measurements."""
     sound = [each for each in report.results if each.sound and not each.overloaded and not _pushed(each)]
     late = report.environment.sleep_overshoot
     for cell in sound:
@@ -33,18 +34,18 @@ def predict(report: Report) -> None:
 
 
 def _pushed(cell: Result) -> bool:
-    """Whether it is the workload that has more calls come than can be done: no formula here knows of time limits."""
+    """Whether the cell is a deliberate overload: no formula here models timeouts."""
     return cell.rate is not None and cell.rate.peak is not None
 
 
 class _Time(NamedTuple):
-    """Seconds, and in words of what."""
+    """Seconds, and their description."""
 
     seconds: float
     words: str
 
     def plus(self, other: _Time) -> _Time:
-        """Both, one after the other."""
+        """The sum of both."""
         words = filter(None, (self.words, other.words))
         return _Time(self.seconds + other.seconds, ", ".join(words))
 
@@ -53,21 +54,22 @@ _NOTHING = _Time(0.0, "")
 
 
 class _Known(NamedTuple):
-    """The other cells of the same arm and client, by workload and style; and by how much a sleep ends late."""
+    """The other cells of the same arm and client, by workload and style; `late` is the seconds by
+    which a sleep ends late."""
 
     cells: dict[tuple[str, str], Result]
     late: float
 
     @property
     def lone(self) -> _Time:
-        """A call's way there and back, as nobody else calls."""
+        """The response time of a single call on an idle server."""
         cell = self.cells.get(("lone", REQUEST_REPLY))
         times = cell and (cell.service or cell.latency)
         return _Time(times.mean, "a lone call's time") if times and times.mean else _NOTHING
 
     @property
     def echo(self) -> Result | None:
-        """The cell that tells what a call costs, without what a handler does."""
+        """The cell with the cost of a call whose handler does nothing."""
         return next(
             (
                 found
@@ -79,7 +81,7 @@ class _Known(NamedTuple):
 
     @property
     def wait(self) -> _Time:
-        """A call of `io`."""
+        """The response time of a call of `io`."""
         late = _Time(self.late, "how late a sleep ends") if self.late else _NOTHING
         return _Time(IO_SECONDS, f"{IO_SECONDS * 1000:.0f} ms wait").plus(late).plus(self.lone)
 
@@ -93,7 +95,8 @@ class _Known(NamedTuple):
 
     @property
     def computing(self) -> _Time:
-        """The server's CPU time for a call of `cpu`: as measured in another style, else as the work was measured out."""
+        """The server's CPU time for a call of `cpu`: as measured in another cell, else as
+        calibrated."""
         for style in (REQUEST_REPLY, FIRE_AND_CALLBACK):
             found = self.cells.get(("cpu", style))
             if found is not None and found.cpu.server_per_call:
@@ -121,10 +124,10 @@ def _closed(cell: Result, time: _Time, workers: int) -> Iterator[Prediction]:
 
 
 def _open(cell: Result, rate: float, known: _Known, measured: float) -> Iterator[Prediction]:
-    """Of the time from when a call was sent, as no formula knows how late a timer sends it."""
+    """Predict the time from when a call was sent: no formula models late timers."""
     try:
         found = _response(cell, rate, known)
-    except ValueError:  # by the formula the server is overloaded; that it was not is told by the cell itself
+    except ValueError:  # overloaded by the formula, although the cell shows that it was not
         return
     if found is not None:
         name, inputs, predicted = found
@@ -132,7 +135,7 @@ def _open(cell: Result, rate: float, known: _Known, measured: float) -> Iterator
 
 
 def _response(cell: Result, rate: float, known: _Known) -> tuple[str, str, float] | None:
-    """The model, what it was given, and seconds; None where there is no model or not enough to give it."""
+    """The model, its inputs in words, and the seconds; None if no model applies."""
     if cell.workload == "io":
         inputs = f"{known.wait.words}, {cell.workers} workers"
         return "M/M/c, Allen-Cunneen", inputs, models.mmc(rate, known.wait.seconds, cell.workers, 0.0)

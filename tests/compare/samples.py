@@ -168,7 +168,7 @@ def whole() -> Report:
                 "rpyc", "io", STYLES[0], [900.0, 950.0], client="rpyc", peer=True, difference="threads & more"
             )
         ],
-        checks=[Check("control", True, "an arm beside itself in 8 rounds: server_cpu 1.000 (0.990..1.010)")],
+        checks=[Check("control", True, "the same arm twice in 8 rounds: server_cpu 1.000 (0.990..1.010)")],
         speed=Speed(0.9, 0.98),
     )
 

@@ -126,7 +126,7 @@ def test_with_fewer_than_four_rounds_nothing_is_claimed(rounds: int, claimed: bo
     finished(made)
     assert bool(made.claims) == bool(made.verdict.text) == claimed
     assert made.verdict.trusted
-    assert ("Fewer than 4 rounds claim nothing" in " ".join(made.verdict.caveats)) != claimed
+    assert ("Fewer than 4 rounds support no claims" in " ".join(made.verdict.caveats)) != claimed
 
 
 def test_rounds_that_are_not_good_do_not_count_towards_the_four() -> None:
@@ -286,7 +286,7 @@ def test_the_control_is_an_arm_beside_itself() -> None:
     [check] = [check for check in made.checks if check.name == "control"]
     assert check.ok
     told = f"throughput {twin.ratio:.3f} ({twin.low:.3f}..{twin.high:.3f})"
-    assert check.says == f"an arm beside itself in 8 rounds: {told}"
+    assert check.says == f"the same arm twice in 8 rounds: {told}"
 
 
 def test_a_control_in_which_littles_law_is_off_does_not_count() -> None:
@@ -337,7 +337,7 @@ def test_the_control_refuses_what_chance_does_once_in_a_thousand_runs(off: float
     assert bool(made.claims) == ok
     assert failed(made) == ([] if ok else ["control"])
     assert made.verdict.trusted == ok
-    told = "This run cannot be trusted, so it claims nothing. control: an arm beside itself"
+    told = "This run cannot be trusted, so it makes no claims. control: the same arm twice"
     assert made.verdict.text[0].startswith(told) != ok
     assert ok or len(made.verdict.text) == 1
 
@@ -361,7 +361,7 @@ def test_a_run_of_which_more_than_half_is_void_claims_nothing() -> None:
     assert failed(made) == []
     assert {each.workload for each in made.claims} == {"io"}
     [check] = [check for check in made.checks if check.name == "Little's law"]
-    assert check.says == "closes in 16 of 32 windows; void cells: 2"
+    assert check.says == "holds in 16 of 32 rounds of cells; void cells: 2"
     results[0].void = results[2].void
     assert failed(analysed(*results, *cell(speeds, "mixed"))) == []
     made = analysed(*results)
@@ -392,7 +392,7 @@ def test_call_styles_are_compared_by_what_clients_get_done() -> None:
         assert (each.style, each.against_style, each.figure) == (STYLES[1], STYLES[0], "throughput")
         assert each.against == each.arm
         assert each.low < each.ratio < each.high
-    lead = "io by fire-and-callback, beside request-reply (threading client)"
+    lead = "io by fire-and-callback, compared with request-reply (threading client)"
     [text] = [text for text in made.verdict.text if text.startswith(lead)]
     assert text.startswith(f"{lead}: more calls/s on asyncio 3.0")
     assert "; fewer calls/s on twisted 0.7" in text
@@ -438,7 +438,7 @@ def test_a_verdict_names_a_set_why_and_how_sure() -> None:
         assert claims == [each for each in made.claims if each.workload == name.partition(",")[0]]
     for cell_name, parts in (
         ("io, request-reply", ("asyncio or twisted; gevent does 20 % fewer calls/s (", "sure)")),
-        ("cpu, request-reply", ("any of asyncio or gevent: alike within ", " in calls/s (sure)")),
+        ("cpu, request-reply", ("any of asyncio or gevent: equal within ", " in calls/s (sure)")),
         ("Sure", ("at 95% for all claims of this run together", "On 2 CPUs", "8 rounds")),
     ):
         assert told[cell_name].startswith(f"{cell_name}: {parts[0]}")
@@ -474,14 +474,14 @@ def test_a_verdict_says_what_is_left_open_and_how_long_it_takes_to_know() -> Non
     assert (claim.verdict, claim.sure) == ("unclear", False)
     assert claim.detectable > 0.1
     far = max(claim.high, 1 / claim.low) - 1
-    told = f"io, request-reply: no difference in calls/s was shown; any is below {far * 100:.0f} %"
+    told = f"io, request-reply: no significant difference in calls/s (below {far * 100:.0f} %)"
     assert verdict(made).text[0] == f"{told}."
     made.design.seconds = 60.0
     # Half-widths shrink as the root of the time, and are told in whole minutes.
     half = math.log(claim.high / claim.low) / 2
     minutes = math.ceil((half / math.log(1.1)) ** 2)
     assert half > math.log(1.1)
-    assert verdict(made).text[0] == f"{told}; to know within 10 %: --time {minutes}m."
+    assert verdict(made).text[0] == f"{told}; to detect 10 %: --time {minutes}m."
 
 
 def test_answers_of_several_clients_name_them_and_none_takes_the_place_of_another() -> None:
@@ -511,11 +511,11 @@ def test_caveats_say_what_is_wrong_with_a_run() -> None:
     results[2] = replace(results[2], loop="open", limit="client", slip=Latency(p99=0.004))
     told = caveats(report(*results, environment=environment(quick=True), speed=Speed(0.6, 0.9)))
     for words in (
-        "A quick run is indicative",
+        "A quick run is only indicative",
         "Void: asyncio in io, request-reply, threading client: Little's law is off.",
-        "Overloaded: gevent in io, request-reply, threading client: 100 calls/s came, 50 were answered, 7 never sent.",
-        "Sent late: twisted in io, request-reply, threading client: p99 of how late is 4.00 ms.",
-        "This machine ran at 60% to 100% of its best speed, at 90% for half of the time",
+        "Overloaded: gevent in io, request-reply, threading client: 100 calls/s arrived, 50 were answered; 7 calls were never sent.",
+        "Sent late: twisted in io, request-reply, threading client: the p99 of the delay is 4.00 ms.",
+        "This machine ran at 60% to 100% of its best speed (median 90%)",
     ):
         assert words in told
     assert "its best speed" not in caveats(report(*cell({"asyncio": 1.0}), speed=Speed(0.95, 0.99)))
@@ -537,8 +537,8 @@ def test_rare_slow_slices_are_told_where_the_mean_says_other_than_the_median(
     made = finished(report(*results))
     told = [each for each in made.verdict.caveats if each.startswith("Rare slow slices")]
     assert told == [
-        f"Rare slow slices: {workload}, request-reply: by its mean asyncio is {worse} % worse than {other}, where the median of slices "
-        "says other."
+        f"Rare slow slices: {workload}, request-reply: by the mean asyncio is {worse} % worse than {other}, contrary to the median "
+        "of slices."
         for other, worse in (("gevent", 38), ("twisted", 37))
     ]
     # What is claimed stands: it is by the median.
@@ -588,5 +588,5 @@ def test_a_duet_claims_server_cpu_time_only_and_nothing_of_styles() -> None:
 def test_a_report_without_results_names_what_was_not_measured() -> None:
     made = analysed(skipped=["gevent"])
     assert "Nothing was measured." in printed(made)
-    assert "for want of the library: gevent" in printed(made)
+    assert "as the library is not installed: gevent" in printed(made)
     assert (made.claims, made.verdict.text) == ([], [])

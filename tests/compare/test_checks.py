@@ -19,7 +19,9 @@ from ringback.compare.statistics.checks import SelfCheck
 
 def test_an_open_loop_shows_a_stall_that_a_closed_one_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_STALLED_SECONDS", 2.0)
-    shown, hidden = (float(re.findall(r"p99 ([\d.]+) ms", check.says)[0]) for check in SelfCheck()._stalls())
+    shown, hidden = (
+        float(re.findall(r"p99 is ([\d.]+) ms", check.says)[0]) for check in SelfCheck()._stalls()
+    )
     # Other programs make a stall of 500 ms longer, and never shorter.
     assert shown > 440
     assert hidden < shown / 2
@@ -140,7 +142,9 @@ def test_littles_law_is_off_where_time_is_lost_in_any_slice(whole: float, ok: bo
     itself.windows = [before(whole=1.0), before(whole=whole), before(whole=1.0), before()]
     [check] = itself._little()
     assert check.ok is ok
-    assert check.says.startswith(f"{4 if ok else 3} of 4 slices close, {abs(whole - 1):.2%} off at most")
+    assert check.says.startswith(
+        f"holds in {4 if ok else 3} of 4 slices, off by at most {abs(whole - 1):.2%}"
+    )
 
 
 @pytest.mark.skipif(not os.environ.get("RINGBACK_FULL"), reason="a minute; RINGBACK_FULL=1")

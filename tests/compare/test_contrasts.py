@@ -156,7 +156,7 @@ def test_what_cannot_be_contrasted_is_refused_or_says_nothing() -> None:
     assert contrasts({}, larger_is_better=True) == []
     assert contrasts({"a": [1.0, 2.0]}, larger_is_better=True) == []
     assert contrasts({"a": [1.0], "b": [2.0]}, larger_is_better=True) == []
-    with pytest.raises(ValueError, match="the same rounds"):
+    with pytest.raises(ValueError, match="the same number of rounds"):
         contrasts({"a": [1.0, 2.0], "b": [1.0]}, larger_is_better=True)
     with pytest.raises(ValueError, match="positive"):
         contrasts({"a": [1.0, 2.0], "b": [1.0, 0.0]}, larger_is_better=True)

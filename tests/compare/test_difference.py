@@ -62,7 +62,7 @@ def test_a_change_is_found_in_the_cells_that_all_runs_have(speed: float, outcome
     [p99] = [each for each in made.differences if each.figure == "p99"]
     assert p99.before / p99.after == pytest.approx(p99.ratio)
     assert made.remarks == [
-        "In some of the runs only, or there with another load: io, request-reply: gevent; io, request-reply: twisted."
+        "Only in some of the runs, or with a different load: io, request-reply: gevent; io, request-reply: twisted."
     ]
     assert not changes(before, before).remarks
 
@@ -73,8 +73,8 @@ def test_too_few_runs_claim_nothing_however_far_they_differ(before: int, after: 
     assert {(each.interval, each.outcome) for each in made.differences} == {(None, "unclear")}
     assert {round(each.ratio, 3) for each in made.differences} == {0.001}
     [remark] = made.remarks
-    assert remark.startswith(f"{before} and {after} runs claim nothing: runs differ by themselves")
-    assert "folders with 3 runs or more of each" in remark
+    assert remark.startswith(f"{before} and {after} runs support no claims: the variance between runs")
+    assert "folders with at least 3 runs of each" in remark
     assert "--against VENV" in remark
     rows = [line for line in printed(changed(made)).splitlines() if line.startswith("io, ")]
     assert [row.split()[-1] for row in rows] == ["0.00"] * 3  # neither an interval nor a word
@@ -161,7 +161,7 @@ def test_calls_of_a_limited_generator_are_not_the_servers() -> None:
         [not_compared] = made.not_compared
         assert (not_compared.figure, not_compared.why) == (
             "throughput",
-            "in one of the runs the load generator was the limit",
+            "the load generator was the limit in one of the runs",
         )
 
 
@@ -171,14 +171,14 @@ def test_of_servers_that_work_at_once_only_their_own_cpu_time_is_compared() -> N
     assert figures(found(duet, duet)) == {"server_cpu"}
     mixed = found(one(), duet)
     assert figures(mixed) == {"server_cpu"}
-    assert "Not alike in all runs: duet false, then true." in mixed.remarks
+    assert "The runs differ in duet false, then true." in mixed.remarks
 
 
 def test_times_of_an_overloaded_cell_are_not_compared() -> None:
     over = one(workload="echo-rate", rate=Rate(1000.0, 500.0, 7, overloaded=True))
     made = found(one(workload="echo-rate"), over)
     assert not made.differences
-    assert why(made) == {"in one of the runs more calls came than were answered"}
+    assert why(made) == {"it is overloaded in one of the runs"}
 
 
 def test_open_loops_are_compared_at_the_same_rate_only() -> None:
@@ -187,7 +187,7 @@ def test_open_loops_are_compared_at_the_same_rate_only() -> None:
     assert figures(found(usual, near)) == {"p50", "p99", "server_cpu"}
     made = found(usual, far)
     assert not made.differences
-    assert why(made) == {"calls came at other rates, 1,000/s to 1,100/s"}
+    assert why(made) == {"arrival rates differ, 1,000/s to 1,100/s"}
     # All runs count, and not only the first of either.
     assert not changes([report(usual)], [report(usual), report(far)]).differences
 
@@ -197,7 +197,7 @@ def test_figures_that_a_run_lacks_and_unsound_cells_are_named() -> None:
     lacking.rounds[1] = replace(lacking.rounds[1], p99=None)
     made = found(one(), lacking)
     assert figures(made) == {"throughput", "server_cpu"}
-    assert why(made) == {"a run has it in no round, or of too few calls in one"}
+    assert why(made) == {"a run has no such figure, or too few calls for it in a round"}
     made = found(one(), one(errors=1))
     assert not made.differences
     assert [line for line in made.omitted() if "has errors" in line and "asyncio" in line]
@@ -208,7 +208,7 @@ def test_what_the_runs_differ_in_is_one_line() -> None:
     after.design.workers = 8
     _, remark = found(report(one()), after).remarks
     assert remark == (
-        "Not alike in all runs: python 3.11.0, then 3.12.1; workers 64, then 8; "
+        "The runs differ in python 3.11.0, then 3.12.1; workers 64, then 8; "
         "cpu steps 1000, then 1200; pyzmq 27, then 28."
     )
     # Calibrated anew, and near enough.
@@ -223,8 +223,9 @@ def test_a_run_that_cannot_be_trusted_proves_no_change_whichever_it_is(older: bo
     made = changes(before, after)
     assert {each.outcome for each in made.differences} == {"unclear"}
     assert not made.trusted
-    assert f"A run of the {'older' if older else 'newer'} cannot be trusted (it says so)" in printed(
-        changed(made)
+    assert (
+        f"One of the {'older' if older else 'newer'} runs cannot be trusted (as its report says)"
+        in printed(changed(made))
     )
 
 
@@ -246,5 +247,5 @@ def test_a_name_is_that_of_a_file_or_of_a_folder_of_runs(tmp_path: Path) -> None
     assert runs(str(tmp_path / "1.json")) == made[1:2]
     assert runs(str(tmp_path)) == made  # in the order of their names
     (tmp_path / "0.json").write_text("no")
-    with pytest.raises(UsageError, match=r"0\.json is no report of ringback compare"):
+    with pytest.raises(UsageError, match=r"0\.json is not a report of ringback compare"):
         runs(str(tmp_path))

@@ -87,7 +87,7 @@ def test_every_section_is_there_and_says_what_it_is_for(full: Page) -> None:
     assert full.sections == list(SECTIONS)
     assert full.text.count("?") >= len(SECTIONS) - 2
     for word in (
-        *("asyncio", "threads & more", "hatched", "asymptotic bounds", "ringback compare"),
+        *("asyncio", "threads & more", "Hatched", "asymptotic bounds", "ringback compare"),
         *("io, fire-and-callback", "echo-rate, fire-and-callback: 1,", "lone, request-reply", "not valid"),
     ):
         assert word in full.text
@@ -153,7 +153,7 @@ def test_every_claim_is_in_a_table_with_its_figure() -> None:
     both = [*cell({"asyncio": 1200.0}), *cell({"asyncio": 3600.0}, "io", STYLES[1])]
     found = rows.claimed(finished(report(*cell({"asyncio": 1000.0, "gevent": 500.0}, "lone"), *both)))
     each_has = [dict(zip(found.head, row, strict=True)) for row in found.rows]
-    assert [(row[""], row["figure"], row["beside"], row["it is"]) for row in each_has] == [
+    assert [(row[""], row["figure"], row["compared with"], row["verdict"]) for row in each_has] == [
         ("lone, request-reply: asyncio", "median time", "gevent", "better, sure"),
         ("io, fire-and-callback: asyncio", "calls/s", "io, request-reply: asyncio", "better, sure"),
     ]
@@ -253,12 +253,12 @@ def test_what_speaks_for_and_against_a_run_is_named() -> None:
     made = finished(report(*cell({"asyncio": 1000.0, "gevent": 800.0})))
     said = trust(made)
     assert {good for good, _ in said.values()} == {"ok"}
-    assert {"replies", "sight"} <= set(said)
+    assert {"replies", "sensitivity"} <= set(said)
     made.results[1].wrong = 3
     made.failures = ["gevent: it died"]
     made.complete = False
     said = trust(finished(made))
-    assert "sight" not in said  # nothing is claimed
+    assert "sensitivity" not in said  # nothing is claimed
     assert said["complete"] == ("no", "gevent: it died")
     assert [name for name, (good, _) in said.items() if good == "no"] == ["replies", "complete"]
 
@@ -306,7 +306,7 @@ def test_what_changed_comes_first() -> None:
     assert "worse" in shown.text
     one = Page(html(after[-1], changes(before[:1], after[:1])))
     assert one.ids[0] == "changes"
-    assert "1 and 1 runs claim nothing" in one.text
+    assert "1 and 1 runs support no claims" in one.text
     assert "worse" not in one.text.partition("What to choose")[0].partition("server CPU")[2]
 
 
@@ -461,5 +461,5 @@ def test_another_schema_is_refused_in_one_line(schema: int, tmp_path: Path) -> N
 @pytest.mark.parametrize("lacking", ["backend", "ratio", "interval", "best"])
 def test_a_claim_of_schema_1_that_lacks_something_is_no_report(lacking: str, tmp_path: Path) -> None:
     claim = {name: value for name, value in FIRST["comparisons"][0].items() if name != lacking}
-    with pytest.raises(UsageError, match="is no report of ringback compare"):
+    with pytest.raises(UsageError, match="is not a report of ringback compare"):
         read_again(tmp_path, {**FIRST, "comparisons": [claim]})

@@ -108,12 +108,12 @@ def test_claims_of_styles_are_none_of_arms() -> None:
 
 def test_the_head_tells_of_the_control_and_of_the_checks() -> None:
     made = report(*cell({"asyncio": 1000.0}))
-    assert printed(made).splitlines()[1] == "an arm beside itself: none; checks: none"
+    assert printed(made).splitlines()[1] == "A/A control: none; checks: none"
     twin = Twin(figure="p50", ratio=1.0123, low=0.9, high=1.1, rounds=8, ok=True)
     made.twins, made.checks = [twin], [Check("control", True, "")]
-    assert printed(made).splitlines()[1] == "an arm beside itself: p50 1.012; checks: ok"
+    assert printed(made).splitlines()[1] == "A/A control: p50 1.012; checks: ok"
     made.checks.append(Check("replies", False, ""))
-    assert printed(made).splitlines()[1] == "an arm beside itself: p50 1.012; checks: failed: replies"
+    assert printed(made).splitlines()[1] == "A/A control: p50 1.012; checks: failed: replies"
 
 
 def test_the_verdict_stands_above_what_it_is_drawn_from() -> None:
@@ -187,7 +187,7 @@ def test_of_a_narrow_terminal_mistakes_are_never_left_out() -> None:
 def test_a_pipe_has_every_sentence_in_one_line_and_a_terminal_none_that_is_too_long() -> None:
     made = finished(whole())
     [legend] = [line for line in printed(made).splitlines() if line.startswith("* best of its group")]
-    assert legend.endswith("what the figure is bound by.")
+    assert legend.endswith("the end that limits the figures.")
     made.verdict.text[:] = made.verdict.caveats[:] = []
     assert legend not in printed(made, 80)
     assert legend in " ".join(" ".join(printed(made, 80).splitlines()).split())
@@ -233,7 +233,7 @@ def test_what_is_worth_knowing_of_some_workloads_alone() -> None:
 def test_what_is_done_under_an_overload_stands_beside_what_can_be_done() -> None:
     pushed = result("asyncio", "overload", STYLES[1], [800.0, 800.0])
     pushed.rate = Rate(3000.0, 800.0, 0, False, 1000.0)
-    assert "80% of the 1,000 calls/s that it does when callers wait" in printed(report(pushed))
+    assert "80% of its 1,000 calls/s in a closed loop" in printed(report(pushed))
     other = result("gevent", "overload", STYLES[1], [400.0, 410.0])
     other.rate = Rate(3000.0, 400.0, 0, False, 1000.0)
     for each in (pushed, other):

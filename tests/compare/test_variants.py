@@ -284,7 +284,7 @@ def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_w
 
 def test_what_may_be_better_yet_is_said_and_what_it_is_compared_with_may_be_as_good() -> None:
     made = counter_report({"none": 1000.0, "lock": 2000.0}, lock={"limit": "client"})
-    assert "at least, as the load generator was the limit, on asyncio" in " ".join(made.verdict.text)
+    assert "lower bounds on asyncio, as the load generator was the limit" in " ".join(made.verdict.text)
     [plain] = counter_report({"none": 1000.0, "lock": 2000.0}, none={"limit": "client"}).claims
     assert (plain.verdict, plain.sure) == ("unclear", False)
 
@@ -292,7 +292,7 @@ def test_what_may_be_better_yet_is_said_and_what_it_is_compared_with_may_be_as_g
 def test_the_words_claim_no_more_than_the_intervals() -> None:
     text, lead = (
         " ".join(counter_report(SPEEDS).verdict.text),
-        "beside none (request-reply, threading client)",
+        "compared with none (request-reply, threading client)",
     )
     assert f"counter with lock, {lead}: fewer calls/s on asyncio 0.30" in text
     assert f"counter with version, {lead}: the same calls/s within the margin on asyncio" in text
@@ -306,7 +306,7 @@ def test_a_run_that_cannot_be_trusted_has_counts_and_no_claims() -> None:
     made = counter_report(SPEEDS, FOUND, lock={"wrong": 1})
     assert not made.verdict.trusted
     assert made.claims == []
-    assert "beside none" not in " ".join(made.verdict.text)
+    assert "compared with none" not in " ".join(made.verdict.text)
     assert "1,234" in printed(made)
 
 

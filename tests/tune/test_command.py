@@ -82,7 +82,7 @@ def test_a_run_says_its_plan_tries_settings_and_finds_more_workers_where_the_def
     for word in ("seed 5", "--workers 1..256", "64 callers on 8 connections", "p99 <= 5000 ms", "2 trials"):
         assert word in plan
     assert "(the defaults)" in trials
-    assert "p99 <= 5000 ms was kept in" in out
+    assert "p99 <= 5000 ms was met in" in out
     assert found.command.startswith("ringback tune ")
 
 
@@ -116,7 +116,9 @@ def test_settings_that_do_not_work_are_failed_trials(
 def test_a_service_that_cannot_be_served_ends_the_run(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", "app.py:nothing", "--scenario", "s.py", "--trials", "5"]) == 1
     out, err = capsys.readouterr()
-    assert err.startswith("ringback: nothing to compare with, as the defaults fail: its server ended")
+    assert err.startswith(
+        "ringback: the defaults fail, so there is nothing to compare with: its server ended"
+    )
     assert "app.py has no 'nothing'" in err
     assert err.count("\n") == 1
     assert out.count("failed") == 1
@@ -131,7 +133,7 @@ def test_an_objective_that_nothing_keeps_is_status_1_and_the_nearest_is_named(
     assert [trial.held for trial in msgspec.json.decode(out, type=Tuning).trials] == [False]
     *table, last = err.splitlines()
     assert "[not p50 <= 1 ms]" in "\n".join(table)
-    assert last.startswith("ringback: no settings kept p50 <= 1 ms; the nearest had p50 ")
+    assert last.startswith("ringback: no settings met p50 <= 1 ms; the closest had p50 ")
 
 
 def test_ctrl_c_shows_and_writes_what_is_known(app: Path) -> None:
@@ -154,7 +156,7 @@ def test_ctrl_c_shows_and_writes_what_is_known(app: Path) -> None:
     finally:
         running.kill()
     assert (running.returncode, err) == (130, "")
-    assert "interrupted: this is what was known by then" in out
+    assert "interrupted: these are the results so far" in out
     assert "  ringback serve app.py:service --backend asyncio\n" in out
     found = json.loads((app / "out.json").read_text())
     assert not found["complete"]
@@ -164,7 +166,7 @@ def test_ctrl_c_shows_and_writes_what_is_known(app: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["--slo", "fast"], "bad objective 'fast': it must look like p99=20ms"),
+        (["--slo", "fast"], "bad objective 'fast': use the form p99=20ms"),
         (["--backend", "nope"], "there is no 'nope': choose of asyncio"),
         (["--style", "nope"], "--style must be request-reply or fire-and-callback, not 'nope'"),
         (["--scenario", "nope.py"], "there is no file nope.py"),
