@@ -25,7 +25,7 @@ MOST = 30
 
 
 class Rounds:
-    """The rounds of some settings, the first of which are the defaults.
+    """The rounds of some settings; the first settings are the defaults.
 
     `measure` may raise Failed. Settings that fail twice in a round are dropped, with the reason in
     `failures`.

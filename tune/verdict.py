@@ -16,7 +16,7 @@ _BUSY = 0.9
 
 
 def verdict(request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> TuneVerdict:
-    """The verdict of these measurements, of which an interrupted run has fewer."""
+    """The verdict of these measurements. An interrupted run has fewer of them."""
     if not trials:
         return TuneVerdict(sentences=["nothing was measured"])
     if trials[0].failed:

@@ -74,7 +74,8 @@ class Caller:
     def begin(self, due: float | None = None) -> Call | None:
         """The next call. In a closed loop (`due` is None), None after the window has closed."""
         self.turn += 1
-        now = monotonic()  # for untimed calls too: else each caller would end at its next timed call
+        # For untimed calls too: else each caller would end at its next timed call.
+        now = monotonic()
         if due is None:
             if now >= self.closes:
                 return None

@@ -114,7 +114,7 @@ class Experiment:
         took: list[float] = []
         for number in range(1, plan.rounds + 1):
             if not request.fixed and self._late(one):
-                break  # the machine became slower than in the calibration; figures play no part in this
+                break  # the machine became slower than in the calibration; figures have no effect
             watcher.planned(plan.rounds, (plan.rounds + 1 - number) * one + AFTER_SECONDS)
             began = time.monotonic()
             self._round(number, self._with_control())
@@ -267,9 +267,8 @@ class Experiment:
         if number:
             self.speeds.look()
         turns = [[each] for each in order]
-        if (
-            number and self._request.duet
-        ):  # one client style at a time: a server's CPU time must be that of one client
+        if number and self._request.duet:
+            # One client style at a time: a server's CPU time must be caused by one client.
             clients = dict.fromkeys(treatment.client for treatment, _ in order)
             turns = [[each for each in order if each[0].client == client] for client in clients]
         if number and not self._request.load(job, number).long:
@@ -314,7 +313,7 @@ class Experiment:
         return self.cells[key]
 
     def _take(self, number: int, began: float, slices: Slices) -> None:
-        """Compute the round of each cell; that of an A/A control goes to `controls`."""
+        """Compute the round of each cell. The rounds of an A/A control go to `controls`."""
         together: dict[tuple[bool, str, CellJob], dict[Treatment, list[list[Slice]]]] = {}
         for (treatment, job), units in slices.items():
             if treatment not in self._failed and any(units):

@@ -59,7 +59,7 @@ def plain(workload: str) -> str:
 
 
 def expanded(names: Iterable[str]) -> tuple[str, ...]:
-    """These workloads, each once: a varied one with all variants, a named variant with the plain one."""
+    """These workloads, each once: a varied one with all variants, a variant with the plain one."""
     found: list[str] = []
     for name in names:
         varied, variant = _ROWS.get(name, (None, PLAIN))
@@ -122,7 +122,7 @@ def described(found: Consistency) -> str:
 
 
 def broken(result: Result) -> str:
-    """The broken promises of the cell, in words: of a variant its own, of any other workload all."""
+    """The broken promises of the cell, in words. A workload without variants promises everything."""
     if result.consistency is None:
         return ""
     varied, variant = _ROWS.get(result.workload, (None, ""))
