@@ -55,19 +55,19 @@ async def _measure_all(plan: LoadPlan, measure: Measure) -> None:
     connect, close = _client(plan)
     own = _scenario(plan.scenario) if plan.scenario else None
     decode = msgspec.json.Decoder(Cell).decode
-    kept: dict[str, list[Any]] = {}
+    connected: dict[str, list[Any]] = {}
     _say(b'"ready"')
     try:
         while line := sys.stdin.buffer.readline():
             cell = decode(line)
-            if cell.endpoint not in kept:
-                kept[cell.endpoint] = [await _settled(connect(cell)) for _ in range(plan.connections)]
+            if cell.endpoint not in connected:
+                connected[cell.endpoint] = [await _settled(connect(cell)) for _ in range(plan.connections)]
             batch = Batch(plan, cell, own or WORKLOADS[cell.load.workload])
             batch.starts()
-            await measure(kept[cell.endpoint], batch)
+            await measure(connected[cell.endpoint], batch)
             _say(msgspec.json.encode(batch.sample()))
     finally:
-        for client in chain(*kept.values()):
+        for client in chain(*connected.values()):
             await _settled(close(client))
 
 

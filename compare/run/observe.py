@@ -118,25 +118,25 @@ class Speeds:
     """Probes the speed of processors with a fixed amount of work."""
 
     def __init__(self) -> None:
-        self._looks: dict[int, list[float]] = {}
+        self._probes: dict[int, list[float]] = {}
 
-    def look(self) -> None:
+    def probe(self) -> None:
         """Probe each processor that this process may use, in turn."""
         ours = processors()
         for number in ours:
             if LINUX:
                 os.sched_setaffinity(0, [number])
-            self._looks.setdefault(number, []).append(_work())
+            self._probes.setdefault(number, []).append(_work())
         if LINUX:
             os.sched_setaffinity(0, ours)
 
     def found(self) -> Speed | None:
         """The speed of all processors together; None after too few probes."""
-        looks = sorted(seconds for each in self._looks.values() for seconds in each)
-        if len(looks) < 1 / _SLOWEST:
+        probes = sorted(seconds for each in self._probes.values() for seconds in each)
+        if len(probes) < 1 / _SLOWEST:
             return None
-        best = looks[0]
-        return Speed(best / looks[int(len(looks) * (1 - _SLOWEST))], best / looks[len(looks) // 2])
+        best = probes[0]
+        return Speed(best / probes[int(len(probes) * (1 - _SLOWEST))], best / probes[len(probes) // 2])
 
 
 def _work() -> float:

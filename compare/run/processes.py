@@ -20,7 +20,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 
 # Seconds between checks of the server while the parent waits for its client.
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 
 class ChildFailed(Exception):
@@ -69,7 +69,7 @@ class Child:
         end = time.monotonic() + within
         while b"\n" not in self._unread:
             left = max(0.0, end - time.monotonic())
-            if not select.select([out], [], [], left if needs is None else min(left, _LOOK_SECONDS))[0]:
+            if not select.select([out], [], [], left if needs is None else min(left, _POLL_SECONDS))[0]:
                 if needs is not None and (ended := needs.end()):
                     raise ChildFailed(ended)
                 if time.monotonic() >= end:

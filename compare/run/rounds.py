@@ -265,7 +265,7 @@ class Experiment:
         ]
         self._chance.shuffle(order)
         if number:
-            self.speeds.look()
+            self.speeds.probe()
         turns = [[each] for each in order]
         if number and self._request.duet:
             # One client style at a time: a server's CPU time must be caused by one client.

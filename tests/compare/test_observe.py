@@ -45,13 +45,13 @@ def test_a_process_that_is_gone_is_told(linux: bool, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(observe, "LINUX", linux)
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
-    looks: tuple[Callable[[], object], ...] = (
+    probes: tuple[Callable[[], object], ...] = (
         lambda: snapshot([gone.pid], os.getpid()),
         lambda: snapshot([os.getpid()], gone.pid),
         lambda: observe.resident(gone.pid),
         lambda: observe.descendants(gone.pid),
     )
-    for look in looks:
+    for look in probes:
         with pytest.raises(ProcessLookupError):
             look()
 
@@ -119,21 +119,21 @@ def test_each_processor_is_looked_at_and_this_process_keeps_all_of_them() -> Non
     ours = os.sched_getaffinity(0)
     speeds = Speeds()
     for _ in range(3):
-        speeds.look()
+        speeds.probe()
     assert os.sched_getaffinity(0) == ours
-    assert {number: len(looks) for number, looks in speeds._looks.items()} == dict.fromkeys(ours, 3)
+    assert {number: len(probes) for number, probes in speeds._probes.items()} == dict.fromkeys(ours, 3)
 
 
 def test_speeds_are_parts_of_the_best_that_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     one = observe.processors()[:1]
     monkeypatch.setattr(observe, "processors", lambda: one)
     monkeypatch.setattr(observe, "LINUX", False)  # so that this process is moved nowhere
-    looks = iter([2e-4] * 10 + [4e-4] * 8 + [8e-4] * 2)
-    monkeypatch.setattr(observe, "_work", lambda: next(looks))
+    probes = iter([2e-4] * 10 + [4e-4] * 8 + [8e-4] * 2)
+    monkeypatch.setattr(observe, "_work", lambda: next(probes))
     speeds = Speeds()
     for many in range(20):
-        assert speeds.found() is None, many  # of few looks nothing is told
-        speeds.look()
+        assert speeds.found() is None, many  # of few probes nothing is told
+        speeds.probe()
     found = speeds.found()
     assert found is not None
     assert (found.slowest, found.median) == (pytest.approx(0.25), pytest.approx(0.5))
@@ -142,7 +142,7 @@ def test_speeds_are_parts_of_the_best_that_was_seen(monkeypatch: pytest.MonkeyPa
 def test_a_look_is_at_work_that_takes_time() -> None:
     speeds = Speeds()
     while speeds.found() is None:
-        speeds.look()
+        speeds.probe()
     found = speeds.found()
     assert 0 < found.slowest <= found.median <= 1
-    assert all(1e-5 < seconds < 0.1 for looks in speeds._looks.values() for seconds in looks)
+    assert all(1e-5 < seconds < 0.1 for probes in speeds._probes.values() for seconds in probes)
