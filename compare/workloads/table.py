@@ -144,7 +144,7 @@ WORKLOADS = {
         _back("echo", f"{SIZE} bytes back, inline on the event loop", usual=8, units=4),
         _back(
             "flood",
-            "echo, 64 calls in flight and no client: what the server can do",
+            "echo, 64 calls in flight and no client: the capacity of the server",
             styles=(FIRE_AND_CALLBACK,),
             concurrency=64,
             client=RAW,
@@ -196,7 +196,7 @@ WORKLOADS = {
         ),
         Workload(
             "mixed",
-            f"{1 - SLOW:.0%} echo among {SLOW:.0%} cpu: do slow calls delay quick ones?",
+            f"{1 - SLOW:.0%} echo and {SLOW:.0%} cpu: do slow calls delay quick ones?",
             _mixed,
             methods=("echo", "cpu"),
         ),
