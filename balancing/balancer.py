@@ -43,7 +43,7 @@ S = TypeVar("S", bound=BalancedServer)
 
 
 class _Group(Generic[S]):
-    """The open servers for one kind of calls: `fit` to choose from, `out` those that are ejected."""
+    """The open servers for one kind of calls: `fit` to choose from, `out` the ejected ones."""
 
     def __init__(self, servers: Sequence[S], zone: str) -> None:
         fit = [server for server in servers if server.health.condition is HealthCondition.FIT] or servers
@@ -148,7 +148,7 @@ class Balancer(Generic[S]):
             self._outliers.went_well(server.health, seconds, self._health, now)
 
     def failed(self, call: Placed, server: S, now: float) -> None:
-        """The server or its connection failed the call: an error, a timeout, or a faster duplicate."""
+        """The server or its connection failed the call: error, timeout, or a faster duplicate."""
         tried = self._ends_trial(call)
         if not call.streams:
             server.outlasted(now - call.sent, now)

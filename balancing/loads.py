@@ -56,7 +56,7 @@ class Load:
         self.forget_times()
 
     def forget_times(self) -> None:
-        """Reset the times of a recovered server: its old ones would keep calls away for a minute."""
+        """Reset a recovered server's times: the old ones would keep calls away for a minute."""
         self.times: deque[float] = deque(maxlen=REMEMBERED)
         self._latency = 0.0
         self._measured = 0.0

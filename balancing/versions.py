@@ -44,7 +44,7 @@ class Versions:
 
 
 class Both:
-    """Two sessions at once: reads are no older than either has seen, and both record new versions."""
+    """Two sessions at once: reads are no older than either has seen; both record new versions."""
 
     __slots__ = ("_one", "_other")
 

@@ -209,7 +209,7 @@ class BlockingClient(Client, Generic[F, R]):
         core.notify(note)
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream[R]:
-        """Iterate over the items of a stream; leaving it early (`close`, `with`) cancels the call."""
+        """Iterate over a stream's items; leaving it early (`close`, `with`) cancels the call."""
         core, loop = self._core()
         call = self._outgoing(StreamCall, method, args, kwargs, credit=WINDOW)
         stream = Stream(core, call, loop.gate())
@@ -277,7 +277,7 @@ class BlockingClient(Client, Generic[F, R]):
 
 
 def end(core: ClientCore, message: str, seconds: float) -> None:
-    """Close the core once no call is in flight, after `seconds` at the latest, and wait for that."""
+    """Close the core once no call is in flight, after `seconds` at the latest. Waits for that."""
     loop = cast(BlockingLoop, core.loop)
     gate = loop.gate()
     loop.turn(core.finish, message, seconds, gate.open)

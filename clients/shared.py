@@ -1,4 +1,4 @@
-"""State shared by a client and its views: the arguments of `connect`, and the results of first use."""
+"""State shared by a client and its views: the arguments of `connect`, and all made at first use."""
 
 from __future__ import annotations
 

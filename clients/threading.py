@@ -101,7 +101,7 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
     def _fire(
         self, core: ClientCore, call: FiredFuture, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> FiredFuture:
-        """If the reading thread drives, it starts the gathered calls, without a turn for each call."""
+        """While the reading thread drives, it starts gathered calls without a turn for each."""
         threads: ClientThreads = self._shared.threads
         if call.extras is not None or not self._plain:
             threads.loop.turn(self._fire_alone, core, call, args, kwargs)

@@ -1,4 +1,4 @@
-"""The type of a client's results for type checkers: that of `options(returns=...)`, otherwise Any."""
+"""The type of a client's results for type checkers: that of `options(returns=...)`, or Any."""
 
 from __future__ import annotations
 

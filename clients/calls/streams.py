@@ -69,7 +69,7 @@ class _Reading(Items):
         self._call = call  # last: if cut before this line, there is no call to cancel
 
     def receive(self, item: Any, size: int) -> None:
-        """Store an item. With too many unread bytes the call ends, after the items already stored."""
+        """Store an item. With too many unread bytes the call ends after the stored items."""
         window = self._window
         wants = window.arrived(size)
         if window.bytes > self._bound:

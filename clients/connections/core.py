@@ -274,7 +274,7 @@ class ClientCore:
                 self.cancel(call, errors.Cancelled(f"{call.method}: the program is exiting"))
 
     def when_room(self, function: Callable[[], object], seconds: float | None = None) -> None:
-        """Call the function once calls in flight are down to 3/4 of the bounds, or after `seconds`."""
+        """Call the function after calls in flight fell to 3/4 of the bounds, or after `seconds`."""
         if not self.full:
             function()
         elif seconds is None:
@@ -312,7 +312,7 @@ class ClientCore:
                         calls[-1].conclude(None, error, self._table.recorder)
                 self.calls.pop(calls.pop().id, None)
         with suppress(Exception):
-            self._start_gathered()  # which ends them
+            self._start_gathered()  # this ends them
         for source in self._sources:
             source.close()
         self.loop.forget()

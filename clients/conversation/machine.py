@@ -38,7 +38,7 @@ log = logging.getLogger("ringback.client")
 TICK = 0.005
 TICK_PER_CALL = 500e-9
 
-# Bytes of items waiting for the transport at which uploads pause; and the overhead counted for each
+# Bytes of items waiting for the transport at which uploads pause; the overhead counted for each
 # item.
 WAIT_AT, ITEM = 1024 * 1024, 256
 

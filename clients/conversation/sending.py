@@ -1,4 +1,4 @@
-"""Sends calls: chooses a link for each, adds its options, and keeps the calls that wait for a link."""
+"""Sends calls: chooses a link for each, adds its options, keeps the calls that wait for a link."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class CallTable:
             self.balancer.left(call, link, self.now)
 
     def cancel(self, call: OutgoingCall, error: Exception) -> bool:
-        """End the call from this side and send the server a Cancel; False if it has ended already."""
+        """End the call from this side and send the server a Cancel; False if it has ended."""
         if call.state is ENDED:
             return False
         if call.link is not None and call.link.state in (OPEN, DRAINING):
@@ -137,7 +137,7 @@ class CallTable:
         return duplicate
 
     def goes_on_as_duplicate(self, call: OutgoingCall) -> bool:
-        """Let the duplicate, if there is one, replace the call: the first server will not answer."""
+        """Let the duplicate, if any, replace the call: the first server will not answer."""
         extras = call.extras
         if extras is None or extras.duplicate is None:
             return False
