@@ -204,7 +204,7 @@ class Client(ABC):
 
     def method(self, name: str) -> PreparedMethod:
         """A prepared method for frequent calls, with this client's options.
-        Raises the error of a call with this name if it is no method name."""
+        Raises TypeError if the name is not a string."""
         return PreparedMethod(self, name)
 
     def describe(self) -> Any:
