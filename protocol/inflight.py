@@ -63,8 +63,8 @@ class InFlight:
                 return ""
             return self._full(quota)
         if taken >= self.max_calls:
-            return f"the server has {taken} calls in flight, as many as it takes"
-        return f"this client has {quota.calls} of the {taken} calls in flight: what is left is for others"
+            return f"the server has {taken} calls in flight, its maximum"
+        return f"this client has {quota.calls} of the {taken} calls in flight: the rest is for others"
 
     def admits(self, quota: Quota, calls: int, memory: int) -> bool:
         """Whether `admit` would surely take that number of calls, of `memory` bytes in total."""
@@ -109,5 +109,5 @@ class InFlight:
         if quota.bytes < TIMES_WHAT_IS_FREE * (self.max_bytes - held):
             return ""
         if held >= self.max_bytes:
-            return f"the server has calls with {held:,} bytes in flight, as many as it takes"
-        return f"this client has {quota.bytes:,} of the {held:,} bytes in flight: what is left is for others"
+            return f"the server has calls with {held:,} bytes in flight, its maximum"
+        return f"this client has {quota.bytes:,} of the {held:,} bytes in flight: the rest is for others"

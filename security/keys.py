@@ -141,7 +141,7 @@ def read_secret(path: str | Path) -> KeyPair:
         raise UsageError(f"{path} has no secret key: give the file that ends in {SECRET}")
     _check_secrecy(path)
     if not _is_key(secret) or _sodium().crypto_scalarmult_base(z85.decode(secret)) != z85.decode(public):
-        raise UsageError(f"the two keys in {path} are no pair: make new ones with ringback keys new")
+        raise UsageError(f"the two keys in {path} do not match: make new ones with ringback keys new")
     return KeyPair(public, secret)
 
 
@@ -155,7 +155,7 @@ def public_key(given: str | bytes | Path) -> bytes:
     if len(key) == 40 and not isinstance(given, Path) and not os.path.exists(key) and _is_key(key):
         return key
     if isinstance(given, bytes):
-        raise UsageError("server_key is no public key: that is 40 characters of Z85 text")
+        raise UsageError("server_key is not a public key: give 40 characters of Z85 text")
     return read_public(given)
 
 
@@ -180,7 +180,7 @@ def _read(path: str | Path) -> tuple[bytes, bytes | None]:
     public = keys.get(b"public", b"")
     if not _is_key(public):
         raise UsageError(
-            f"{path} is no key file: it must have a line public-key = ..., as ringback keys new writes it"
+            f"{path} is not a key file: it must have a line public-key = ..., as ringback keys new writes it"
         )
     return public, keys.get(b"secret")
 

@@ -11,7 +11,7 @@ _GROUP, _BYTES = 5, 4
 def encode(data: bytes) -> bytes:
     """Encode data whose length is a multiple of 4. Raises ValueError for another length."""
     if len(data) % _BYTES:
-        raise ValueError(f"{len(data)} bytes are no multiple of {_BYTES}")
+        raise ValueError(f"{len(data)} bytes are not a multiple of {_BYTES}")
     text = bytearray()
     for at in range(0, len(data), _BYTES):
         number = int.from_bytes(data[at : at + _BYTES], "big")
@@ -22,14 +22,14 @@ def encode(data: bytes) -> bytes:
 def decode(text: bytes) -> bytes:
     """Decode a text whose length is a multiple of 5. Raises ValueError if it is not Z85."""
     if len(text) % _GROUP:
-        raise ValueError(f"{len(text)} characters are no multiple of {_GROUP}")
+        raise ValueError(f"{len(text)} characters are not a multiple of {_GROUP}")
     data = bytearray()
     for at in range(0, len(text), _GROUP):
         number = 0
         for digit in text[at : at + _GROUP]:
             value = _VALUES.get(digit)
             if value is None:
-                raise ValueError(f"{chr(digit)!r} is no digit of Z85")
+                raise ValueError(f"{chr(digit)!r} is not a digit of Z85")
             number = number * 85 + value
         if number >= 1 << 32:
             raise ValueError("a group of digits beyond 32 bits")

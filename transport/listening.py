@@ -124,5 +124,5 @@ def refused(endpoint: str, number: int | None, reason: str) -> str:
     if host is not None and number in _UNRESOLVED:
         reason = f"host {host!r} cannot be resolved: give an address of this machine, or * for all of them"
     elif host is not None and number == errno.EADDRNOTAVAIL:
-        reason = f"{host} is no address of this machine"
+        reason = f"{host} is not an address of this machine"
     return f"cannot bind {endpoint}: {reason}"

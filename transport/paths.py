@@ -40,7 +40,7 @@ def socket_name(path: str) -> str:
 
 def in_use(endpoint: str) -> str:
     """The error text for an endpoint in use."""
-    return f"{endpoint} is in use: stop what listens there, or --bind another endpoint"
+    return f"{endpoint} is in use: stop the program there, or --bind another endpoint"
 
 
 class OwnedPaths:
@@ -104,7 +104,7 @@ class OwnedPaths:
                 fd = os.open(lock, flags, 0o600)
             except OSError as error:
                 if os.path.lexists(lock):
-                    raise _refused(endpoint, lock, f"no lock to take ({error.strerror})") from None
+                    raise _refused(endpoint, lock, f"not a usable lock file ({error.strerror})") from None
                 directory = os.path.dirname(os.path.abspath(lock))
                 raise UsageError(
                     f"cannot bind {endpoint}: {error.strerror}: {directory} must be a directory "
@@ -113,7 +113,7 @@ class OwnedPaths:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size:
                 os.close(fd)
-                raise _refused(endpoint, lock, "no lock of a server")
+                raise _refused(endpoint, lock, "not the lock file of a server")
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

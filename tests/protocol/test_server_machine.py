@@ -141,7 +141,7 @@ def test_a_server_admits_as_many_calls_as_it_takes_and_no_more():
     machine = server(max_in_flight=2)
     session = greeted(machine)
     assert [machine.in_flight.admit(session.quota) for _ in range(2)] == ["", ""]
-    assert machine.in_flight.admit(session.quota) == "the server has 2 calls in flight, as many as it takes"
+    assert machine.in_flight.admit(session.quota) == "the server has 2 calls in flight, its maximum"
     machine.in_flight.release(session.quota)
     assert machine.in_flight.admit(session.quota) == ""
 
@@ -160,7 +160,7 @@ def test_one_client_cannot_take_all_the_places():
     assert admitted(machine, greedy) == 90
     assert (
         machine.in_flight.admit(greedy.quota)
-        == "this client has 90 of the 90 calls in flight: what is left is for others"
+        == "this client has 90 of the 90 calls in flight: the rest is for others"
     )
     assert admitted(machine, greeted(machine)) == 9
 

@@ -92,8 +92,8 @@ def test_what_is_wrong_with_a_file_is_told_without_what_is_in_it(pairs, tmp_path
     pair = keys.read_secret(pairs.secret("server"))
     other = keys.KeyPair.fresh()
     wrong = {
-        "no key at all": ("is no key file", "hello"),
-        "a short key": ("is no key file", 'public-key = "abc"\nsecret-key = "def"'),
+        "no key at all": ("is not a key file", "hello"),
+        "a short key": ("is not a key file", 'public-key = "abc"\nsecret-key = "def"'),
         "no secret": ("has no secret key", f'public-key = "{pair.public.decode()}"'),
         "not a pair": (
             "no pair",
@@ -230,7 +230,7 @@ def test_keys_are_not_for_what_is_within_one_process(pairs):
 
 def test_a_broken_file_among_the_authorized_keys_is_told_when_the_server_is_made(pairs):
     (pairs.authorized / "broken.key").write_text("hello")
-    with pytest.raises(UsageError, match=r"broken.key is no key file"):
+    with pytest.raises(UsageError, match=r"broken.key is not a key file"):
         ringback.Server(ringback.Service("s"), NOBODY, **pairs.server)
 
 

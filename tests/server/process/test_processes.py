@@ -173,7 +173,7 @@ def test_a_port_in_use_is_refused(start, run_program, tmp_path):
     words = (f"{tmp_path}/many.py:service", "--processes", "2", "--bind", server.endpoint)
     assert run(run_program, *words) == (
         3,
-        f"ringback: {server.endpoint} is in use: stop what listens there, or --bind another endpoint\n",
+        f"ringback: {server.endpoint} is in use: stop the program there, or --bind another endpoint\n",
     )
 
 
