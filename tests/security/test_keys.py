@@ -96,7 +96,7 @@ def test_what_is_wrong_with_a_file_is_told_without_what_is_in_it(pairs, tmp_path
         "a short key": ("is not a key file", 'public-key = "abc"\nsecret-key = "def"'),
         "no secret": ("has no secret key", f'public-key = "{pair.public.decode()}"'),
         "not a pair": (
-            "no pair",
+            "do not match",
             f'public-key = "{other.public.decode()}"\nsecret-key = "{pair.secret.decode()}"',
         ),
     }

@@ -171,7 +171,7 @@ def test_a_service_of_more_methods_than_can_be_told_does_not_start():
     for number in range(40_000):
         service.method(_nothing, name=f"method.{number}")
     with pytest.raises(
-        errors.UsageError, match=r"service 'many' has 40,002 methods: .* 524,288 at most"
+        errors.UsageError, match=r"service 'many' has 40,002 methods: .* the limit is 524,288"
     ) as caught:
         ringback.Server(service, "tcp://127.0.0.1:*", backend="threading").__enter__()
     assert "\n" not in str(caught.value)
