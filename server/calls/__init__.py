@@ -1,6 +1,6 @@
 """Calls, from acceptance to reply.
 
-`dispatcher.py` begins them, or `refusals.py` refuses them; `batching.py` and `maps/` begin many at
-once. `active.py` has them until they end. `launcher.py` begins calls that had to wait. What each kind
-of call does is in `invocations/`.
+`dispatcher.py` starts a call, or `refusals.py` refuses it. `batching.py` and `maps/` start many
+calls at once. `launcher.py` starts calls that had to wait. `active.py` tracks all calls until they
+end. `invocations/` has a class for each kind of call.
 """

@@ -1,6 +1,7 @@
-"""All calls that a server has accepted, until they end: their `CallHost`.
+"""All calls that a server has accepted and that have not ended; the `CallHost` of each.
 
-Worker threads and other loops report here. The reports gather, and are dealt with in one turn of the serving loop.
+Worker threads and other loops report results here. The serving loop processes the queued reports
+together, in one turn.
 """
 
 from __future__ import annotations
@@ -47,12 +48,15 @@ log = logging.getLogger("ringback.server")
 
 _SERVING = Phase.SERVING  # looked up once (see protocol/server.py)
 
-# Abandoned calls that one turn of the loop cancels.
+# Maximum abandoned calls that one turn of the loop cancels.
 _CANCELLED_PER_TURN = 64
 
 
 class ActiveCalls:
-    """The accepted calls of one server. `answered` is called with every session that may have something to send."""
+    """The accepted calls of one server.
+
+    It calls `answered` with each session that may have messages to send.
+    """
 
     def __init__(
         self,
@@ -79,11 +83,11 @@ class ActiveCalls:
         self._deadlines: Deadlines[Invocation] = Deadlines(lambda call: not call.ended)
         self._timer: Handle | None = None
         self._timer_due = 0.0
-        self._stream_turns: dict[str, StreamTurns[StreamInvocation]] = {}  # by the place where generators run
-        self.now = 0.0  # when the calls of this turn end; 0 until the first one does
+        self._stream_turns: dict[str, StreamTurns[StreamInvocation]] = {}  # by where generators run
+        self.now = 0.0  # time at which this turn's calls end; 0 until the first one ends
         self._abandoned: deque[Invocation] = deque()
         self.observer = CallObserver(methods, machine, tracing)
-        self._raised = Bounded(log, 100)  # more lines than for others: each is a fault of the service's own
+        self._raised = Bounded(log, 100)  # more lines: each is a fault of the service
         self._posted = Posted(loop, self._raised, self._turn_begins, self._turn_ended)
         self.post = self._posted.post
         self.watch = WorkerWatch(loop, self.post)
@@ -92,21 +96,23 @@ class ActiveCalls:
     def complete(
         self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
     ) -> None:
-        """A handler has ended, or never `ran`: answer, unless nobody waits any more. A call finishes once: a future of the user's may
-        report what it likes."""
+        """Finish a call whose handler has ended, or never `ran`. Replies unless the call has ended.
+
+        Only the first report counts, since a user's future may report several times.
+        """
         if call.context is None:
             return
         self.in_flight.release(call.session.quota, call.memory)
         try:
             if call.flight is not None:
-                result, error = call.landed(result, error, ran)  # type: ignore[attr-defined] # which it has
+                result, error = call.landed(result, error, ran)  # type: ignore[attr-defined]
             if call.interception is not None:
                 result, error = self._intercepted(call, result, error)
-        except Exception as failure:  # of ringback's own: what the call holds is given back all the same
+        except Exception as failure:  # a fault of ringback: still release what the call holds
             result, error = None, failure
-        # They may be large, and the heap of deadlines remembers the call for a while.
+        # Arguments may be large, and the heap of deadlines keeps the call for a while.
         call.args, call.kwargs = (), {}
-        call.context = None  # in which the call itself is: a cycle
+        call.context = None  # breaks a cycle: the context refers to the call
         now = self.now
         if ran:
             statistics = call.served.statistics
@@ -116,7 +122,7 @@ class ActiveCalls:
         if not now:
             now = self.now = time.monotonic()
         if call.held:
-            # (one that failed or was stopped says nothing of how long such calls take)
+            # (The running time of a failed or cancelled call is not typical.)
             self.launcher.ended(call, now, ran=ran and error is None)
         if call.input is not None:
             call.input.ended(errors.Cancelled(f"the call of {call.method.name} has ended"))
@@ -126,11 +132,10 @@ class ActiveCalls:
         if self.observer.active:
             self.observer.over(call)
         call.options = None  # its metadata may be large too
-        call.handle = None  # else, of one that was cancelled, a cycle would stay, for as long as nothing else is collected
+        call.handle = None  # breaks a cycle that a cancelled call would leave
         if self._machine.phase is not _SERVING:
-            self.tell(
-                call.session
-            )  # also without an answer: it may have been the last that the end waits for
+            # Even without a reply: the drain may have waited for this call alone.
+            self.tell(call.session)
 
     def finish_inline(
         self,
@@ -141,29 +146,29 @@ class ActiveCalls:
         failure: BaseException | None,
         now: float,
     ) -> None:
-        """An inline handler raised, or returned what is no plain value, or too large a one."""
+        """Finish an inline call that raised, or whose result is not plain or is too large."""
         context = copy_context()
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
         session.calls[message.id] = call
-        self.in_flight.hold(session.quota)  # it has run: too late to refuse it
+        self.in_flight.hold(session.quota)  # it has run, so it cannot be refused
         if self.observer.active:
             self.observer.begun(call)
         call.returned(result, failure)
 
     def fail(self, call: Invocation | BatchedCall, error: BaseException) -> None:
-        """Answer the call with that error, if it has not ended."""
+        """Reply with an error, unless the call has ended."""
         if not call.ended:
             self.answer(call, self._error(call, error))
 
     def refuse(self, call: Invocation, error: errors.CallError) -> None:
-        """End a call that was accepted, and has not begun."""
+        """Refuse a call that was accepted but has not started."""
         if not call.ended:
             call.served.statistics.refused += 1
             self.answer(call, Refusal(call.id, error.code, error.message, started=False))
         self.complete(call, None, error, ran=False)
 
     def answer(self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End) -> None:
-        """End the call at this end, with its last message."""
+        """Send the last message of a call, which ends it for the client."""
         if type(message) is Error:
             call.served.statistics.errors += 1
         if self.observer.active:
@@ -177,7 +182,7 @@ class ActiveCalls:
     def follow(
         self, session: Session, message: Call, served: ServedMethod, future: Future[Any], came: float
     ) -> None:
-        """A call of a map has returned a future: it ends with that."""
+        """Finish a call of a map with the outcome of the future that its handler returned."""
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, came)
         session.calls[message.id] = call
         self.in_flight.hold(session.quota)
@@ -186,7 +191,7 @@ class ActiveCalls:
         call.follow(future)
 
     def failure_of(self, call: Invocation, error: BaseException) -> Failure:
-        """What tells the client of an error."""
+        """The Failure that reports an error of a map's call to the client."""
         told = self._error(call, error)
         if self.observer.active and call.counted:
             self.observer.failed_in_slice(call, told.code)
@@ -216,14 +221,17 @@ class ActiveCalls:
         return None, error
 
     def timed(self, statistics: MethodStatistics, came: float) -> float:
-        """Note the response time of a call that came then, if it is the first that ends in this turn. Returns the time of that end."""
+        """Record the response time of a call that came at `came`, if it is the turn's first to end.
+
+        Returns the time at which this turn's calls end.
+        """
         if not self.now:
             self.now = time.monotonic()
             statistics.took(self.now - came)
         return self.now
 
     def complain(self, call: Invocation | BatchedCall, what: str, error: BaseException) -> None:
-        """Log what the service's own code has done wrong, with its traceback."""
+        """Log an error of the service's own code, with its traceback."""
         method, peer = call.method.name, call.session.peer
         more = {"call": call.id, "method": method, "peer": peer, "code": errors.RemoteError.code}
         if call.span is not None:
@@ -231,9 +239,9 @@ class ActiveCalls:
         self._raised(logging.ERROR, f"%s {what} for %s", method, peer, fields=more, error=error)
 
     def tell(self, session: Session) -> None:
-        """A session has something to be sent, or may have."""
+        """Report that a session may have messages to send."""
         if type(session) is not Session:
-            session = session.gathered()  # type: ignore[attr-defined] # of a map: to the client's own
+            session = session.gathered()  # type: ignore[attr-defined] # of a map
         self._answered(session)
 
     def send_item(self, call: Invocation, item: Raw) -> None:
@@ -248,44 +256,50 @@ class ActiveCalls:
 
     @property
     def serving(self) -> bool:
-        """Whether the server takes calls: it does not drain."""
+        """Whether the server accepts calls. False while it drains."""
         return self._machine.phase is _SERVING
 
     @property
     def free(self) -> int:
-        """Bytes below half of the bound: up to there, a rough estimate will do."""
+        """Bytes left below half of the limit. Up to there a rough estimate suffices."""
         return self.in_flight.room - self.in_flight.max_bytes // 2
 
     @property
     def room(self) -> int:
-        """Bytes that may still come in flight."""
+        """Bytes that may still be added to those in flight."""
         return self.in_flight.room
 
     def charge(self, call: Invocation, size: int) -> None:
-        """Count so many bytes more for the call. Raises ResourceExhausted where there are as many in flight as the server takes."""
+        """Add bytes to those counted for the call.
+
+        Raises ResourceExhausted if the server has no room for them.
+        """
         full = self.in_flight.admit_bytes(call.session.quota, size)
         if full:
             raise errors.ResourceExhausted(f"{call.method.name}: {full}")
         call.memory += size
 
     def refund(self, call: Invocation, size: int) -> None:
-        """The call needs so many of its bytes no longer."""
+        """Subtract bytes from those counted for the call."""
         self.in_flight.release_bytes(call.session.quota, size)
         call.memory -= size
 
     def admits(self, call: Invocation) -> bool:
-        """Whether a call that no client waits for may run; then it counts."""
+        """Whether a background call, which has no client, may run. If so, counts it in flight."""
         if self._machine.phase is not Phase.SERVING or self.in_flight.admit(call.session.quota, call.memory):
             return False
         if call.deadline is not None and not call.method.inline:
             self.expire_at(call.deadline, call)
-        call.counted = True  # among the calls that clients have made it is not
+        call.counted = True  # keeps it out of the metrics of clients' calls
         if self.observer.active:
             self.observer.begun(call)
         return True
 
     def abandon(self, call: Invocation) -> None:
-        """Cancel a call of a disconnected client, soon: a client may leave thousands, more than one turn of the loop should cancel."""
+        """Cancel a call of a disconnected client in a later turn of the loop.
+
+        A client may leave thousands of calls, more than one turn should cancel.
+        """
         self._abandoned.append(call)
         if len(self._abandoned) == 1:
             self.loop.call_after_poll(self._cancel_abandoned)
@@ -302,7 +316,10 @@ class ActiveCalls:
             self._set_timer()
 
     def tick(self) -> None:
-        """Give up the calls whose time is over: stop what can be stopped, drop what has not begun."""
+        """Fail the calls whose deadline has passed.
+
+        Cancels running handlers where possible, and drops waiting calls.
+        """
         self._timer = None
         now = time.monotonic()
         for call in self._deadlines.expired(now):
@@ -319,11 +336,12 @@ class ActiveCalls:
             self._timer = self.loop.call_later(max(0.0, due - time.monotonic()), self.tick)
 
     def versions_of(self, options: CallOptions | None) -> tuple[int, int]:
-        """The version of this service's data that the caller has seen, and the one that a handler will see at least which begins now."""
+        """Two versions of this service's data: the one that the caller has seen, and the lowest one
+        that a handler starting now can see."""
         return self._versions.wanted(options), self._versions.reached(options)
 
     def stream_turns(self, method: Method) -> StreamTurns[StreamInvocation]:
-        """The turns of streams of that method, and of others that run in the same place."""
+        """The queue that the method's streams share with all others that run in the same place."""
         place = "coroutine" if method.is_async_stream else method.executor or "workers"
         turns = self._stream_turns.get(place)
         if turns is None:
@@ -336,12 +354,12 @@ class ActiveCalls:
         self.complete(call, None, error, ran=False)
 
     def came_back(self, method: str, error: BaseException | None = None) -> None:
-        """Where code of a handler has ended, or has raised the error: if this is a child that it has forked, that ends as well."""
+        """Called after a handler has run. Ends this process if the handler forked it."""
         if self._generation != forks.generation:
             forks.came_back(method, error)
 
     def forked(self) -> None:
-        """In a child: if a handler has forked it, it ends where that lets the loop go on."""
+        """In a forked child: end it once its handler returns control to the loop."""
         self.watch.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -351,7 +369,7 @@ class ActiveCalls:
             self.loop.come_back(lambda: forks.end(method))
 
     def look(self) -> None:
-        """From time to time."""
+        """Periodic check of the queues."""
         self.launcher.look(time.monotonic())
 
     def close(self) -> None:
@@ -365,7 +383,7 @@ class ActiveCalls:
             self._timer = None
 
     def _turn_begins(self) -> None:
-        """Of what other threads have reported."""
+        """Called before the loop processes reports of other threads."""
         self.now = 0.0
 
     def _turn_ended(self) -> None:

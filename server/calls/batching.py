@@ -1,4 +1,7 @@
-"""How calls of worker methods begin that came in one message: together where they are alike, else each by itself."""
+"""Starts the calls of worker methods that arrived together.
+
+Calls with the same method and timeout form a batch. A single call starts by itself.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from .invocations.batches import BatchedCall, WorkerBatch
 from .memory import ELEMENT, encoded, memory_of
 from .refusals import Refusals
 
-# Calls that came together, each with its arguments, by method and timeout in milliseconds.
+# Calls that arrived together, with their arguments, by method and timeout in milliseconds.
 CallsTogether = dict[tuple[str, int | None], list[tuple[Call, tuple[Any, ...]]]]
 
 
 class Batches:
-    """Those of one dispatcher, which begins a call that is alone by `begin_one`."""
+    """The batches of one dispatcher. `begin_one` starts a single call."""
 
     def __init__(
         self,
@@ -41,10 +44,11 @@ class Batches:
         together: CallsTogether,
         now: float,
     ) -> None:
-        """Begin calls that came together."""
+        """Start calls that arrived together."""
         for (name, timeout), those in together.items():
             served = self._methods[name]
-            # (in the order in which they came: neither before nor behind calls of the client that wait in the other way)
+            # A single call also joins the batches while the client has calls waiting there. So the
+            # client's calls keep their order.
             assert served.batches is not None
             if len(those) == 1 and session not in served.batches.lines:
                 ((message, args),) = those
@@ -64,7 +68,7 @@ class Batches:
         active = self._active
         batch = WorkerBatch(active, session, served, deadline, now)
         batched, calls, quota, free = batch.batched, session.calls, session.quota, active.free
-        # What they may take at the most; as a rule that is not too much.
+        # An upper bound of the memory. Usually there is room, so that one check admits all calls.
         most = (ELEMENT + 1) * sum([len(message.args) for message, _ in those])
         surely = active.in_flight.admits(quota, len(those), most)
         for message, args in those:

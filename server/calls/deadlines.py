@@ -1,4 +1,4 @@
-"""When each of many things is due, told by nobody's clock but the `now` that is passed in."""
+"""Deadlines of calls, in a heap. It reads no clock: `now` is an argument."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 def deadline_of(method: Method, timeout: int | None, now: float) -> float | None:
-    """The deadline of a call that has come with that timeout, in milliseconds."""
+    """The deadline of a call that arrived at `now`; `timeout` is the client's, in milliseconds.
+
+    The method's own timeout applies if it is shorter. None if neither sets one.
+    """
     deadline = None if timeout is None else now + timeout / 1000
     if method.timeout is None:
         return deadline
@@ -20,8 +23,11 @@ def deadline_of(method: Method, timeout: int | None, now: float) -> float | None
 
 
 class Deadlines(Generic[T]):
-    """A heap from which things that are no longer `alive` are removed lazily: most calls end long before their deadline, and
-    looking for each would cost more than the call."""
+    """A heap of deadlines that removes entries lazily, once they are no longer `alive`.
+
+    Most calls end long before their deadline. Searching the heap for each of them would cost more
+    than the call.
+    """
 
     def __init__(self, alive: Callable[[T], bool]) -> None:
         self._alive = alive
@@ -39,14 +45,14 @@ class Deadlines(Generic[T]):
             self._sweep()
 
     def next(self) -> float | None:
-        """The earliest deadline of what is alive."""
+        """The earliest deadline of an entry that is alive."""
         heap = self._heap
         while heap and not self._alive(heap[0][2]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
     def expired(self, now: float) -> list[T]:
-        """Take out what is due at `now` and alive, earliest first."""
+        """Remove and return the entries that are due at `now` and alive, earliest first."""
         due: list[T] = []
         heap = self._heap
         while heap and heap[0][0] <= now:

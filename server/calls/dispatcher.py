@@ -1,6 +1,6 @@
-"""Dispatches calls: finds the method, checks the arguments, and runs the handler where its kind belongs.
+"""Dispatches calls: finds the method, checks the arguments, and runs the handler in its place.
 
-Knows the loop only by its interface and the wire only by its messages.
+It knows the event loop only by its interface, and the wire only by its messages.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from .versions import ServiceVersions
 if TYPE_CHECKING:
     from ...tracing.spans import Tracing
 
-# Seconds for which a call waits for a replica, at most: then another server is the better answer.
+# Maximum seconds that a call waits for a replica to catch up. After that, another server is better.
 PATIENCE = 0.5
 
 
 class Dispatcher:
-    """Begins the calls of one server, which are `active` from then on."""
+    """Starts the calls of one server. `active` tracks them from then on."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Dispatcher:
         return bool(self._interceptors)
 
     def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
-        """Begin the calls that a session's machine has accepted."""
+        """Start the calls that a session's machine has accepted."""
         values.streamed = False
         values.taken = 0
         rest = iter(messages)
@@ -103,17 +103,20 @@ class Dispatcher:
     def _dispatch(
         self, context: Context, session: Session, messages: Iterable[Call | Notify], values: Unpacker
     ) -> Call | Notify | None:
-        """In that context, which is empty at first. As soon as anything else is set there, the next message is returned: it must not see
-        that."""
+        """Start calls in `context`, which is empty at first.
+
+        Once a handler sets a variable there, this returns the next message, which must not see it.
+        The caller dispatches that message in a new context. None after the last message.
+        """
         now = time.monotonic()
         methods, interceptors, limit = self.methods, self._interceptors, session.max_size
         active = self.active
         inline: MethodStatistics | None = None
-        timed: list[ServedMethod] = []  # whose calls that ran at once are to be recorded
+        timed: list[ServedMethod] = []  # methods whose inline calls are to be recorded
         undone: Call | Notify | None = None
         batch.set(InlineBatch(session, now, active))
         handling.set(None)
-        few = 0 if values.frames else FEW_BYTES  # bytes of arguments that are decoded in short
+        few = 0 if values.frames else FEW_BYTES  # below these bytes, `short` decodes the arguments
         together: CallsTogether = {}
         for message in messages:
             if len(context) > 2:
@@ -130,7 +133,7 @@ class Dispatcher:
             if options is None and short is not None and len(message.args) < few and message.kwargs is None:
                 try:
                     args = short(message.args)
-                except BaseException:  # noqa: S110 - the long way finds the words for it
+                except BaseException:  # noqa: S110 - `bind` raises the error to report
                     pass
                 else:
                     pace = served.pace
@@ -140,7 +143,7 @@ class Dispatcher:
                         and type(message) is Call
                         and not message.credit
                         and not interceptors
-                        and session not in served.queue.lines  # type: ignore[union-attr] # which it has
+                        and session not in served.queue.lines  # type: ignore[union-attr]
                     ):
                         alike = message.method, message.timeout
                         those = together.get(alike)
@@ -165,8 +168,8 @@ class Dispatcher:
                 and not interceptors
                 and (options is None or options.versions is None)
             ):
-                # The hot path: the handler runs here and now, so its call needs no place among those in flight, and no context
-                # of its own as long as none is set anything in.
+                # The hot path. The handler runs here, so its call is not counted in flight. Calls
+                # share one context until a handler sets a variable in it.
                 handling.set(message)
                 try:
                     result = method.function(*args, **kwargs)
@@ -179,9 +182,8 @@ class Dispatcher:
                 kind = type(result)
                 if kind in VALUES:
                     try:
-                        if (
-                            kind is not bytes or len(result) >= FRAME_BYTES
-                        ):  # (of which `pack` makes nothing else)
+                        # `pack` returns shorter bytes unchanged.
+                        if kind is not bytes or len(result) >= FRAME_BYTES:
                             result = pack(result, limit)
                         session.outbox.append(Reply(message.id, result))
                         inline = served.statistics
@@ -192,11 +194,11 @@ class Dispatcher:
                                 timed.append(served)
                             ends.append(time.monotonic())
                         continue
-                    except BaseException:  # noqa: S110 - the long way finds the words for it
+                    except BaseException:  # noqa: S110 - `finish_inline` reports the error
                         pass
                 active.finish_inline(session, message, served, result, None, now)
                 continue
-            if together:  # which came before
+            if together:  # they arrived before this message
                 self._batches.begin(session, together, now)
             size = size_of(message, values)
             inputs: Sequence[Input] = ()
@@ -247,7 +249,7 @@ class Dispatcher:
             return
         if inputs and served.executor is not None:
             error = errors.InvalidArgument(
-                f"{method.name}: it runs in another process, which no stream reaches"
+                f"{method.name}: it runs in another process, which cannot receive a stream"
             )
             self.refusals.refuse(session, message, error)
             return
@@ -303,7 +305,7 @@ class Dispatcher:
         if served.method.is_stream:
             why = "it is a stream"
         elif inputs:
-            why = "nothing follows it that could be a stream"
+            why = "a one-way call cannot carry a stream"
         elif self._machine.phase is not Phase.SERVING:
             why = "the server is shutting down"
         why = why or self._in_flight.admit(session.quota, taken)
@@ -320,7 +322,7 @@ class Dispatcher:
     def _memory(
         self, message: Call | Notify, args: tuple[Any, ...], kwargs: dict[str, Any], size: int
     ) -> int:
-        """The bytes that a call takes as long as it is in flight."""
+        """The bytes to count for a call while it is in flight."""
         memory, options = memory_of(message, args, kwargs, size, self.active.free), message.options
         return memory if options is None else memory + memory_of_options(options)
 
@@ -332,7 +334,7 @@ class Dispatcher:
         values: Unpacker,
         size: int,
     ) -> KeyedRun | None:
-        """What runs a call once for its key; None where the call has been rejected."""
+        """The KeyedRun of a call that runs once per key. None if the call was refused."""
         try:
             return once.run_of(message, values, size)
         except errors.InvalidArgument as error:
@@ -340,7 +342,10 @@ class Dispatcher:
             return None
 
     def _wait_for_version(self, call: Invocation, version: int, now: float) -> None:
-        """It begins when this replica has that version, or is refused. It has been accepted, and holds nothing."""
+        """Start the call once this replica has reached `version`, or refuse it after a timeout.
+
+        The call is accepted, but it holds no worker or other resource while it waits.
+        """
         seconds = PATIENCE if call.deadline is None else max(0.0, min(PATIENCE, call.deadline - now))
         over = False
 
@@ -356,14 +361,14 @@ class Dispatcher:
             if not over:
                 over = True
                 behind = call_off()
-                text = f"this replica is {behind:,} behind version {version:,}, which the caller has seen"
+                text = f"this replica is {behind:,} short of version {version:,}, which the caller has seen"
                 self.active.refuse(call, errors.Unavailable(text, started=False))
 
         timer = self.active.loop.call_later(seconds, too_late)
         call_off = self._versions.when_reached(version, lambda: self.active.post(caught_up))
 
     def _go_on_with(self, call: Invocation) -> None:
-        """The replica has the version that the call has waited for."""
+        """Start a call, now that the replica has reached its version."""
         if call.ended:
             call.drop()
         else:

@@ -1,4 +1,4 @@
-"""Calls that wait for what they need to run: when they begin, and what they give back."""
+"""Starts calls when the scheduler allows it, and returns what they held to the scheduler."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..methods.table import MethodTable
     from .invocations.invocation import Invocation
 
-# Calls that were given up are swept from those that wait when there are so many.
+# Minimum number of cancelled calls before a sweep removes them from the queues.
 _SWEPT = 1024
 
 _BEGIN = Decision.BEGIN  # looked up once (see protocol/server.py)
 
 
 class Launcher:
-    """Of one server. `refuse` ends a call that was accepted and will not begin."""
+    """The launcher of one server. `refuse` ends an accepted call that will not start."""
 
     def __init__(
         self,
@@ -31,16 +31,16 @@ class Launcher:
         in_flight: InFlight,
         refuse: Callable[[Invocation, errors.CallError], object],
     ) -> None:
-        self.freed = False  # whether calls have given back what others may wait for
+        self.freed = False  # whether calls have released anything that others may wait for
         self._methods = methods
         self._scheduler = methods.scheduler
         self._loop = loop
         self._refuse = refuse
-        self._given_up = 0  # calls that were, since those that wait were last swept
+        self._given_up = 0  # calls cancelled since the last sweep
         self._in_flight = in_flight
 
     def take(self, call: Invocation, now: float) -> None:
-        """Begin the call, or let it wait for what it needs."""
+        """Start the call, or queue it until its resources are free."""
         if call.queue is None:
             call.begin()
             return
@@ -53,14 +53,14 @@ class Launcher:
             self._shed(call)
 
     def ended(self, call: Invocation, now: float, *, ran: bool) -> None:
-        """A call that held something has ended."""
+        """Release the resources of a call that has ended."""
         self._scheduler.finished(call, now, ran=ran)
         self.freed = True
 
     def go_on(self, now: float) -> None:
-        """Something is free again: begin what may begin now."""
+        """Start the calls that can start now that resources are free."""
         self.freed = True
-        while self.freed:  # what begins may be over at once, and leave its place to another
+        while self.freed:  # a call may end at once and free its place
             self.freed = False
             for call in self._scheduler.following(now):
                 if call.held:
@@ -69,12 +69,12 @@ class Launcher:
                     self._shed(call)
 
     def look(self, now: float) -> None:
-        """From time to time."""
+        """Periodic check of the queues."""
         self._methods.look(now)
         self.go_on(now)
 
     def release_worker(self, call: Invocation) -> None:
-        """A call no longer needs its worker."""
+        """Release the worker of a call that no longer needs it."""
         queue = call.queue
         assert queue is not None
         assert queue.pool is not None
@@ -82,8 +82,10 @@ class Launcher:
         self.go_on(time.monotonic())
 
     def sets_aside(self, batch: Invocation) -> list[Invocation]:
-        """A batch takes long: it no longer counts among those that are handed to workers at once. Returns its client's batches of that
-        method, which wait no longer."""
+        """Release the batch slot of a batch that takes long, though it still runs.
+
+        Removes the client's waiting batches of the same method from the queue, and returns them.
+        """
         queue, now = batch.queue, time.monotonic()
         assert queue is not None
         assert queue.pool is not None
@@ -93,7 +95,10 @@ class Launcher:
         return waiting
 
     def postpone(self, call: Invocation, seconds: float) -> None:
-        """A call waits for what another does: give others its place, and let it look again after so many seconds."""
+        """Retry a call after `seconds`, since it depends on another call.
+
+        It releases its resources meanwhile.
+        """
         now = time.monotonic()
         if call.held:
             self._scheduler.finished(call, now, ran=False)
@@ -108,20 +113,25 @@ class Launcher:
             self.take(call, time.monotonic())
 
     def taken(self, call: Invocation) -> None:
-        """A greenlet has taken a call of its pool: its place at the door is free."""
+        """Free the pool's door, now that a greenlet has taken the call."""
         queue = call.queue
         assert queue is not None
         assert queue.pool is not None
         door = queue.pool.door
         assert door is not None
-        # (not by `release`, which takes a microsecond, nor looking for others each time: many calls are shorter)
+        # Many calls are shorter than `release`, which takes a microsecond. So this does it directly,
+        # and looks for other calls only once half of the door is free.
         door.taken -= 1
         call.held = queue.inside
         if 2 * door.taken <= door.total:
             self.go_on(time.monotonic())
 
     def given_up(self) -> None:
-        """A call has ended that may still have to wait. Those who do are many, where what they wait for is held for long."""
+        """Count a call that was cancelled, perhaps while it waited.
+
+        Sweeps such calls from the queues when there are many, since what they wait for may be held
+        for long.
+        """
         self._given_up += 1
         if self._given_up >= max(_SWEPT, self._in_flight.calls // 2):
             self._given_up = 0
@@ -129,7 +139,7 @@ class Launcher:
                 self._shed(call)
 
     def _shed(self, call: Invocation) -> None:
-        """A call that will not begin: it has ended, or could not end in its time."""
+        """End a call that will not start: it has ended already, or would miss its deadline."""
         if call.ended:
             call.drop()
         else:

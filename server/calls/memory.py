@@ -1,7 +1,9 @@
-"""What a call is counted for among the bytes in flight: what its arguments take in memory, estimated from what they took on the wire.
+"""Estimates the memory that a call's arguments take, from their size on the wire.
 
-An empty list is one byte there and 64 here. So each element (a value, key, list or map) counts as 64 bytes beside its own: half of the
-truth for maps of one entry, up to three times for most data, and eight times for small integers and bools.
+The result counts towards the bytes in flight. An empty list takes one byte on the wire and 64 in
+memory. So each element (a value, key, list or map) counts 64 bytes beyond its encoded size. The
+estimate is half of the real size for maps of one entry, up to three times for most data, and eight
+times for small integers and bools.
 """
 
 from __future__ import annotations
@@ -18,23 +20,23 @@ from ...protocol.values import Unpacker
 
 ELEMENT = 64
 
-# Arguments of these types take about as much as on the wire.
+# Arguments of these types take about as much memory as on the wire.
 _SCALARS = frozenset({str, bytes, int, float, bool, type(None), bytearray, memoryview})
 
-# So many arguments are looked at one by one.
+# Up to this number, arguments are checked one by one.
 _FEW = 16
 
-# In so few bytes each is taken for an element.
+# Up to this size, each byte counts as an element.
 _SHORT = 512
 
 
 def size_of(message: Call | Notify, values: Unpacker) -> int:
-    """The bytes that the arguments of a call took on the wire: it has just been bound."""
+    """Bytes of a call's arguments on the wire. Call it just after the arguments were bound."""
     return encoded(message) + values.taken
 
 
 def encoded(message: Call | Notify) -> int:
-    """Those of them that did not come in frames of their own."""
+    """Bytes of the arguments on the wire, without those in separate frames."""
     named = message.kwargs
     return len(message.args) + (sum(map(len, named)) + sum(map(len, named.values())) if named else 0)
 
@@ -42,8 +44,11 @@ def encoded(message: Call | Notify) -> int:
 def memory_of(
     message: Call | Notify, args: tuple[Any, ...], kwargs: Mapping[str, Any], size: int, free: int
 ) -> int:
-    """The bytes that they take in memory. Elements are counted, as long as it takes to decode them, only where `free` bytes would not do
-    if each byte were one."""
+    """Estimate the memory of a call's arguments, in bytes. `size` is their size on the wire.
+
+    Counting the elements takes as long as decoding them. So it is done only if `free` bytes do not
+    suffice for the upper bound, one element a byte.
+    """
     if len(args) + len(kwargs) <= _FEW:
         for value in args:  # (a loop takes half as long as `issuperset`)
             if type(value) not in _SCALARS:
@@ -56,19 +61,22 @@ def memory_of(
 
 
 def memory_of_item(value: Raw, item: Any, taken: int) -> int:
-    """The same for an item, with so many bytes in frames of their own."""
+    """Estimate the memory of an item of a stream; `taken` of its bytes came in separate frames."""
     return taken + (len(value) if type(item) in _SCALARS else memory_of_data(value))
 
 
 def memory_of_options(options: CallOptions) -> int:
-    """They are held as long as the arguments are."""
+    """Estimate the memory of a call's options, which are held as long as its arguments."""
     if not options.metadata and options.key is None and not options.versions:
         return 0
     return memory_of_data(encode(options))
 
 
 def memory_of_data(data: Raw | bytes, free: int = 0) -> int:
-    """What such a value takes, once it is decoded. Its elements are counted only where `free` bytes would not do if each byte were one."""
+    """Estimate the memory of a packed value once it is decoded, in bytes.
+
+    Counts the elements only if `free` bytes do not suffice for the upper bound.
+    """
     size = len(data)
     if size + ELEMENT * size <= free:
         return size + ELEMENT * size

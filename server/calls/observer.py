@@ -1,4 +1,4 @@
-"""What a server notes of its calls for metrics and traces: nothing, as long as nobody asks for either."""
+"""Records a server's calls for metrics and traces. Inactive unless one of them is on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _decode = msgspec.msgpack.Decoder(str).decode
 
 
 class CallObserver:
-    """Of one dispatcher. Whoever calls `begun`, `answered`, `over` or `refused` asks `active` first."""
+    """The observer of one dispatcher.
+
+    Check `active` before you call `begun`, `answered`, `over` or `refused`.
+    """
 
     def __init__(
         self, methods: Mapping[str, ServedMethod], machine: ServerMachine, tracing: Tracing | None
@@ -43,10 +46,10 @@ class CallObserver:
         if tracing is not None:
             machine.refused = self.refused
             for served in methods.values():
-                served.immediate = False  # each call has a span, and so a context, of its own
+                served.immediate = False  # each call needs its own span, hence its own context
 
     def record(self, recorder: CallRecorder) -> None:
-        """Count how each call ends from now on."""
+        """From now on, record how each call ends."""
         self._recorder = recorder
         self.active = True
         self._machine.refused = self.refused
@@ -57,23 +60,23 @@ class CallObserver:
             served.ends = []
 
     def in_flight(self) -> Counter[str]:
-        """How many calls there are of each method, from any thread."""
+        """Calls in flight by method. Thread-safe."""
         return Counter(call.method.name for call in self._in_flight.copy())
 
     def begun(self, call: Invocation | BatchedCall) -> None:
-        """A call is in flight from now on."""
+        """Record that a call is in flight."""
         self._in_flight.add(call)
         if self._tracing is not None and isinstance(call, Invocation) and not call.counted:
             metadata = {} if call.options is None else call.options.metadata
             call.span = self._tracing.handling(call.method.name, metadata, call.own_context)
 
     def continues(self, call: BatchedCall, single: Invocation) -> None:
-        """A call goes on as another object."""
+        """Replace a call that leaves its batch with the object that continues it."""
         self._in_flight.discard(call)
         self._in_flight.add(single)
 
     def ran_at_once(self, served: ServedMethod, began: float) -> None:
-        """Calls have ended that ran in the loop, of a batch that came at that time."""
+        """Record the inline calls that ended in this turn. Their batch arrived at `began`."""
         assert self._recorder is not None
         ends, served.ends = served.ends, []
         assert ends is not None
@@ -85,18 +88,18 @@ class CallObserver:
         return self._tracing is not None
 
     def ran_slice(self, call: Invocation, well: int) -> None:
-        """So many calls of a map have ended well, in one piece."""
+        """Record that `well` calls of one slice of a map succeeded."""
         if self._recorder is not None and well:
             now = time.monotonic()
             self._recorder.histogram(call.method.name, OK).add_since(call.came, [now] * well)
 
     def failed_in_slice(self, call: Invocation, code: str) -> None:
-        """And one has failed."""
+        """Record that one call of a slice failed."""
         if self._recorder is not None:
             self._recorder.ended(call.method.name, code, time.monotonic() - call.came)
 
     def answered(self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End) -> None:
-        """A call has ended for its client."""
+        """Record that a call has ended for its client."""
         if call.counted:
             return
         if type(message) is Error or type(message) is Refusal:
@@ -105,13 +108,16 @@ class CallObserver:
             self._ended(call, OK)
 
     def over(self, call: Invocation | BatchedCall) -> None:
-        """Nothing of a call runs any more. Where it was not answered, its client has given it up, or is gone."""
+        """Record that a call's handler has ended.
+
+        A call without a reply counts as Cancelled: its client has cancelled it or disconnected.
+        """
         self._in_flight.discard(call)
         if not call.counted:
             self._ended(call, errors.Cancelled.code)
 
     def refused(self, message: Call | Notify, code: str, text: str) -> None:
-        """A call has ended that was not handled."""
+        """Record a call that was refused before its handler ran."""
         known = message.method in self._methods
         if self._recorder is not None:
             for _ in range(_calls_of(message)):
@@ -122,7 +128,7 @@ class CallObserver:
             self._tracing.refused(shortened(message.method), carrier, code, text, known=known)
 
     def close(self) -> None:
-        """The server ends; what is in flight may go on in its threads."""
+        """Record the calls in flight as Cancelled. Their threads may still run."""
         for call in self._in_flight:
             if not call.counted:
                 self._ended(call, errors.Cancelled.code)
@@ -138,17 +144,17 @@ class CallObserver:
 
 
 def _calls_of(message: Call | Notify) -> int:
-    """How many it stands for."""
+    """The number of calls in a message."""
     if type(message) is not Map:
         return 1
     return min(array_length(bytes(message.args)[:5], 0), MAX_MAPPED) if message.args else 1
 
 
 def _text(value: Any) -> str:
-    """Of metadata, which may have been decoded before."""
+    """A metadata value as a string; "" for any other type. It may be decoded already."""
     if isinstance(value, Raw):
         try:
             return _decode(value)
-        except Exception:  # whatever it is
+        except Exception:  # not a string
             return ""
     return value if isinstance(value, str) else ""

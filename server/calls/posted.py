@@ -1,4 +1,4 @@
-"""What other threads have done on the serving loop."""
+"""Queues functions from other threads for the serving loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ...logs.bounded import Bounded
 
 
 class Posted:
-    """Functions that wait for the serving loop, in order. `begins` and `ended` are called around each turn in which some are called."""
+    """A thread-safe FIFO queue of functions to call on the serving loop.
+
+    `begins` and `ended` are called before and after each turn that calls queued functions.
+    """
 
     def __init__(
         self, loop: Loop, faults: Bounded, begins: Callable[[], object], ended: Callable[[], object]
@@ -26,21 +29,26 @@ class Posted:
         self._asked = False
 
     def post(self, function: Callable[..., object], *args: Any) -> None:
-        """Call the function on the serving loop, from any thread, with one wake-up for all that gather meanwhile."""
+        """Queue a call of the function for the serving loop. Thread-safe.
+
+        All functions queued before the loop's next turn share one wake-up.
+        """
         self._functions.append((function, args))
         if not self._asked:
             self._asked = True
             self._loop.call_soon_threadsafe(self._call_all)
 
     def _call_all(self) -> None:
-        self._asked = False  # first: what is posted from here on asks for another turn
+        self._asked = False  # first, so that functions posted from here on request another turn
         self._begins()
         functions = self._functions
         for _ in range(len(functions)):
             function, args = functions.popleft()
             try:
                 function(*args)
-            except Exception as error:  # of ringback's own: the others are to be called all the same
+            except Exception as error:  # a fault of ringback: still call the others
                 more = {"code": errors.ProtocolError.code}
-                self._faults(logging.ERROR, "a report of a handler failed", fields=more, error=error)
+                self._faults(
+                    logging.ERROR, "processing a report of a worker failed", fields=more, error=error
+                )
         self._ended()

@@ -1,4 +1,4 @@
-"""Refuses calls that were not dispatched."""
+"""Refuses calls before they are dispatched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("ringback.server")
 
 
 class Refusals:
-    """Those of one server."""
+    """The refusals of one server."""
 
     def __init__(self, methods: Mapping[str, ServedMethod], observer: CallObserver) -> None:
         self._methods = methods

@@ -1,4 +1,4 @@
-"""What a server reports of itself: to metrics, to `ringback.stats` and to `ringback.describe`."""
+"""A server's reports for metrics, `ringback.stats` and `ringback.describe`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .observer import CallObserver
 
 
 class Reports:
-    """Those of one server."""
+    """The reports of one server."""
 
     methods: Mapping[str, ServedMethod]
 
@@ -33,7 +33,7 @@ class Reports:
         self._began = time.monotonic()
 
     def report(self, snapshot: ServerSnapshot, observer: CallObserver) -> None:
-        """What there is at the moment, from any thread."""
+        """Fill in a snapshot of the present state. Thread-safe."""
         self._table.report(snapshot)
         snapshot.clients = len(self._machine.sessions)
         flying = observer.in_flight()
@@ -44,12 +44,12 @@ class Reports:
 
     @property
     def calls(self) -> int:
-        """How many calls of the service's own methods have ended."""
+        """Calls of the service's own methods that have ended."""
         served = self.methods.items()
         return sum(each.statistics.calls for name, each in served if not name.startswith(RESERVED))
 
     def stats(self) -> dict[str, Any]:
-        """What this process does: calls by method, what waits, and what is taken. Times are in seconds."""
+        """Statistics of this process: calls by method, queues, resources in use. Times in seconds."""
         in_flight = Counter(
             call.method.name for call in self._machine.calls() if isinstance(call, (Invocation, BatchedCall))
         )
@@ -72,7 +72,7 @@ class Reports:
     def described(
         self, visible: Callable[[Session], Mapping[str, MethodFlags] | None]
     ) -> Callable[[], dict[str, Any]]:
-        """What tells a caller of the methods that it may call, and of no other."""
+        """The handler of `ringback.describe`. It lists only methods that the caller may call."""
 
         def describe() -> dict[str, Any]:
             """Name, methods, signatures, docstrings and flags of this service."""

@@ -1,39 +1,39 @@
-"""Decides whether a method's calls go to a worker in batches: only if they are short.
+"""Decides whether calls of a method may share a batch, which pays only for short calls.
 
-No loop, no clock.
+It knows no event loop and no clock.
 """
 
 from __future__ import annotations
 
-# Seconds: a call at least this long is worth a hand-over of its own, which takes about 10 us.
+# Seconds from which a call is worth a hand-over of its own, which takes about 10 us.
 LONG = 0.00003
 
-# Seconds: two stuck batches further apart than this are not one pause of the machine.
+# Seconds. Two stalls of workers that lie closer together may be one stall of the whole machine.
 APART = 0.0015
 
-# First and longest pause in seconds before long calls are batched again; it doubles while they stay
-# long.
+# Seconds after which calls that were long are batched again. The pause doubles each time that they
+# are still long, up to the second value.
 AGAIN, RARELY = 1.0, 64.0
 
 
 class Pace:
-    """The pace of one method. Before the time `until`, each call goes to a worker by itself."""
+    """The pace of one method. Until the time `until`, each of its calls goes to a worker alone."""
 
     __slots__ = ("_pause", "_stuck", "until")
 
     def __init__(self) -> None:
         self.until = 0.0
         self._pause = AGAIN
-        self._stuck: float | None = None  # when a worker got stuck, if all batches since did
+        self._stuck: float | None = None  # when a worker stalled, if none ran well since
 
     def ran(self, calls: int, long: int, now: float, *, stuck: bool) -> None:
-        """Record a batch of `calls`, of which `long` were long.
+        """Record a batch that a worker has run: its `calls`, and how many of them were `long`.
 
-        A few long ones do not count: their thread may have lost the processor or the interpreter.
-        `stuck`: the worker did not get on with the batch; the first time may be chance as well.
+        A few may be long because the thread lost the processor or the interpreter lock. `stuck`:
+        the worker stalled on the batch. A single stall may be chance too.
         """
         if now < self.until:
-            return  # this batch was made before the pause
+            return  # a batch formed before the pause
         again = stuck and self._stuck is not None and now - self._stuck > APART
         if again or long > 1 + calls // 4:
             self.until = now + self._pause
