@@ -96,9 +96,9 @@ class ActiveCalls:
     def complete(
         self, call: Invocation, result: Any, error: BaseException | None, *, ran: bool = True
     ) -> None:
-        """Finish a call whose handler has ended, or never `ran`. Replies unless the call has ended.
+        """Finish a call whose handler has ended, or never `ran`.
 
-        Only the first report counts, since a user's future may report several times.
+        Replies unless the call has ended for its client. Only the first report counts, since a user's future may report several times.
         """
         if call.context is None:
             return

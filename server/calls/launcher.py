@@ -119,8 +119,8 @@ class Launcher:
         assert queue.pool is not None
         door = queue.pool.door
         assert door is not None
-        # Many calls are shorter than `release`, which takes a microsecond. So this does it directly,
-        # and looks for other calls only once half of the door is free.
+        # Many calls are shorter than `release`, which takes a microsecond. So this does it directly
+        # and looks for others only once half of the door is free.
         door.taken -= 1
         call.held = queue.inside
         if 2 * door.taken <= door.total:

@@ -49,7 +49,7 @@ class Reports:
         return sum(each.statistics.calls for name, each in served if not name.startswith(RESERVED))
 
     def stats(self) -> dict[str, Any]:
-        """Statistics of this process: calls by method, queues, resources in use. Times in seconds."""
+        """Statistics of this process: calls by method, queues, resources. Times in seconds."""
         in_flight = Counter(
             call.method.name for call in self._machine.calls() if isinstance(call, (Invocation, BatchedCall))
         )

@@ -1,7 +1,8 @@
-"""Calls of one worker method that came together, and go to a worker together: one after the other, as one call of the scheduler's.
+"""Batches: calls of one method that arrived together, and that one worker runs one after the other.
 
-So what a hand-over costs is shared by all of them. That is for short calls. Where a worker takes long for a batch, what has ended is
-answered, and the calls behind the one that it is at are scheduled singly, as others are.
+The scheduler treats a batch as one call, so all its calls share the cost of one hand-over. This
+pays for short calls. If a worker takes long for a batch, the server replies to its finished calls.
+It then schedules the calls behind the running one singly, as any other call.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ from .watch import WorkerWatch
 if TYPE_CHECKING:
     from ...declare.service import Method
 
-# Seconds for which a greenlet goes on with calls before the loop does something else, and how often it does so with a batch.
+# Seconds for which a greenlet runs calls before it lets the loop run, and how many such slices a
+# batch gets before it counts as long.
 GREENLET_SLICE, GREENLET_SLICES = 0.0005, 2
 
 
 class BatchedCall(Struct, Handling, eq=False):
-    """One of them, until its handler has ended, or it is scheduled singly: from then on the batch has `let_go` of it."""
+    """One call of a batch.
+
+    The batch has `let_go` of it once its handler has ended, or once it is scheduled singly.
+    """
 
     session: Session
     id: int
@@ -47,10 +52,10 @@ class BatchedCall(Struct, Handling, eq=False):
     args: tuple[Any, ...]
     memory: int
     ended: bool = False
-    counted: bool = False  # among the calls that have ended, where these are observed
+    counted: bool = False  # whether the observer has recorded its end
     let_go: bool = False
 
-    span = None  # calls that have one are not batched
+    span = None  # a traced call is never in a batch
 
     @property
     def host(self) -> Any:
@@ -69,7 +74,7 @@ class BatchedCall(Struct, Handling, eq=False):
         return self.batch.came  # type: ignore[no-any-return]
 
     @property
-    def deadline(self) -> float | None:  # type: ignore[override] # as nothing sets it
+    def deadline(self) -> float | None:  # type: ignore[override] # read only
         return self.batch.deadline  # type: ignore[no-any-return]
 
     def current(self) -> CurrentCall:
@@ -91,7 +96,7 @@ class BatchedCall(Struct, Handling, eq=False):
         self.host.abandon(self)
 
     def credit(self, items: int) -> None:
-        """It is no stream."""
+        """Does nothing: the call is no stream."""
 
     def item(self, value: Raw) -> None:  # noqa: ARG002
         raise errors.ProtocolError(f"an item for {self.method.name}, which takes none")
@@ -101,31 +106,34 @@ class BatchedCall(Struct, Handling, eq=False):
         self.cancel()
 
     def end_input(self) -> None:
-        """It has none."""
+        """Does nothing: the call has no input."""
 
 
 class BatchHost(CallHost, Protocol):
-    """What batches need of the server that handles them, on the serving loop."""
+    """The server's interface for batches, to be used on the serving loop."""
 
     in_flight: InFlight
     observer: Any  # a CallObserver
     watch: WorkerWatch
 
     def expire_at(self, deadline: float, call: Any) -> None:
-        """Expire the call at that time."""
+        """Call `expire` and `cancel` of the call at the deadline."""
 
     def fail(self, call: Any, error: BaseException) -> None:
-        """Answer the call with that error, if it has not ended."""
+        """Reply with an error, unless the call has ended."""
 
     def tell(self, session: Session) -> None:
-        """A session has something to be sent, or may have."""
+        """Report that a session may have messages to send."""
 
     def timed(self, statistics: MethodStatistics, came: float) -> float:
-        """Note the response time of a call that came then, if it is the first that ends in this turn. Returns the time of that end."""
+        """Record the response time of a call that came at `came`, if it is the turn's first to end.
+
+        Returns the time at which this turn's calls end.
+        """
 
 
 class WorkerBatch(Invocation):
-    """Calls of one session. The outcomes are theirs; it is itself never answered."""
+    """A batch of one session's calls. Its calls get replies; it gets none itself."""
 
     host: BatchHost
 
@@ -149,25 +157,25 @@ class WorkerBatch(Invocation):
         super().__init__(host, session, 0, served, (), {}, deadline, None, now)
         self.queue = served.batches
         self.batched: list[BatchedCall] = []
-        self.todo = iter(self.batched)  # one step of it is atomic
-        self.calls = 0  # that have not been given up
-        # Written in a worker:
+        self.todo = iter(self.batched)  # threads share it: `next` is atomic
+        self.calls = 0  # calls not cancelled
+        # Written by the worker:
         self.begun = False
         self.running: BatchedCall | None = None
-        self.count = 0  # of its calls, that have begun
-        self.long = 0  # of these, that took long
-        self.slices = 0  # times that a worker went on with it
-        # Calls that have ended, with their packed results; and those with an error, or the future of a result.
+        self.count = 0  # calls started
+        self.long = 0  # calls that took LONG or longer
+        self.slices = 0  # times that a worker ran a part of it
+        # Finished calls: `ran` has packed results, `odd` has errors and futures of results.
         self.ran: deque[tuple[BatchedCall, Any]] = deque()
         self.odd: deque[tuple[BatchedCall, Any]] = deque()
         self.stuck = False
 
     def gave_up(self, call: BatchedCall) -> None:
-        """Nobody waits for that call any more."""
+        """The caller has given up this call."""
         self.calls -= 1
         if call is self.running and self.handle is not None:
             self.handle.cancel()
-        if not self.held:  # it waits: who goes makes room
+        if not self.held:  # the batch still waits: free the call's place
             self.batched.remove(call)
             self._release((call,), 0)
         if not self.calls and not self.ended:
@@ -176,10 +184,10 @@ class WorkerBatch(Invocation):
                 self.host.launcher.given_up()
 
     def cancel(self) -> None:
-        """Its calls are cancelled singly."""
+        """Does nothing: each call is cancelled by itself."""
 
     def expire(self) -> None:
-        """The time of its calls is over."""
+        """Fail all calls that have not ended: their common deadline has passed."""
         for call in self.batched.copy():
             if not (call.ended or call.let_go):
                 self.host.answer(call, out_of_time(call))
@@ -198,7 +206,7 @@ class WorkerBatch(Invocation):
         self.handle = (loop.run_in_thread if self.served.in_thread else loop.run_in_worker)(self._work)
 
     def _work(self) -> None:
-        """In a worker."""
+        """Run the batch, or a slice of it. In a worker."""
         host = self.host
         self.slices += 1
         if not self.in_greenlet:
@@ -209,24 +217,24 @@ class WorkerBatch(Invocation):
             host.loop.call_soon(self._yielded)
         try:
             over = self._run()
-        except BaseException as error:  # of ringback's own
+        except BaseException as error:  # a fault of ringback
             host.post(self._over, error)
         else:
             host.post(self._over if over else self._go_on)
 
     def _run(self) -> bool:
-        """Run calls; True where no more is to be done, False where the loop is to do something else before."""
+        """Run calls. True if none is left, False if the loop must run before the next one."""
         end = time.monotonic() + GREENLET_SLICE if self.in_greenlet else inf
         over = None
         while over is None:
-            # As soon as a call has set something in its context, the next must not see that.
+            # Once a call has set a variable in the context, the next one needs a new context.
             context = Context()
             over = context.run(self._run_in, context, end)
         self.running = None
         return over
 
     def _run_in(self, context: Context, end: float) -> bool | None:
-        """The same in that context, which is empty at first; None where it is to be another one."""
+        """The same in `context`, which is empty at first. None if the next call needs a new one."""
         host, method, ran, cooperative = self.host, self.method, self.ran, self.in_greenlet
         generation, checked = forks.generation, method.result_check is not None
         late = inf if self.deadline is None else self.deadline
@@ -265,7 +273,7 @@ class WorkerBatch(Invocation):
         return True
 
     def _go_on(self) -> None:
-        """Its greenlet has let others run."""
+        """Run the next slice, now that the loop has run."""
         if self.slices >= GREENLET_SLICES and not self.stuck:
             self.takes_long()
         if self.stuck:
@@ -277,12 +285,12 @@ class WorkerBatch(Invocation):
             self._over(error)
 
     def _yielded(self) -> None:
-        """Its greenlet does something else: it waits in a call, or has ended."""
+        """The loop runs again: the greenlet waits inside a handler, or has ended."""
         if self.running is not None:
             self.host.post(self.takes_long)
 
     def takes_long(self) -> None:
-        """Answer what has ended, and schedule singly what has not begun."""
+        """Reply to the calls that have ended, and schedule those not yet started singly."""
         if self.context is None or self.stuck:
             return
         rest, host = list(self.todo), self.host
@@ -292,13 +300,13 @@ class WorkerBatch(Invocation):
         waiting = host.launcher.sets_aside(self)
         self._scatter(rest)
         self.batched = [call for call in self.batched if not call.let_go]
-        for batch in waiting:  # or they would be before what came first
+        for batch in waiting:  # or they would overtake these calls, which came first
             batch._scatter(batch.batched)
             batch.batched = []
             batch._end()
 
     def _scatter(self, calls: Iterable[BatchedCall]) -> None:
-        """Schedule them singly."""
+        """Schedule the calls singly."""
         for call in calls:
             single = self._single(call)
             if call.ended:
@@ -311,18 +319,21 @@ class WorkerBatch(Invocation):
             self.served.pace.ran(self.count, self.long, time.monotonic(), stuck=self.stuck)
 
     def drop(self) -> None:
-        """All its calls were given up."""
+        """End a batch whose calls were all cancelled."""
         self._over()
 
     def _over(self, error: BaseException | None = None) -> None:
-        """On the serving loop: no worker is at it any more. `error`: what kept calls from beginning."""
+        """End the batch: no worker runs it any more. On the serving loop.
+
+        `error` is what kept calls from starting, if anything did.
+        """
         if self.context is None:
             return
         host = self.host
         host.watch.discard(self)
         try:
             self._deliver()
-        except Exception as failure:  # of ringback's own: what the batch holds is given back all the same
+        except Exception as failure:  # a fault of ringback: still release what the batch holds
             error = failure
         left = [call for call in self.batched if not call.let_go]
         for call in left:
@@ -336,11 +347,11 @@ class WorkerBatch(Invocation):
         if not self.stuck:
             self._tell_pace()
         self._end()
-        # Its deadline remembers it for a while: keep no call alive, and no cycle.
+        # The heap of deadlines keeps the batch for a while. Keep no calls alive, and no cycle.
         self.batched, self.todo = [], iter(())
 
     def _deliver(self) -> None:
-        """Answer the calls that have ended."""
+        """Reply to the calls that have ended."""
         host, session, ran, odd = self.host, self.session, self.ran, self.odd
         ended = [ran.popleft() for _ in range(len(ran))]
         if host.observer.active:
@@ -360,7 +371,7 @@ class WorkerBatch(Invocation):
         self._release(calls, len(calls))
 
     def _single(self, call: BatchedCall) -> Invocation:
-        """The same call, of no batch."""
+        """An Invocation that continues a call outside its batch."""
         host, session = self.host, call.session
         single = Invocation(
             host, session, call.id, self.served, call.args, {}, self.deadline, None, self.came
@@ -376,7 +387,7 @@ class WorkerBatch(Invocation):
         return single
 
     def _release(self, calls: Sequence[BatchedCall], ran: int) -> None:
-        """Give back what these calls hold; `ran` of them have run. They have been answered."""
+        """Release what these calls hold, after the replies. `ran` of the calls have run."""
         host = self.host
         if host.observer.active:
             for call in calls:
@@ -392,7 +403,7 @@ class WorkerBatch(Invocation):
         host.tell(self.session)
 
     def _end(self) -> None:
-        """Give back what the batch itself holds."""
+        """Release what the batch itself holds."""
         self.ended = True
         self.context = self.handle = None
         if self.held:

@@ -1,6 +1,8 @@
-"""Calls of methods with `cache=`: each is answered from what is kept, waits for the one that runs for the same arguments, or runs.
+"""Calls of methods with `cache=`.
 
-Interceptors have been passed when a call gets here, and are passed by every outcome on its way out. All of it happens on the serving loop.
+A call gets a cached result, or waits for a running call with the same arguments, or runs itself.
+Interceptors run before a call gets here, and again for every outcome. All of this runs on the
+serving loop. `state/cache.py` defines entries and flights.
 """
 
 from __future__ import annotations
@@ -22,13 +24,20 @@ from .invocation import Invocation, plain
 
 
 def cached(message: Call, size: int) -> Callable[..., CachedCall] | None:
-    """What makes the call; None for one whose arguments came in frames of their own, which runs as ever."""
+    """A factory for the call.
+
+    None if arguments came in separate frames: such a call bypasses the cache.
+    """
     key = key_of(message.args, message.kwargs) if size == encoded(message) else None
     return None if key is None else partial(CachedCall, key)
 
 
 class CachedCall(Invocation):
-    """One that runs has a `flight`, and hands it on if it is given up while others wait."""
+    """A call of a method with `cache=`.
+
+    While it runs, it has a `flight`. If it is cancelled while others wait, the next one takes over
+    the flight.
+    """
 
     __slots__ = ("flight", "key")
 
@@ -36,7 +45,7 @@ class CachedCall(Invocation):
         super().__init__(*args)
         self.key = key
         self.flight: Flight[CachedCall] | None = None
-        self.queue = None  # until it turns out that it has to run
+        self.queue = None  # until it has to run
 
     def start(self) -> None:
         if self.flight is not None:
@@ -52,7 +61,7 @@ class CachedCall(Invocation):
             if again is None:
                 self._fly(flight, self.came)
             elif self.host.admits(again):
-                # (not now: the handler may be inline, and who asked is not to wait for it)
+                # Later, since an inline handler would delay this caller's reply.
                 self.host.post(again._fly, flight, self.came)
             else:
                 entries.give_up(flight)
@@ -60,11 +69,14 @@ class CachedCall(Invocation):
     def cancel(self) -> None:
         self.ended = True
         super().cancel()
-        # (not now: those who wait may be cancelled in this same step)
+        # Later, since the waiting calls may be cancelled in this same step.
         self.host.post(self._leave if self.flight is None else self._hand_on)
 
     def landed(self, result: Any, error: BaseException | None, ran: bool) -> tuple[Any, BaseException | None]:
-        """Its handler has ended: keep the result, and give it to all who wait. Returns the outcome that is its own."""
+        """Store the result of the handler, and complete all waiting calls with it.
+
+        Returns the outcome of this call itself.
+        """
         flight, entries = self.flight, self.served.cached
         assert flight is not None
         assert entries is not None
@@ -81,7 +93,7 @@ class CachedCall(Invocation):
             entries.give_up(flight)
             told = error
             if not errors.is_ours(error) and not errors.is_a(error, CancelledError):
-                told = errors.from_wire(*errors.to_wire(error))  # so that one error is logged once
+                told = errors.from_wire(*errors.to_wire(error))  # to log it once
             for call in flight.waiting:
                 self.host.complete(call, None, told)
             return None, error
@@ -91,27 +103,27 @@ class CachedCall(Invocation):
         return self._fitting(value)
 
     def _fly(self, flight: Flight[CachedCall], now: float) -> None:
-        """Run, for all who want the same."""
+        """Run the handler, for all calls that wait for the flight."""
         self.flight, self.queue = flight, self.served.queue
         cache = self.method.cache
         assert cache is not None
         if flight.tags is None:
             try:
                 flight.tags = self.within(cache.tags_of, self.method.name, self.args, self.kwargs)
-            except BaseException as error:  # of the service's own function
+            except BaseException as error:  # raised by the service's function
                 self.host.complete(self, None, error)
                 return
         self.host.launcher.take(self, now)
 
     def _again(self) -> CachedCall:
-        """What runs in the background for a call that is answered with what is stale."""
+        """A background call that fetches a fresh result, since this call gets a stale one."""
         call = (self.session, 0, self.served, self.args, self.kwargs, self.deadline, self.options, self.came)
         again = CachedCall(self.key, self.host, *call)
         again.memory = self.memory
         return again
 
     def _hand_on(self) -> None:
-        """It was given up, or could not begin: the next of those who wait runs."""
+        """Let the next waiting call run, since this one was cancelled or could not start."""
         flight, self.flight = self.flight, None
         if flight is None:
             return
@@ -127,22 +139,25 @@ class CachedCall(Invocation):
         entries.give_up(flight)
 
     def _leave(self) -> None:
-        """It waits for another's run no longer, if it does."""
+        """Stop waiting for another call's run, if it still waits."""
         entries = self.served.cached
         assert entries is not None
         if entries.leave(self.key, self):
             self.drop()
 
     def _is_own(self, error: BaseException) -> bool:
-        """Whether an error comes of this call's having been given up, or of its deadline, which others need not have."""
+        """Whether an error is due to this call's own cancellation or deadline."""
         return self.ended or (self.deadline is not None and errors.is_a(error, errors.DeadlineExceeded))
 
     def _fitting(self, value: Raw) -> tuple[Any, BaseException | None]:
-        """What is kept as the outcome for this call: plain data, where interceptors are to see it."""
+        """A cached value as the outcome for this call.
+
+        Decoded to plain data if there are interceptors.
+        """
         try:
             return self.fitting(value) if self.interception is None else plain(self.fitting(value)), None
         except errors.ResourceExhausted as error:
             return None, error
-        except Exception as error:  # an extension that is not what it says, say
+        except Exception as error:  # for example, a malformed extension type
             text = f"the result of {self.method.name} cannot be read: {errors.described(error)}"
             return None, errors.RemoteError(errors.name_of(error), text)

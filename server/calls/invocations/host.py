@@ -1,4 +1,4 @@
-"""What a call needs of the server that handles it."""
+"""The interfaces that a call uses of its server: `CallHost` and `CallLauncher`."""
 
 from __future__ import annotations
 
@@ -17,33 +17,38 @@ if TYPE_CHECKING:
 
 
 class CallLauncher(Protocol):
-    """What a call that may have to wait for a worker, or for anything else, needs of the scheduling."""
+    """The scheduling of calls that may wait for a worker or another resource."""
 
     def take(self, call: Any, now: float) -> None:
-        """Begin the call, or let it wait for what it needs."""
+        """Start the call, or queue it until its resources are free."""
 
     def taken(self, call: Any) -> None:
-        """A greenlet has taken the call from its pool, in the thread of the loop."""
+        """Free the pool's door, now that a greenlet has taken the call. In the loop's thread."""
 
     def release_worker(self, call: Any) -> None:
-        """The call no longer needs its worker."""
+        """Release the worker of a call that no longer needs it."""
 
     def sets_aside(self, batch: Any) -> list[Any]:
-        """A batch takes long: it no longer counts among those that are handed to workers at once. Returns its client's batches of that
-        method, which wait no longer."""
+        """Release the batch slot of a batch that takes long, though it still runs.
+
+        Removes the client's waiting batches of the same method from the queue, and returns them.
+        """
 
     def postpone(self, call: Any, seconds: float) -> None:
-        """The call waits for what another does: others get its place, and it looks again after so many seconds."""
+        """Retry a call after `seconds`, since it depends on another call.
+
+        It releases its resources meanwhile.
+        """
 
     def ended(self, call: Any, now: float, *, ran: bool) -> None:
-        """A call that held something has ended."""
+        """Release the resources of a call that has ended."""
 
     def given_up(self) -> None:
-        """A call has ended that may still wait for its place."""
+        """Count a call that was cancelled, perhaps while it waited."""
 
 
 class CallHost(Protocol):
-    """All but `post` is to be used on the serving loop."""
+    """The server as its calls see it. Use it on the serving loop, except for `post`."""
 
     loop: Loop
     app: Any
@@ -54,41 +59,51 @@ class CallHost(Protocol):
 
     @property
     def room(self) -> int:
-        """Bytes that may still come in flight."""
+        """Bytes that may still be added to those in flight."""
 
     def post(self, function: Callable[..., object], *args: Any) -> None:
-        """Call the function on the serving loop, from any thread, with one wake-up for all that gather meanwhile."""
+        """Queue a call of the function for the serving loop. Thread-safe.
+
+        All functions queued before the loop's next turn share one wake-up.
+        """
 
     def complete(self, call: Any, result: Any, error: BaseException | None, *, ran: bool = True) -> None:
-        """A handler has ended, or never `ran`: answer, unless nobody waits any more."""
+        """Finish a call whose handler has ended, or never `ran`.
+
+        Replies unless the call has ended for its client.
+        """
 
     def answer(self, call: Any, message: Reply | Error | End) -> None:
-        """End the call at this end, with its last message. Its handler may go on."""
+        """Send a call's last message. It ends for the client; its handler may still run."""
 
     def send_item(self, call: Any, item: Raw) -> None: ...
 
     def send_credit(self, call: Any, items: int) -> None: ...
 
     def charge(self, call: Any, size: int) -> None:
-        """Count so many bytes more for the call. Raises ResourceExhausted where there are as many in flight as the server takes."""
+        """Add bytes to those counted for the call.
+
+        Raises ResourceExhausted if the server has no room for them.
+        """
 
     def refund(self, call: Any, size: int) -> None:
-        """The call needs so many of its bytes no longer."""
+        """Subtract bytes from those counted for the call."""
 
     def admits(self, call: Any) -> bool:
-        """Whether a call that no client waits for may run; then it counts."""
+        """Whether a background call, which has no client, may run. If so, counts it in flight."""
 
     def versions_of(self, options: CallOptions | None) -> tuple[int, int]:
-        """The version of this service's data that the caller has seen, and the one that a handler will see at least which begins now."""
+        """Two versions of this service's data: the one that the caller has seen, and the lowest one
+        that a handler starting now can see."""
 
     def abandon(self, call: Any) -> None:
-        """Cancel the call of a disconnected client, soon."""
+        """Cancel a call of a disconnected client in a later turn of the loop."""
 
     def complain(self, call: Any, what: str, error: BaseException) -> None:
-        """Log what the service's own code has done wrong, with its traceback."""
+        """Log an error of the service's own code, with its traceback."""
 
     def came_back(self, method: str, error: BaseException | None = None) -> None:
-        """Where code of a handler has ended, or has raised the error: if this is a child that it has forked, that ends as well."""
+        """Called after a handler has run. Ends this process if the handler forked it."""
 
     def stream_turns(self, method: Method) -> StreamTurns[Any]:
-        """The turns of streams of that method, and of others that run in the same place."""
+        """The queue that the method's streams share with all others that run in the same place."""

@@ -1,7 +1,8 @@
-"""What a handler gets for an argument that streams: the client's items as an iterator, sync or async as the handler is.
+"""Arguments that stream: a handler receives the client's items as an iterator, sync or async.
 
-A client sends no more items than it has credit for, and gets credit as the handler takes them: a slow handler holds its client back.
-What is unread counts among the server's bytes in flight.
+A client sends only as many items as it has credit for, and gets credit as the handler takes items.
+So a slow handler slows down its client (backpressure). Unread items count towards the server's
+bytes in flight.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .host import CallHost
 
 
 class InputCall(Protocol):
-    """The call of which an input is an argument."""
+    """The call that an input is an argument of."""
 
     input: Input | None
 
@@ -32,7 +33,7 @@ class InputCall(Protocol):
 
 
 class Input(Items):
-    """The items for one argument. It is bound to its call before the call begins."""
+    """The items of one argument. `bind` attaches it to its call before the call starts."""
 
     _host: CallHost
     _call: Any
@@ -47,7 +48,7 @@ class Input(Items):
         self._count = 0
 
     def bind(self, call: InputCall, host: CallHost) -> None:
-        """On the serving loop, as all but the taking of items."""
+        """Attach it to its call. As all but taking items, this runs on the serving loop."""
         self._call = call
         self._served = call.served
         self._host = host
@@ -57,14 +58,17 @@ class Input(Items):
 
     @abstractmethod
     def gate_of(self, served: ServedMethod, host: CallHost) -> Gate | AsyncGate:
-        """Where a handler of that method can wait."""
+        """A gate on which a handler of the method can wait."""
 
     def receive(self, value: Raw) -> None:
-        """An item has come. Raises ProtocolError for one more than was asked for, ResourceExhausted where the server has no room for it,
-        InvalidArgument where it does not fit."""
+        """Take an item from the client.
+
+        Raises ProtocolError if the client had no credit, ResourceExhausted if the server has no
+        room, and InvalidArgument if the item does not match the annotation.
+        """
         method, values, window = self._served.method.name, self._values, self._window
         if not window.allowed:
-            raise errors.ProtocolError(f"an item for {method} that it gave no credit for")
+            raise errors.ProtocolError(f"an item for {method}, for which the client had no credit")
         self._count += 1
         values.taken = 0
         try:
@@ -76,7 +80,7 @@ class Input(Items):
         self._host.charge(self._call, size)
         if window.arrived(size):
             self._allow()
-        self.arrived(item)  # last: who takes it has to know of the window as it is now
+        self.arrived(item)  # last, since the taker reads the new window
 
     def ended(self, error: BaseException | None) -> None:
         self._window.allowed = 0
@@ -86,13 +90,17 @@ class Input(Items):
         self._host.post(self._given, items)
 
     def _given(self, items: int) -> None:
-        """The handler has taken so many. (Those that a call has left at its end are no longer counted.)"""
+        """Count items that the handler has taken.
+
+        The end of a call releases its untaken items, so nothing is counted after it.
+        """
         call = self._call
         if call.input is self:
             window = self._window
             self._host.refund(call, window.taken(items))
             self._allow()
-            # Where the window has become narrower, what was taken and not told may be all of it: nobody would ask again.
+            # If the window has shrunk, all of it may be taken but unreported. Then no credit would
+            # follow, so send credit for one item.
             if not self.over and not window.allowed and not self.items:
                 window.allowed = 1
                 self._host.send_credit(call, 1)
@@ -104,19 +112,19 @@ class Input(Items):
             self.batch = window.batch
             if more:
                 self._host.send_credit(self._call, more)
-            statistics = self._served.statistics  # from it the method's next call knows how to begin
+            statistics = self._served.statistics  # the method's next call starts from it
             statistics.largest_item = max(statistics.largest_item, window.largest)
 
 
 class SyncInput(Input, SyncItems):
-    """For a handler in a worker."""
+    """The input of a handler in a worker."""
 
     def gate_of(self, served: ServedMethod, host: CallHost) -> Gate:
         return ThreadGate() if served.in_thread else host.loop.worker_gate()
 
 
 class AsyncInput(Input, AsyncItems):
-    """For a coroutine or an async generator."""
+    """The input of a coroutine or an async generator."""
 
     def gate_of(self, served: ServedMethod, host: CallHost) -> AsyncGate:
         return host.loop.native_gate() if served.method.native else AsyncioGate()
@@ -125,7 +133,7 @@ class AsyncInput(Input, AsyncItems):
 def with_inputs(
     served: ServedMethod, values: Unpacker, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[Input], tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call that has just been bound, with an input in the place of each that streams."""
+    """Replace each streamed argument by an Input. Call it just after the arguments were bound."""
     values.streamed = False
     kind = AsyncInput if served.method.is_async else SyncInput
     inputs: list[Input] = []

@@ -1,4 +1,4 @@
-"""One call while it is being handled: how each kind of handler is run, and how its outcome is reported."""
+"""One call while it is handled: runs each kind of handler, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -33,19 +33,22 @@ from .inputs import Input, SyncInput
 if TYPE_CHECKING:
     from ....tracing.spans import HandlingSpan
 
-# Results of these types are values; only of another type could the loop ask whether it is a future.
+# Results of these types are values. Only a result of another type may be a future.
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
-# What others wait for too may be as large as they take.
+# A size limit for results that others wait for too: each caller has a limit of its own.
 UNBOUNDED = 1 << 62
 _NO_OPTIONS = CallOptions()
 T = TypeVar("T")
-# What is kept for many calls has no frames of its own.
+# Decodes stored results, which have no separate frames.
 plain = Unpacker().plain
 
 
 class InlineBatch(Struct, HandledBatch):
-    """What `current_call()` tells in the common case, for the calls of one batch: inline functions whose answers are ready when they
-    return, for a caller who does not ask for versions."""
+    """The data of `current_call()` for a batch of inline calls.
+
+    This is the common case: the result is ready when the function returns, and the caller does not
+    ask for versions.
+    """
 
     session: Session
     now: float
@@ -56,7 +59,7 @@ class InlineBatch(Struct, HandledBatch):
 
 
 class Inline(Struct, Handling):
-    """One of these calls, for those who ask."""
+    """One call of the batch, built on demand."""
 
     session: Session
     now: float
@@ -64,7 +67,7 @@ class Inline(Struct, Handling):
     message: Call
 
     @property
-    def deadline(self) -> float | None:  # type: ignore[override] # computed only for those who ask
+    def deadline(self) -> float | None:  # type: ignore[override] # computed on demand
         timeout = self.message.timeout
         return None if timeout is None else self.now + timeout / 1000
 
@@ -83,11 +86,13 @@ class Inline(Struct, Handling):
 
 
 class Invocation(Handling):
-    """One call that is being handled: what `current_call()` tells of, and the state of its handler.
+    """One call that is being handled: the data of `current_call()`, and the state of its handler.
 
-    Interceptors and handler run in its `context`, which is empty at first: what these set, this call alone sees. It is None once the
-    call has finished. Where the call has a queue, the dispatcher sets its `priority`, and the scheduler when it `began` and what it
-    has `held` since.
+    Interceptors and handler run in its `context`, which is empty at first. So only this call sees
+    the variables that they set. `context` is None once the call has finished.
+
+    For a call with a queue, the launcher sets `priority`. The scheduler sets when it `began`, and
+    the resources that it has `held` since.
     """
 
     __slots__ = (
@@ -119,8 +124,8 @@ class Invocation(Handling):
 
     began: float
     priority: int
-    flight: Flight[Any] | None = None  # of a `CachedCall`: what others wait for too
-    calls: int = 1  # that it is
+    flight: Flight[Any] | None = None  # the shared run of a `CachedCall`
+    calls: int = 1  # as how many it counts in the scheduler
 
     def __init__(
         self,
@@ -152,11 +157,11 @@ class Invocation(Handling):
         self.handle: Handle | None = None
         self.interception: Interception | None = None
         self.input: Input | None = None
-        self.run: KeyedRun | None = None  # of one that is to be run once for its key
-        self.memory = 0  # bytes that are counted for it (`memory.py`)
-        self.counted = False  # among the calls that have ended, where these are observed
+        self.run: KeyedRun | None = None  # for a call that runs once per key
+        self.memory = 0  # bytes counted in flight (`memory.py`)
+        self.counted = False  # whether the observer has recorded its end
         self.span: HandlingSpan | None = None
-        self.held: Needs = ()  # what it has until it gives it back
+        self.held: Needs = ()  # resources that it holds
 
     @property
     def parts(self) -> Iterable[IncomingCall]:
@@ -182,7 +187,10 @@ class Invocation(Handling):
             learn(self.versions, versions)
 
     def begin(self) -> None:
-        """Start the handler, on the serving loop; its outcome comes to `host.complete`, also where it cannot be started."""
+        """Start the handler, on the serving loop.
+
+        `host.complete` gets the outcome, also if the handler cannot be started.
+        """
         try:
             self.start()
         except BaseException as error:
@@ -205,22 +213,22 @@ class Invocation(Handling):
             self.handle = host.loop.run_in_worker(self._work)
 
     def late(self) -> None:
-        """It had ended before its handler could begin, or its time was over."""
+        """End a call that was cancelled, or whose deadline passed, before its handler started."""
         if not self.ended:
             self.expire()
         self.drop()
 
     def expire(self) -> None:
-        """Its time is over."""
+        """Reply that the deadline has passed."""
         self.host.answer(self, out_of_time(self))
 
     def drop(self) -> None:
-        """It had ended before its handler could begin."""
-        gone = errors.Cancelled(f"nobody waits for {self.method.name} any more")
+        """Release a call that ended before its handler started."""
+        gone = errors.Cancelled(f"{self.method.name} ended before its handler started")
         self.host.complete(self, None, gone, ran=False)
 
     def is_late(self) -> bool:
-        """Whether its time is over. (The serving loop may not have come to say so.)"""
+        """Whether its deadline has passed. The serving loop may not have noticed yet."""
         return self.deadline is not None and self.deadline <= time.monotonic()
 
     def within(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -239,7 +247,7 @@ class Invocation(Handling):
 
     @property
     def in_greenlet(self) -> bool:
-        """Whether its worker is one of the loop's own thread."""
+        """Whether its worker is a greenlet in the loop's own thread."""
         return self.host.loop.cooperative and not self.served.in_thread
 
     @property
@@ -248,7 +256,7 @@ class Invocation(Handling):
         return self.context
 
     def _job(self) -> Job:
-        """Itself, for another process, where the lifespan's value is not."""
+        """The call for another process, without the lifespan's value."""
         call = self.current()
         call.leave_process()
         method = self.method
@@ -258,28 +266,32 @@ class Invocation(Handling):
         return Job(*job, carrier)
 
     def success(self, result: Any) -> Reply | End:
-        """What tells the client that the handler has ended well."""
+        """The message that reports the handler's success to the client."""
         return Reply(self.id, result)
 
     def cancel(self) -> None:
         if self.handle is not None:
             try:
                 self.handle.cancel()
-            except BaseException as error:  # of what a Deferred of the user's does when it is cancelled
+            except BaseException as error:  # raised by the canceller of a user's Deferred
                 self.host.complain(self, "raised when it was cancelled", error)
-                self._report(None, error)  # nobody else may ever do so
+                self._report(None, error)  # the Deferred may never report
         elif self.queue is not None and not self.held:
             self.host.launcher.given_up()
-        if isinstance(self.input, SyncInput):  # a thread cannot be stopped; a coroutine is, where it waits
+        if isinstance(self.input, SyncInput):  # cancelling stops a coroutine, but not a thread
             self.input.ended(errors.Cancelled(f"{self.method.name} was cancelled"))
 
     def abandon(self) -> None:
-        """What runs once goes on: its client may ask for the result over another connection."""
+        """Cancel the call of a disconnected client.
+
+        A call that runs once per key continues, since its client may reconnect and ask for the
+        result.
+        """
         if self.run is None:
             self.host.abandon(self)
 
     def credit(self, items: int) -> None:
-        """Only a stream has use for it."""
+        """Does nothing: only streams use credit."""
 
     def item(self, value: Raw) -> None:
         if self.input is None:
@@ -298,7 +310,7 @@ class Invocation(Handling):
             self.input.ended(None)
 
     def pack(self, result: Any) -> Raw:
-        """The result for the wire. Raises a CallError that says why it cannot be sent, and nothing else."""
+        """Pack the result for the wire. Raises only CallError, if the result cannot be sent."""
         try:
             packed = pack(result, self.session.max_size if self.flight is None else UNBOUNDED)
         except errors.ResourceExhausted as error:
@@ -314,16 +326,16 @@ class Invocation(Handling):
         return packed
 
     def _work(self) -> None:
-        """In a worker thread or greenlet."""
+        """Run the handler, in a worker thread or greenlet."""
         host = self.host
         pool = None if self.queue is None else self.queue.pool
         if pool is not None and pool.door is not None:
             host.launcher.taken(self)
-        if self.ended or self.is_late():  # cancelled or expired on its way here
+        if self.ended or self.is_late():  # cancelled or expired while it was queued
             host.post(self.late)
             return
         try:
-            # (What is posted from within would find the context still entered, where it runs at once.)
+            # Post after `within`: a posted function may run at once, and the context must be free.
             ended, result = self.within(self._called)
             if not ended and self.run is not None:
                 host.post(host.launcher.postpone, self, self.run.pause)
@@ -338,7 +350,10 @@ class Invocation(Handling):
                 self._report(result, None)
 
     def _called(self) -> tuple[bool, Any]:
-        """Whether the handler has a result now, and that; or else the future of it, or None where another call runs for the same key."""
+        """Run the handler. Returns `(True, result)`, or `(False, future)`.
+
+        `(False, None)` if another call runs under the same key.
+        """
         if self.run is not None:
             there, result = self.run.work(self)
             return there, self._unpacked(result) if there and self.interception else result
@@ -348,7 +363,7 @@ class Invocation(Handling):
         return True, result if self.interception else self.pack(result)
 
     def _unpacked(self, result: Any) -> Any:
-        """For interceptors, a result that has been stored."""
+        """Decode a stored result, for interceptors."""
         return plain(Raw(whole(result)))
 
     async def _await(self) -> Any:
@@ -375,24 +390,21 @@ class Invocation(Handling):
             self.returned(result, None)
 
     def returned(self, result: Any, error: BaseException | None) -> None:
-        """An inline function has returned: a value, or a future of one."""
+        """Process the outcome of an inline function: a value, a future or an error."""
         if error is None:
             try:
                 if type(result) not in VALUES and self._adopted(result):
-                    self.served.immediate = (
-                        False  # from now on calls of its method are counted before they begin
-                    )
+                    # From now on, calls of its method are counted before they start.
+                    self.served.immediate = False
                     return
                 if not self.interception:
                     result = self.pack(result)
-            except (
-                BaseException
-            ) as raised:  # by a future of the user's own, or for a value that cannot be sent
+            except BaseException as raised:  # from a user's future, or an unsendable value
                 result, error = None, raised
         self.host.complete(self, result, error)
 
     def _adopted(self, result: Any) -> bool:
-        """Whether that is a future, whose result will be reported."""
+        """Whether the result is a future, whose outcome will be reported."""
         if isinstance(result, concurrent.futures.Future):
             self.follow(result)
             return True
@@ -400,15 +412,19 @@ class Invocation(Handling):
         return self.handle is not None
 
     def fitting(self, value: Raw) -> Raw:
-        """A result that was made for another call. Raises ResourceExhausted where it is more than this caller takes."""
+        """A result of another call, for this one.
+
+        Raises ResourceExhausted if it exceeds this caller's size limit.
+        """
         if len(value) > self.session.max_size:
             raise errors.ResourceExhausted(
-                f"the result of {self.method.name} is too large: {len(value):,} bytes are over the limit of {self.session.max_size:,}"
+                f"the result of {self.method.name} is too large: "
+                f"{len(value):,} bytes are over the limit of {self.session.max_size:,}"
             )
         return value
 
     def _report(self, result: Any, error: BaseException | None) -> None:
-        """The handler has ended, in whatever thread."""
+        """Report the handler's outcome. Thread-safe."""
         self.host.post(self.host.complete, self, result, error)
 
     def _report_unpacked(self, result: Any, error: BaseException | None) -> None:
@@ -420,10 +436,10 @@ class Invocation(Handling):
         self._report(result, error)
 
     def follow(self, future: concurrent.futures.Future[Any]) -> None:
-        """It ends with what becomes of the future."""
+        """Finish the call with the outcome of a future."""
         try:
             future.add_done_callback(self._report_future)
-        except BaseException as error:  # of a class of the user's own
+        except BaseException as error:  # raised by a user's class
             self._report(None, error)
 
     def _report_future(self, future: concurrent.futures.Future[Any]) -> None:
@@ -438,15 +454,18 @@ class Invocation(Handling):
 
 
 def out_of_time(call: Any) -> Error:
-    """What tells the client of a call that its time is over."""
+    """The error that reports a missed deadline to the client."""
     return Error(call.id, errors.DeadlineExceeded.code, "", f"{call.method.name} did not finish in time")
 
 
 def _advice(result: Any) -> str:
-    """What to do where a plain function has returned what only a handler of another kind may."""
+    """A remedy for the error message, if a plain function returned a coroutine or a generator."""
     if type(result) is CoroutineType:
         result.close()
         return ": a function that returns a coroutine must be `async def`, or inline=True on asyncio"
     if type(result) in (GeneratorType, AsyncGeneratorType):
-        return ": a method that streams must be a generator function itself, not a function that returns a generator"
+        return (
+            ": a method that streams must be a generator function itself, "
+            "not a function that returns a generator"
+        )
     return ""

@@ -1,4 +1,4 @@
-"""Streams take turns by client, where generators run."""
+"""Clients take turns at running their streams' generators."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Generic, Protocol, TypeVar
 
 from ....protocol.server import Session
 
-# Streams that are submitted and have not begun to run.
+# Maximum streams that are submitted and have not begun to run.
 AHEAD = 4
 
 
 class TakesTurns(Protocol):
-    """`submitted`: its turn has come, and it has not begun to run."""
+    """A stream. It is `submitted` from its turn until it begins to run."""
 
     submitted: bool
 
@@ -25,10 +25,13 @@ S = TypeVar("S", bound=TakesTurns)
 
 
 class StreamTurns(Generic[S]):
-    """The streams that can go on, until they run. One client with thousands of streams does not delay those of others.
+    """A fair queue of streams that are ready to run.
 
-    `submit(stream)` has it run where its generator runs, and may raise; `post(function)` calls the function on the serving loop, from
-    any thread; `failed(stream, error)` reports a stream that could not be submitted.
+    A client with thousands of streams does not delay the streams of others.
+
+    - `submit(stream)` runs it in the place of its generator. It may raise.
+    - `post(function)` calls the function on the serving loop. Thread-safe.
+    - `failed(stream, error)` reports a stream that could not be submitted.
     """
 
     def __init__(
@@ -40,22 +43,22 @@ class StreamTurns(Generic[S]):
         self._submit = submit
         self._post = post
         self._failed = failed
-        self._waiting: dict[Session, deque[S]] = {}  # the client whose turn is next first
-        self._submitted = 0  # streams that had not begun to run, when the loop last looked
-        self._begun: deque[None] = deque()  # an entry for each that has begun since; any thread appends
+        self._waiting: dict[Session, deque[S]] = {}  # the next client first
+        self._submitted = 0  # as of the loop's last check
+        self._begun: deque[None] = deque()  # one entry for each start since; any thread appends
 
     def add(self, stream: S) -> None:
-        """The stream goes on when it is its client's turn."""
+        """Queue a stream until its client's turn."""
         self._waiting.setdefault(stream.session, deque()).append(stream)
         self.go_on()
 
     def begun(self, stream: S) -> None:
-        """A submitted stream has begun to run, or never will. Called where it runs."""
+        """Report that a submitted stream has begun to run, or never will. Called where it runs."""
         if not stream.submitted:
             return
         stream.submitted = False
         self._begun.append(None)
-        if self._waiting:  # read after the append: `go_on` reads the two in the other order
+        if self._waiting:  # after the append, since `go_on` reads them in reverse order
             self._post(self.go_on)
 
     def go_on(self) -> None:

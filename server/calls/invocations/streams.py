@@ -1,6 +1,7 @@
-"""Calls that stream: a generator is advanced as far as the client's credit goes, and as it reads, then let rest.
+"""Calls that stream their results.
 
-It holds no worker and no task while it rests, so a slow reader costs memory for one generator and nothing else.
+A generator runs while its client has credit and reads, then it rests. A resting generator holds no
+worker and no task. So a slow reader costs only the memory of one generator.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from ....runtime import forks
 from .invocation import Invocation
 from .stream_turns import StreamTurns
 
-# Bytes of items after which a generator lets the loop send them, and see whether the client reads.
+# Bytes of items after which a generator pauses. The loop sends them, and checks whether the client
+# reads.
 AT_ONCE = 1 << 20
 
 
 class StreamInvocation(Invocation):
     """A call whose handler is a generator or an async generator.
 
-    `allowed` is written only by the serving loop, `sent` only where the generator runs; whether it `runs` is known to the loop
-    alone, which hears of every rest and looks again whether credit came meanwhile.
+    `allowed` and `sent` count items. The serving loop alone writes `allowed`, and the generator's
+    place alone writes `sent`. Only the loop uses `runs`: at every rest it checks again whether
+    credit has come meanwhile.
     """
 
     __slots__ = ("allowed", "runs", "sent", "source", "submitted")
@@ -35,12 +38,12 @@ class StreamInvocation(Invocation):
         self.allowed = 0
         self.sent = 0
         self.runs = False
-        self.submitted = False  # its turn has come, and it has not begun to run
+        self.submitted = False  # see `TakesTurns`
         self.source: Any = None
 
     @property
     def _may_go_on(self) -> bool:
-        """Whether its client takes more: it has given credit, and reads."""
+        """Whether its client accepts items: it has given credit, and reads."""
         return self.sent < self.allowed and not self.session.rests
 
     def start(self) -> None:
@@ -55,7 +58,7 @@ class StreamInvocation(Invocation):
         return self.host.stream_turns(self.method)
 
     def submit(self) -> None:
-        """Go on where the generator runs."""
+        """Run or resume the generator in its place."""
         method, loop = self.method, self.host.loop
         if method.is_async_stream:
             self.handle = loop.run_coroutine(self._advance_async(), self._rested_async, self.own_context)
@@ -73,14 +76,14 @@ class StreamInvocation(Invocation):
         if self.runs:
             super().cancel()
         elif self.source is not None:
-            self.begin()  # it finds that it has ended, and closes the generator where generators run
+            self.begin()  # closes the generator in its place, as the call has ended
 
     def _advance_in_worker(self) -> None:
         self._turns.begun(self)
         self._advance()
 
     def _advance(self) -> None:
-        """In a worker, or inline on the loop."""
+        """Run the generator, in a worker or inline on the loop."""
         try:
             over, failure = self.within(self._advanced), None
         except BaseException as error:
@@ -88,7 +91,7 @@ class StreamInvocation(Invocation):
         self.host.post(self._rested, over, failure)
 
     def _advanced(self) -> bool:
-        """Whether the generator is over."""
+        """Send items until the credit is used up. True if the generator has ended."""
         generation = forks.generation
         if self.source is None:
             if self.ended:
@@ -110,7 +113,7 @@ class StreamInvocation(Invocation):
         except StopIteration:
             return True
         except BaseException:
-            source.close()  # type: ignore[attr-defined] # generators have it
+            source.close()  # type: ignore[attr-defined] # a generator
             raise
         source.close()  # type: ignore[attr-defined]
         return True
@@ -155,9 +158,9 @@ class StreamInvocation(Invocation):
         self.host.post(self._rested, failure is not None or over, failure)
 
     def _rested(self, over: bool, failure: BaseException | None) -> None:
-        """On the serving loop, after all items that were sent before."""
+        """Resume or complete the stream. On the serving loop, after all items sent before."""
         self.runs = False
-        if self.submitted:  # it was cancelled before it could begin
+        if self.submitted:  # cancelled before it began
             self._turns.begun(self)
         if over:
             self.source = None
@@ -165,5 +168,5 @@ class StreamInvocation(Invocation):
         elif self.ended or self._may_go_on:
             self.begin()
 
-    def success(self, result: Any) -> End:  # noqa: ARG002 - a stream has items, and no result
+    def success(self, result: Any) -> End:  # noqa: ARG002 - a stream has no result
         return End(self.id)

@@ -1,4 +1,4 @@
-"""Looks whether worker threads get on, from time to time while they run what is watched."""
+"""Checks periodically whether worker threads make progress with the work that they run."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from typing import Protocol
 
 from ....backends.base import Handle, Loop
 
-# Seconds between two looks. What a thread is at in two of them takes long.
+# Seconds between two checks. Work that a thread runs during two of them takes long.
 LOOK = 0.001
 
 
 class Watched(Protocol):
-    """Work for a thread. `begun`: that has taken it."""
+    """Work for a thread. `begun` is set once a thread has taken it."""
 
     begun: bool
 
     def takes_long(self) -> None:
-        """It may have ended meanwhile."""
+        """Called if the work takes long. It may have ended meanwhile."""
 
 
 class WorkerWatch:
-    """Of one server. It rests as long as no thread has begun what is watched. `post` calls a function on the loop, in a turn of reports."""
+    """The watch over one server's workers. It rests while no thread runs watched work.
+
+    `post` calls a function on the loop, in a turn that processes reports.
+    """
 
     def __init__(self, loop: Loop, post: Callable[..., object]) -> None:
         self.resting = True
         self._loop = loop
         self._post = post
-        self._seen: dict[Watched, bool] = {}  # whether it had begun at the last look
+        self._seen: dict[Watched, bool] = {}  # whether it had begun at the last check
         self._timer: Handle | None = None
 
     def add(self, work: Watched) -> None:
@@ -35,7 +38,7 @@ class WorkerWatch:
         self.wake()
 
     def began(self, work: Watched) -> None:
-        """In the thread that has taken it."""
+        """Called in the thread that has taken the work."""
         work.begun = True
         if self.resting:
             self._post(self.wake)
@@ -58,7 +61,7 @@ class WorkerWatch:
         self._timer = None
         long = [work for work, seen in self._seen.items() if seen]
         self._seen = {work: work.begun for work, seen in self._seen.items() if not seen}
-        self.resting = True  # before the next question: who begins after that sees it
+        self.resting = True  # before the next check, so that work begun after it wakes this
         if any(work.begun for work in self._seen):
             self.wake()
         for work in long:
