@@ -1,11 +1,12 @@
-"""Runs a page of the documentation as one program: its blocks from top to bottom, in an empty folder, as a newcomer does.
+"""Runs a page of the documentation as one program: all blocks in order, in an empty folder.
 
-- A block whose first line is `# NAME.py` or `# NAME.toml` is written to that file. Every Python block is run. A comment `# prints LINE`
-  in it names a line that it prints.
-- `$ ringback serve` starts a server. It runs until the page ends or serves at the same endpoint again. Any other command runs to its
-  end and prints what the page shows, if the page shows anything.
-- A port of 127.0.0.1 or 0.0.0.0 is replaced by a free one, and each Valkey server by one of the test's own.
-- Standard error is empty, but for what the page shows and what `Rules` allows.
+- A block whose first line is `# NAME.py` or `# NAME.toml` is written to that file. Every Python
+  block is run. A comment `# prints LINE` in it names a line that it prints.
+- `$ ringback serve` starts a server. It runs until the page ends or serves at the same endpoint
+  again. Any other command runs to its end. It must print the output that the page shows, if any.
+- Each port of 127.0.0.1 or 0.0.0.0 is replaced by a free one, and each Valkey server by one of the
+  test's own.
+- Standard error must be empty, except for lines that the page shows or `Rules` allows.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from processes import SOON
 from ringback.cli import app
 from typer.main import get_command
 
-# What a command may take, in seconds.
+# Maximum seconds for a command.
 LONG = 30.0
 
 _PRINTS = re.compile(r"# (?:.*: )?prints (.+)$", re.MULTILINE)
@@ -39,17 +40,21 @@ _NUMBER = re.compile(r"\d[\d,.:]*|(?<= )-(?= |$)")
 
 
 class Rules(NamedTuple):
-    """How commands are tried. An entry is the beginning of a command; a command with no entry in `run` or `not_run` is an error."""
+    """How commands are tested.
+
+    Each entry is the beginning of a command. A command with no entry in `run` or `not_run` is an
+    error.
+    """
 
     run: Sequence[str]
-    not_run: Mapping[str, str]  # with the reason; the command line of ringback still parses its own
-    fails: Sequence[str]  # exit status 1 is right
-    varies: Sequence[str]  # each line that is printed is one of the page's, but for numbers
+    not_run: Mapping[str, str]  # with the reason; those of ringback must still parse
+    fails: Sequence[str]  # commands that end with exit status 1
+    varies: Sequence[str]  # the page has each printed line, except for numbers
     logged: re.Pattern[str]  # lines that a server may log
 
 
 class Block(NamedTuple):
-    """The text between two fences, and the line where it begins."""
+    """A fenced block: its first line's number, language and text."""
 
     line: int
     language: str
@@ -57,7 +62,7 @@ class Block(NamedTuple):
 
     @property
     def file(self) -> str | None:
-        """The name of the file to which it is written, if it is a file."""
+        """The name of the file that it is written to, if any."""
         name = re.match(r"# (\w+\.(?:py|toml))\n", self.text)
         return name and name[1]
 
@@ -74,7 +79,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 class Server:
-    """A `ringback serve` of the page, ready to be called."""
+    """A server that `ringback serve` of the page has started."""
 
     def __init__(self, command: str, shown: str, log: Path, **options: object) -> None:
         self.command = command
@@ -93,14 +98,14 @@ class Server:
             raise
 
     def stop(self, logged: re.Pattern[str]) -> None:
-        """Press Ctrl-C, and see that nothing went wrong in it."""
+        """Send SIGINT, and check the exit status and the log."""
         self.process.send_signal(signal.SIGINT)
         try:
             status = self.process.wait(SOON)
         finally:
             self.kill()
         log = [line for line in self._log.read_text().splitlines() if not logged.search(line)]
-        assert (status, log) == (0, []), f"{self.command} ended with {status} and said {log}"
+        assert (status, log) == (0, []), f"{self.command} ended with {status} and logged {log}"
 
     def kill(self) -> None:
         """End it at once."""
@@ -111,7 +116,10 @@ class Server:
 
 
 class Reading:
-    """Runs one page, block by block. As a context manager it stops the servers that are still running."""
+    """Runs one page, block by block.
+
+    As a context manager, it stops the servers that still run.
+    """
 
     def __init__(self, page: Path, home: Path, rules: Rules, valkey: Callable[[], int]) -> None:
         self._page = page
@@ -121,7 +129,8 @@ class Reading:
         self._ports: dict[str, str] = {}
         self._servers: dict[str, Server] = {}  # by port
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        # POD_IP is the address of a pod. No bytecode: a second file of the same name, size and second would be taken for the first.
+        # POD_IP is the address of a pod. No bytecode: Python would confuse two files of the same
+        # name, size and second.
         environment = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", "POD_IP": "10.0.0.7"}
         self._options = {"cwd": home, "env": {**os.environ, **environment}}
 
@@ -162,7 +171,7 @@ class Reading:
 
     def _run_command(self, command: str, shown: str) -> None:
         known = begins(command, [*self._rules.run, *self._rules.not_run])
-        assert known, f"{command}: the rules do not say whether it is run"
+        assert known, f"{command} is in neither `run` nor `not_run`"
         if begins(command, self._rules.not_run):
             if command.startswith("ringback "):
                 _parse(command)
@@ -186,7 +195,7 @@ class Reading:
         if "--bind" not in command:
             command += f" --bind tcp://127.0.0.1:{self._port('5555')}"
         here = re.search(r"--bind \S*:(\d+)", command)
-        port = here[1] if here else command  # `*` is always free
+        port = here[1] if here else command  # a port of `*` is always free
         if port in self._servers:
             self._servers.pop(port).stop(self._rules.logged)
         log = self._home / f"server_{random.randrange(10**9)}.log"
@@ -198,12 +207,12 @@ class Reading:
         )
 
     def _own(self, text: str) -> str:
-        """The text with the ports and the Valkey server of this test."""
+        """Replace the ports and Valkey servers in a text by those of this test."""
         text = _VALKEY.sub(lambda _: f"127.0.0.1:{self._valkey()}", text)
         return _PORT.sub(lambda port: port[1] + self._port(port[2]), text)
 
     def _port(self, shown: str) -> str:
-        """The free port that replaces a page's. (Those from 32,768 on are taken by outgoing connections.)"""
+        """The free port that replaces a page's. Outgoing connections use those from 32,768 on."""
         while shown not in self._ports:
             port = str(random.randrange(20_000, 32_000))
             with socket.socket() as trial:
@@ -241,11 +250,11 @@ def _parse(command: str) -> None:
 
 
 def _check_synopsis(command: str) -> None:
-    """Check that it names all options of the command, and no others."""
+    """Check that a synopsis names all options of its command, and no others."""
     options = {
         option
         for each in get_command(app).commands[command.split()[1]].params
         for option in each.opts
         if option.startswith("--") and not getattr(each, "hidden", False)
-    } - {"--config"}  # which all commands have
+    } - {"--config"}  # every command has it
     assert set(re.findall(r"--[\w-]+", command)) == options, "the options of the synopsis"

@@ -1,6 +1,7 @@
-"""Each promise of docs/reliability.md with the tests that show it: `python tests/promised.py`, or `make promises`.
+"""Lists each promise of docs/reliability.md with its tests.
 
-Ends with status 1 where a promise names no command, or a command names no file or no test.
+Run `python tests/promised.py` or `make promises`. The exit status is 1 if a promise names no
+command, or a command names no existing file or test.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Promise(NamedTuple):
 
 
 def promises(page: str) -> Iterator[Promise]:
-    """Those of a page whose tables have a column "promise"."""
+    """The promises of a page: the rows of its tables that begin with a column "promise"."""
     table = False
     for line in page.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -51,7 +52,7 @@ def collected() -> list[str]:
 
 
 def missing(command: str, tests: Collection[str]) -> str:
-    """Why the command shows nothing, or ""."""
+    """Why the command runs no test, or ""."""
     program, *words = shlex.split(command)
     paths = [word for word in words if "/" in word and not word.startswith("-")]
     for path in paths:

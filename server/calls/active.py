@@ -98,7 +98,8 @@ class ActiveCalls:
     ) -> None:
         """Finish a call whose handler has ended, or never `ran`.
 
-        Replies unless the call has ended for its client. Only the first report counts, since a user's future may report several times.
+        Replies unless the call has ended for its client. Only the first report counts, since a
+        user's future may report several times.
         """
         if call.context is None:
             return

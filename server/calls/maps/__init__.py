@@ -1,1 +1,5 @@
-"""Many calls of one method in one message: how each kind of them is run, and how their outcomes come together."""
+"""Maps: many calls of one method in one message.
+
+`beginning.py` starts them. `together.py` runs the calls of an inline method, `slices.py` those of a
+worker method. `session.py` gathers their outcomes.
+"""

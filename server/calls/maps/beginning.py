@@ -1,4 +1,7 @@
-"""How the calls of a map begin: together where nothing about them needs to be looked at singly, else a few at a time."""
+"""Starts the calls of a map.
+
+They start together if none of them needs a check of its own, else a few at a time.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,13 @@ _decode_list = msgspec.msgpack.Decoder(list[Raw]).decode
 
 
 class Maps:
-    """Those of one dispatcher. `passed` says which calls of a session may go on, where there are access rules or rates; `full` why a client
-    may make no more calls now, or "". `most`: calls in one."""
+    """The maps of one dispatcher.
+
+    - `most`: maximum calls in one map.
+    - `full` returns why a client may not make more calls now, or "".
+    - `passed` returns the calls of a session that access rules and rates allow. None without these.
+    - `max_size`: maximum bytes of a call's decoded arguments.
+    """
 
     def __init__(
         self,
@@ -48,18 +56,18 @@ class Maps:
         self._most = most
         self._full = full
         self._passed = passed
-        self._seconds: dict[str, float] = {}  # that a call of a method took last, of those that run in slices
+        self._seconds: dict[str, float] = {}  # that a call last took, by method run in slices
         self._values = Unpacker(wary=True)
         self._values.limit = max_size
 
     def begin(self, session: Session, message: Map, frames: Sequence[Buffer]) -> None:
-        """Run the calls of a Map that a session's machine has accepted."""
+        """Start the calls of a Map that a session's machine has accepted."""
         host, now = self._host, time.monotonic()
         try:
             count = array_length(bytes(message.args)[:5], 0)
             if count > self._most:
                 raise errors.InvalidArgument(
-                    f"{message.method}: a map of {count:,} calls, and one may have {self._most:,}"
+                    f"{message.method}: a map of {count:,} calls exceeds the limit of {self._most:,}"
                 )
             served = self._dispatcher.methods.get(message.method)
             rows: list[Any] | None = None
@@ -99,7 +107,7 @@ class Maps:
             host.tell(session)
 
     def _rows(self, served: ServedMethod, message: Map) -> list[tuple[Any, ...]] | None:
-        """The arguments of all calls of a map, if these may run one after the other without a look at each."""
+        """The arguments of all calls of a map, if the calls need no separate checks. Else None."""
         options, decode = message.options, served.method.arguments.short_list
         if (
             decode is None
@@ -113,19 +121,22 @@ class Maps:
             rows = decode(message.args)
             if options is not None:
                 read_metadata(served.method.name, options)
-        except BaseException:  # each by itself, which finds the words for it
+        except BaseException:  # starting each call singly reports the error
             return None
         return rows
 
     def _release(self, session: Session, memory: int) -> None:
-        """A map has ended."""
+        """Release what a map holds, at its end."""
         self._host.in_flight.maps -= 1
         self._host.in_flight.release_bytes(session.quota, memory)
         if not self._host.serving:
-            self._host.tell(session)  # it may have been the last call that the end waits for
+            self._host.tell(session)  # the drain may have waited for this map alone
 
     def _run(self, together: Together) -> None:
-        """Run the calls of an inline method, as many as there is time for, each context for as long as nothing is set in it."""
+        """Run calls of an inline method for one turn of the loop.
+
+        The calls share a context until one sets a variable in it.
+        """
         end = time.monotonic() + TURN
         while not together.incoming.ended:
             context = Context()
@@ -136,7 +147,7 @@ class Maps:
                 return
 
     def _step(self, incoming: IncomingMap, arguments: Iterator[Raw], frames: Sequence[Buffer]) -> None:
-        """Begin the next calls, as many as there is time and room for."""
+        """Start the next calls, as long as there is time and room."""
         host, own = self._host, incoming.own
         served = self._dispatcher.methods.get(incoming.message.method)
         counted = served is not None and not served.method.inline
@@ -149,7 +160,7 @@ class Maps:
                 if room <= 0 and own.calls:
                     own.go_on = partial(self._step, incoming, arguments, frames)
                     return
-                room = room if room > 0 else STEP  # others have it all: they are refused
+                room = room if room > 0 else STEP  # no room at all: they are refused
             some = list(islice(arguments, room))
             if not some:
                 return
@@ -169,8 +180,10 @@ class Maps:
                 return
 
     def _refusal(self, incoming: IncomingMap) -> errors.CallError | None:
-        """Why its next calls do not begin."""
+        """The error that keeps the next calls from starting, if any."""
         if incoming.is_late():
-            return errors.DeadlineExceeded(f"{incoming.message.method}: its time was over before it began")
+            return errors.DeadlineExceeded(
+                f"{incoming.message.method}: its deadline passed before it started"
+            )
         full = self._full(incoming.session)
         return errors.ResourceExhausted(full) if full else None

@@ -1,6 +1,7 @@
-"""The calls of one map: a call of their client's session, and a session of their own.
+"""The calls of one map: one call in the client's session, and a session of its own for the calls.
 
-Each is dispatched there as a call that came by itself. What comes of them gathers in its outbox, and goes to the client in few messages.
+In that session, each call is dispatched as if it had arrived by itself. Their outcomes gather in
+its outbox, and go to the client in few messages.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from ....protocol.values import pack_together, size
 if TYPE_CHECKING:
     from ..active import ActiveCalls
 
-# Bytes of results that are kept before those that there are go to the client.
+# Bytes of results above which they are sent to the client.
 ANSWER_BYTES = BATCH_BYTES // 2
 
-# Seconds after which results go to the client, while other calls of their map go on.
+# Seconds after which results are sent to the client, while other calls of the map run.
 SOON = 0.02
 
 
 def packed_together(results: list[Any], most: int) -> Raw | None:
-    """As `pack_together`; None also where a class of the user's own raises what is no Exception."""
+    """`pack_together`, which returns None also if a user's class raises a BaseException."""
     try:
         return pack_together(results, most)
     except BaseException:
@@ -37,7 +38,7 @@ def packed_together(results: list[Any], most: int) -> Raw | None:
 
 
 class IncomingMap:
-    """The calls of one Map, as one call of its session: `left` of them have not ended."""
+    """The calls of one Map, as one call of its session. `left` calls have not ended."""
 
     __slots__ = ("came", "deadline", "ended", "id", "known", "left", "message", "own", "place", "session")
 
@@ -48,8 +49,8 @@ class IncomingMap:
         self.message = message
         self.came = now
         self.left = count
-        self.known = bytearray(count)  # by place, whether its call has ended
-        self.place = 0  # of the next call that begins
+        self.known = bytearray(count)  # 1 for each place whose call has ended
+        self.place = 0  # of the next call to start
         self.deadline = None if message.timeout is None else now + message.timeout / 1000
         self.own = MapSession(self, host)
 
@@ -58,7 +59,7 @@ class IncomingMap:
         return self.own.calls.values()
 
     def call(self, place: int, args: Raw) -> Call:
-        """The call at that place, as if it had come by itself."""
+        """The call at `place`, as if it had arrived by itself."""
         message = self.message
         timeout = None if self.deadline is None else max(1, int((self.deadline - time.monotonic()) * 1000))
         options = message.options
@@ -68,7 +69,7 @@ class IncomingMap:
         return Call(place, message.method, args, None, timeout, 0, options)
 
     def is_late(self) -> bool:
-        """Whether its time is over."""
+        """Whether its deadline has passed."""
         return self.deadline is not None and self.deadline <= time.monotonic()
 
     def cancel(self) -> None:
@@ -86,7 +87,7 @@ class IncomingMap:
         self.own.over()
 
     def fail_rest(self, failure: Failure) -> None:
-        """All calls that have not ended end with that."""
+        """End all calls that have not ended with the failure."""
         if not self.ended:
             for place, known in enumerate(self.known):
                 if not known:
@@ -95,7 +96,7 @@ class IncomingMap:
             self.cancel()
 
     def credit(self, items: int) -> None:
-        """It is no stream."""
+        """Does nothing: a map is no stream."""
 
     def item(self, value: Raw) -> None:  # noqa: ARG002
         raise errors.ProtocolError("an item for a map, which takes none")
@@ -106,16 +107,19 @@ class IncomingMap:
             self.cancel()
 
     def end_input(self) -> None:
-        """It has none."""
+        """Does nothing: a map has no input."""
 
 
 class MapSession(Session):
-    """The client of a Map as its calls see it. Their ids are their places in the Map; their answers gather here."""
+    """The session of a Map's calls, which gathers their replies.
+
+    The id of a call is its place in the Map.
+    """
 
     __slots__ = ("failures", "go_on", "host", "kept", "map", "results", "seen", "timer", "when_over")
 
     def __init__(self, incoming: IncomingMap, host: ActiveCalls) -> None:
-        self.map = incoming  # first: the turns are those of its client
+        self.map = incoming  # first, since `turn` uses it
         owner = incoming.session
         super().__init__(owner.connection, owner.peer)
         self.user, self.key, self.quota = owner.user, owner.key, owner.quota
@@ -123,19 +127,19 @@ class MapSession(Session):
         self.instance, self.max_size = owner.instance, owner.max_size
         self.host = host
         self.timer: Handle | None = None
-        self.seen: dict[str, int] = {}  # versions that results have seen, by service
+        self.seen: dict[str, int] = {}  # data versions that the calls have seen, by service
         self.results: dict[int, Any] = {}
         self.failures: dict[int, Failure] = {}
-        self.kept = 0  # bytes of results
+        self.kept = 0  # bytes of results and failures not sent
         self.when_over: Callable[[], object] | None = None
-        self.go_on: Callable[[], object] | None = None  # where its next calls wait for one of it to end
+        self.go_on: Callable[[], object] | None = None  # starts more calls after one ends
 
     @property
     def client(self) -> Session:
         return self.map.session
 
     @property
-    def turn(self) -> int:  # a client with many maps takes no more turns than one without
+    def turn(self) -> int:  # the client's: many maps give a client no more turns
         return self.map.session.turn
 
     @turn.setter
@@ -143,7 +147,7 @@ class MapSession(Session):
         self.map.session.turn = max(turn, self.map.session.turn)
 
     def over(self) -> None:
-        """Nothing more of the Map is to be answered."""
+        """End the session: the Map needs no more replies."""
         self.results, self.failures, self.outbox = {}, {}, []
         if self.timer is not None:
             self.timer.cancel()
@@ -152,7 +156,7 @@ class MapSession(Session):
             when_over()
 
     def gather(self) -> None:
-        """Take the answers that have come, and send them on where they are many, or the last."""
+        """Collect new replies. Send them if they are large enough, or if they are the last."""
         incoming = self.map
         answers, self.outbox = self.outbox, []
         if incoming.ended:
@@ -167,7 +171,7 @@ class MapSession(Session):
             self.timer = self.host.loop.call_later(SOON, self._send_soon)
 
     def gathered(self) -> Session:
-        """The client's own session, which may have something to be sent now."""
+        """Gather replies. Returns the client's session, which may now have messages to send."""
         self.gather()
         if self.go_on is not None:
             go_on, self.go_on = self.go_on, None
@@ -188,20 +192,20 @@ class MapSession(Session):
             self.host.tell(self.map.session)
 
     def put(self, place: int, result: Any) -> None:
-        """A result that is packed."""
+        """Add a packed result."""
         if self._is_new(place):
             self.results[place] = result
             self.kept += size(result)
 
     def put_together(self, first: int, results: Raw, count: int) -> None:
-        """So many of them, from that place on."""
+        """Send `count` packed results, from place `first` on."""
         incoming = self.map
         incoming.known[first : first + count] = b"\1" * count
         incoming.left -= count
         incoming.session.outbox.append(Mapped(incoming.id, first, results))
 
     def fail(self, place: int, failure: Failure) -> None:
-        """A call that has no result."""
+        """Add the failure of a call."""
         if self._is_new(place):
             self.failures[place] = failure
             self.kept += len(failure.message)
@@ -233,12 +237,12 @@ class MapSession(Session):
                     self.seen[service] = max(version, self.seen.get(service, 0))
 
     def _mapped(self) -> list[Mapped]:
-        """All that is kept, in few messages."""
+        """Take all gathered results and failures, in few messages."""
         results, self.results = self.results, {}
         failures, self.failures = self.failures, {}
         self.kept = 0
         messages: list[Mapped] = []
-        first, taken = 0, 0  # of the message that is being made
+        first, taken = 0, 0  # place and bytes of the message being built
         values: list[Any] = []
         failed: dict[int, Failure] = {}
         for place in sorted([*results, *failures]):
@@ -252,5 +256,5 @@ class MapSession(Session):
             if place in failures:
                 failed[place] = failures[place]
         if values:
-            messages.append(Mapped(self.map.id, first, values, failed or None))  # type: ignore[arg-type] # of what is packed
+            messages.append(Mapped(self.map.id, first, values, failed or None))  # type: ignore[arg-type]
         return messages

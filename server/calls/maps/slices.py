@@ -1,7 +1,8 @@
-"""The calls of a map of a worker method, in slices: a worker runs one after the other for a short while, as one call of the scheduler's.
+"""Runs the calls of a map of a worker method, in slices.
 
-So what a hand-over costs is shared by all that a worker does in that while, and clients, priorities, limits and resources count as they
-do for any call. Calls that take long are given to more workers.
+In a slice, one worker runs calls one after the other for a short time. The scheduler treats a slice
+as one call. So the calls share the cost of one hand-over; fairness between clients, priorities,
+limits and resources apply as to any call. Long calls are spread over more workers.
 """
 
 from __future__ import annotations
@@ -29,16 +30,19 @@ if TYPE_CHECKING:
     from ...methods.table import ServedMethod
     from ..active import ActiveCalls
 
-# Seconds for which a thread goes on with calls of one map.
+# Seconds for which a thread runs calls of one map.
 SLICE = 0.002
 
-# Seconds from which on calls are long enough to be worth a worker each.
+# Seconds from which a call is worth a worker of its own.
 LONG = 0.0005
 
 
 class SlicedMap:
-    """A map's calls, whose arguments are `rows`. Its slices take `places` in their own threads. `tell_seconds` is told how long a call
-    takes."""
+    """The calls of one map; `rows` has their arguments.
+
+    The slices take `places` in their own threads. `tell_seconds` receives the mean seconds of a
+    call after each slice.
+    """
 
     def __init__(
         self,
@@ -52,10 +56,10 @@ class SlicedMap:
         self.incoming = incoming
         self.served = served
         self.rows = rows
-        self.places = iter(range(len(rows)))  # one step of it is atomic
+        self.places = iter(range(len(rows)))  # threads share it: `next` is atomic
         self.slice = GREENLET_SLICE if host.loop.cooperative else SLICE
         self._tell_seconds = tell_seconds
-        self._slices = 0  # that were started
+        self._slices = 0  # slices started
         self._running: set[Slice] = set()
         queue = served.queue
         assert queue is not None
@@ -63,17 +67,17 @@ class SlicedMap:
         self._workers = queue.pool.workers
 
     def begin(self, seconds: float) -> None:
-        """`seconds`: what such a call took last."""
+        """Start the first slices. `seconds`: the running time of such a call, as last measured."""
         if self.rows:
             self._start(self._workers if seconds >= LONG else 1)
 
     def spread(self) -> None:
-        """A slice does not get on: other workers are to take the calls behind it."""
+        """Give the remaining calls to other workers, since a slice makes no progress."""
         if not self.incoming.ended:
             self._start(self._workers)
 
     def ended(self, part: Slice) -> None:
-        """A slice has run."""
+        """Process the outcomes of a slice that has run."""
         host, incoming, own = self.host, self.incoming, self.incoming.own
         self._running.discard(part)
         if not part.count:  # others have taken all places
@@ -96,7 +100,10 @@ class SlicedMap:
             self._start(2 if part.seconds >= LONG * part.count else 1)
 
     def expire(self) -> None:
-        """The time is over: calls that have ended, in slices that have not, keep their results."""
+        """Fail the calls that have not ended, as the deadline has passed.
+
+        Finished calls of slices that still run keep their results.
+        """
         for part in self._running:
             for place, result in part.ran.copy():
                 with suppress(errors.CallError):
@@ -114,29 +121,29 @@ class SlicedMap:
             self._begin(part)
 
     def _begin(self, part: Slice) -> None:
-        """Have a worker run calls, when the turn of this slice comes."""
+        """Schedule a slice."""
         host, now = self.host, time.monotonic()
         part.session.calls[part.id] = part
         host.in_flight.hold(part.session.quota)
         if part.deadline is not None:
             host.expire_at(part.deadline, part)
         if host.observer.active:
-            part.counted = True  # its calls are, one by one
+            part.counted = True  # its calls are recorded one by one
             host.observer.begun(part)
-        if host.launcher.freed:  # calls that wait for what an earlier slice has given back come first
+        if host.launcher.freed:  # calls that wait for resources of an earlier slice come first
             host.launcher.go_on(now)
         host.launcher.take(part, now)
 
     def _count(self, part: Slice, well: int, failed: int) -> None:
         statistics = self.served.statistics
-        statistics.calls += well + failed - 1  # as the slice counts for one itself
+        statistics.calls += well + failed - 1  # `complete` counts the slice itself as one
         statistics.errors += failed
         if self.host.observer.active:
             self.host.observer.ran_slice(part, well)
 
 
 class Slice(Invocation):
-    """What one worker does of a map. The outcomes are those of the calls that it runs; it is itself never answered."""
+    """A part of a map that one worker runs. Its calls get replies; it gets none itself."""
 
     __slots__ = (
         "begun",
@@ -154,7 +161,7 @@ class Slice(Invocation):
     )
 
     def __init__(self, sliced: SlicedMap, number: int) -> None:
-        """`number`: below 0, where no call's place is."""
+        """`number` is its id: below 0, so that it differs from the place of any call."""
         incoming, message = sliced.incoming, sliced.incoming.message
         deadline, now = incoming.deadline, time.monotonic()
         super().__init__(
@@ -162,25 +169,25 @@ class Slice(Invocation):
         )
         self.sliced = sliced
         self.begun = self.over = False
-        self.first = self.count = 0  # of the places that it has taken
-        self.seen = 0  # its count at the last look
+        self.first = self.count = 0  # of the places taken
+        self.seen = 0  # `count` at the last check
         self.seconds = 0.0
-        self.ran: list[tuple[int, Any]] = []  # calls that have returned what is no future
+        self.ran: list[tuple[int, Any]] = []  # calls that returned a plain result
         self.results: list[tuple[int, Any]] = []  # the same, packed
         self.failed: list[tuple[int, BaseException]] = []
         self.futures: list[tuple[int, concurrent.futures.Future[Any]]] = []
-        self.together: Raw | None = None  # all results, where nothing else came of the calls
+        self.together: Raw | None = None  # all results in one piece, if every call has one
 
     def expire(self) -> None:
         self.sliced.expire()
 
     def start(self) -> None:
         super().start()
-        if self.context is not None and not self.in_greenlet:  # (it is not over, as it would be when late)
+        if self.context is not None and not self.in_greenlet:  # not ended at once, as a late one is
             self.sliced.host.watch.add(self)
 
     def takes_long(self) -> None:
-        """It has run for a while, perhaps with many short calls."""
+        """Spread the map if the slice is still at the same call as at the last check."""
         if self.context is None:
             return
         if self.seen == self.count:
@@ -190,12 +197,12 @@ class Slice(Invocation):
             self.sliced.host.watch.add(self)
 
     def _yielded(self) -> None:
-        """Its greenlet does something else: it waits in a call, or has ended."""
+        """The loop runs again: the greenlet waits inside a handler, or has ended."""
         if not self.over:
             self.sliced.spread()
 
     def late(self) -> None:
-        """Its map has ended, or its time is over."""
+        """End a slice whose map has ended, or whose deadline has passed, before it started."""
         if not self.ended:
             self.expire()
         self._over(None)
@@ -204,7 +211,7 @@ class Slice(Invocation):
         self.host.post(self._over, error)
 
     def _over(self, error: BaseException | None) -> None:
-        """It has run, in whatever thread. `error`: what kept it from that."""
+        """End the slice, on the serving loop. `error` kept it from running; None if it ran."""
         if self.context is None:
             return
         self.sliced.host.watch.discard(self)
@@ -217,7 +224,7 @@ class Slice(Invocation):
         self.sliced.ended(self)
 
     def _called(self) -> tuple[bool, Any]:
-        """In a worker."""
+        """Run calls until the time of the slice is used up. In a worker."""
         rows, host, ran = self.sliced.rows, self.sliced.host, self.ran
         if self.in_greenlet:
             self.begun = True
@@ -243,7 +250,7 @@ class Slice(Invocation):
                     self.futures.append((place, result))
                 else:
                     ran.append((place, result))
-            if len(context) > 1:  # something was set there, which the next call must not see
+            if len(context) > 1:  # the next call must not see variables set there
                 context = Context()
             if time.monotonic() >= end or self.ended:
                 break

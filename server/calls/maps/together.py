@@ -1,6 +1,6 @@
-"""The calls of a map of an inline method, one after the other in one loop, with their arguments decoded together.
+"""Runs the calls of a map of an inline method one after the other, with arguments decoded together.
 
-What is no plain result, an error or a future, goes the long way that any call goes.
+An error, a future or any other result that is not plain takes the slower path of a single call.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from ..active import ActiveCalls
     from ..refusals import Refusals
 
-# Calls between two looks at clock and results: so few first, and so many at most. More where they are short, fewer where they are not.
+# Calls between two checks of the clock and the results: at first, and at most. The number doubles
+# while calls are short, and halves while they are not.
 FIRST_STEP, STEP = 4, 64
-# Seconds and bytes of results above which the next step is half as long.
+# Seconds and bytes of results above which the next step has half as many calls.
 LONG_STEP, LARGE_STEP = 0.0005, 65_536
-# Characters or bytes of a result that is looked at at once.
+# Characters or bytes above which a result is checked at once.
 LARGE = 16_384
 
 
@@ -36,7 +37,7 @@ _STRINGS = frozenset({bytes, str})
 
 
 def _size(results: list[Any]) -> int:
-    """Bytes that they take on the wire, about."""
+    """Approximate bytes of the results on the wire."""
     kinds = set(map(type, results))
     if kinds <= _NUMBERS:
         return 9 * len(results)
@@ -47,7 +48,10 @@ def _size(results: list[Any]) -> int:
 
 
 class Together:
-    """The calls of an inline method, one after the other in one loop. `full` says why the client may make no more calls now, or ""."""
+    """The calls of one map of an inline method.
+
+    `full` returns why the client may not make more calls now, or "".
+    """
 
     __slots__ = (
         "block",
@@ -80,15 +84,18 @@ class Together:
         self.served = served
         self.rows = enumerate(rows)
         self.full = full
-        self.block: list[Any] = []  # results that are not packed yet, in a row
-        self.first = 0  # the place of the first of them
-        self.bytes = 0  # that those take which were looked at
-        self.taken = 0  # of them that were
+        self.block: list[Any] = []  # results of successive calls, not packed yet
+        self.first = 0  # place of the block's first result
+        self.bytes = 0  # of the results checked so far
+        self.taken = 0  # results checked so far
         self.step = FIRST_STEP
         self.looked = self.flushed = incoming.came
 
     def run(self, context: Context, end: float) -> bool:
-        """In that context: run calls until that time, or until one has set something there. True once all have run."""
+        """Run calls in `context` until the time `end`, or until one sets a variable there.
+
+        True once all have run.
+        """
         host, served, incoming, block = self.host, self.served, self.incoming, self.block
         method, generation, ends = served.method, forks.generation, served.ends
         batch.set(InlineBatch(incoming.own, incoming.came, host))
@@ -126,7 +133,7 @@ class Together:
         return True
 
     def _look(self, now: float) -> None:
-        """At the results since the last look, and at the time."""
+        """Check the results since the last check, and the time."""
         incoming = self.incoming
         size = _size(self.block[self.taken :])
         self.taken = len(self.block)
@@ -139,12 +146,12 @@ class Together:
             self.flushed = now
         if incoming.is_late():
             name = self.served.method.name
-            self._refuse_rest(errors.DeadlineExceeded(f"{name}: its time was over before it began"))
+            self._refuse_rest(errors.DeadlineExceeded(f"{name}: its deadline passed before it started"))
         elif full := self.full(incoming.session):
             self._refuse_rest(errors.ResourceExhausted(full))
 
     def _flush(self) -> None:
-        """Hand over what there is."""
+        """Pass the results so far to the map's session."""
         served, own = self.served, self.incoming.own
         block, first = self.block.copy(), self.first
         self.block.clear()
@@ -166,7 +173,7 @@ class Together:
         try:
             packed = pack(result, self.incoming.own.max_size)
         except BaseException:
-            self.served.statistics.calls -= 1  # it is counted below
+            self.served.statistics.calls -= 1  # `_finish` counts it
             if self.served.ends:
                 self.served.ends.pop()
             self._finish(place, result, None)
@@ -174,14 +181,14 @@ class Together:
             self.incoming.own.put(place, packed)
 
     def _odd(self, place: int, result: Any, error: BaseException | None) -> None:
-        """What a call has raised, or returned that is no plain value."""
+        """Process an error, or a result that is not plain."""
         if self.block:
             self._flush()
         self.first += 1
         self._finish(place, result, error)
 
     def _finish(self, place: int, result: Any, error: BaseException | None) -> None:
-        """The long way, as of any call."""
+        """Finish a call on the slower path of a single call."""
         incoming = self.incoming
         call = incoming.call(place, NOTHING)
         self.host.finish_inline(incoming.own, call, self.served, result, error, incoming.came)
